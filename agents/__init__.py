@@ -1,0 +1,1 @@
+"""The Faust app, its agents, and the command line. Thin: logic lives in streams."""

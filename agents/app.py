@@ -1,0 +1,134 @@
+"""The Faust app of a worker: its agents, timers, web server and life cycle; nothing else of Faust is used."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+import faust
+
+from agents.feed import GroupFeed
+from agents.http.routes import add_routes
+from agents.task_agents import TaskAgents
+from agents.transport import batches, register
+from agents.worker import Prepared
+from infra.kafka.ports import free_pair
+from infra.kafka.writer import Writer
+
+SILENCE_S = 1.0
+REVISION_S = 0.2
+log = logging.getLogger(__name__)
+
+
+def run(prepared: Prepared) -> None:
+    """Run a worker until SIGTERM or Ctrl-C."""
+    app = make_app(prepared)
+    worker = faust.Worker(
+        app, loglevel=prepared.settings.log_level, override_logging=False, redirect_stdouts=False, quiet=True
+    )
+    worker.execute_from_commandline()
+
+
+def make_app(prepared: Prepared) -> Any:
+    """Make the app with the agents of all tasks."""
+    settings = prepared.settings
+    port = settings.http_port or free_pair()[0]  # Faust takes no 0
+    register()
+    app: Any = faust.App(
+        settings.group,
+        broker="riverloop://" + settings.bootstrap,
+        store="memory://",
+        autodiscover=False,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        stream_recovery_delay=0.0,
+        stream_wait_empty=True,
+        datadir=str(settings.data_folder / "faust"),
+        web_host=settings.http_host,
+        web_bind=settings.http_host,
+        web_port=port,
+        web_enabled=True,
+    )
+    app.kafka_connection = prepared.connection
+    app.kafka_properties = {"auto.offset.reset": "earliest"}
+    writer = Writer(prepared.connection)
+    loops = {name: each.loop for name, each in prepared.agents.items()}
+    log.info("HTTP on http://%s:%d", settings.http_host, port)
+    add_routes(app.web.web_app, loops, writer, settings)
+    feeds = [_add_task(app, agents, prepared) for agents in prepared.agents.values()]
+
+    async def assigned(sender: Any, assigned: set[Any], **options: Any) -> None:
+        for agents in prepared.agents.values():
+            mine = {tp.partition for tp in assigned if tp.topic == agents.loop.topics.predictions}
+            await agents.assigned(mine)
+
+    async def revoked(sender: Any, revoked: set[Any], **options: Any) -> None:
+        for agents in prepared.agents.values():
+            agents.revoked(tp.partition for tp in revoked if tp.topic == agents.loop.topics.predictions)
+
+    async def stopping(sender: Any, **options: Any) -> None:
+        # Faust has closed its gate, behind which a batch would wait that is on its way to an agent.
+        app.flow_control.resume()
+        pairs = zip(prepared.agents.values(), feeds, strict=True)
+        await asyncio.gather(*(agents.stop(feed.consumer) for agents, feed in pairs))
+        await writer.close()
+
+    app.on_partitions_assigned.connect(assigned)
+    app.on_partitions_revoked.connect(revoked)
+    app.on_before_shutdown.connect(stopping)
+    return app
+
+
+def _add_task(app: Any, agents: TaskAgents, prepared: Prepared) -> GroupFeed:
+    """Add the agents of a task; gives the feed of the log's owner."""
+    name, settings = agents.loop.task.name, prepared.settings
+
+    async def serve(stream: Any) -> None:
+        async for batch in stream:
+            await agents.on_requests(app.consumer.batches, batch)
+
+    async def join(stream: Any) -> None:
+        async for batch in stream:
+            await agents.on_sides(app.consumer.batches, batch)
+
+    async def own(partitions: frozenset[Any]) -> None:
+        if partitions:
+            await agents.take_over(feed.consumer)
+
+    async def disown(partitions: frozenset[Any]) -> None:
+        agents.owner.release()
+
+    feed = GroupFeed(
+        app,
+        prepared.connection,
+        f"{settings.group}.{name}.log",
+        agents.log,
+        on_assigned=own,
+        on_revoked=disown,
+        properties={"auto.offset.reset": "earliest"},
+    )
+
+    async def publish(stream: Any) -> None:
+        async for batch in feed.batches(stream):
+            await agents.on_log(feed.consumer, batch)
+
+    async def follow() -> None:
+        await agents.start()
+        await app.add_runtime_dependency(feed)
+        await agents.follow_log()
+
+    async def silence() -> None:
+        if app.consumer.batches is not None:
+            await agents.on_silence(app.consumer.batches)
+
+    async def revision() -> None:
+        await agents.open_revisions(feed.consumer)
+
+    app.agent(batches(app, agents.requests), name=f"{name}.serve")(serve)
+    app.agent(batches(app, agents.sides), name=f"{name}.join")(join)
+    app.agent(feed.channel, name=f"{name}.publish")(publish)
+    app.task(follow)
+    app.timer(SILENCE_S, name=f"{name}.silence")(silence)
+    app.timer(REVISION_S, name=f"{name}.revision")(revision)
+    return feed

@@ -1,0 +1,55 @@
+"""How commands reach the cluster: `--bootstrap`, `--property`, the environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import click
+
+from infra.kafka.connection import Connection, parse_properties
+from infra.taskfile import LoadedTask
+from schemas.codec import Codec
+from schemas.errors import UsageError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def cluster_options(command: F) -> F:
+    """Add `--bootstrap` and `--property` to a command."""
+    command = click.option(
+        "--property",
+        "properties",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="A further librdkafka property (TLS, SASL, anything). Repeatable; or RIVERLOOP_KAFKA.",
+    )(command)
+    return click.option(
+        "--bootstrap", metavar="HOST:PORT", help="The Kafka cluster; or RIVERLOOP_BOOTSTRAP."
+    )(command)
+
+
+def connect(bootstrap: str | None, properties: Sequence[str]) -> Connection:
+    """Make the connection that the options or the environment describe.
+
+    Raises
+    ------
+    UsageError
+        When no address is given.
+    """
+    address = bootstrap or os.environ.get("RIVERLOOP_BOOTSTRAP", "")
+    if not address:
+        raise UsageError(
+            "give the Kafka cluster's address with --bootstrap HOST:PORT or in RIVERLOOP_BOOTSTRAP; "
+            "riverloop demo brings its own"
+        )
+    told = os.environ.get("RIVERLOOP_KAFKA", "").splitlines()
+    return Connection(address, parse_properties([line for line in told if line.strip()] + list(properties)))
+
+
+def codec_of(loaded: LoadedTask, *, serving: bool = False) -> Codec:
+    """Make a task's codec, with the token key of the environment."""
+    key = os.environ.get("RIVERLOOP_TOKEN_KEY", "").encode() or None
+    task = loaded.task
+    return Codec(task.name, task.kind, task.features, key, serving=serving)

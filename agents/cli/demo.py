@@ -1,0 +1,293 @@
+"""`riverloop demo`: the whole loop on real data, with River's own verdict at the end."""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+import click
+
+from agents.cli.cluster import cluster_options, codec_of
+from agents.cli.common import json_option, print_json, progress, table
+from agents.cli.live import RESOLUTIONS, LiveView
+from agents.cli.oracle import OracleProcess
+from agents.cli.processes import WorkerProcess
+from agents.settings import Settings
+from infra.kafka.admin import create_topics
+from infra.kafka.broker import EmbeddedBroker
+from infra.kafka.connection import Connection, parse_properties
+from infra.kafka.replay import Answers, Replay
+from infra.runtime import runtime_fingerprint
+from infra.snapshots.store import SnapshotStore
+from infra.taskfile import LoadedTask, examples, load_task
+from infra.verify import KafkaSource
+from infra.verify import verify as prove
+from schemas.errors import UsageError
+from schemas.topics import TaskTopics
+from schemas.topics import topics as topic_specs
+from streams.datafile import Event
+from streams.oracle import dataset
+from streams.rules import JoinRules
+
+
+@click.command(epilog="Example: riverloop demo --free --partitions 4 --workers 2")
+@click.argument("task", required=False)
+@click.option("--data", metavar="FILE", help="CSV, CSV.gz or Parquet; the task's own file by default.")
+@click.option(
+    "--lockstep/--free",
+    default=True,
+    show_default=True,
+    help="Lockstep: each request after everything due before it, equal to River's evaluator. "
+    "Free: as fast as it goes, in the order of events.",
+)
+@click.option("--partitions", type=click.IntRange(1, 100), default=1, show_default=True, help="With --free.")
+@click.option("--workers", type=click.IntRange(1, 16), default=1, show_default=True, help="With --free.")
+@click.option("--limit", type=click.IntRange(1), help="The first so many requests only.")
+@cluster_options
+@json_option
+def demo(
+    task: str | None,
+    data: str | None,
+    lockstep: bool,
+    partitions: int,
+    workers: int,
+    limit: int | None,
+    bootstrap: str | None,
+    properties: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Run the loop on real bookings: embedded Kafka, worker processes, replay, verdict.
+
+    Without TASK: cancellations of hotel bookings at their true dates (docs/examples/hotel_bookings).
+    """
+    if lockstep and (partitions, workers) != (1, 1):
+        raise UsageError("lockstep runs on one partition and one worker; use --free for more")
+    loaded = load_task(task or str(examples() / "hotel_bookings" / "task.py"))
+    run = Demo(loaded, data, limit, lockstep=lockstep, partitions=partitions, workers=workers, quiet=as_json)
+    connection = Connection(bootstrap, parse_properties(properties)) if bootstrap else None
+    with ExitStack() as stack:
+        report = run.play(stack, connection)
+    if as_json:
+        print_json(report)
+    else:
+        run.show(report)
+    if not (report["verified"]["ok"] and report["digests_equal"]) or (lockstep and not report["equal"]):
+        raise click.exceptions.Exit(1)
+
+
+class Demo:
+    """One run of the demo."""
+
+    def __init__(
+        self,
+        loaded: LoadedTask,
+        data: str | None,
+        limit: int | None,
+        *,
+        lockstep: bool,
+        partitions: int,
+        workers: int,
+        quiet: bool,
+    ) -> None:
+        self.loaded, self.task = loaded, loaded.task
+        self.data, self.limit = data, limit
+        self.lockstep, self.partitions, self.count = lockstep, partitions, workers
+        self.quiet = quiet
+        self.topics = TaskTopics(self.task.name)
+        self.folder = Settings.load().data_folder / "demo"
+        self.started = time.monotonic()
+
+    def say(self, text: str) -> None:
+        """Tell a person what is going on."""
+        if not self.quiet:
+            click.echo(f"{time.monotonic() - self.started:6.1f} s  {text}", err=True)
+
+    # ------------------------------------------------------------------ the run
+
+    def play(self, stack: ExitStack, connection: Connection | None) -> dict[str, Any]:
+        """Start everything, replay, and collect what there is to say."""
+        events = self.loaded.events(self.data, self.limit)
+        for (
+            model
+        ) in self.task.models:  # River's evaluator needs a label for every row: know it before the start
+            for _ in dataset(self.task, model, events):
+                pass
+        self.say(f"{len(events):,} requests read for task {self.task.name}: {self.task.question}")
+        self._make_folder(stack)
+        oracle = stack.enter_context(OracleProcess(self.loaded.reference, self.data, self.limit))
+        if connection is None:
+            broker = stack.enter_context(EmbeddedBroker(report=self.say))
+            connection = Connection(broker.bootstrap)
+            self.say(f"Apache Kafka answers at {broker.bootstrap}, its log is {broker.log_file}")
+        create_topics(connection, topic_specs(self.task.name, self.partitions))
+        workers = [
+            stack.enter_context(
+                WorkerProcess(self.loaded.reference, connection, self.folder, number, lockstep=self.lockstep)
+            )
+            for number in range(self.count)
+        ]
+        for worker in workers:
+            worker.wait_ready()
+        if self.lockstep:  # which leaves the processor idle much of the time; a free run wants all of it
+            oracle.start()
+        self.say(f"{len(workers)} worker(s) ready: " + ", ".join(worker.url for worker in workers))
+        view = LiveView(self.task.name, len(events), workers, live=not self.quiet and sys.stderr.isatty())
+        codec = codec_of(self.loaded)
+        answers = Answers(connection, codec, self.topics, self.partitions)
+        replay = Replay(connection, codec, self.topics, answers, group=Settings.load().group)
+        seconds = self._replay(replay, events, workers[0], view)
+        answers.close()
+        self.say(f"replayed in {seconds:.1f} s")
+        status = view.settle()
+        verified = self._verify(connection)
+        return self._report(status, verified, oracle, seconds, len(events))
+
+    def _make_folder(self, stack: ExitStack) -> None:
+        """Make an empty folder; what the last demo left is removed, unless that one still runs."""
+        parent = self.folder
+        parent.mkdir(parents=True, exist_ok=True)
+        for old in parent.iterdir():
+            with suppress(OSError), (old / "lock").open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(old, ignore_errors=True)
+        self.folder = Path(tempfile.mkdtemp(prefix=time.strftime("%Y%m%d-%H%M%S-"), dir=parent))
+        lock = stack.enter_context((self.folder / "lock").open("w"))
+        fcntl.flock(lock, fcntl.LOCK_EX)
+
+    def _replay(self, replay: Replay, events: list[Event], worker: WorkerProcess, view: LiveView) -> float:
+        """Play the events in a thread, while this one shows how it goes."""
+        horizon_ms = JoinRules.of(self.task).horizon_ms
+        failed: list[BaseException] = []
+
+        def run() -> None:
+            try:
+                if self.lockstep:
+                    replay.lockstep(events, horizon_ms, worker.wait_complete)
+                else:
+                    replay.free(events, horizon_ms)
+            except BaseException as error:  # it dies alone in its thread otherwise
+                failed.append(error)
+
+        started = time.monotonic()
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        with view:
+            while thread.is_alive():
+                view.refresh(replay.requests)
+                thread.join(0.25)
+            view.refresh(replay.requests)
+        if failed:
+            raise failed[0]
+        return time.monotonic() - started
+
+    def _verify(self, connection: Connection) -> dict[str, Any]:
+        """Refold the log and reproduce what was served."""
+        store = SnapshotStore(str(self.folder / "snapshots"))
+        with (
+            KafkaSource(connection) as source,
+            progress("verify", source.size(self.task.name)) as advance,
+        ):
+            codec, runtime = codec_of(self.loaded, serving=True), runtime_fingerprint()[0]
+            return prove(self.loaded, codec, source, runtime, store, advance).as_data()
+
+    # ------------------------------------------------------------------ the verdict
+
+    def _report(
+        self,
+        status: dict[str, Any],
+        verified: dict[str, Any],
+        oracle: OracleProcess,
+        seconds: float,
+        requests: int,
+    ) -> dict[str, Any]:
+        river = oracle.result()
+        models = {
+            name: {
+                metric: {"loop": value, "river": river[name].get(metric)}
+                for metric, value in found["metrics"].items()
+            }
+            | {"n": found["n"], "version": found["version"]}
+            for name, found in status["models"].items()
+        }
+        return {
+            "task": self.task.name,
+            "mode": "lockstep" if self.lockstep else "free",
+            "partitions": self.partitions,
+            "workers": self.count,
+            "requests": requests,
+            "seconds": seconds,
+            "models": models,
+            "equal": all(
+                close(pair["loop"], pair["river"])
+                for each in models.values()
+                for pair in each.values()
+                if isinstance(pair, dict)
+            ),
+            "resolutions": {kind: status["join"][kind] for kind in RESOLUTIONS if kind in status["join"]},
+            "join": status["join"],
+            "waiting": status["waiting"],
+            "most_waiting": status["most_waiting"],
+            "freshness_ms": status["freshness_ms"],
+            "digests_equal": status["digests_equal"],
+            "verified": verified,
+            "snapshots": str(self.folder / "snapshots"),
+        }
+
+    def show(self, report: dict[str, Any]) -> None:
+        """Print the last screen."""
+        lines = []
+        for model, found in report["models"].items():
+            for metric, pair in found.items():
+                if isinstance(pair, dict):
+                    difference = pair["loop"] - pair["river"]
+                    shown = "none" if close(pair["loop"], pair["river"]) else f"{difference:+.6f}"
+                    lines.append(
+                        [f"{model} {metric}", f"{pair['loop']:.16g}", f"{pair['river']:.16g}", shown]
+                    )
+        title = f"{report['task']}, {report['mode']}: {report['requests']:,} requests in {report['seconds']:.0f} s"
+        table(title, ["", "loop", "River", "difference"], lines)
+        if not self.lockstep:
+            click.echo("Running free, the log's order is what happened, so the figures differ from River's.")
+        counts = ", ".join(f"{name} {count:,}" for name, count in report["resolutions"].items())
+        fresh = report["freshness_ms"]
+        verified = report["verified"]
+        click.echo(
+            f"resolutions  {counts}; waiting {report['waiting']:,}, at most {report['most_waiting']:,} at once"
+        )
+        click.echo(
+            f"freshness    p50 {fresh['p50']:.0f} ms, p99 {fresh['p99']:.0f} ms from arrival to learned"
+        )
+        told = ", ".join(f"{count:,} of {model}" for model, count in verified["scores_reproduced"].items())
+        verdict = "everything holds" if verified["ok"] else f"{verified['failed']} THINGS DO NOT HOLD"
+        click.echo(f"verify       {verdict}; scores reproduced bit for bit: {told}")
+        for each in verified["failures"]:
+            click.echo(f"             WRONG: {each['where']}: {each['what']}", err=True)
+        if report["workers"] > 1:
+            states = "equal" if report["digests_equal"] else "DIFFERENT"
+            click.echo(f"replicas     {states} states at equal offsets in {report['workers']} workers")
+        click.echo(f"snapshots    {short(report['snapshots'])}")
+        place, _, name = self.loaded.reference.rpartition(":")
+        reference = f"{short(place)}:{name}"
+        other = "--free --partitions 4 --workers 2" if self.lockstep else "--lockstep"
+        click.echo(f"\nNext: read {short(place)}, write a task of your own like it, and try\n")
+        click.echo(f"  riverloop backtest {reference}\n  riverloop demo {reference} {other}")
+
+
+def short(path: str) -> str:
+    """Give a path as a person would type it here."""
+    for base, sign in ((Path.cwd(), ""), (Path.home(), "~/")):
+        if Path(path).is_relative_to(base):
+            return sign + str(Path(path).relative_to(base))
+    return path
+
+
+def close(ours: float, theirs: float | None) -> bool:
+    """Whether two metrics are equal but for the order of a sum: to 1e-12."""
+    return theirs is not None and abs(ours - theirs) <= 1e-12

@@ -1,0 +1,66 @@
+"""The command `riverloop`."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from agents.cli.backfill import backfill
+from agents.cli.backtest import backtest
+from agents.cli.demo import demo
+from agents.cli.produce import produce
+from agents.cli.schemas import schemas
+from agents.cli.snapshots import snapshots
+from agents.cli.topics import topics
+from agents.cli.verify import verify
+from agents.cli.worker import worker
+from schemas.errors import RiverloopError, UsageError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="riverloop")
+def riverloop() -> None:
+    """Run the feedback loop for online machine learning on Kafka.
+
+    Every prediction meets its truth, every truth teaches the model, every model is a position in a log.
+    """
+
+
+for command in (
+    backfill,
+    backtest,
+    demo,
+    produce,
+    schemas,
+    snapshots,
+    topics,
+    verify,
+    worker,
+):
+    riverloop.add_command(command)
+
+
+def main() -> None:
+    """Run the command; a person's mistake gets a sentence and exit code 2, a failed promise exit code 1."""
+    try:
+        riverloop.main(standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.Abort:
+        sys.exit(130)
+    except UsageError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(2)
+    except RiverloopError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(1)
+    except BrokenPipeError:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

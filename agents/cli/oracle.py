@@ -1,0 +1,94 @@
+"""River's own evaluator in a process of its own, beside the loop; it ends with whoever started it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from infra.taskfile import load_task
+from schemas.errors import UsageError
+from streams.oracle import river_metrics
+
+
+class OracleProcess:
+    """Runs River's evaluator for each model of a task.
+
+    Parameters
+    ----------
+    reference, data, limit
+        The task, its data file if not its own, and how many requests of it.
+    """
+
+    def __init__(self, reference: str, data: str | None, limit: int | None) -> None:
+        told = json.dumps({"reference": reference, "data": data, "limit": limit})
+        self._command = [sys.executable, "-m", "agents.cli.oracle", told]
+        self._process: subprocess.Popen[str] | None = None
+
+    def start(self) -> None:
+        """Start it."""
+        root = str(Path(__file__).resolve().parents[2])
+        path = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH", "")) if part)
+        self._process = subprocess.Popen(  # noqa: S603  our own command
+            self._command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            env=os.environ | {"PYTHONPATH": path},
+        )
+
+    def result(self) -> dict[str, dict[str, float]]:
+        """Wait for it; gives the metrics by model.
+
+        Raises
+        ------
+        UsageError
+            When the evaluator failed; its own words are on standard error.
+        """
+        if self._process is None:
+            self.start()
+        assert self._process is not None
+        assert self._process.stdout is not None
+        told = self._process.stdout.read()
+        if self._process.wait():
+            raise UsageError("River's evaluator failed on this data")
+        found: dict[str, dict[str, float]] = json.loads(told)
+        return found
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            for pipe in (self._process.stdin, self._process.stdout):
+                if pipe is not None:
+                    pipe.close()
+
+
+def _end_with_parent() -> None:
+    while os.read(0, 4096):
+        pass
+    os._exit(1)
+
+
+def main() -> None:
+    """Do the work of the process."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    told = json.loads(sys.argv[1])
+    loaded = load_task(told["reference"])
+    events = loaded.events(told["data"], told["limit"])
+    print(json.dumps({model.name: river_metrics(loaded.task, model, events) for model in loaded.task.models}))
+
+
+if __name__ == "__main__":
+    main()

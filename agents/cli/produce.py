@@ -1,0 +1,83 @@
+"""`riverloop produce`: a data file into requests and outcomes."""
+
+from __future__ import annotations
+
+import time
+
+import click
+
+from agents.cli.cluster import cluster_options, codec_of, connect
+from agents.cli.common import json_option, print_json, progress
+from agents.settings import Settings
+from infra.kafka.admin import partition_count
+from infra.kafka.replay import Answers, Replay, check_reachable
+from infra.taskfile import load_task
+from schemas.errors import UsageError
+from schemas.topics import TaskTopics
+from streams.rules import JoinRules
+
+
+@click.command(epilog="Example: riverloop produce task.py --data bookings.csv --speed 86400")
+@click.argument("task")
+@click.option("--data", metavar="FILE", help="CSV, CSV.gz or Parquet; the task's own file by default.")
+@click.option(
+    "--speed", type=click.FloatRange(min=0, min_open=True), help="Event time runs X times the clock."
+)
+@click.option(
+    "--as-fast-as-possible",
+    "fast",
+    is_flag=True,
+    help="In the order of events, at the workers' pace (default).",
+)
+@click.option("--limit", type=click.IntRange(1), help="The first so many requests only.")
+@click.option("--format", "form", type=click.Choice(["avro", "json"]), default="avro", show_default=True)
+@cluster_options
+@json_option
+def produce(
+    task: str,
+    data: str | None,
+    speed: float | None,
+    fast: bool,
+    limit: int | None,
+    form: str,
+    bootstrap: str | None,
+    properties: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Send the requests and outcomes of a data file to the topics of TASK.
+
+    A request goes out only after every outcome due before it is acknowledged, and while fewer than 80
+    requests wait for their answer, so a worker must be running. At the end nothing more is sent: what still
+    waits, waits.
+    """
+    if speed is not None and fast:
+        raise UsageError("give --speed or --as-fast-as-possible, not both")
+    loaded = load_task(task)
+    events = loaded.events(data, limit)
+    connection = connect(bootstrap, properties)
+    check_reachable(connection)
+    topics = TaskTopics(loaded.task.name)
+    partitions = partition_count(connection, topics.predictions)
+    if not partitions:
+        raise UsageError(f"there are no topics for task {loaded.task.name}: riverloop topics create {task}")
+    codec = codec_of(loaded)
+    answers = Answers(connection, codec, topics, partitions)
+    replay = Replay(connection, codec, topics, answers, group=Settings.load().group, json=form == "json")
+    started = time.monotonic()
+    with progress("produce", len(events)) as advance:
+        horizon_ms = JoinRules.of(loaded.task).horizon_ms
+        replay.free(events, horizon_ms, speed=speed, tick=lambda: advance(replay.requests))
+    answers.close()
+    found = {
+        "requests": replay.requests,
+        "outcomes": replay.outcomes,
+        "answered": answers.count,
+        "seconds": time.monotonic() - started,
+    }
+    if as_json:
+        print_json(found)
+    else:
+        click.echo(
+            f"{found['requests']:,} requests and {found['outcomes']:,} outcomes in {found['seconds']:.1f} s, "
+            f"{found['answered']:,} answered"
+        )

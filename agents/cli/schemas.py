@@ -1,0 +1,45 @@
+"""`riverloop schemas`: the contract of a task, for services in any language."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from agents.cli.cluster import codec_of
+from agents.cli.common import json_option, print_json
+from infra.taskfile import load_task
+from schemas.compatibility import check as check_recorded
+from schemas.export import export as export_to
+
+
+@click.group()
+def schemas() -> None:
+    """Export the records of a task, or check that they stay compatible."""
+
+
+@schemas.command(epilog="Example: riverloop schemas export task.py contracts/")
+@click.argument("task")
+@click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
+@json_option
+def export(task: str, directory: Path, as_json: bool) -> None:
+    """Write all that a service in another language needs: Avro and JSON schemas, examples, the dictionary."""
+    made = export_to(codec_of(load_task(task)), directory)
+    if as_json:
+        print_json([str(path) for path in made])
+    else:
+        click.echo(f"{len(made)} files in {directory}; begin with {directory / 'README.md'}")
+
+
+@schemas.command(epilog="Example: riverloop schemas check")
+@json_option
+def check(as_json: bool) -> None:
+    """Compare today's records with the recorded versions; exit code 1 when a reader or writer would break."""
+    found = check_recorded()
+    if as_json:
+        print_json({"problems": found})
+    else:
+        for sentence in found or ["today's records are compatible with every recorded version, both ways"]:
+            click.echo(sentence)
+    if found:
+        raise click.exceptions.Exit(1)

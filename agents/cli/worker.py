@@ -1,0 +1,62 @@
+"""`riverloop worker`: serve, join, learn and publish, until told to stop."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+from dataclasses import fields
+from typing import Any
+
+import click
+
+from agents.app import run
+from agents.settings import Settings, environment_name
+from agents.worker import prepare
+
+
+def settings_options(command: Any) -> Any:
+    """Add an option for every setting; secrets come by the environment only, where others cannot read them."""
+    for each in reversed(fields(Settings)):
+        if each.metadata["secret"]:
+            continue
+        name = "--" + each.name.replace("_", "-")
+        told: dict[str, Any] = {
+            "help": f"{each.metadata['says']} [{environment_name(each.name)}]",
+            "default": None,
+        }
+        if isinstance(each.default, bool):
+            command = click.option(name, each.name, is_flag=True, **told)(command)
+        else:
+            command = click.option(name, each.name, type=type(each.default), **told)(command)
+    return command
+
+
+@click.command(epilog="Example: riverloop worker task.py --bootstrap localhost:9092")
+@click.argument("tasks", nargs=-1, required=True)
+@settings_options
+@click.option("--with-parent", is_flag=True, hidden=True, help="Stop when standard input ends.")
+def worker(tasks: tuple[str, ...], with_parent: bool, **given: Any) -> None:
+    """Run a worker for one or more TASKs: it serves, joins, learns and publishes until SIGTERM or Ctrl-C.
+
+    Start several for more partitions; they share the work by the consumer group. Their topics must be there:
+    riverloop topics create TASK.
+    """
+    settings = Settings.load(given)
+    logging.basicConfig(
+        level=settings.log_level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s"
+    )
+    if settings.log_level != "DEBUG":
+        for name in ("faust", "mode"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+    if with_parent:
+        threading.Thread(target=_end_with_standard_input, daemon=True).start()
+    run(prepare(tasks, settings))
+
+
+def _end_with_standard_input() -> None:
+    while os.read(0, 4096):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -1,0 +1,132 @@
+"""Following the training log: every worker folds the models of the tasks it serves, and serves from them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+from agents.loop import TaskLoop, now_ms
+from infra.kafka.log import LogReader
+from infra.past import learn
+from infra.snapshots.models import LogPlace, restore
+from infra.snapshots.store import SnapshotStore
+from schemas.records import Entry, Features
+
+SLICE = 200
+"""So many entries are folded before others on the event loop get their turn."""
+RECENT = 20
+NEAR = 500
+"""Entries behind which the models count as near to the log."""
+PATIENCE_S = 0.25
+log = logging.getLogger(__name__)
+
+
+class Follow:
+    """Folds the models of one task, entry by entry, from the newest good snapshot on.
+
+    Parameters
+    ----------
+    loop
+        The task's.
+    store
+        Where snapshots lie.
+    """
+
+    def __init__(self, loop: TaskLoop, store: SnapshotStore) -> None:
+        self.loop, self.store = loop, store
+        self.recent: deque[Features] = deque(maxlen=RECENT)
+        """Features of the newest examples, for snapshots' probes."""
+        self.next_offset = 0
+        self.reader: LogReader | None = None
+        self.parents: dict[str, str] = {}
+        """By model: the newest snapshot that its state goes on from."""
+        self.caught_up = False
+        """Whether everything that was committed when reading began is folded."""
+
+    def restore(self) -> int:
+        """Restore the models; gives the offset at which to go on reading (blocks)."""
+        loop = self.loop
+        place = LogPlace(loop.topics.log, loop.log_topic_id)
+        for fold in loop.models:
+            started = time.monotonic()
+            manifest = restore(fold, self.store, place, loop.loaded.namespace)
+            if manifest is None:
+                log.info("%s: %s is folded from the beginning of the log", loop.task.name, fold.model.name)
+            else:
+                self.parents[fold.model.name] = manifest.version
+                log.info(
+                    "%s: %s restored from its snapshot in %.2f s, goes on at log offset %d",
+                    loop.task.name,
+                    manifest.version,
+                    time.monotonic() - started,
+                    fold.next_offset,
+                )
+        self.next_offset = min(fold.next_offset for fold in loop.models)
+        return self.next_offset
+
+    async def near(self) -> None:
+        """Wait a moment for the models to come near to the log.
+
+        Serving and joining share the processor with learning. Under a load that is too high for all three they
+        give way, so that what waits, waits before it is scored and not between the truth and the model.
+        """
+        until = time.monotonic() + PATIENCE_S
+        while self._is_behind() and time.monotonic() < until:  # noqa: ASYNC110  the reader sets no event
+            await asyncio.sleep(0.005)
+
+    def _is_behind(self) -> bool:
+        return self.reader is not None and self.reader.waiting > NEAR
+
+    async def apply(self, messages: Sequence[Any]) -> None:
+        """Fold a batch of the log's records."""
+        for start in range(0, len(messages), SLICE):
+            for message in messages[start : start + SLICE]:
+                self._one(message)
+            await asyncio.sleep(0)
+        async with self.loop.progress:
+            self.loop.progress.notify_all()
+
+    def _one(self, message: Any) -> None:
+        loop = self.loop
+        offset = message.offset()
+        entry = loop.codec.decode_entry(message.value())
+        for fold in loop.models:
+            fold.apply(offset, entry)
+        self.next_offset = offset + 1
+        if entry.prediction is not None:
+            self.recent.append(entry.prediction.features)
+            self._freshness(entry)
+        elif entry.command is not None:
+            learn(loop.codec, entry.command)
+        elif entry.kind == "time" and entry.trigger is not None:
+            loop.completed[entry.trigger.partition] = entry.trigger.offset
+        loop.counts["entries"] += 1
+
+    def _freshness(self, entry: Entry) -> None:
+        if entry.arrived is not None and self.loop.ready.is_set():
+            fresh = self.loop.freshness_ms
+            fresh.append(now_ms() - entry.arrived)
+            if len(fresh) > 20_000:
+                del fresh[:10_000]
+
+    def check_ready(self, caught_up: bool) -> None:
+        """Say whether the models may answer: restored, caught up, and in force."""
+        loop = self.loop
+        self.caught_up = caught_up
+        out = [fold.model.name for fold in loop.models if not fold.in_force]
+        if not caught_up:
+            loop.why_not_ready = f"reading the training log, at offset {self.next_offset}"
+        elif out:
+            loop.why_not_ready = (
+                f"the log's newest revision of {', '.join(out)} is not this worker's specification or runtime"
+            )
+            loop.ready.clear()
+        elif not loop.ready.is_set():
+            loop.why_not_ready = ""
+            loop.ready.set()
+            versions = ", ".join(str(fold.version) for fold in loop.models)
+            log.info("%s: ready with %s", loop.task.name, versions)

@@ -1,0 +1,1 @@
+"""HTTP: predictions, outcomes, health and status of the tasks of one worker."""

@@ -1,0 +1,91 @@
+"""Outcomes over HTTP: checked, and on the topic before they are accepted."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+from agents.http.body import as_bytes, said_id
+from agents.http.problems import Problem, dump
+from agents.http.remembered import Sends
+from agents.loop import TaskLoop, now_ms
+from infra.kafka.transaction import OutRecord
+from infra.kafka.writer import Delivery
+from schemas.errors import BadRecord, BrokerError
+from schemas.records import Outcome
+from schemas.topics import MAX_RECORD_BYTES
+
+
+class Outcomes:
+    """Takes the outcomes of one task.
+
+    Parameters
+    ----------
+    loop
+        The task's.
+    writer
+        Writes them.
+    """
+
+    def __init__(self, loop: TaskLoop, writer: Sends) -> None:
+        self.loop, self._writer = loop, writer
+        self._max_ahead_ms = loop.task.max_ahead // timedelta(milliseconds=1)
+
+    async def accept(self, records: list[Any]) -> list[bytes | Problem]:
+        """Write each record, in order: what is acknowledged as JSON, or its problem.
+
+        An outcome that is written twice because a call was repeated counts once: the join knows it.
+        """
+        return await asyncio.gather(*(self._accepted(*self._one(record)) for record in records))
+
+    def _one(self, record: Any) -> tuple[str | None, Delivery | Problem]:
+        try:
+            outcome = self._read(record)
+            out = OutRecord(
+                self.loop.topics.outcomes, outcome.request_id.encode(), self.loop.codec.encode(outcome)
+            )
+            return outcome.request_id, self._writer.send(out)
+        except BadRecord as bad:
+            self.loop.counts["http_refused"] += 1
+            return said_id(record), Problem.of(bad)
+        except BrokerError:
+            return said_id(record), self._not_acknowledged()
+
+    def _read(self, record: Any) -> Outcome:
+        data = as_bytes(record)
+        if len(data) > MAX_RECORD_BYTES:
+            message = f"the outcome has {len(data):,} bytes, the limit is {MAX_RECORD_BYTES:,}"
+            raise BadRecord("too_large", message)
+        try:
+            outcome = self.loop.codec.decode_outcome(data)
+        except RecursionError:
+            raise BadRecord("malformed", "the JSON is nested too deeply") from None
+        if not isinstance(outcome, Outcome):
+            raise BadRecord("unexpected_punctuation", "a punctuation is not taken over HTTP")
+        arrived = now_ms()
+        if outcome.ts > arrived + self._max_ahead_ms:
+            ahead = self.loop.task.max_ahead
+            message = f"ts={outcome.ts} lies more than {ahead} ahead of its arrival, {arrived}"
+            raise BadRecord("impossible_time", message, "ts")
+        return outcome
+
+    async def _accepted(self, request_id: str | None, delivery: Delivery | Problem) -> bytes | Problem:
+        if isinstance(delivery, Problem):
+            found = delivery
+        else:
+            try:
+                await asyncio.shield(delivery)
+            except BrokerError:
+                found = self._not_acknowledged()
+            else:
+                self.loop.counts["http_outcomes"] += 1
+                return dump({"request_id": request_id, "accepted": True})
+        if request_id:
+            found.more["request_id"] = request_id
+        return found
+
+    def _not_acknowledged(self) -> Problem:
+        self.loop.counts["http_not_acknowledged"] += 1
+        detail = "Kafka did not acknowledge the outcome in time: repeat the call, a second copy counts once"
+        return Problem(503, "not_acknowledged", detail)

@@ -1,0 +1,144 @@
+"""Predictions over HTTP: scored at once, on the topic before they are answered, the same when asked again."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+from agents.http.body import as_bytes, said_id
+from agents.http.problems import Problem, dump
+from agents.http.remembered import Answer, Remembered, Sends
+from agents.loop import TaskLoop, now_ms
+from infra.kafka.transaction import OutRecord
+from schemas.errors import BadRecord, BrokerError
+from schemas.json_form import plain
+from schemas.records import Prediction, Request
+from schemas.topics import MAX_RECORD_BYTES
+
+SLICE: Final = 50
+"""So many requests of a list are scored before others on the event loop get their turn."""
+
+
+class Predictions:
+    """Answers the requests of one task.
+
+    Parameters
+    ----------
+    loop
+        The task's.
+    writer
+        Writes the predictions.
+    """
+
+    def __init__(self, loop: TaskLoop, writer: Sends) -> None:
+        self.loop, self._writer = loop, writer
+        self.remembered = Remembered(loop.settings.remembered)
+
+    async def answer(self, records: list[Any]) -> list[bytes | Problem]:
+        """Answer each record, in order: the answer as JSON, or its problem."""
+        found: list[Answer | Problem] = []
+        for index, record in enumerate(records, start=1):
+            found.append(self._one(record))
+            if index % SLICE == 0:
+                await asyncio.sleep(0)
+        return await asyncio.gather(*(self._acknowledged(each) for each in found))
+
+    def look_up(self, request_id: str) -> bytes:
+        """Give the answer to a request that was made here.
+
+        Raises
+        ------
+        Problem
+            404, when there is none, or none that is acknowledged.
+        """
+        answer = self.remembered.get(request_id)
+        if answer is not None and answer.acknowledged:
+            return answer.body
+        if answer is not None:
+            detail = "the prediction is not acknowledged by Kafka yet: repeat the POST, or ask again later"
+        else:
+            detail = (
+                f"this worker remembers no prediction of request {request_id[:200]!r}: it keeps the newest "
+                f"{self.remembered.most:,} that it made over HTTP since it started; all are on the topic "
+                f"{self.loop.topics.predictions}"
+            )
+        raise Problem(404, "not_remembered", detail)
+
+    # ------------------------------------------------------------------ one request
+
+    def _one(self, record: Any) -> Answer | Problem:
+        try:
+            request = self._read(record)
+            return self._answer(request)
+        except BadRecord as bad:
+            self.loop.counts["http_refused"] += 1
+            problem = Problem.of(bad)
+        except BrokerError:
+            problem = self._not_acknowledged()
+        except Problem as found:
+            problem = found
+        if said := said_id(record):
+            problem.more["request_id"] = said
+        return problem
+
+    def _read(self, record: Any) -> Request:
+        arrived = now_ms()
+        if isinstance(record, dict) and record.get("ts") is None:
+            # Who asks when the event happens need not tell the time; the answer says which was taken.
+            record = record | {"ts": arrived}
+        data = as_bytes(record)
+        if len(data) > MAX_RECORD_BYTES:
+            message = f"the request has {len(data):,} bytes, the limit is {MAX_RECORD_BYTES:,}"
+            raise BadRecord("too_large", message)
+        try:
+            request = self.loop.codec.decode_request(data)
+        except RecursionError:
+            raise BadRecord("malformed", "the JSON is nested too deeply") from None
+        self.loop.server.check_time(request, arrived)
+        return request
+
+    def _answer(self, request: Request) -> Answer:
+        answer = self.remembered.get(request.request_id)
+        if answer is None:
+            loop = self.loop
+            if not loop.ready.is_set():
+                raise not_ready(loop)
+            # Stamp and score come from this one synchronous step.
+            prediction = loop.server.predict(request)
+            value = loop.codec.encode(prediction, json=loop.settings.json_records)
+            record = OutRecord(loop.topics.predictions, request.request_id.encode(), value)
+            answer = Answer(_body(prediction), record)
+            self.remembered.add(request.request_id, answer)
+            loop.counts["predictions"] += 1
+            loop.counts["http_predictions"] += 1
+        answer.send(self._writer)
+        return answer
+
+    async def _acknowledged(self, found: Answer | Problem) -> bytes | Problem:
+        if isinstance(found, Problem):
+            return found
+        try:
+            await found.wait()
+        except BrokerError:
+            return self._not_acknowledged()
+        return found.body
+
+    def _not_acknowledged(self) -> Problem:
+        self.loop.counts["http_not_acknowledged"] += 1
+        detail = (
+            "Kafka did not acknowledge the prediction in time, so no answer is given: repeat the call with "
+            "the same request_id"
+        )
+        return Problem(503, "not_acknowledged", detail)
+
+
+def not_ready(loop: TaskLoop) -> Problem:
+    """Make the problem of a task whose models must not answer yet."""
+    detail = f"task {loop.task.name} is not ready: {loop.why_not_ready or 'its models are being restored'}"
+    return Problem(503, "not_ready", detail)
+
+
+def _body(prediction: Prediction) -> bytes:
+    served = plain(prediction.scores[0])
+    told = {"request_id": prediction.request_id, "ts": prediction.ts}
+    return dump(told | {name: served[name] for name in ("score", "label", "version")})

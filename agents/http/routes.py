@@ -1,0 +1,231 @@
+"""The paths of HTTP, on an aiohttp application: Faust's own, or any other."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from aiohttp import web
+
+from agents.http import status
+from agents.http.body import read_body, single_or_list
+from agents.http.outcomes import Outcomes
+from agents.http.predictions import Predictions
+from agents.http.problems import Problem, answer, dump
+from agents.http.remembered import Sends
+from agents.loop import TaskLoop
+from agents.settings import Settings
+
+TIME_BOUND_S: Final = 10.0
+"""A call takes no longer, and its body half of it; a look that waits takes as long as it asks for on top."""
+log = logging.getLogger(__name__)
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One path and method.
+
+    Parameters
+    ----------
+    method, path
+        As aiohttp takes them.
+    handler
+        Answers, or raises `Problem`.
+    changes
+        Whether the call changes anything; looks never do.
+    """
+
+    method: str
+    path: str
+    handler: Handler
+    changes: bool = False
+
+
+def add_routes(
+    app: web.Application,
+    loops: Mapping[str, TaskLoop],
+    writer: Sends,
+    settings: Settings,
+    *,
+    time_bound_s: float = TIME_BOUND_S,
+) -> None:
+    """Add all paths to an application that has not started.
+
+    Parameters
+    ----------
+    app
+        The web application. A miss of its router, too, is then answered as a problem.
+    loops
+        The tasks by name; read at each call, so tasks may be added later.
+    writer
+        Writes predictions and outcomes.
+    settings
+        Bounds: `max_body`, `max_list`.
+    time_bound_s
+        How long a call may take, in s.
+    """
+    pages = Pages(loops, writer, settings, time_bound_s)
+    for route in pages.routes():
+        guarded = _guarded(route, time_bound_s)
+        if route.method == "GET":
+            app.router.add_get(route.path, guarded)
+        else:
+            app.router.add_route(route.method, route.path, guarded)
+    app.middlewares.append(_misses)
+
+
+class Pages:
+    """What answers at the paths.
+
+    Parameters
+    ----------
+    loops, writer, settings, time_bound_s
+        See `add_routes`.
+    """
+
+    def __init__(
+        self, loops: Mapping[str, TaskLoop], writer: Sends, settings: Settings, time_bound_s: float
+    ) -> None:
+        self.loops, self._writer, self._settings = loops, writer, settings
+        self._body_s = time_bound_s / 2
+        self._tasks: dict[str, TaskPages] = {}
+
+    def routes(self) -> tuple[Route, ...]:
+        """Give all paths; `docs/reference/openapi.json` describes them."""
+        return (
+            Route("GET", "/live", self.live),
+            Route("GET", "/ready", self.ready),
+            Route("GET", "/tasks", self.tasks),
+            Route("POST", "/tasks/{task}/predictions", self.predict, changes=True),
+            Route("GET", "/tasks/{task}/predictions/{request_id:.+}", self.look_up),
+            Route("POST", "/tasks/{task}/outcomes", self.report, changes=True),
+            Route("GET", "/tasks/{task}/versions", self.versions),
+            Route("GET", "/tasks/{task}/status", self.status),
+            Route("GET", "/tasks/{task}/digests", self.digests),
+        )
+
+    # ------------------------------------------------------------------ the worker
+
+    async def live(self, request: web.Request) -> web.Response:
+        """Say that the process is alive."""
+        return answer(dump(status.live()))
+
+    async def ready(self, request: web.Request) -> web.Response:
+        """Say whether all tasks may answer."""
+        return answer(dump(status.ready(self.loops)))
+
+    async def tasks(self, request: web.Request) -> web.Response:
+        """List the tasks."""
+        return answer(dump(status.tasks(self.loops)))
+
+    # ------------------------------------------------------------------ one task
+
+    async def predict(self, request: web.Request) -> web.Response:
+        """Answer one request or a list."""
+        task = self._task(request)
+        body = await read_body(request, self._settings.max_body, self._settings.max_list, self._body_s)
+        return answer(*single_or_list(body, await task.predictions.answer(body.records), 200))
+
+    async def look_up(self, request: web.Request) -> web.Response:
+        """Give a remembered answer."""
+        return answer(self._task(request).predictions.look_up(request.match_info["request_id"]))
+
+    async def report(self, request: web.Request) -> web.Response:
+        """Take one outcome or a list."""
+        task = self._task(request)
+        body = await read_body(request, self._settings.max_body, self._settings.max_list, self._body_s)
+        return answer(*single_or_list(body, await task.outcomes.accept(body.records), 202))
+
+    async def versions(self, request: web.Request) -> web.Response:
+        """Give the versions, and wait for progress if asked to."""
+        return answer(dump(await status.versions(self._task(request).loop, request.query)))
+
+    async def status(self, request: web.Request) -> web.Response:
+        """Give what a page about the task shows."""
+        task = self._task(request)
+        return answer(dump(status.status(task.loop, len(task.predictions.remembered))))
+
+    async def digests(self, request: web.Request) -> web.Response:
+        """Give the digests of the models' states."""
+        return answer(dump(self._task(request).digests.give()))
+
+    def _task(self, request: web.Request) -> TaskPages:
+        name = request.match_info["task"]
+        loop = self.loops.get(name)
+        if loop is None:
+            known = ", ".join(self.loops) or "none"
+            detail = f"there is no task {name[:100]!r} here; this worker runs: {known}"
+            raise Problem(404, "unknown_task", detail, known=list(self.loops))
+        task = self._tasks.get(name)
+        if task is None or task.loop is not loop:
+            task = self._tasks[name] = TaskPages(loop, self._writer)
+        return task
+
+
+class TaskPages:
+    """What answers for one task.
+
+    Parameters
+    ----------
+    loop
+        The task's.
+    writer
+        Writes predictions and outcomes.
+    """
+
+    def __init__(self, loop: TaskLoop, writer: Sends) -> None:
+        self.loop = loop
+        self.predictions = Predictions(loop, writer)
+        self.outcomes = Outcomes(loop, writer)
+        self.digests = status.Digests(loop)
+
+
+def _guarded(route: Route, time_bound_s: float) -> Handler:
+    """Bound a handler in time and answer its errors as problems."""
+
+    async def guarded(request: web.Request) -> web.StreamResponse:
+        try:
+            if route.changes:
+                _check_allowed(request)
+            waits_s = 0.0 if route.changes else status.MAX_WAIT_S
+            async with asyncio.timeout(time_bound_s + waits_s):
+                return await route.handler(request)
+        except Problem as problem:
+            return problem.response()
+        except TimeoutError:
+            detail = f"the call took longer than {time_bound_s:g} s; repeat it with the same request_id"
+            return Problem(503, "time_out", detail).response()
+        except ConnectionError:
+            # The caller is gone: nobody reads an answer.
+            raise
+        except Exception:
+            log.exception("%s %s failed", request.method, route.path)
+            return Problem(500, "internal", "an error inside riverloop; the worker's log has more").response()
+
+    return guarded
+
+
+def _check_allowed(request: web.Request) -> None:
+    """Decide whether a call that changes something may do so; every such call passes here, and none else.
+
+    Today whoever reaches the port may: it listens on the loopback address unless told otherwise.
+    """
+
+
+@web.middleware
+async def _misses(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer what the router does not find as a problem, too."""
+    miss = request.match_info.http_exception
+    if isinstance(miss, web.HTTPMethodNotAllowed):
+        allowed = ", ".join(sorted(miss.allowed_methods))
+        detail = f"{request.path[:200]} does not take {request.method[:20]}; it takes {allowed}"
+        return Problem(405, "wrong_method", detail, headers={"Allow": allowed}).response()
+    if isinstance(miss, web.HTTPNotFound):
+        detail = f"there is nothing at {request.path[:200]}; GET /tasks lists what this worker runs"
+        return Problem(404, "unknown_path", detail).response()
+    return await handler(request)

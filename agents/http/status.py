@@ -1,0 +1,210 @@
+"""What a worker says about its tasks: readiness, versions, progress, counts, digests."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from agents.http.predictions import not_ready
+from agents.http.problems import Problem
+from agents.loop import TaskLoop
+
+MAX_WAIT_S: Final = 60.0
+
+
+def live() -> dict[str, Any]:
+    """Say that the process is alive."""
+    return {"status": "live"}
+
+
+def ready(loops: Mapping[str, TaskLoop]) -> dict[str, Any]:
+    """Say which tasks may answer.
+
+    Raises
+    ------
+    Problem
+        503, when one may not, or when there is none.
+    """
+    tasks = {name: readiness(loop) for name, loop in loops.items()}
+    waiting = [name for name, each in tasks.items() if not each["ready"]]
+    if waiting or not tasks:
+        detail = "; ".join(f"{name}: {tasks[name]['why']}" for name in waiting) or "no task runs here yet"
+        raise Problem(503, "not_ready", detail, tasks=tasks)
+    return {"status": "ready", "tasks": tasks}
+
+
+def readiness(loop: TaskLoop) -> dict[str, Any]:
+    """Say whether a task may answer, and why not."""
+    if loop.ready.is_set():
+        return {"ready": True}
+    return {"ready": False, "why": loop.why_not_ready or "restoring the models"}
+
+
+def tasks(loops: Mapping[str, TaskLoop]) -> list[dict[str, Any]]:
+    """List the tasks that this worker runs."""
+    return [
+        {"task": name, "question": loop.task.question, "kind": loop.task.kind}
+        | readiness(loop)
+        | {"models": [fold.model.name for fold in loop.models]}
+        for name, loop in loops.items()
+    ]
+
+
+# ---------------------------------------------------------------------- versions and progress
+
+
+async def versions(loop: TaskLoop, query: Mapping[str, str]) -> dict[str, Any]:
+    """Give the versions that this worker has, once it has come as far as asked, or when the wait is over."""
+    complete, applied = _whole(query, "complete"), _whole(query, "applied")
+    wait_s = _seconds(query)
+
+    def reached() -> bool:
+        return (complete is None or completed_offset(loop) >= complete) and (
+            applied is None or next_offset(loop) > applied
+        )
+
+    if not reached() and wait_s > 0:
+        await _until(loop.progress, reached, wait_s)
+    return {
+        "task": loop.task.name,
+        "reached": reached(),
+        "next_offset": next_offset(loop),
+        "completed": {str(number): offset for number, offset in sorted(loop.completed.items())},
+        "models": models(loop),
+    }
+
+
+def completed_offset(loop: TaskLoop) -> int:
+    """Give the offset of the newest applied punctuation, least over the partitions; else -1."""
+    return min(loop.completed.get(number, -1) for number in range(loop.partitions))
+
+
+def next_offset(loop: TaskLoop) -> int:
+    """Give the first offset of the log that not every model here has applied."""
+    return min(fold.next_offset for fold in loop.models)
+
+
+def models(loop: TaskLoop) -> list[dict[str, Any]]:
+    """Describe the models; the first one's score is the answer."""
+    return [
+        {
+            "model": fold.model.name,
+            "version": str(fold.version),
+            "role": "shadow" if index else "served",
+            "in_force": fold.in_force,
+            "learned": fold.learned,
+            "spec": fold.spec,
+            "runtime": fold.runtime,
+        }
+        for index, fold in enumerate(loop.models)
+    ]
+
+
+async def _until(progress: asyncio.Condition, reached: Callable[[], bool], wait_s: float) -> None:
+    try:
+        async with asyncio.timeout(wait_s), progress:
+            await progress.wait_for(reached)
+    except TimeoutError:
+        return
+
+
+def _whole(query: Mapping[str, str], name: str) -> int | None:
+    text = query.get(name)
+    if text is None:
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise _bad(name, "a whole number") from None
+
+
+def _seconds(query: Mapping[str, str]) -> float:
+    try:
+        found = float(query.get("wait_s", "0"))
+    except ValueError:
+        found = math.nan
+    if not 0 <= found <= MAX_WAIT_S:
+        raise _bad("wait_s", f"a number of seconds from 0 to {MAX_WAIT_S:g}")
+    return found
+
+
+def _bad(name: str, wanted: str) -> Problem:
+    return Problem(400, "bad_query", f"the query parameter {name} must be {wanted}", name)
+
+
+# ---------------------------------------------------------------------- status and digests
+
+
+def status(loop: TaskLoop, remembered: int) -> dict[str, Any]:
+    """Give what a page about the task shows.
+
+    Parameters
+    ----------
+    remembered
+        Predictions that can be looked up.
+
+    Notes
+    -----
+    `loop.metrics`, where there is one, gives further members, and under `models` further ones of each model.
+    """
+    # The agents have more to say: what waits in the joins, the metrics of the log's owner.
+    more: Callable[[], dict[str, Any]] | None = getattr(loop, "metrics", None)
+    told = more() if more is not None else {}
+    by_model = told.pop("models", {})
+    return told | {
+        "task": loop.task.name,
+        "question": loop.task.question,
+        **readiness(loop),
+        "counts": dict(sorted(loop.counts.items())),
+        "remembered": remembered,
+        "freshness_ms": quantiles(loop.freshness_ms),
+        "next_offset": next_offset(loop),
+        "models": {each["model"]: by_model.get(each["model"], {}) | each for each in models(loop)},
+    }
+
+
+def quantiles(values: list[float]) -> dict[str, float]:
+    """Give count, p50 and p99 (nearest rank, in the values' unit); zeros without values."""
+    ordered = sorted(values)
+    if not ordered:
+        return {"count": 0, "p50": 0.0, "p99": 0.0}
+    p50, p99 = (ordered[math.ceil(share * len(ordered)) - 1] for share in (0.5, 0.99))
+    return {"count": len(ordered), "p50": p50, "p99": p99}
+
+
+class Digests:
+    """Digests of the models' states, computed once for each version.
+
+    Parameters
+    ----------
+    loop
+        The task's.
+    """
+
+    def __init__(self, loop: TaskLoop) -> None:
+        self.loop = loop
+        self._known: dict[str, tuple[str, str]] = {}
+
+    def give(self) -> dict[str, Any]:
+        """Give each model's version and digest, and the offset up to which the log is applied.
+
+        Raises
+        ------
+        Problem
+            503, while the models are not ready.
+        """
+        loop = self.loop
+        if not loop.ready.is_set():
+            raise not_ready(loop)
+        found = []
+        for fold in loop.models:
+            version = str(fold.version)
+            if self._known.get(fold.model.name, ("", ""))[0] != version:
+                self._known[fold.model.name] = version, fold.digest
+            digest = self._known[fold.model.name][1]
+            found.append(
+                {"model": fold.model.name, "version": version, "learned": fold.learned, "state": digest}
+            )
+        return {"task": loop.task.name, "next_offset": next_offset(loop), "models": found}

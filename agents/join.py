@@ -1,0 +1,247 @@
+"""The join agent: predictions and outcomes in, facts for the training log out, one transaction per batch."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
+
+from agents.loop import TaskLoop
+from agents.serve import dead_letter
+from infra.inbound import Inbound
+from infra.kafka.admin import end_offsets
+from infra.kafka.buffers import Partition
+from infra.kafka.log import read_all
+from infra.kafka.partitioner import partition_of
+from infra.kafka.transaction import Headers, OutRecord
+from schemas.errors import BadRecord
+from schemas.records import DeadLetter, Outcome, Position, Prediction, Punctuation
+from schemas.state import POSITION_KEY, HeldState, JoinPosition, Payload
+from schemas.topics import TaskTopics
+from streams.held import MemoryStore
+from streams.join import Join, Refused
+from streams.rules import JoinRules
+
+FORWARDED: Final = "riverloop.forwarded"
+TELL_S: Final = 60.0
+"""In silence the log is told of the time so often, even when nothing falls due."""
+log = logging.getLogger(__name__)
+
+
+class JoinPartition:
+    """The join of one partition on Kafka, with the next offsets of its two inputs."""
+
+    def __init__(self, join: Join, topics: TaskTopics, position: JoinPosition | None) -> None:
+        self.join = join
+        self.predictions = position.predictions if position else 0
+        self.outcomes = position.outcomes if position else 0
+        self._topics = topics
+        self.quiet_since = time.monotonic()
+        """When the last prediction was taken (s, monotonic)."""
+        self.told_at = self.quiet_since
+        """When the log was last told of an idle advance (s, monotonic)."""
+        self.quiet_from = join.stream_time
+        """Stream time then."""
+
+    def has_taken(self, at: Position) -> bool:
+        """Whether a record's effects are in the state already: the changelog, not the group, has the last word."""
+        return at.offset < (self.predictions if at.topic == self._topics.predictions else self.outcomes)
+
+
+class JoinAgent:
+    """The joins of the partitions that are assigned to this worker.
+
+    Parameters
+    ----------
+    loop
+        The task's.
+    """
+
+    def __init__(self, loop: TaskLoop) -> None:
+        self.loop = loop
+        self.rules = JoinRules.of(loop.task, lockstep=loop.settings.lockstep)
+        self.partitions: dict[int, JoinPartition] = {}
+        self._items: dict[Position, Inbound] = {}
+        """The batch at work, by place."""
+
+    # ------------------------------------------------------------------ state
+
+    def restored(self, partition: int) -> JoinPartition:
+        """Rebuild a partition's join from its changelog (blocks); give it a place in `partitions` to use it.
+
+        Waits until no transaction is open on it: an earlier owner's last batch is then committed or aborted.
+        """
+        loop = self.loop
+        started = time.monotonic()
+        place = (loop.topics.join_state, partition)
+        end = end_offsets(loop.connection, [place], committed=False)[place]
+        held: dict[str, HeldState] = {}
+        position: JoinPosition | None = None
+        for message in read_all(loop.connection, *place, end=end):
+            key = bytes(message.key() or b"")
+            value = message.value()
+            if key == POSITION_KEY:
+                found = loop.codec.decode_state(value)
+                assert isinstance(found, JoinPosition)
+                position = found
+            elif value is None:
+                held.pop(key.decode(), None)
+            else:
+                state = loop.codec.decode_state(value)
+                assert isinstance(state, HeldState)
+                held[key.decode()] = state
+        store = MemoryStore()
+        store.apply(held)
+        join = Join(self.rules, store, self._unpack, loop.task.name, partition, position)
+        log.info(
+            "%s: join of partition %d restored: %d waiting, %d held, in %.2f s",
+            loop.task.name,
+            partition,
+            join.waiting,
+            len(held),
+            time.monotonic() - started,
+        )
+        return JoinPartition(join, loop.topics, position)
+
+    def forget(self, partition: int) -> None:
+        """Drop a partition that is no longer ours."""
+        self.partitions.pop(partition, None)
+
+    def _unpack(self, payload: Payload) -> Prediction:
+        return self.loop.codec.decode_prediction(payload) if isinstance(payload, bytes) else payload
+
+    # ------------------------------------------------------------------ a batch
+
+    def process(self, items: list[Inbound], offsets: Mapping[Partition, int]) -> Iterator[OutRecord]:
+        """Take a batch's records; gives all that its transaction writes."""
+        self._items = {}
+        letters: list[OutRecord] = []
+        for item in items:
+            number = item.message.partition() or 0
+            record = item.record
+            if self.partitions[number].has_taken(item.at):
+                continue
+            self._items[item.at] = item
+            try:
+                if item.bad is not None:
+                    raise item.bad
+                if isinstance(record, Prediction):
+                    self._prediction(self.partitions[number], record, item)
+                elif isinstance(record, Punctuation):
+                    self.partitions[number].join.punctuation(record, item.at)
+                elif (right := self._right_place(number, record, item)) != number:
+                    letters.append(self._forward(record, item, right))
+                else:
+                    self.partitions[number].join.outcome(record, item.at, item.arrived)
+            except BadRecord as bad:
+                letters.append(dead_letter(self.loop, item, bad))
+        for (topic, number), offset in offsets.items():
+            if topic == self.loop.topics.predictions:
+                self.partitions[number].predictions = offset
+            else:
+                self.partitions[number].outcomes = offset
+        yield from letters
+        for number in {number for _, number in offsets}:
+            yield from self._outputs(number)
+
+    def _prediction(self, at: JoinPartition, prediction: Prediction, item: Inbound) -> None:
+        at.join.prediction(prediction.request_id, prediction.ts, item.message.value(), item.at, item.arrived)
+        at.quiet_since, at.quiet_from = time.monotonic(), at.join.stream_time
+
+    def _outputs(self, number: int) -> Iterator[OutRecord]:
+        loop, at = self.loop, self.partitions[number]
+        topics, codec, out = loop.topics, loop.codec, at.join.out
+        key = loop.task.name.encode()
+        for entry in out.entries:
+            yield OutRecord(topics.log, key, codec.encode(entry), 0)
+        for refused in out.refused:
+            yield self._refused(refused)
+        for request_id, state in out.changes.items():
+            value = None if state is None else codec.encode(state)
+            yield OutRecord(topics.join_state, request_id.encode(), value, number)
+        position = at.join.position(at.predictions, at.outcomes)
+        yield OutRecord(topics.join_state, POSITION_KEY, codec.encode(position), number)
+
+    def _refused(self, refused: Refused) -> OutRecord:
+        early, item = refused.early, self._items.get(refused.at)
+        if early is None or item is not None:
+            at_work = item or self._items[refused.at]
+            return dead_letter(self.loop, at_work, BadRecord(refused.reason, refused.message))
+        # It was read in an earlier batch, so its bytes are gone; what it said is written again.
+        loop, outcome = self.loop, early.outcome
+        loop.counts["dead_letters"] += 1
+        key, value = outcome.request_id.encode(), loop.codec.encode(outcome)
+        letter = DeadLetter(
+            refused.reason, refused.message, "", early.at, key, value, early.arrived, outcome.reporter
+        )
+        return OutRecord(loop.topics.dead_letters, key, loop.codec.encode(letter))
+
+    def _right_place(self, number: int, outcome: Outcome, item: Inbound) -> int:
+        """Give the partition on which an outcome belongs.
+
+        Our own predictions lie where murmur2 puts their key. So an outcome whose prediction is known here is
+        in place, and only for the others the hash is computed.
+        """
+        if self.loop.partitions == 1 or self.partitions[number].join.knows(outcome.request_id):
+            return number
+        right = partition_of(outcome.request_id.encode(), self.loop.partitions)
+        return number if right != number and item.header(FORWARDED) else right
+
+    def _forward(self, outcome: Outcome, item: Inbound, right: int) -> OutRecord:
+        loop = self.loop
+        loop.counts["misplaced"] += 1
+        if loop.counts["misplaced"] in {1, 10, 100, 1000, 10_000}:
+            log.warning(
+                "%s: %d outcomes lay on the wrong partition and were forwarded; the last one, %s, comes from %s: "
+                "its producer needs partitioner=murmur2_random",
+                loop.task.name,
+                loop.counts["misplaced"],
+                item.at,
+                outcome.reporter or "an unnamed reporter",
+            )
+        headers: Headers = [(FORWARDED, str(item.at).encode())]
+        key = outcome.request_id.encode()
+        return OutRecord(loop.topics.outcomes, key, item.message.value(), right, headers)
+
+    # ------------------------------------------------------------------ the end of a batch
+
+    def commit(self) -> None:
+        """Make the batch's changes the state: its transaction has committed."""
+        for at in self.partitions.values():
+            out = at.join.out
+            self.loop.counts["resolved"] += len(out.entries)
+            at.join.commit()
+        self._items = {}
+
+    # ------------------------------------------------------------------ silence
+
+    def idle(self, quiet: Iterable[int]) -> list[int]:
+        """Advance stream time in silent partitions where something falls due; gives those that moved.
+
+        Stream time is then the highest ts taken plus the time elapsed since, never the clock itself: a replay
+        of last year would jump.
+
+        Parameters
+        ----------
+        quiet
+            Partitions whose predictions are known to be caught up.
+        """
+        moved = []
+        now = time.monotonic()
+        for number in quiet:
+            at = self.partitions.get(number)
+            if at is None or at.quiet_from < 0:
+                continue
+            elapsed_ms = int((now - at.quiet_since) * 1000)
+            stream_time = at.quiet_from + elapsed_ms
+            told = now - at.told_at > TELL_S
+            if elapsed_ms >= self.loop.settings.idle_ms and (at.join.is_due(stream_time) or told):
+                at.told_at = now
+                at.join.idle(stream_time)
+                moved.append(number)
+        return moved
+
+    def outputs(self, number: int) -> Iterator[OutRecord]:
+        """Give what an idle advance of a partition writes."""
+        return self._outputs(number)

@@ -1,0 +1,63 @@
+"""What the agents of one task share: the task, its codec and topics, and the models in force."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from agents.settings import Settings
+from infra.kafka.connection import Connection
+from infra.taskfile import LoadedTask
+from schemas.codec import Codec
+from schemas.topics import TaskTopics
+from streams.model import ModelFold
+from streams.serve import Server
+from streams.task import Task
+
+
+@dataclass(slots=True)
+class TaskLoop:
+    """One task in one worker."""
+
+    loaded: LoadedTask
+    settings: Settings
+    connection: Connection
+    codec: Codec
+    topics: TaskTopics
+    partitions: int
+    """Of requests, predictions, outcomes, join-state and dead letters."""
+    log_topic_id: str
+    server: Server
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set while the models are restored, in force, and caught up with the log as it was at the start."""
+    progress: asyncio.Condition = field(default_factory=asyncio.Condition)
+    """Notified when the folds have applied more of the log."""
+    why_not_ready: str = "restoring the models"
+    completed: dict[int, int] = field(default_factory=dict)
+    """By partition: the offset on `T.outcomes` of the newest punctuation whose effects are applied."""
+    counts: Counter[str] = field(default_factory=Counter)
+    """What this worker has done since it started, for its status page."""
+    freshness_ms: list[float] = field(default_factory=list)
+    """Of the newest resolutions: from the later arrival of both sides until applied here."""
+
+    metrics: Callable[[], dict[str, Any]] | None = None
+    """Gives what the join and the log's owner in this worker know, for its status page."""
+
+    @property
+    def task(self) -> Task:
+        """The task."""
+        return self.loaded.task
+
+    @property
+    def models(self) -> tuple[ModelFold, ...]:
+        """The models' folds; the first is served."""
+        return self.server.models
+
+
+def now_ms() -> int:
+    """Give the wall clock, in ms since 1970-01-01 UTC."""
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,55 @@
+"""The serve agent: requests from the topic in, predictions out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from agents.loop import TaskLoop
+from infra.inbound import Inbound
+from infra.kafka.transaction import OutRecord
+from schemas.errors import BadRecord
+from schemas.records import Request
+
+MAX_KEY_BYTES: Final = 1024
+"""A dead letter is placed by its original key up to this length, else anywhere."""
+
+
+class Serve:
+    """Answers the requests of a batch with the models in force.
+
+    Parameters
+    ----------
+    loop
+        The task's.
+    """
+
+    def __init__(self, loop: TaskLoop) -> None:
+        self.loop = loop
+
+    def process(self, items: list[Inbound]) -> Iterator[OutRecord]:
+        """Give the batch's outputs: a prediction or a dead letter per request."""
+        loop = self.loop
+        for item in items:
+            if item.bad is not None:
+                yield dead_letter(loop, item, item.bad)
+                continue
+            request: Request = item.record
+            try:
+                loop.server.check_time(request, item.arrived)
+                prediction = loop.server.predict(request, item.at)
+                value = loop.codec.encode(prediction, json=loop.settings.json_records)
+            except BadRecord as bad:
+                yield dead_letter(loop, item, bad)
+                continue
+            loop.counts["predictions"] += 1
+            yield OutRecord(loop.topics.predictions, request.request_id.encode(), value)
+
+
+def dead_letter(loop: TaskLoop, item: Inbound, bad: BadRecord) -> OutRecord:
+    """Give the dead letter of a record, with its original bytes."""
+    loop.counts["dead_letters"] += 1
+    key: Any = item.message.key()
+    # The original key is in the letter, too: a huge one, twice, could make it too large for its topic.
+    placed_by = key if key is None or len(key) <= MAX_KEY_BYTES else None
+    return OutRecord(loop.topics.dead_letters, placed_by, loop.codec.encode(item.refuse(bad)))

@@ -1,0 +1,120 @@
+"""Every setting of a worker, declared once: type, default, unit, sentence, environment name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Self
+
+from schemas.errors import UsageError
+
+
+def setting(default: Any, says: str, *, unit: str = "", secret: bool = False) -> Any:
+    """Declare a setting."""
+    return field(default=default, repr=not secret, metadata={"says": says, "unit": unit, "secret": secret})
+
+
+def _data_home() -> str:
+    base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    return str(Path(base) / "riverloop")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a worker is told; each is also read from the environment as RIVERLOOP_<NAME>."""
+
+    bootstrap: str = setting("", "Address of the Kafka cluster: HOST:PORT, or several with commas.")
+    kafka: str = setting(
+        "",
+        "Further librdkafka properties, one KEY=VALUE per line: TLS, SASL, anything.",
+        secret=True,
+    )
+    group: str = setting("riverloop", "Consumer group; workers of one group share the partitions.")
+    slot: str = setting(
+        "",
+        "Stable name of this worker among its group, part of its transactional ids: a restarted worker fences "
+        "its dead self by it. Empty: the first free number on this machine.",
+    )
+    http_host: str = setting("127.0.0.1", "Address that HTTP listens on.")
+    http_port: int = setting(0, "Port that HTTP listens on; 0: any free one.")
+    snapshots: str = setting(
+        "", "Where snapshots lie: an fsspec URI that all workers see. Empty: DATA/snapshots."
+    )
+    snapshot_every: int = setting(10_000, "A snapshot is written after so many entries.", unit="entries")
+    snapshots_kept: int = setting(10, "So many snapshots of each model are kept.", unit="snapshots")
+    snapshot_key: str = setting("", "Key that signs manifests; unsigned ones are then refused.", secret=True)
+    token_key: str = setting("", "Key of the tokens that stand for personal data.", secret=True)
+    data: str = setting("", "Folder for what a worker keeps on this machine. Empty: the user's data folder.")
+    max_batch: int = setting(
+        1000, "At most so many records are processed in one transaction.", unit="records"
+    )
+    idle_ms: int = setting(
+        2_000, "Without predictions for so long, stream time advances by the time elapsed.", unit="ms"
+    )
+    metrics_every_ms: int = setting(1_000, "Metrics are published so often while entries come.", unit="ms")
+    remembered: int = setting(
+        100_000, "So many predictions made over HTTP are remembered for look-up.", unit="predictions"
+    )
+    max_body: int = setting(1_048_576, "Largest HTTP request body.", unit="bytes")
+    max_list: int = setting(1_000, "Most requests in one HTTP call.", unit="requests")
+    lockstep: bool = setting(
+        False, "Time advances by punctuations only: for replay against River's evaluator."
+    )
+    json_records: bool = setting(False, "Predictions are written as JSON, not as Avro.")
+    log_level: str = setting("INFO", "DEBUG, INFO, WARNING or ERROR.")
+
+    @classmethod
+    def load(cls, given: Mapping[str, Any] | None = None, env: Mapping[str, str] | None = None) -> Self:
+        """Read settings: as given, else from the environment, else the default.
+
+        Raises
+        ------
+        UsageError
+            Naming the setting whose value is not of its type.
+        """
+        env = os.environ if env is None else env
+        given = {key: value for key, value in (given or {}).items() if value is not None}
+        told: dict[str, Any] = {}
+        for each in fields(cls):
+            name = environment_name(each.name)
+            if each.name in given:
+                told[each.name] = given[each.name]
+            elif env.get(name):
+                told[each.name] = _convert(name, env[name], type(each.default))
+        return cls(**told)
+
+    @property
+    def data_folder(self) -> Path:
+        """Give the folder for what a worker keeps on this machine."""
+        return Path(self.data or _data_home())
+
+    @property
+    def snapshot_uri(self) -> str:
+        """Give the place of the snapshots."""
+        return self.snapshots or str(self.data_folder / "snapshots")
+
+    @property
+    def properties(self) -> list[str]:
+        """Give the further librdkafka properties as KEY=VALUE."""
+        return [part.strip() for part in self.kafka.splitlines() if part.strip()]
+
+
+def environment_name(name: str) -> str:
+    """Give the name of a setting in the environment."""
+    return f"RIVERLOOP_{name.upper()}"
+
+
+def _convert(name: str, text: str, kind: type) -> Any:
+    if kind is bool:
+        known = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+        if text.lower() not in known:
+            raise UsageError(f"{name}={text!r} must be true or false")
+        return known[text.lower()]
+    if kind is int:
+        try:
+            return int(text)
+        except ValueError:
+            raise UsageError(f"{name}={text!r} must be a whole number") from None
+    return text

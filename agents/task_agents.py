@@ -1,0 +1,273 @@
+"""The agents of one task: each takes a batch, writes one transaction, and only then changes its state."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from agents.follow import Follow
+from agents.join import JoinAgent
+from agents.loop import TaskLoop
+from agents.owner import Owner
+from agents.serve import Serve
+from infra.inbound import decoder
+from infra.kafka.admin import committed_offsets
+from infra.kafka.buffers import Partition
+from infra.kafka.channel import Batch, Channel
+from infra.kafka.consumer import BatchConsumer
+from infra.kafka.log import LogReader
+from infra.kafka.transaction import OutRecord, TransactionRunner
+from infra.snapshots.store import SnapshotStore
+from schemas.errors import TransactionAborted
+from schemas.topics import MAX_TOPIC_RECORD_BYTES
+from streams.merge import MergeByTime
+from streams.topology import processor, topics_of
+
+log = logging.getLogger(__name__)
+ROLES = ("serve", "join", "owner")
+
+
+class TaskAgents:
+    """The agents of one task.
+
+    Parameters
+    ----------
+    loop
+        What they share.
+    slot
+        This worker's stable name.
+    store
+        Where snapshots lie.
+    """
+
+    def __init__(self, loop: TaskLoop, slot: str, store: SnapshotStore) -> None:
+        self.loop = loop
+        self.serve = Serve(loop)
+        self.join = JoinAgent(loop)
+        self.follow = Follow(loop, store)
+        self.owner = Owner(loop, self.follow, store)
+        self._joining = asyncio.Lock()
+        self._publishing = asyncio.Lock()
+        self._stopped = False
+        self._tenures: dict[int, object] = {}
+        """By partition that is ours: a token of its assignment, which tells a late restoration that it is late."""
+        self._opening: dict[str, int] = {}
+        """By model: the number of the revision that this worker has opened."""
+        loop.metrics = self.status
+        name, settings, topics = loop.task.name, loop.settings, loop.topics
+        self._runners = {
+            role: TransactionRunner(loop.connection, f"{settings.group}.{name}.{role}.{slot}")
+            for role in ROLES
+        }
+        self.requests = Channel(
+            name=f"{name}.serve",
+            topics=topics_of(name, processor("serve").reads),
+            decode=decoder(loop.codec.decode_request),
+            max_batch=settings.max_batch,
+        )
+        predictions = decoder(loop.codec.decode_prediction, MAX_TOPIC_RECORD_BYTES)
+        outcomes = decoder(loop.codec.decode_outcome, max_ahead_ms=self.join.rules.max_ahead_ms)
+        # At equal times the outcome goes first; in lockstep the prediction, which was sent before it.
+        first, second = topics.outcomes, topics.predictions
+        if settings.lockstep:
+            first, second = second, first
+        self.sides = Channel(
+            name=f"{name}.join",
+            topics=topics_of(name, processor("join").reads),
+            decode=lambda message: (predictions if message.topic() == topics.predictions else outcomes)(
+                message
+            ),
+            picker=lambda: MergeByTime(first, second),
+            max_batch=settings.max_batch,
+        )
+        self.log = Channel(
+            name=f"{name}.owner",
+            topics=topics_of(name, processor("publish").reads),
+            max_batch=settings.max_batch,
+        )
+
+    async def start(self) -> None:
+        """Initialise the transactional ids: what a dead holder of this slot left open ends now."""
+        await asyncio.gather(*(runner.start() for runner in self._runners.values()))
+
+    async def stop(self, consumer: BatchConsumer) -> None:
+        """Write last snapshots, as the log's owner, and close the producers.
+
+        Parameters
+        ----------
+        consumer
+            The log's owners' one; it still has its place in the group.
+        """
+        await consumer.drain()
+        async with self._publishing, self._joining:
+            self._stopped = True
+            if self.owner.held and self.loop.ready.is_set():
+                await self._publish(consumer, list(self.owner.snapshot_records()), "the last snapshots")
+            await asyncio.gather(*(runner.close() for runner in self._runners.values()))
+
+    # ------------------------------------------------------------------ batches
+
+    async def on_requests(self, consumer: BatchConsumer, batch: Batch[Any]) -> None:
+        """Serve a batch of requests."""
+        await self.loop.ready.wait()
+        await self.follow.near()
+        records = list(self.serve.process(batch.items))
+        try:
+            await consumer.commit(batch, self._runners["serve"], records)
+        except TransactionAborted as error:
+            log.warning("%s: %s", batch.channel.name, error)
+
+    async def on_sides(self, consumer: BatchConsumer, batch: Batch[Any]) -> None:
+        """Join a batch of predictions and outcomes."""
+        await self.follow.near()
+        async with self._joining:
+            try:
+                records = list(self.join.process(batch.items, batch.offsets))
+                await consumer.commit(batch, self._runners["join"], records)
+            except BaseException as error:
+                # Whether it committed may be unknown, so the state is dropped and read again from the changelog.
+                await self.restore({partition.number for partition in batch.offsets})
+                if not isinstance(error, TransactionAborted):
+                    raise
+                log.warning("%s: %s", batch.channel.name, error)
+            else:
+                self.join.commit()
+
+    async def on_silence(self, consumer: BatchConsumer) -> None:
+        """Advance stream time where predictions are caught up and silent."""
+        if self.loop.settings.lockstep or self._joining.locked():
+            return
+        topics = self.loop.topics
+        quiet = await consumer.quiet(topics.predictions)
+        if not quiet or self._joining.locked() or self._stopped or not consumer.metadata:
+            return
+        async with self._joining:
+            moved = [(number, self.join.partitions[number]) for number in self.join.idle(quiet)]
+            offsets = {}
+            for number, at in moved:
+                offsets[Partition(topics.predictions, number)] = at.predictions
+                offsets[Partition(topics.outcomes, number)] = at.outcomes
+            records = [record for number, _ in moved for record in self.join.outputs(number)]
+            try:
+                if moved:
+                    await self._runners["join"].commit(records, offsets, consumer.metadata)
+            except BaseException as error:
+                await self.restore([number for number, _ in moved])
+                if not isinstance(error, TransactionAborted):
+                    raise
+                log.warning("%s: advancing time in silence: %s", self.loop.task.name, error)
+            else:
+                for _, at in moved:
+                    at.join.commit()
+
+    async def on_log(self, consumer: BatchConsumer, batch: Batch[Any]) -> None:
+        """Publish for a batch of the training log."""
+        async with self._publishing:
+            try:
+                await consumer.commit(batch, self._runners["owner"], list(self.owner.process(batch.items)))
+            except TransactionAborted as error:
+                log.warning("%s: %s", batch.channel.name, error)
+                await self.take_over(consumer)
+
+    # ------------------------------------------------------------------ state
+
+    async def assigned(self, partitions: set[int]) -> None:
+        """Take up those partitions that are not ours already."""
+        new = partitions - self._tenures.keys()
+        self._tenures |= {number: object() for number in new}
+        await self.restore(new)
+
+    def revoked(self, partitions: Iterable[int]) -> None:
+        """Give partitions up."""
+        for number in partitions:
+            self._tenures.pop(number, None)
+            self.join.forget(number)
+
+    async def restore(self, partitions: Iterable[int]) -> None:
+        """Rebuild the joins of partitions from their changelog.
+
+        A partition that goes to another worker meanwhile stays forgotten: its state here would be an old one
+        when it comes back.
+        """
+        await asyncio.gather(*(self._restore(number) for number in sorted(partitions)))
+
+    async def _restore(self, number: int) -> None:
+        tenure = self._tenures.get(number)
+        self.join.forget(number)
+        made = await asyncio.get_running_loop().run_in_executor(None, self.join.restored, number)
+        if tenure is not None and self._tenures.get(number) is tenure:
+            self.join.partitions[number] = made
+
+    async def take_over(self, consumer: BatchConsumer) -> None:
+        """Become the owner of the log: from the offset that the last one committed."""
+        place = (self.loop.topics.log, 0)
+
+        def take_over() -> None:
+            committed = committed_offsets(self.loop.connection, consumer.group_id, [place])
+            self.owner.take_over(committed.get(place))
+
+        await asyncio.get_running_loop().run_in_executor(None, take_over)
+        if not consumer.assignment:  # it went to another worker meanwhile
+            self.owner.release()
+
+    async def follow_log(self) -> None:
+        """Fold the models from the newest snapshot on, for ever."""
+        start = await asyncio.get_running_loop().run_in_executor(None, self.follow.restore)
+        async with LogReader(self.loop.connection, self.loop.topics.log, 0, start) as reader:
+            self.follow.reader = reader
+            async for batch in reader:
+                await self.follow.apply(batch.messages)
+                self.follow.check_ready(batch.caught_up)
+
+    async def open_revisions(self, consumer: BatchConsumer) -> None:
+        """Put this worker's specifications in force, as the log's owner, once it has read the whole log."""
+        async with self._publishing:
+            if not self.owner.held or not self.follow.caught_up or self.loop.ready.is_set() or self._stopped:
+                return
+            revisions = {fold.model.name: fold.version.revision * fold.opened for fold in self.loop.models}
+            if any(revisions[model] < number for model, number in self._opening.items()):
+                return  # what was opened has yet to come back through the log
+            records = list(self.owner.openings())
+            if await self._publish(consumer, records, "a revision"):
+                out = [fold.model.name for fold in self.loop.models if not fold.in_force]
+                self._opening = {model: revisions[model] + 1 for model in out}
+
+    async def _publish(self, consumer: BatchConsumer, records: list[OutRecord], what: str) -> bool:
+        """Write what is not caused by a batch, as the log's owner; gives whether it was written."""
+        # The offset is written only to be fenced by: who is no longer the owner must not publish anything.
+        offsets = {Partition(self.loop.topics.log, 0): self.owner.next_offset}
+        if not records or not consumer.metadata:
+            return False
+        try:
+            await self._runners["owner"].commit(records, offsets, consumer.metadata)
+        except TransactionAborted as error:
+            log.warning("%s: publishing %s: %s", self.loop.task.name, what, error)
+            return False
+        return True
+
+    # ------------------------------------------------------------------ status
+
+    def status(self) -> dict[str, Any]:
+        """Give what the joins and the owner here know; the models' part by name under `models`."""
+        joins = [at.join for at in self.join.partitions.values()]
+        counters: Counter[str] = Counter()
+        for join in joins:
+            counters.update(join.counters)
+        served = {}
+        if self.owner.held:
+            served = {
+                each.model.name: {"metrics": each.get() if each.n else {}, "n": each.n}
+                for each in self.owner.metrics
+            }
+        return {
+            "owner": self.owner.held,
+            "published_offset": self.owner.next_offset if self.owner.held else 0,
+            "partitions": sorted(self.join.partitions),
+            "waiting": sum(join.waiting for join in joins),
+            "most_waiting": sum(join.most_waiting for join in joins),
+            "join": dict(sorted(counters.items())),
+            "models": served,
+        }

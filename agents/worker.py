@@ -1,0 +1,101 @@
+"""A worker process: the tasks it serves, made ready and wired together."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from agents.loop import TaskLoop
+from agents.settings import Settings
+from agents.slots import Slot
+from agents.task_agents import TaskAgents
+from infra.kafka.admin import check_topics, partition_count, topic_id
+from infra.kafka.connection import Connection, parse_properties
+from infra.kafka.replay import check_reachable
+from infra.loadcheck import check_task
+from infra.past import learn_all
+from infra.runtime import runtime_fingerprint
+from infra.snapshots.store import SnapshotStore
+from infra.taskfile import LoadedTask, load_task
+from schemas.codec import Codec
+from schemas.errors import UsageError
+from schemas.topics import TaskTopics, topics
+from streams.model import ModelFold
+from streams.serve import Server
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What a worker runs: one set of agents per task, by the task's name."""
+
+    settings: Settings
+    connection: Connection
+    agents: dict[str, TaskAgents]
+    slot: Slot
+
+
+def prepare(references: Sequence[str], settings: Settings) -> Prepared:
+    """Load tasks, check them, and make their agents; nothing is consumed yet.
+
+    Raises
+    ------
+    UsageError
+        For a wrong task file, a missing address, missing or wrong topics.
+    NotReproducible
+        For a model whose scores or state depend on more than its entries.
+    BrokerError
+        When the cluster does not answer.
+    """
+    loaded = [load_task(reference) for reference in references]
+    names = [each.task.name for each in loaded]
+    if len(set(names)) != len(names):
+        raise UsageError(f"two tasks have the same name: {', '.join(names)}")
+    if not settings.bootstrap:
+        raise UsageError("give the Kafka cluster's address with --bootstrap or RIVERLOOP_BOOTSTRAP")
+    connection = Connection(settings.bootstrap, parse_properties(settings.properties))
+    check_reachable(connection)
+    for each in loaded:
+        started = time.monotonic()
+        models = check_task(each.reference)
+        log.info(
+            "%s: %d models are reproducible (%.1f s)", each.task.name, models, time.monotonic() - started
+        )
+    slot = Slot(settings.data_folder / "slots", settings.group, settings.slot)
+    store = SnapshotStore(settings.snapshot_uri, settings.snapshot_key.encode() or None)
+    agents = {
+        each.task.name: TaskAgents(task_loop(each, settings, connection), slot.name, store) for each in loaded
+    }
+    return Prepared(settings, connection, agents, slot)
+
+
+def task_loop(loaded: LoadedTask, settings: Settings, connection: Connection) -> TaskLoop:
+    """Make what the agents of a task share.
+
+    Raises
+    ------
+    UsageError
+        When topics are missing or not as they must be, or lockstep is asked for with several partitions.
+    """
+    task = loaded.task
+    names = TaskTopics(task.name)
+    partitions = partition_count(connection, names.outcomes)
+    wrong = check_topics(connection, topics(task.name, max(partitions, 1)))
+    if wrong:
+        raise UsageError(
+            f"the topics of task {task.name} are not as they must be: {'; '.join(wrong)}; "
+            f"create them with: riverloop topics create {loaded.reference}"
+        )
+    if settings.lockstep and partitions != 1:
+        raise UsageError(f"lockstep needs one partition, the topics of task {task.name} have {partitions}")
+    codec = Codec(task.name, task.kind, task.features, settings.token_key.encode() or None, serving=True)
+    learn_all(codec, connection, names)
+    runtime = runtime_fingerprint()[0]
+    folds = [ModelFold(task, model, runtime) for model in task.models]
+    server = Server(task, folds, runtime)
+    return TaskLoop(
+        loaded, settings, connection, codec, names, partitions, topic_id(connection, names.log), server
+    )

@@ -1,0 +1,1 @@
+"""Everything outside: Kafka clients, the embedded broker, stores, exporters. No Faust."""

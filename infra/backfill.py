@@ -1,0 +1,201 @@
+"""Writes a data file's history to the training log, each row's facts once whatever happens in between."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from infra.files import digest, rows
+from infra.kafka.admin import end_offsets
+from infra.kafka.connection import Connection
+from infra.kafka.log import read_all
+from infra.kafka.transaction import OutRecord, ProducerFenced, TransactionRunner
+from infra.taskfile import LoadedTask
+from schemas.codec import Codec
+from schemas.errors import BadRecord, BrokerError, TransactionAborted, UsageError
+from schemas.records import Entry, Outcome
+from schemas.topics import TaskTopics
+from streams.backfill import PREFIX, History
+from streams.datafile import Event
+
+CHUNK: Final = 1_000
+"""Entries in one transaction."""
+TRIES: Final = 5
+LIVE: Final = frozenset({"opened", "labelled", "expired", "late", "revised", "unavailable"})
+"""Entries about requests that were served."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backfilled:
+    """What a backfill did."""
+
+    file: str
+    """SHA-256 of the data file."""
+    requests: int
+    """Rows of the file."""
+    written: int
+    """Entries written by this run."""
+    there: int
+    """Entries that an earlier run had written."""
+    kinds: dict[str, int]
+    """All entries of the file by the fact that they state."""
+    open: int
+    """Requests without an entry: their horizon ends after the newest time in the file."""
+    refused: dict[str, int]
+    """Outcomes that the join refused, by reason."""
+
+
+class Backfill:
+    """The backfill of one data file.
+
+    Parameters
+    ----------
+    loaded, codec
+        The task; the codec with its token key where features are personal data.
+    connection
+        The cluster.
+    path
+        The data file.
+
+    Raises
+    ------
+    UsageError
+        When the file does not fit the task; names the row.
+    """
+
+    def __init__(self, loaded: LoadedTask, codec: Codec, connection: Connection, path: Path) -> None:
+        task = loaded.task
+        if task.data is None:
+            raise UsageError(f"task {task.name!r} does not say how a file maps to events: give it data=")
+        self._codec, self._connection = codec, connection
+        self._topic = TaskTopics(task.name).log
+        self._key = task.name.encode()
+        events = enumerate(task.data.events(rows(path), task.features, task.kind), start=1)
+        numbered = sorted(((row, self._canonical(row, event)) for row, event in events), key=_time)
+        if not numbered:
+            raise UsageError(f"{path} has no rows")
+        self.requests = len(numbered)
+        self.file = digest(path)
+        self.history = History(task, numbered, self.file[:16])
+        # One id per task and file: who starts it ends what another run of the same file left open.
+        self._runner = TransactionRunner(connection, f"riverloop.{task.name}.backfill.{self.file[:16]}")
+
+    def _canonical(self, row: int, event: Event) -> Event:
+        """Give an event as serving would have stored it: tokens put in, personal data left out."""
+        codec = self._codec
+        try:
+            request = codec.decode_request(codec.encode(event.request))
+            outcomes = [codec.decode_outcome(codec.encode(_with_reason(each))) for each in event.outcomes]
+        except BadRecord as bad:
+            raise UsageError(f"row {row}: {bad.field + ': ' if bad.field else ''}{bad.message}") from bad
+        return Event(request, tuple(each for each in outcomes if isinstance(each, Outcome)))
+
+    def run(self, *, force: bool = False, progress: Callable[[int], None] = lambda done: None) -> Backfilled:
+        """Write what is not in the log yet.
+
+        Parameters
+        ----------
+        force
+            Also when live entries are in the log.
+        progress
+            Called with the number of entries that are in the log.
+
+        Raises
+        ------
+        UsageError
+            When the log has live entries, or has other entries of this file than the task file makes now.
+        BrokerError
+            When the cluster does not do what is asked, or another run of the same file has taken over.
+        """
+        tries = 0
+        before: int | None = None
+        try:
+            while True:
+                # First the id: once it is ours, no earlier run can add anything.
+                asyncio.run(self._runner.start())
+                entries = iter(self.history)
+                there = self._pass_over(entries, force)
+                before = there if before is None else before
+                progress(there)
+                try:
+                    for chunk in _chunks(entries):
+                        self._write(chunk)
+                        tries, there = 0, there + len(chunk)
+                        progress(there)
+                    break
+                except ProducerFenced as error:
+                    raise BrokerError(f"another backfill of this file has taken over: {error}") from error
+                except TransactionAborted as error:
+                    # Whether it is in the log only the log can say, so it is read again.
+                    tries += 1
+                    if tries == TRIES:
+                        raise BrokerError(f"{TRIES} transactions in a row failed: {error}") from error
+        finally:
+            asyncio.run(self._runner.close())
+        history = self.history
+        before = before or 0
+        return Backfilled(
+            file=self.file,
+            requests=self.requests,
+            written=there - before,
+            there=before,
+            kinds=dict(sorted(history.kinds.items())),
+            open=history.open,
+            refused=dict(sorted(history.refused.items())),
+        )
+
+    def _write(self, entries: list[Entry]) -> None:
+        records = [OutRecord(self._topic, self._key, self._codec.encode(entry), 0) for entry in entries]
+        self._runner.run(records, {}, b"")
+
+    def _pass_over(self, entries: Iterator[Entry], force: bool) -> int:
+        """Take from the entries those that are in the log; gives their number."""
+        place = (self._topic, 0)
+        try:
+            # Open transactions included: one that began before ours may hide what an earlier run committed.
+            end = end_offsets(self._connection, [place], committed=False)[place]
+        except BrokerError as error:
+            raise BrokerError(f"{error}; `riverloop topics create` makes a task's topics") from error
+        mine = f"{PREFIX}{self.file[:16]}/"
+        there, live = 0, 0
+        for message in read_all(self._connection, *place, end=end):
+            entry = self._codec.decode_entry(message.value())
+            live += entry.kind in LIVE
+            if entry.entry_id.startswith(mine):
+                expected = next(entries, None)
+                if expected != entry:
+                    made = expected.entry_id if expected else "nothing"
+                    raise UsageError(
+                        f"{self._topic}[0]@{message.offset()}: entry {entry.entry_id} is not what the task "
+                        f"file makes of this data file now ({made}): the task's horizon, features or data "
+                        "mapping has changed since the backfill began; mend that, or begin on new topics"
+                    )
+                there += 1
+        if live and not force:
+            rest = next(entries, None)
+            if rest is not None:
+                raise UsageError(
+                    f"{self._topic} has {live:,} entries about requests that were served: history would be "
+                    "learned after them. Backfill before serving starts, or say --force"
+                )
+        return there
+
+
+def _time(numbered: tuple[int, Event]) -> int:
+    return numbered[1].request.ts
+
+
+def _with_reason(outcome: Outcome) -> Outcome:
+    if outcome.value is not None or outcome.reason:
+        return outcome
+    return dataclasses.replace(outcome, reason="no value in the data file")
+
+
+def _chunks(entries: Iterator[Entry]) -> Iterator[list[Entry]]:
+    while chunk := list(itertools.islice(entries, CHUNK)):
+        yield chunk

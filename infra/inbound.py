@@ -1,0 +1,124 @@
+"""Records as they come in: decoded, or with the reason why not; nothing here raises on foreign bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from schemas.errors import BadRecord
+from schemas.records import DeadLetter, Outcome, Position
+from schemas.topics import MAX_RECORD_BYTES
+
+
+class Message(Protocol):
+    """What is used of a client's message."""
+
+    def topic(self) -> str | None:
+        """Give its topic."""
+
+    def partition(self) -> int | None:
+        """Give its partition."""
+
+    def offset(self) -> int | None:
+        """Give its offset."""
+
+    def key(self) -> Any:
+        """Give its key."""
+
+    def value(self) -> Any:
+        """Give its value."""
+
+    def timestamp(self) -> tuple[int, int]:
+        """Give the kind of its timestamp, and the timestamp in ms."""
+
+    def headers(self) -> Any:
+        """Give its headers."""
+
+
+class Inbound:
+    """A message with what its bytes say.
+
+    Attributes
+    ----------
+    record
+        The decoded record; None when it cannot be used.
+    bad
+        Why not; None when it can.
+    ts
+        Event time; None when it cannot be used.
+    """
+
+    __slots__ = ("bad", "message", "record", "ts")
+
+    def __init__(self, message: Message, record: Any, bad: BadRecord | None) -> None:
+        self.message, self.record, self.bad = message, record, bad
+        self.ts: int | None = None if record is None else record.ts
+
+    @property
+    def at(self) -> Position:
+        """Where it lies."""
+        message = self.message
+        return Position(message.topic() or "", message.partition() or 0, message.offset() or 0)
+
+    @property
+    def arrived(self) -> int:
+        """Kafka's timestamp: arrival, for the topics use LogAppendTime."""
+        return self.message.timestamp()[1]
+
+    def header(self, name: str) -> bytes | None:
+        """Give the value of a header; None when it is not there."""
+        for key, value in self.message.headers() or ():
+            if key == name:
+                return bytes(value or b"")
+        return None
+
+    def refuse(self, bad: BadRecord) -> DeadLetter:
+        """Make the dead letter of it."""
+        producer = self.header("client.id")
+        return DeadLetter(
+            reason=bad.reason,
+            message=bad.message,
+            field=bad.field,
+            source=self.at,
+            key=self.message.key(),
+            value=self.message.value(),
+            arrived=self.arrived,
+            producer=producer.decode(errors="replace") if producer else None,
+        )
+
+
+def decoder(
+    decode: Callable[[bytes | None], Any], limit: int = MAX_RECORD_BYTES, max_ahead_ms: int | None = None
+) -> Callable[[Any], Inbound]:
+    """Make a channel's `decode`.
+
+    Parameters
+    ----------
+    decode
+        Makes a record of bytes, or raises `BadRecord`.
+    limit
+        Largest value in bytes.
+    max_ahead_ms
+        How far an outcome's time may lie ahead of its arrival (ms). One from the future, at the head of its
+        partition, would otherwise hold back all behind it until time has come that far, or silence.
+    """
+
+    def inbound(message: Message) -> Inbound:
+        value = message.value()
+        try:
+            if value is not None and len(value) > limit:
+                raise BadRecord("too_large", f"the record has {len(value):,} bytes, the limit is {limit:,}")
+            record = decode(value)
+            if max_ahead_ms is not None and isinstance(record, Outcome):
+                _check_time(record, message.timestamp()[1], max_ahead_ms)
+            return Inbound(message, record, None)
+        except BadRecord as bad:
+            return Inbound(message, None, bad)
+
+    return inbound
+
+
+def _check_time(outcome: Outcome, arrived: int, max_ahead_ms: int) -> None:
+    if outcome.ts > arrived + max_ahead_ms:
+        message = f"ts={outcome.ts} lies more than {max_ahead_ms} ms ahead of its arrival, {arrived}"
+        raise BadRecord("impossible_time", message, "ts")

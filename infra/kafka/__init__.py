@@ -1,0 +1,1 @@
+"""Kafka: the embedded broker, administration, consumers, transactions, the log reader."""

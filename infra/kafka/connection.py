@@ -1,0 +1,122 @@
+"""How to reach a Kafka cluster: its address and any librdkafka property, secrets never printed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from schemas.errors import UsageError
+
+# Wide on purpose: a hidden path costs a look into one's own settings, a printed key costs the key.
+_SECRET = re.compile(r"password|secret|key|token|jaas|credential|oauthbearer|pem|passphrase", re.IGNORECASE)
+
+# What riverloop sets itself because its guarantees hang on it.
+_OURS: Mapping[str, str] = MappingProxyType(
+    {
+        "bootstrap.servers": "give the address with --bootstrap",
+        "metadata.broker.list": "give the address with --bootstrap",
+        "group.id": "groups are named after task and role",
+        "transactional.id": "transactional ids are named after task and slot",
+        "isolation.level": "only committed records are read",
+        "enable.auto.commit": "offsets are committed within the transaction of what they caused",
+        "enable.auto.offset.store": "offsets are committed within the transaction of what they caused",
+        "enable.idempotence": "writes are always idempotent",
+        "partitioner": "the join needs every producer to place a key alike",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Connection:
+    """A cluster's address and the librdkafka properties to reach it with.
+
+    Parameters
+    ----------
+    bootstrap
+        ``HOST:PORT``, or several separated by commas.
+    properties
+        librdkafka properties of the connection, such as ``security.protocol`` or ``sasl.password``, passed
+        through as they are.
+
+    Notes
+    -----
+    The values of secret properties are in neither its repr nor its str; they are in `config`'s answer, and in
+    a pickle of it.
+
+    Examples
+    --------
+    >>> Connection("kafka:9093", parse_properties(["security.protocol=SASL_SSL", "sasl.password=x"]))
+    Connection('kafka:9093', security.protocol=SASL_SSL, sasl.password=***)
+    """
+
+    bootstrap: str
+    properties: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+    def __post_init__(self) -> None:
+        # A copy, so that the caller's mapping may change; a plain dict, so that it can be pickled.
+        object.__setattr__(self, "properties", dict(self.properties))
+
+    def __repr__(self) -> str:
+        shown = [repr(self.bootstrap)]
+        shown += [f"{name}={'***' if is_secret(name) else value}" for name, value in self.properties.items()]
+        return f"Connection({', '.join(shown)})"
+
+    def config(self, **overrides: Any) -> dict[str, Any]:
+        """Return a configuration for a librdkafka client.
+
+        Parameters
+        ----------
+        overrides
+            What the client needs beside the connection; they win over the connection's properties. Names with
+            dots are given as ``**{"group.id": "g"}``.
+        """
+        return {**self.properties, "bootstrap.servers": self.bootstrap, **overrides}
+
+    def hide(self, text: str) -> str:
+        """Return the text with this connection's secret values replaced by ``***``."""
+        for name, value in self.properties.items():
+            if value and is_secret(name):
+                text = text.replace(value, "***")
+        return text
+
+
+def is_secret(name: str) -> bool:
+    """Whether a property's value may be secret, judged by its name.
+
+    Examples
+    --------
+    >>> is_secret("ssl.key.password"), is_secret("sasl.username")
+    (True, False)
+    """
+    return _SECRET.search(name) is not None
+
+
+def parse_property(text: str) -> tuple[str, str]:
+    """Read ``NAME=VALUE``; the value may contain further equals signs.
+
+    Raises
+    ------
+    UsageError
+        It has no name or no equals sign, or riverloop sets this property itself. The value is not repeated.
+
+    Examples
+    --------
+    >>> parse_property("security.protocol=SASL_SSL")
+    ('security.protocol', 'SASL_SSL')
+    """
+    name, equals, value = text.partition("=")
+    name = name.strip()
+    if not equals or not name or any(character.isspace() for character in name):
+        # Not even the part before the sign: without one, that is all of it.
+        raise UsageError("a Kafka property is written NAME=VALUE, for example security.protocol=SASL_SSL")
+    if name in _OURS:
+        raise UsageError(f"the Kafka property {name} cannot be set: {_OURS[name]}")
+    return name, value.strip()
+
+
+def parse_properties(texts: Iterable[str]) -> dict[str, str]:
+    """Read several ``NAME=VALUE``; of a name given twice the last one counts."""
+    return dict(parse_property(text) for text in texts)

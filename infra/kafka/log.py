@@ -1,0 +1,252 @@
+"""Reading a partition outside any consumer group: the training log as it grows, a changelog up to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, NamedTuple
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from infra.kafka.admin import end_offsets
+from infra.kafka.connection import Connection
+from schemas.errors import BrokerError
+
+AT_ONCE = 1000
+POLL_S = 0.02
+STALLED_S = 60.0
+
+log = logging.getLogger(__name__)
+
+
+class LogBatch(NamedTuple):
+    """Records that follow on those of the batch before."""
+
+    messages: list[Message]
+    """The records; empty when the only news is `caught_up`."""
+    caught_up: bool
+    """Whether all that was committed when the reader started is in this batch or came before it."""
+
+
+class LogReader:
+    """Reads one partition from an offset on, committed records only, in a thread of its own.
+
+    Parameters
+    ----------
+    connection
+        The cluster.
+    topic, partition
+        What is read.
+    start
+        The first offset; None for the oldest record there is.
+    buffer
+        About how many records are fetched ahead of whoever iterates.
+
+    Notes
+    -----
+    Iterating raises BrokerError when `start` is not on the partition any more, and when the cluster refuses.
+    Offsets have gaps: commit markers and aborted records occupy some.
+
+    Examples
+    --------
+    ::
+
+        async with LogReader(connection, "task.log", start=position) as reader:
+            async for batch in reader:
+                ...
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        topic: str,
+        partition: int = 0,
+        start: int | None = None,
+        buffer: int = 4000,
+    ) -> None:
+        self._connection = connection
+        self._place = TopicPartition(topic, partition, OFFSET_BEGINNING if start is None else start)
+        self._buffer = buffer
+        self._waiting = 0
+        self._room = threading.Condition()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name=f"log-{topic}-{partition}", daemon=True)
+
+    def __repr__(self) -> str:
+        return f"<LogReader {self._place.topic}[{self._place.partition}]>"
+
+    @property
+    def waiting(self) -> int:
+        """How many records were fetched and not yet taken."""
+        return self._waiting
+
+    async def start(self) -> None:
+        """Begin to fetch."""
+        self._loop = asyncio.get_running_loop()
+        self._batches: asyncio.Queue[LogBatch | BaseException | None] = asyncio.Queue()
+        self._ended = asyncio.Event()
+        self._thread.start()
+
+    async def stop(self) -> None:
+        """End the thread; who iterates gets what was fetched already, and then the end."""
+        with self._room:
+            self._stopping = True
+            self._room.notify()
+        await self._ended.wait()
+        self._thread.join()
+
+    async def __aenter__(self) -> LogReader:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *failure: object) -> None:
+        await self.stop()
+
+    async def __aiter__(self) -> AsyncIterator[LogBatch]:
+        while True:
+            batch = await self._batches.get()
+            if batch is None:
+                return
+            if isinstance(batch, BaseException):
+                raise batch
+            with self._room:
+                self._waiting -= len(batch.messages)
+                self._room.notify()
+            yield batch
+
+    def _post(self, news: LogBatch | BaseException | None) -> None:
+        with contextlib.suppress(RuntimeError):  # a loop that is closed has nobody left to tell
+            self._loop.call_soon_threadsafe(self._batches.put_nowait, news)
+
+    def _run(self) -> None:
+        try:
+            self._read()
+        except BaseException as error:  # it dies alone in its thread otherwise
+            self._post(error)
+        finally:
+            self._post(None)
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._ended.set)
+
+    def _read(self) -> None:
+        topic, partition = self._place.topic, self._place.partition
+        end = end_offsets(self._connection, [(topic, partition)])[topic, partition]
+        caught_up = False
+        with _assigned(self._connection, self._place) as consumer:
+            while self._wait_for_room():
+                messages, position = _fetch(consumer)
+                news = not caught_up and position >= end
+                caught_up = caught_up or news
+                if messages or news:
+                    with self._room:
+                        self._waiting += len(messages)
+                    self._post(LogBatch(messages, caught_up))
+
+    def _wait_for_room(self) -> bool:
+        with self._room:
+            self._room.wait_for(lambda: self._stopping or self._waiting < self._buffer)
+            return not self._stopping
+
+
+def read_all(
+    connection: Connection, topic: str, partition: int = 0, start: int | None = None, end: int | None = None
+) -> Iterator[Message]:
+    """Read the committed records of a partition up to an end; blocks.
+
+    Parameters
+    ----------
+    start
+        The first offset; None for the oldest record there is.
+    end
+        The offset before which to stop; by default the last stable offset at the call. One beyond it is waited
+        for: with ``end_offsets(..., committed=False)`` the records of transactions that are still open at the
+        call come, too, if they commit. State that another worker may just have written must be restored so: the
+        group's offsets may already tell of a commit whose marker this partition has yet to get.
+
+    Raises
+    ------
+    BrokerError
+        `start` is not on the partition any more, the cluster refuses, or nothing happens for 60 s.
+    """
+    if end is None:
+        end = end_offsets(connection, [(topic, partition)])[topic, partition]
+    place = TopicPartition(topic, partition, OFFSET_BEGINNING if start is None else start)
+    with _assigned(connection, place) as consumer:
+        position, moved = -1, time.monotonic()
+        while position < end:
+            messages, reached = _fetch(consumer)
+            for message in messages:
+                if _offset(message) >= end:
+                    return
+                yield message
+            if reached > position:
+                position, moved = reached, time.monotonic()
+            elif time.monotonic() > moved + STALLED_S:
+                raise BrokerError(
+                    f"{topic}[{partition}] was read to offset {position} of {end}, then nothing came for "
+                    f"{STALLED_S:.0f} s: is a transaction left open, or the broker gone?"
+                )
+
+
+@contextlib.contextmanager
+def _assigned(connection: Connection, place: TopicPartition) -> Iterator[Consumer]:
+    config: dict[str, Any] = {
+        # librdkafka wants a name although no group is joined and nothing is committed.
+        "group.id": f"{place.topic}-readers",
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        # A reader that silently went on elsewhere would fold a log with a hole in it.
+        "auto.offset.reset": "error",
+        "isolation.level": "read_committed",
+        "enable.partition.eof": True,
+        "fetch.wait.max.ms": 10,
+        "fetch.queue.backoff.ms": 5,
+    }
+    consumer = Consumer(connection.config(**config), logger=log)
+    try:
+        consumer.assign([place])
+        yield consumer
+    finally:
+        consumer.close()
+
+
+def _fetch(consumer: Consumer) -> tuple[list[Message], int]:
+    """Fetch what there is, and up to which offset everything was fetched (-1 when nothing came)."""
+    messages = consumer.consume(1, POLL_S)
+    if messages:
+        messages += consumer.consume(AT_ONCE - 1, 0)
+    records, position = [], -1
+    for message in messages:
+        error = message.error()
+        if error is None:
+            records.append(message)
+            position = _offset(message) + 1
+        elif error.code() == KafkaError._PARTITION_EOF:
+            position = _offset(message)
+        elif error.code() == KafkaError._AUTO_OFFSET_RESET:
+            raise BrokerError(
+                f"{message.topic()}[{message.partition()}]: the offset to start from is not there any more "
+                f"({error.str()}); start from a newer snapshot"
+            )
+        elif error.retriable() or not _hopeless(error):
+            log.warning("reading %s: %s", message.topic(), error.str())
+        else:
+            raise KafkaException(error)
+    return records, position
+
+
+def _hopeless(error: KafkaError) -> bool:
+    return error.fatal() or error.code() in {
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+    }
+
+
+def _offset(message: Message) -> int:
+    offset = message.offset()
+    assert offset is not None
+    return offset

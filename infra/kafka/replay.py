@@ -1,0 +1,302 @@
+"""Playing a file's events into the topics, in the order in which the world would have sent them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+
+from infra.kafka.admin import committed_offsets, end_offsets
+from infra.kafka.connection import Connection
+from schemas.codec import Codec
+from schemas.errors import BrokerError
+from schemas.records import Outcome, Prediction, Punctuation, Request
+from schemas.topics import PARTITIONER, TaskTopics
+from streams.datafile import Event
+from streams.schedule import Sync, schedule
+
+UNANSWERED = 80
+"""Free mode keeps at most so many requests unanswered, and outcomes unread: as if serving kept up."""
+PATIENCE_S = 120.0
+
+
+class Answers:
+    """Reads `T.predictions` and the dead letters of requests, from now on."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        codec: Codec,
+        topics: TaskTopics,
+        partitions: int,
+        seen: Callable[[Prediction], None] | None = None,
+    ) -> None:
+        self._codec, self._topics, self._seen = codec, topics, seen
+        self.partitions = partitions
+        self.count = 0
+        """Requests that got a prediction or a dead letter."""
+        config = connection.config(
+            **{
+                "group.id": f"riverloop-answers-{time.time_ns()}",
+                "isolation.level": "read_committed",
+                "enable.auto.commit": False,
+                "auto.offset.reset": "latest",
+                "fetch.wait.max.ms": 10,
+                "fetch.queue.backoff.ms": 2,
+            }
+        )
+        self._consumer = Consumer(config)
+        places = []
+        for topic in (topics.predictions, topics.dead_letters):
+            for number in range(partitions):
+                place = TopicPartition(topic, number)
+                place.offset = self._consumer.get_watermark_offsets(place, timeout=30)[1]
+                places.append(place)
+        self._consumer.assign(places)
+
+    def poll(self, timeout_s: float = 0.0) -> int:
+        """Take what has come; gives the count."""
+        messages = self._consumer.consume(1, timeout_s)
+        if messages:
+            messages += self._consumer.consume(5000, 0)
+        for message in messages:
+            if message.error() is not None:
+                continue
+            if message.topic() == self._topics.predictions:
+                self.count += 1
+                if self._seen is not None:
+                    self._seen(self._codec.decode_prediction(message.value()))
+            else:
+                source = self._codec.decode_dead_letter(message.value()).source
+                self.count += source is not None and source.topic == self._topics.requests
+        return self.count
+
+    def wait(self, count: int, what: str) -> None:
+        """Wait until so many requests are answered.
+
+        Raises
+        ------
+        BrokerError
+            When nothing comes for two minutes.
+        """
+        heard = time.monotonic()
+        while self.count < count:
+            before = self.count
+            if self.poll(0.05) > before:
+                heard = time.monotonic()
+            elif time.monotonic() - heard > PATIENCE_S:
+                raise BrokerError(
+                    f"{what}: {count - self.count} of {count} requests have no prediction after "
+                    f"{PATIENCE_S:.0f} s; is a worker for task {self._topics.task} running?"
+                )
+
+    def close(self) -> None:
+        """Stop reading."""
+        self._consumer.close()
+
+
+class Replay:
+    """Produces requests and outcomes of one task.
+
+    Parameters
+    ----------
+    connection, codec, topics
+        Where to, and how.
+    answers
+        What has been answered.
+    group
+        The workers' consumer group, to see how far they have read the outcomes.
+    json
+        Write JSON instead of Avro.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        codec: Codec,
+        topics: TaskTopics,
+        answers: Answers,
+        *,
+        group: str = "",
+        json: bool = False,
+    ) -> None:
+        self._connection, self._group = connection, group
+        self._codec, self._topics, self.answers, self._json = codec, topics, answers, json
+        self._failed: list[str] = []
+        self._producer = Producer(
+            connection.config(
+                **{
+                    "enable.idempotence": True,
+                    "linger.ms": 0,
+                    "partitioner": PARTITIONER,
+                    "message.max.bytes": 4 * 1024 * 1024,
+                    "client.id": "riverloop-produce",
+                }
+            )
+        )
+        self.requests = 0
+        self.outcomes = 0
+
+    # ------------------------------------------------------------------ one record
+
+    def _send(self, topic: str, key: str, record: Request | Outcome) -> None:
+        value = self._codec.encode(record, json=self._json)
+        while True:
+            try:
+                self._producer.produce(topic, value, key.encode(), on_delivery=self._delivered)
+                break
+            except BufferError:
+                self._producer.poll(0.1)
+        self._producer.poll(0)
+
+    def _delivered(self, error: Any, message: Any) -> None:
+        if error is not None:
+            self._failed.append(f"{message.topic()}: {error.str()}")
+
+    def flush(self) -> None:
+        """Wait until everything sent is acknowledged.
+
+        Raises
+        ------
+        BrokerError
+            When a record could not be delivered.
+        """
+        left = self._producer.flush(60)
+        if left or self._failed:
+            raise BrokerError(
+                "records could not be delivered: "
+                + (self._failed[0] if self._failed else f"{left} are unsent")
+            )
+
+    def ask(self, request: Request) -> None:
+        """Send a request."""
+        self._send(self._topics.requests, request.request_id, request)
+        self.requests += 1
+
+    def tell(self, outcome: Outcome) -> None:
+        """Send an outcome."""
+        self._send(self._topics.outcomes, outcome.request_id, outcome)
+        self.outcomes += 1
+
+    def punctuate(self, ts: int) -> int:
+        """Declare the input complete up to a time, in lockstep; gives the punctuation's offset on `T.outcomes`."""
+        value = self._codec.encode(Punctuation(ts))
+        placed: list[int] = []
+
+        def delivered(error: Any, message: Any) -> None:
+            self._delivered(error, message)
+            placed.append(message.offset())
+
+        self._producer.produce(self._topics.outcomes, value, None, partition=0, on_delivery=delivered)
+        self.flush()
+        return placed[0]
+
+    # ------------------------------------------------------------------ whole streams
+
+    def free(
+        self,
+        events: Iterable[Event],
+        horizon_ms: int,
+        *,
+        speed: float | None = None,
+        tick: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Play events as they happened.
+
+        A request goes out only after every outcome due before it is acknowledged, and while fewer than
+        `UNANSWERED` requests wait for their answer. Nothing is sent at the end: what still waits, waits.
+
+        Parameters
+        ----------
+        speed
+            Event time runs so many times faster than the clock; None: as fast as possible.
+        tick
+            Called often, for progress.
+        """
+        started, first = time.monotonic(), None
+        for step in schedule(events, horizon_ms):
+            if speed is not None and isinstance(step, Request):
+                first = step.ts if first is None else first
+                due = started + (step.ts - first) / 1000 / speed
+                while (wait := due - time.monotonic()) > 0:
+                    self._producer.poll(min(wait, 0.1))
+                    tick()
+            if isinstance(step, Sync):
+                for outcome in step.outcomes:
+                    self.tell(outcome)
+                    if self.outcomes % UNANSWERED == 0:
+                        self.flush()
+                        self._until_read()
+                if step.outcomes:
+                    self.flush()
+            else:
+                if self.requests - self.answers.count >= UNANSWERED:
+                    self.answers.poll()
+                    if self.requests - self.answers.count >= UNANSWERED:
+                        self._producer.flush(60)
+                        self.answers.wait(self.requests - UNANSWERED // 2, "produce")
+                self.ask(step)
+            tick()
+        self.flush()
+        self.answers.wait(self.requests, "produce")
+
+    def _until_read(self) -> None:
+        """Wait until the workers have read all but the newest outcomes."""
+        places = [(self._topics.outcomes, number) for number in range(self.answers.partitions)]
+        until = time.monotonic() + PATIENCE_S
+        while self._group and time.monotonic() < until:
+            ends = end_offsets(self._connection, places)
+            read = committed_offsets(self._connection, self._group, places)
+            if sum(end - read.get(place, 0) for place, end in ends.items()) <= UNANSWERED:
+                return
+            self.answers.poll()
+            time.sleep(0.01)
+
+    def lockstep(
+        self,
+        events: Iterable[Event],
+        horizon_ms: int,
+        complete: Callable[[int], None],
+        *,
+        tick: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Play events so that each request is scored after everything due before it was learned.
+
+        Parameters
+        ----------
+        complete
+            Waits until the worker has applied everything up to the punctuation at an offset.
+        tick
+            Called often, for progress.
+        """
+        for step in schedule(events, horizon_ms):
+            if isinstance(step, Sync):
+                self._producer.flush(60)
+                self.answers.wait(self.requests, "lockstep")
+                for outcome in step.outcomes:
+                    self.tell(outcome)
+                complete(self.punctuate(step.ts))
+            else:
+                self.ask(step)
+                if self.requests - self.answers.count >= UNANSWERED:
+                    self.answers.poll()
+            tick()
+        self.flush()
+        self.answers.wait(self.requests, "lockstep")
+
+
+def check_reachable(connection: Connection) -> None:
+    """Ask the cluster for its metadata.
+
+    Raises
+    ------
+    BrokerError
+        When it does not answer within ten seconds.
+    """
+    producer = Producer(connection.config())
+    try:
+        producer.list_topics(timeout=10)
+    except KafkaException as error:
+        raise BrokerError(f"no Kafka cluster answers at {connection.bootstrap}: {error}") from error

@@ -1,0 +1,71 @@
+"""Where partitions end for a reader of committed records, asked without blocking anybody."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from typing import Any
+
+from confluent_kafka import IsolationLevel, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # public
+
+from infra.kafka.buffers import Partition
+from infra.kafka.connection import Connection
+
+Answer = Callable[[dict[Partition, int]], None]
+
+log = logging.getLogger(__name__)
+
+
+class StableOffsets:
+    """Asks for last stable offsets: the ends below which no transaction is open.
+
+    Parameters
+    ----------
+    connection
+        The cluster; a client of its own is made at the first question.
+    timeout_s
+        After how long an answer is given up.
+    """
+
+    def __init__(self, connection: Connection, timeout_s: float = 5.0) -> None:
+        self._connection = connection
+        self._timeout_s = timeout_s
+        self._admin: AdminClient | None = None
+
+    def ask(self, partitions: Iterable[Partition], answer: Answer) -> None:
+        """Ask for the ends of partitions; `answer` is called once on the running event loop.
+
+        Parameters
+        ----------
+        answer
+            Called with the last stable offsets of those partitions whose leader answered in time.
+        """
+        loop = asyncio.get_running_loop()
+        if self._admin is None:
+            self._admin = AdminClient(self._connection.config(log_level=3))
+        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # confluent-kafka left it without types
+        futures: dict[TopicPartition, Future[Any]] = self._admin.list_offsets(
+            {TopicPartition(partition.topic, partition.number): latest for partition in partitions},
+            isolation_level=IsolationLevel.READ_COMMITTED,
+            request_timeout=self._timeout_s,
+        )
+        ends: dict[Partition, int] = {}
+        waiting = set(futures)
+
+        def receive(place: TopicPartition, future: Future[Any]) -> None:
+            error = future.exception()
+            if error is None:
+                ends[Partition(place.topic, place.partition)] = future.result().offset
+            else:
+                log.info("the end of %s[%d] is not known: %s", place.topic, place.partition, error)
+            waiting.discard(place)
+            if not waiting:
+                answer(ends)
+
+        for place, future in futures.items():
+            future.add_done_callback(
+                lambda done, place=place: loop.call_soon_threadsafe(receive, place, done)  # type: ignore[misc]  # the default binds the loop's variable
+            )

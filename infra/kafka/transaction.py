@@ -1,0 +1,253 @@
+"""One micro-batch, one Kafka transaction: its outputs and the offsets of its inputs, all or nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
+
+from infra.kafka.buffers import Partition
+from infra.kafka.connection import Connection
+from infra.kafka.crashpoints import FAULTS, Faults
+from schemas.errors import BrokerError, TransactionAborted
+
+TIMEOUT_MS = 10_000
+INIT_TIMEOUT_S = 30.0
+MAX_RECORD_BYTES = 6 * 1024 * 1024
+
+# The broker no longer counts this consumer among the group's members, or not in that generation.
+_LOST = {
+    KafkaError.ILLEGAL_GENERATION,
+    KafkaError.UNKNOWN_MEMBER_ID,
+    KafkaError.FENCED_INSTANCE_ID,
+    KafkaError.REBALANCE_IN_PROGRESS,
+    KafkaError.STALE_MEMBER_EPOCH,
+    KafkaError.FENCED_MEMBER_EPOCH,
+}
+# Somebody else has initialised this transactional id.
+_FENCED = {
+    KafkaError._FENCED,
+    KafkaError.INVALID_PRODUCER_EPOCH,
+    KafkaError.PRODUCER_FENCED,
+    KafkaError.INVALID_PRODUCER_ID_MAPPING,
+}
+
+log = logging.getLogger(__name__)
+
+Headers = list[tuple[str, str | bytes | None]]
+
+
+class OutRecord(NamedTuple):
+    """A record to be written."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    partition: int | None = None
+    """None: placed by its key, as Java's producers place it."""
+    headers: Headers | None = None
+
+
+class GenerationLost(TransactionAborted):
+    """Aborted because the group has gone on without this consumer: it rejoins before anything else."""
+
+
+class ProducerFenced(TransactionAborted):
+    """Aborted because another process took over this transactional id."""
+
+
+class TransactionRunner:
+    """Writes transactions, one after the other, in a thread of its own.
+
+    Parameters
+    ----------
+    connection
+        The cluster.
+    transactional_id
+        Stable for a worker's slot: whoever initialises it ends what an earlier holder left open.
+    timeout_ms
+        After how long the broker aborts a transaction that its producer left open.
+    properties
+        Further librdkafka properties of the producer.
+    faults
+        Faults on demand, for tests; by default those that the environment asks for.
+
+    Notes
+    -----
+    Not for use by several tasks at the same time; one runner per channel.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        transactional_id: str,
+        *,
+        timeout_ms: int = TIMEOUT_MS,
+        properties: Mapping[str, Any] | None = None,
+        faults: Faults = FAULTS,
+    ) -> None:
+        self._faults = faults
+        self.transactional_id = transactional_id
+        self._timeout_s = timeout_ms / 1000
+        self._config = connection.config(
+            **{
+                "transactional.id": transactional_id,
+                "transaction.timeout.ms": timeout_ms,
+                "message.timeout.ms": timeout_ms,
+                "linger.ms": 0,
+                # After a commit the broker answers CONCURRENT_TRANSACTIONS for a moment; the default waits 100 ms.
+                "retry.backoff.ms": 2,
+                # librdkafka's own default disagrees with Java on 862 of 1,000 keys.
+                "partitioner": "murmur2_random",
+                "message.max.bytes": MAX_RECORD_BYTES,
+                "queue.buffering.max.messages": 1_000_000,
+                "queue.buffering.max.kbytes": 1_048_576,
+                **(properties or {}),
+            }
+        )
+        self._producer: Producer | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"transactions-{transactional_id}")
+
+    def __repr__(self) -> str:
+        return f"<TransactionRunner {self.transactional_id}>"
+
+    async def start(self) -> None:
+        """Initialise the transactional id now: what an earlier holder left open is aborted or completed.
+
+        Raises
+        ------
+        BrokerError
+            The cluster does not answer within 30 s.
+        """
+        await self._in_thread(self._open)
+
+    async def commit(
+        self, records: Iterable[OutRecord], offsets: Mapping[Partition, int], metadata: bytes
+    ) -> None:
+        """Do as `run` does, in the runner's thread."""
+        await self._in_thread(self.run, list(records), offsets, metadata)
+
+    async def close(self) -> None:
+        """End the thread; an open transaction is aborted."""
+        await self._in_thread(self._discard)
+        self._thread.shutdown(wait=False)
+
+    def run(self, records: Iterable[OutRecord], offsets: Mapping[Partition, int], metadata: bytes) -> None:
+        """Write records and commit offsets in one transaction; blocks.
+
+        Parameters
+        ----------
+        offsets
+            For each input partition the offset at which its next reader goes on.
+        metadata
+            The group metadata of the generation in which the input was fetched.
+
+        Raises
+        ------
+        GenerationLost, ProducerFenced
+            Somebody else has the partitions, or this transactional id.
+        TransactionAborted
+            Nothing was written, or so it must be taken: the result of a time-out is only known from the
+            group's committed offsets. The input is to be read again from those.
+        """
+        try:
+            producer = self._producer or self._open()
+        except BrokerError as error:
+            raise TransactionAborted(str(error)) from error
+        try:
+            self._write(producer, records, offsets, metadata)
+        except TransactionAborted:
+            raise
+        except (KafkaException, BufferError) as error:
+            raise self._recover(producer, error) from error
+        except BaseException:
+            # Not Kafka's: such as records that cannot be made. Nothing of it may stay open.
+            self._discard()
+            raise
+        self._faults.pass_point("after-commit")
+
+    def _write(
+        self,
+        producer: Producer,
+        records: Iterable[OutRecord],
+        offsets: Mapping[Partition, int],
+        metadata: bytes,
+    ) -> None:
+        self._faults.pass_point("before-produce")
+        producer.begin_transaction()
+        _produce(producer, records)
+        if offsets:
+            places = [TopicPartition(*partition, offset) for partition, offset in offsets.items()]
+            producer.send_offsets_to_transaction(places, metadata, self._timeout_s)
+        self._faults.pass_point("between-produce-and-commit")
+        if self._faults.aborts():
+            producer.abort_transaction(self._timeout_s)
+            raise TransactionAborted(f"{self.transactional_id}: aborted on request")
+        # Flushes first, and fails if any record could not be delivered.
+        producer.commit_transaction(self._timeout_s)
+
+    def _open(self) -> Producer:
+        self._discard()
+        producer = Producer(self._config, logger=log)
+        try:
+            producer.init_transactions(INIT_TIMEOUT_S)
+        except KafkaException as error:
+            message = f"{self.transactional_id} cannot be initialised: {error.args[0].str()}"
+            if error.args[0].code() in _FENCED:
+                raise ProducerFenced(message) from error
+            raise BrokerError(message) from error
+        self._producer = producer
+        return producer
+
+    def _discard(self) -> None:
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            # Without it, the object's end would wait for records that nobody wants any more.
+            producer.purge()
+
+    def _recover(self, producer: Producer, error: KafkaException | BufferError) -> TransactionAborted:
+        """End a failed transaction, and say what the caller is to make of it."""
+        cause = error.args[0] if isinstance(error, KafkaException) else None
+        code = cause.code() if cause is not None else None
+        what = f"{self.transactional_id}: {cause.str() if cause is not None else error}"
+        if code in _FENCED:
+            # Not replaced at once: initialising would fence who took over, and this process may be the zombie.
+            self._discard()
+            return ProducerFenced(f"{what}; another process has this transactional id")
+        if cause is not None and cause.txn_requires_abort():
+            try:
+                producer.abort_transaction(self._timeout_s)
+            except KafkaException as second:
+                what += f"; aborting: {second.args[0].str()}"
+                self._replace()
+        else:
+            # A time-out, or any state librdkafka cannot go on from: the outcome is unknown until the next producer
+            # of this transactional id is initialised.
+            self._replace()
+        if code in _LOST:
+            return GenerationLost(f"{what}; the group has gone on without this consumer")
+        return TransactionAborted(what)
+
+    def _replace(self) -> None:
+        self._discard()
+        try:
+            self._open()
+        except (BrokerError, TransactionAborted) as error:
+            log.warning("%s; tried again with the next transaction", error)
+
+    async def _in_thread(self, function: Any, *arguments: Any) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
+
+
+def _produce(producer: Producer, records: Iterable[OutRecord]) -> None:
+    # One by one: `produce_batch` is no faster, carries no headers and ignores the partition of a row.
+    produce = producer.produce
+    for topic, key, value, partition, headers in records:
+        if partition is None and headers is None:
+            produce(topic, value, key)
+        else:
+            produce(topic, value, key, -1 if partition is None else partition, headers=headers)

@@ -1,0 +1,111 @@
+"""The load check of a task: each of its models, exercised in two processes under different hash seeds."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final
+
+from infra.taskfile import load_task
+from schemas.errors import RiverloopError, TaskError
+from streams.loadcheck import EXAMPLES, Exercise, Fault, compare, exercise
+
+HASH_SEEDS: Final = ("1", "4242")
+TIMEOUT_S: Final = 120.0
+
+
+def check_task(reference: str, examples: int = EXAMPLES, timeout_s: float = TIMEOUT_S) -> int:
+    """Check that every model of a task is reproducible.
+
+    Parameters
+    ----------
+    reference
+        What `infra.taskfile.load_task` takes.
+    examples
+        Synthetic examples for each model.
+    timeout_s
+        Give up after so many seconds.
+
+    Returns
+    -------
+    int
+        How many models were checked.
+
+    Raises
+    ------
+    NotReproducible
+        Naming the model, the component and what differs.
+    TaskError
+        When a model fails on an example that the dictionary allows, cannot be stored, or takes too long.
+    """
+    with ThreadPoolExecutor(len(HASH_SEEDS)) as pool:
+        jobs = [pool.submit(_run, reference, examples, seed, timeout_s) for seed in HASH_SEEDS]
+        one, other = (job.result() for job in jobs)
+    for here, there in zip(one, other, strict=True):
+        compare(here, there)
+    return len(one)
+
+
+def _run(reference: str, examples: int, hash_seed: str, timeout_s: float) -> list[Exercise]:
+    root = str(Path(__file__).resolve().parent.parent)
+    path = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH", "")) if part)
+    command = [sys.executable, "-m", "infra.loadcheck", reference, str(examples)]
+    environment = os.environ | {"PYTHONHASHSEED": hash_seed, "PYTHONPATH": path}
+    try:
+        done = subprocess.run(  # noqa: S603  our own module, with this interpreter
+            command, env=environment, capture_output=True, text=True, timeout=timeout_s, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise TaskError(f"{reference}: the load check took more than {timeout_s:.0f} s") from None
+    try:
+        told = json.loads(done.stdout)
+    except ValueError:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise TaskError(
+            f"{reference}: the load check ended with exit code {done.returncode}: {last}"
+        ) from None
+    if "error" in told:
+        raise TaskError(told["error"])
+    return [_read(each) for each in told["exercises"]]
+
+
+def _read(told: dict[str, Any]) -> Exercise:
+    return Exercise(
+        told["model"],
+        tuple(Fault(**fault) for fault in told["faults"]),
+        {place: tuple(outputs) for place, outputs in told["outputs"].items()},
+        {place: tuple(states) for place, states in told["states"].items()},
+        tuple(told["checkpoints"]),
+        tuple(told["unseeded"]),
+    )
+
+
+def _main(reference: str, examples: int) -> int:
+    told: dict[str, Any]
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # what the task file prints is not ours
+            loaded = load_task(reference)
+            task = loaded.task
+            exercises = [
+                exercise(
+                    *(model.make, task.features, task.kind, examples),
+                    model=model.name,
+                    resolve=loaded.namespace,
+                )
+                for model in task.models
+            ]
+        told = {"exercises": [dataclasses.asdict(each) for each in exercises]}
+    except RiverloopError as error:
+        told = {"error": str(error)}
+    sys.stdout.write(json.dumps(told))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(_main(sys.argv[1], int(sys.argv[2])))

@@ -1,0 +1,1 @@
+"""Snapshots: where stored versions lie, how they are written, checked and loaded."""

@@ -1,0 +1,153 @@
+"""Finding and loading task files: `file.py`, `file.py:name`, a dotted module, or the name of an example."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import sys
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from infra.files import rows
+from schemas.errors import TaskError, UsageError
+from streams.datafile import Event, in_time_order
+from streams.task import Task
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedTask:
+    """A task and where it comes from."""
+
+    task: Task
+    reference: str
+    """What loads it again, in any working directory: `/path/file.py:name` or `module:name`."""
+    folder: Path
+    """Where its file lies; a data path is relative to it."""
+    namespace: Mapping[str, Any]
+    """The file's own top-level functions and classes, for snapshots that name them."""
+
+    def data_path(self, given: str | None = None) -> Path:
+        """Give the data file: as given, or the task's own.
+
+        Raises
+        ------
+        UsageError
+            When neither is there.
+        """
+        if given:
+            return Path(given)
+        if self.task.data is None or not self.task.data.path:
+            raise UsageError(f"task {self.task.name!r} names no data file: give one with --data FILE")
+        return self.folder / self.task.data.path
+
+    def events(self, given: str | None = None, limit: int | None = None) -> list[Event]:
+        """Read a data file, as given or the task's own, in the order of its requests' times.
+
+        Raises
+        ------
+        UsageError
+            When the task does not say how a file maps to events, the file cannot be read, or has no rows.
+        """
+        task = self.task
+        if task.data is None:
+            raise UsageError(f"task {task.name!r} does not say how a file maps to events: give it data=")
+        path = self.data_path(given)
+        events = in_time_order(task.data.events(rows(path), task.features, task.kind))[:limit]
+        if not events:
+            raise UsageError(f"{path} has no rows")
+        return events
+
+
+def examples() -> Path:
+    """Give the folder with the examples: in a checkout, or as installed."""
+    here = Path(__file__).resolve().parent.parent
+    checkout = here / "docs" / "examples"
+    return checkout if checkout.is_dir() else here / "agents" / "examples"
+
+
+def load_task(reference: str) -> LoadedTask:
+    """Load a task.
+
+    Parameters
+    ----------
+    reference
+        `file.py`, `file.py:name`, `package.module`, `package.module:name`. Without a name the file's
+        first task.
+
+    Raises
+    ------
+    TaskError
+        Naming the file, the line and the reason.
+    """
+    place, _, name = reference.partition(":")
+    module = _from_file(Path(place)) if place.endswith(".py") else _from_module(place)
+    tasks = {key: value for key, value in vars(module).items() if isinstance(value, Task)}
+    if not tasks:
+        raise TaskError(f"{place}: there is no Task(...) at the top level of the file")
+    if name and name not in tasks:
+        by_task_name = {task.name: key for key, task in tasks.items()}
+        if name not in by_task_name:
+            raise TaskError(f"{place}: there is no task {name!r}; it has {', '.join(tasks)}")
+        name = by_task_name[name]
+    name = name or next(iter(tasks))
+    file = Path(module.__file__ or place).resolve()
+    place = str(file) if place.endswith(".py") else place
+    own = {
+        key: value
+        for key, value in vars(module).items()
+        if getattr(value, "__module__", None) == module.__name__ and hasattr(value, "__qualname__")
+    }
+    return LoadedTask(tasks[name], f"{place}:{name}", file.parent, own)
+
+
+def _from_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise TaskError(f"there is no task file {path}")
+    path = path.resolve()
+    name = "riverloop_task_" + hashlib.sha256(str(path).encode()).hexdigest()[:12]
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException as error:
+        del sys.modules[name]
+        if isinstance(error, Exception | SystemExit):
+            raise TaskError(_where(error, name, str(path))) from error
+        raise
+    return module
+
+
+def _from_module(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name and (name == error.name or name.startswith(error.name + ".")):
+            message = f"there is no module {name!r}; a task is file.py, file.py:name or a dotted module"
+            raise TaskError(message) from error
+        raise TaskError(_where(error, name, f"module {name}")) from error
+    except (Exception, SystemExit) as error:
+        raise TaskError(_where(error, name, f"module {name}")) from error
+
+
+def _where(error: BaseException, module: str, place: str) -> str:
+    """Say where in the task file itself an error came from, and what it was."""
+    reason = str(error)
+    line: int | None = None
+    for frame, number in traceback.walk_tb(error.__traceback__):
+        if frame.f_globals.get("__name__") == module:
+            place, line = frame.f_code.co_filename, number
+    if line is None and isinstance(error, SyntaxError):  # the file could not even be read
+        place, line, reason = error.filename or place, error.lineno, error.msg
+    at = f", line {line}" if line else ""
+    kind = "" if isinstance(error, UsageError) else f"{type(error).__name__}: "
+    return f"{place}{at}: {kind}{reason}"

@@ -1,0 +1,165 @@
+"""Reads the training log and the join's state into the ledger; each entry is checked on the way."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from infra.inbound import Message, decoder
+from infra.verify.extent import Extent, mark, place_of, text_of, value_of
+from infra.verify.ledger import Ledger, fill
+from infra.verify.report import Report
+from schemas.codec import Codec
+from schemas.errors import BadRecord
+from schemas.records import Entry, Position
+from schemas.state import POSITION_KEY, HeldState, JoinPosition
+from schemas.topics import MAX_TOPIC_RECORD_BYTES, TaskTopics
+from streams.rules import JoinRules
+from streams.verify import ROOTS, Difference, Standing, check_entry, check_link, is_within, trigger_of
+
+
+class Entries:
+    """Reads what the join and the log's owner wrote."""
+
+    def __init__(
+        self, codec: Codec, rules: JoinRules, ledger: Ledger, report: Report, extent: Extent
+    ) -> None:
+        self._codec, self._rules, self._ledger = codec, rules, ledger
+        self._report, self._extent = report, extent
+        self._topics = TaskTopics(codec.task)
+        self._revisions: Counter[str] = Counter()
+
+    # ------------------------------------------------------------------ state
+
+    def state(self, messages: Iterator[Message]) -> None:
+        """Read a partition of `T.join-state`: the newest record of each key."""
+        for message in messages:
+            where, number = place_of(message), place_of(message).partition
+            key = bytes(message.key() or b"")
+            if message.value() is None:
+                self._drop_held(number, key.decode())
+                continue
+            try:
+                state = self._codec.decode_state(message.value())
+                if isinstance(state, JoinPosition):
+                    self._extent.positions[number] = state
+                elif key != POSITION_KEY:
+                    self._drop_held(number, key.decode())
+                    self._hold(number, key.decode(), state)
+            except BadRecord as bad:
+                self._report.unreadable("the join's state", where, bad)
+
+    def _drop_held(self, number: int, request_id: str) -> None:
+        known = self._ledger.one("SELECT status FROM held WHERE p = ? AND id = ?", (number, request_id))
+        if known is None:
+            return
+        if known[0] == "early":
+            self._ledger.execute("DELETE FROM early WHERE p = ? AND id = ?", (number, request_id))
+        self._ledger.execute("DELETE FROM held WHERE p = ? AND id = ?", (number, request_id))
+
+    def _hold(self, number: int, request_id: str, state: HeldState) -> None:
+        offset = state.prediction_at.offset if state.prediction_at else None
+        digest = None
+        if isinstance(state.prediction, bytes):
+            digest = mark(self._codec, self._codec.decode_prediction(state.prediction))
+        row = (number, request_id, state.status, offset, digest, state.entry_id)
+        self._ledger.insert("held", [row])
+        self._ledger.insert("early", [(number, early.at.offset, request_id) for early in state.early])
+
+    # ------------------------------------------------------------------ the log
+
+    def manifests(self, messages: Iterator[Message]) -> None:
+        """Read `T.snapshots`: the newest record of each version."""
+        for message in messages:
+            version = bytes(message.key() or b"").decode(errors="replace")
+            self._extent.manifests.pop(version, None)
+            if message.value() is None:
+                continue
+            try:
+                self._extent.manifests[version] = self._codec.decode_manifest(message.value())
+            except BadRecord as bad:
+                self._report.unreadable("a snapshot's manifest", place_of(message), bad)
+
+    def entries(self, messages: Iterator[Message]) -> None:
+        """Read `T.log`."""
+        decode = decoder(self._codec.decode_entry, MAX_TOPIC_RECORD_BYTES)
+
+        def rows() -> Iterator[tuple[Any, ...]]:
+            for message in messages:
+                item = decode(message)
+                if item.bad is not None:
+                    self._report.unreadable("an entry of the training log", item.at, item.bad)
+                    continue
+                yield self._entry(item.record, item.at)
+
+        self._report.counts["entries"] += fill(self._ledger, "entries", rows())
+
+    def _entry(self, entry: Entry, at: Position) -> tuple[Any, ...]:
+        where, report = str(at), self._report
+        report.resolutions[entry.kind] += 1
+        report.fail(check_entry(entry, where, self._rules))
+        within = is_within(entry, self._extent.positions, self._topics.predictions)
+        if entry.command is not None and entry.command.name == "revision":
+            self._revision(entry, where)
+        place = entry.prediction_at
+        if place is not None and entry.kind != "opened":
+            self._link(entry, place, where, within)
+        outcome, outcome_at = entry.outcome, entry.outcome_at
+        numbered = place is not None or entry.kind in {"time", "backfill"}
+        cause, number = trigger_of(entry) if numbered else ("", 0)
+        return (
+            at.offset,
+            entry.entry_id,
+            entry.kind,
+            cause,
+            number,
+            int(within),
+            int(entry.corrects is None and entry.kind in ROOTS),
+            place.partition if place else None,
+            place.offset if place else None,
+            mark(self._codec, entry.prediction) if place and entry.prediction else None,
+            outcome_at.partition if outcome_at else None,
+            outcome_at.offset if outcome_at else None,
+            mark(self._codec, outcome) if outcome_at and outcome else None,
+            outcome.request_id if outcome_at and outcome else None,
+            text_of(outcome.value) if outcome else None,
+            outcome.revision if outcome else None,
+            outcome.ts if outcome else None,
+        )
+
+    def _link(self, entry: Entry, place: Position, where: str, within: bool) -> None:
+        row = self._ledger.one(
+            "SELECT entry_id, kind, value, revision, ts, late_by, within_id FROM chains WHERE p = ? AND o = ?",
+            (place.partition, place.offset),
+        )
+        before = Standing(row[0], row[1], value_of(row[2]), *row[3:6]) if row else None
+        if before is not None or not self._extent.first[self._topics.log, 0]:
+            self._report.fail(check_link(entry, where, before))
+        now = Standing.of(entry)
+        known = entry.entry_id if within else row[6] if row else None
+        values = (
+            now.entry_id,
+            now.kind,
+            text_of(now.value),
+            now.revision,
+            now.outcome_ts,
+            now.late_by,
+            known,
+        )
+        self._ledger.insert("chains", [(place.partition, place.offset, *values)])
+
+    def _revision(self, entry: Entry, where: str) -> None:
+        command = entry.command
+        assert command is not None
+        told = command.arguments
+        number = told.get("revision", "")
+        last = self._revisions[command.model]
+        expected = last + 1 if last or not self._extent.first[self._topics.log, 0] else None
+        if not number.isdecimal() or expected not in {None, int(number)}:
+            what = f"the command that opens a revision of {command.model}"
+            self._report.fail([Difference(what, where, f"revision {expected}", f"revision {number!r}")])
+            return
+        self._revisions[command.model] = int(number)
+        row = (command.model, int(number), told.get("spec", ""), told.get("runtime", ""))
+        self._ledger.insert("revisions", [(*row, told.get("dictionary"))])

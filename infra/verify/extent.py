@@ -1,0 +1,106 @@
+"""What of a history was read, and how records become columns of the ledger."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from dataclasses import dataclass, field, replace
+
+from infra.inbound import Message
+from schemas.codec import Codec, Record
+from schemas.records import Manifest, Position, Prediction, Request, Value
+from schemas.state import JoinPosition
+from streams.version import Version
+
+Place = tuple[str, int]
+"""A topic and the number of one of its partitions."""
+
+
+@dataclass(slots=True)
+class Extent:
+    """What was read: the same for every check that follows."""
+
+    first: dict[Place, int] = field(default_factory=dict)
+    """By topic and partition: the oldest offset that is kept."""
+    end: dict[Place, int] = field(default_factory=dict)
+    """The offset before which reading stopped."""
+    kept_since: dict[str, int] = field(default_factory=dict)
+    """By topic of which something is no longer kept: a record that arrived later is there (ms)."""
+    answered: Counter[int] = field(default_factory=Counter)
+    """By partition of requests: the offset before which each is answered."""
+    positions: dict[int, JoinPosition] = field(default_factory=dict)
+    """By partition: how far the join was when its state was read."""
+    manifests: dict[str, Manifest] = field(default_factory=dict)
+    """The announced snapshots by version."""
+    seen: set[Place] = field(default_factory=set)
+    """Of the partitions that are cut: those with a record left."""
+
+    def is_cut(self, *topics: str) -> bool:
+        """Whether retention has deleted anything of the topics."""
+        return any(topic in self.kept_since for topic in topics)
+
+    def may_be_cut(self, arrived: int, *topics: str) -> bool:
+        """Whether what was written to the topics after a record arrived (ms) may be deleted already."""
+        return any(arrived <= self.kept_since.get(topic, -1) for topic in topics)
+
+    def is_kept(self, topic: str, partition: int, offset: int) -> bool:
+        """Whether retention has not reached a place."""
+        return self.first.get((topic, partition), 0) <= offset
+
+    def has(self, topic: str, partition: int, offset: int) -> bool:
+        """Whether a place lies in what was read."""
+        place = (topic, partition)
+        return self.first.get(place, 0) <= offset < self.end.get(place, 2**63)
+
+    def is_taken(self, partition: int, *, predictions: int = -1, outcomes: int = -1) -> bool:
+        """Whether the join had read a record when its state was read."""
+        position = self.positions.get(partition)
+        return position is not None and predictions < position.predictions and outcomes < position.outcomes
+
+    def note(self, message: Message) -> None:
+        """Note since when a topic that was cut is whole: since its oldest record arrived."""
+        at = place_of(message)
+        place = (at.topic, at.partition)
+        if self.first[place] and place not in self.seen:
+            self.seen.add(place)
+            arrived = message.timestamp()[1]
+            self.kept_since[at.topic] = max(self.kept_since.get(at.topic, 0), arrived)
+
+
+def mark(codec: Codec, record: Record) -> bytes:
+    """Give a short digest of a record: equal only for records that are equal bit for bit."""
+    return hashlib.blake2b(codec.encode(record), digest_size=16).digest()
+
+
+def asked(record: Request | Prediction) -> Prediction:
+    """Give what a prediction repeats of its request, in a form in which the two can be compared."""
+    if isinstance(record, Prediction):
+        return replace(record, scores=(), runtime="", source=None, propensity=None)
+    names = (record.request_id, record.ts, record.features)
+    return Prediction(*names, (), entity_key=record.entity_key, parents=record.parents)
+
+
+def made_by(prediction: Prediction) -> tuple[str | None, int | None]:
+    """Give the revision of the first of a prediction's scores: model and number."""
+    try:
+        version = Version.parse(prediction.scores[0].version)
+    except (IndexError, ValueError):
+        return None, None
+    return version.model, version.revision
+
+
+def value_of(text: str | None) -> Value:
+    """Read an outcome's value from its column."""
+    value: Value = None if text is None else json.loads(text)
+    return value
+
+
+def text_of(value: Value) -> str | None:
+    """Give an outcome's value as a column."""
+    return None if value is None else json.dumps(value)
+
+
+def place_of(message: Message) -> Position:
+    """Give the place of a message."""
+    return Position(message.topic() or "", message.partition() or 0, message.offset() or 0)

@@ -1,0 +1,170 @@
+"""Reads what came in and what was answered into the ledger: requests, predictions, outcomes, dead letters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from infra.inbound import Message, decoder
+from infra.verify.extent import Extent, asked, made_by, mark, place_of, text_of
+from infra.verify.ledger import Ledger, chunks, fill
+from infra.verify.report import Report
+from schemas.codec import Codec
+from schemas.errors import BadRecord
+from schemas.records import Outcome, Position, Prediction, Punctuation, Request
+from schemas.topics import MAX_TOPIC_RECORD_BYTES, TaskTopics
+from streams.verify import Difference, check_scores, position_of
+from streams.version import Version
+
+FORWARDED: Final = "riverloop.forwarded"
+"""Header of a forwarded outcome: where the original lies."""
+
+
+class Inputs:
+    """Reads records of the topics on both sides of serving and into the join."""
+
+    def __init__(self, codec: Codec, ledger: Ledger, report: Report, extent: Extent) -> None:
+        self._codec, self._ledger, self._report, self._extent = codec, ledger, report, extent
+        self._topics = topics = TaskTopics(codec.task)
+        self._sides = {
+            topics.requests: "requests",
+            topics.predictions: "predictions",
+            topics.outcomes: "outcomes",
+        }
+
+    # ------------------------------------------------------------------ inputs
+
+    def requests(self, messages: Iterator[Message]) -> None:
+        """Read a partition of `T.requests`."""
+        decode = decoder(self._codec.decode_request)
+
+        def rows() -> Iterator[tuple[Any, ...]]:
+            for message in messages:
+                item = decode(message)
+                request: Request | None = item.record
+                digest = None if request is None else mark(self._codec, asked(request))
+                name = "" if request is None else request.request_id
+                yield item.at.partition, item.at.offset, name, digest, item.arrived
+
+        self._report.counts["requests"] += fill(self._ledger, "requests", rows())
+
+    def predictions_first(self, messages: Iterator[Message]) -> None:
+        """Read a partition of `T.predictions` up to where all transactions have ended."""
+        self.predictions(messages, settled=True)
+
+    def predictions(self, messages: Iterator[Message], settled: bool = False) -> None:
+        """Read a partition of `T.predictions`, with the scores."""
+        decode = decoder(self._codec.decode_prediction, MAX_TOPIC_RECORD_BYTES)
+        scores: list[tuple[Any, ...]] = []
+
+        def rows() -> Iterator[tuple[Any, ...]]:
+            for message in messages:
+                item = decode(message)
+                prediction: Prediction | None = item.record
+                at = item.at
+                self._extent.note(message)
+                if prediction is None:
+                    yield at.partition, at.offset, "", *([None] * 5), item.arrived, *([None] * 3)
+                    continue
+                self._report.fail(check_scores(prediction, str(at)))
+                source = prediction.source
+                if source is not None and settled:
+                    self._answered(source)
+                scores.extend(self._scores(prediction, at, settled))
+                yield (
+                    at.partition,
+                    at.offset,
+                    prediction.request_id,
+                    prediction.ts,
+                    source.partition if source else None,
+                    source.offset if source else None,
+                    mark(self._codec, prediction),
+                    mark(self._codec, asked(prediction)),
+                    item.arrived,
+                    message.value(),
+                    *made_by(prediction),
+                )
+
+        for chunk in chunks(rows()):
+            self._report.counts["predictions"] += len(chunk)
+            self._ledger.insert("predictions", chunk)
+            self._ledger.insert("scores", scores)
+            scores.clear()
+
+    def _scores(self, prediction: Prediction, at: Position, settled: bool) -> Iterator[tuple[Any, ...]]:
+        log_end = self._extent.end.get((self._topics.log, 0), 0)
+        for number, score in enumerate(prediction.scores):
+            try:
+                version = Version.parse(score.version)
+            except ValueError:
+                version = None
+            if version is None or version.model != score.model:
+                what = f"the score of model {score.model} has no version of it"
+                self._report.fail(
+                    [Difference(what, str(at), f"{score.model}.revision@offset", score.version)]
+                )
+            elif settled or version.offset < log_end:
+                yield score.model, version.offset, version.revision, at.partition, at.offset, number
+
+    def outcomes(self, messages: Iterator[Message]) -> None:
+        """Read a partition of `T.outcomes`."""
+        decode = decoder(self._codec.decode_outcome)
+
+        def rows() -> Iterator[tuple[Any, ...]]:
+            for message in messages:
+                item = decode(message)
+                record: Outcome | Punctuation | None = item.record
+                at, arrived = item.at, item.arrived
+                start = (at.partition, at.offset)
+                if not isinstance(record, Outcome):
+                    ts = record.ts if record else None
+                    yield *start, None, ts, None, None, None, arrived, None, None, int(record is not None)
+                    continue
+                self._report.counts["outcomes"] += 1
+                origin = position_of((item.header(FORWARDED) or b"").decode(errors="replace"))
+                yield (
+                    *start,
+                    record.request_id,
+                    record.ts,
+                    text_of(record.value),
+                    record.revision,
+                    mark(self._codec, record),
+                    arrived,
+                    origin.partition if origin else None,
+                    origin.offset if origin else None,
+                    0,
+                )
+
+        fill(self._ledger, "outcomes", rows())
+
+    # ------------------------------------------------------------------ dead letters
+
+    def letters_first(self, messages: Iterator[Message]) -> None:
+        """Read a partition of `T.dead-letters` up to where all transactions have ended."""
+        self.letters(messages, settled=True)
+
+    def letters(self, messages: Iterator[Message], settled: bool = False) -> None:
+        """Read a partition of `T.dead-letters`."""
+
+        def rows() -> Iterator[tuple[Any, ...]]:
+            for message in messages:
+                self._extent.note(message)
+                self._report.counts["dead_letters"] += 1
+                at = place_of(message)
+                try:
+                    source = self._codec.decode_dead_letter(message.value()).source
+                except BadRecord as bad:
+                    self._report.unreadable("a dead letter", at, bad)
+                    continue
+                side = self._sides.get(source.topic) if source else None
+                if source is None or side is None:
+                    continue
+                if side == "requests" and settled:
+                    self._answered(source)
+                yield side, source.partition, source.offset, str(at)
+
+        fill(self._ledger, "letters", rows())
+
+    def _answered(self, source: Position) -> None:
+        answered = self._extent.answered
+        answered[source.partition] = max(answered[source.partition], source.offset + 1)

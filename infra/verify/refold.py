@@ -1,0 +1,278 @@
+"""Refolds the log: every served score and every snapshot must come out again, bit for bit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from infra.inbound import decoder
+from infra.snapshots.models import LogPlace, check_probes, opened
+from infra.snapshots.store import SnapshotStore
+from infra.taskfile import LoadedTask
+from infra.verify.extent import Extent
+from infra.verify.ledger import Ledger
+from infra.verify.report import Report
+from infra.verify.source import Source
+from schemas.codec import Codec
+from schemas.errors import SnapshotError, UsageError
+from schemas.records import Manifest, Prediction, Score
+from schemas.topics import MAX_TOPIC_RECORD_BYTES, TaskTopics
+from streams.model import ModelFold
+from streams.verify import Difference, check_score
+from streams.version import Version
+
+
+class Refold:
+    """Folds the models of a task once more, from the log's beginning or from an anchor snapshot.
+
+    Parameters
+    ----------
+    loaded
+        The task, and what its snapshots may name.
+    runtime
+        Fingerprint of this process: bit-equality is promised within one.
+    store
+        Where snapshots lie; None: only those that are announced are compared, by their digests.
+    """
+
+    def __init__(
+        self,
+        loaded: LoadedTask,
+        codec: Codec,
+        source: Source,
+        ledger: Ledger,
+        extent: Extent,
+        report: Report,
+        runtime: str,
+        store: SnapshotStore | None,
+    ) -> None:
+        self._loaded, self._codec, self._source = loaded, codec, source
+        self._ledger, self._extent, self.report = ledger, extent, report
+        self._store, self._runtime = store, runtime
+        topics = TaskTopics(loaded.task.name)
+        self._log = (topics.log, 0)
+        self._predictions = topics.predictions
+        self._place = LogPlace(topics.log, source.topic_id(topics.log))
+        self.folds = [ModelFold(loaded.task, model, runtime) for model in loaded.task.models]
+
+    def run(self, tick: Callable[[], None]) -> None:
+        """Refold, and compare on the way."""
+        extent, report = self._extent, self.report
+        first, end = extent.first[self._log], extent.end[self._log]
+        if first:
+            for fold in self.folds:
+                self._start_from_anchor(fold, first)
+        manifests = self._snapshots(end)
+        walks = [_Walk(self, fold, manifests) for fold in self.folds]
+        decode = decoder(self._codec.decode_entry, MAX_TOPIC_RECORD_BYTES)
+        for walk in walks:
+            walk.arrive()
+        for message in self._source.read(*self._log, first, end):
+            item = decode(message)
+            tick()
+            if item.bad is not None:
+                report.notes.append(f"refolding ended at {item.at}, which cannot be read")
+                break
+            for walk in walks:
+                walk.fold.apply(item.at.offset, item.record)
+                walk.arrive()
+        for walk in walks:
+            walk.finish()
+        self._foreign()
+
+    # ------------------------------------------------------------------ scores
+
+    def scores(self, fold: ModelFold) -> Iterator[tuple[Version, str, Prediction, Score]]:
+        """Give the scores of a model in the order of their versions: version, place, prediction, score."""
+        query = """
+            SELECT s.version_offset, s.p, s.o, s.number, q.record
+            FROM scores s CROSS JOIN predictions q ON q.p = s.p AND q.o = s.o
+            WHERE s.model = ? ORDER BY s.version_offset, s.p, s.o, s.number"""
+        for _, p, o, number, record in self._ledger.rows(query, (fold.model.name,)):
+            prediction = self._codec.decode_prediction(record)
+            score = prediction.scores[number]
+            yield Version.parse(score.version), f"{self._predictions}[{p}]@{o}", prediction, score
+
+    def is_ours(
+        self, fold: ModelFold, version: Version, where: str, prediction: Prediction, score: Score
+    ) -> bool:
+        """Whether a score was made by the task file's specification and this runtime; counts it if not.
+
+        The stamp alone does not decide: it must be what the log says of the revision.
+        """
+        row = self._ledger.one(
+            "SELECT spec, runtime FROM revisions WHERE model = ? AND revision = ?",
+            (version.model, version.revision),
+        )
+        stamped = (score.spec, prediction.runtime)
+        if row is not None and row != stamped:
+            what = f"{score.version}: specification or runtime is not what the log's revision was opened with"
+            self.report.fail([Difference(what, where, " ".join(row), " ".join(stamped))])
+            return False
+        if stamped == (fold.spec, self._runtime):
+            return True
+        if row is None and not self._extent.first[self._log]:
+            what = f"{score.version}: the log opens no such revision"
+            self.report.fail([Difference(what, where, f"{fold.spec} {self._runtime}", " ".join(stamped))])
+            return False
+        self.report.other[score.model] += 1
+        return False
+
+    def _foreign(self) -> None:
+        """Count the scores of models that the task file does not have, if the log knows them."""
+        known = {fold.model.name for fold in self.folds}
+        query = """
+            SELECT s.model, count(*), min(s.p), min(s.o),
+                EXISTS (SELECT 1 FROM revisions r WHERE r.model = s.model)
+            FROM scores s GROUP BY s.model"""
+        for model, count, p, o, opened_in_log in self._ledger.rows(query):
+            if model in known:
+                continue
+            if opened_in_log or self._extent.first[self._log]:
+                self.report.other[model] += count
+            else:
+                what = f"{count} scores are of model {model}, which neither the task file nor the log knows"
+                self.report.fail(
+                    [Difference(what, f"{self._predictions}[{p}]@{o}", ", ".join(sorted(known)), model)]
+                )
+
+    # ------------------------------------------------------------------ snapshots
+
+    def _start_from_anchor(self, fold: ModelFold, first: int) -> None:
+        """Restore a model from the oldest snapshot from which the rest of the log can be folded."""
+        if self._store is None:
+            raise UsageError(
+                f"{self._log[0]} is kept from offset {first} on, so refolding starts from a snapshot: "
+                "say with --snapshots where they lie"
+            )
+        for manifest in reversed(self._store.manifests(self._loaded.task.name)):
+            if manifest.next_offset < first or not self._fits(fold, manifest):
+                continue
+            try:
+                stored = self._store.load(self._loaded.task.name, manifest.version)
+                fold.restore(opened(stored, self._loaded.namespace))
+                check_probes(fold, stored)
+            except SnapshotError as error:
+                self.report.notes.append(f"snapshot {manifest.version} is passed over: {error}")
+                fold.restore(ModelFold(self._loaded.task, fold.model, self._runtime).snapshot())
+                continue
+            self.report.notes.append(f"{fold.model.name} is refolded from its snapshot {manifest.version}")
+            return
+        raise UsageError(
+            f"{self._log[0]} is kept from offset {first} on, and no snapshot of {fold.model.name} in "
+            f"{self._store.uri} reaches from there: the scores cannot be reproduced"
+        )
+
+    def _fits(self, fold: ModelFold, manifest: Manifest) -> bool:
+        told = (manifest.kind, manifest.model, manifest.spec, manifest.runtime, manifest.log_topic_id)
+        return told == ("model", fold.model.name, fold.spec, self._runtime, self._place.topic_id)
+
+    def _snapshots(self, end: int) -> Mapping[str, list[tuple[Manifest, bool]]]:
+        """Give the snapshots to compare, by model in the order of the log, and whether each is stored."""
+        found = {version: (manifest, False) for version, manifest in self._extent.manifests.items()}
+        if self._store is not None:
+            for manifest in self._store.manifests(self._loaded.task.name):
+                told = found.get(manifest.version, (manifest, False))[0]
+                if told.state_digest != manifest.state_digest and told.log_topic_id == manifest.log_topic_id:
+                    what = (
+                        f"snapshot {manifest.version} in {self._store.uri} is not the one that was announced"
+                    )
+                    self.report.fail(
+                        [Difference(what, manifest.version, told.state_digest, manifest.state_digest)]
+                    )
+                found[manifest.version] = (manifest, True)
+        models = [manifest for manifest, _ in found.values() if manifest.kind == "model"]
+        apart = len(models) - sum(self._fits(fold, each) for fold in self.folds for each in models)
+        if apart:
+            self.report.notes.append(
+                f"{apart} snapshots are of another log, revision or runtime and were not compared"
+            )
+        mine = {}
+        for fold in self.folds:
+            fitting = [
+                (manifest, stored)
+                for manifest, stored in found.values()
+                if manifest.model == fold.model.name
+                and self._fits(fold, manifest)
+                and manifest.next_offset <= end
+            ]
+            mine[fold.model.name] = sorted(fitting, key=lambda each: (each[0].log_offset, each[0].version))
+        return mine
+
+    def check_snapshot(self, fold: ModelFold, manifest: Manifest, stored: bool) -> None:
+        """Compare a snapshot with the model refolded up to its version."""
+        self.report.snapshots += 1
+        told, mine = (manifest.version, manifest.learned, manifest.state_digest), fold.digest
+        if told != (str(fold.version), fold.learned, mine):
+            what = f"snapshot {manifest.version} is not what the log gives"
+            found = f"{manifest.learned} learned, state {manifest.state_digest}"
+            self.report.fail(
+                [Difference(what, manifest.version, f"{fold.learned} learned, state {mine}", found)]
+            )
+        if not stored or self._store is None:
+            return
+        try:
+            blob = self._store.load(self._loaded.task.name, manifest.version)
+            twin = ModelFold(fold.task, fold.model, self._runtime)
+            twin.restore(opened(blob, self._loaded.namespace))
+            check_probes(twin, blob)
+        except SnapshotError as error:
+            what = f"snapshot {manifest.version} cannot be used"
+            self.report.fail(
+                [Difference(what, self._store.where(fold.task.name, manifest.version), "", str(error))]
+            )
+
+
+class _Walk:
+    """One model on its way along the log, with the scores and snapshots that are still ahead of it."""
+
+    def __init__(
+        self, refold: Refold, fold: ModelFold, manifests: Mapping[str, list[tuple[Manifest, bool]]]
+    ) -> None:
+        self.fold, self._refold = fold, refold
+        self._begin = fold.version.offset
+        self._scores = refold.scores(fold)
+        self._score: Any = next(self._scores, None)
+        self._manifests = iter(manifests[fold.model.name])
+        self._manifest = next(self._manifests, None)
+
+    def arrive(self) -> None:
+        """Compare all that was made by the version at which the model is now."""
+        offset = self.fold.version.offset
+        while self._score is not None and self._score[0].offset <= offset:
+            self._reproduce(*self._score)
+            self._score = next(self._scores, None)
+        while self._manifest is not None and self._manifest[0].log_offset <= offset:
+            manifest, stored = self._manifest
+            if manifest.log_offset == offset:
+                self._refold.check_snapshot(self.fold, manifest, stored)
+            elif manifest.log_offset >= self._begin:
+                self._never(manifest.version, manifest.version)
+            self._manifest = next(self._manifests, None)
+
+    def finish(self) -> None:
+        """Name what the log did not lead to."""
+        while self._score is not None:
+            version, where, prediction, score = self._score
+            if self._refold.is_ours(self.fold, version, where, prediction, score):
+                self._never(score.version, where)
+            self._score = next(self._scores, None)
+        while self._manifest is not None:
+            self._never(self._manifest[0].version, self._manifest[0].version)
+            self._manifest = next(self._manifests, None)
+
+    def _reproduce(self, version: Version, where: str, prediction: Prediction, score: Score) -> None:
+        report, fold = self._refold.report, self.fold
+        if version.offset < self._begin:
+            report.counts["cut"] += 1
+        elif self._refold.is_ours(fold, version, where, prediction, score):
+            if version != fold.version:
+                self._never(score.version, where)
+                return
+            differences = list(check_score(fold.predict(prediction.features, score.role), score, where))
+            report.fail(differences)
+            report.reproduced[score.model] += not differences
+
+    def _never(self, version: str, where: str) -> None:
+        what = f"the log does not lead to version {version}"
+        self._refold.report.fail([Difference(what, where, version, str(self.fold.version))])

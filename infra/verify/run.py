@@ -1,0 +1,86 @@
+"""A whole verification."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from infra.snapshots.store import SnapshotStore
+from infra.taskfile import LoadedTask
+from infra.verify.checks import Checks
+from infra.verify.ledger import Ledger
+from infra.verify.reading import Reading
+from infra.verify.refold import Refold
+from infra.verify.report import Report
+from infra.verify.source import Source
+from schemas.codec import Codec
+from schemas.topics import TaskTopics
+from streams.rules import JoinRules
+
+
+def verify(
+    loaded: LoadedTask,
+    codec: Codec,
+    source: Source,
+    runtime: str,
+    store: SnapshotStore | None = None,
+    progress: Callable[[int], None] = lambda done: None,
+) -> Report:
+    """Prove a task's history.
+
+    Parameters
+    ----------
+    loaded
+        The task under whose rules the history was made.
+    codec
+        Of the task; with its token key where requests carry personal data.
+    source
+        Where the history lies; the loop may go on meanwhile.
+    runtime
+        This process's fingerprint, see `infra.runtime`.
+    store
+        Snapshots to compare and to start from; None: announced digests are compared only.
+    progress
+        Called with the number of records read and entries refolded.
+
+    Returns
+    -------
+    Report
+        What was counted and what does not hold.
+
+    Raises
+    ------
+    BrokerError
+        When the history cannot be read.
+    UsageError
+        When the log was cut and no snapshot reaches from where it begins.
+
+    Notes
+    -----
+    Needs temporary disk space of about the size of `T.predictions` and twice the number of records times 100
+    bytes; memory does not grow with the history. What cannot be seen: an entry that advances idle time and
+    expires nothing may be left out, and so may the newest entries together with all that names them.
+    """
+    started = time.monotonic()
+    task, report = loaded.task, Report(loaded.task.name)
+    rules = JoinRules.of(task)
+    done = 0
+
+    def tick() -> None:
+        nonlocal done
+        done += 1
+        if done % 500 == 0:
+            progress(done)
+
+    with tempfile.TemporaryDirectory(prefix="riverloop-verify-") as folder:
+        ledger = Ledger(Path(folder) / "history.sqlite")
+        try:
+            extent = Reading(source, codec, rules, ledger, report, tick).run()
+            Checks(ledger, extent, TaskTopics(task.name), rules, task.features.digest, report).run()
+            Refold(loaded, codec, source, ledger, extent, report, runtime, store).run(tick)
+        finally:
+            ledger.close()
+    report.seconds = time.monotonic() - started
+    return report

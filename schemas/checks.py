@@ -1,0 +1,197 @@
+"""What a record must satisfy beyond its types, whichever form it came in."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Literal, get_args, get_type_hints
+
+from schemas.errors import BadRecord
+from schemas.features import shown
+from schemas.records import (
+    Command,
+    Control,
+    DeadLetter,
+    Entry,
+    Features,
+    Kind,
+    Manifest,
+    Metric,
+    Outcome,
+    Position,
+    Prediction,
+    Punctuation,
+    Request,
+    Score,
+    Value,
+)
+from schemas.state import EarlyOutcome, HeldState, JoinPosition
+
+TaskKind = Literal["binary", "multiclass", "regression"]
+"""What a task's outcome is: true or false, one of several texts, a number."""
+Make = Callable[..., Any]
+"""Makes a record of its fields' values, after checking them."""
+
+MAX_ID: Final = 200
+MAX_TS: Final = 2**53
+"""Every JSON reader holds whole numbers below this one exactly; it lies in the year 287396."""
+KINDS: Final = frozenset(get_args(Kind))
+COMMANDS: Final = frozenset(get_args(get_type_hints(Command)["name"]))
+
+
+def check_id(request_id: str) -> None:
+    """Refuse a request_id that is empty, longer than 200 characters or starts with NUL."""
+    if not 0 < len(request_id) <= MAX_ID:
+        raise BadRecord(
+            "out_of_range",
+            f"request_id must have 1 to {MAX_ID} characters, not {len(request_id)}",
+            "request_id",
+        )
+    if request_id[0] == "\0":
+        raise BadRecord("out_of_range", "request_id must not start with NUL (reserved keys do)", "request_id")
+
+
+def check_ts(ts: int) -> None:
+    """Refuse a time before 1970 or beyond what every JSON reader holds exactly."""
+    if not 0 <= ts < MAX_TS:
+        raise BadRecord(
+            "impossible_time", f"ts must be ms since 1970-01-01 UTC, 0 to 2^53 - 1, not {ts:.6g}", "ts"
+        )
+
+
+def check_value(kind: TaskKind, value: Any) -> Value:
+    """Give the canonical form of an outcome's value.
+
+    Parameters
+    ----------
+    kind
+        `binary` takes true, false, 0 and 1 (as whole or real numbers); `multiclass` takes text;
+        `regression` takes finite numbers. All take None.
+    value
+        The value as it was sent.
+
+    Raises
+    ------
+    BadRecord
+        `wrong_type` or `out_of_range`, field `value`.
+    """
+    if value is None:
+        return None
+    if kind == "binary":
+        if isinstance(value, bool):
+            return value
+        if not isinstance(value, int | float):
+            raise BadRecord("wrong_type", "value must be true, false, 0 or 1, not text", "value")
+        if value not in (0, 1):
+            raise BadRecord("out_of_range", f"value must be true, false, 0 or 1, not {shown(value)}", "value")
+        return bool(value)
+    if kind == "multiclass":
+        if not isinstance(value, str):
+            raise BadRecord("wrong_type", f"value must be a class as text, not {shown(value)}", "value")
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise BadRecord("wrong_type", f"value must be a number, not {shown(value)}", "value")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise BadRecord("out_of_range", f"value must be a finite number, not {number}", "value")
+    return number + 0.0  # -0.0 becomes 0.0
+
+
+def make_request(
+    request_id: str,
+    ts: int,
+    features: Features,
+    entity_key: str | None = None,
+    parents: tuple[str, ...] = (),
+) -> Request:
+    """Make a request."""
+    check_id(request_id)
+    check_ts(ts)
+    return Request(request_id, ts, features, entity_key, parents)
+
+
+def make_prediction(
+    request_id: str,
+    ts: int,
+    features: Features,
+    scores: tuple[Score, ...],
+    runtime: str = "",
+    source: Position | None = None,
+    entity_key: str | None = None,
+    parents: tuple[str, ...] = (),
+    propensity: float | None = None,
+) -> Prediction:
+    """Make a prediction."""
+    check_id(request_id)
+    check_ts(ts)
+    if propensity is not None and not 0 < propensity <= 1:
+        raise BadRecord("out_of_range", "propensity must be above 0 and at most 1", "propensity")
+    return Prediction(request_id, ts, features, scores, runtime, source, entity_key, parents, propensity)
+
+
+def make_punctuation(ts: int) -> Punctuation:
+    """Make a punctuation."""
+    check_ts(ts)
+    return Punctuation(ts)
+
+
+def make_command(
+    name: Any, model: str, arguments: Mapping[str, str] | None = None, author: str = "", reason: str = ""
+) -> Command:
+    """Make a command."""
+    if name not in COMMANDS:
+        raise BadRecord("out_of_range", f"name must be one of {', '.join(sorted(COMMANDS))}", "name")
+    return Command(name, model, arguments or {}, author, reason)
+
+
+def make_entry(entry_id: str, kind: Any, ts: int, *rest: Any, **named: Any) -> Entry:
+    """Make an entry."""
+    check_ts(ts)
+    made = Entry(entry_id, kind, ts, *rest, **named)
+    for name, found in (("kind", kind), ("previous_kind", made.previous_kind)):
+        if found is not None and found not in KINDS:
+            raise BadRecord("out_of_range", f"{name} must be one of {', '.join(sorted(KINDS))}", name)
+    return made
+
+
+def _outcome_maker(task_kind: TaskKind) -> Make:
+    def make_outcome(
+        request_id: str,
+        ts: int,
+        value: Any,
+        revision: int | None = None,
+        reason: str | None = None,
+        reporter: str | None = None,
+    ) -> Outcome:
+        check_id(request_id)
+        check_ts(ts)
+        if value is None and not reason:
+            raise BadRecord("missing_field", "an outcome without a value needs a reason", "reason")
+        return Outcome(request_id, ts, check_value(task_kind, value), revision, reason, reporter)
+
+    return make_outcome
+
+
+RECORD_TYPES: Final[dict[str, type[Any]]] = {
+    each.__name__: each
+    for each in (
+        *(Request, Prediction, Outcome, Punctuation, Entry, HeldState, JoinPosition, DeadLetter),
+        *(Manifest, Control, Metric, Position, Score, Command, EarlyOutcome),
+    )
+}
+"""The code's classes by their Avro names."""
+
+
+def makers(kind: TaskKind) -> dict[str, Make]:
+    """Give what makes each record, by its Avro name, for a task of this kind."""
+    return RECORD_TYPES | {
+        "Request": make_request,
+        "Prediction": make_prediction,
+        "Outcome": _outcome_maker(kind),
+        "Punctuation": make_punctuation,
+        "Command": make_command,
+        "Entry": make_entry,
+    }

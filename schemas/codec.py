@@ -1,0 +1,283 @@
+"""Records to bytes and back, for one task."""
+
+from __future__ import annotations
+
+import json as json_text
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from fastavro.schema import SchemaParseException, UnknownType
+
+from schemas import json_form
+from schemas.avro_form import RECORDS, Schema, assemble, header
+from schemas.checks import RECORD_TYPES, TaskKind, makers
+from schemas.dictionary import Dictionary
+from schemas.errors import BadRecord
+from schemas.formats import HEADER_BYTES, detect
+from schemas.readers import Reader
+from schemas.records import (
+    Control,
+    DeadLetter,
+    Entry,
+    Manifest,
+    Metric,
+    Outcome,
+    Prediction,
+    Punctuation,
+    Request,
+)
+from schemas.state import HeldState, JoinPosition
+from schemas.tokens import request_canonical, request_plan, stored_plan
+from schemas.wire import Malformed
+from schemas.writers import Writer
+
+Record = (
+    Request
+    | Prediction
+    | Outcome
+    | Punctuation
+    | Entry
+    | HeldState
+    | JoinPosition
+    | DeadLetter
+    | Manifest
+    | Control
+    | Metric
+)
+T = TypeVar("T")
+DAMAGE: Final = (IndexError, struct.error, UnicodeDecodeError, Malformed)
+"""What the generated readers raise on bytes that do not follow their schema."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A schema that can be read; `check` makes a record of the plain data that an older schema gives."""
+
+    record: type[Any]
+    reader: Reader
+    check: json_form.Check | None = None
+
+
+class Codec:
+    """Writes and reads the records of one task.
+
+    Readers take JSON and Avro single-object encoding, told apart by the first bytes. Whatever the bytes, a
+    reader gives a record or raises `BadRecord`; what it gives is canonical, so that reading back what was
+    written gives an equal record, bit for bit.
+
+    Parameters
+    ----------
+    task
+        The task's name, for messages.
+    kind
+        What its outcome is: `binary`, `multiclass` or `regression`.
+    dictionary
+        Its features.
+    token_key
+        Key of the tokens that stand for features which are personal data.
+    serving
+        Whether requests will be read: then a dictionary with such features needs the key.
+
+    Raises
+    ------
+    TaskError
+        Without the key that `serving` needs.
+
+    Examples
+    --------
+    >>> from schemas.dictionary import Dictionary, Number
+    >>> codec = Codec("cancel", "binary", Dictionary(Number(name="LeadTime", unit="days")))
+    >>> request = codec.decode_request(b'{"request_id": "b-1", "ts": 1700000, "features": {"LeadTime": 3}}')
+    >>> request.features
+    {'LeadTime': 3.0}
+    >>> codec.decode_request(codec.encode(request)) == request
+    True
+    """
+
+    def __init__(
+        self,
+        task: str,
+        kind: TaskKind,
+        dictionary: Dictionary,
+        token_key: bytes | None = None,
+        *,
+        serving: bool = False,
+    ) -> None:
+        self.task = task
+        self.kind: TaskKind = kind
+        self.dictionary = dictionary
+        self._stored = dictionary.stored()
+        past = dictionary.past().canonical
+        canonical = {
+            "Request": request_canonical(dictionary, token_key, serving=serving),
+            **dict.fromkeys(("Prediction", "Entry"), past),
+        }
+        plans = {
+            "Request": request_plan(dictionary, token_key),
+            **dict.fromkeys(("Prediction", "Entry"), stored_plan(dictionary)),
+        }
+        made = makers(kind)
+        self.schemas: dict[str, Schema] = {name: assemble(name, dictionary) for name in RECORDS}
+        """By record: the schema that is written today, self-contained."""
+        self.fingerprints: dict[str, str] = {}
+        """By record: that schema's fingerprint, 16 hex digits in the order of the bytes on the wire."""
+        self._writers: dict[type[Any], Callable[[Any], bytes]] = {}
+        self._readers: dict[bytes, _Known] = {}
+        self._checks: dict[type[Any], json_form.Check] = {}
+        for name, schema in self.schemas.items():
+            mark, record = header(schema), RECORD_TYPES[name]
+            self.fingerprints[name] = mark[2:].hex()
+            self._writers[record] = Writer(schema, mark).write
+            self._readers[mark] = _Known(record, Reader(schema, made, plans.get(name)))
+            self._checks[record] = json_form.checker(schema, made, canonical.get(name, dict))
+
+    def __repr__(self) -> str:
+        return f"Codec({self.task!r}, {self.kind!r}, {len(self.dictionary)} features)"
+
+    def register(self, schema: str) -> str:
+        """Add a schema that older records were written with; give its fingerprint (16 hex digits).
+
+        Records are read with the schema they were written with. A feature that it lacks is missing: in a
+        request today's dictionary says what that means, in what was served nothing is put in its place. No
+        default of a schema ever becomes a feature.
+
+        Parameters
+        ----------
+        schema
+            A self-contained record schema as JSON text.
+
+        Raises
+        ------
+        BadRecord
+            `unknown_schema`, for what is not a schema of one of the loop's records.
+        """
+        try:
+            found = json_text.loads(schema)
+            mark = header(found)
+            record = RECORD_TYPES[found["name"].split(".")[-1]]
+            if record not in self._checks:
+                raise KeyError(found["name"])
+            if mark not in self._readers:
+                self._readers[mark] = _Known(record, Reader(found), self._checks[record])
+        except (ValueError, KeyError, TypeError, RecursionError, SchemaParseException, UnknownType) as error:
+            raise BadRecord(
+                "unknown_schema", f"not a schema of a record of task {self.task}: {error!r:.200}"
+            ) from error
+        return mark[2:].hex()
+
+    def encode(self, record: Record, *, json: bool = False) -> bytes:
+        """Write a record: Avro single-object encoding, or its JSON form.
+
+        What was served under an older dictionary may lack a feature that today's schema requires. Nothing is
+        put in its place: the prediction, and what the log says of it, goes as JSON.
+
+        Raises
+        ------
+        BadRecord
+            For a record that does not follow its schema.
+        """
+        if json:
+            return json_form.dump(record)
+        try:
+            return self._writers[type(record)](record)
+        except KeyError as error:
+            if self._is_older(record):
+                return json_form.dump(record)
+            raise BadRecord(
+                "missing_field",
+                f"task {self.task}: {type(record).__name__} cannot be written without {error}",
+            ) from error
+        except (TypeError, AttributeError, ValueError, OverflowError, struct.error) as error:
+            raise BadRecord(
+                "wrong_type", f"task {self.task}: {type(record).__name__} cannot be written: {error}"
+            ) from error
+
+    def _is_older(self, record: Record) -> bool:
+        prediction = record.prediction if isinstance(record, Entry) else record
+        if not isinstance(prediction, Prediction):
+            return False
+        return any(not each.nullable and each.name not in prediction.features for each in self._stored)
+
+    def decode_request(self, data: bytes | None) -> Request:
+        """Read a record of `T.requests`: its features become canonical, tokens are put in."""
+        return self._decode(data, (Request,))
+
+    def decode_prediction(self, data: bytes | None) -> Prediction:
+        """Read a record of `T.predictions`; its features are taken as they were stored."""
+        return self._decode(data, (Prediction,))
+
+    def decode_outcome(self, data: bytes | None) -> Outcome | Punctuation:
+        """Read a record of `T.outcomes`; the value is canonical for the task's kind."""
+        wanted: tuple[type[Outcome | Punctuation], ...] = (Outcome, Punctuation)
+        return self._decode(data, wanted)
+
+    def decode_entry(self, data: bytes | None) -> Entry:
+        """Read a record of `T.log`; features are taken as they were stored."""
+        return self._decode(data, (Entry,))
+
+    def decode_state(self, data: bytes | None) -> HeldState | JoinPosition:
+        """Read a record of `T.join-state`."""
+        wanted: tuple[type[HeldState | JoinPosition], ...] = (HeldState, JoinPosition)
+        return self._decode(data, wanted)
+
+    def decode_dead_letter(self, data: bytes | None) -> DeadLetter:
+        """Read a record of `T.dead-letters`."""
+        return self._decode(data, (DeadLetter,))
+
+    def decode_manifest(self, data: bytes | None) -> Manifest:
+        """Read a record of `T.snapshots` or a snapshot's `manifest.json`."""
+        return self._decode(data, (Manifest,))
+
+    def decode_control(self, data: bytes | None) -> Control:
+        """Read a record of `T.control`."""
+        return self._decode(data, (Control,))
+
+    def decode_metric(self, data: bytes | None) -> Metric:
+        """Read a record of `T.metrics`."""
+        return self._decode(data, (Metric,))
+
+    def _decode(self, data: bytes | None, wanted: tuple[type[T], ...]) -> T:
+        known = self._readers.get(data[:HEADER_BYTES]) if data else None
+        if data is None or known is None:
+            return self._decode_json(data, wanted)
+        if known.record not in wanted:
+            raise _wrong_record(known.record, wanted)
+        reader, end = known.reader, len(data)
+        try:
+            found, at = reader.read(data, HEADER_BYTES, end)
+        except BadRecord as error:
+            path, exact = reader.where(error.__traceback__)
+            field = path if exact else f"{path}.{error.field}".strip(".")
+            raise BadRecord(error.reason, error.message, field) from None
+        except DAMAGE as error:
+            path, _ = reader.where(error.__traceback__)
+            raise BadRecord("malformed", f"the record is damaged at {path}: {_damage(error)}", path) from None
+        if at != end:
+            raise BadRecord("malformed", f"the record goes on for {end - at} bytes behind its end")
+        return found if known.check is None else known.check(found)  # type: ignore[no-any-return]
+
+    def _decode_json(self, data: bytes | None, wanted: tuple[type[T], ...]) -> T:
+        if detect(data) == "avro":
+            mark = (data or b"")[2:HEADER_BYTES].hex()
+            raise BadRecord("unknown_schema", f"task {self.task} knows no schema with the fingerprint {mark}")
+        found = json_form.parse(data or b"")
+        said = found.get("record")
+        name = json_form.BY_WORD.get(said) if isinstance(said, str) else None
+        record = RECORD_TYPES[name] if name else wanted[0]
+        if record not in wanted:
+            raise _wrong_record(record, wanted)
+        return self._checks[record](found)  # type: ignore[no-any-return]
+
+
+def _wrong_record(found: type[Any], wanted: tuple[type[Any], ...]) -> BadRecord:
+    names = " or ".join(json_form.record_word(each.__name__) for each in wanted)
+    said = json_form.record_word(found.__name__)
+    return BadRecord("wrong_record", f"this topic carries records of type {names}, not {said}")
+
+
+def _damage(error: Exception) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return "text that is not valid UTF-8"
+    return str(error) if isinstance(error, Malformed) else "it ends early"

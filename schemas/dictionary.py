@@ -1,0 +1,147 @@
+"""The data dictionary of a task: what its features are, and the one canonical form of their values.
+
+Everything that enters, from JSON, Avro or a data file, becomes canonical here, once: types, order, missing
+values, -0.0 and NaN. Scores are made from that form and it is the form that is stored, so that JSON `1` and
+Avro `1.0` give one score, live and in a replay years later.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Final
+
+from schemas.errors import BadRecord, TaskError
+from schemas.features import MAX_TEXT, Boolean, Category, Feature, Integer, Number, PersonalData
+from schemas.records import FeatureValue
+
+__all__ = [
+    "MAX_TEXT",
+    "Boolean",
+    "Category",
+    "Dictionary",
+    "Feature",
+    "Integer",
+    "Number",
+    "PersonalData",
+    "subset",
+]
+
+NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Dictionary:
+    """The features of a task, in the order in which models see them."""
+
+    features: tuple[Feature, ...]
+    by_name: Mapping[str, Feature] = field(init=False, repr=False, compare=False)
+
+    def __init__(self, *features: Feature) -> None:
+        object.__setattr__(self, "features", tuple(_checked(each) for each in features))
+        object.__setattr__(self, "by_name", {each.name: each for each in self.features})
+        if not features:
+            raise TaskError("a dictionary needs at least one feature")
+        if len(self.by_name) != len(features):
+            names = [each.name for each in features]
+            twice = sorted({name for name in names if names.count(name) > 1})
+            raise TaskError(f"the dictionary names {', '.join(twice)} twice")
+
+    def __iter__(self) -> Iterator[Feature]:
+        return iter(self.features)
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The features' names, in order."""
+        return tuple(each.name for each in self.features)
+
+    def canonical(self, values: Mapping[str, Any]) -> dict[str, FeatureValue]:
+        """Give the canonical features: in order, typed, missing ones without a key.
+
+        Keys outside the dictionary are passed over, as Avro does with a newer writer's fields.
+
+        Raises
+        ------
+        BadRecord
+            Naming the first feature at fault.
+        """
+        out: dict[str, FeatureValue] = {}
+        for name, feature in self.by_name.items():
+            if feature.personal_data == "left_out":
+                continue
+            value = feature.canonical(values.get(name))
+            if value is not None:
+                out[name] = value
+        return out
+
+    def stored(self) -> Dictionary:
+        """Give the dictionary that stored features follow: without what is left out, and refusing no value.
+
+        What was served stays readable when ranges and levels change later, and tokens are no levels.
+        """
+        kept = (each for each in self.features if each.personal_data != "left_out")
+        return Dictionary(*(each.lenient() for each in kept))
+
+    def past(self) -> Dictionary:
+        """Give the dictionary for features stored under an older one: what they lack stays missing."""
+        return Dictionary(*(replace(each, optional=True, missing=None) for each in self.stored()))
+
+    def parse(self, cells: Mapping[str, str]) -> dict[str, Any]:
+        """Read the features' values from the cells of a text file's row; an empty cell is missing."""
+        out: dict[str, Any] = {}
+        for each in self.features:
+            text = cells.get(each.column or each.name)
+            if text is None or text == "":
+                continue
+            try:
+                out[each.name] = each.parse(text)
+            except ValueError:
+                out[each.name] = text  # `canonical` names the feature and what it should have been
+        return out
+
+    def describe(self) -> list[dict[str, Any]]:
+        """Give each feature as plain data, for digests, exports and pages."""
+        return [
+            {"type": each.word}
+            | {f.name: getattr(each, f.name) for f in fields(each) if f.name not in {"column"}}
+            for each in self.features
+        ]
+
+    @property
+    def digest(self) -> str:
+        """Digest of what decides the canonical form (16 hex digits); owners and purposes do not count."""
+        telling = ("name", "type", "optional", "missing", "personal_data", "on_range", "on_new_level")
+        told = [{k: v for k, v in each.items() if k in telling} for each in self.describe()]
+        return hashlib.sha256(json.dumps(told, sort_keys=True, default=list).encode()).hexdigest()[:16]
+
+
+def _checked(feature: Feature) -> Feature:
+    """Refuse a feature that cannot be; give it with its `missing` in canonical form."""
+    name = feature.name
+    if not NAME.match(name):
+        raise TaskError(
+            f"feature {name!r}: a name has letters, digits and _ only, and does not start with a digit "
+            "(use column= for what a data file calls it)"
+        )
+    if feature.personal_data == "tokenised" and not isinstance(feature, Category):
+        raise TaskError(f"feature {name}: only a category can be tokenised, not a {feature.word}")
+    if feature.missing is None:
+        return feature
+    try:
+        missing = feature.lenient().convert(feature.missing)
+    except BadRecord:
+        missing = None
+    if missing is None:
+        raise TaskError(f"feature {name}: missing={feature.missing!r} is no value of type {feature.word}")
+    return replace(feature, missing=missing)
+
+
+def subset(features: Iterable[Feature], word: type[Feature]) -> tuple[str, ...]:
+    """Names of the features of one type, in order: handy in a task file."""
+    return tuple(each.name for each in features if isinstance(each, word))

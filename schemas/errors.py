@@ -1,0 +1,61 @@
+"""Every error riverloop raises on purpose.
+
+RiverloopError
+├── UsageError          a person called a command wrongly: no traceback, exit code 2
+│   └── TaskError       a task file is wrong: says where and why
+├── BadRecord           a record that goes to the dead letters: reason code and a sentence
+├── SnapshotError       a snapshot that must not or cannot be loaded
+├── NotReproducible     the load check found a component whose scores or state differ
+├── BrokerError         the embedded broker or the cluster does not do what was asked
+└── TransactionAborted  a micro-batch did not commit; it is read again
+"""
+
+from __future__ import annotations
+
+
+class RiverloopError(Exception):
+    """Base of all errors that riverloop raises on purpose."""
+
+
+class UsageError(RiverloopError):
+    """A person's mistake; the message says what to do instead."""
+
+
+class TaskError(UsageError):
+    """A task file is wrong; the message names the place and the reason."""
+
+
+class BadRecord(RiverloopError):
+    """A record that cannot be used.
+
+    Parameters
+    ----------
+    reason
+        One of the codes in `schemas.reasons.REASONS`.
+    message
+        A sentence that a service engineer understands; names the field where there is one.
+    field
+        The field at fault, as a path such as ``features.LeadTime``; empty when it is the whole record.
+    """
+
+    def __init__(self, reason: str, message: str, field: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.field = field
+
+
+class SnapshotError(RiverloopError):
+    """A snapshot that is refused: unlisted class, wrong digest, failed probe, missing file."""
+
+
+class NotReproducible(RiverloopError):
+    """A model whose scores or state depend on more than its entries; names the component."""
+
+
+class BrokerError(RiverloopError):
+    """The embedded broker or the cluster failed; the message names the log file or the address."""
+
+
+class TransactionAborted(RiverloopError):
+    """A micro-batch's transaction did not commit; its input is read again."""

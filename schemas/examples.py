@@ -1,0 +1,138 @@
+"""One example of every record of a task, the same at every call."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Final
+
+from schemas.checks import TaskKind
+from schemas.codec import Codec, Record
+from schemas.dictionary import Boolean, Category, Feature, Integer
+from schemas.records import (
+    Command,
+    Control,
+    DeadLetter,
+    Entry,
+    FeatureValue,
+    Manifest,
+    Metric,
+    Outcome,
+    Position,
+    Prediction,
+    Punctuation,
+    Request,
+    Score,
+    ScoreValue,
+    Value,
+)
+from schemas.state import HeldState, JoinPosition
+from schemas.tokens import token
+from schemas.topics import TaskTopics
+
+TS: Final = 1_700_000_000_000
+"""14 November 2023, 22:13:20 UTC."""
+DAY: Final = 86_400_000
+SPEC, RUNTIME, DIGEST = "0f1e2d3c4b5a6978", "8796a5b4c3d2e1f0", "00112233445566778899aabbccddeeff"
+VALUES: Final[Mapping[TaskKind, Value]] = {"binary": True, "multiclass": "a class", "regression": 12.5}
+SCORES: Final[Mapping[TaskKind, ScoreValue]] = {
+    "binary": 0.25,
+    "multiclass": {"a class": 0.75, "another class": 0.25},
+    "regression": 11.75,
+}
+LABELS: Final[Mapping[TaskKind, bool | str | None]] = {
+    "binary": False,
+    "multiclass": "a class",
+    "regression": None,
+}
+
+
+def example_value(feature: Feature) -> FeatureValue:
+    """Give a value inside the feature's range or levels."""
+    if isinstance(feature, Boolean):
+        return True
+    if isinstance(feature, Category):
+        return feature.levels[0] if feature.levels else "example"
+    low, high = getattr(feature, "low", None), getattr(feature, "high", None)
+    number = low if low is not None else high if high is not None else 1
+    return math.ceil(number) if isinstance(feature, Integer) else float(number)
+
+
+def examples(codec: Codec) -> dict[str, Record]:
+    """Give an example of each record that lies on a task's topics, by Avro name."""
+    task, kind, dictionary = codec.task, codec.kind, codec.dictionary
+    names = TaskTopics(task)
+    sent = {each.name: example_value(each) for each in dictionary if each.personal_data != "left_out"}
+    seen = {
+        name: token(b"an example", name, str(value))
+        if dictionary.by_name[name].personal_data == "tokenised"
+        else value
+        for name, value in sent.items()
+    }
+    asked, answered = Position(names.requests, 0, 41), Position(names.predictions, 0, 40)
+    reported = Position(names.outcomes, 0, 7)
+    version = "champion.1@1234"
+    score = Score("champion", version, SPEC, "served", SCORES[kind], LABELS[kind])
+    prediction = Prediction("r-0001", TS, seen, (score,), RUNTIME, asked)
+    outcome = Outcome("r-0001", TS + DAY, VALUES[kind], 1, None, "billing")
+    held = HeldState("waiting", codec.encode(prediction), answered, TS)
+    command = Command("freeze", "champion", {}, "ada", "odd outcomes since noon")
+    manifest = Manifest(
+        version=version,
+        parents=("champion.1@1000",),
+        kind="model",
+        task=task,
+        model="champion",
+        revision=1,
+        log_topic=names.log,
+        log_topic_id="vPeOCWypqUOSepEvx0cbog",
+        log_offset=1234,
+        next_offset=1236,
+        learned=1100,
+        spec=SPEC,
+        spec_text="StandardScaler | LogisticRegression",
+        state_digest=DIGEST,
+        state_sha256=DIGEST * 2,
+        dictionary=dictionary.digest,
+        schemas=codec.fingerprints,
+        runtime=RUNTIME,
+        runtime_text="Python 3.11, River 0.26.1",
+        metrics={"accuracy": 0.75},
+        author="worker",
+        git_commit="",
+        created_at=TS + DAY,
+    )
+    return {
+        "Request": Request("r-0001", TS, sent, "customer-7"),
+        "Prediction": prediction,
+        "Outcome": outcome,
+        "Punctuation": Punctuation(TS),
+        "Entry": Entry(
+            entry_id=f"{reported}#0",
+            kind="labelled",
+            ts=TS + DAY,
+            trigger=reported,
+            arrived=TS + DAY + 250,
+            prediction_at=answered,
+            outcome_at=reported,
+            prediction=prediction,
+            outcome=outcome,
+        ),
+        "HeldState": held,
+        "JoinPosition": JoinPosition(TS, 41, 8, {"labelled": 7}),
+        "DeadLetter": DeadLetter(
+            "missing_field",
+            "request_id is required",
+            "request_id",
+            Position(names.requests, 0, 42),
+            b"r-0002",
+            b'{"ts":1700000000000}',
+            TS + 250,
+            "web-shop",
+        ),
+        "Manifest": manifest,
+        "Control": Control("request", command, TS),
+        "Metric": Metric(
+            "accuracy", 0.75, "ratio", "champion", version, "served", "all", 1100, 1234, TS + DAY
+        ),
+    }

@@ -1,0 +1,175 @@
+"""All that a service in another language needs to talk with a task, as files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+from schemas.avro_form import RECORDS, file_name
+from schemas.codec import Codec
+from schemas.dictionary import Dictionary, Feature
+from schemas.examples import examples
+from schemas.json_form import record_word
+from schemas.json_schema import json_schema
+from schemas.reasons import REASONS
+from schemas.topics import MAX_RECORD_BYTES, PARTITIONER, topics
+
+CHECKED: Final = ("Request", "Outcome", "Prediction", "DeadLetter")
+"""Records whose JSON form gets a JSON Schema: those that services write or read."""
+MISSING: Final = {True: "may be missing", False: "required"}
+
+
+def export(codec: Codec, directory: Path) -> list[Path]:
+    """Write schemas, examples and the data dictionary of a task.
+
+    The same task gives the same bytes. Files of an earlier export are written over; no other is touched.
+
+    Parameters
+    ----------
+    codec
+        The task's codec.
+    directory
+        Made if it does not exist.
+
+    Returns
+    -------
+    list
+        The files, in the order in which `README.md` names them.
+    """
+    files: dict[str, bytes] = {"README.md": _readme(codec).encode()}
+    files["data-dictionary.md"] = data_dictionary(codec.task, codec.dictionary).encode()
+    for record in RECORDS:
+        files[f"avro/{file_name(record)}"] = _json(codec.schemas[record])
+    for record in CHECKED:
+        title = f"{record_word(record)} of task {codec.task}"
+        made = json_schema(codec.schemas[record], codec.kind, codec.dictionary, title)
+        files[f"json-schema/{record_word(record)}.schema.json"] = _json(made)
+    for record, example in examples(codec).items():
+        files[f"examples/{record_word(record)}.json"] = codec.encode(example, json=True) + b"\n"
+        files[f"examples/{record_word(record)}.avro.bin"] = codec.encode(example)
+    out = []
+    for name, data in files.items():
+        path = directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        out.append(path)
+    return out
+
+
+def data_dictionary(task: str, dictionary: Dictionary) -> str:
+    """Give the data dictionary as Markdown, with the meaning of each column's values."""
+    head = ("feature", "type", "unit", "range or levels", "missing", "personal data", "owner", "purpose")
+    rows = [head, *(_row(each) for each in dictionary)]
+    lines = ["| " + " | ".join(_cell(each) for each in row) + " |" for row in rows]
+    lines.insert(1, "| " + " | ".join("---" for _ in head) + " |")
+    reasons = [f"| `{code}` | {meaning} |" for code, meaning in REASONS.items()]
+    return "\n".join(
+        [
+            f"# Data dictionary of {task}",
+            "",
+            "The features of a request, in the order in which models see them. Numbers are IEEE 754 doubles,",
+            "integers have 64 bits, text is UTF-8. NaN counts as missing, -0.0 becomes 0.0, infinities are",
+            "refused. A value outside its range or levels is taken as it is, or refused where the table says so.",
+            "",
+            *lines,
+            "",
+            "## Reasons of dead letters",
+            "",
+            "| code | meaning |",
+            "| --- | --- |",
+            *reasons,
+            "",
+        ]
+    )
+
+
+def _row(feature: Feature) -> tuple[str, ...]:
+    low, high = getattr(feature, "low", None), getattr(feature, "high", None)
+    levels = ", ".join(getattr(feature, "levels", ()))
+    if low is not None or high is not None:
+        limits = f"{'' if low is None else f'{low:g}'} … {'' if high is None else f'{high:g}'}".strip()
+    else:
+        limits = levels or "any"
+    if feature.refuses:
+        limits += " (others refused)"
+    missing = MISSING[feature.optional]
+    if feature.missing is not None:
+        missing = f"stored as `{feature.missing}`"
+    personal = {"none": "no", "left_out": "yes: never stored", "tokenised": "yes: stored as a keyed hash"}
+    return (
+        feature.name,
+        feature.word,
+        feature.unit,
+        limits,
+        missing,
+        personal[feature.personal_data],
+        feature.owner,
+        feature.purpose,
+    )
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.replace("|", "\\|").split())
+
+
+def _json(data: Any) -> bytes:
+    return (json.dumps(data, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _readme(codec: Codec) -> str:
+    rows = [
+        f"| `{each.name}` | {each.key} | {'P' if each.partitions > 1 else '1'} | {each.description} |"
+        for each in topics(codec.task, partitions=2)
+    ]
+    marks = [
+        f"| {record_word(record)} | `{codec.fingerprints[record]}` | `avro/{file_name(record)}` |"
+        for record in RECORDS
+    ]
+    return README.format(
+        task=codec.task,
+        kind=codec.kind,
+        partitioner=PARTITIONER,
+        limit=MAX_RECORD_BYTES,
+        topics="\n".join(rows),
+        marks="\n".join(marks),
+    )
+
+
+README: Final = """# Contracts of the task {task}
+
+What a service needs to ask for predictions and to report outcomes. The outcome is {kind}.
+
+- `avro/`: Avro schemas, self-contained · `json-schema/`: JSON Schema (draft 2020-12) of the JSON form
+- `examples/`: each record in both encodings
+- `data-dictionary.md`: the features, and the reasons of dead letters
+
+## Encodings
+Readers take both and tell them apart by the first bytes:
+- **Avro single-object encoding**: `C3 01`, the schema's CRC-64-AVRO fingerprint (8 bytes, little endian), the
+  body. riverloop writes this unless it is set to JSON. A record is read with the schema that it names.
+- **JSON**: one object in UTF-8, no byte order mark. Fields with a default may be left out; unknown fields are
+  passed over; bytes are Base64; the field `record` may say what the record is.
+
+Schema Registry framing (first byte 0) is not supported yet and goes to the dead letters.
+
+| record | fingerprint as on the wire | schema |
+| --- | --- | --- |
+{marks}
+
+## Topics
+All topics use Kafka's LogAppendTime; event time is the record's `ts`, in ms since 1970-01-01 UTC.
+P is the same for all topics that have it.
+
+| topic | key | partitions | what lies on it |
+| --- | --- | --- | --- |
+{topics}
+
+## Keys and partitions
+The key is the request_id in UTF-8, 1 to 200 characters, not starting with NUL. Produce with the partitioner
+`{partitioner}`: Java's default; with librdkafka (Python, Node, Go, C) set `partitioner={partitioner}`.
+Records elsewhere are forwarded to their own partition and counted.
+
+Records larger than {limit} bytes, and whatever cannot be read, go to the dead letters with a reason, the
+source position and the original bytes.
+"""

@@ -1,0 +1,249 @@
+"""The types of features: each knows its canonical form, and how a text file spells it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
+
+from schemas.errors import BadRecord
+from schemas.records import FeatureValue
+
+INT64 = range(-(2**63), 2**63)
+MAX_TEXT = 10_000
+PersonalData = Literal["none", "left_out", "tokenised"]
+
+
+def shown(value: Any) -> str:
+    """Give a value as a message shows it: short, and lists or objects by that word only.
+
+    Their own form may be nested as deep as Python allows, so that writing it out fails.
+    """
+    return f"{value!r:.60}" if isinstance(value, str | int | float | None) else "a list or object"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feature:
+    """What every feature says about itself.
+
+    Parameters
+    ----------
+    name
+        Letters, digits, underscore: the field's name on the wire and the key in a model's `x`.
+    unit
+        Unit of measure, empty for a category.
+    optional
+        Whether the value may be missing. A missing feature has no key in `x`.
+    missing
+        A value that stands for a missing one: then the model always sees the key.
+    owner, purpose
+        Who answers for it, and what it is used for.
+    personal_data
+        `none`; `left_out` (never stored, never scored); `tokenised` (a keyed hash is stored and scored).
+    column
+        Its name in data files, where that differs.
+    """
+
+    avro: ClassVar[str] = ""
+    word: ClassVar[str] = ""
+
+    name: str
+    unit: str = ""
+    optional: bool = False
+    missing: FeatureValue | None = None
+    owner: str = ""
+    purpose: str = ""
+    personal_data: PersonalData = "none"
+    column: str = ""
+
+    def convert(self, value: Any) -> FeatureValue | None:
+        """Give the canonical form of a present value; None when it stands for a missing one."""
+        raise NotImplementedError
+
+    def parse(self, text: str) -> Any:
+        """Read the value from a cell of a text file."""
+        raise NotImplementedError
+
+    def canonical(self, value: Any) -> FeatureValue | None:
+        """Give the canonical form of a value or of its absence (None).
+
+        Raises
+        ------
+        BadRecord
+            `missing_field`, `wrong_type` or `out_of_range`, naming the feature.
+        """
+        found = None if value is None else self.convert(value)
+        if found is None:
+            if self.missing is not None:
+                return self.missing
+            if not self.optional:
+                raise BadRecord("missing_field", f"feature {self.name} is required", f"features.{self.name}")
+        return found
+
+    def wrong(self, value: Any, wanted: str) -> BadRecord:
+        """Make the error for a value of the wrong type."""
+        given = "a personal value" if self.personal_data != "none" else shown(value)
+        return BadRecord(
+            "wrong_type",
+            f"feature {self.name} must be {wanted}, not {given} ({type(value).__name__})",
+            f"features.{self.name}",
+        )
+
+    def outside(self, value: Any, wanted: str) -> BadRecord:
+        """Make the error for a value outside its range."""
+        given = "a personal value" if self.personal_data != "none" else shown(value)
+        return BadRecord(
+            "out_of_range", f"feature {self.name} must be {wanted}, not {given}", f"features.{self.name}"
+        )
+
+    @property
+    def refuses(self) -> bool:
+        """Whether a value of the right type may be refused."""
+        return False
+
+    def lenient(self) -> Feature:
+        """Give the same feature, refusing no value of the right type."""
+        return self
+
+    @property
+    def nullable(self) -> bool:
+        """Whether the stored form may be null."""
+        return self.optional and self.missing is None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ranged(Feature):
+    low: float | None = None
+    high: float | None = None
+    on_range: Literal["mark", "refuse"] = "mark"
+    """What happens outside [low, high]: it is taken as it is (`mark`), or is a dead letter (`refuse`)."""
+
+    @property
+    def refuses(self) -> bool:
+        """Whether a value of the right type may be refused."""
+        return self.on_range == "refuse"
+
+    def lenient(self) -> Feature:
+        """Give the same feature, refusing no value of the right type."""
+        return replace(self, on_range="mark")
+
+    def in_range(self, value: float) -> bool:
+        """Whether the value lies in [low, high]."""
+        return (self.low is None or value >= self.low) and (self.high is None or value <= self.high)
+
+    def _checked(self, value: Any) -> Any:
+        if self.on_range == "refuse" and not self.in_range(value):
+            raise self.outside(value, f"between {self.low} and {self.high}")
+        return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Number(_Ranged):
+    """A real number: stored as a double. NaN counts as missing, -0.0 becomes 0.0, infinities are refused."""
+
+    avro: ClassVar[str] = "double"
+    word: ClassVar[str] = "number"
+
+    def convert(self, value: Any) -> FeatureValue | None:
+        """Give a float; see `Feature.convert`."""
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise self.wrong(value, "a number")
+        try:
+            number = float(value)
+        except OverflowError:
+            raise self.outside(value, "a finite number") from None
+        if math.isnan(number):
+            return None
+        if math.isinf(number):
+            raise self.outside(value, "a finite number")
+        checked: float = self._checked(number)
+        return checked + 0.0  # -0.0 + 0.0 is 0.0
+
+    def parse(self, text: str) -> Any:
+        """Read the value from a cell of a text file."""
+        return float(text)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Integer(_Ranged):
+    """A whole number: stored as a long. A float with a whole value is taken, any other is refused."""
+
+    avro: ClassVar[str] = "long"
+    word: ClassVar[str] = "integer"
+
+    def convert(self, value: Any) -> FeatureValue | None:
+        """Give an int; see `Feature.convert`."""
+        if isinstance(value, float):
+            if math.isnan(value):
+                return None
+            if not value.is_integer():
+                raise self.wrong(value, "a whole number")
+            value = int(value)
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise self.wrong(value, "a whole number")
+        if value not in INT64:
+            raise self.outside(value, "a 64-bit whole number")
+        checked: int = self._checked(value)
+        return checked
+
+    def parse(self, text: str) -> Any:
+        """Read the value from a cell of a text file."""
+        return float(text) if "." in text or "e" in text.lower() else int(text)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Boolean(Feature):
+    """True or false."""
+
+    avro: ClassVar[str] = "boolean"
+    word: ClassVar[str] = "boolean"
+
+    def convert(self, value: Any) -> FeatureValue | None:
+        """Give a bool; see `Feature.convert`."""
+        if not isinstance(value, bool):
+            raise self.wrong(value, "true or false")
+        return value
+
+    def parse(self, text: str) -> Any:
+        """Read the value from a cell of a text file."""
+        known = {"true": True, "1": True, "false": False, "0": False}
+        return known.get(text.strip().lower(), text)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Category(Feature):
+    """A short text out of a known or open set of levels."""
+
+    avro: ClassVar[str] = "string"
+    word: ClassVar[str] = "category"
+    levels: tuple[str, ...] = ()
+    """The known levels; empty: an open set."""
+    on_new_level: Literal["mark", "refuse"] = "mark"
+
+    @property
+    def refuses(self) -> bool:
+        """Whether a value of the right type may be refused."""
+        return self.on_new_level == "refuse"
+
+    def lenient(self) -> Feature:
+        """Give the same feature, refusing no value of the right type."""
+        return replace(self, on_new_level="mark")
+
+    def convert(self, value: Any) -> FeatureValue | None:
+        """Give a str; see `Feature.convert`."""
+        if not isinstance(value, str):
+            raise self.wrong(value, "text")
+        if len(value) > MAX_TEXT:
+            raise self.outside(value, f"at most {MAX_TEXT} characters long")
+        if not value.isascii():
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                raise self.wrong(value, "valid Unicode text") from None
+        if self.levels and self.on_new_level == "refuse" and value not in self.levels:
+            raise self.outside(value, "one of " + ", ".join(self.levels))
+        return value
+
+    def parse(self, text: str) -> Any:
+        """Read the value from a cell of a text file."""
+        return text

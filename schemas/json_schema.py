@@ -1,0 +1,143 @@
+"""JSON Schema (draft 2020-12) of the JSON form, for services that check before they send."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from schemas.avro_form import Schema
+from schemas.avro_form import feature_doc as describe
+from schemas.checks import MAX_ID, MAX_TS, TaskKind
+from schemas.dictionary import MAX_TEXT, Category, Dictionary, Feature
+from schemas.json_form import record_word
+from schemas.tokens import TOKEN_LENGTH
+
+DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+TYPES: Final[dict[str, dict[str, Any]]] = {
+    "string": {"type": "string"},
+    "double": {"type": "number"},
+    "long": {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1},
+    "int": {"type": "integer", "minimum": -(2**31), "maximum": 2**31 - 1},
+    "boolean": {"type": "boolean"},
+    "null": {"type": "null"},
+    "bytes": {"type": "string", "contentEncoding": "base64"},
+}
+VALUES: Final[dict[TaskKind, list[dict[str, Any]]]] = {
+    "binary": [{"type": "boolean"}, {"enum": [0, 1]}],
+    "multiclass": [{"type": "string"}],
+    "regression": [{"type": "number"}],
+}
+SCORES: Final[dict[TaskKind, dict[str, Any]]] = {
+    "binary": {"type": "number", "minimum": 0, "maximum": 1},
+    "multiclass": {"type": "object", "additionalProperties": {"type": "number"}},
+    "regression": {"type": "number"},
+}
+
+
+def json_schema(schema: Schema, kind: TaskKind, dictionary: Dictionary, title: str) -> dict[str, Any]:
+    """Give the JSON Schema of a record's JSON form.
+
+    Parameters
+    ----------
+    schema
+        The record's Avro schema, self-contained.
+    kind
+        What the task's outcome is.
+    dictionary
+        The task's features.
+    title
+        The schema's title.
+    """
+    name = schema["name"]
+    word = {"const": record_word(name), "description": "What the record is; may be left out."}
+    out = _Maker(kind, dictionary, name == "Request").record(schema)
+    out["properties"] = {"record": word} | out["properties"]
+    if name == "Outcome":
+        out["if"] = {"properties": {"value": {"type": "null"}}}
+        out["then"] = {
+            "required": [*out["required"], "reason"],
+            "properties": {"reason": {"type": "string", "minLength": 1}},
+        }
+    return {"$schema": DIALECT, "title": title} | out
+
+
+class _Maker:
+    """Translates one schema; `named` has the record types met so far."""
+
+    def __init__(self, kind: TaskKind, dictionary: Dictionary, requests: bool) -> None:
+        self._kind: TaskKind = kind
+        self._dictionary = dictionary if requests else dictionary.stored()
+        self._requests = requests
+        self._named: dict[str, dict[str, Any]] = {}
+
+    def record(self, schema: Schema) -> dict[str, Any]:
+        """Translate a record."""
+        if schema["name"] == "Features":
+            return self._features(schema)
+        properties: dict[str, Any] = {}
+        for each in schema["fields"]:
+            field = self._field(schema["name"], each)
+            properties[each["name"]] = field | {"description": each["doc"]}
+        required = [each["name"] for each in schema["fields"] if "default" not in each]
+        return {
+            "description": schema["doc"],
+            "type": "object",
+            "properties": properties,
+            "required": required,
+        }
+
+    def _field(self, record: str, field: Schema) -> dict[str, Any]:
+        name = field["name"]
+        if name == "request_id":
+            return {"type": "string", "minLength": 1, "maxLength": MAX_ID, "pattern": r"^[^\u0000]"}
+        if name == "ts":
+            return {"type": "integer", "minimum": 0, "maximum": MAX_TS - 1}
+        if record == "Outcome" and name == "value":
+            return {"anyOf": [*VALUES[self._kind], {"type": "null"}]}
+        if record == "Score" and name == "score":
+            return {"anyOf": [SCORES[self._kind], {"type": "null"}]}
+        return self._type(field["type"])
+
+    def _type(self, node: Any) -> dict[str, Any]:
+        if isinstance(node, list):
+            return {"anyOf": [self._type(each) for each in node]}
+        if isinstance(node, str):
+            return dict(self._named.get(node) or TYPES[node])
+        if node["type"] == "array":
+            return {"type": "array", "items": self._type(node["items"])}
+        if node["type"] == "map":
+            return {"type": "object", "additionalProperties": self._type(node["values"])}
+        if node["type"] == "enum":
+            made: dict[str, Any] = {"enum": node["symbols"]}
+        else:
+            made = self.record(node)
+        self._named[node["name"]] = made
+        return made
+
+    def _features(self, schema: Schema) -> dict[str, Any]:
+        kept = [each for each in self._dictionary if each.personal_data != "left_out"]
+        return {
+            "description": schema["doc"],
+            "type": "object",
+            "properties": {each.name: self._feature(each) for each in kept},
+            "required": [each.name for each in kept if not each.optional and each.missing is None],
+        }
+
+    def _feature(self, feature: Feature) -> dict[str, Any]:
+        if feature.personal_data == "tokenised" and not self._requests:
+            made: dict[str, Any] = {"type": "string", "pattern": f"^[0-9a-f]{{{TOKEN_LENGTH}}}$"}
+            if feature.missing is not None:
+                made = {"type": "string"}
+        elif isinstance(feature, Category):
+            made = {"type": "string", "maxLength": MAX_TEXT}
+            if feature.levels and feature.refuses:
+                made = {"enum": list(feature.levels)}
+            elif feature.levels:
+                made["examples"] = list(feature.levels)
+        else:
+            made = dict(TYPES[feature.avro])
+            if feature.refuses:
+                bounds = {"minimum": getattr(feature, "low", None), "maximum": getattr(feature, "high", None)}
+                made |= {key: bound for key, bound in bounds.items() if bound is not None}
+        if feature.optional or feature.missing is not None:
+            made = {"anyOf": [made, {"type": "null"}]}
+        return made | {"description": describe(feature)}

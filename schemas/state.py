@@ -1,0 +1,67 @@
+"""What the join writes to `T.join-state`, so that a restart finds it again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from schemas.records import Kind, LateBy, Outcome, Position, Prediction, Value
+
+POSITION_KEY: Final = b"\0position"
+"""Reserved key of `JoinPosition`; no request_id starts with NUL."""
+
+Payload = bytes | Prediction
+"""A prediction as it is held: its encoded record, or in the in-memory driver the record itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class EarlyOutcome:
+    """An outcome that came before its prediction."""
+
+    outcome: Outcome
+    at: Position
+    """Where it lies."""
+    arrived: int
+    """Kafka's timestamp of the outcome (arrival)."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeldState:
+    """What the join holds about one request; the record's key is the request_id."""
+
+    status: Literal["early", "waiting", "closed"]
+    """Outcomes without a prediction, a prediction without an outcome, or resolved and remembered."""
+    prediction: Payload | None = None
+    """The prediction's bytes as they lie on `T.predictions`; None while early."""
+    prediction_at: Position | None = None
+    request_ts: int | None = None
+    """Event time of the request; None while early."""
+    entry_id: str | None = None
+    """`closed`: the last entry about the request."""
+    late_by: LateBy | None = None
+    """`closed`: set once an outcome came after the expiry, and kept through its corrections."""
+    kind: Kind | None = None
+    """`closed`: that entry's kind."""
+    value: Value = None
+    """`closed`: the outcome's value in force."""
+    revision: int | None = None
+    """`closed`: the outcome's revision in force."""
+    outcome_ts: int | None = None
+    """`closed`: event time of the outcome in force."""
+    early: tuple[EarlyOutcome, ...] = ()
+    """`early`: the outcomes, in offset order."""
+
+
+@dataclass(frozen=True, slots=True)
+class JoinPosition:
+    """How far the join is with a partition; written in every batch's transaction."""
+
+    stream_time: int | None
+    """Highest prediction ts taken, or the advance in silence since; None: nothing taken yet."""
+    predictions: int
+    """Next offset to read of `T.predictions`."""
+    outcomes: int
+    """Next offset to read of `T.outcomes`."""
+    counters: Mapping[str, int] = field(default_factory=dict)
+    """How often each row of the join's table applied."""

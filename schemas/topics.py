@@ -1,0 +1,242 @@
+"""The topics of a task: names, keys, partitions, what is kept. Topic names are written here only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+# The largest record that riverloop accepts as input or writes as its own, dead letters excepted; we check it.
+MAX_RECORD_BYTES = 1024 * 1024
+# What the topics themselves let in: above ours, so that an oversized record arrives and can be refused with a
+# reason, and so that a prediction, which embeds its request, has room.
+MAX_TOPIC_RECORD_BYTES = 4 * 1024 * 1024
+# A dead letter carries the refused record whole.
+MAX_DEAD_LETTER_BYTES = 6 * 1024 * 1024
+
+# How long a record stays on a topic that is not the truth about the models: 30 days, in ms. `verify` can
+# reconcile inputs with the log only as far back as they are kept.
+RETENTION_MS = 30 * 24 * 3600 * 1000
+
+# Producers of keyed records must use it: Java's default. librdkafka's own default differs on most keys, and
+# predictions, outcomes and join-state have to agree about a key's partition.
+PARTITIONER = "murmur2_random"
+
+Cleanup = Literal["delete", "compact"]
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSpec:
+    """What a topic must be.
+
+    Parameters
+    ----------
+    name
+        Its full name on the cluster.
+    partitions
+        Their number, 1 or more.
+    key
+        What a record's key is, in words.
+    cleanup
+        ``delete``: records go after ``retention_ms``; ``compact``: the newest of each key stays.
+    retention_ms
+        How long records stay, in ms; None for ever. Always None where ``cleanup`` is ``compact``.
+    max_message_bytes
+        The largest batch of records, in bytes, that the topic accepts.
+    description
+        What lies on it, one sentence.
+    written_by
+        Who writes to it, in words.
+    """
+
+    name: str
+    partitions: int
+    key: str
+    cleanup: Cleanup
+    retention_ms: int | None
+    max_message_bytes: int
+    description: str
+    written_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class TaskTopics:
+    """The names of a task's topics.
+
+    Parameters
+    ----------
+    task
+        The task's name: lower-case letters, digits, hyphens.
+
+    Examples
+    --------
+    >>> TaskTopics("hotel-cancellation").join_state
+    'hotel-cancellation.join-state'
+    """
+
+    task: str
+
+    @property
+    def requests(self) -> str:
+        """Questions to the model."""
+        return f"{self.task}.requests"
+
+    @property
+    def predictions(self) -> str:
+        """Answers, each with its request embedded."""
+        return f"{self.task}.predictions"
+
+    @property
+    def outcomes(self) -> str:
+        """What turned out to be true."""
+        return f"{self.task}.outcomes"
+
+    @property
+    def log(self) -> str:
+        """The ordered entries of which every model is a fold."""
+        return f"{self.task}.log"
+
+    @property
+    def join_state(self) -> str:
+        """The join's state, as a changelog."""
+        return f"{self.task}.join-state"
+
+    @property
+    def metrics(self) -> str:
+        """Metrics over time."""
+        return f"{self.task}.metrics"
+
+    @property
+    def alerts(self) -> str:
+        """Alerts of detectors and of the loop itself."""
+        return f"{self.task}.alerts"
+
+    @property
+    def snapshots(self) -> str:
+        """Manifests of snapshots."""
+        return f"{self.task}.snapshots"
+
+    @property
+    def control(self) -> str:
+        """Requests for commands, and what was done."""
+        return f"{self.task}.control"
+
+    @property
+    def dead_letters(self) -> str:
+        """Records that could not be used."""
+        return f"{self.task}.dead-letters"
+
+
+def topics(task: str, partitions: int, retention_ms: int = RETENTION_MS) -> tuple[TopicSpec, ...]:
+    """Declare the ten topics of a task.
+
+    Parameters
+    ----------
+    task
+        The task's name.
+    partitions
+        P, the number of partitions of the topics keyed by request, 1 or more.
+    retention_ms
+        How long records stay, in ms, on the topics that are not kept for ever.
+
+    Examples
+    --------
+    >>> for spec in topics("demo", 4)[:4]:
+    ...     print(spec.name, spec.partitions, spec.cleanup)
+    demo.requests 4 delete
+    demo.predictions 4 delete
+    demo.outcomes 4 delete
+    demo.log 1 delete
+    """
+    if partitions < 1:
+        raise ValueError(f"partitions must be 1 or more, not {partitions}")
+    names = TaskTopics(task)
+
+    def spec(
+        name: str,
+        key: str,
+        description: str,
+        written_by: str,
+        *,
+        parts: int = 1,
+        cleanup: Cleanup = "delete",
+        keep_ms: int | None = None,
+        limit: int = MAX_TOPIC_RECORD_BYTES,
+    ) -> TopicSpec:
+        return TopicSpec(name, parts, key, cleanup, keep_ms, limit, description, written_by)
+
+    return (
+        spec(
+            names.requests,
+            "request_id",
+            "Requests for a prediction.",
+            "services and `riverloop produce`; never by HTTP serving",
+            parts=partitions,
+            keep_ms=retention_ms,
+        ),
+        spec(
+            names.predictions,
+            "request_id",
+            "Predictions, each with its request embedded.",
+            "serving, from the topic and over HTTP",
+            parts=partitions,
+            keep_ms=retention_ms,
+        ),
+        spec(
+            names.outcomes,
+            "request_id",
+            "Outcomes: what turned out to be true of a request.",
+            "services, `riverloop produce` and HTTP",
+            parts=partitions,
+            keep_ms=retention_ms,
+        ),
+        spec(
+            names.log,
+            "task",
+            "The truth about the models: every entry in order. Cut only below the oldest anchor snapshot.",
+            "the join, `riverloop backfill` and other commands",
+        ),
+        spec(
+            names.join_state,
+            "request_id",
+            "The join's state: what waits, and what was resolved within the revision horizon.",
+            "the join",
+            parts=partitions,
+            cleanup="compact",
+        ),
+        spec(
+            names.metrics,
+            "model or signal",
+            "Metrics at positions of the log.",
+            "the log's owner",
+            keep_ms=retention_ms,
+        ),
+        spec(
+            names.alerts,
+            "model or signal",
+            "Alerts: drift, disagreement of digests, a log that stands still.",
+            "the log's owner",
+            keep_ms=retention_ms,
+        ),
+        spec(
+            names.snapshots,
+            "version",
+            "Manifests of snapshots, with a tombstone for those that retention removed.",
+            "the log's owner",
+            cleanup="compact",
+        ),
+        spec(
+            names.control,
+            "task",
+            "Requests for commands, and the record of what was done.",
+            "commands and the log's owner",
+        ),
+        spec(
+            names.dead_letters,
+            "the original record's key",
+            "Records that could not be used, whole, with source position and reason.",
+            "every agent",
+            parts=partitions,
+            keep_ms=retention_ms,
+            limit=MAX_DEAD_LETTER_BYTES,
+        ),
+    )

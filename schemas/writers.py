@@ -1,0 +1,152 @@
+"""Writers of Avro records, generated from their schemas as one expression each."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import Any
+
+from schemas import wire
+from schemas.avro_form import Schema
+
+Write = Callable[[Any], bytes]
+
+
+class Writer:
+    """A writer of one schema, for records as the code holds them.
+
+    Parameters
+    ----------
+    schema
+        A self-contained record schema; its fields are the record's attributes.
+    header
+        The bytes before the body.
+    """
+
+    def __init__(self, schema: Schema, header: bytes) -> None:
+        self._lines: list[str] = []
+        self._names: dict[str, Any] = {
+            "L": wire.LONGS,
+            "text": wire.text,
+            "octets": wire.octets,
+            "pack": struct.Struct("<d").pack,
+            "HEADER": header,
+        }
+        self._known: dict[str, str] = {}
+        self._schemas: dict[str, Schema] = {}
+        self._count = 0
+        self._record(schema, "HEADER, ")
+        source = "\n".join(self._lines)
+        exec(compile(source, f"<writer of {schema['name']}>", "exec"), self._names)  # noqa: S102 (our own source)
+        self.write: Write = self._names[f"write_{schema['name']}"]
+
+    def _new(self, prefix: str) -> str:
+        self._count += 1
+        return f"{prefix}{self._count}"
+
+    def _record(self, schema: Schema, start: str = "") -> str:
+        """Emit the function of a record, after those of the records inside it; give its name."""
+        record = schema["name"].split(".")[-1]
+        self._schemas[record] = schema
+        parts: list[str] = []
+        if record == "Features":
+            parts = self._features(schema)
+        else:
+            parts = [self._value(each["type"], f"r.{each['name']}") for each in schema["fields"]]
+        self._lines.append(f"def write_{record}(r):")
+        if record == "Features":
+            self._lines.append(" get = r.get")
+        self._lines.append(f" return b''.join(({start}{', '.join(parts)},))")
+        return f"write_{record}"
+
+    def _features(self, schema: Schema) -> list[str]:
+        parts: list[str] = []
+        run: list[str] = []
+        for each in [*schema["fields"], None]:
+            if each is not None and each["type"] == "double":
+                run.append(f"r[{each['name']!r}]")
+                continue
+            if run:  # numbers in a row are written at once
+                pack = self._new("pack")
+                self._names[pack] = struct.Struct(f"<{len(run)}d").pack
+                parts.append(f"{pack}({', '.join(run)})")
+                run = []
+            if each is None:
+                break
+            if isinstance(each["type"], list):
+                some = self._value(each["type"][1], "t")
+                parts.append(f"b'\\0' if (t := get({each['name']!r})) is None else b'\\2' + {some}")
+            else:
+                parts.append(self._value(each["type"], f"r[{each['name']!r}]"))
+        return parts
+
+    def _value(self, node: Any, source: str) -> str:
+        """Give the expression for a value's bytes; `source` may be evaluated once only."""
+        if isinstance(node, str) and node in self._schemas:
+            node = self._schemas[node]
+        kind = node if isinstance(node, str) else "union" if isinstance(node, list) else node["type"]
+        simple = {
+            "long": f"L[{source}]",
+            "int": f"L[{source}]",
+            "string": f"text({source})",
+            "bytes": f"octets({source})",
+            "double": f"pack({source})",
+            "boolean": f"(b'\\1' if {source} else b'\\0')",
+        }
+        if kind in simple:
+            return simple[kind]
+        if kind == "enum":
+            name = self._new("symbols")
+            self._names[name] = {symbol: wire.LONGS[at] for at, symbol in enumerate(node["symbols"])}
+            self._schemas[node["name"]] = node
+            return f"{name}[{source}]"
+        if kind == "record":
+            return f"{self._record(node)}({source})"
+        if kind == "array":
+            return f"many({source}, {self._function(node['items'])})"
+        if kind == "map":
+            return f"mapped({source}, {self._function(node['values'])})"
+        return f"{self._union(node)}({source})"
+
+    def _function(self, node: Any) -> str:
+        expression = self._value(node, "v")
+        name = self._new("item")
+        self._lines += [f"def {name}(v):", f" return {expression}"]
+        self._names |= {"many": _many, "mapped": _mapped}
+        return name
+
+    def _union(self, node: list[Any]) -> str:
+        """Emit the function that chooses a union's branch by the value's type; give its name."""
+        tests = {
+            "null": "v is None",
+            "boolean": "isinstance(v, bool)",
+            "string": "isinstance(v, str)",
+            "bytes": "isinstance(v, bytes)",
+            "double": "isinstance(v, int | float)",
+            "long": "isinstance(v, int)",
+            "int": "isinstance(v, int)",
+        }
+        lines: list[str] = []
+        for index, each in enumerate(node):  # in order: boolean stands before double in every schema
+            mark = wire.LONGS[index]
+            test = tests.get(each if isinstance(each, str) else each["type"])
+            value = f"{mark!r}" if each == "null" else f"{mark!r} + {self._value(each, 'v')}"
+            lines += [f" if {test}:", f"  return {value}"] if test else [f" return {value}"]
+        if tests.get(node[-1] if isinstance(node[-1], str) else node[-1]["type"]):
+            lines.append(" raise TypeError(f'{type(v).__name__} is none of the types allowed here')")
+        name = self._new("union")
+        self._lines += [f"def {name}(v):", *lines]
+        return name
+
+
+def _many(values: Any, write: Write) -> bytes:
+    if not values:
+        return b"\0"
+    return b"".join((wire.LONGS[len(values)], *map(write, values), b"\0"))
+
+
+def _mapped(values: Any, write: Write) -> bytes:
+    if not values:
+        return b"\0"
+    parts = [wire.text(key) + write(value) for key, value in values.items()]
+    return b"".join((wire.LONGS[len(values)], *parts, b"\0"))

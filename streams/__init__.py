@@ -1,0 +1,19 @@
+"""The pure core: join, training log, folds, versions, drivers. No Kafka, no clock, no files."""
+
+from streams.datafile import DataFile, Event, millis
+from streams.driver import MemoryDriver
+from streams.policies import DefaultAtHorizon, OnArrival
+from streams.select import Select
+from streams.task import Model, Task
+
+__all__ = [
+    "DataFile",
+    "DefaultAtHorizon",
+    "Event",
+    "MemoryDriver",
+    "Model",
+    "OnArrival",
+    "Select",
+    "Task",
+    "millis",
+]

@@ -1,0 +1,129 @@
+"""The whole loop in memory: the processors that run on Kafka, driven by a virtual clock.
+
+Ships with the product because users test their tasks with it; `backtest` is this driver on a data file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from schemas.records import Entry, Outcome, Position, Prediction, Punctuation, Request
+from schemas.state import Payload
+from streams.datafile import Event
+from streams.evaluation import ServedMetrics
+from streams.fold import Fold
+from streams.held import MemoryStore, StateStore
+from streams.join import Join
+from streams.model import ModelFold
+from streams.rules import JoinRules
+from streams.schedule import Sync, schedule
+from streams.serve import Server
+from streams.task import Model, Task
+
+
+def unpacked(payload: Payload) -> Prediction:
+    """Give the prediction of a payload that is held as it is."""
+    assert isinstance(payload, Prediction)
+    return payload
+
+
+class MemoryDriver:
+    """Serve, join, log and folds of one task in one process, without Kafka.
+
+    Time is that of the events; nothing waits. The log is folded entry by entry, so each request is scored
+    by models which have learned everything that was due before it.
+
+    Parameters
+    ----------
+    task
+        The task.
+    models
+        Those that compete; all of the task's by default. The first is served.
+    store
+        The join's state; in memory by default.
+    folds
+        Further folds of the log.
+    keep_log
+        Whether to keep the entries in `log`.
+
+    Examples
+    --------
+    See docs/how-to/test-a-task.md.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        models: Sequence[Model] | None = None,
+        *,
+        store: StateStore | None = None,
+        folds: Sequence[Fold] = (),
+        keep_log: bool = True,
+    ) -> None:
+        self.task = task
+        chosen = tuple(models or task.models)
+        self.models = [ModelFold(task, model) for model in chosen]
+        self.metrics = [ServedMetrics(task, model) for model in chosen]
+        self.server = Server(task, self.models)
+        self.folds: list[Fold] = [*self.models, *self.metrics, *folds]
+        rules = JoinRules.of(task, lockstep=True)
+        self.join = Join(rules, store or MemoryStore(), unpacked, task.name, 0)
+        self.log: list[Entry] = []
+        self._keep_log = keep_log
+        self._offset = 0
+        self._asked = 0
+        self._told = 0
+        for fold in self.models:
+            opening = Entry(f"{task.name}/{fold.model.name}/revision/1", "command", 0, command=fold.opening())
+            self._append(opening)
+
+    # ------------------------------------------------------------------ one step
+
+    def ask(self, request: Request) -> Prediction:
+        """Score a request with the models as they are, and hold it until its outcome comes."""
+        at = Position("predictions", 0, self._asked)
+        self._asked += 1
+        prediction = self.server.predict(request)
+        self._do(lambda: self.join.prediction(request.request_id, request.ts, prediction, at, request.ts))
+        return prediction
+
+    def tell(self, outcome: Outcome) -> None:
+        """Report an outcome."""
+        self._do(lambda: self.join.outcome(outcome, self._outcome_at(), outcome.ts))
+
+    def complete(self, ts: int) -> None:
+        """Declare the input complete up to and including a time: all that is due by then resolves."""
+        self._do(lambda: self.join.punctuation(Punctuation(ts), self._outcome_at()))
+
+    # ------------------------------------------------------------------ a whole stream
+
+    def run(self, events: Iterable[Event]) -> Iterator[Prediction]:
+        """Play events in the order of their request times; gives each prediction as it is made."""
+        for step in schedule(events, self.join.rules.horizon_ms):
+            if isinstance(step, Sync):
+                for outcome in step.outcomes:
+                    self.tell(outcome)
+                self.complete(step.ts)
+            else:
+                yield self.ask(step)
+
+    # ------------------------------------------------------------------ inside
+
+    def _outcome_at(self) -> Position:
+        at = Position("outcomes", 0, self._told)
+        self._told += 1
+        return at
+
+    def _do(self, step: Callable[[], None]) -> None:
+        step()
+        entries = self.join.out.entries
+        self.join.commit()
+        for entry in entries:
+            self._append(entry)
+
+    def _append(self, entry: Entry) -> None:
+        for fold in self.folds:
+            fold.apply(self._offset, entry)
+        if self._keep_log:
+            self.log.append(entry)
+        self._offset += 1

@@ -1,0 +1,412 @@
+"""The join of one partition: predictions and outcomes in, facts about requests out.
+
+Every row of the table in docs/concepts/join.md is one branch here, and every branch counts. The kind of a
+resolution is decided by event time: an outcome with `ts` up to the deadline is in time, wherever a batch was
+cut. Nothing is read from a clock: time moves by the predictions taken, by an idle advance that the caller
+measures, or in lockstep by punctuations.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from schemas.records import Entry, Kind, LateBy, Outcome, Position, Prediction, Punctuation, Value
+from schemas.state import EarlyOutcome, HeldState, JoinPosition, Payload
+from streams.held import Due, StateStore, Timers
+from streams.rules import JoinRules
+
+MAX_EARLY: Final = 100
+"""Outcomes of one request that wait for its prediction: one noisy id must not outgrow a record."""
+LAST: Final = 2**63
+"""After every offset."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A record that the join cannot use; it becomes a dead letter."""
+
+    reason: str
+    message: str
+    at: Position
+    """Where the refused record lies."""
+    early: EarlyOutcome | None = None
+    """The outcome itself, when it was buffered meanwhile: it may have been read in an earlier batch."""
+
+
+@dataclass(slots=True)
+class Outputs:
+    """What a batch gives: to be written in one transaction, then `commit`ted, or dropped."""
+
+    entries: list[Entry] = field(default_factory=list)
+    refused: list[Refused] = field(default_factory=list)
+    changes: dict[str, HeldState | None] = field(default_factory=dict)
+
+
+class Join:
+    """The join of one partition of a task.
+
+    Parameters
+    ----------
+    rules
+        The times.
+    store
+        Committed state; changed by `commit` only.
+    unpack
+        Gives the prediction that a payload holds.
+    task, partition
+        For the ids of entries that no record triggers.
+    position
+        Where to go on; None at the beginning.
+    """
+
+    def __init__(
+        self,
+        rules: JoinRules,
+        store: StateStore,
+        unpack: Callable[[Payload], Prediction],
+        task: str,
+        partition: int,
+        position: JoinPosition | None = None,
+    ) -> None:
+        self.rules = rules
+        self.store = store
+        self._unpack = unpack
+        self._name, self.partition = f"{task}[{partition}]", partition
+        start = position or JoinPosition(None, 0, 0)
+        self.stream_time = -1 if start.stream_time is None else start.stream_time
+        self.counters: Counter[str] = Counter(start.counters)
+        self.waiting = 0
+        self._timers = Timers()
+        for request_id, state in store.items():
+            self.waiting += state.status == "waiting"
+            self._timers.push(self._timer(request_id, state))
+        self._timers.commit()
+        self.most_waiting = self.waiting
+        """At once, since this join was made."""
+        self._committed = (self.stream_time, Counter(self.counters), self.waiting, self.most_waiting)
+        self.out = Outputs()
+        self._trigger: Position | None = None
+        self._arrived: int | None = None
+        self._trigger_id = ""
+        self._index = 0
+
+    # ------------------------------------------------------------------ batches
+
+    def commit(self) -> None:
+        """Make the batch's changes the state: after its transaction has committed, never before."""
+        self.store.apply(self.out.changes)
+        self._timers.commit()
+        self._committed = (self.stream_time, Counter(self.counters), self.waiting, self.most_waiting)
+        self.out = Outputs()
+
+    def rollback(self) -> None:
+        """Drop the batch: its transaction is known not to have committed."""
+        self._timers.rollback()
+        self.stream_time, counters, self.waiting, self.most_waiting = self._committed
+        self.counters = Counter(counters)
+        self.out = Outputs()
+
+    def position(self, predictions: int, outcomes: int) -> JoinPosition:
+        """Give the progress to be written with the batch, with the next offsets of both inputs."""
+        stream_time = None if self.stream_time < 0 else self.stream_time
+        return JoinPosition(stream_time, predictions, outcomes, dict(self.counters))
+
+    def is_due(self, stream_time: int) -> bool:
+        """Whether advancing to a stream time may resolve or forget anything."""
+        due = self._timers.next_due()
+        return due is not None and due < stream_time - self.rules.grace_ms
+
+    def knows(self, request_id: str) -> bool:
+        """Whether anything is held of a request id."""
+        return self._get(request_id) is not None
+
+    # ------------------------------------------------------------------ inputs
+
+    def prediction(self, request_id: str, ts: int, payload: Payload, at: Position, arrived: int) -> None:
+        """Take a prediction.
+
+        Parameters
+        ----------
+        request_id, ts
+            Of the request.
+        payload
+            The prediction as it is to be held.
+        at
+            Where it lies.
+        arrived
+            Kafka's timestamp of it.
+        """
+        self._begin(at, arrived)
+        if self._ahead(ts, arrived, at):
+            return
+        self._advance(ts)
+        rules = self.rules
+        held = self._get(request_id)
+        if held is not None and held.status != "early":
+            self.counters["duplicate_prediction"] += 1
+            return
+        if ts + rules.horizon_ms + rules.revision_horizon_ms < self.stream_time - rules.grace_ms:
+            message = f"the prediction is older than its deadline and revision horizon at {self.stream_time}"
+            self._refuse("stale", message, at)
+            return
+        self.counters["predictions"] += 1
+        self._put(request_id, HeldState("waiting", payload, at, ts))
+        if rules.opened:
+            self._emit("opened", ts, self._unpack(payload), at)
+        for early in held.early if held else ():
+            self._outcome(early.outcome, early.at, early.arrived, early)
+        if not rules.lockstep:
+            self._fire((self.stream_time - rules.grace_ms, -1, ""))
+
+    def outcome(self, outcome: Outcome, at: Position, arrived: int) -> None:
+        """Take an outcome."""
+        self._begin(at, arrived)
+        if self._ahead(outcome.ts, arrived, at):
+            return
+        self.counters["outcomes"] += 1
+        if self.rules.lockstep:
+            held = self._get(outcome.request_id)
+            # Expiries due before it come first; at equal times the earlier request does.
+            self._fire((outcome.ts, _offset(held), ""))
+        self._outcome(outcome, at, arrived)
+
+    def punctuation(self, punctuation: Punctuation, at: Position) -> None:
+        """Resolve all that is due at or before a punctuation; only in lockstep."""
+        self._begin(at)
+        if not self.rules.lockstep:
+            self._refuse("unexpected_punctuation", "punctuations are for lockstep runs only", at)
+            return
+        self.stream_time = max(self.stream_time, punctuation.ts)
+        self._fire((punctuation.ts, LAST, ""))
+        self._emit("time", punctuation.ts, None, None, partition=at.partition)
+
+    def idle(self, stream_time: int) -> None:
+        """Advance in silence; the caller adds the time elapsed to the highest ts taken."""
+        if stream_time <= self.stream_time:
+            return
+        self._trigger, self._trigger_id = None, f"{self._name}@{stream_time}"
+        self._index, self._arrived = 0, None
+        self._advance(stream_time)
+        self._emit("time", stream_time, None, None, partition=self.partition)
+
+    # ------------------------------------------------------------------ the table
+
+    def _outcome(
+        self, outcome: Outcome, at: Position, arrived: int, early: EarlyOutcome | None = None
+    ) -> None:
+        held = self._get(outcome.request_id)
+        if held is None or held.status == "early":
+            self._early(held, EarlyOutcome(outcome, at, arrived))
+            return
+        rules = self.rules
+        assert held.request_ts is not None
+        deadline = held.request_ts + rules.horizon_ms
+        if outcome.ts < held.request_ts - rules.tolerance_ms:
+            message = f"the outcome's time {outcome.ts} lies before its request's, {held.request_ts}"
+            self._refuse("outcome_before_request", message, at, early)
+            return
+        kind: Kind
+        if held.status == "waiting":
+            if outcome.ts <= deadline:
+                kind = "unavailable" if outcome.value is None else "labelled"
+                self._resolve(kind, outcome.request_id, held, outcome, at)
+                return
+            held = self._expire(outcome.request_id, held)
+        if outcome.ts > deadline + rules.revision_horizon_ms:
+            message = (
+                f"the outcome came after its request was forgotten at {deadline + rules.revision_horizon_ms}"
+            )
+            self._refuse("unknown_or_forgotten", message, at, early)
+            return
+        if held.kind == "expired":
+            kind = "unavailable" if outcome.value is None else "late"
+            late_by: LateBy = "event_time" if outcome.ts > deadline else "arrival"
+            self._resolve(kind, outcome.request_id, held, outcome, at, late_by)
+            return
+        self._again(held, outcome, at)
+
+    def _again(self, held: HeldState, outcome: Outcome, at: Position) -> None:
+        equal = outcome.value == held.value and type(outcome.value) is type(held.value)
+        if equal and outcome.revision == held.revision:
+            self.counters["duplicate_outcome"] += 1
+        elif not _newer(outcome, held):
+            self.counters["stale_revision"] += 1
+        else:
+            kind: Kind = "unavailable" if outcome.value is None else "revised"
+            self._resolve(kind, outcome.request_id, held, outcome, at, held.late_by)
+
+    def _early(self, held: HeldState | None, early: EarlyOutcome) -> None:
+        if self._lasts(early) < self.stream_time - self.rules.grace_ms:
+            self._orphan(early)
+            return
+        known = held.early if held else ()
+        if len(known) >= MAX_EARLY:
+            message = f"{MAX_EARLY} outcomes of this request wait for its prediction already"
+            self._refuse("unknown_or_forgotten", message, early.at, early)
+            return
+        self.counters["early"] += 1
+        self._put(early.outcome.request_id, HeldState("early", early=(*known, early)))
+
+    def _lasts(self, early: EarlyOutcome) -> int:
+        return early.outcome.ts + self.rules.early_horizon_ms
+
+    def _orphan(self, early: EarlyOutcome) -> None:
+        message = f"no prediction is known for request {early.outcome.request_id!r:.80}"
+        self._refuse("unknown_or_forgotten", message, early.at, early)
+
+    # ------------------------------------------------------------------ time
+
+    def _ahead(self, ts: int, arrived: int, at: Position) -> bool:
+        if ts <= arrived + self.rules.max_ahead_ms:
+            return False
+        self._refuse("impossible_time", f"ts={ts} lies in the future of the record's arrival, {arrived}", at)
+        return True
+
+    def _advance(self, ts: int) -> None:
+        if ts > self.stream_time:
+            self.stream_time = ts
+            if not self.rules.lockstep:
+                self._fire((ts - self.rules.grace_ms, -1, ""))
+
+    def _fire(self, until: Due) -> None:
+        while (due := self._timers.pop(until)) is not None:
+            request_id = due[2]
+            held = self._get(request_id)
+            if held is None or self._timer(request_id, held) != due:
+                continue  # it has moved on
+            if held.status == "waiting":
+                self._expire(request_id, held)
+            elif held.status == "closed":
+                self.counters["forgotten"] += 1
+                self._put(request_id, None)
+            else:
+                self._give_up(request_id, held, due[0])
+
+    def _give_up(self, request_id: str, held: HeldState, until: int) -> None:
+        # Each has its own time: an old one must not take along what came after it.
+        over = [early for early in held.early if self._lasts(early) <= until]
+        for early in over:
+            self._orphan(early)
+        kept = tuple(early for early in held.early if early not in over)
+        self._put(request_id, replace(held, early=kept) if kept else None)
+
+    def _timer(self, request_id: str, held: HeldState) -> Due:
+        rules = self.rules
+        if held.request_ts is None:
+            due = min(self._lasts(early) for early in held.early)
+        else:
+            remembered = rules.revision_horizon_ms if held.status == "closed" else 0
+            due = held.request_ts + rules.horizon_ms + remembered
+        return due, _offset(held), request_id
+
+    # ------------------------------------------------------------------ outputs
+
+    def _begin(self, at: Position, arrived: int | None = None) -> None:
+        self._trigger, self._trigger_id, self._index, self._arrived = at, str(at), 0, arrived
+
+    def _get(self, request_id: str) -> HeldState | None:
+        changes = self.out.changes
+        return changes[request_id] if request_id in changes else self.store.get(request_id)
+
+    def _put(self, request_id: str, state: HeldState | None) -> None:
+        before = self._get(request_id)
+        self.waiting -= before is not None and before.status == "waiting"
+        self.out.changes[request_id] = state
+        if state is not None:
+            self.waiting += state.status == "waiting"
+            self.most_waiting = max(self.most_waiting, self.waiting)
+            if before is None or before.status != state.status or state.status == "early":
+                self._timers.push(self._timer(request_id, state))
+
+    def _refuse(self, reason: str, message: str, at: Position, early: EarlyOutcome | None = None) -> None:
+        self.counters[reason] += 1
+        self.out.refused.append(Refused(reason, message, at, early))
+
+    def _expire(self, request_id: str, held: HeldState) -> HeldState:
+        return self._resolve("expired", request_id, held, None, None)
+
+    def _resolve(
+        self,
+        kind: Kind,
+        request_id: str,
+        held: HeldState,
+        outcome: Outcome | None,
+        outcome_at: Position | None,
+        late_by: LateBy | None = None,
+    ) -> HeldState:
+        assert held.prediction is not None
+        assert held.request_ts is not None
+        ts = outcome.ts if outcome else held.request_ts + self.rules.horizon_ms
+        prediction = self._unpack(held.prediction)
+        entry_id = self._emit(
+            kind, ts, prediction, held.prediction_at, outcome, outcome_at, held=held, late_by=late_by
+        )
+        closed = replace(
+            held,
+            status="closed",
+            early=(),
+            entry_id=entry_id,
+            late_by=late_by,
+            kind=kind,
+            value=outcome.value if outcome else None,
+            revision=outcome.revision if outcome else None,
+            outcome_ts=outcome.ts if outcome else None,
+        )
+        self.counters[kind] += 1
+        if kind == "late" and late_by == "arrival":
+            self.counters["late_by_arrival"] += 1
+        self._put(request_id, closed)
+        return closed
+
+    def _emit(
+        self,
+        kind: Kind,
+        ts: int,
+        prediction: Prediction | None,
+        prediction_at: Position | None,
+        outcome: Outcome | None = None,
+        outcome_at: Position | None = None,
+        *,
+        held: HeldState | None = None,
+        late_by: LateBy | None = None,
+        partition: int | None = None,
+    ) -> str:
+        entry_id = f"{self._trigger_id}#{self._index}"
+        self._index += 1
+        corrects: str | None = None
+        previous: Value = None
+        previous_kind: Kind | None = None
+        if held is not None and held.status == "closed":
+            corrects, previous, previous_kind = held.entry_id, held.value, held.kind
+        self.out.entries.append(
+            Entry(
+                entry_id=entry_id,
+                kind=kind,
+                ts=ts,
+                trigger=self._trigger,
+                arrived=self._arrived,
+                prediction_at=prediction_at,
+                outcome_at=outcome_at,
+                prediction=prediction,
+                outcome=outcome,
+                corrects=corrects,
+                previous=previous,
+                previous_kind=previous_kind,
+                late_by=late_by,
+                partition=partition,
+            )
+        )
+        return entry_id
+
+
+def _offset(held: HeldState | None) -> int:
+    return held.prediction_at.offset if held and held.prediction_at else -1
+
+
+def _newer(outcome: Outcome, held: HeldState) -> bool:
+    if outcome.revision is not None:
+        return held.revision is None or outcome.revision > held.revision
+    return held.outcome_ts is None or outcome.ts > held.outcome_ts

@@ -1,0 +1,293 @@
+"""Whether a model is reproducible: exercised before it may learn, and compared with itself elsewhere.
+
+A version is a position in the log only if folding gives the same bits in every process and after every
+restore. River keeps that promise for most models, and for none by contract. So each model of a task runs some
+hundred synthetic examples, in two processes under different hash seeds, is asked twice, written and read half
+way; where anything differs the start is refused and the component named.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import math
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from river import base
+
+from schemas.dictionary import Dictionary
+from schemas.errors import NotReproducible, TaskError
+from streams.components import Component, components, label, static_faults, unseeded
+from streams.digest import state_digests
+from streams.examples import synthetic_examples
+from streams.snapshot import dump, load
+
+EXAMPLES: Final = 300
+CHECKPOINTS: Final = 5
+"""How often, after the first learned examples, digests are taken before and after a prediction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is wrong with a component."""
+
+    component: str
+    """Its class, and its place in the model."""
+    what: str
+    """What differs, and what to do."""
+    example: int = -1
+    """At which example; -1 when it can be told without running it."""
+
+    def __str__(self) -> str:
+        at = f" (example {self.example})" if self.example >= 0 else ""
+        return f"{self.component} {self.what}{at}"
+
+
+@dataclass(frozen=True, slots=True)
+class Exercise:
+    """What one process saw of a model."""
+
+    model: str
+    """Its name."""
+    faults: tuple[Fault, ...]
+    """What could be told within the process."""
+    outputs: Mapping[str, tuple[str, ...]]
+    """By component, for each example: digest of its output's feature names in order, colon, of its values."""
+    states: Mapping[str, tuple[str, ...]]
+    """By component: its state digest after each checkpoint and at the end."""
+    checkpoints: tuple[int, ...]
+    """The examples after which `states` were taken."""
+    unseeded: tuple[str, ...]
+    """Components with a `seed` that is None."""
+
+
+def exercise(
+    make: Callable[[], base.Estimator],
+    dictionary: Dictionary,
+    kind: str,
+    examples: int = EXAMPLES,
+    seed: int = 1,
+    *,
+    model: str = "",
+    resolve: Mapping[str, Any] | None = None,
+) -> Exercise:
+    """Run a fresh model over synthetic examples and record all that another process must see as well.
+
+    Parameters
+    ----------
+    make
+        Makes a fresh model.
+    dictionary, kind
+        The task's features, and what it asks for.
+    examples, seed
+        How many examples, from which seed.
+    model
+        Its name, for messages.
+    resolve
+        The task file's own functions and classes, as `streams.snapshot.load` takes them.
+
+    Raises
+    ------
+    TaskError
+        When the model cannot answer or learn from an example that the dictionary allows.
+    SnapshotError
+        When it cannot be stored.
+    """
+    return _Run(make(), kind, model, resolve).over(list(synthetic_examples(dictionary, kind, examples, seed)))
+
+
+def compare(one: Exercise, other: Exercise) -> None:
+    """Compare what two processes saw of a model.
+
+    Raises
+    ------
+    NotReproducible
+        Naming the model, the component and what differs.
+    """
+    for fault in (*one.faults, *other.faults):
+        raise NotReproducible(f"model {one.model!r} is not reproducible: {fault}")
+    difference = _first_difference(one, other)
+    if difference is not None:
+        hint = f"; without a seed: {', '.join(one.unseeded)}" if one.unseeded else ""
+        raise NotReproducible(f"model {one.model!r} is not reproducible: {difference}{hint}")
+
+
+def _first_difference(one: Exercise, other: Exercise) -> Fault | None:
+    if list(one.outputs) != list(other.outputs):
+        return Fault("the model", f"is built of {list(one.outputs)} here, of {list(other.outputs)} there")
+    for example in range(min(map(len, one.outputs.values()))):
+        for place, here in one.outputs.items():
+            there = other.outputs[place][example]
+            if here[example] != there:
+                order = here[example].split(":")[0] != there.split(":")[0]
+                what = ORDER if order else VALUES
+                return Fault(place, f"{what} in a process with another hash seed", example)
+    for number, example in enumerate(one.checkpoints):
+        for place, states in one.states.items():
+            if states[number] != other.states[place][number]:
+                return Fault(place, "comes to another state in a process with another hash seed", example)
+    return None
+
+
+ORDER: Final = "gives its features in another order"
+VALUES: Final = "gives values that differ in their bits"
+
+
+class _Run:
+    def __init__(
+        self, fresh: base.Estimator, kind: str, name: str, resolve: Mapping[str, Any] | None
+    ) -> None:
+        self.live: Any = fresh
+        self.restored: Any = None
+        self.before: dict[str, str] | None = None
+        """The states since the last learned example, where they were taken."""
+        self.kind, self.name, self.resolve = kind, name, resolve
+        self.faults = [Fault(place, what) for place, what in static_faults(fresh)]
+        self.unseeded = tuple(unseeded(fresh))
+        places = [each.place for each in components(fresh)]
+        self.outputs: dict[str, list[str]] = {place: [] for place in places}
+        self.states: dict[str, list[str]] = {place: [] for place in places}
+
+    def over(self, examples: list[tuple[dict[str, Any], Any]]) -> Exercise:
+        count = len(examples)
+        half = count // 2
+        checkpoints = sorted({0, 1, 2, count - 1, *range(0, count, max(1, count // CHECKPOINTS))})
+        for number, (x, y) in enumerate(examples):
+            self._example(number, x, y)
+            if number == half:
+                self.restored = load(dump(self.live), resolve=self.resolve)
+            self.before = None
+            if number in checkpoints:
+                self.before = _states(self.live)
+                for place, digest in self.before.items():
+                    self.states[place].append(digest)
+        self._compare_states(count - 1)
+        return Exercise(
+            self.name,
+            tuple(self.faults),
+            {place: tuple(outputs) for place, outputs in self.outputs.items()},
+            {place: tuple(states) for place, states in self.states.items()},
+            tuple(checkpoints),
+            self.unseeded,
+        )
+
+    def _example(self, number: int, x: dict[str, Any], y: Any) -> None:
+        # As the model's fold does: before the first learned example a copy answers, since some models make
+        # themselves ready for what they see first.
+        subject = self.live if number else copy.deepcopy(self.live)
+        try:
+            first = _outputs(subject, x, self.kind)
+            second = _outputs(subject, x, self.kind)
+        except NotImplementedError:
+            raise TaskError(
+                f"model {self.name!r}: {label(self.live)} gives no probabilities (predict_proba_one)"
+            ) from None
+        except Exception as error:
+            raise self._failed(subject, "answer", error, number, x) from error
+        for place, output in first.items():
+            self.outputs[place].append(output)
+        self._differing(first, second, "when it is asked a second time", number)
+        if self.before is not None:
+            after = _states(subject)
+            for place, digest in self.before.items():
+                if after[place] != digest:
+                    self._fault(place, "changes its state when it only predicts", number)
+                    break
+        if self.restored is not None and not self.faults:
+            self._restored_example(number, x, y, first)
+        try:
+            self.live.learn_one(dict(x), y)
+        except Exception as error:
+            raise self._failed(self.live, "learn from", error, number, x) from error
+
+    def _restored_example(self, number: int, x: dict[str, Any], y: Any, live: Mapping[str, str]) -> None:
+        try:
+            outputs = _outputs(self.restored, x, self.kind)
+            self.restored.learn_one(dict(x), y)
+        except Exception as error:
+            place = _culprit(self.restored, error)
+            self._fault(place, f"fails after being stored and read: {type(error).__name__}: {error}", number)
+            return
+        self._differing(live, outputs, "after being stored and read", number)
+
+    def _compare_states(self, number: int) -> None:
+        if self.faults or self.restored is None or self.before is None:
+            return
+        restored = _states(self.restored)
+        for place, digest in self.before.items():
+            if restored[place] != digest:
+                self._fault(place, "comes to another state after being stored and read", number)
+                return
+
+    def _differing(self, one: Mapping[str, str], other: Mapping[str, str], when: str, number: int) -> None:
+        for place, output in one.items():
+            if output != other[place]:
+                order = output.split(":")[0] != other[place].split(":")[0]
+                self._fault(place, f"{ORDER if order else VALUES} {when}", number)
+                return
+
+    def _fault(self, place: str, what: str, number: int) -> None:
+        if not self.faults:  # what follows from the first is no news
+            self.faults.append(Fault(place, what, number))
+
+    def _failed(
+        self, model: Any, verb: str, error: Exception, number: int, x: Mapping[str, Any]
+    ) -> TaskError:
+        place = _culprit(model, error)
+        return TaskError(
+            f"model {self.name!r}: {place} cannot {verb} an example that the dictionary allows: "
+            f"{type(error).__name__}: {error} (synthetic example {number}: {dict(x)!r:.300}). Say in the "
+            "dictionary what values there are, or make the model take it"
+        )
+
+
+def _culprit(model: Any, error: Exception) -> str:
+    """Name the innermost component in whose methods the error was raised."""
+    by_id = {id(each.estimator): each.place for each in components(model)}
+    found = label(model)
+    trace = error.__traceback__
+    while trace is not None:
+        found = by_id.get(id(trace.tb_frame.f_locals.get("self")), found)
+        trace = trace.tb_next
+    return found
+
+
+def _states(model: Any) -> dict[str, str]:
+    parts = components(model)
+    digests = state_digests(each.estimator for each in parts)
+    return dict(zip((each.place for each in parts), digests, strict=True))
+
+
+def _outputs(model: Any, x: Mapping[str, Any], kind: str) -> dict[str, str]:
+    """Give the digest of every transformer's output for an example; for the others, of the answer."""
+    answer = model.predict_one(dict(x)) if kind == "regression" else model.predict_proba_one(dict(x))
+    out = {}
+    for each in components(model):
+        transforms = each.before is not None
+        out[each.place] = _digest(
+            each.estimator.transform_one(_input(each, dict(x))) if transforms else answer
+        )
+    return out
+
+
+def _input(component: Component, x: dict[str, Any]) -> dict[str, Any]:
+    for step in component.before or ():
+        x = step.transform_one(x)
+    return x
+
+
+def _digest(output: Any) -> str:
+    if not isinstance(output, Mapping):
+        return f":{_bits(output)}"
+    names = hashlib.blake2b("\0".join(map(repr, output)).encode(), digest_size=8).hexdigest()
+    values = "\0".join(sorted(f"{name!r}={_bits(value)}" for name, value in output.items()))
+    return f"{names}:{hashlib.blake2b(values.encode(), digest_size=8).hexdigest()}"
+
+
+def _bits(value: Any) -> str:
+    if isinstance(value, float) and not math.isnan(value):
+        return struct.pack("<d", value).hex()
+    return repr(value)

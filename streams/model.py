@@ -1,0 +1,147 @@
+"""A model as a fold of the training log: it learns from entries and from nothing else."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+from river import base
+
+from schemas.records import Command, Entry, Features, Score, ScoreValue
+from streams.digest import state_digest
+from streams.task import Model, Task
+from streams.version import Version
+
+
+@dataclass(frozen=True, slots=True)
+class ModelState:
+    """A model's state at a version, as plain values beside the River estimator."""
+
+    version: str
+    opened: bool
+    in_force: bool
+    learned: int
+    next_offset: int
+    estimator: base.Estimator
+
+
+class ModelFold:
+    """A model of a task, folded up to a position of the log.
+
+    The log itself says which revision is in force: a `revision` command names the specification and the
+    runtime that it opens. The state does not depend on it, for a revision is folded from the log's
+    beginning; only the name of the version does, and whether this fold may answer.
+
+    Parameters
+    ----------
+    task, model
+        The task, and the model of it.
+    runtime
+        Fingerprint of the libraries and the processor that bit-equality is promised for.
+    """
+
+    def __init__(self, task: Task, model: Model, runtime: str = "") -> None:
+        self.task, self.model, self.runtime = task, model, runtime
+        self.spec = task.spec(model)
+        self.estimator = model.make()
+        self.learned = 0
+        self.next_offset = 0
+        self.opened = False
+        """Whether the log has opened a revision of this model at all."""
+        self.in_force = False
+        """Whether the newest revision in the log is this fold's specification and runtime."""
+        self.version = Version(model.name, 1, -1)
+        self._version = str(self.version)
+        self._names = tuple(f.name for f in task.features if f.personal_data != "left_out")
+
+    def _set_version(self, revision: int, offset: int) -> None:
+        self.version = Version(self.model.name, revision, offset)
+        self._version = str(self.version)
+
+    # ------------------------------------------------------------------ the fold
+
+    def apply(self, offset: int, entry: Entry) -> None:
+        """See `Fold.apply`."""
+        if offset < self.next_offset:
+            return
+        self.next_offset = offset + 1
+        if entry.kind == "command" and entry.command is not None:
+            self._command(offset, entry.command)
+            return
+        label = self.model.policy.label(entry)
+        if label is None or label.value is None or entry.prediction is None:
+            return  # what was learned from a label that no longer holds stays learned: River cannot unlearn
+        cast(Any, self.estimator).learn_one(self._x(entry.prediction.features), label.value)
+        self.learned += 1
+        self._set_version(self.version.revision, offset)
+
+    def _command(self, offset: int, command: Command) -> None:
+        if command.name != "revision" or command.model != self.model.name:
+            return
+        told = command.arguments
+        self.opened = True
+        self.in_force = told.get("spec") == self.spec and told.get("runtime") == self.runtime
+        self._set_version(int(told["revision"]), offset)
+
+    def opening(self) -> Command:
+        """Give the command that puts this fold's specification and runtime in force."""
+        arguments = {"spec": self.spec, "runtime": self.runtime}
+        if not self.opened:
+            return Command(
+                "revision", self.model.name, arguments | {"revision": "1"}, reason="first revision"
+            )
+        number = str(self.version.revision + 1)
+        reason = "specification or runtime changed"
+        return Command("revision", self.model.name, arguments | {"revision": number}, reason=reason)
+
+    # ------------------------------------------------------------------ serving
+
+    def predict(self, features: Features, role: Literal["served", "shadow"]) -> Score:
+        """Score features with the state as it is; the state's digest does not change.
+
+        Until the first learned example this happens on a throwaway copy: some models make themselves ready
+        for the features they see first, and predicting must not decide what those are.
+        """
+        estimator: Any = self.estimator if self.learned else copy.deepcopy(self.estimator)
+        x = self._x(features)
+        score: ScoreValue
+        label: bool | str | None = None
+        if self.task.kind == "regression":
+            score = estimator.predict_one(x)
+        else:
+            probabilities = estimator.predict_proba_one(x)
+            if not probabilities:
+                score = None
+            else:
+                label = max(probabilities, key=lambda name: probabilities[name])
+                if self.task.kind == "binary":
+                    score = float(probabilities.get(True, 0.0))
+                else:
+                    score = {str(name): float(p) for name, p in probabilities.items()}
+        return Score(self.model.name, self._version, self.spec, role, score, label)
+
+    def _x(self, features: Features) -> dict[str, Any]:
+        """Give a model's `x`: the dictionary's features only, in its order, in a dict of its own."""
+        return {name: features[name] for name in self._names if name in features}
+
+    # ------------------------------------------------------------------ state
+
+    @property
+    def digest(self) -> str:
+        """Canonical digest of the state."""
+        return state_digest(self.estimator)
+
+    def snapshot(self) -> ModelState:
+        """See `Fold.snapshot`. The estimator is the live one: write it before the next entry."""
+        return ModelState(
+            self._version, self.opened, self.in_force, self.learned, self.next_offset, self.estimator
+        )
+
+    def restore(self, state: ModelState) -> None:
+        """See `Fold.restore`."""
+        self.version = Version.parse(state.version)
+        self._version = state.version
+        self.opened, self.in_force = state.opened, state.in_force
+        self.learned, self.next_offset = state.learned, state.next_offset
+        self.estimator = state.estimator

@@ -1,0 +1,68 @@
+"""Label policies: a fold's reading of the facts in the training log.
+
+The join states facts and has no opinion; a policy says which label, if any, a fact gives, and whether that
+label replaces one that an earlier fact gave. Models learn by it and metrics count by it.
+
+A backfilled example is a fact too: without an outcome it expired, `late_by` says that it was late, `corrects`
+that it was revised.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from schemas.records import Entry, Value
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """What a fact says under a policy."""
+
+    value: bool | float | str | None
+    """None: the label that was given no longer holds, and there is none in its place."""
+    replaces: Value = None
+    """The label that this one corrects; None when it is the first."""
+
+
+class Policy(Protocol):
+    """Turns a fact into a label, or into nothing."""
+
+    def label(self, entry: Entry) -> Label | None:
+        """Give the label of an entry; None when the policy makes nothing of it."""
+
+
+def _corrected(entry: Entry, before: Value) -> Label | None:
+    value = entry.outcome.value if entry.outcome else None
+    return None if value == before else Label(value, before)
+
+
+@dataclass(frozen=True, slots=True)
+class OnArrival:
+    """The label is the outcome's value, whenever it comes, late or not; silence teaches nothing."""
+
+    def label(self, entry: Entry) -> Label | None:
+        """See `Policy.label`."""
+        return None if entry.outcome is None else _corrected(entry, entry.previous)
+
+
+@dataclass(frozen=True, slots=True)
+class DefaultAtHorizon:
+    """Silence until the horizon means `value`; what comes after it changes nothing.
+
+    Parameters
+    ----------
+    value
+        The label of a request without an outcome in time, for example False: not cancelled in 30 days.
+    """
+
+    value: bool | float | str = False
+
+    def label(self, entry: Entry) -> Label | None:
+        """See `Policy.label`."""
+        if entry.kind == "expired" or (entry.kind == "backfill" and entry.outcome is None):
+            return Label(self.value)
+        # What follows an expiry, however often it is corrected, says what made it late, and gave no label.
+        if entry.late_by is not None or entry.outcome is None:
+            return None
+        return _corrected(entry, entry.previous)

@@ -1,0 +1,42 @@
+"""The join's times, in milliseconds, taken from a task."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Self
+
+from streams.task import Task
+
+
+@dataclass(frozen=True, slots=True)
+class JoinRules:
+    """See `Task` for what each time means."""
+
+    horizon_ms: int
+    revision_horizon_ms: int
+    early_horizon_ms: int
+    grace_ms: int
+    max_ahead_ms: int
+    tolerance_ms: int = 0
+    opened: bool = False
+    """Whether a policy of the task needs an `opened` entry at each prediction."""
+    lockstep: bool = False
+    """Whether time advances by punctuations only, and grace is set aside."""
+
+    @classmethod
+    def of(cls, task: Task, *, lockstep: bool = False) -> Self:
+        """Take the rules from a task."""
+
+        def ms(span: timedelta) -> int:
+            return span // timedelta(milliseconds=1)
+
+        return cls(
+            horizon_ms=ms(task.horizon),
+            revision_horizon_ms=ms(task.revision_horizon),
+            early_horizon_ms=ms(task.early_horizon),
+            grace_ms=ms(task.grace),
+            max_ahead_ms=ms(task.max_ahead),
+            tolerance_ms=ms(task.tolerance),
+            lockstep=lockstep,
+        )

@@ -1,0 +1,186 @@
+"""What a task file says: one question asked of a stream of requests, and the models that compete on it."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Literal
+
+from river import base
+
+from schemas.dictionary import Dictionary
+from schemas.errors import TaskError
+from streams.datafile import DataFile
+from streams.digest import state_digest
+from streams.policies import OnArrival, Policy
+
+TASK_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*\Z")
+MODEL_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*\Z")
+KINDS: Mapping[str, type] = {
+    "binary": base.Classifier,
+    "multiclass": base.Classifier,
+    "regression": base.Regressor,
+}
+
+
+VALUES: Mapping[str, tuple[type, ...]] = {"binary": (bool,), "multiclass": (str,), "regression": (float, int)}
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A River pipeline with its parameters, competing on a task.
+
+    Parameters
+    ----------
+    name
+        Lower-case letters, digits, hyphens: the first part of its versions.
+    build
+        Makes a fresh pipeline from `parameters`, given as keywords. A seed is a parameter.
+    parameters
+        The configuration, apart from the code.
+    policy
+        How the facts of the log become labels for it.
+    """
+
+    name: str
+    build: Callable[..., base.Estimator]
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    policy: Policy = field(default_factory=OnArrival)
+
+    def make(self) -> base.Estimator:
+        """Make a fresh pipeline."""
+        return self.build(**self.parameters)
+
+    def describe(self) -> str:
+        """Give the specification in a form that a person can read."""
+        text = re.sub(r" at 0x[0-9a-f]+", "", repr(self.make()))
+        settings = ", ".join(f"{key}={value!r}" for key, value in sorted(self.parameters.items()))
+        return f"{self.name}({settings})\npolicy: {self.policy!r}\n{text}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One question asked of a stream of requests.
+
+    Parameters
+    ----------
+    name
+        Lower-case letters, digits, hyphens: the first part of its topics.
+    question
+        The question in a sentence, for pages and cards.
+    kind
+        What the outcome is: true or false, a class, a number.
+    features
+        The data dictionary.
+    horizon
+        An outcome with an event time up to the request's plus this is in time.
+    models
+        The first is the champion: its score is the answer. The others are shadows.
+    revision_horizon
+        How long after the deadline a late or corrected outcome is still joined.
+    early_horizon
+        How long an outcome waits for its prediction, in stream time.
+    grace
+        How long an expiry waits beyond the deadline for outcomes on their way.
+    max_ahead
+        How far a record's event time may lie ahead of its arrival.
+    tolerance
+        How far an outcome's time may lie before its request's.
+    data
+        How a data file maps to requests and outcomes; None when there is none.
+    """
+
+    name: str
+    question: str
+    features: Dictionary
+    horizon: timedelta
+    models: tuple[Model, ...]
+    kind: Literal["binary", "multiclass", "regression"] = "binary"
+    revision_horizon: timedelta = timedelta(days=30)
+    early_horizon: timedelta = timedelta(days=1)
+    grace: timedelta = timedelta(minutes=1)
+    max_ahead: timedelta = timedelta(minutes=5)
+    tolerance: timedelta = timedelta(0)
+    data: DataFile | None = None
+
+    def __post_init__(self) -> None:
+        where = f"task {self.name!r}"
+        if not TASK_NAME.match(self.name) or len(self.name) > 100:
+            raise TaskError(f"{where}: a name has lower-case letters, digits and single hyphens")
+        if self.kind not in KINDS:
+            raise TaskError(f"{where}: kind={self.kind!r} is not one of {', '.join(KINDS)}")
+        if not isinstance(self.features, Dictionary):
+            raise TaskError(f"{where}: features= must be a Dictionary(...)")
+        for name in ("horizon", "revision_horizon", "early_horizon", "grace", "max_ahead", "tolerance"):
+            span = getattr(self, name)
+            if not isinstance(span, timedelta):
+                raise TaskError(f"{where}: {name}= must be a timedelta, for example timedelta(days=30)")
+            if span < timedelta(0) or (name == "horizon" and not span):
+                raise TaskError(f"{where}: {name}={span} must be positive")
+        self._check_shape()
+        names = [model.name for model in self.models]
+        if len(set(names)) != len(names):
+            raise TaskError(f"{where}: two models have the same name ({', '.join(names)})")
+        for model in self.models:
+            self._check(model)
+
+    def _check_shape(self) -> None:
+        where = f"task {self.name!r}"
+        if not isinstance(self.models, tuple | list):
+            raise TaskError(
+                f"{where}: models= must be a tuple of Model(...), not {type(self.models).__name__}"
+            )
+        for model in self.models:
+            if not isinstance(model, Model):
+                raise TaskError(f"{where}: models= holds a {type(model).__name__}, not a Model(...)")
+        if self.data is not None and not isinstance(self.data, DataFile):
+            raise TaskError(f"{where}: data= must be a DataFile(...), not {type(self.data).__name__}")
+        if not self.models:
+            raise TaskError(f"{where}: models= needs at least one Model(...)")
+
+    def _check(self, model: Model) -> None:
+        where = f"task {self.name!r}, model {model.name!r}"
+        if not MODEL_NAME.match(model.name) or len(model.name) > 60:
+            raise TaskError(f"{where}: a name has lower-case letters, digits and single hyphens")
+        if model.name == "metrics":
+            raise TaskError(f"{where}: the name is taken by the snapshots of the metrics")
+        policy = model.policy
+        if isinstance(policy, type) or not callable(getattr(policy, "label", None)):
+            raise TaskError(f"{where}: policy={policy!r} is not a policy; give one made, as in OnArrival()")
+        default = getattr(policy, "value", None)
+        if default is not None and not isinstance(default, VALUES[self.kind]):
+            raise TaskError(f"{where}: {policy!r} does not fit kind={self.kind!r}")
+        try:
+            made = model.make()
+        except Exception as error:
+            raise TaskError(
+                f"{where}: build(**parameters) failed: {type(error).__name__}: {error}"
+            ) from error
+        if not isinstance(made, base.Estimator):
+            raise TaskError(f"{where}: build must return a River model, not {type(made).__name__}")
+        last = getattr(made, "_last_step", made)
+        if not isinstance(last, KINDS[self.kind]):
+            wanted = KINDS[self.kind].__name__.lower()
+            raise TaskError(f"{where}: kind={self.kind!r} needs a {wanted}, not {type(last).__name__}")
+
+    def model(self, name: str) -> Model:
+        """Give the model of that name.
+
+        Raises
+        ------
+        TaskError
+            Naming the models there are.
+        """
+        for model in self.models:
+            if model.name == name:
+                return model
+        known = ", ".join(model.name for model in self.models)
+        raise TaskError(f"task {self.name!r} has no model {name!r}; it has {known}")
+
+    def spec(self, model: Model) -> str:
+        """Digest of what fixes a revision: pipeline, parameters, policy, kind, dictionary (16 hex digits)."""
+        told = f"{self.kind}\n{self.features.digest}\n{model.describe()}\n{state_digest(model.make())}"
+        return hashlib.sha256(told.encode()).hexdigest()[:16]

@@ -1,0 +1,68 @@
+"""How the loop is wired, as data: who reads what, writes what, and where its state lies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from schemas.topics import TaskTopics
+
+
+@dataclass(frozen=True, slots=True)
+class Processor:
+    """One step of the loop; topics are named by the attributes of `TaskTopics`."""
+
+    name: str
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+    runs: str
+    """Where: how its work is shared out over workers."""
+    state: str = ""
+    """Where its state lies, and from what it is restored."""
+
+
+TOPOLOGY: Final = (
+    Processor("serve", ("requests",), ("predictions", "dead_letters"), "every worker, by partition"),
+    Processor(
+        "join",
+        ("predictions", "outcomes"),
+        ("log", "join_state", "outcomes", "dead_letters"),
+        "every worker, by partition; both inputs merged by event time",
+        "join-state, a compacted changelog",
+    ),
+    Processor("follow", ("log",), (), "every worker, all of it", "snapshots, and the log from there on"),
+    Processor(
+        "publish",
+        ("log",),
+        ("log", "control", "metrics", "snapshots"),
+        "the log's owner",
+        "snapshots, and the log from there up to the owner's committed offset",
+    ),
+)
+
+
+def processor(name: str) -> Processor:
+    """Give a processor by name."""
+    return next(each for each in TOPOLOGY if each.name == name)
+
+
+def topics_of(task: str, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Give the topics that attributes of `TaskTopics` stand for."""
+    topics = TaskTopics(task)
+    return tuple(getattr(topics, name) for name in names)
+
+
+def describe(task: str) -> str:
+    """Print the topology of a task.
+
+    Examples
+    --------
+    >>> print(describe("orders").splitlines()[0])
+    serve: orders.requests -> orders.predictions, orders.dead-letters
+    """
+    lines = []
+    for each in TOPOLOGY:
+        writes = ", ".join(topics_of(task, each.writes)) or "(the models in force)"
+        lines.append(f"{each.name}: {', '.join(topics_of(task, each.reads))} -> {writes}")
+        lines.append(f"    runs in {each.runs}" + (f"; state: {each.state}" if each.state else ""))
+    return "\n".join(lines)

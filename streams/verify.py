@@ -1,0 +1,268 @@
+"""What must hold between a task's records if its history is whole: rules without I/O, one record at a time.
+
+They are written anew rather than borrowed from the join: a proof that runs the code it judges proves nothing.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+from schemas.records import Entry, Kind, LateBy, Outcome, Position, Prediction, Score, ScoreValue, Value
+from schemas.state import JoinPosition
+from streams.rules import JoinRules
+
+ROOTS: Final = frozenset({"labelled", "expired", "unavailable"})
+"""What a chain of facts about a prediction begins with; an `unavailable` may also correct."""
+
+
+class Difference(NamedTuple):
+    """One thing that does not hold."""
+
+    what: str
+    """A sentence."""
+    where: str
+    """The record: topic[partition]@offset, a version."""
+    expected: str
+    found: str
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What the log says about a prediction after an entry."""
+
+    entry_id: str
+    kind: Kind
+    value: Value
+    revision: int | None
+    outcome_ts: int | None
+    late_by: LateBy | None = None
+
+    @classmethod
+    def of(cls, entry: Entry) -> Standing:
+        """Give what stands after an entry."""
+        outcome = entry.outcome
+        if outcome is None:
+            return cls(entry.entry_id, entry.kind, None, None, None)
+        return cls(entry.entry_id, entry.kind, outcome.value, outcome.revision, outcome.ts, entry.late_by)
+
+
+# ---------------------------------------------------------------------- entries
+
+
+def check_entry(entry: Entry, where: str, rules: JoinRules) -> Iterator[Difference]:
+    """Check what an entry says by itself: that its parts are there, agree, and give its kind.
+
+    Parameters
+    ----------
+    where
+        Its place in the log, for messages.
+    rules
+        The task's times: an entry that was made under other times differs.
+    """
+
+    def differs(what: str, expected: object, found: object) -> Difference:
+        return Difference(f"{entry.kind} entry {entry.entry_id}: {what}", where, str(expected), str(found))
+
+    if entry.kind in {"command", "time"}:
+        wanted = entry.command if entry.kind == "command" else entry.partition
+        if wanted is None or entry.prediction is not None or entry.outcome is not None:
+            yield differs(
+                "it carries a command or a partition and no example", "a command or partition", wanted
+            )
+        return
+    prediction, outcome = entry.prediction, entry.outcome
+    if prediction is None:
+        yield differs("it carries no prediction", "a prediction", None)
+        return
+    if outcome is not None and outcome.request_id != prediction.request_id:
+        yield differs("prediction and outcome are of two requests", prediction.request_id, outcome.request_id)
+    if entry.kind == "backfill":
+        if prediction.scores or entry.prediction_at is not None or entry.outcome_at is not None:
+            yield differs(
+                "a backfilled example has no score and no place on a topic", "none", prediction.scores
+            )
+        return
+    if entry.prediction_at is None:
+        yield differs("it does not say where its prediction lies", "a position", None)
+    has_outcome = entry.kind not in {"expired", "opened"}
+    if (outcome is not None) != has_outcome or (entry.outcome_at is not None) != has_outcome:
+        yield differs("its outcome", "one, and its position" if has_outcome else "none", outcome)
+        return
+    if not _trigger_fits(entry):
+        yield differs("its id is not made of its trigger", f"{entry.trigger}#index", entry.entry_id)
+    if outcome is not None:
+        yield from _check_times(entry, prediction, outcome, where, rules)
+    elif entry.kind == "expired" and entry.ts != prediction.ts + rules.horizon_ms:
+        yield differs("it does not lie at the deadline", prediction.ts + rules.horizon_ms, entry.ts)
+
+
+def _trigger_fits(entry: Entry) -> bool:
+    cause, hash_mark, index = entry.entry_id.rpartition("#")
+    if not hash_mark or not index.isdecimal():
+        return False
+    return entry.trigger is None or cause == str(entry.trigger)
+
+
+def _check_times(
+    entry: Entry, prediction: Prediction, outcome: Outcome, where: str, rules: JoinRules
+) -> Iterator[Difference]:
+    def differs(what: str, expected: object, found: object) -> Difference:
+        return Difference(f"{entry.kind} entry {entry.entry_id}: {what}", where, str(expected), str(found))
+
+    deadline = prediction.ts + rules.horizon_ms
+    if entry.ts != outcome.ts:
+        yield differs("its time is not its outcome's", outcome.ts, entry.ts)
+    if outcome.ts < prediction.ts - rules.tolerance_ms:
+        yield differs("the outcome lies before the request", f"from {prediction.ts}", outcome.ts)
+    if outcome.ts > deadline + rules.revision_horizon_ms:
+        last = deadline + rules.revision_horizon_ms
+        yield differs("the outcome came when the request was forgotten", f"up to {last}", outcome.ts)
+    if (outcome.value is None) != (entry.kind == "unavailable"):
+        yield differs("an entry is unavailable exactly when there is no value", entry.kind, outcome.value)
+    if entry.corrects is None and entry.kind in ROOTS and outcome.ts > deadline:
+        yield differs("the outcome lies past the deadline, so the request had expired", deadline, outcome.ts)
+    if entry.previous_kind == "expired":
+        late_by = "event_time" if outcome.ts > deadline else "arrival"
+        if entry.late_by != late_by:
+            yield differs("what made it late", late_by, entry.late_by)
+    elif entry.corrects is None and entry.late_by is not None:
+        yield differs("only what follows an expiry says what made it late", None, entry.late_by)
+
+
+def check_link(entry: Entry, where: str, before: Standing | None) -> Iterator[Difference]:
+    """Check an entry against the one before it about the same prediction.
+
+    Parameters
+    ----------
+    before
+        What the log said until then; None when this is the first entry about the prediction.
+    """
+
+    def differs(what: str, expected: object, found: object) -> Difference:
+        return Difference(f"{entry.kind} entry {entry.entry_id}: {what}", where, str(expected), str(found))
+
+    if before is None:
+        if entry.corrects is not None or entry.kind not in ROOTS:
+            yield differs("the entry that it corrects is not in the log", entry.corrects, None)
+        return
+    if entry.corrects is None:
+        yield differs("the prediction is resolved twice", f"nothing after {before.entry_id}", entry.kind)
+        return
+    if entry.corrects != before.entry_id:
+        yield differs(
+            "it does not correct the newest entry about its prediction", before.entry_id, entry.corrects
+        )
+        return
+    if not same_value(entry.previous, before.value) or entry.previous_kind != before.kind:
+        found = f"{entry.previous_kind} {entry.previous!r}"
+        yield differs("what it says it corrects", f"{before.kind} {before.value!r}", found)
+    if before.kind == "expired":
+        if entry.kind not in {"late", "unavailable"}:
+            yield differs("what follows an expiry", "late or unavailable", entry.kind)
+    elif entry.kind not in {"revised", "unavailable"}:
+        yield differs("what follows an outcome", "revised or unavailable", entry.kind)
+    elif entry.outcome is not None and explains(entry.outcome, before):
+        yield differs("a duplicate or older outcome corrected a newer one", before, entry.outcome)
+    elif entry.late_by != before.late_by:
+        yield differs("what made it late", before.late_by, entry.late_by)
+
+
+def explains(outcome: Outcome, standing: Standing) -> bool:
+    """Whether an outcome needs no entry beside what stands: it says the same again, or something older."""
+    if standing.kind == "expired":
+        return False
+    if same_value(outcome.value, standing.value) and outcome.revision == standing.revision:
+        return True
+    if outcome.revision is not None:
+        return standing.revision is not None and outcome.revision <= standing.revision
+    return standing.outcome_ts is not None and outcome.ts <= standing.outcome_ts
+
+
+def same_value(one: Value, other: Value) -> bool:
+    """Whether two outcomes' values are equal, and of one type: True is not 1.0."""
+    return one == other and type(one) is type(other)
+
+
+def trigger_of(entry: Entry) -> tuple[str, int]:
+    """Split an entry's id into what caused it and the index among what that caused; -1: it has no index."""
+    cause, _, index = entry.entry_id.rpartition("#")
+    return (cause, int(index)) if index.isdecimal() else (entry.entry_id, -1)
+
+
+def is_within(entry: Entry, positions: Mapping[int, JoinPosition], predictions: str) -> bool:
+    """Whether the join's state, as it was read, knows of an entry already.
+
+    Parameters
+    ----------
+    positions
+        The join's progress by partition, read with that state.
+    predictions
+        The name of `T.predictions`; any other trigger lies on `T.outcomes`.
+    """
+    trigger = entry.trigger
+    if trigger is not None:
+        position = positions.get(trigger.partition)
+        if position is None:
+            return False
+        return trigger.offset < (position.predictions if trigger.topic == predictions else position.outcomes)
+    # An idle advance: task[partition]@stream_time#index.
+    place = position_of(trigger_of(entry)[0])
+    position = positions.get(place.partition) if place else None
+    return place is not None and position is not None and place.offset <= (position.stream_time or 0)
+
+
+def position_of(text: str) -> Position | None:
+    """Read `topic[partition]@offset`; None when the text is not of that form."""
+    head, at, offset = text.rpartition("@")
+    topic, bracket, partition = head.rstrip("]").rpartition("[")
+    if not (at and bracket and offset.isdecimal() and partition.isdecimal()):
+        return None
+    return Position(topic, int(partition), int(offset))
+
+
+# ---------------------------------------------------------------------- scores
+
+
+def check_scores(prediction: Prediction, where: str) -> Iterator[Difference]:
+    """Check that a prediction has one served score, the first, and one score per model."""
+    roles = [score.role for score in prediction.scores]
+    if roles[:1] != ["served"] or roles.count("served") != 1:
+        yield Difference(
+            "the first score, and no other, is the served one", where, "served, shadow…", str(roles)
+        )
+    models = [score.model for score in prediction.scores]
+    if len(set(models)) != len(models):
+        yield Difference("a model has two scores in one prediction", where, "one per model", str(models))
+
+
+def check_score(expected: Score, found: Score, where: str) -> Iterator[Difference]:
+    """Compare a stored score with what the refolded model gives, bit for bit.
+
+    Parameters
+    ----------
+    expected
+        By the refolded model.
+    found
+        As it lies on `T.predictions`.
+    """
+    same = bits(expected.score) == bits(found.score)
+    if same and (found.version, found.spec, found.label) == (expected.version, expected.spec, expected.label):
+        return
+    yield Difference(
+        f"{found.version} does not give the score that was served",
+        where,
+        f"{expected.score!r}, label {expected.label!r}, by {expected.version} of {expected.spec}",
+        f"{found.score!r}, label {found.label!r}, by {found.version} of {found.spec}",
+    )
+
+
+def bits(score: ScoreValue) -> Any:
+    """Give a score in a form that is equal only when it is equal bit for bit."""
+    if score is None:
+        return None
+    if isinstance(score, Mapping):
+        return sorted((name, struct.pack("<d", share)) for name, share in score.items())
+    return struct.pack("<d", score)

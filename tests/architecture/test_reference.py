@@ -1,0 +1,79 @@
+"""Generated pages are what the code makes of them today."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+import click
+import pytest
+
+from agents.cli import reference
+from agents.cli.main import riverloop
+from schemas.reasons import REASONS
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("name", reference.pages())
+def test_a_reference_page_is_what_the_code_says_today(name: str) -> None:
+    path = reference.FOLDER / name
+    assert path.is_file(), "run: python -m agents.cli.reference"
+    assert path.read_text("utf-8") == reference.pages()[name], "run: python -m agents.cli.reference"
+
+
+def test_every_command_with_all_its_options_is_on_its_page() -> None:
+    page = reference.commands()
+
+    def leaves(command: click.Command, name: str) -> list[tuple[str, click.Command]]:
+        if not isinstance(command, click.Group):
+            return [(name, command)]
+        return [leaf for each, sub in command.commands.items() for leaf in leaves(sub, f"{name} {each}")]
+
+    for name, command in leaves(riverloop, "riverloop"):
+        section = page.split(f"## {name}\n")[1].split("\n## ")[0]
+        options = [each for each in command.params if isinstance(each, click.Option) and not each.hidden]
+        assert all(option.opts[0] in section for option in options)
+        assert "```sh\nriverloop " in section, f"{name} has no example"
+
+
+def test_the_pages_are_written_and_then_no_longer_stale(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(reference, "FOLDER", tmp_path)
+    with pytest.raises(SystemExit) as stopped:
+        reference.main(["--check"])
+    assert stopped.value.code == 1
+    assert capsys.readouterr().err.count("stale") == len(reference.pages())
+    reference.main([], standalone_mode=False)
+    reference.main(["--check"], standalone_mode=False)
+    assert f"`{next(iter(REASONS))}`" in (tmp_path / "reasons.md").read_text("utf-8")
+
+
+@pytest.fixture(scope="module")
+def picture() -> ModuleType:
+    path = ROOT / "docs" / "images" / "draw.py"
+    spec = importlib.util.spec_from_file_location("docs_images_draw", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_picture_is_drawn_from_the_recorded_screen_and_fetches_nothing(picture: ModuleType) -> None:
+    drawn = picture.PICTURE.read_text("utf-8")
+    assert drawn == picture.draw(picture.SCREEN.read_text("utf-8")), "run: python docs/images/draw.py"
+    assert not re.search(r"url\(.?http|<image|<script|@import", drawn)
+
+
+def test_the_screen_in_the_readme_is_the_recorded_one(picture: ModuleType) -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    block = re.search(r"```text\n(.*?)\n```", readme, re.DOTALL)
+    assert block is not None
+    screen = picture.plain(picture.SCREEN.read_text("utf-8"))
+    assert screen.endswith(block[1])
+    assert "│ none" in block[1]
+    assert "0.6981278082875686" in block[1]

@@ -1,0 +1,356 @@
+"""A whole loop for tests: a task of the hotel example under a name of its own, topics, real worker processes."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import os
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from agents.cli.processes import WorkerProcess
+from agents.settings import environment_name
+from infra.kafka.admin import create_topics, end_offsets
+from infra.kafka.connection import Connection
+from infra.kafka.log import read_all
+from infra.kafka.partitioner import partition_of
+from infra.kafka.replay import Answers, Replay
+from infra.past import learn
+from infra.runtime import runtime_fingerprint
+from infra.snapshots.store import SnapshotStore
+from infra.taskfile import examples, load_task
+from infra.verify import KafkaSource, Report, verify
+from schemas.codec import Codec
+from schemas.records import DeadLetter, Entry, Request, Value
+from schemas.topics import TaskTopics, topics
+from streams.datafile import Event
+from streams.model import ModelFold
+from streams.rules import JoinRules
+from streams.schedule import schedule
+
+HOTEL = examples() / "hotel_bookings"
+FACTS = ("labelled", "expired", "late", "revised", "unavailable")
+Resolution = tuple[str, str, Value, int | None]
+"""Request id, kind, value, revision."""
+
+
+def hotel_task(
+    folder: Path, name: str, changes: Mapping[str, str] = MappingProxyType({}), *, tree: bool = False
+) -> Path:
+    """Write the hotel example as a task file with other tasks' names: `name` and `name`-30d.
+
+    One model is enough where the models are not the point, and starts faster; `tree` keeps both.
+    """
+    text = (HOTEL / "task.py").read_text()
+    if not tree:
+        text = "".join(line for line in text.splitlines(True) if 'Model("ht"' not in line)
+    changes = {
+        'name="hotel-cancellation': f'name="{name}',
+        'path="hotel_h1': f'path="{HOTEL}/hotel_h1',
+        **changes,
+    }
+    for old, new in changes.items():
+        assert old in text, f"{old!r} is not in the hotel example any more"
+        text = text.replace(old, new)
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "task.py"
+    file.write_text(text)
+    return file
+
+
+@cache
+def bookings() -> list[dict[str, str]]:
+    """Give all bookings in the order in which they were made."""
+    with gzip.open(HOTEL / "hotel_h1_resort.csv.gz", "rt", newline="") as file:
+        return sorted(csv.DictReader(file), key=lambda row: row["booking_date"])
+
+
+def until(condition: Callable[[], Any], timeout_s: float = 60.0, what: str = "") -> Any:
+    """Wait until a condition holds; gives what it gave."""
+    ends = time.monotonic() + timeout_s
+    while not (found := condition()):
+        assert time.monotonic() < ends, f"not within {timeout_s:g} s: {what or condition}"
+        time.sleep(0.05)
+    return found
+
+
+class Worker(WorkerProcess):
+    """A worker process with settings, faults and further tasks as a test chooses."""
+
+    def __init__(
+        self,
+        references: Sequence[str],
+        connection: Connection,
+        folder: Path,
+        number: int,
+        *,
+        lockstep: bool = False,
+        **settings: Any,
+    ) -> None:
+        super().__init__(references[0], connection, folder, number, lockstep=lockstep)
+        self._environment |= {environment_name(key): str(value) for key, value in settings.items()}
+        place = self._command.index(references[0])
+        self._command[place : place + 1] = references
+
+    def start(self, **faults: str) -> None:
+        """Start it, with faults of `infra.kafka.crashpoints` for this once."""
+        before = self._environment
+        self._environment = before | {environment_name(key): value for key, value in faults.items()}
+        try:
+            super().start()
+        finally:
+            self._environment = before
+
+    @property
+    def running(self) -> bool:
+        """Whether the process lives."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        assert self._process is not None
+        return self._process.pid
+
+    def wait_ended(self, timeout_s: float = 60.0) -> int:
+        """Wait until it has ended by itself; gives the exit code, negative for a signal."""
+        assert self._process is not None
+        code = self._process.wait(timeout_s)
+        self._close()
+        return code
+
+    def restart(self) -> None:
+        """Start it again, and wait until it serves."""
+        self.start()
+        self.wait_ready()
+
+    @property
+    def log(self) -> str:
+        """What it has logged since its first start."""
+        return self.log_file.read_text(errors="replace")
+
+
+class Loop:
+    """A task on the cluster: its topics, its workers, and what there is to be read afterwards.
+
+    Parameters
+    ----------
+    reference
+        The task, `file.py:name`.
+    connection
+        The cluster.
+    folder
+        For logs and snapshots of its workers.
+    partitions
+        Of the topics keyed by request.
+    settings
+        Of all workers.
+    """
+
+    def __init__(
+        self, reference: str, connection: Connection, folder: Path, partitions: int = 1, **settings: Any
+    ) -> None:
+        self.loaded = load_task(reference)
+        self.task, self.connection, self.partitions = self.loaded.task, connection, partitions
+        self.folder = folder
+        self.topics = TaskTopics(self.task.name)
+        self.codec = Codec(self.task.name, self.task.kind, self.task.features, serving=True)
+        self.store = SnapshotStore(str(folder / "snapshots"))
+        # In silence time would go on, and what falls due would depend on how long a test takes.
+        self._settings = {"group": self.task.name, "idle_ms": 10**9, "max_batch": 200} | settings
+        create_topics(connection, topics(self.task.name, partitions))
+        self.workers: list[Worker] = []
+        self.sent: list[Event] = []
+
+    def __enter__(self) -> Loop:
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        for worker in self.workers:
+            worker.kill()
+
+    def worker(self, *more: str, reference: str = "", lockstep: bool = False, **settings: Any) -> Worker:
+        """Make a worker, not started yet; `more` are further tasks."""
+        references = [reference or self.loaded.reference, *more]
+        number, told = len(self.workers), self._settings | settings
+        made = Worker(references, self.connection, self.folder, number, lockstep=lockstep, **told)
+        self.workers.append(made)
+        return made
+
+    # ------------------------------------------------------------------ input
+
+    def events(self, count: int, skip: int = 0) -> list[Event]:
+        """Give bookings as events, in the order in which they were made."""
+        assert self.task.data is not None
+        return list(self.task.data.events(bookings()[skip : skip + count], self.task.features))
+
+    @contextmanager
+    def replaying(self, events: Sequence[Event]) -> Iterator[Replay]:
+        """Play events, free, in a thread, until all are answered; at the end of the block it is waited for."""
+        answers = Answers(self.connection, self.codec, self.topics, self.partitions)
+        replay = Replay(self.connection, self.codec, self.topics, answers)
+        failed: list[BaseException] = []
+
+        def run() -> None:
+            try:
+                replay.free(events, JoinRules.of(self.task).horizon_ms)
+            except BaseException as error:  # it dies alone in its thread otherwise
+                failed.append(error)
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        try:
+            yield replay
+            thread.join(120)
+        finally:
+            if not thread.is_alive():
+                answers.close()
+        if failed:
+            raise failed[0]
+        assert not thread.is_alive(), f"{replay.requests - answers.count} requests are not answered"
+        self.sent += events
+
+    def play(self, events: Sequence[Event]) -> None:
+        """Play events, free, and wait until all are answered."""
+        with self.replaying(events):
+            pass
+
+    # ------------------------------------------------------------------ what must come out
+
+    def expected(self) -> Counter[Resolution]:
+        """Give the resolutions that the data themselves demand, whatever happens to the workers."""
+        rules = JoinRules.of(self.task)
+        sent = {
+            id(outcome)
+            for step in schedule(self.sent, rules.horizon_ms)
+            if not isinstance(step, Request)
+            for outcome in step.outcomes
+        }
+        stream_time: Counter[int] = Counter()
+        for event in self.sent:
+            place = partition_of(event.request.request_id.encode(), self.partitions)
+            stream_time[place] = max(stream_time[place], event.request.ts)
+        found: Counter[Resolution] = Counter()
+        for event in self.sent:
+            request_id, deadline = event.request.request_id, event.request.ts + rules.horizon_ms
+            place = partition_of(request_id.encode(), self.partitions)
+            outcomes = [each for each in event.outcomes if id(each) in sent]
+            in_time = [each for each in outcomes if each.ts <= deadline]
+            if in_time:
+                found[request_id, "labelled", in_time[0].value, None] += 1
+            elif outcomes or deadline + rules.grace_ms < stream_time[place]:
+                found[request_id, "expired", None, None] += 1
+            for outcome in outcomes:
+                if outcome.ts > deadline:
+                    found[request_id, "late", outcome.value, None] += 1
+        return found
+
+    def entries(self) -> list[tuple[int, Entry]]:
+        """Read the training log, each entry with its offset."""
+        found = []
+        for message in read_all(self.connection, self.topics.log):
+            entry = self.codec.decode_entry(message.value())
+            if entry.command is not None:
+                learn(self.codec, entry.command)
+            found.append((message.offset() or 0, entry))
+        return found
+
+    def resolutions(self) -> Counter[Resolution]:
+        """Give the resolutions that are in the training log."""
+        found: Counter[Resolution] = Counter()
+        for _, entry in self.entries():
+            if entry.kind in FACTS:
+                assert entry.prediction is not None
+                outcome = entry.outcome
+                told = (outcome.value, outcome.revision) if outcome else (None, None)
+                found[entry.prediction.request_id, entry.kind, *told] += 1
+        return found
+
+    def end_of(self, topic: str, partition: int = 0) -> int:
+        """Give the end of a partition, markers included."""
+        place = (topic, partition)
+        return end_offsets(self.connection, [place])[place]
+
+    def store_at(self, folder: Path) -> list[str]:
+        """Give the versions in a store of snapshots."""
+        return [each.version for each in SnapshotStore(str(folder)).manifests(self.task.name)]
+
+    def wait_for_more(self, entries: int) -> None:
+        """Wait until the training log has grown by so many offsets."""
+        before = self.end_of(self.topics.log)
+        until(lambda: self.end_of(self.topics.log) >= before + entries, 120, "the log grows")
+
+    def assert_resolved(self, timeout_s: float = 60.0) -> None:
+        """Wait until the log holds as many resolutions as expected, and compare them one by one."""
+        expected = self.expected()
+        ends = time.monotonic() + timeout_s
+        while (found := self.resolutions()).total() < expected.total() and time.monotonic() < ends:
+            time.sleep(0.2)
+        assert found - expected == Counter(), "resolutions that the data do not give, or more than once"
+        assert expected - found == Counter(), "resolutions that are missing"
+
+    # ------------------------------------------------------------------ what must hold
+
+    def assert_digests(self) -> dict[str, str]:
+        """Compare all running workers' states with a refold of the log; gives the digest by version."""
+        entries = self.entries()
+        folds = [ModelFold(self.task, model, runtime_fingerprint()[0]) for model in self.task.models]
+        for offset, entry in entries:
+            for fold in folds:
+                fold.apply(offset, entry)
+        path = f"/tasks/{self.task.name}/digests"
+        for worker in self.workers:
+            if not worker.running:
+                continue
+
+            def applied(worker: Worker = worker) -> bool:
+                return bool(worker.get(path)["next_offset"] >= folds[0].next_offset)
+
+            until(applied, what=f"{worker.log_file} has applied the log")
+            told = worker.get(path)
+            assert told["next_offset"] == folds[0].next_offset
+            assert {each["version"]: each["state"] for each in told["models"]} == {
+                str(fold.version): fold.digest for fold in folds
+            }
+        return {str(fold.version): fold.digest for fold in folds}
+
+    def verify(self) -> Report:
+        """Prove the history, with the workers' snapshots."""
+        with KafkaSource(self.connection) as source:
+            return verify(self.loaded, self.codec, source, runtime_fingerprint()[0], self.store)
+
+    def assert_verified(self) -> Report:
+        """Prove the history; every score of it must be reproduced."""
+        report = self.verify()
+        assert report.failures == []
+        assert report.ok
+        assert set(report.reproduced.values()) == {report.counts["predictions"]}
+        return report
+
+    def dead_letters(self) -> list[DeadLetter]:
+        """Read the dead letters of all partitions."""
+        return [
+            self.codec.decode_dead_letter(message.value())
+            for number in range(self.partitions)
+            for message in read_all(self.connection, self.topics.dead_letters, number)
+        ]
+
+
+def no_traceback(worker: Worker) -> None:
+    """Check that a worker's log holds no traceback."""
+    assert "Traceback" not in worker.log, worker.log[worker.log.index("Traceback") - 500 :][:3000]
+
+
+def command(*arguments: str) -> tuple[list[str], dict[str, str], Path]:
+    """Give what runs the command `riverloop` from the checkout: arguments, environment, folder."""
+    root = Path(__file__).resolve().parents[2]
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("RIVERLOOP_")}
+    return [sys.executable, "-m", "agents.cli.main", *arguments], clean, root

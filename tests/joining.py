@@ -1,0 +1,167 @@
+"""A join of one partition, fed by hand; what it gives as short texts that a table of cases can hold."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from schemas.records import Entry, Outcome, Position, Prediction, Punctuation, Value
+from schemas.state import Payload
+from streams.held import MemoryStore, StateStore
+from streams.join import Join, Refused
+from streams.rules import JoinRules
+
+RULES = JoinRules(
+    horizon_ms=100, revision_horizon_ms=1000, early_horizon_ms=50, grace_ms=10, max_ahead_ms=300
+)
+MEETS = (
+    *("labelled", "late", "revised", "unavailable", "duplicate_outcome", "stale_revision"),
+    *("outcome_before_request", "unknown_or_forgotten"),
+)
+"""The counters of which each outcome is in exactly one, unless it still waits for its prediction."""
+
+
+def unpack(payload: Payload) -> Prediction:
+    assert isinstance(payload, Prediction)
+    return payload
+
+
+class Bench:
+    """Records get their offsets in the order in which they come; what was committed is kept."""
+
+    def __init__(self, rules: JoinRules = RULES, store: StateStore | None = None) -> None:
+        self.rules = rules
+        self.store = store or MemoryStore()
+        self.join = Join(rules, self.store, unpack, "task", 3)
+        self.asked = 0
+        self.told = 0
+        self.entries: list[Entry] = []
+        self.refused: list[Refused] = []
+        self._committed = (0, 0)
+
+    def ask(self, request_id: str, ts: int, arrived: int | None = None, x: float = 1.0) -> None:
+        at = Position("predictions", 3, self.asked)
+        self.asked += 1
+        prediction = Prediction(request_id, ts, {"x": x}, ())
+        self.join.prediction(request_id, ts, prediction, at, ts if arrived is None else arrived)
+
+    def tell(
+        self,
+        request_id: str,
+        ts: int,
+        value: Value = True,
+        revision: int | None = None,
+        arrived: int | None = None,
+    ) -> None:
+        reason = "lost" if value is None else None
+        outcome = Outcome(request_id, ts, value, revision, reason)
+        self.join.outcome(outcome, self._outcome_at(), ts if arrived is None else arrived)
+
+    def punctuate(self, ts: int) -> None:
+        self.join.punctuation(Punctuation(ts), self._outcome_at())
+
+    def _outcome_at(self) -> Position:
+        self.told += 1
+        return Position("outcomes", 3, self.told - 1)
+
+    # ------------------------------------------------------------------ batches
+
+    def commit(self) -> None:
+        self.entries += self.join.out.entries
+        self.refused += self.join.out.refused
+        self._committed = (self.asked, self.told)
+        self.join.commit()
+
+    def rollback(self) -> None:
+        self.asked, self.told = self._committed
+        self.join.rollback()
+
+    def restart(self) -> None:
+        """Go on from what was committed, in a process that knows nothing else."""
+        position = self.join.position(*self._committed)
+        store = MemoryStore()
+        store.apply(dict(self.store.items()))
+        self.store = store
+        self.join = Join(self.rules, store, unpack, "task", 3, position)
+
+    # ------------------------------------------------------------------ what came out
+
+    @property
+    def facts(self) -> list[str]:
+        """Each entry as `kind request@ts value`."""
+        return [fact(entry) for entry in [*self.entries, *self.join.out.entries]]
+
+    @property
+    def refusals(self) -> list[str]:
+        """Each refused record as `reason topic@offset`."""
+        return [
+            f"{each.reason} {each.at.topic}@{each.at.offset}"
+            for each in [*self.refused, *self.join.out.refused]
+        ]
+
+    @property
+    def counters(self) -> dict[str, int]:
+        return {name: count for name, count in sorted(self.join.counters.items()) if count}
+
+    def held(self) -> dict[str, Any]:
+        """All that is held, with the changes of the batch at work."""
+        changed = self.join.out.changes
+        both = dict(self.store.items()) | changed
+        return {request_id: state for request_id, state in both.items() if state is not None}
+
+    def state(self) -> tuple[Any, ...]:
+        """All that the join goes on from."""
+        join = self.join
+        timers = sorted([*join._timers._heap, *join._timers._pushed])
+        return (
+            join.stream_time,
+            Counter(join.counters),
+            join.waiting,
+            join.most_waiting,
+            self.held(),
+            timers,
+            list(join.out.entries),
+            list(join.out.refused),
+        )
+
+    def unaccounted(self) -> int:
+        """Outcomes that are in no counter; negative when one is in two."""
+        early = sum(len(state.early) for state in self.held().values())
+        return self.join.counters["outcomes"] - sum(self.join.counters[name] for name in MEETS) - early
+
+
+def fact(entry: Entry) -> str:
+    if entry.prediction is None:
+        return f"{entry.kind} @{entry.ts}"
+    text = f"{entry.kind} {entry.prediction.request_id}@{entry.ts}"
+    if entry.outcome is not None:
+        text += f" {entry.outcome.value}"
+    return f"{text} by {entry.late_by}" if entry.late_by else text
+
+
+Step = Callable[[Bench], None]
+
+
+def ask(request_id: str, ts: int, **more: Any) -> Step:
+    return lambda bench: bench.ask(request_id, ts, **more)
+
+
+def tell(request_id: str, ts: int, value: Value = True, revision: int | None = None, **more: Any) -> Step:
+    return lambda bench: bench.tell(request_id, ts, value, revision, **more)
+
+
+def idle(stream_time: int) -> Step:
+    return lambda bench: bench.join.idle(stream_time)
+
+
+def punctuate(ts: int) -> Step:
+    return lambda bench: bench.punctuate(ts)
+
+
+def played(steps: Iterable[Step], rules: JoinRules = RULES) -> Bench:
+    """Play steps in one batch, without committing."""
+    bench = Bench(rules)
+    for step in steps:
+        step(bench)
+    return bench

@@ -1,0 +1,219 @@
+"""A worker's HTTP for tests: real tasks and models, a client that holds every reply against openapi.json."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import re
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import jsonschema  # type: ignore[import-untyped]  # it has no types
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+from river import linear_model, optim, preprocessing
+
+from agents.http.routes import add_routes
+from agents.loop import TaskLoop
+from agents.settings import Settings
+from infra.kafka.connection import Connection
+from infra.kafka.transaction import OutRecord
+from infra.kafka.writer import Delivery
+from infra.taskfile import LoadedTask
+from schemas.codec import Codec
+from schemas.dictionary import Category, Dictionary, Integer, Number
+from schemas.errors import BrokerError
+from schemas.records import Entry, Position
+from schemas.topics import TaskTopics
+from streams.model import ModelFold
+from streams.select import Select
+from streams.serve import Server
+from streams.task import Model, Task
+
+OPENAPI = json.loads((Path(__file__).parents[2] / "docs/reference/openapi.json").read_text())
+SECRET = "Ada-Lovelace-1815"
+FEATURES = {"LeadTime": 12, "Rate": 80.5, "Meal": "BB"}
+SENT: dict[str, Any] = {"request_id": "b-1", "ts": 1_700_000_000_000, "features": FEATURES}
+TOLD: dict[str, Any] = {"request_id": "b-1", "ts": 1_700_000_000_000, "value": True}
+
+
+def logistic_regression() -> Any:
+    return (
+        Select("LeadTime", "Rate")
+        | preprocessing.StandardScaler()
+        | linear_model.LogisticRegression(optim.SGD(0.01))
+    )
+
+
+def make_task(name: str) -> Task:
+    return Task(
+        name=name,
+        question="Will this booking be cancelled?",
+        features=Dictionary(
+            Integer(name="LeadTime", unit="days", low=0, high=800, on_range="refuse"),
+            Number(name="Rate", unit="EUR", optional=True),
+            Category(name="Meal", missing="NA", levels=("BB", "HB"), on_new_level="refuse"),
+            Category(name="Guest", optional=True, personal_data="tokenised"),
+        ),
+        horizon=timedelta(days=30),
+        models=(Model("lr", logistic_regression), Model("other", logistic_regression)),
+    )
+
+
+def make_loop(
+    name: str = "stay",
+    settings: Settings | None = None,
+    connection: Connection | None = None,
+    *,
+    partitions: int = 2,
+    ready: bool = True,
+) -> TaskLoop:
+    """Make what a worker has of a task once its models are in force."""
+    task = make_task(name)
+    folds = [ModelFold(task, model, "runtime") for model in task.models]
+    for offset, fold in enumerate(folds):
+        opening = Entry(f"{name}/{fold.model.name}/revision/1", "command", 0, command=fold.opening())
+        for each in folds:
+            each.apply(offset, opening)
+    loop = TaskLoop(
+        LoadedTask(task, f"{name}.py", Path(), {}),
+        settings or Settings(),
+        connection or Connection("127.0.0.1:1", {"sasl.password": SECRET}),
+        Codec(name, task.kind, task.features, b"a key", serving=True),
+        TaskTopics(name),
+        partitions,
+        "topic-id",
+        Server(task, folds, "runtime"),
+    )
+    if ready:
+        loop.why_not_ready = ""
+        loop.ready.set()
+    return loop
+
+
+@dataclass
+class HeldWriter:
+    """A topic in memory that acknowledges when the test says so."""
+
+    acknowledges: bool = True
+    records: list[OutRecord] = field(default_factory=list)
+    deliveries: list[Delivery] = field(default_factory=list)
+    used: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def send(self, record: OutRecord) -> Delivery:
+        self.used.set()
+        delivery: Delivery = asyncio.get_running_loop().create_future()
+        self.records.append(record)
+        self.deliveries.append(delivery)
+        if self.acknowledges:
+            self.acknowledge()
+        return delivery
+
+    def acknowledge(self) -> None:
+        """Acknowledge all that waits."""
+        for at, delivery in enumerate(self.deliveries):
+            if not delivery.done():
+                delivery.set_result(Position(self.records[at].topic, 0, at))
+
+    def fail(self) -> None:
+        """Let all that waits fail."""
+        for delivery in self.deliveries:
+            if not delivery.done():
+                delivery.set_exception(BrokerError(f"not acknowledged; sasl.password={SECRET}"))
+
+
+@dataclass(frozen=True)
+class Reply:
+    status: int
+    data: Any
+    kind: str
+    headers: Mapping[str, str]
+
+    @property
+    def reason(self) -> Any:
+        return self.data.get("reason")
+
+
+class Client:
+    """Calls a worker; each reply must be one that openapi.json describes."""
+
+    def __init__(self, client: TestClient[web.Request, web.Application]) -> None:
+        self._client = client
+
+    async def get(self, path: str, **more: Any) -> Reply:
+        return await self.call("GET", path, **more)
+
+    async def post(self, path: str, json_data: Any = None, **more: Any) -> Reply:
+        if json_data is not None:
+            # As a stream: aiohttp's client warns of large bytes.
+            more["data"] = io.BytesIO(json.dumps(json_data).encode())
+        headers = {"Content-Type": "application/json"} | more.pop("headers", {})
+        return await self.call("POST", path, headers=headers, **more)
+
+    async def call(self, method: str, path: str, **more: Any) -> Reply:
+        async with self._client.request(method, path, **more) as answer:
+            text = await answer.read()
+            reply = Reply(answer.status, json.loads(text), answer.content_type, answer.headers)
+        assert SECRET.encode() not in text
+        assert b"Traceback" not in text
+        assert reply.headers["X-Content-Type-Options"] == "nosniff"
+        check(method, str(answer.url.raw_path), reply)
+        return reply
+
+
+def operations() -> dict[tuple[str, str], Any]:
+    """Give what openapi.json describes, by method and path."""
+    return {
+        (method.upper(), path): found
+        for path, methods in OPENAPI["paths"].items()
+        for method, found in methods.items()
+    }
+
+
+def check(method: str, path: str, reply: Reply) -> None:
+    """Hold a reply against openapi.json."""
+    if reply.status >= 400:
+        assert reply.kind == "application/problem+json"
+        assert reply.data["status"] == reply.status
+        validate({"$ref": "#/components/schemas/Problem"}, reply.data)
+    found = described(method, path)
+    if found is None:
+        assert reply.status in {404, 405}, f"{method} {path} is not described, but answers {reply.status}"
+        return
+    content = found["responses"][str(reply.status)]["content"]
+    validate(content[reply.kind]["schema"], reply.data)
+
+
+def described(method: str, path: str) -> Any:
+    """Give what openapi.json says of a call; None when it knows no such call."""
+    for (of, template), found in operations().items():
+        pattern = template.replace("{task}", "[^/]+").replace("{request_id}", ".+")
+        if of == method and re.fullmatch(pattern, path):
+            return found
+    return None
+
+
+def validate(schema: Any, data: Any) -> None:
+    """Check data against a schema of openapi.json."""
+    whole = {"components": OPENAPI["components"], "allOf": [schema]}
+    jsonschema.Draft202012Validator(whole).validate(data)
+
+
+@asynccontextmanager
+async def serving(
+    loops: Mapping[str, TaskLoop] | TaskLoop,
+    writer: Any,
+    settings: Settings | None = None,
+    **more: Any,
+) -> AsyncIterator[Client]:
+    """Serve tasks on a free port of 127.0.0.1."""
+    found = {loops.task.name: loops} if isinstance(loops, TaskLoop) else loops
+    app = web.Application()
+    add_routes(app, found, writer, settings or Settings(), **more)
+    async with TestClient(TestServer(app, host="127.0.0.1")) as client:
+        yield Client(client)

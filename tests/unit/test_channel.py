@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from infra.kafka.buffers import Partition, Record
+from infra.kafka.channel import Batch, Channel, Turns
+from infra.kafka.connection import Connection
+from infra.kafka.consumer import BatchConsumer, consumer_config
+from schemas.errors import UsageError
+
+
+def records(number: int, count: int) -> deque[Record[None]]:
+    return deque(Record(Partition("t", number), n, None, 0.0, None) for n in range(count))
+
+
+@given(st.lists(st.integers(0, 50), min_size=1, max_size=5), st.integers(1, 40))
+def test_turns_take_everything_once_in_offset_order_and_never_more_than_the_limit(
+    sizes: list[int], limit: int
+) -> None:
+    buffers: Any = {("t", number): records(number, size) for number, size in enumerate(sizes)}
+    turns, taken = Turns(), list[Record[None]]()
+    while batch := turns.pick(buffers, lambda partition, since: True, limit):
+        assert len(batch) <= limit
+        assert len(batch) == limit or not any(buffers.values())
+        taken += batch
+    for number, size in enumerate(sizes):
+        assert [r.offset for r in taken if r.partition.number == number] == list(range(size))
+
+
+def test_a_full_partition_does_not_starve_the_others() -> None:
+    buffers: Any = {("t", 0): records(0, 1_000), ("t", 1): records(1, 10), ("t", 2): records(2, 1_000)}
+    batch = Turns().pick(buffers, lambda partition, since: True, 90)
+    counts = [sum(r.partition.number == number for r in batch) for number in range(3)]
+    assert counts[1] == 10
+    assert min(counts[0], counts[2]) >= 30
+
+
+def test_a_batch_says_from_where_the_next_reader_goes_on() -> None:
+    channel = Channel(name="c", topics=("t",))
+    batch = Batch(channel, [*records(0, 3), *records(1, 1)], b"", 1)
+    assert batch.offsets == {Partition("t", 0): 3, Partition("t", 1): 1}
+
+
+def test_a_topic_in_two_channels_is_refused() -> None:
+    channels = [Channel(name=name, topics=("t",)) for name in "ab"]
+    with pytest.raises(UsageError, match="topic t is in two channels"):
+        BatchConsumer(Connection("b:1"), "g", channels, lambda batch: None)
+
+
+def test_the_new_group_protocol_gets_none_of_the_classic_one_s_settings() -> None:
+    config = consumer_config(Connection("b:1"), "g", {"group.protocol": "consumer"})
+    assert not config.keys() & {
+        "session.timeout.ms",
+        "heartbeat.interval.ms",
+        "partition.assignment.strategy",
+    }
+    assert consumer_config(Connection("b:1"), "g", {})["partition.assignment.strategy"] == "range"

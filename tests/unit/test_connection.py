@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from infra.kafka.connection import Connection, is_secret, parse_properties, parse_property
+from schemas.errors import UsageError
+
+SECRETS = {
+    "sasl.password": "s3cret",
+    "ssl.key.password": "s3cret",
+    "ssl.key.pem": "s3cret",
+    "ssl.keystore.password": "s3cret",
+    "sasl.oauthbearer.client.secret": "s3cret",
+    "sasl.oauthbearer.config": "s3cret",
+    "sasl.jaas.config": "s3cret",
+    "some.Token": "s3cret",
+}
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_a_secret_is_never_printed(name: str) -> None:
+    connection = Connection("kafka:9093", {"sasl.username": "ann", name: SECRETS[name]})
+    for printed in (repr(connection), str(connection), f"{connection}", repr([connection])):
+        assert "s3cret" not in printed
+        assert f"{name}=***" in printed
+        assert "sasl.username=ann" in printed
+    assert connection.hide("bad s3cret") == "bad ***"
+
+
+def test_any_property_reaches_librdkafka_and_what_the_client_needs_wins() -> None:
+    connection = Connection("kafka:9093", {"security.protocol": "SSL", "linger.ms": "7"})
+    assert connection.config(**{"linger.ms": 5}) == {
+        "bootstrap.servers": "kafka:9093",
+        "security.protocol": "SSL",
+        "linger.ms": 5,
+    }
+
+
+def test_a_connection_travels_to_a_worker_process_and_does_not_change_behind_its_back() -> None:
+    given = {"sasl.password": "s3cret"}
+    connection = Connection("kafka:9093", given)
+    given["sasl.password"] = "other"
+    assert pickle.loads(pickle.dumps(connection)) == connection
+    assert connection.config()["sasl.password"] == "s3cret"
+    assert hash(connection) == hash(Connection("kafka:9093", {"sasl.password": "s3cret"}))
+
+
+def test_a_value_may_hold_equals_signs() -> None:
+    assert parse_property(" sasl.password = a=b= ") == ("sasl.password", "a=b=")
+    assert parse_properties(["a=1", "b=", "a=2"]) == {"a": "2", "b": ""}
+
+
+@pytest.mark.parametrize("text", ["s3cret", "=s3cret", "", "sasl password=s3cret"])
+def test_a_property_that_cannot_be_read_is_not_repeated(text: str) -> None:
+    with pytest.raises(UsageError, match="NAME=VALUE") as caught:
+        parse_property(text)
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["bootstrap.servers", "group.id", "isolation.level", "enable.idempotence"])
+def test_what_guarantees_hang_on_cannot_be_set(name: str) -> None:
+    with pytest.raises(UsageError, match=name):
+        parse_property(f"{name}=x")
+
+
+def test_names_and_places_are_not_secret() -> None:
+    assert not any(map(is_secret, ("sasl.username", "security.protocol", "ssl.ca.location", "client.id")))

@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import fastavro
+import jsonschema  # type: ignore[import-untyped]  # it has no types
+import pytest
+
+from schemas.avro_form import RECORDS, fingerprint
+from schemas.checks import TaskKind
+from schemas.codec import Codec
+from schemas.compatibility import EXAMPLE
+from schemas.dictionary import Category, Dictionary, Integer, Number
+from schemas.errors import BadRecord
+from schemas.export import CHECKED, export
+from schemas.json_form import record_word
+
+STRICT = Dictionary(
+    *EXAMPLE,
+    Number(name="share", unit="ratio", low=0, high=1, on_range="refuse", purpose="a | b"),
+    Integer(name="rooms", low=1, on_range="refuse", missing=1),
+    Category(name="meal", levels=("BB", "HB"), on_new_level="refuse", optional=True),
+    Category(name="phone", personal_data="left_out"),
+)
+KINDS: tuple[TaskKind, ...] = ("binary", "multiclass", "regression")
+
+
+@pytest.fixture(params=KINDS)
+def codec(request: pytest.FixtureRequest) -> Codec:
+    return Codec("hotel", request.param, STRICT, b"a key")
+
+
+def schema(directory: Path, record: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((directory / f"json-schema/{record}.schema.json").read_text())
+    return found
+
+
+def test_the_same_task_gives_the_same_bytes(codec: Codec, tmp_path: Path) -> None:
+    first = {path.relative_to(tmp_path / "a"): path.read_bytes() for path in export(codec, tmp_path / "a")}
+    again = export(Codec("hotel", codec.kind, STRICT), tmp_path / "b")
+    assert first == {path.relative_to(tmp_path / "b"): path.read_bytes() for path in again}
+    assert sorted(tmp_path.joinpath("a").rglob("*.*")) == sorted(tmp_path / "a" / each for each in first)
+
+
+def test_another_language_reads_the_examples_with_the_exported_schema_alone(
+    codec: Codec, tmp_path: Path
+) -> None:
+    export(codec, tmp_path)
+    for record in RECORDS:
+        word = record_word(record)
+        written = json.loads((tmp_path / f"avro/{word}.avsc").read_text())
+        with (tmp_path / f"examples/{word}.avro.bin").open("rb") as data:
+            assert data.read(10) == b"\xc3\x01" + fingerprint(written)
+            found = fastavro.schemaless_reader(data, fastavro.parse_schema(written), None)
+            assert data.read() == b""
+        assert isinstance(found, dict)
+        assert set(found) == set(json.loads((tmp_path / f"examples/{word}.json").read_text())) - {"record"}
+
+
+def test_both_examples_of_a_record_are_the_same_record(codec: Codec, tmp_path: Path) -> None:
+    export(codec, tmp_path)
+    for word, read in (
+        ("request", codec.decode_request),
+        ("prediction", codec.decode_prediction),
+        ("outcome", codec.decode_outcome),
+        ("punctuation", codec.decode_outcome),
+        ("entry", codec.decode_entry),
+        ("held_state", codec.decode_state),
+        ("join_position", codec.decode_state),
+        ("dead_letter", codec.decode_dead_letter),
+        ("manifest", codec.decode_manifest),
+        ("control", codec.decode_control),
+        ("metric", codec.decode_metric),
+    ):
+        from_json = read((tmp_path / f"examples/{word}.json").read_bytes())
+        assert from_json == read((tmp_path / f"examples/{word}.avro.bin").read_bytes())
+
+
+def test_the_examples_pass_their_json_schema(codec: Codec, tmp_path: Path) -> None:
+    export(codec, tmp_path)
+    for record in CHECKED:
+        made = schema(tmp_path, record_word(record))
+        jsonschema.Draft202012Validator.check_schema(made)
+        example = json.loads((tmp_path / f"examples/{record_word(record)}.json").read_text())
+        jsonschema.Draft202012Validator(made).validate(example)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"ts": 5.0},
+        {"ts": -1},
+        {"ts": 2**53},
+        {"ts": "5"},
+        {"ts": True},
+        {"request_id": ""},
+        {"request_id": "\0a"},
+        {"request_id": "a" * 201},
+        {"entity_key": None},
+        {"entity_key": 5},
+        {"parents": ["a"]},
+        {"parents": "a"},
+        {"record": "outcome"},
+        {"unknown": 1},
+        {"features": {}},
+        {"features.price": "1"},
+        {"features.price": None},
+        {"features.distance": None},
+        {"features.items": 1.5},
+        {"features.items": 2.0},
+        {"features.items": 2**63},
+        {"features.returning": 1},
+        {"features.channel": "fair"},
+        {"features.channel": 1},
+        {"features.share": 1.5},
+        {"features.rooms": 0},
+        {"features.rooms": None},
+        {"features.meal": "SC"},
+        {"features.meal": None},
+        {"features.unknown": [1]},
+        {"features.phone": 5},
+    ],
+    ids=str,
+)
+def test_a_request_passes_its_json_schema_exactly_when_it_is_read(
+    change: dict[str, Any], tmp_path: Path
+) -> None:
+    codec = Codec("hotel", "binary", STRICT, b"a key")
+    export(codec, tmp_path)
+    sent = json.loads((tmp_path / "examples/request.json").read_text())
+    for path, value in change.items():
+        into = sent["features"] if path.startswith("features.") else sent
+        into[path.removeprefix("features.")] = value
+    try:
+        codec.decode_request(json.dumps(sent).encode())
+        read = True
+    except BadRecord:
+        read = False
+    assert jsonschema.Draft202012Validator(schema(tmp_path, "request")).is_valid(sent) == read
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"value": True},
+        {"value": 1},
+        {"value": 0.0},
+        {"value": 2},
+        {"value": 1.5},
+        {"value": "a class"},
+        {"value": None},
+        {"value": None, "reason": ""},
+        {"value": None, "reason": "deleted"},
+        {"value": [1]},
+        {"revision": 1.5},
+        {"reporter": None},
+    ],
+    ids=str,
+)
+def test_an_outcome_passes_its_json_schema_exactly_when_it_is_read(
+    codec: Codec, change: dict[str, Any], tmp_path: Path
+) -> None:
+    export(codec, tmp_path)
+    sent = json.loads((tmp_path / "examples/outcome.json").read_text()) | change
+    try:
+        codec.decode_outcome(json.dumps(sent).encode())
+        read = True
+    except BadRecord:
+        read = False
+    assert jsonschema.Draft202012Validator(schema(tmp_path, "outcome")).is_valid(sent) == read
+
+
+def test_the_data_dictionary_names_every_feature_with_what_it_is(codec: Codec, tmp_path: Path) -> None:
+    export(codec, tmp_path)
+    table = (tmp_path / "data-dictionary.md").read_text()
+    assert "| price | number | EUR | 0 … | required | no | sales | what is at stake |" in table
+    assert "| share | number | ratio | 0 … 1 (others refused) | required | no |  | a \\| b |" in table
+    assert "| rooms | integer |  | 1 … (others refused) | stored as `1` | no |  |  |" in table
+    assert "| phone | category |  | any | required | yes: never stored |  |  |" in table
+    assert "`registry_framing`" in table
+
+
+def test_the_readme_says_framing_keys_partitioner_and_topics(codec: Codec, tmp_path: Path) -> None:
+    text = (export(codec, tmp_path)[0]).read_text()
+    for said in ("C3 01", "CRC-64-AVRO", "murmur2_random", "`hotel.requests` | request_id | P", codec.kind):
+        assert said in text
+    assert all(each in text for each in codec.fingerprints.values())

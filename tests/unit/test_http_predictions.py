@@ -1,0 +1,251 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+from agents.loop import now_ms
+from agents.settings import Settings
+from schemas.examples import examples
+from schemas.json_form import plain
+from schemas.records import Entry, Outcome
+from tests.unit.http_worker import FEATURES, SENT, HeldWriter, make_loop, serving
+
+PATH = "/tasks/stay/predictions"
+
+
+def test_an_answer_has_the_served_score_and_what_is_written_is_the_same_prediction() -> None:
+    async def run() -> None:
+        loop, writer = make_loop(), HeldWriter()
+        async with serving(loop, writer) as client:
+            reply = await client.post(PATH, SENT)
+        assert reply.status == 200
+        assert reply.data == {
+            "request_id": "b-1",
+            "ts": SENT["ts"],
+            "score": 0.5,
+            "label": False,
+            "version": "lr.1@0",
+        }
+        (record,) = writer.records
+        assert (record.topic, record.key, record.partition) == ("stay.predictions", b"b-1", None)
+        written = loop.codec.decode_prediction(record.value)
+        assert dict(written.features) == {"LeadTime": 12, "Rate": 80.5, "Meal": "BB"}
+        assert written.source is None
+        assert [each.role for each in written.scores] == ["served", "shadow"]
+        served = plain(written.scores[0])
+        assert {name: served[name] for name in ("score", "label", "version")}.items() <= reply.data.items()
+        assert loop.counts["predictions"] == 1
+
+    asyncio.run(run())
+
+
+def test_avro_and_json_get_the_same_answer() -> None:
+    async def run() -> None:
+        loop = make_loop()
+        request = loop.codec.decode_request(json.dumps(SENT | {"request_id": "avro"}).encode())
+        async with serving(loop, HeldWriter()) as client:
+            one = await client.post(PATH, SENT)
+            other = await client.post(
+                PATH, data=loop.codec.encode(request), headers={"Content-Type": "application/avro"}
+            )
+        assert other.status == 200
+        assert other.data == one.data | {"request_id": "avro"}
+
+    asyncio.run(run())
+
+
+def test_the_exported_examples_are_taken() -> None:
+    async def run() -> None:
+        loop = make_loop()
+        found = examples(loop.codec)
+        async with serving(loop, HeldWriter()) as client:
+            for name, path in (("Request", PATH), ("Outcome", "/tasks/stay/outcomes")):
+                as_json = loop.codec.encode(found[name], json=True)
+                assert (await client.post(path, data=as_json)).status in {200, 202}
+
+    asyncio.run(run())
+
+
+def test_without_ts_the_arrival_is_taken_and_told() -> None:
+    async def run() -> None:
+        loop, writer = make_loop(), HeldWriter()
+        async with serving(loop, writer) as client:
+            before = now_ms()
+            one = await client.post(PATH, {"request_id": "no-ts", "features": FEATURES})
+            two = await client.post(PATH, {"request_id": "null-ts", "ts": None, "features": FEATURES})
+        for reply, record in zip((one, two), writer.records, strict=True):
+            assert before <= reply.data["ts"] <= now_ms()
+            assert loop.codec.decode_prediction(record.value).ts == reply.data["ts"]
+
+    asyncio.run(run())
+
+
+def test_a_list_gets_its_answers_in_order_and_bad_ones_do_not_harm_their_neighbours() -> None:
+    async def run() -> None:
+        loop, writer = make_loop(), HeldWriter()
+        bad: list[Any] = [
+            SENT | {"request_id": "two", "features": FEATURES | {"LeadTime": "soon"}},
+            17,
+            {"features": FEATURES},
+        ]
+        sent = [SENT, bad[0], bad[1], bad[2], SENT | {"request_id": "last"}]
+        async with serving(loop, writer) as client:
+            reply = await client.post(PATH, sent)
+        assert reply.status == 200
+        assert [each.get("request_id") for each in reply.data] == ["b-1", "two", None, None, "last"]
+        assert [each.get("reason") for each in reply.data] == [
+            None,
+            "wrong_type",
+            "wrong_type",
+            "missing_field",
+            None,
+        ]
+        assert [each.get("index") for each in reply.data] == [None, 1, 2, 3, None]
+        assert reply.data[1]["field"] == "features.LeadTime"
+        assert reply.data[3]["field"] == "request_id"
+        assert [record.key for record in writer.records] == [b"b-1", b"last"]
+
+    asyncio.run(run())
+
+
+def test_a_list_without_a_usable_request_is_a_problem_that_has_them_all() -> None:
+    async def run() -> None:
+        async with serving(make_loop(), HeldWriter()) as client:
+            reply = await client.post(PATH, [{}, SENT | {"features": {}}])
+            empty = await client.post(PATH, [])
+        assert (reply.status, reply.reason) == (422, "none_usable")
+        assert [each["field"] for each in reply.data["problems"]] == ["request_id", "features.LeadTime"]
+        assert (empty.status, empty.data) == (200, [])
+
+    asyncio.run(run())
+
+
+def test_a_repeated_request_gets_the_first_answer_although_the_model_has_learned() -> None:
+    async def run() -> None:
+        loop, writer = make_loop(), HeldWriter()
+        async with serving(loop, writer) as client:
+            first = await client.post(PATH, SENT)
+            prediction = loop.codec.decode_prediction(writer.records[0].value)
+            outcome = Outcome("b-1", SENT["ts"] + 1, True)
+            entry = Entry("e", "labelled", outcome.ts, prediction=prediction, outcome=outcome)
+            for fold in loop.models:
+                fold.apply(2, entry)
+            again = await client.post(PATH, SENT)
+            in_list = await client.post(PATH, [SENT, SENT, SENT | {"request_id": "new"}])
+            looked_up = await client.get(f"{PATH}/b-1")
+        assert again.data == looked_up.data == in_list.data[0] == in_list.data[1] == first.data
+        assert in_list.data[2]["version"] == "lr.1@2"
+        assert in_list.data[2]["score"] != 0.5
+        assert [record.key for record in writer.records] == [b"b-1", b"new"]
+
+    asyncio.run(run())
+
+
+def test_concurrent_duplicates_share_one_prediction_and_wait_for_its_acknowledgement() -> None:
+    async def run() -> None:
+        writer = HeldWriter(acknowledges=False)
+        async with serving(make_loop(), writer) as client:
+            calls = [asyncio.create_task(client.post(PATH, SENT)) for _ in range(5)]
+            await asyncio.sleep(0.2)
+            assert not any(call.done() for call in calls)
+            pending = await client.get(f"{PATH}/b-1")
+            writer.acknowledge()
+            replies = await asyncio.gather(*calls)
+        assert (pending.status, pending.reason) == (404, "not_remembered")
+        assert "not acknowledged" in pending.data["detail"]
+        assert len(writer.records) == 1
+        assert [reply.status for reply in replies] == [200] * 5
+        assert all(reply.data == replies[0].data for reply in replies)
+
+    asyncio.run(run())
+
+
+def test_without_an_acknowledgement_nothing_is_promised_and_a_repetition_sends_the_same_bytes() -> None:
+    async def run() -> None:
+        loop, writer = make_loop(), HeldWriter(acknowledges=False)
+        async with serving(loop, writer) as client:
+            call = asyncio.create_task(client.post(PATH, SENT))
+            await writer.used.wait()
+            writer.fail()
+            failed = await call
+            prediction = loop.codec.decode_prediction(writer.records[0].value)
+            for fold in loop.models:
+                fold.apply(
+                    9, Entry("e", "labelled", 1, prediction=prediction, outcome=Outcome("b-1", 1, True))
+                )
+            writer.acknowledges = True
+            again = await client.post(PATH, SENT)
+        assert (failed.status, failed.reason) == (503, "not_acknowledged")
+        assert int(failed.headers["Retry-After"]) > 0
+        assert again.data["version"] == "lr.1@0"
+        # Whichever of the two is first on the topic, it says what the caller got.
+        assert writer.records[0] == writer.records[1]
+        assert loop.counts["http_not_acknowledged"] == 1
+        assert loop.counts["predictions"] == 1
+
+    asyncio.run(run())
+
+
+def test_a_call_that_lasts_too_long_ends_and_its_prediction_is_found_again() -> None:
+    async def run() -> None:
+        writer = HeldWriter(acknowledges=False)
+        async with serving(make_loop(), writer, time_bound_s=0.2) as client:
+            late = await client.post(PATH, SENT)
+            assert (late.status, late.reason) == (503, "time_out")
+            writer.acknowledge()
+            again = await client.post(PATH, SENT)
+        assert again.status == 200
+        assert len(writer.records) == 1
+
+    asyncio.run(run())
+
+
+def test_only_so_many_answers_are_remembered_the_least_recently_used_go_first() -> None:
+    async def run() -> None:
+        settings = Settings(remembered=2)
+        async with serving(make_loop(settings=settings), HeldWriter(), settings) as client:
+            for name in ("one", "two"):
+                await client.post(PATH, SENT | {"request_id": name})
+            await client.get(f"{PATH}/one")
+            await client.post(PATH, SENT | {"request_id": "three"})
+            found = {name: (await client.get(f"{PATH}/{name}")).status for name in ("one", "two", "three")}
+            gone = await client.get(f"{PATH}/two")
+        assert found == {"one": 200, "two": 404, "three": 200}
+        assert gone.reason == "not_remembered"
+        assert "stay.predictions" in gone.data["detail"]
+
+    asyncio.run(run())
+
+
+def test_any_request_id_can_be_looked_up() -> None:
+    async def run() -> None:
+        async with serving(make_loop(), HeldWriter()) as client:
+            for name, path in (("a/b", "a/b"), ("a/b", "a%2Fb"), ("ä ?#%", "%C3%A4%20%3F%23%25"), ("+", "+")):
+                await client.post(PATH, SENT | {"request_id": name})
+                reply = await client.get(f"{PATH}/{path}")
+                assert reply.data["request_id"] == name
+
+    asyncio.run(run())
+
+
+def test_while_not_ready_new_requests_are_refused_with_the_reason_and_remembered_ones_answered() -> None:
+    async def run() -> None:
+        loop = make_loop()
+        async with serving(loop, HeldWriter()) as client:
+            first = await client.post(PATH, SENT)
+            loop.ready.clear()
+            loop.why_not_ready = "reading the training log, at offset 7"
+            again = await client.post(PATH, SENT)
+            fresh = await client.post(PATH, SENT | {"request_id": "new"})
+            mixed = await client.post(PATH, [SENT, SENT | {"request_id": "new"}])
+            several = await client.post(PATH, [SENT | {"request_id": "new"}, {}])
+        assert again.data == first.data
+        assert (fresh.status, fresh.reason) == (503, "not_ready")
+        assert "at offset 7" in fresh.data["detail"]
+        assert "Retry-After" in fresh.headers
+        assert mixed.status == 200
+        assert mixed.data[1]["reason"] == "not_ready"
+        assert (several.status, several.reason) == (503, "none_usable")
+
+    asyncio.run(run())

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+
+from schemas.records import Entry, Outcome
+from tests.unit.http_worker import SENT, HeldWriter, make_loop, serving
+
+
+def test_a_worker_is_live_while_it_is_not_ready_and_ready_names_what_it_waits_for() -> None:
+    async def run() -> None:
+        stay, shop = make_loop("stay"), make_loop("shop", ready=False)
+        async with serving({"stay": stay, "shop": shop}, HeldWriter()) as client:
+            live = await client.get("/live")
+            waiting = await client.get("/ready")
+            shop.ready.set()
+            ready = await client.get("/ready")
+            tasks = await client.get("/tasks")
+        assert live.data == {"status": "live"}
+        assert (waiting.status, waiting.reason) == (503, "not_ready")
+        assert waiting.data["detail"] == "shop: restoring the models"
+        assert waiting.data["tasks"]["stay"] == {"ready": True}
+        assert "Retry-After" in waiting.headers
+        assert (ready.status, ready.data["status"]) == (200, "ready")
+        assert [(each["task"], each["models"]) for each in tasks.data] == [
+            ("stay", ["lr", "other"]),
+            ("shop", ["lr", "other"]),
+        ]
+
+    asyncio.run(run())
+
+
+def test_a_worker_without_tasks_is_not_ready() -> None:
+    async def run() -> None:
+        async with serving({}, HeldWriter()) as client:
+            assert (await client.get("/ready")).status == 503
+            assert (await client.get("/tasks")).data == []
+
+    asyncio.run(run())
+
+
+def test_versions_say_which_models_answer() -> None:
+    async def run() -> None:
+        loop = make_loop()
+        async with serving(loop, HeldWriter()) as client:
+            reply = await client.get("/tasks/stay/versions")
+        assert [(each["version"], each["role"], each["in_force"]) for each in reply.data["models"]] == [
+            ("lr.1@0", "served", True),
+            ("other.1@1", "shadow", True),
+        ]
+        assert reply.data["models"][0]["spec"] == loop.models[0].spec
+        assert (reply.data["reached"], reply.data["next_offset"]) == (True, 2)
+
+    asyncio.run(run())
+
+
+def test_a_look_at_versions_waits_for_progress() -> None:
+    async def run() -> None:
+        loop = make_loop(partitions=2)
+        path = "/tasks/stay/versions"
+        async with serving(loop, HeldWriter()) as client:
+
+            async def progress() -> None:
+                async with loop.progress:
+                    loop.progress.notify_all()
+
+            assert (await client.get(f"{path}?complete=4")).data["reached"] is False
+            wait = asyncio.create_task(client.get(f"{path}?complete=4&wait_s=20"))
+            await asyncio.sleep(0.1)
+            loop.completed[0] = 9
+            await progress()
+            await asyncio.sleep(0.1)
+            assert not wait.done()  # the other partition has not come so far
+            loop.completed[1] = 4
+            await progress()
+            assert (await wait).data["completed"] == {"0": 9, "1": 4}
+
+            wait = asyncio.create_task(client.get(f"{path}?applied=2&wait_s=20"))
+            await asyncio.sleep(0.1)
+            assert not wait.done()
+            for fold in loop.models:
+                fold.apply(2, Entry("t", "time", 5))
+            await progress()
+            assert (await wait).data["reached"] is True
+
+            started = time.monotonic()
+            assert (await client.get(f"{path}?applied=99&wait_s=0.3")).data["reached"] is False
+            assert 0.3 <= time.monotonic() - started < 5
+
+    asyncio.run(run())
+
+
+def test_a_wrong_query_names_its_parameter() -> None:
+    async def run() -> None:
+        async with serving(make_loop(), HeldWriter()) as client:
+            for query, field in (
+                ("complete=soon", "complete"),
+                ("applied=1.5", "applied"),
+                ("wait_s=-1", "wait_s"),
+                ("wait_s=nan", "wait_s"),
+                ("wait_s=3600", "wait_s"),
+            ):
+                reply = await client.get(f"/tasks/stay/versions?{query}")
+                assert (reply.status, reply.reason, reply.data["field"]) == (400, "bad_query", field)
+
+    asyncio.run(run())
+
+
+def test_status_has_counts_freshness_and_what_the_agents_add() -> None:
+    async def run() -> None:
+        loop = make_loop()
+        async with serving(loop, HeldWriter()) as client:
+            empty = (await client.get("/tasks/stay/status")).data
+            await client.post("/tasks/stay/predictions", SENT)
+            await client.post("/tasks/stay/predictions", {})
+            loop.freshness_ms.extend(float(each) for each in range(1, 201))
+            status = (await client.get("/tasks/stay/status")).data
+        assert empty["freshness_ms"] == {"count": 0, "p50": 0.0, "p99": 0.0}
+        assert status["freshness_ms"] == {"count": 200, "p50": 100.0, "p99": 198.0}
+        assert status["counts"] == {"http_predictions": 1, "http_refused": 1, "predictions": 1}
+        assert (status["remembered"], status["ready"]) == (1, True)
+        assert status["models"]["lr"]["version"] == "lr.1@0"
+
+    asyncio.run(run())
+
+
+def test_digests_follow_the_state_and_are_equal_for_equal_folds() -> None:
+    async def run() -> None:
+        one, other = make_loop("stay"), make_loop("stay")
+        prediction = one.server.predict(one.codec.decode_request(json.dumps(SENT).encode()))
+        entry = Entry("e", "labelled", 9, prediction=prediction, outcome=Outcome("b-1", 9, True))
+        async with serving(one, HeldWriter()) as client, serving(other, HeldWriter()) as second:
+            before = (await client.get("/tasks/stay/digests")).data
+            for loop in (one, other):
+                for fold in loop.models:
+                    fold.apply(2, entry)
+            after = (await client.get("/tasks/stay/digests")).data
+            assert after == (await second.get("/tasks/stay/digests")).data
+            one.ready.clear()
+            assert (await client.get("/tasks/stay/digests")).status == 503
+        assert before["models"][0]["state"] != after["models"][0]["state"]
+        assert after["models"][0]["state"] == one.models[0].digest
+        assert (after["next_offset"], after["models"][0]["version"]) == (3, "lr.1@2")
+
+    asyncio.run(run())
