@@ -70,6 +70,8 @@ def make_app(prepared: Prepared) -> Any:
     async def stopping(sender: Any, **options: Any) -> None:
         # Faust has closed its gate, behind which a batch would wait that is on its way to an agent.
         app.flow_control.resume()
+        for loop in loops.values():
+            await loop.stop_waiting()
         pairs = zip(prepared.agents.values(), feeds, strict=True)
         await asyncio.gather(*(agents.stop(feed.consumer) for agents, feed in pairs))
         await writer.close()

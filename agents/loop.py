@@ -35,7 +35,9 @@ class TaskLoop:
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     """Set while the models are restored, in force, and caught up with the log as it was at the start."""
     progress: asyncio.Condition = field(default_factory=asyncio.Condition)
-    """Notified when the folds have applied more of the log."""
+    """Notified when the folds have applied more of the log, and when the worker stops."""
+    stopping: bool = False
+    """Set when the worker stops: nobody should wait for progress any more."""
     why_not_ready: str = "restoring the models"
     completed: dict[int, int] = field(default_factory=dict)
     """By partition: the offset on `T.outcomes` of the newest punctuation whose effects are applied."""
@@ -46,6 +48,12 @@ class TaskLoop:
 
     metrics: Callable[[], dict[str, Any]] | None = None
     """Gives what the join and the log's owner in this worker know, for its status page."""
+
+    async def stop_waiting(self) -> None:
+        """End the waits for progress: the web server would wait for the callers behind them."""
+        self.stopping = True
+        async with self.progress:
+            self.progress.notify_all()
 
     @property
     def task(self) -> Task:

@@ -6,7 +6,6 @@ import fcntl
 import shutil
 import sys
 import tempfile
-import threading
 import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -18,12 +17,12 @@ from agents.cli.cluster import cluster_options, codec_of
 from agents.cli.common import json_option, print_json, progress, table
 from agents.cli.live import RESOLUTIONS, LiveView
 from agents.cli.oracle import OracleProcess
+from agents.cli.player import Player
 from agents.cli.processes import WorkerProcess
 from agents.settings import Settings
 from infra.kafka.admin import create_topics
 from infra.kafka.broker import EmbeddedBroker
 from infra.kafka.connection import Connection, parse_properties
-from infra.kafka.replay import Answers, Replay
 from infra.runtime import runtime_fingerprint
 from infra.snapshots.store import SnapshotStore
 from infra.taskfile import LoadedTask, examples, load_task
@@ -32,9 +31,7 @@ from infra.verify import verify as prove
 from schemas.errors import UsageError
 from schemas.topics import TaskTopics
 from schemas.topics import topics as topic_specs
-from streams.datafile import Event
 from streams.oracle import dataset
-from streams.rules import JoinRules
 
 
 @click.command(epilog="Example: riverloop demo --free --partitions 4 --workers 2")
@@ -114,9 +111,8 @@ class Demo:
     def play(self, stack: ExitStack, connection: Connection | None) -> dict[str, Any]:
         """Start everything, replay, and collect what there is to say."""
         events = self.loaded.events(self.data, self.limit)
-        for (
-            model
-        ) in self.task.models:  # River's evaluator needs a label for every row: know it before the start
+        # River's evaluator needs a label for every row: know it before the start.
+        for model in self.task.models:
             for _ in dataset(self.task, model, events):
                 pass
         self.say(f"{len(events):,} requests read for task {self.task.name}: {self.task.question}")
@@ -127,6 +123,7 @@ class Demo:
             connection = Connection(broker.bootstrap)
             self.say(f"Apache Kafka answers at {broker.bootstrap}, its log is {broker.log_file}")
         create_topics(connection, topic_specs(self.task.name, self.partitions))
+        player = stack.enter_context(Player(self.loaded, connection, self.partitions, lockstep=self.lockstep))
         workers = [
             stack.enter_context(
                 WorkerProcess(self.loaded.reference, connection, self.folder, number, lockstep=self.lockstep)
@@ -139,11 +136,7 @@ class Demo:
             oracle.start()
         self.say(f"{len(workers)} worker(s) ready: " + ", ".join(worker.url for worker in workers))
         view = LiveView(self.task.name, len(events), workers, live=not self.quiet and sys.stderr.isatty())
-        codec = codec_of(self.loaded)
-        answers = Answers(connection, codec, self.topics, self.partitions)
-        replay = Replay(connection, codec, self.topics, answers, group=Settings.load().group)
-        seconds = self._replay(replay, events, workers[0], view)
-        answers.close()
+        seconds = player.play(events, workers[0], view)
         self.say(f"replayed in {seconds:.1f} s")
         status = view.settle()
         verified = self._verify(connection)
@@ -160,32 +153,6 @@ class Demo:
         self.folder = Path(tempfile.mkdtemp(prefix=time.strftime("%Y%m%d-%H%M%S-"), dir=parent))
         lock = stack.enter_context((self.folder / "lock").open("w"))
         fcntl.flock(lock, fcntl.LOCK_EX)
-
-    def _replay(self, replay: Replay, events: list[Event], worker: WorkerProcess, view: LiveView) -> float:
-        """Play the events in a thread, while this one shows how it goes."""
-        horizon_ms = JoinRules.of(self.task).horizon_ms
-        failed: list[BaseException] = []
-
-        def run() -> None:
-            try:
-                if self.lockstep:
-                    replay.lockstep(events, horizon_ms, worker.wait_complete)
-                else:
-                    replay.free(events, horizon_ms)
-            except BaseException as error:  # it dies alone in its thread otherwise
-                failed.append(error)
-
-        started = time.monotonic()
-        thread = threading.Thread(target=run, daemon=True)
-        thread.start()
-        with view:
-            while thread.is_alive():
-                view.refresh(replay.requests)
-                thread.join(0.25)
-            view.refresh(replay.requests)
-        if failed:
-            raise failed[0]
-        return time.monotonic() - started
 
     def _verify(self, connection: Connection) -> dict[str, Any]:
         """Refold the log and reproduce what was served."""

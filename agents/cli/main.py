@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 
 import click
@@ -43,10 +44,11 @@ for command in (
 
 def main() -> None:
     """Run the command; a person's mistake gets a sentence and exit code 2, a failed promise exit code 1."""
+    # What a Kafka client retries by itself is no news for a person at a terminal; a worker logs it.
+    logging.basicConfig(level=logging.ERROR, format="%(levelname)s: %(message)s")
     try:
-        riverloop.main(standalone_mode=False)
-    except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
+        # Without its standalone mode click gives the code of `Exit` back instead of raising it.
+        sys.exit(riverloop.main(standalone_mode=False))
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

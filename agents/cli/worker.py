@@ -46,7 +46,10 @@ def worker(tasks: tuple[str, ...], with_parent: bool, **given: Any) -> None:
     """
     settings = Settings.load(given)
     logging.basicConfig(
-        level=settings.log_level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s"
+        level=settings.log_level,
+        stream=sys.stderr,
+        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+        force=True,
     )
     if settings.log_level != "DEBUG":
         for name in ("faust", "mode"):

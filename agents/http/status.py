@@ -66,7 +66,7 @@ async def versions(loop: TaskLoop, query: Mapping[str, str]) -> dict[str, Any]:
         )
 
     if not reached() and wait_s > 0:
-        await _until(loop.progress, reached, wait_s)
+        await _until(loop.progress, lambda: reached() or loop.stopping, wait_s)
     return {
         "task": loop.task.name,
         "reached": reached(),

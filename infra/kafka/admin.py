@@ -27,6 +27,14 @@ from schemas.errors import BrokerError, UsageError
 from schemas.topics import TopicSpec
 
 TIMEOUT_S = 20.0
+# Said of a partition that is new or moves; `KafkaError.retriable` speaks of transactions only.
+PASSING = {
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.OFFSET_NOT_AVAILABLE,
+    KafkaError.FENCED_LEADER_EPOCH,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+}
 # Compaction passes over a partition's newest segment: small ones keep what a restart has to read bounded.
 COMPACTED_SEGMENT_BYTES = 64 * 1024 * 1024
 
@@ -226,8 +234,7 @@ def end_offsets(
             }
         except KafkaException as error:
             # A partition without a leader gets one; a topic that does not exist stays missing.
-            passing = error.args[0].retriable() and _code(error) != KafkaError.UNKNOWN_TOPIC_OR_PART
-            if not passing or time.monotonic() > deadline:
+            if _code(error) not in PASSING or time.monotonic() > deadline:
                 asked = ", ".join(f"{place.topic}/{place.partition}" for place in wanted)
                 raise _failed(connection, f"the ends of {asked} are not known", error) from error
             time.sleep(0.1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -16,6 +17,8 @@ from schemas.records import Outcome, Prediction, Punctuation, Request
 from schemas.topics import PARTITIONER, TaskTopics
 from streams.datafile import Event
 from streams.schedule import Sync, schedule
+
+log = logging.getLogger(__name__)
 
 UNANSWERED = 80
 """Free mode keeps at most so many requests unanswered, and outcomes unread: as if serving kept up."""
@@ -47,14 +50,10 @@ class Answers:
                 "fetch.queue.backoff.ms": 2,
             }
         )
-        self._consumer = Consumer(config)
-        places = []
-        for topic in (topics.predictions, topics.dead_letters):
-            for number in range(partitions):
-                place = TopicPartition(topic, number)
-                place.offset = self._consumer.get_watermark_offsets(place, timeout=30)[1]
-                places.append(place)
-        self._consumer.assign(places)
+        self._consumer = Consumer(config, logger=log)
+        read = (topics.predictions, topics.dead_letters)
+        ends = end_offsets(connection, [(topic, number) for topic in read for number in range(partitions)])
+        self._consumer.assign([TopicPartition(*place, end) for place, end in ends.items()])
 
     def poll(self, timeout_s: float = 0.0) -> int:
         """Take what has come; gives the count."""
@@ -73,8 +72,8 @@ class Answers:
                 self.count += source is not None and source.topic == self._topics.requests
         return self.count
 
-    def wait(self, count: int, what: str) -> None:
-        """Wait until so many requests are answered.
+    def wait(self, count: int, what: str, tick: Callable[[], None] = lambda: None) -> None:
+        """Wait until so many requests are answered; `tick` is called meanwhile.
 
         Raises
         ------
@@ -84,6 +83,7 @@ class Answers:
         heard = time.monotonic()
         while self.count < count:
             before = self.count
+            tick()
             if self.poll(0.05) > before:
                 heard = time.monotonic()
             elif time.monotonic() - heard > PATIENCE_S:
@@ -134,7 +134,8 @@ class Replay:
                     "message.max.bytes": 4 * 1024 * 1024,
                     "client.id": "riverloop-produce",
                 }
-            )
+            ),
+            logger=log,
         )
         self.requests = 0
         self.outcomes = 0
@@ -228,7 +229,7 @@ class Replay:
                     self.tell(outcome)
                     if self.outcomes % UNANSWERED == 0:
                         self.flush()
-                        self._until_read()
+                        self._until_read(tick)
                 if step.outcomes:
                     self.flush()
             else:
@@ -236,13 +237,13 @@ class Replay:
                     self.answers.poll()
                     if self.requests - self.answers.count >= UNANSWERED:
                         self._producer.flush(60)
-                        self.answers.wait(self.requests - UNANSWERED // 2, "produce")
+                        self.answers.wait(self.requests - UNANSWERED // 2, "produce", tick)
                 self.ask(step)
             tick()
         self.flush()
-        self.answers.wait(self.requests, "produce")
+        self.answers.wait(self.requests, "produce", tick)
 
-    def _until_read(self) -> None:
+    def _until_read(self, tick: Callable[[], None]) -> None:
         """Wait until the workers have read all but the newest outcomes."""
         places = [(self._topics.outcomes, number) for number in range(self.answers.partitions)]
         until = time.monotonic() + PATIENCE_S
@@ -252,6 +253,7 @@ class Replay:
             if sum(end - read.get(place, 0) for place, end in ends.items()) <= UNANSWERED:
                 return
             self.answers.poll()
+            tick()
             time.sleep(0.01)
 
     def lockstep(
@@ -274,7 +276,7 @@ class Replay:
         for step in schedule(events, horizon_ms):
             if isinstance(step, Sync):
                 self._producer.flush(60)
-                self.answers.wait(self.requests, "lockstep")
+                self.answers.wait(self.requests, "lockstep", tick)
                 for outcome in step.outcomes:
                     self.tell(outcome)
                 complete(self.punctuate(step.ts))
@@ -284,7 +286,7 @@ class Replay:
                     self.answers.poll()
             tick()
         self.flush()
-        self.answers.wait(self.requests, "lockstep")
+        self.answers.wait(self.requests, "lockstep", tick)
 
 
 def check_reachable(connection: Connection) -> None:
