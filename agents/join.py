@@ -10,9 +10,9 @@ from typing import Final
 from agents.loop import TaskLoop
 from agents.serve import dead_letter
 from infra.inbound import Inbound
-from infra.kafka.admin import end_offsets
 from infra.kafka.buffers import Partition
 from infra.kafka.log import read_all
+from infra.kafka.offsets import end_offsets
 from infra.kafka.partitioner import partition_of
 from infra.kafka.transaction import Headers, OutRecord
 from schemas.errors import BadRecord

@@ -14,11 +14,11 @@ from agents.loop import TaskLoop
 from agents.owner import Owner
 from agents.serve import Serve
 from infra.inbound import decoder
-from infra.kafka.admin import committed_offsets
 from infra.kafka.buffers import Partition
 from infra.kafka.channel import Batch, Channel
 from infra.kafka.consumer import BatchConsumer
 from infra.kafka.log import LogReader
+from infra.kafka.offsets import committed_offsets
 from infra.kafka.transaction import OutRecord, TransactionRunner
 from infra.snapshots.store import SnapshotStore
 from schemas.errors import TransactionAborted

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Final
 
 from infra.files import digest, rows
-from infra.kafka.admin import end_offsets
 from infra.kafka.connection import Connection
 from infra.kafka.log import read_all
+from infra.kafka.offsets import end_offsets
 from infra.kafka.transaction import OutRecord, ProducerFenced, TransactionRunner
 from infra.taskfile import LoadedTask
 from schemas.codec import Codec

@@ -20,7 +20,7 @@ from infra.kafka.ports import free_pair
 from infra.taskfile import load_task
 from schemas.errors import BrokerError
 
-READY_S = 90.0
+READY_S = 180.0
 
 
 class WorkerProcess:

@@ -1,23 +1,19 @@
-"""Administration of topics: create, check, delete, where they end."""
+"""Administration of topics: create, check, delete."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 from confluent_kafka import (
-    ConsumerGroupTopicPartitions,
-    IsolationLevel,
     KafkaError,
     KafkaException,
     TopicCollection,
-    TopicPartition,
 )
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public, but re-exported without __all__
     AdminClient,
     ConfigResource,
     NewTopic,
-    OffsetSpec,
     ResourceType,
     TopicDescription,
 )
@@ -27,14 +23,6 @@ from schemas.errors import BrokerError, UsageError
 from schemas.topics import TopicSpec
 
 TIMEOUT_S = 20.0
-# Said of a partition that is new or moves; `KafkaError.retriable` speaks of transactions only.
-PASSING = {
-    KafkaError.NOT_LEADER_FOR_PARTITION,
-    KafkaError.LEADER_NOT_AVAILABLE,
-    KafkaError.OFFSET_NOT_AVAILABLE,
-    KafkaError.FENCED_LEADER_EPOCH,
-    KafkaError.UNKNOWN_LEADER_EPOCH,
-}
 # Compaction passes over a partition's newest segment: small ones keep what a restart has to read bounded.
 COMPACTED_SEGMENT_BYTES = 64 * 1024 * 1024
 
@@ -74,7 +62,7 @@ def create_topics(connection: Connection, specs: Iterable[TopicSpec], replicatio
     BrokerError
         The cluster refuses or does not answer within 20 s.
     """
-    admin = _client(connection)
+    admin = client_of(connection)
     wanted = list(specs)
     new = [
         NewTopic(
@@ -92,8 +80,8 @@ def create_topics(connection: Connection, specs: Iterable[TopicSpec], replicatio
             future.result()
             created.append(name)
         except KafkaException as error:
-            if _code(error) != KafkaError.TOPIC_ALREADY_EXISTS:
-                raise _failed(connection, f"topic {name} could not be created", error) from error
+            if code_of(error) != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise failed(connection, f"topic {name} could not be created", error) from error
 
     def usable() -> bool:
         described = _describe(connection, admin, created)
@@ -120,7 +108,7 @@ def check_topics(connection: Connection, specs: Iterable[TopicSpec]) -> list[str
     BrokerError
         The cluster refuses or does not answer within 20 s.
     """
-    admin = _client(connection)
+    admin = client_of(connection)
     wanted = {spec.name: spec for spec in specs}
     described = _describe(connection, admin, list(wanted))
     differences = []
@@ -153,7 +141,7 @@ def delete_topics(connection: Connection, names: Iterable[str]) -> None:
     BrokerError
         The cluster refuses or does not answer within 20 s.
     """
-    admin = _client(connection)
+    admin = client_of(connection)
     wanted = list(names)
     futures = (
         admin.delete_topics(wanted, operation_timeout=TIMEOUT_S, request_timeout=TIMEOUT_S) if wanted else {}
@@ -162,8 +150,8 @@ def delete_topics(connection: Connection, names: Iterable[str]) -> None:
         try:
             future.result()
         except KafkaException as error:
-            if _code(error) != KafkaError.UNKNOWN_TOPIC_OR_PART:
-                raise _failed(connection, f"topic {name} could not be deleted", error) from error
+            if code_of(error) != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                raise failed(connection, f"topic {name} could not be deleted", error) from error
     _until(
         lambda: not _describe(connection, admin, wanted),
         f"the topics {', '.join(wanted)} are still on {connection.bootstrap}",
@@ -178,7 +166,7 @@ def topic_id(connection: Connection, name: str) -> str:
     BrokerError
         The topic does not exist, or the cluster refuses or does not answer.
     """
-    described = _describe(connection, _client(connection), [name])
+    described = _describe(connection, client_of(connection), [name])
     if name not in described:
         raise BrokerError(f"topic {name} does not exist on {connection.bootstrap}")
     return str(described[name].topic_id)
@@ -193,54 +181,20 @@ def partition_count(connection: Connection, name: str) -> int:
         The cluster does not answer.
     """
     try:
-        topic = _client(connection).list_topics(name, timeout=TIMEOUT_S).topics[name]
+        topic = client_of(connection).list_topics(name, timeout=TIMEOUT_S).topics[name]
     except KafkaException as error:
-        raise _failed(connection, f"asking for topic {name}", error) from error
+        raise failed(connection, f"asking for topic {name}", error) from error
     return 0 if topic.error is not None else len(topic.partitions)
 
 
-def end_offsets(
-    connection: Connection, partitions: Iterable[tuple[str, int]], committed: bool = True
-) -> dict[tuple[str, int], int]:
-    """Return the offset after the last record of each partition.
-
-    Parameters
-    ----------
-    partitions
-        Topic and partition.
-    committed
-        Up to the oldest open transaction only (the last stable offset), as a reader of committed records gets
-        it; False for the end of all that was written. The last stable offset follows a commit by a moment:
-        the broker answers the producer before it has marked the partitions.
+def client_of(connection: Connection) -> AdminClient:
+    """Give a client for administration.
 
     Raises
     ------
-    BrokerError
-        A partition does not exist, or the cluster refuses or does not answer within 20 s.
+    UsageError
+        librdkafka does not take one of the connection's properties.
     """
-    isolation = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
-    latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # confluent-kafka left it without types
-    wanted = {TopicPartition(topic, partition): latest for topic, partition in partitions}
-    if not wanted:
-        return {}
-    admin = _client(connection)
-    deadline = time.monotonic() + TIMEOUT_S
-    while True:
-        futures = admin.list_offsets(wanted, isolation_level=isolation, request_timeout=TIMEOUT_S)
-        try:
-            return {
-                (place.topic, place.partition): int(future.result().offset)
-                for place, future in futures.items()
-            }
-        except KafkaException as error:
-            # A partition without a leader gets one; a topic that does not exist stays missing.
-            if _code(error) not in PASSING or time.monotonic() > deadline:
-                asked = ", ".join(f"{place.topic}/{place.partition}" for place in wanted)
-                raise _failed(connection, f"the ends of {asked} are not known", error) from error
-            time.sleep(0.1)
-
-
-def _client(connection: Connection) -> AdminClient:
     try:
         # The log line that librdkafka writes for every refused attempt says nothing that our errors do not.
         return AdminClient(connection.config(log_level=0))
@@ -258,8 +212,8 @@ def _describe(connection: Connection, admin: AdminClient, names: list[str]) -> d
         try:
             found[name] = future.result()
         except KafkaException as error:
-            if _code(error) != KafkaError.UNKNOWN_TOPIC_OR_PART:
-                raise _failed(connection, f"topic {name} could not be described", error) from error
+            if code_of(error) != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                raise failed(connection, f"topic {name} could not be described", error) from error
     return found
 
 
@@ -272,7 +226,7 @@ def _configs(connection: Connection, admin: AdminClient, names: list[str]) -> di
             entries = future.result()
         except KafkaException as error:
             what = f"the configuration of topic {resource.name} could not be read"
-            raise _failed(connection, what, error) from error
+            raise failed(connection, what, error) from error
         found[resource.name] = {name: entry.value for name, entry in entries.items()}
     return found
 
@@ -289,39 +243,11 @@ def _until(reached: Callable[[], bool], otherwise: str) -> None:
         time.sleep(0.05)
 
 
-def _code(error: KafkaException) -> int:
+def code_of(error: KafkaException) -> int:
+    """Give Kafka's code of an error."""
     return int(error.args[0].code())
 
 
-def _failed(connection: Connection, what: str, error: KafkaException) -> BrokerError:
+def failed(connection: Connection, what: str, error: KafkaException) -> BrokerError:
+    """Make the error that says what failed on which cluster, without its secrets."""
     return BrokerError(f"{what} (cluster {connection.bootstrap}): {connection.hide(error.args[0].str())}")
-
-
-def committed_offsets(
-    connection: Connection, group: str, places: Sequence[tuple[str, int]]
-) -> dict[tuple[str, int], int]:
-    """Ask what a consumer group has committed, after the decision on its open transactions (blocks).
-
-    Returns
-    -------
-    dict
-        Only the places for which something is committed.
-
-    Raises
-    ------
-    BrokerError
-        When the cluster does not answer.
-    """
-    wanted = ConsumerGroupTopicPartitions(group, [TopicPartition(*place) for place in places])
-    admin = _client(connection)
-    try:
-        answer = admin.list_consumer_group_offsets([wanted], require_stable=True)[group].result(TIMEOUT_S)
-    except KafkaException as error:
-        if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
-            return {}
-        raise BrokerError(f"the offsets of group {group} are not known: {error.args[0].str()}") from error
-    return {
-        (place.topic, place.partition): place.offset
-        for place in answer.topic_partitions
-        if place.error is None and place.offset >= 0
-    }

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from infra.kafka.admin import end_offsets
 from infra.kafka.connection import Connection
+from infra.kafka.offsets import end_offsets
 from schemas.errors import BrokerError
 
 AT_ONCE = 1000

@@ -9,8 +9,8 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
-from infra.kafka.admin import committed_offsets, end_offsets
 from infra.kafka.connection import Connection
+from infra.kafka.offsets import committed_offsets, end_offsets
 from schemas.codec import Codec
 from schemas.errors import BrokerError
 from schemas.records import Outcome, Prediction, Punctuation, Request

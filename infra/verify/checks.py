@@ -171,11 +171,13 @@ class Checks:
     def _entries(self) -> Iterator[Difference]:
         """Find entries that are there twice, and those left out among what one record caused."""
         log = self._topics.log
-        query = "SELECT entry_id, count(*), max(at) FROM entries GROUP BY entry_id HAVING count(*) > 1"
-        for entry_id, count, at in self._ledger.rows(query):
-            yield Difference(
-                f"entry {entry_id} is in the log more than once", f"{log}[0]@{at}", "once", f"{count} times"
-            )
+        query = """
+            SELECT entry_id, count(*), min(at), max(at) FROM entries
+            GROUP BY entry_id HAVING count(*) > 1"""
+        for entry_id, count, first, last in self._ledger.rows(query):
+            what = f"entry {entry_id} is in the log more than once"
+            found = f"{count} times, the first at {log}[0]@{first}"
+            yield Difference(what, f"{log}[0]@{last}", "once", found)
         lowest = "min(number)" if self._extent.first[log, 0] else "0"
         query = f"""
             SELECT cause, {lowest}, max(number), count(DISTINCT number), max(at) FROM entries

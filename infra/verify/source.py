@@ -8,9 +8,10 @@ from typing import Any, Protocol
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from infra.inbound import Message
-from infra.kafka.admin import end_offsets, topic_id
+from infra.kafka.admin import topic_id
 from infra.kafka.connection import Connection
 from infra.kafka.log import read_all
+from infra.kafka.offsets import end_offsets
 from schemas.errors import BrokerError
 from schemas.topics import TaskTopics
 

@@ -23,9 +23,10 @@ from confluent_kafka import Producer
 
 from agents.cli.processes import WorkerProcess
 from infra.files import rows
-from infra.kafka.admin import create_topics, end_offsets
+from infra.kafka.admin import create_topics
 from infra.kafka.broker import EmbeddedBroker
 from infra.kafka.connection import Connection
+from infra.kafka.offsets import end_offsets
 from infra.taskfile import examples, load_task
 from schemas.codec import Codec
 from schemas.records import Entry, Position, Prediction

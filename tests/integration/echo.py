@@ -13,12 +13,12 @@ from typing import Any
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # public
 
-from infra.kafka.admin import end_offsets
 from infra.kafka.buffers import Partition
 from infra.kafka.channel import Batch, Channel
 from infra.kafka.connection import Connection
 from infra.kafka.consumer import BatchConsumer
 from infra.kafka.crashpoints import Faults
+from infra.kafka.offsets import end_offsets
 from infra.kafka.transaction import OutRecord, TransactionRunner
 from schemas.errors import TransactionAborted
 

@@ -53,7 +53,7 @@ GOOD: dict[str, tuple[str, Callable[[], base.Estimator]]] = {
     "logistic": ("binary", lambda: everything() | linear_model.LogisticRegression()),
     "hoeffding": ("binary", lambda: tree.HoeffdingTreeClassifier(40, nominal_attributes=NOMINAL)),
     "unlimited": ("binary", lambda: numbers() | tree.HoeffdingTreeClassifier(max_size=math.inf)),
-    "adaptive": ("multiclass", lambda: numbers() | tree.HoeffdingAdaptiveTreeClassifier(40, seed=1)),
+    "adaptive": ("binary", lambda: numbers() | tree.HoeffdingAdaptiveTreeClassifier(40, seed=1)),
     "forest": (
         "binary",
         lambda: forest.ARFClassifier(5, grace_period=40, nominal_attributes=NOMINAL, seed=1),
@@ -269,6 +269,26 @@ def test_a_task_is_checked_in_two_processes(task_file: Path) -> None:
 def test_another_hash_seed_is_told_by_the_order_of_features(task_file: Path) -> None:
     with pytest.raises(NotReproducible, match=r"Shuffling at Shuffling gives its features in another order"):
         check_task(f"{task_file}:second")
+
+
+def test_classes_that_come_out_of_a_set_are_told_by_their_order(tmp_path: Path) -> None:
+    path = tmp_path / "classes.py"
+    text = """
+from datetime import timedelta
+from river import tree
+from schemas import Dictionary, Number
+from streams import Model, Task
+
+task = Task(
+    name="classes", question="Which?", kind="multiclass", features=Dictionary(Number(name="size")),
+    horizon=timedelta(days=1),
+    models=(Model("tree", lambda: tree.HoeffdingAdaptiveTreeClassifier(40, seed=1)),),
+)
+"""
+    path.write_text(text)
+    # Between equal probabilities River decides by their order.
+    with pytest.raises(NotReproducible, match=r"HoeffdingAdaptiveTreeClassifier .* in another order"):
+        check_task(str(path))
 
 
 def test_a_wrong_task_file_is_reported_by_its_own_error(tmp_path: Path) -> None:
