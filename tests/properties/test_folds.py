@@ -17,8 +17,8 @@ from schemas import Category, Dictionary, Number
 from schemas.records import Entry, Features, Outcome, Request
 from streams import DefaultAtHorizon, Event, MemoryDriver, Model, OnArrival, Select, Task
 from streams.digest import state_digest
-from streams.evaluation import ServedMetrics
 from streams.fold import Fold
+from streams.metrics.served import ServedMetrics
 from streams.model import ModelFold, ModelState
 from streams.report import Resolutions, ScoreBook
 from streams.snapshot import dump, load
