@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import reduce
+from operator import add
 from typing import Any, Final
 
 from schemas.records import Score
 from streams.metrics.bins import Counts, auc, bin_of, classes, recalibration
-from streams.metrics.exact import ONE, exact, mean, ratio
+from streams.metrics.exact import ONE, mean, ratio
+from streams.metrics.packed import Fields
 
 GROUPS: Final = 10
 """Groups of the calibration table, of equal width over the score."""
-LOSS, BRIER, SCORES, TABLE = 4, 5, 6, 7
 EPS: Final = 1e-15
 """Log loss takes a probability of 0 or 1 for this far from it, as River does."""
+FIELDS: Final = Fields(48, 48, 48, 48, 128, 128, 128)
+"""Per group: true and false negatives and positives (tn, fp, fn, tp), log loss, Brier, scores (2^-64)."""
+_LOSS, _BRIER, _SCORE = FIELDS.shifts[4:]
+_CELLS: Final = tuple(1 << shift for shift in FIELDS.shifts[:4])
+_ONE: Final = float(ONE)
 
-Seen = tuple[int, int, int, int, int, int]
-"""One scored label: confusion cell, log loss, squared error, score (2^-64), key of its bin, group."""
+Seen = tuple[int, int, int]
+"""One scored label: its group, its packed fields, the key of its bin."""
 
 
 def observe(score: Score, label: Any) -> Seen | None:
@@ -25,17 +32,20 @@ def observe(score: Score, label: Any) -> Seen | None:
     p = score.score
     if not isinstance(p, float) or not 0.0 <= p <= 1.0:
         return None
-    y = label is True
-    likely = min(max(p if y else 1.0 - p, EPS), 1.0 - EPS)
-    miss = 1.0 - p if y else p
-    return (
-        2 * y + (score.label is True),
-        exact(-math.log(likely)),
-        exact(miss * miss),
-        exact(p),
-        2 * bin_of(p) + y,
-        min(int(p * GROUPS), GROUPS - 1),
+    positive = label is True
+    miss = 1.0 - p if positive else p
+    likely = p if positive else 1.0 - p
+    if likely < EPS:
+        likely = EPS
+    elif likely > 1.0 - EPS:
+        likely = 1.0 - EPS
+    packed = (
+        _CELLS[2 * positive + (score.label is True)]
+        + (int(-math.log(likely) * _ONE) << _LOSS)
+        + (int(miss * miss * _ONE) << _BRIER)
+        + (int(p * _ONE) << _SCORE)
     )
+    return (int(p * GROUPS) if p < 1.0 else GROUPS - 1), packed, 2 * bin_of(p) + positive
 
 
 class BinaryTally:
@@ -44,37 +54,30 @@ class BinaryTally:
     __slots__ = ("counts", "sums")
 
     def __init__(self) -> None:
-        self.sums = [0] * (TABLE + 3 * GROUPS)
-        """Confusion cells (2 * label + decision), log loss, Brier, scores; then per group n, positives, scores."""
+        self.sums = [0] * GROUPS
+        """Per group of the calibration table: the fields of `FIELDS`."""
         self.counts: Counts = {}
 
     @property
     def n(self) -> int:
         """Scored labels."""
-        return sum(self.sums[:4])
+        return sum(self._fields()[:4])
 
-    def add(self, seen: Seen, by: int = 1) -> None:
-        """Add an observation, or with -1 take it back."""
-        cell, loss, brier, p, key, group = seen
-        sums = self.sums
-        at = TABLE + 3 * group
-        if by > 0:
-            sums[cell] += 1
-            sums[LOSS] += loss
-            sums[BRIER] += brier
-            sums[SCORES] += p
-            sums[at] += 1
-            sums[at + 1] += key & 1
-            sums[at + 2] += p
-            self.counts[key] = self.counts.get(key, 0) + 1
-            return
-        sums[cell] -= 1
-        sums[LOSS] -= loss
-        sums[BRIER] -= brier
-        sums[SCORES] -= p
-        sums[at] -= 1
-        sums[at + 1] -= key & 1
-        sums[at + 2] -= p
+    def add(self, seen: Seen) -> None:
+        """Add an observation."""
+        group, packed, key = seen
+        self.sums[group] += packed
+        counts = self.counts
+        now = counts.get(key, 0) + 1
+        if now:
+            counts[key] = now
+        else:
+            del counts[key]
+
+    def take(self, seen: Seen) -> None:
+        """Take an observation back."""
+        group, packed, key = seen
+        self.sums[group] -= packed
         left = self.counts.get(key, 0) - 1
         if left:
             self.counts[key] = left
@@ -91,32 +94,37 @@ class BinaryTally:
             else:
                 self.counts.pop(key, None)
 
+    def _fields(self) -> list[int]:
+        return FIELDS.unpack(reduce(add, self.sums))
+
+    def groups(self) -> list[tuple[int, int, int]]:
+        """Give labels, positives and the sum of scores (2^-64) of each group."""
+        rows = []
+        for packed in self.sums:
+            tn, fp, fn, tp, _, _, scores = FIELDS.unpack(packed)
+            rows.append((tn + fp + fn + tp, fn + tp, scores))
+        return rows
+
     def values(self, *, whole: bool = True) -> Iterator[tuple[str, float]]:
         """Give the metrics by name; without `whole` those that cost little."""
-        tn, fp, fn, tp = self.sums[:4]
+        tn, fp, fn, tp, loss, brier, scores = self._fields()
         n = tn + fp + fn + tp
+        precision, recall = ratio(tp, tp + fp), ratio(tp, tp + fn)
         yield "accuracy", ratio(tn + tp, n)
-        yield "precision", ratio(tp, tp + fp)
-        yield "recall", ratio(tp, tp + fn)
-        yield "f1", ratio(2 * tp, 2 * tp + fp + fn)
-        yield "log_loss", mean(self.sums[LOSS], n)
-        yield "brier", mean(self.sums[BRIER], n)
+        yield "precision", precision
+        yield "recall", recall
+        yield "f1", _f1(precision, recall)
+        yield "log_loss", mean(loss, n)
+        yield "brier", mean(brier, n)
         yield "base_rate", ratio(tp + fn, n)
-        yield "mean_score", mean(self.sums[SCORES], n)
+        yield "mean_score", mean(scores, n)
         if whole:
             negatives, positives = classes(self.counts)
             slope, intercept = recalibration(negatives, positives)
             yield "roc_auc", auc(negatives, positives)
-            yield "ece", self._ece()
+            yield "ece", mean(sum(abs(p - y * ONE) for _, y, p in self.groups()), n)
             yield "calibration_slope", slope
             yield "calibration_intercept", intercept
-
-    def _ece(self) -> float:
-        off = sum(abs(self.sums[at + 2] - self.sums[at + 1] * ONE) for at in self._groups())
-        return mean(off, self.n)
-
-    def _groups(self) -> range:
-        return range(TABLE, TABLE + 3 * GROUPS, 3)
 
     def table(self) -> list[dict[str, float]]:
         """Give the calibration table: per group of scores its bounds, count, mean score and base rate."""
@@ -124,12 +132,12 @@ class BinaryTally:
             {
                 "from": number / GROUPS,
                 "to": (number + 1) / GROUPS,
-                "count": self.sums[at],
-                "mean_score": mean(self.sums[at + 2], self.sums[at]),
-                "base_rate": ratio(self.sums[at + 1], self.sums[at]),
+                "count": n,
+                "mean_score": mean(p, n),
+                "base_rate": ratio(y, n),
             }
-            for number, at in enumerate(self._groups())
-            if self.sums[at]
+            for number, (n, y, p) in enumerate(self.groups())
+            if n
         ]
 
     def snapshot(self) -> Any:
@@ -140,3 +148,10 @@ class BinaryTally:
         """Take over what `snapshot` gave."""
         sums, counts = state
         self.sums, self.counts = list(sums), dict(counts)
+
+
+def _f1(precision: float, recall: float) -> float:
+    """Give the harmonic mean in River's order of operations, for its last digit; 0 without right positives."""
+    if math.isnan(precision) or math.isnan(recall) or not precision + recall:
+        return 0.0
+    return 2.0 * precision * recall / (precision + recall)

@@ -67,7 +67,8 @@ def auc(negatives: NDArray[np.float64], positives: NDArray[np.float64]) -> float
 
     Notes
     -----
-    Against the exact area the error is below 1e-4 for smooth scores. A tree's few distinct scores can share a
+    Against the exact area the error is below 1e-4 for smooth scores (measured: 150,000 scores, 3 % positives and
+    more; with 600 positives, whose ties fall by chance, up to 2.3e-4). A tree's few distinct scores can share a
     bin: then up to 1e-3; `backtest` gives the exact one.
     """
     pairs = float(negatives.sum() * positives.sum())

@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.metrics.binary import GROUPS, TABLE, BinaryTally
+from streams.metrics.binary import GROUPS, BinaryTally
 from streams.metrics.bins import BINS, LOGITS, auc, classes
 
 LEAST: Final = 200
@@ -33,10 +33,11 @@ def calibrated(reference: BinaryTally) -> NDArray[np.float64] | None:
     """
     if reference.n < LEAST:
         return None
-    table = np.array([float(each) for each in reference.sums[TABLE:]]).reshape(GROUPS, 3)
+    table = np.array([(n, y) for n, y, _ in reference.groups()], float)
     centre = (np.arange(GROUPS) + 0.5) / GROUPS
-    by_group = (table[:, 1] + centre) / (table[:, 0] + 1.0)
-    return np.take(by_group, _GROUP)
+    by_group: NDArray[np.float64] = (table[:, 1] + centre) / (table[:, 0] + 1.0)
+    by_bin: NDArray[np.float64] = by_group[_GROUP]
+    return by_bin
 
 
 def estimate(scores: Mapping[int, int], reference: BinaryTally) -> dict[str, float]:

@@ -38,10 +38,15 @@ class MulticlassTally:
         """Scored labels."""
         return sum(self.cells.values())
 
-    def add(self, seen: Seen, by: int = 1) -> None:
-        """Add an observation, or with -1 take it back."""
-        self._add(seen[:2], by)
-        self.loss += by * seen[2]
+    def add(self, seen: Seen) -> None:
+        """Add an observation."""
+        self._add(seen[:2], 1)
+        self.loss += seen[2]
+
+    def take(self, seen: Seen) -> None:
+        """Take an observation back."""
+        self._add(seen[:2], -1)
+        self.loss -= seen[2]
 
     def _add(self, cell: tuple[str, str], by: int) -> None:
         now = self.cells.get(cell, 0) + by

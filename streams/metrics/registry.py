@@ -29,6 +29,14 @@ REGRESSION: Mapping[str, Callable[[], Metric]] = {
 REGISTRY: Final = {"binary": CLASSIFICATION, "multiclass": MULTICLASS, "regression": REGRESSION}
 """River's, cumulative: to the last digit what `progressive_val_score` gives."""
 
+KEPT: Final[Mapping[str, tuple[str, ...]]] = {
+    "binary": ("log_loss",),
+    "multiclass": tuple(MULTICLASS),
+    "regression": tuple(REGRESSION),
+}
+"""Those whose River object is folded: the others are the same number, made of whole counts for a fraction of the
+cost (accuracy and F1 of two classes)."""
+
 TALLIES: Final[Mapping[str, Callable[[], Any]]] = {
     "binary": binary.BinaryTally,
     "multiclass": multiclass.MulticlassTally,

@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from datetime import timedelta
-from typing import Any, Final, Literal
+from collections.abc import Iterator
+from typing import Any, Literal
 
-from river import metrics
-from river.metrics.base import Metric
-
-from schemas.errors import SnapshotError
-from schemas.records import Entry, Prediction, Score, Value
+from schemas.records import Entry
 from streams.fold import Measurement
-from streams.metrics.binary import BinaryTally
-from streams.metrics.estimated import estimate
-from streams.metrics.registry import OBSERVE, REGISTRY, TALLIES, UNITS
-from streams.metrics.rules import COHORTS, PARTS, MetricRules
-from streams.metrics.slices import Levels, Newest, Panes, Rolling
+from streams.metrics.registry import UNITS
+from streams.metrics.rules import COHORTS, MS, PARTS, MetricRules
+from streams.metrics.scope import Scope
 from streams.task import Model, Task
 
 Role = Literal["served", "shadow"]
-MISSING: Final = "missing"
-"""The level of a feature that a request does not have."""
 
 
 class ServedMetrics:
@@ -42,6 +33,7 @@ class ServedMetrics:
         self.rules: MetricRules = task.metrics
         self.next_offset = 0
         self.stream_time = 0
+        self._width_ms = self.rules.pane_ms(task.horizon // MS)
         self.role: Role = "served"
         """Of the newest scored label."""
         self.scopes: dict[Role, Scope] = {}
@@ -65,10 +57,13 @@ class ServedMetrics:
         prediction = entry.prediction
         if entry.kind == "backfill" or (prediction is None and entry.kind != "time"):
             return
-        if entry.ts > self.stream_time:
-            self.stream_time = entry.ts
-            for scope in self.scopes.values():
-                scope.panes.advance(entry.ts)
+        ts = entry.ts
+        if ts > self.stream_time:
+            turned = ts // self._width_ms > self.stream_time // self._width_ms
+            self.stream_time = ts
+            if turned:
+                for scope in self.scopes.values():
+                    scope.panes.advance(ts)
         label = None if prediction is None else self.model.policy.label(entry)
         if label is None or prediction is None:
             return
@@ -81,6 +76,7 @@ class ServedMetrics:
         scope = self.scopes.get(role)
         if scope is None:
             scope = self.scopes[role] = Scope(self.task)
+            # As the others have it, which advance when a pane ends.
             scope.panes.advance(self.stream_time)
         return scope
 
@@ -101,11 +97,11 @@ class ServedMetrics:
 
     def get(self) -> dict[str, float]:
         """Give River's cumulative metrics by name, in the role of the newest score."""
-        return {name: metric.get() for name, metric in self._now.river.items()}
+        return self._now.cumulative()
 
     def measurements(self) -> Iterator[Measurement]:
         """See `Monitor.measurements`."""
-        for role, scope in self.scopes.items():
+        for role, scope in sorted(self.scopes.items()):
             for window, segment, version, values, count in self._slices(scope):
                 for name, value in values.items():
                     if math.isfinite(value):
@@ -129,7 +125,7 @@ class ServedMetrics:
             if tally.n:
                 whole = window == rules.window_name
                 yield window, "", newest, dict(tally.values(whole=whole)), tally.n
-        for revision, tally in scope.revisions.tallies.items():
+        for revision, tally in sorted(scope.revisions.tallies.items()):
             if tally.n:
                 name = f"{self.model.name}.{revision}" if revision >= 0 else f"{self.model.name}.older"
                 yield "all", "", name, dict(tally.values()), tally.n
@@ -139,7 +135,7 @@ class ServedMetrics:
 
     def windows(self, scope: Scope) -> Iterator[tuple[str, Any]]:
         """Give the tallies of the event-time window and of each cohort by request age."""
-        now, horizon = self.stream_time, self.task.horizon // timedelta(milliseconds=1)
+        now, horizon = self.stream_time, self.task.horizon // MS
         panes = scope.panes
         yield self.rules.window_name, panes.between(now - self.rules.window_ms, now + 1)
         for name, (young, old) in zip(COHORTS, PARTS, strict=False):
@@ -193,114 +189,3 @@ class ServedMetrics:
         for role, each in state["scopes"].items():
             self.scopes[role] = Scope(self.task)
             self.scopes[role].restore(each)
-
-
-class Scope:
-    """What one model served, or would have: River's cumulative metrics, and the slices of the stream."""
-
-    def __init__(self, task: Task) -> None:
-        rules: MetricRules = task.metrics
-        self._task = task
-        make, self._observe = TALLIES[task.kind], OBSERVE[task.kind]
-        horizon_ms = task.horizon // timedelta(milliseconds=1)
-        width_ms = rules.pane_ms(horizon_ms)
-        self.river = {name: create() for name, create in REGISTRY[task.kind].items()}
-        self.n = 0
-        self.version = ""
-        """Of the newest scored label."""
-        self.revisions = Newest(make, rules.revisions)
-        self.rolling = Rolling(make, rules.rolling)
-        self.panes = Panes(make, width_ms, horizon_ms + rules.window_ms + width_ms)
-        self.levels = {feature: Levels(make, rules.levels) for feature in rules.segments}
-
-    def score(self, score: Score, prediction: Prediction, value: Value, replaces: Value) -> None:
-        """Count a label, or a correction of one."""
-        self.version = score.version
-        self._river(score, value, replaces)
-        new = None if value is None else self._observe(score, value)
-        old = None if replaces is None else self._observe(score, replaces)
-        tallies = [self.revisions.at(_revision(score.version))]
-        pane = self.panes.at(prediction.ts)
-        if pane is not None:
-            tallies.append(pane)
-        for feature, levels in self.levels.items():
-            tallies.append(levels.at(_level(prediction.features, feature)))
-        for tally in tallies:
-            if old is not None:
-                tally.add(old, -1)
-            if new is not None:
-                tally.add(new)
-        request_id = prediction.request_id
-        if new is None:
-            self.rolling.take(request_id)
-        elif old is None:
-            self.rolling.add(request_id, new)
-        else:
-            self.rolling.replace(request_id, new)
-
-    def _river(self, score: Score, value: Value, replaces: Value) -> None:
-        for metric in self.river.values():
-            answer: Any = score.label if metric_wants_labels(metric) else score.score
-            if replaces is not None:
-                metric.revert(replaces, answer)
-            if value is not None:
-                metric.update(value, answer)
-        self.n += (value is not None) - (replaces is not None)
-
-    def cumulative(self) -> dict[str, float]:
-        """Give River's metrics by name."""
-        return {name: metric.get() for name, metric in self.river.items()}
-
-    def estimated(self, total: Any) -> dict[str, float]:
-        """Estimate the rolling window's performance by the calibration of what is older, and the gap to it."""
-        rolling = self.rolling.tally
-        if not isinstance(rolling, BinaryTally):
-            return {}
-        older = BinaryTally()
-        older.merge(total)
-        older.merge(rolling, -1)
-        found = estimate(rolling.counts, older)
-        if found:
-            found["estimate_gap"] = (
-                dict(rolling.values(whole=False))["accuracy"] - found["estimated_accuracy"]
-            )
-        return found
-
-    def snapshot(self) -> dict[str, Any]:
-        """Give the state: River's objects, and plain values."""
-        return {
-            "river": self.river,
-            "n": self.n,
-            "version": self.version,
-            "revisions": self.revisions.snapshot(),
-            "rolling": self.rolling.snapshot(),
-            "panes": self.panes.snapshot(),
-            "levels": {feature: levels.snapshot() for feature, levels in self.levels.items()},
-        }
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Take over what `snapshot` gave."""
-        river = state["river"]
-        if [*map(type, river.values())] != [*map(type, self.river.values())]:
-            raise SnapshotError("the state holds other metrics than the task's kind has")
-        self.river, self.n, self.version = river, state["n"], state["version"]
-        self.revisions.restore(state["revisions"])
-        self.rolling.restore(state["rolling"])
-        self.panes.restore(state["panes"])
-        for feature, levels in self.levels.items():
-            levels.restore(state["levels"][feature])
-
-
-def metric_wants_labels(metric: Metric) -> bool:
-    """Whether a metric takes the decision and not the score."""
-    return isinstance(metric, metrics.base.ClassificationMetric) and metric.requires_labels
-
-
-def _revision(version: str) -> int:
-    """Give the revision of `model.revision@offset`."""
-    return int(version[version.rindex(".") + 1 : version.rindex("@")])
-
-
-def _level(features: Mapping[str, Any], feature: str) -> str:
-    value = features.get(feature)
-    return MISSING if value is None else str(value).lower() if isinstance(value, bool) else str(value)

@@ -20,8 +20,11 @@ class Tally(Protocol):
     def n(self) -> int:
         """Scored labels."""
 
-    def add(self, seen: Any, by: int = 1) -> None:
-        """Add an observation, or with -1 take it back."""
+    def add(self, seen: Any) -> None:
+        """Add an observation."""
+
+    def take(self, seen: Any) -> None:
+        """Take an observation back."""
 
     def merge(self, other: Any, by: int = 1) -> None:
         """Add another tally, or with -1 take out a part."""
@@ -51,7 +54,8 @@ class Rolling:
 
     def add(self, request_id: str, seen: Any) -> None:
         """Take a first label."""
-        self.take(request_id)
+        if request_id in self._seen:
+            self.take(request_id)
         self._given += 1
         self._seen[request_id] = self._given, seen
         self._order.append((self._given, request_id))
@@ -62,13 +66,13 @@ class Rolling:
             held = self._seen.get(gone)
             if held is not None and held[0] == number:
                 del self._seen[gone]
-                self.tally.add(held[1], -1)
+                self.tally.take(held[1])
 
     def replace(self, request_id: str, seen: Any) -> None:
         """Put a corrected label in the place of the one that is corrected, if it is still here."""
         held = self._seen.get(request_id)
         if held is not None:
-            self.tally.add(held[1], -1)
+            self.tally.take(held[1])
             self.tally.add(seen)
             self._seen[request_id] = held[0], seen
 
@@ -76,7 +80,7 @@ class Rolling:
         """Take a label back."""
         held = self._seen.pop(request_id, None)
         if held is not None:
-            self.tally.add(held[1], -1)
+            self.tally.take(held[1])
 
     def snapshot(self) -> Any:
         """Give the labels that stand, in order, and how many were given."""
@@ -157,18 +161,17 @@ class Levels:
 
     def at(self, level: str) -> Any:
         """Give the tally that a level counts in."""
-        tally = self.tallies.get(level)
-        if tally is None:
-            name = level if len(self.tallies) - (OTHER in self.tallies) < self.most else OTHER
-            tally = self.tallies.get(name)
-            if tally is None:
-                tally = self.tallies[name] = self._make()
-        return tally
+        if level not in self.tallies:
+            if len(self.tallies) - (OTHER in self.tallies) >= self.most:
+                level = OTHER
+            if level not in self.tallies:
+                self.tallies[level] = self._make()
+        return self.tallies[level]
 
     def shown(self, top: int, least: int) -> list[tuple[str, Any]]:
         """Give the levels with most labels, those with enough of them; the rest together as `other`."""
         by_count = sorted(
-            ((name, tally) for name, tally in self.tallies.items() if name != OTHER),
+            (each for each in self.tallies.items() if each[0] != OTHER),
             key=lambda each: (-each[1].n, each[0]),
         )
         chosen = [each for each in by_count[:top] if each[1].n >= least]
@@ -200,25 +203,24 @@ class Newest:
     def at(self, revision: int) -> Any:
         """Give the tally that a revision counts in."""
         key = revision if revision >= self._oldest else -1
-        tally = self.tallies.get(key)
-        if tally is None:
+        if key not in self.tallies:
             self.tallies[key] = self._make()
             self._bound()
-            return self.tallies[key if key in self.tallies else -1]
-        return tally
+        return self.tallies[key if key in self.tallies else -1]
 
     def _bound(self) -> None:
         own = sorted(key for key in self.tallies if key >= 0)
         for key in own[: -self.most]:
             self._oldest = key + 1
-            older = self.tallies.setdefault(-1, self._make())
-            older.merge(self.tallies.pop(key))
+            if -1 not in self.tallies:
+                self.tallies[-1] = self._make()
+            self.tallies[-1].merge(self.tallies.pop(key))
 
     def total(self) -> Any:
         """Add up all revisions."""
         whole = self._make()
-        for tally in self.tallies.values():
-            whole.merge(tally)
+        for each in self.tallies.values():
+            whole.merge(each)
         return whole
 
     def snapshot(self) -> Any:
