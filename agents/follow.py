@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
-from agents.loop import TaskLoop, now_ms
+from agents.loop import STAGES, TaskLoop, now_ms
 from infra.kafka.log import LogReader
 from infra.past import learn
 from infra.snapshots.models import LogPlace, restore
@@ -99,17 +99,21 @@ class Follow:
         self.next_offset = offset + 1
         if entry.prediction is not None:
             self.recent.append(entry.prediction.features)
-            self._freshness(entry)
+            self._freshness(entry, message.timestamp()[1])
         elif entry.command is not None:
             learn(loop.codec, entry.command)
         elif entry.kind == "time" and entry.trigger is not None:
             loop.completed[entry.trigger.partition] = entry.trigger.offset
         loop.counts["entries"] += 1
 
-    def _freshness(self, entry: Entry) -> None:
+    def _freshness(self, entry: Entry, logged: int) -> None:
+        """Measure how fresh an entry is; `logged` is when it came to lie in the log (ms)."""
         if entry.arrived is not None and self.loop.ready.is_set():
-            fresh = self.loop.freshness_ms
-            fresh.append(now_ms() - entry.arrived)
+            fresh, now = self.loop.freshness_ms, now_ms()
+            fresh.append(now - entry.arrived)
+            spans_ms = (logged - entry.arrived, now - logged, now - entry.arrived)
+            for stage, span_ms in zip(STAGES, spans_ms, strict=True):
+                self.loop.freshness[stage].add(max(0, span_ms) / 1000)
             if len(fresh) > 20_000:
                 del fresh[:10_000]
 

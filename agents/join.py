@@ -25,7 +25,7 @@ from streams.rules import JoinRules
 
 FORWARDED: Final = "riverloop.forwarded"
 TELL_S: Final = 60.0
-"""In silence the log is told of the time so often, even when nothing falls due."""
+"""The log is told of a join's progress so often, even when nothing is resolved or falls due."""
 log = logging.getLogger(__name__)
 
 
@@ -40,7 +40,9 @@ class JoinPartition:
         self.quiet_since = time.monotonic()
         """When the last prediction was taken (s, monotonic)."""
         self.told_at = self.quiet_since
-        """When the log was last told of an idle advance (s, monotonic)."""
+        """When the log was last told of this join's progress (s, monotonic)."""
+        self.told = join.stream_time
+        """Stream time then."""
         self.quiet_from = join.stream_time
         """Stream time then."""
 
@@ -153,6 +155,7 @@ class JoinAgent:
         loop, at = self.loop, self.partitions[number]
         topics, codec, out = loop.topics, loop.codec, at.join.out
         key = loop.task.name.encode()
+        self._tell(at)
         for entry in out.entries:
             yield OutRecord(topics.log, key, codec.encode(entry), 0)
         for refused in out.refused:
@@ -162,6 +165,16 @@ class JoinAgent:
             yield OutRecord(topics.join_state, request_id.encode(), value, number)
         position = at.join.position(at.predictions, at.outcomes)
         yield OutRecord(topics.join_state, POSITION_KEY, codec.encode(position), number)
+
+    def _tell(self, at: JoinPartition) -> None:
+        """Write the join's counters into the log: with the batch's last entry, or now and then without one."""
+        join, now = at.join, time.monotonic()
+        silent = not join.out.entries and not self.loop.settings.lockstep
+        if silent and now - at.told_at > TELL_S and join.stream_time > at.told:
+            join.tell()
+        if join.out.entries:
+            at.told_at, at.told = now, join.stream_time
+            join.stamp()
 
     def _refused(self, refused: Refused) -> OutRecord:
         early, item = refused.early, self._items.get(refused.at)

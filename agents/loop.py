@@ -5,18 +5,24 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from agents.settings import Settings
 from infra.kafka.connection import Connection
 from infra.taskfile import LoadedTask
 from schemas.codec import Codec
 from schemas.topics import TaskTopics
+from streams.fold import Measurement
+from streams.metrics.histogram import Histogram
 from streams.model import ModelFold
 from streams.serve import Server
 from streams.task import Task
+
+STAGES: Final = ("arrival_to_log", "log_to_serving", "arrival_to_serving")
+"""Of a resolution: from the arrival of its trigger until it lies in the log, is applied where requests are
+served, and both. Learning and serving are one process, so what is learned serves at once."""
 
 
 @dataclass(slots=True)
@@ -48,6 +54,11 @@ class TaskLoop:
 
     metrics: Callable[[], dict[str, Any]] | None = None
     """Gives what the join and the log's owner in this worker know, for its status page."""
+    measurements: Callable[[], Sequence[Measurement]] | None = None
+    """Gives the current values of all monitors, for an exporter: from state that a new owner restores, so no
+    counter among them jumps; none in a worker that does not own the log."""
+    freshness: dict[str, Histogram] = field(default_factory=lambda: {name: Histogram() for name in STAGES})
+    """By stage: how long resolutions took, in this worker since it started."""
 
     async def stop_waiting(self) -> None:
         """End the waits for progress: the web server would wait for the callers behind them."""

@@ -22,13 +22,16 @@ from infra.snapshots.store import Snapshot, SnapshotStore
 from schemas.compatibility import undocumented
 from schemas.errors import SnapshotError
 from schemas.records import Control, Entry, Manifest, Metric
-from streams.evaluation import UNITS, ServedMetrics
+from streams.fold import Measurement, Monitor
+from streams.metrics.loop import LoopHealth
+from streams.metrics.served import ServedMetrics
+from streams.monitors import monitors
 
 log = logging.getLogger(__name__)
 
 
 class Owner:
-    """Folds the metrics of one task and publishes, while this worker holds the log's partition.
+    """Folds the monitors of one task and publishes, while this worker holds the log's partition.
 
     Parameters
     ----------
@@ -47,17 +50,18 @@ class Owner:
         self._reset()
 
     def _reset(self) -> None:
-        self.metrics = [ServedMetrics(self.loop.task, fold.model) for fold in self.loop.models]
+        self.monitors: list[Monitor] = monitors(self.loop.task)
         self.next_offset = 0
         self._snapshot_at = 0
         self._published = 0.0
         self._last_ts = 0
-        self._versions = [str(fold.version) for fold in self.loop.models]
+        self._told: tuple[int, float, dict[str, Any]] = (-1, 0.0, {})
+        """What was told last: the offset then, when (s, monotonic), and what."""
 
     # ------------------------------------------------------------------ ownership
 
     def take_over(self, committed: int | None) -> None:
-        """Restore the metrics to where the last owner published, silently (blocks).
+        """Restore the monitors to where the last owner published, silently (blocks).
 
         Parameters
         ----------
@@ -68,15 +72,15 @@ class Owner:
         self._reset()
         until = committed or 0
         started = time.monotonic()
-        self.next_offset = restore_metrics(
-            self.metrics, self.store, LogPlace(loop.topics.log, loop.log_topic_id), loop.task.name, until
-        )
+        place = LogPlace(loop.topics.log, loop.log_topic_id)
+        self.monitors, self.next_offset = restore_metrics(loop.task, self.store, place, until)
         for message in read_all(loop.connection, loop.topics.log, 0, self.next_offset, until):
-            self._fold(message)
+            for _ in self._fold(message):
+                pass  # the last owner has published it
         self._snapshot_at = until // loop.settings.snapshot_every
         self.held = True
         log.info(
-            "%s: owner of the training log from offset %d, metrics restored in %.2f s",
+            "%s: owner of the training log from offset %d, monitors restored in %.2f s",
             loop.task.name,
             until,
             time.monotonic() - started,
@@ -117,7 +121,7 @@ class Owner:
     def process(self, messages: list[Any]) -> Iterator[OutRecord]:
         """Fold a batch of the log's records; gives what is to be published with its offset."""
         for message in messages:
-            self._fold(message)
+            yield from self._fold(message)
         loop = self.loop
         now = time.monotonic()
         if (now - self._published) * 1000 >= loop.settings.metrics_every_ms:
@@ -128,36 +132,75 @@ class Owner:
             self._snapshot_at = due
             yield from self.snapshot_records()
 
-    def _fold(self, message: Any) -> None:
-        offset = message.offset()
-        entry = self.loop.codec.decode_entry(message.value())
-        for fold in self.metrics:
-            fold.apply(offset, entry)
+    def _fold(self, message: Any) -> Iterator[OutRecord]:
+        """Fold one record of the log; gives the alerts that it raises."""
+        loop, offset = self.loop, message.offset()
+        entry = loop.codec.decode_entry(message.value())
+        for monitor in self.monitors:
+            monitor.apply(offset, entry)
         self.next_offset = offset + 1
-        self._last_ts = max(self._last_ts, entry.ts)
+        if entry.command is None:  # whose time is the wall clock
+            self._last_ts = max(self._last_ts, entry.ts)
+        for monitor in self.monitors:
+            for alert in monitor.alerts():
+                yield OutRecord(loop.topics.alerts, monitor.name.encode(), loop.codec.encode(alert))
 
     def _metric_records(self) -> Iterator[OutRecord]:
         loop = self.loop
-        for index, (served, fold) in enumerate(zip(self.metrics, loop.models, strict=True)):
-            for name, value in served.get().items() if served.n else ():
+        for monitor in self.monitors:
+            for each in monitor.measurements():
                 metric = Metric(
-                    name=name,
-                    value=value,
-                    unit=UNITS.get(name, "ratio"),
-                    model=served.model.name,
-                    version=str(fold.version),
-                    role="shadow" if index else "served",
-                    window="all",
-                    count=served.n,
+                    name=each.name,
+                    value=each.value,
+                    unit=each.unit,
+                    model=each.model,
+                    version=each.version,
+                    role=each.role,
+                    window=each.window,
+                    count=each.count,
                     log_offset=self.next_offset - 1,
                     ts=self._last_ts,
+                    segment=each.segment,
+                    task=loop.task.name,
                 )
-                yield OutRecord(loop.topics.metrics, served.model.name.encode(), loop.codec.encode(metric))
+                yield OutRecord(loop.topics.metrics, monitor.name.encode(), loop.codec.encode(metric))
+
+    # ------------------------------------------------------------------ what a page and an exporter show
+
+    def measurements(self) -> list[Measurement]:
+        """Give the current values of all monitors; none while another worker owns the log."""
+        return [each for monitor in self.monitors for each in monitor.measurements()] if self.held else []
+
+    def status(self) -> dict[str, Any]:
+        """Give what the monitors know: the models' part by name under `models`, the loop's under `loop`.
+
+        Worked out at most once per cadence of the metrics, except for the cumulative metrics.
+        """
+        if not self.held:
+            return {"models": {}}
+        served = [each for each in self.monitors if isinstance(each, ServedMetrics)]
+        offset, at, told = self._told
+        now = time.monotonic()
+        if offset != self.next_offset and (now - at) * 1000 >= self.loop.settings.metrics_every_ms:
+            health = [each for each in self.monitors if isinstance(each, LoopHealth)]
+            told = {each.name: each.status() for each in served} | {
+                each.name: each.status() for each in health
+            }
+            self._told = (self.next_offset, now, told)
+        models = {
+            each.name: {
+                "metrics": each.get() if each.n else {},
+                "n": each.n,
+                "quality": told.get(each.name, {}),
+            }
+            for each in served
+        }
+        return {"models": models, "loop": told.get(LoopHealth.name, {})}
 
     # ------------------------------------------------------------------ snapshots
 
     def snapshot_records(self) -> Iterator[OutRecord]:
-        """Write snapshots of the models and the metrics as they are now; gives their manifests (blocks).
+        """Write snapshots of the models and the monitors as they are now; gives their manifests (blocks).
 
         A store that cannot be written costs the snapshot and never the service: the log still holds all of it.
         """
@@ -177,13 +220,14 @@ class Owner:
         loop, place = self.loop, LogPlace(self.loop.topics.log, self.loop.log_topic_id)
         text = runtime_fingerprint()[1]
         recent = list(self.follow.recent)
-        for fold, served in zip(loop.models, self.metrics, strict=True):
+        served = {each.name: each.get() for each in self.monitors if isinstance(each, ServedMetrics)}
+        for fold in loop.models:
             if fold.in_force:
-                told = (loop.codec.fingerprints, served.get(), recent, now_ms())
+                told = (loop.codec.fingerprints, served[fold.model.name], recent, now_ms())
                 parent = self.follow.parents.get(fold.model.name)
                 parents = (parent,) if parent and parent != str(fold.version) else ()
                 yield partial(pack, fold, place, text, *told, parents=parents, commit=self._commit)
-        yield partial(pack_metrics, self.metrics, self.next_offset, place, loop.task, text, now_ms())
+        yield partial(pack_metrics, self.monitors, self.next_offset, place, loop.task, text, now_ms())
 
     def _stored(self, taken: Snapshot) -> Iterator[OutRecord]:
         loop = self.loop

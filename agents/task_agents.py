@@ -57,6 +57,7 @@ class TaskAgents:
         self._opening: dict[str, int] = {}
         """By model: the number of the revision that this worker has opened."""
         loop.metrics = self.status
+        loop.measurements = self.owner.measurements
         name, settings, topics = loop.task.name, loop.settings, loop.topics
         self._runners = {
             role: TransactionRunner(loop.connection, f"{settings.group}.{name}.{role}.{slot}")
@@ -256,18 +257,11 @@ class TaskAgents:
         counters: Counter[str] = Counter()
         for join in joins:
             counters.update(join.counters)
-        served = {}
-        if self.owner.held:
-            served = {
-                each.model.name: {"metrics": each.get() if each.n else {}, "n": each.n}
-                for each in self.owner.metrics
-            }
-        return {
+        return self.owner.status() | {
             "owner": self.owner.held,
             "published_offset": self.owner.next_offset if self.owner.held else 0,
             "partitions": sorted(self.join.partitions),
             "waiting": sum(join.waiting for join in joins),
             "most_waiting": sum(join.most_waiting for join in joins),
             "join": dict(sorted(counters.items())),
-            "models": served,
         }

@@ -162,7 +162,10 @@ class Entry:
     late fact keep it, so that a fold need not look further back than one entry."""
     command: Command | None = None
     partition: int | None = None
-    """`time`: the partition of the inputs whose stream time advanced."""
+    """`time`: the partition of the inputs whose stream time advanced; with `progress`: that it is about."""
+    progress: Mapping[str, int] | None = None
+    """Counters of the partition's join after this entry, on the last entry of a batch: how often each row of the
+    join's table applied, and `waiting`, `stream_time`, `oldest_waiting` (ms)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,10 +258,14 @@ class Metric:
     version: str
     role: Literal["served", "shadow", "loop"]
     window: str
-    """`all`, or the window's name."""
+    """What of the stream it covers: `all`, or the window's name."""
     count: int
     """Resolutions that it rests on."""
     log_offset: int
     """Last entry that went into it."""
     ts: int
     """Event time of that entry."""
+    segment: str = ""
+    """`feature=level`, a quantile such as `p99`, or the signal; empty: not split."""
+    task: str = ""
+    """The task's name."""

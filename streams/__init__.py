@@ -2,6 +2,7 @@
 
 from streams.datafile import DataFile, Event, millis
 from streams.driver import MemoryDriver
+from streams.metrics.rules import MetricRules
 from streams.policies import DefaultAtHorizon, OnArrival
 from streams.select import Select
 from streams.task import Model, Task
@@ -11,6 +12,7 @@ __all__ = [
     "DefaultAtHorizon",
     "Event",
     "MemoryDriver",
+    "MetricRules",
     "Model",
     "OnArrival",
     "Select",

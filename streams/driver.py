@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from schemas.records import Entry, Outcome, Position, Prediction, Punctuation, Request
 from schemas.state import Payload
 from streams.datafile import Event
-from streams.evaluation import ServedMetrics
 from streams.fold import Fold
 from streams.held import MemoryStore, StateStore
 from streams.join import Join
+from streams.metrics.served import ServedMetrics
 from streams.model import ModelFold
 from streams.rules import JoinRules
 from streams.schedule import Sync, schedule
@@ -93,7 +93,7 @@ class MemoryDriver:
 
     def complete(self, ts: int) -> None:
         """Declare the input complete up to and including a time: all that is due by then resolves."""
-        self._do(lambda: self.join.punctuation(Punctuation(ts), self._outcome_at()))
+        self._do(lambda: self.join.punctuation(Punctuation(ts), self._outcome_at()), told=True)
 
     # ------------------------------------------------------------------ a whole stream
 
@@ -114,8 +114,10 @@ class MemoryDriver:
         self._told += 1
         return at
 
-    def _do(self, step: Callable[[], None]) -> None:
+    def _do(self, step: Callable[[], None], told: bool = False) -> None:
         step()
+        if told:
+            self.join.stamp()
         entries = self.join.out.entries
         self.join.commit()
         for entry in entries:

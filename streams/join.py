@@ -8,6 +8,7 @@ measures, or in lockstep by punctuations.
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -84,6 +85,7 @@ class Join:
             self.waiting += state.status == "waiting"
             self._timers.push(self._timer(request_id, state))
         self._timers.commit()
+        self._asked = self._all_waiting()
         self.most_waiting = self.waiting
         """At once, since this join was made."""
         self._committed = (self.stream_time, Counter(self.counters), self.waiting, self.most_waiting)
@@ -108,11 +110,55 @@ class Join:
         self.stream_time, counters, self.waiting, self.most_waiting = self._committed
         self.counters = Counter(counters)
         self.out = Outputs()
+        self._asked = self._all_waiting()
 
     def position(self, predictions: int, outcomes: int) -> JoinPosition:
         """Give the progress to be written with the batch, with the next offsets of both inputs."""
         stream_time = None if self.stream_time < 0 else self.stream_time
         return JoinPosition(stream_time, predictions, outcomes, dict(self.counters))
+
+    def tell(self) -> None:
+        """Add an entry that tells how far the join is; for a batch that has none.
+
+        Else a dead feed of outcomes would be silent in the log, until the first deadlines pass.
+        """
+        self._trigger, self._trigger_id = None, f"{self._name}@{self.stream_time}"
+        self._index, self._arrived = 0, None
+        self._emit("time", self.stream_time, None, None, partition=self.partition)
+
+    def stamp(self) -> None:
+        """Write the counters into the batch's last entry, where there is one: see `Entry.progress`."""
+        entries = self.out.entries
+        if entries:
+            entries[-1] = replace(entries[-1], partition=self.partition, progress=self.progress())
+
+    def progress(self) -> dict[str, int]:
+        """Give the counters, how many requests wait, since when, and stream time."""
+        told = dict(sorted(self.counters.items())) | {"waiting": self.waiting}
+        if self.stream_time >= 0:
+            told["stream_time"] = self.stream_time
+        oldest = self.oldest_waiting()
+        return told if oldest is None else told | {"oldest_waiting": oldest}
+
+    def oldest_waiting(self) -> int | None:
+        """Give the event time of the oldest request that waits; None when none does."""
+        asked = self._asked
+        while asked:
+            ts, request_id = asked[0]
+            held = self._get(request_id)
+            if held is not None and held.status == "waiting" and held.request_ts == ts:
+                return ts
+            heapq.heappop(asked)
+        return None
+
+    def _all_waiting(self) -> list[tuple[int, str]]:
+        found = [
+            (state.request_ts or 0, request_id)
+            for request_id, state in self.store.items()
+            if state.status == "waiting"
+        ]
+        heapq.heapify(found)
+        return found
 
     def is_due(self, stream_time: int) -> bool:
         """Whether advancing to a stream time may resolve or forget anything."""
@@ -154,6 +200,7 @@ class Join:
             return
         self.counters["predictions"] += 1
         self._put(request_id, HeldState("waiting", payload, at, ts))
+        heapq.heappush(self._asked, (ts, request_id))
         if rules.opened:
             self._emit("opened", ts, self._unpack(payload), at)
         for early in held.early if held else ():

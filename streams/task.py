@@ -11,10 +11,11 @@ from typing import Any, Literal
 
 from river import base
 
-from schemas.dictionary import Dictionary
+from schemas.dictionary import Boolean, Category, Dictionary
 from schemas.errors import TaskError
 from streams.datafile import DataFile
 from streams.digest import state_digest
+from streams.metrics.rules import MetricRules
 from streams.policies import OnArrival, Policy
 
 TASK_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*\Z")
@@ -26,6 +27,13 @@ KINDS: Mapping[str, type] = {
 }
 
 
+TAKEN: Mapping[str, str] = {
+    "metrics": "the snapshots of the metrics",
+    "loop": "the measurements of the loop",
+    "drift": "the detectors of drift",
+    "quality": "the checks of the features",
+}
+"""Names that no model may have: the monitors have them."""
 VALUES: Mapping[str, tuple[type, ...]] = {"binary": (bool,), "multiclass": (str,), "regression": (float, int)}
 
 
@@ -89,6 +97,8 @@ class Task:
         How far a record's event time may lie ahead of its arrival.
     tolerance
         How far an outcome's time may lie before its request's.
+    metrics
+        How what was served is measured: windows and segments.
     data
         How a data file maps to requests and outcomes; None when there is none.
     """
@@ -104,6 +114,7 @@ class Task:
     grace: timedelta = timedelta(minutes=1)
     max_ahead: timedelta = timedelta(minutes=5)
     tolerance: timedelta = timedelta(0)
+    metrics: MetricRules = field(default_factory=MetricRules)
     data: DataFile | None = None
 
     def __post_init__(self) -> None:
@@ -121,6 +132,7 @@ class Task:
             if span < timedelta(0) or (name == "horizon" and not span):
                 raise TaskError(f"{where}: {name}={span} must be positive")
         self._check_shape()
+        self._check_metrics()
         names = [model.name for model in self.models]
         if len(set(names)) != len(names):
             raise TaskError(f"{where}: two models have the same name ({', '.join(names)})")
@@ -141,12 +153,34 @@ class Task:
         if not self.models:
             raise TaskError(f"{where}: models= needs at least one Model(...)")
 
+    def _check_metrics(self) -> None:
+        where, rules = f"task {self.name!r}: metrics=", self.metrics
+        if not isinstance(rules, MetricRules):
+            raise TaskError(f"{where} must be MetricRules(...), not {type(rules).__name__}")
+        for name in ("rolling", "revisions", "levels", "top", "least"):
+            number = getattr(rules, name)
+            if type(number) is not int or number < 1:
+                raise TaskError(f"{where}MetricRules({name}={number!r}) must be a whole number from 1 on")
+        window: object = rules.window
+        if not isinstance(window, timedelta) or window < timedelta(seconds=1):
+            raise TaskError(
+                f"{where}MetricRules(window={rules.window!r}) must be a timedelta of a second or more"
+            )
+        for name in rules.segments:
+            feature = self.features.by_name.get(name)
+            if feature is None or not isinstance(feature, Category | Boolean):
+                raise TaskError(f"{where}MetricRules: segment {name!r} is no category or boolean of the task")
+            if feature.personal_data != "none":
+                raise TaskError(
+                    f"{where}MetricRules: segment {name!r} is personal data, and metrics show levels"
+                )
+
     def _check(self, model: Model) -> None:
         where = f"task {self.name!r}, model {model.name!r}"
         if not MODEL_NAME.match(model.name) or len(model.name) > 60:
             raise TaskError(f"{where}: a name has lower-case letters, digits and single hyphens")
-        if model.name == "metrics":
-            raise TaskError(f"{where}: the name is taken by the snapshots of the metrics")
+        if model.name in TAKEN:
+            raise TaskError(f"{where}: the name is taken by {TAKEN[model.name]}")
         policy = model.policy
         if isinstance(policy, type) or not callable(getattr(policy, "label", None)):
             raise TaskError(f"{where}: policy={policy!r} is not a policy; give one made, as in OnArrival()")

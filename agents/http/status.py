@@ -160,6 +160,7 @@ def status(loop: TaskLoop, remembered: int) -> dict[str, Any]:
         "counts": dict(sorted(loop.counts.items())),
         "remembered": remembered,
         "freshness_ms": quantiles(loop.freshness_ms),
+        "freshness_s": {stage: spans.status() for stage, spans in loop.freshness.items()},
         "next_offset": next_offset(loop),
         "models": {each["model"]: by_model.get(each["model"], {}) | each for each in models(loop)},
     }

@@ -17,9 +17,9 @@ from schemas import Category, Dictionary, Number
 from schemas.records import Entry, Features, Outcome, Request
 from streams import DefaultAtHorizon, Event, MemoryDriver, Model, OnArrival, Select, Task
 from streams.digest import state_digest
-from streams.evaluation import ServedMetrics
-from streams.fold import Fold
+from streams.fold import Fold, Measurement
 from streams.model import ModelFold, ModelState
+from streams.monitors import monitors
 from streams.report import Resolutions, ScoreBook
 from streams.snapshot import dump, load
 
@@ -90,13 +90,13 @@ class World:
 
     def __init__(self) -> None:
         self.models = [ModelFold(TASK, model) for model in TASK.models]
-        self.metrics = [ServedMetrics(TASK, model) for model in TASK.models]
+        self.monitors = monitors(TASK)
         self.books = [ScoreBook(model) for model in TASK.models]
         self.resolutions = Resolutions()
 
     @property
     def others(self) -> list[Fold]:
-        return [*self.metrics, *self.books, self.resolutions]
+        return [*self.monitors, *self.books, self.resolutions]
 
     def apply(self, start: int, entries: Sequence[Entry]) -> None:
         for fold in [*self.models, *self.others]:
@@ -142,10 +142,10 @@ STEPS = st.lists(
 
 
 @cache
-def undisturbed() -> tuple[list[str], list[tuple[bytes | None, Any, str]], list[dict[str, float]]]:
+def undisturbed() -> tuple[list[str], list[tuple[bytes | None, Any, str]], list[list[Measurement]]]:
     world = World()
     world.apply(0, history())
-    return world.digests(), world.answers(), [served.get() for served in world.metrics]
+    return world.digests(), world.answers(), [list(each.measurements()) for each in world.monitors]
 
 
 @settings(max_examples=25, deadline=None)
@@ -163,7 +163,7 @@ def test_cuts_redeliveries_restarts_and_predicting_change_no_fold(steps: list[St
     digests, answers, metrics = undisturbed()
     assert world.answers() == answers
     assert world.digests() == digests
-    assert [served.get() for served in world.metrics] == metrics
+    assert [list(each.measurements()) for each in world.monitors] == metrics
 
 
 def test_a_fold_of_half_the_log_is_another_state() -> None:

@@ -1,0 +1,1 @@
+"""Metrics of what was served, as folds of the log: one small file each, declared in `registry`."""

@@ -1,0 +1,96 @@
+"""Classification into several classes: what a slice of the stream adds up to."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from schemas.records import Score
+from streams.metrics.binary import EPS
+from streams.metrics.exact import exact, mean, ratio
+
+Seen = tuple[str, str, int]
+"""One scored label: the class, the decision, log loss (2^-64)."""
+
+
+def observe(score: Score, label: Any) -> Seen | None:
+    """Give what one label adds to every slice; None when the score is no distribution."""
+    if not isinstance(score.score, Mapping) or score.label is None:
+        return None
+    p = score.score.get(str(label), 0.0)
+    if not 0.0 <= p <= 1.0:
+        return None
+    return str(label), str(score.label), exact(-math.log(min(max(p, EPS), 1.0 - EPS)))
+
+
+class MulticlassTally:
+    """The sums over a slice: the confusion of classes, and log loss."""
+
+    __slots__ = ("cells", "loss")
+
+    def __init__(self) -> None:
+        self.cells: dict[tuple[str, str], int] = {}
+        self.loss = 0
+
+    @property
+    def n(self) -> int:
+        """Scored labels."""
+        return sum(self.cells.values())
+
+    def add(self, seen: Seen) -> None:
+        """Add an observation."""
+        self._add(seen[:2], 1)
+        self.loss += seen[2]
+
+    def take(self, seen: Seen) -> None:
+        """Take an observation back."""
+        self._add(seen[:2], -1)
+        self.loss -= seen[2]
+
+    def _add(self, cell: tuple[str, str], by: int) -> None:
+        now = self.cells.get(cell, 0) + by
+        if now:
+            self.cells[cell] = now
+        else:
+            self.cells.pop(cell, None)
+
+    def merge(self, other: MulticlassTally, by: int = 1) -> None:
+        """Add another slice, or with -1 take one out that is part of this one."""
+        for cell, count in other.cells.items():
+            self._add(cell, by * count)
+        self.loss += by * other.loss
+
+    def values(self, *, whole: bool = True) -> Iterator[tuple[str, float]]:
+        """Give the metrics by name; precision, recall and F1 are means over the classes seen."""
+        n = self.n
+        right: dict[str, int] = {}
+        true: dict[str, int] = {}
+        said: dict[str, int] = {}
+        for (label, decision), count in self.cells.items():
+            true[label] = true.get(label, 0) + count
+            said[decision] = said.get(decision, 0) + count
+            if label == decision:
+                right[label] = count
+        names = sorted(true.keys() | said.keys())
+        yield "accuracy", ratio(sum(right.values()), n)
+        yield "log_loss", mean(self.loss, n)
+        if whole:
+            precision = [right.get(each, 0) / said[each] if each in said else 0.0 for each in names]
+            recall = [right.get(each, 0) / true[each] if each in true else 0.0 for each in names]
+            f1 = [2 * right.get(each, 0) / (said.get(each, 0) + true.get(each, 0)) for each in names]
+            for name, many in (("precision", precision), ("recall", recall), ("f1", f1)):
+                yield name, math.fsum(many) / len(many) if many else math.nan
+
+    def table(self) -> list[dict[str, float]]:
+        """Give no calibration table: that of several classes is not kept."""
+        return []
+
+    def snapshot(self) -> Any:
+        """Give the sums as plain values."""
+        return ([[*cell, count] for cell, count in sorted(self.cells.items())], self.loss)
+
+    def restore(self, state: Any) -> None:
+        """Take over what `snapshot` gave."""
+        rows, self.loss = state
+        self.cells = {(label, decision): count for label, decision, count in rows}

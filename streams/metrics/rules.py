@@ -1,0 +1,72 @@
+"""What a task may say about its metrics: windows, segments, how much is kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+PARTS: Final = ((0, 1 / 8), (1 / 8, 1 / 4), (1 / 4, 1 / 2), (1 / 2, 1))
+"""Cohorts by request age, as parts of the horizon; older ones are mature."""
+COHORTS: Final = ("age_0-12%", "age_12-25%", "age_25-50%", "age_50-100%", "age_mature")
+MS: Final = timedelta(milliseconds=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricRules:
+    """How the served predictions are measured.
+
+    Parameters
+    ----------
+    segments
+        Categorical or boolean features by whose levels the metrics are split.
+    rolling
+        Size of the rolling window, in resolutions.
+    window
+        Span of the window in event time: requests made within this span before stream time.
+    revisions
+        Revisions of a model that are told apart; older ones are counted together.
+    levels
+        Levels per segment that are followed: the first to appear; the others are `other`.
+    top
+        Levels per segment that are shown: those with most labels; the others are `other`.
+    least
+        Labels that a level needs to be shown on its own.
+    """
+
+    segments: tuple[str, ...] = ()
+    rolling: int = 1000
+    window: timedelta = timedelta(days=1)
+    revisions: int = 10
+    levels: int = 50
+    top: int = 10
+    least: int = 30
+
+    @property
+    def window_ms(self) -> int:
+        """The window's span in ms."""
+        return self.window // MS
+
+    def pane_ms(self, horizon_ms: int) -> int:
+        """Width of a pane, in ms: a 24th of the window, or a 240th of a long horizon, so that panes stay few."""
+        return max(1, self.window_ms // 24, horizon_ms // 240)
+
+    @property
+    def window_name(self) -> str:
+        """The event-time window's name.
+
+        Examples
+        --------
+        >>> MetricRules(window=timedelta(hours=36)).window_name
+        'window_36h'
+        """
+        seconds = self.window_ms // 1000
+        for unit, size in (("d", 86_400), ("h", 3600), ("m", 60)):
+            if seconds and seconds % size == 0:
+                return f"window_{seconds // size}{unit}"
+        return f"window_{self.window_ms / 1000:g}s"
+
+    @property
+    def rolling_name(self) -> str:
+        """The rolling window's name."""
+        return f"last_{self.rolling}"

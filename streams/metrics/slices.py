@@ -1,0 +1,240 @@
+"""The stream cut into slices: the last so many labels, panes of event time, levels of a feature, revisions.
+
+Each holds tallies of one kind and can take a label back as exactly as it was added.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any, Final, Protocol
+
+OTHER: Final = "other"
+"""What is not followed or not shown on its own."""
+
+
+class Tally(Protocol):
+    """Sums over a slice of the stream."""
+
+    @property
+    def n(self) -> int:
+        """Scored labels."""
+
+    def add(self, seen: Any) -> None:
+        """Add an observation."""
+
+    def take(self, seen: Any) -> None:
+        """Take an observation back."""
+
+    def merge(self, other: Any, by: int = 1) -> None:
+        """Add another tally, or with -1 take out a part."""
+
+    def snapshot(self) -> Any:
+        """Give the sums as plain values."""
+
+    def restore(self, state: Any) -> None:
+        """Take over what `snapshot` gave."""
+
+
+Make = Callable[[], Any]
+
+
+class Rolling:
+    """The newest labels: of the last `size` that were given, those that still stand.
+
+    A correction takes the place of what it corrects; a label that was taken back leaves its place empty.
+    """
+
+    def __init__(self, make: Make, size: int) -> None:
+        self._make, self.size = make, size
+        self.tally = make()
+        self._given = 0
+        self._seen: dict[str, tuple[int, Any]] = {}
+        self._order: deque[tuple[int, str]] = deque()
+
+    def add(self, request_id: str, seen: Any) -> None:
+        """Take a first label."""
+        if request_id in self._seen:
+            self.take(request_id)
+        self._given += 1
+        self._seen[request_id] = self._given, seen
+        self._order.append((self._given, request_id))
+        self.tally.add(seen)
+        oldest = self._given - self.size
+        while self._order[0][0] <= oldest:
+            number, gone = self._order.popleft()
+            held = self._seen.get(gone)
+            if held is not None and held[0] == number:
+                del self._seen[gone]
+                self.tally.take(held[1])
+
+    def replace(self, request_id: str, seen: Any) -> None:
+        """Put a corrected label in the place of the one that is corrected, if it is still here."""
+        held = self._seen.get(request_id)
+        if held is not None:
+            self.tally.take(held[1])
+            self.tally.add(seen)
+            self._seen[request_id] = held[0], seen
+
+    def take(self, request_id: str) -> None:
+        """Take a label back."""
+        held = self._seen.pop(request_id, None)
+        if held is not None:
+            self.tally.take(held[1])
+
+    def snapshot(self) -> Any:
+        """Give the labels that stand, in order, and how many were given."""
+        rows = sorted((number, request_id, seen) for request_id, (number, seen) in self._seen.items())
+        return (self._given, rows)
+
+    def restore(self, state: Any) -> None:
+        """Take over what `snapshot` gave."""
+        self._given, rows = state
+        self.tally = self._make()
+        self._seen = {request_id: (number, seen) for number, request_id, seen in rows}
+        self._order = deque((number, request_id) for number, request_id, _ in rows)
+        for _, _, seen in rows:
+            self.tally.add(seen)
+
+
+class Panes:
+    """Tallies by the time of the request, in panes of equal width; those that grew too old are dropped.
+
+    Parameters
+    ----------
+    make
+        Makes a tally.
+    width_ms
+        Of a pane.
+    keep_ms
+        Panes that end longer ago than this, in stream time, are dropped.
+    """
+
+    def __init__(self, make: Make, width_ms: int, keep_ms: int) -> None:
+        self._make, self.width_ms, self.keep_ms = make, width_ms, keep_ms
+        self.panes: dict[int, Any] = {}
+        self.first = 0
+        """The oldest pane that may still be here."""
+
+    def advance(self, stream_time: int) -> None:
+        """Drop what is too old."""
+        first = (stream_time - self.keep_ms) // self.width_ms
+        if first > self.first:
+            self.first = first
+            for number in [number for number in self.panes if number < first]:
+                del self.panes[number]
+
+    def at(self, ts: int) -> Any | None:
+        """Give the tally of a request time; None when it is too old."""
+        number = ts // self.width_ms
+        if number < self.first:
+            return None
+        tally = self.panes.get(number)
+        if tally is None:
+            tally = self.panes[number] = self._make()
+        return tally
+
+    def between(self, start: int, end: int) -> Any:
+        """Add up the panes that begin within [start, end), times in ms."""
+        total = self._make()
+        for number, tally in self.panes.items():
+            if start <= number * self.width_ms < end:
+                total.merge(tally)
+        return total
+
+    def snapshot(self) -> Any:
+        """Give the panes as plain values."""
+        return (self.first, [(number, self.panes[number].snapshot()) for number in sorted(self.panes)])
+
+    def restore(self, state: Any) -> None:
+        """Take over what `snapshot` gave."""
+        self.first, rows = state
+        self.panes = dict(_restored(self._make, rows))
+
+
+class Levels:
+    """Tallies by level of a feature: the first so many levels on their own, all others together."""
+
+    def __init__(self, make: Make, most: int) -> None:
+        self._make, self.most = make, most
+        self.tallies: dict[str, Any] = {}
+
+    def at(self, level: str) -> Any:
+        """Give the tally that a level counts in."""
+        if level not in self.tallies:
+            if len(self.tallies) - (OTHER in self.tallies) >= self.most:
+                level = OTHER
+            if level not in self.tallies:
+                self.tallies[level] = self._make()
+        return self.tallies[level]
+
+    def shown(self, top: int, least: int) -> list[tuple[str, Any]]:
+        """Give the levels with most labels, those with enough of them; the rest together as `other`."""
+        by_count = sorted(
+            (each for each in self.tallies.items() if each[0] != OTHER),
+            key=lambda each: (-each[1].n, each[0]),
+        )
+        chosen = [each for each in by_count[:top] if each[1].n >= least]
+        rest = self._make()
+        names = {name for name, _ in chosen}
+        for name, each in self.tallies.items():
+            if name not in names:
+                rest.merge(each)
+        return [*chosen, (OTHER, rest)] if rest.n else chosen
+
+    def snapshot(self) -> Any:
+        """Give the tallies as plain values, in the order in which the levels came."""
+        return [(name, tally.snapshot()) for name, tally in self.tallies.items()]
+
+    def restore(self, state: Any) -> None:
+        """Take over what `snapshot` gave."""
+        self.tallies = dict(_restored(self._make, state))
+
+
+class Newest:
+    """Tallies by revision: the newest so many on their own, older ones together under the key -1."""
+
+    def __init__(self, make: Make, most: int) -> None:
+        self._make, self.most = make, most
+        self.tallies: dict[int, Any] = {}
+        self._oldest = 0
+        """The oldest revision that is on its own."""
+
+    def at(self, revision: int) -> Any:
+        """Give the tally that a revision counts in."""
+        key = revision if revision >= self._oldest else -1
+        if key not in self.tallies:
+            self.tallies[key] = self._make()
+            self._bound()
+        return self.tallies[key if key in self.tallies else -1]
+
+    def _bound(self) -> None:
+        own = sorted(key for key in self.tallies if key >= 0)
+        for key in own[: -self.most]:
+            self._oldest = key + 1
+            if -1 not in self.tallies:
+                self.tallies[-1] = self._make()
+            self.tallies[-1].merge(self.tallies.pop(key))
+
+    def total(self) -> Any:
+        """Add up all revisions."""
+        whole = self._make()
+        for each in self.tallies.values():
+            whole.merge(each)
+        return whole
+
+    def snapshot(self) -> Any:
+        """Give the tallies as plain values."""
+        return (self._oldest, [(key, self.tallies[key].snapshot()) for key in sorted(self.tallies)])
+
+    def restore(self, state: Any) -> None:
+        """Take over what `snapshot` gave."""
+        self._oldest, rows = state
+        self.tallies = dict(_restored(self._make, rows))
+
+
+def _restored(make: Make, rows: Iterable[tuple[Any, Any]]) -> Iterable[tuple[Any, Any]]:
+    for key, state in rows:
+        tally = make()
+        tally.restore(state)
+        yield key, tally

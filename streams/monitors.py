@@ -1,0 +1,16 @@
+"""The monitors of a task: what the log's owner folds and publishes from."""
+
+from __future__ import annotations
+
+from streams.fold import Monitor
+from streams.metrics.loop import LoopHealth
+from streams.metrics.served import ServedMetrics
+from streams.task import Task
+
+
+def monitors(task: Task) -> list[Monitor]:
+    """Make a task's monitors, with nothing folded yet: the metrics of each model, and the loop's health.
+
+    One line per monitor; the order is that in which they publish.
+    """
+    return [*(ServedMetrics(task, model) for model in task.models), LoopHealth(task)]
