@@ -49,6 +49,8 @@ Record = (
 T = TypeVar("T")
 DAMAGE: Final = (IndexError, struct.error, UnicodeDecodeError, Malformed)
 """What the generated readers raise on bytes that do not follow their schema."""
+NO_SCHEMA: Final = (ValueError, LookupError, TypeError, AttributeError, RecursionError, SyntaxError)
+"""What making a reader of foreign text raises; a syntax error is lists nested deeper than Python's loops may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +163,7 @@ class Codec:
                 raise KeyError(found["name"])
             if mark not in self._readers:
                 self._readers[mark] = _Known(record, Reader(found), self._checks[record])
-        except (ValueError, KeyError, TypeError, RecursionError, SchemaParseException, UnknownType) as error:
+        except (*NO_SCHEMA, SchemaParseException, UnknownType) as error:
             raise BadRecord(
                 "unknown_schema", f"not a schema of a record of task {self.task}: {error!r:.200}"
             ) from error
