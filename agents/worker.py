@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from agents.http.access import check_exposure
 from agents.loop import TaskLoop
 from agents.settings import Settings
 from agents.slots import Slot
@@ -44,12 +45,13 @@ def prepare(references: Sequence[str], settings: Settings) -> Prepared:
     Raises
     ------
     UsageError
-        For a wrong task file, a missing address, missing or wrong topics.
+        For a wrong task file, a missing address, missing or wrong topics, an open port without a token.
     NotReproducible
         For a model whose scores or state depend on more than its entries.
     BrokerError
         When the cluster does not answer.
     """
+    check_exposure(settings)
     loaded = [load_task(reference) for reference in references]
     names = [each.task.name for each in loaded]
     if len(set(names)) != len(names):

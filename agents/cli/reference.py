@@ -69,7 +69,8 @@ def settings() -> str:
 
 `riverloop worker` takes each setting as an option (`snapshot_every` is `--snapshot-every`) or from the
 environment; the option wins. Secrets have no option, since other users of the machine can read a command
-line, and are never printed. A bool is `true` or `false`.
+line, and are never printed; each may also lie in a file, named by its variable with `_FILE` behind it
+(`RIVERLOOP_HTTP_TOKEN_FILE=/run/secrets/token`). A bool is `true` or `false`.
 
 {table(("setting", "environment", "type", "default", "unit", "what it says"), rows)}
 """

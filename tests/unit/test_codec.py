@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import builtins
+import contextlib
 import dataclasses
 import json
 import math
@@ -421,11 +422,10 @@ def test_no_name_of_a_registered_schema_becomes_code(
         inner |= {"symbols": [name]} if place == "symbol" else {"name": name}
     schema["fields"].append({"name": "z", "type": inner})
     codec = Codec("shop", "binary", SMALL)
-    try:
+    mark = ""
+    with contextlib.suppress(BadRecord):  # refused, or taken for what it is: a name
         mark = codec.register(json.dumps(schema))
-    except BadRecord as error:
-        assert error.reason == "unknown_schema"
-    else:
+    if mark:
         data = AVRO_MARK + bytes.fromhex(mark) + codec.encode(REQUEST)[10:] + b"\x00"
         assert codec.decode_request(data) == REQUEST
     assert ran == []
@@ -436,10 +436,8 @@ def test_a_registered_schema_nested_without_end_is_refused(depth: int) -> None:
     deep = '{"type": "array", "items": ' * depth + '"long"' + "}" * depth
     schema = json.dumps(CODEC.schemas["Request"])[:-2] + f', {{"name": "z", "type": {deep}}}]}}'
     codec = Codec("shop", "binary", SMALL)
-    try:
+    with pytest.raises(BadRecord) if depth > 10 else contextlib.nullcontext():
         codec.register(schema)
-    except BadRecord as error:
-        assert error.reason == "unknown_schema"
     assert codec.decode_request(codec.encode(REQUEST)) == REQUEST
 
 
