@@ -14,7 +14,7 @@ from agents.slots import Slot
 from agents.task_agents import TaskAgents
 from infra.kafka.admin import check_topics, partition_count, topic_id
 from infra.kafka.connection import Connection, parse_properties
-from infra.kafka.replay import check_reachable
+from infra.kafka.reachable import check_reachable
 from infra.loadcheck import check_task
 from infra.past import learn_all
 from infra.runtime import runtime_fingerprint

@@ -240,6 +240,34 @@ class Codec:
         """Read a record of `T.metrics`."""
         return self._decode(data, (Metric,))
 
+    def peek(self, data: bytes | None) -> tuple[str, dict[str, Any]]:
+        """Give what bytes say, as plain data and unchecked: for people who look at what was refused.
+
+        Returns
+        -------
+        tuple
+            The form, `json` or `avro`, and the fields. Nothing is canonical, no token is put in: personal data
+            are there as they were sent.
+
+        Raises
+        ------
+        BadRecord
+            When the bytes cannot be read at all, or not to their end.
+        """
+        known = self._readers.get(data[:HEADER_BYTES]) if data else None
+        if data is None or known is None:
+            detect(data)
+            return "json", json_form.parse(data or b"")
+        name = known.record.__name__
+        reader = known.reader if known.check is not None else Reader(self.schemas[name])
+        try:
+            found, at = reader.read(data, HEADER_BYTES, len(data))
+        except DAMAGE as error:
+            raise BadRecord("malformed", f"the record is damaged: {_damage(error)}") from None
+        if at != len(data):
+            raise BadRecord("malformed", f"the record goes on for {len(data) - at} bytes behind its end")
+        return "avro", found
+
     def _decode(self, data: bytes | None, wanted: tuple[type[T], ...]) -> T:
         known = self._readers.get(data[:HEADER_BYTES]) if data else None
         if data is None or known is None:

@@ -9,6 +9,7 @@ import click
 
 from agents.settings import from_environment
 from infra.kafka.connection import Connection, parse_properties
+from infra.kafka.reachable import check_reachable
 from infra.taskfile import LoadedTask
 from schemas.codec import Codec
 from schemas.errors import UsageError
@@ -31,12 +32,14 @@ def cluster_options(command: F) -> F:
 
 
 def connect(bootstrap: str | None, properties: Sequence[str]) -> Connection:
-    """Make the connection that the options or the environment describe.
+    """Make the connection that the options or the environment describe, and ask whether anybody answers.
 
     Raises
     ------
     UsageError
         When no address is given.
+    BrokerError
+        When the cluster does not answer, or refuses TLS or login.
     """
     address = bootstrap or from_environment("bootstrap")
     if not address:
@@ -45,7 +48,11 @@ def connect(bootstrap: str | None, properties: Sequence[str]) -> Connection:
             "riverloop demo brings its own"
         )
     told = from_environment("kafka").splitlines()
-    return Connection(address, parse_properties([line for line in told if line.strip()] + list(properties)))
+    connection = Connection(
+        address, parse_properties([line for line in told if line.strip()] + list(properties))
+    )
+    check_reachable(connection)
+    return connection
 
 
 def codec_of(loaded: LoadedTask, *, serving: bool = False) -> Codec:
