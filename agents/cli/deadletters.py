@@ -7,51 +7,22 @@ import heapq
 import json
 import os
 from collections import Counter
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from agents.cli.cluster import cluster_options, codec_of, connect
 from agents.cli.common import json_option, print_json, table
+from agents.cli.filters import Meant, filters
 from agents.loop import now_ms
 from infra.deadletters import DeadLetters, Found, Wanted, parse_place, shown_place
 from infra.taskfile import load_task
 from schemas.errors import UsageError
 from schemas.reasons import REASONS
-from schemas.topics import MAX_RECORD_BYTES, TaskTopics
-from streams.datafile import millis
+from schemas.topics import MAX_RECORD_BYTES
 from streams.printed import printed
-
-F = TypeVar("F", bound=Callable[..., Any])
-SOURCES = ("requests", "outcomes", "predictions")
-
-
-def filters(command: F) -> F:
-    """Add the options that say which letters are meant."""
-    for option in (
-        click.option("--until", metavar="TIME", help="Refused records that arrived before it."),
-        click.option(
-            "--since",
-            metavar="TIME",
-            help="Refused records that arrived then or later: 2026-03-01T12:00, UTC.",
-        ),
-        click.option(
-            "--topic", "topics", multiple=True, type=click.Choice(SOURCES), help="Their source. Repeatable."
-        ),
-        click.option(
-            "--reason",
-            "reasons",
-            multiple=True,
-            type=click.Choice(list(REASONS)),
-            metavar="CODE",
-            help="Their reason. Repeatable.",
-        ),
-    ):
-        command = option(command)
-    return command
 
 
 @click.group()
@@ -69,10 +40,7 @@ def deadletters() -> None:
 @json_option
 def list_(
     task: str,
-    reasons: tuple[str, ...],
-    topics: tuple[str, ...],
-    since: str | None,
-    until: str | None,
+    meant: Meant,
     limit: int,
     bootstrap: str | None,
     properties: tuple[str, ...],
@@ -83,7 +51,7 @@ def list_(
     counts: Counter[str] = Counter()
     waiting = 0
     newest: list[tuple[int, int, int, dict[str, Any]]] = []
-    for found in letters.read(_wanted(name, reasons, topics, since, until)):
+    for found in letters.read(meant.of(name)):
         counts[found.letter.reason] += 1
         waiting += not found.replayed
         # What is kept is the printed form: the bytes may be millions each.
@@ -191,10 +159,7 @@ def show(
 def replay(
     task: str,
     places: tuple[str, ...],
-    reasons: tuple[str, ...],
-    topics: tuple[str, ...],
-    since: str | None,
-    until: str | None,
+    meant: Meant,
     everything: bool,
     limit: int | None,
     mended: Path | None,
@@ -211,14 +176,14 @@ def replay(
     over. Records and an audit on the topic `control` are written in one transaction; an interrupted replay is
     run again without harm.
     """
-    if not (places or reasons or topics or since or until or everything):
+    if not (places or meant.anything or everything):
         raise UsageError(
             "say which dead letters are meant: PLACE, --reason, --topic, --since, --until, or --all"
         )
     if mended is not None and len(places) != 1:
         raise UsageError("--mended takes exactly one PLACE")
     name, _, letters = _open(task, bootstrap, properties)
-    wanted = _wanted(name, reasons, topics, since, until, places)
+    wanted = meant.of(name, places)
     corrected = {} if mended is None else {parse_place(places[0]): _read(mended)}
     skipped: Counter[str] = Counter()
     if dry_run:
@@ -261,35 +226,6 @@ def _open(task: str, bootstrap: str | None, properties: tuple[str, ...]) -> tupl
     loaded = load_task(task)
     codec = codec_of(loaded)
     return loaded.task.name, codec, DeadLetters(connect(bootstrap, properties), codec)
-
-
-def _wanted(
-    task: str,
-    reasons: tuple[str, ...],
-    topics: tuple[str, ...],
-    since: str | None,
-    until: str | None,
-    places: tuple[str, ...] = (),
-) -> Wanted:
-    names = TaskTopics(task)
-    return Wanted(
-        frozenset(reasons),
-        frozenset(getattr(names, each) for each in topics),
-        _time("--since", since),
-        _time("--until", until),
-        frozenset(parse_place(each) for each in places),
-    )
-
-
-def _time(option: str, text: str | None) -> int | None:
-    if text is None:
-        return None
-    try:
-        return millis(text)
-    except ValueError:
-        raise UsageError(
-            f"{option} {text[:60]!r} is no date or time; write 2026-03-01 or 2026-03-01T12:00"
-        ) from None
 
 
 def _told(found: Found, codec: Any) -> dict[str, Any]:

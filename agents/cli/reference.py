@@ -169,11 +169,15 @@ def _type(node: Any) -> str:
 
 def reasons() -> str:
     """Give the page of why a record is refused."""
-    rows = [(f"`{code}`", STATUS.get(code, 422), meaning) for code, meaning in REASONS.items()]
+    rows = [
+        (f"[`{code}`](../reasons.md#{code})", STATUS.get(code, 422), meaning)
+        for code, meaning in REASONS.items()
+    ]
     return f"""# Reasons
 
 Why a record went to the dead letters ([how to read them](../how-to/read-dead-letters.md)), or over HTTP was
 answered with a problem of this `reason` and status. HTTP has more reasons of its own: [HTTP](http.md#errors).
+What to change in the producing service, with examples: [why a record was refused](../reasons.md).
 
 {table(("reason", "HTTP status", "meaning"), rows)}
 """

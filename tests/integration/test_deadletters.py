@@ -65,10 +65,14 @@ class Place:
 
     def sent(self, topic: str) -> list[tuple[int, bytes | None, bytes | None, Any]]:
         """Read what was replayed: partition, key, value, headers."""
+        # The ends as written: that of the committed follows a commit by a moment.
+        ends = end_offsets(
+            self.connection, [(topic, number) for number in range(PARTITIONS)], committed=False
+        )
         return [
             (number, each.key(), each.value(), each.headers())
-            for number in range(PARTITIONS)
-            for each in read_all(self.connection, topic, number)
+            for (_, number), end in ends.items()
+            for each in read_all(self.connection, topic, number, end=end)
         ]
 
     def run(self, *arguments: str, code: int = 0) -> str:
@@ -148,7 +152,8 @@ def test_what_was_refused_is_sent_again_once_as_it_was_and_leaves_a_trace(place:
         }
         assert {(*each[:3], tuple(each[3])) for each in place.sent(topic)} == meant
     [audit] = [
-        place.codec.decode_control(each.value()) for each in read_all(place.connection, place.topics.control)
+        place.codec.decode_control(each.value())
+        for each in read_all(place.connection, place.topics.control, end=1)
     ]
     assert (audit.kind, audit.command.name, audit.command.author) == ("audit", "replay", "ada")
     assert audit.command.reason == "the schema is known now"
