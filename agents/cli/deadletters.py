@@ -148,7 +148,7 @@ def show(
 @click.option("--limit", type=click.IntRange(1), help="At most so many, the oldest of each partition first.")
 @click.option(
     "--mended",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    type=click.Path(path_type=Path),
     help="Replay the one at PLACE with the bytes of this file: `show --save` writes them.",
 )
 @click.option("--because", default="", help="Why, for the audit.")
@@ -244,8 +244,11 @@ def _yes(row: dict[str, Any]) -> str:
 
 
 def _read(file: Path) -> bytes:
-    with file.open("rb") as opened:
-        data = opened.read(MAX_RECORD_BYTES + 1)
+    try:
+        with file.open("rb") as opened:
+            data = opened.read(MAX_RECORD_BYTES + 1)
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read: {error.strerror}") from error
     if len(data) > MAX_RECORD_BYTES:
         raise UsageError(f"{file} has more than {MAX_RECORD_BYTES:,} bytes, the most that a record may have")
     return data
