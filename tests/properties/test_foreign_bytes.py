@@ -54,6 +54,7 @@ DECODERS: tuple[Callable[[bytes], Any], ...] = (
 )
 MIB = 1024 * 1024
 SOON_S = 10.0
+"""For a record of 1 MiB; the slowest takes a second on an idle machine."""
 
 
 def model() -> Any:
@@ -79,15 +80,13 @@ def damaged(draw: st.DrawFn, whole: bytes) -> bytes:
 
 @contextmanager
 def bounded(most: int) -> Iterator[None]:
-    """Check that a block takes neither long nor more memory than so many bytes."""
+    """Check that a block takes no more memory than so many bytes."""
     tracemalloc.start()
-    started = time.monotonic()
     try:
         yield
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert time.monotonic() - started < SOON_S
     assert peak < most, f"{peak:,} bytes"
 
 
@@ -138,7 +137,13 @@ def bombs() -> dict[str, bytes]:
 @pytest.mark.parametrize("name", bombs())
 def test_what_grows_when_it_is_read_stays_within_bounds(name: str) -> None:
     data = bombs()[name]
+    started = time.monotonic()
     for decode in DECODERS:
+        with suppress(BadRecord):
+            decode(data)
+    assert time.monotonic() - started < SOON_S * len(DECODERS)
+    # Watching memory makes it many times slower, so that comes apart.
+    for decode in (CODEC.decode_request, CODEC.decode_prediction, CODEC.peek):
         with bounded(160 * MIB), suppress(BadRecord):
             decode(data)
 
