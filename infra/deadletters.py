@@ -19,9 +19,10 @@ from typing import Final
 
 from confluent_kafka import Message
 
-from infra.kafka.admin import end_offsets, partition_count, topic_id
+from infra.kafka.admin import partition_count, topic_id
 from infra.kafka.connection import Connection
 from infra.kafka.log import read_all
+from infra.kafka.offsets import end_offsets
 from infra.kafka.transaction import OutRecord, ProducerFenced, TransactionRunner
 from infra.past import commands, learn
 from schemas.codec import Codec
