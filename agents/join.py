@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from agents.loop import TaskLoop
-from agents.serve import dead_letter
+from agents.serve import count_dead_letter, dead_letter
 from infra.inbound import Inbound
 from infra.kafka.buffers import Partition
 from infra.kafka.log import read_all
@@ -183,7 +183,7 @@ class JoinAgent:
             return dead_letter(self.loop, at_work, BadRecord(refused.reason, refused.message))
         # It was read in an earlier batch, so its bytes are gone; what it said is written again.
         loop, outcome = self.loop, early.outcome
-        loop.counts["dead_letters"] += 1
+        count_dead_letter(loop, refused.reason)
         key, value = outcome.request_id.encode(), loop.codec.encode(outcome)
         letter = DeadLetter(
             refused.reason, refused.message, "", early.at, key, value, early.arrived, outcome.reporter

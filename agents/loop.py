@@ -49,6 +49,8 @@ class TaskLoop:
     """By partition: the offset on `T.outcomes` of the newest punctuation whose effects are applied."""
     counts: Counter[str] = field(default_factory=Counter)
     """What this worker has done since it started, for its status page."""
+    dead_letters: Counter[str] = field(default_factory=Counter)
+    """The dead letters among `counts`, by reason."""
     freshness_ms: list[float] = field(default_factory=list)
     """Of the newest resolutions: from the later arrival of both sides until applied here."""
 

@@ -48,8 +48,14 @@ class Serve:
 
 def dead_letter(loop: TaskLoop, item: Inbound, bad: BadRecord) -> OutRecord:
     """Give the dead letter of a record, with its original bytes."""
-    loop.counts["dead_letters"] += 1
+    count_dead_letter(loop, bad.reason)
     key: Any = item.message.key()
     # The original key is in the letter, too: a huge one, twice, could make it too large for its topic.
     placed_by = key if key is None or len(key) <= MAX_KEY_BYTES else None
     return OutRecord(loop.topics.dead_letters, placed_by, loop.codec.encode(item.refuse(bad)))
+
+
+def count_dead_letter(loop: TaskLoop, reason: str) -> None:
+    """Count a dead letter, and by reason."""
+    loop.counts["dead_letters"] += 1
+    loop.dead_letters[reason] += 1

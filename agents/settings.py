@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from schemas.errors import UsageError
 
@@ -23,7 +23,10 @@ def _data_home() -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What a worker is told; each is also read from the environment as RIVERLOOP_<NAME>."""
+    """What a worker is told; each is also read from the environment as RIVERLOOP_<NAME>.
+
+    A secret is also read from the file that RIVERLOOP_<NAME>_FILE names.
+    """
 
     bootstrap: str = setting("", "Address of the Kafka cluster: HOST:PORT, or several with commas.")
     kafka: str = setting(
@@ -38,6 +41,22 @@ class Settings:
         "its dead self by it. Empty: the first free number on this machine.",
     )
     http_host: str = setting("127.0.0.1", "Address that HTTP listens on.")
+    http_token: str = setting(
+        "",
+        "Token that every HTTP call which changes something must carry, as Authorization: Bearer TOKEN; several, "
+        "separated by white space, are all taken. Empty: none is asked for.",
+        secret=True,
+    )
+    serve_token: str = setting(
+        "",
+        "Token that asking for predictions over HTTP needs; an http_token is taken, too. Empty: none is asked "
+        "for.",
+        secret=True,
+    )
+    http_open: bool = setting(
+        False,
+        "HTTP may listen beyond this machine without an http_token: whoever reaches it may report outcomes.",
+    )
     http_port: int = setting(0, "Port that HTTP listens on; 0: any free one.")
     snapshots: str = setting(
         "", "Where snapshots lie: an fsspec URI that all workers see. Empty: DATA/snapshots."
@@ -81,8 +100,8 @@ class Settings:
             name = environment_name(each.name)
             if each.name in given:
                 told[each.name] = given[each.name]
-            elif env.get(name):
-                told[each.name] = _convert(name, env[name], type(each.default))
+            elif text := from_environment(each.name, env):
+                told[each.name] = _convert(name, text, type(each.default))
         return cls(**told)
 
     @property
@@ -101,9 +120,47 @@ class Settings:
         return [part.strip() for part in self.kafka.splitlines() if part.strip()]
 
 
+SECRETS: Final = frozenset(each.name for each in fields(Settings) if each.metadata["secret"])
+FILE: Final = "_FILE"
+"""With it behind its name, a variable names the file that holds the secret, as containers are given them."""
+MAX_SECRET: Final = 65_536
+
+
 def environment_name(name: str) -> str:
     """Give the name of a setting in the environment."""
     return f"RIVERLOOP_{name.upper()}"
+
+
+def from_environment(name: str, env: Mapping[str, str] | None = None) -> str:
+    """Give what the environment says of a setting: its text, or that of the file which it names for a secret.
+
+    Raises
+    ------
+    UsageError
+        When both are given, or the file cannot be read; the secret is not repeated.
+
+    Examples
+    --------
+    >>> from_environment("group", {"RIVERLOOP_GROUP": "blue"})
+    'blue'
+    """
+    env = os.environ if env is None else env
+    variable = environment_name(name)
+    text, file = env.get(variable, ""), env.get(variable + FILE, "") if name in SECRETS else ""
+    if not file:
+        return text
+    if text:
+        raise UsageError(f"{variable} and {variable}{FILE} are both set: give one of them")
+    try:
+        with Path(file).open("rb") as opened:
+            data = opened.read(MAX_SECRET + 1)
+        if len(data) > MAX_SECRET:
+            raise UsageError(f"{variable}{FILE}: {file} has more than {MAX_SECRET:,} bytes: it is no secret")
+        return data.decode().strip()
+    except OSError as error:
+        raise UsageError(f"{variable}{FILE}: {file} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{variable}{FILE}: {file} is not valid UTF-8") from None
 
 
 def _convert(name: str, text: str, kind: type) -> Any:

@@ -7,13 +7,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from agents.http.access import check_exposure
 from agents.loop import TaskLoop
 from agents.settings import Settings
 from agents.slots import Slot
 from agents.task_agents import TaskAgents
 from infra.kafka.admin import check_topics, partition_count, topic_id
 from infra.kafka.connection import Connection, parse_properties
-from infra.kafka.replay import check_reachable
+from infra.kafka.reachable import check_reachable
 from infra.loadcheck import check_task
 from infra.past import learn_all
 from infra.runtime import runtime_fingerprint
@@ -44,12 +45,13 @@ def prepare(references: Sequence[str], settings: Settings) -> Prepared:
     Raises
     ------
     UsageError
-        For a wrong task file, a missing address, missing or wrong topics.
+        For a wrong task file, a missing address, missing or wrong topics, an open port without a token.
     NotReproducible
         For a model whose scores or state depend on more than its entries.
     BrokerError
         When the cluster does not answer.
     """
+    check_exposure(settings)
     loaded = [load_task(reference) for reference in references]
     names = [each.task.name for each in loaded]
     if len(set(names)) != len(names):

@@ -7,8 +7,9 @@ import gzip
 import hashlib
 import math
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TextIO
 
 from schemas.errors import UsageError
 
@@ -16,6 +17,8 @@ ENCODING = "utf-8-sig"
 """UTF-8, with or without the mark that spreadsheets put in front."""
 ROW_NUMBER = "#"
 """A column that every file has: the row's number, from 1."""
+
+MAX_LINE = 4 * 1024 * 1024
 
 
 def rows(path: Path) -> Iterator[Mapping[str, str]]:
@@ -43,8 +46,8 @@ def rows(path: Path) -> Iterator[Mapping[str, str]]:
         raise UsageError(f"{path} cannot be read: {error}") from error
 
 
-def _numbered(file: Iterable[str], path: Path) -> Iterator[Mapping[str, str]]:
-    reader = csv.DictReader(file)
+def _numbered(file: TextIO, path: Path) -> Iterator[Mapping[str, str]]:
+    reader = csv.DictReader(_lines(file, path))
     header = reader.fieldnames or ()
     if not header:
         raise UsageError(f"{path} is empty: it needs a header and rows")
@@ -56,6 +59,14 @@ def _numbered(file: Iterable[str], path: Path) -> Iterator[Mapping[str, str]]:
             raise UsageError(f"{path}, row {number}: it has not as many cells as the header")
         row[ROW_NUMBER] = str(number)
         yield row
+
+
+def _lines(file: TextIO, path: Path) -> Iterator[str]:
+    """Give lines of bounded length: a few compressed bytes can stand for one that fills the memory."""
+    while line := file.readline(MAX_LINE + 1):
+        if len(line) > MAX_LINE:
+            raise UsageError(f"{path} cannot be read: it has a line of more than {MAX_LINE:,} characters")
+        yield line
 
 
 def _parquet(path: Path) -> Iterator[Mapping[str, str]]:

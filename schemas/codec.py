@@ -49,6 +49,8 @@ Record = (
 T = TypeVar("T")
 DAMAGE: Final = (IndexError, struct.error, UnicodeDecodeError, Malformed)
 """What the generated readers raise on bytes that do not follow their schema."""
+NO_SCHEMA: Final = (ValueError, LookupError, TypeError, AttributeError, RecursionError, SyntaxError)
+"""What making a reader of foreign text raises; a syntax error is lists nested deeper than Python's loops may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +163,7 @@ class Codec:
                 raise KeyError(found["name"])
             if mark not in self._readers:
                 self._readers[mark] = _Known(record, Reader(found), self._checks[record])
-        except (ValueError, KeyError, TypeError, RecursionError, SchemaParseException, UnknownType) as error:
+        except (*NO_SCHEMA, SchemaParseException, UnknownType) as error:
             raise BadRecord(
                 "unknown_schema", f"not a schema of a record of task {self.task}: {error!r:.200}"
             ) from error
@@ -237,6 +239,34 @@ class Codec:
     def decode_metric(self, data: bytes | None) -> Metric:
         """Read a record of `T.metrics`."""
         return self._decode(data, (Metric,))
+
+    def peek(self, data: bytes | None) -> tuple[str, dict[str, Any]]:
+        """Give what bytes say, as plain data and unchecked: for people who look at what was refused.
+
+        Returns
+        -------
+        tuple
+            The form, `json` or `avro`, and the fields. Nothing is canonical, no token is put in: personal data
+            are there as they were sent.
+
+        Raises
+        ------
+        BadRecord
+            When the bytes cannot be read at all, or not to their end.
+        """
+        known = self._readers.get(data[:HEADER_BYTES]) if data else None
+        if data is None or known is None:
+            detect(data)
+            return "json", json_form.parse(data or b"")
+        name = known.record.__name__
+        reader = known.reader if known.check is not None else Reader(self.schemas[name])
+        try:
+            found, at = reader.read(data, HEADER_BYTES, len(data))
+        except DAMAGE as error:
+            raise BadRecord("malformed", f"the record is damaged: {_damage(error)}") from None
+        if at != len(data):
+            raise BadRecord("malformed", f"the record goes on for {len(data) - at} bytes behind its end")
+        return "avro", found
 
     def _decode(self, data: bytes | None, wanted: tuple[type[T], ...]) -> T:
         known = self._readers.get(data[:HEADER_BYTES]) if data else None

@@ -48,6 +48,7 @@ def detect(data: bytes | None) -> Format:
         return "json"
     raise BadRecord(
         "unreadable",
-        f"the record starts with {data[:8].hex(' ')}: neither Avro single-object encoding (c3 01) nor a "
+        # No more than the mark would be: what follows may be anybody's personal data.
+        f"the record starts with {data[:2].hex(' ')}: neither Avro single-object encoding (c3 01) nor a "
         "JSON object ({)",
     )

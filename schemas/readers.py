@@ -115,7 +115,8 @@ class Reader:
         record = schema["name"].split(".")[-1]
         if record in self._known:
             return self._known[record]
-        function = f"read_{record}"
+        # Numbered, never named after the record: a foreign schema's name must not become part of the source.
+        function = self._new("read")
         for each in schema["fields"]:
             self._inner(each["type"])
         self._at = ""

@@ -117,9 +117,9 @@ class Punctuation:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """An entry that changes what folds do, from its own offset on."""
+    """An entry that changes what folds do, from its own offset on; `replay` occurs in the audit only."""
 
-    name: Literal["revision", "freeze", "resume", "promote", "leave_out"]
+    name: Literal["revision", "freeze", "resume", "promote", "leave_out", "replay"]
     model: str
     """The model it concerns; empty for all of the task."""
     arguments: Mapping[str, str] = field(default_factory=dict)

@@ -24,11 +24,12 @@ _PLAIN: Final[dict[int, int]] = {
     **{0x8A: -1, 0x8B: -4, ord("C"): -1, ord("B"): -4, 0x8E: -8, 0x96: -8},  # long, bytes, bytearray
 }
 _TEXT: Final[dict[int, int]] = {0x8C: 1, ord("X"): 4, 0x8D: 8}
+_MAX_WEIGHT: Final = 1 << 24
 _LONG_TEXT: Final = 400  # no name is longer
 
 
 class _Kind:
-    """What a stack place holds, as far as it matters."""
+    """What a stack place holds, as far as it matters; a tuple is held as its weight, other plain data as None."""
 
     __slots__ = ("built", "pair", "what")
 
@@ -113,14 +114,14 @@ class _Machine:
                 count = code - 0x84
                 parts = [stack.pop() for _ in range(count)]
                 both = count == 2 and type(parts[0]) is str and type(parts[1]) is str
-                stack.append((parts[1], parts[0]) if both else None)
+                stack.append((parts[1], parts[0]) if both else _weight(parts))
             elif code == 0x28:  # MARK
                 self.below.append(stack)
                 stack = []
             elif code in b"tue\x90\x91":  # TUPLE, SETITEMS, APPENDS, ADDITEMS, FROZENSET
-                stack = self.below.pop()
+                parts, stack = stack, self.below.pop()
                 if code in b"t\x91":
-                    stack.append(None)
+                    stack.append(_weight(parts))
                 else:
                     self._fill(stack[-1], code)
             elif code in b"sa":  # SETITEM, APPEND
@@ -214,6 +215,20 @@ class _Machine:
             raise SnapshotError(f"the snapshot refers to something outside itself: {told!r:.80}")
         self.from_task.add(told[1])
         return _Kind("task", told)
+
+
+def _weight(parts: list[Any]) -> int:
+    """Give how many values a tuple has with those of the tuples in it, shared ones counted each time.
+
+    Hashing one walks them all: sixty bytes of tuples, each twice in the next, would take for ever.
+    """
+    weight = 1 + len(parts)
+    for part in parts:
+        if type(part) is int:
+            weight += part
+    if weight > _MAX_WEIGHT:
+        raise SnapshotError("the snapshot has tuples that are nested without end")
+    return weight
 
 
 def is_listed(pair: Pair, allowed: Container[Pair] = frozenset()) -> bool:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import click
 
+from agents.settings import from_environment
 from infra.kafka.connection import Connection, parse_properties
+from infra.kafka.reachable import check_reachable
 from infra.taskfile import LoadedTask
 from schemas.codec import Codec
 from schemas.errors import UsageError
@@ -31,25 +32,31 @@ def cluster_options(command: F) -> F:
 
 
 def connect(bootstrap: str | None, properties: Sequence[str]) -> Connection:
-    """Make the connection that the options or the environment describe.
+    """Make the connection that the options or the environment describe, and ask whether anybody answers.
 
     Raises
     ------
     UsageError
         When no address is given.
+    BrokerError
+        When the cluster does not answer, or refuses TLS or login.
     """
-    address = bootstrap or os.environ.get("RIVERLOOP_BOOTSTRAP", "")
+    address = bootstrap or from_environment("bootstrap")
     if not address:
         raise UsageError(
             "give the Kafka cluster's address with --bootstrap HOST:PORT or in RIVERLOOP_BOOTSTRAP; "
             "riverloop demo brings its own"
         )
-    told = os.environ.get("RIVERLOOP_KAFKA", "").splitlines()
-    return Connection(address, parse_properties([line for line in told if line.strip()] + list(properties)))
+    told = from_environment("kafka").splitlines()
+    connection = Connection(
+        address, parse_properties([line for line in told if line.strip()] + list(properties))
+    )
+    check_reachable(connection)
+    return connection
 
 
 def codec_of(loaded: LoadedTask, *, serving: bool = False) -> Codec:
     """Make a task's codec, with the token key of the environment."""
-    key = os.environ.get("RIVERLOOP_TOKEN_KEY", "").encode() or None
+    key = from_environment("token_key").encode() or None
     task = loaded.task
     return Codec(task.name, task.kind, task.features, key, serving=serving)

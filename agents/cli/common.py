@@ -13,6 +13,9 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
+
+from streams.printed import harmless
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 
@@ -56,7 +59,8 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> 
         numeric = bool(rows) and all(isinstance(row[index], int | float | None) for row in rows)
         made.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        made.add_row(*(shown(cell) for cell in row))
+        # As text: square brackets in a cell are no markup, and nothing in it steers the terminal.
+        made.add_row(*(Text(harmless(shown(cell), keep="\n")) for cell in row))
     Console().print(made)
 
 

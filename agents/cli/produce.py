@@ -10,7 +10,7 @@ from agents.cli.cluster import cluster_options, codec_of, connect
 from agents.cli.common import json_option, print_json, progress
 from agents.settings import Settings
 from infra.kafka.admin import partition_count
-from infra.kafka.replay import Answers, Replay, check_reachable
+from infra.kafka.replay import Answers, Replay
 from infra.taskfile import load_task
 from schemas.errors import UsageError
 from schemas.topics import TaskTopics
@@ -55,7 +55,6 @@ def produce(
     loaded = load_task(task)
     events = loaded.events(data, limit)
     connection = connect(bootstrap, properties)
-    check_reachable(connection)
     topics = TaskTopics(loaded.task.name)
     partitions = partition_count(connection, topics.predictions)
     if not partitions:

@@ -70,7 +70,8 @@ def settings() -> str:
 
 `riverloop worker` takes each setting as an option (`snapshot_every` is `--snapshot-every`) or from the
 environment; the option wins. Secrets have no option, since other users of the machine can read a command
-line, and are never printed. A bool is `true` or `false`.
+line, and are never printed; each may also lie in a file, named by its variable with `_FILE` behind it
+(`RIVERLOOP_HTTP_TOKEN_FILE=/run/secrets/token`). A bool is `true` or `false`.
 
 {table(("setting", "environment", "type", "default", "unit", "what it says"), rows)}
 """
@@ -169,11 +170,15 @@ def _type(node: Any) -> str:
 
 def reasons() -> str:
     """Give the page of why a record is refused."""
-    rows = [(f"`{code}`", STATUS.get(code, 422), meaning) for code, meaning in REASONS.items()]
+    rows = [
+        (f"[`{code}`](../reasons.md#{code})", STATUS.get(code, 422), meaning)
+        for code, meaning in REASONS.items()
+    ]
     return f"""# Reasons
 
 Why a record went to the dead letters ([how to read them](../how-to/read-dead-letters.md)), or over HTTP was
 answered with a problem of this `reason` and status. HTTP has more reasons of its own: [HTTP](http.md#errors).
+What to change in the producing service, with examples: [why a record was refused](../reasons.md).
 
 {table(("reason", "HTTP status", "meaning"), rows)}
 """

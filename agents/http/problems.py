@@ -18,6 +18,7 @@ RETRY_S: Final = 1
 # Python's own phrases change with its version.
 TITLES: Final = {
     400: "Bad Request",
+    401: "Unauthorized",
     404: "Not Found",
     405: "Method Not Allowed",
     408: "Request Timeout",
@@ -30,6 +31,7 @@ TITLES: Final = {
 HTTP_REASONS: Final[dict[str, str]] = {
     "bad_request": "The HTTP message itself, such as its compression, cannot be read.",
     "bad_query": "A query parameter has a value that it cannot have.",
+    "token_needed": "The call needs a token that this worker knows: `Authorization: Bearer TOKEN`.",
     "unknown_path": "There is nothing at this path.",
     "unknown_task": "This worker does not run the task.",
     "not_remembered": "The prediction is not, or no longer, remembered by this worker.",

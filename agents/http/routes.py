@@ -11,6 +11,7 @@ from typing import Final
 from aiohttp import web
 
 from agents.http import status
+from agents.http.access import Access, Needs
 from agents.http.body import read_body, single_or_list
 from agents.http.outcomes import Outcomes
 from agents.http.predictions import Predictions
@@ -38,12 +39,15 @@ class Route:
         Answers, or raises `Problem`.
     changes
         Whether the call changes anything; looks never do.
+    needs
+        The token that it needs, where one is set; whatever changes something needs one.
     """
 
     method: str
     path: str
     handler: Handler
     changes: bool = False
+    needs: Needs = ""
 
 
 def add_routes(
@@ -65,13 +69,13 @@ def add_routes(
     writer
         Writes predictions and outcomes.
     settings
-        Bounds: `max_body`, `max_list`.
+        Bounds: `max_body`, `max_list`; tokens: `http_token`, `serve_token`.
     time_bound_s
         How long a call may take, in s.
     """
-    pages = Pages(loops, writer, settings, time_bound_s)
+    pages, access = Pages(loops, writer, settings, time_bound_s), Access(settings)
     for route in pages.routes():
-        guarded = _guarded(route, time_bound_s)
+        guarded = _guarded(route, access, time_bound_s)
         if route.method == "GET":
             app.router.add_get(route.path, guarded)
         else:
@@ -101,9 +105,9 @@ class Pages:
             Route("GET", "/live", self.live),
             Route("GET", "/ready", self.ready),
             Route("GET", "/tasks", self.tasks),
-            Route("POST", "/tasks/{task}/predictions", self.predict, changes=True),
-            Route("GET", "/tasks/{task}/predictions/{request_id:.+}", self.look_up),
-            Route("POST", "/tasks/{task}/outcomes", self.report, changes=True),
+            Route("POST", "/tasks/{task}/predictions", self.predict, True, "serve_token"),
+            Route("GET", "/tasks/{task}/predictions/{request_id:.+}", self.look_up, needs="serve_token"),
+            Route("POST", "/tasks/{task}/outcomes", self.report, True, "http_token"),
             Route("GET", "/tasks/{task}/versions", self.versions),
             Route("GET", "/tasks/{task}/status", self.status),
             Route("GET", "/tasks/{task}/digests", self.digests),
@@ -185,13 +189,12 @@ class TaskPages:
         self.digests = status.Digests(loop)
 
 
-def _guarded(route: Route, time_bound_s: float) -> Handler:
-    """Bound a handler in time and answer its errors as problems."""
+def _guarded(route: Route, access: Access, time_bound_s: float) -> Handler:
+    """Ask for a token, before anything of the body is read; bound a handler in time; answer errors as problems."""
 
     async def guarded(request: web.Request) -> web.StreamResponse:
         try:
-            if route.changes:
-                _check_allowed(request)
+            access.check(request, route.needs)
             waits_s = 0.0 if route.changes else status.MAX_WAIT_S
             async with asyncio.timeout(time_bound_s + waits_s):
                 return await route.handler(request)
@@ -208,13 +211,6 @@ def _guarded(route: Route, time_bound_s: float) -> Handler:
             return Problem(500, "internal", "an error inside riverloop; the worker's log has more").response()
 
     return guarded
-
-
-def _check_allowed(request: web.Request) -> None:
-    """Decide whether a call that changes something may do so; every such call passes here, and none else.
-
-    Today whoever reaches the port may: it listens on the loopback address unless told otherwise.
-    """
 
 
 @web.middleware

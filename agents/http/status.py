@@ -158,6 +158,7 @@ def status(loop: TaskLoop, remembered: int) -> dict[str, Any]:
         "question": loop.task.question,
         **readiness(loop),
         "counts": dict(sorted(loop.counts.items())),
+        "dead_letters": dict(sorted(loop.dead_letters.items())),
         "remembered": remembered,
         "freshness_ms": quantiles(loop.freshness_ms),
         "freshness_s": {stage: spans.status() for stage, spans in loop.freshness.items()},

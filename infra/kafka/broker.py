@@ -1,6 +1,7 @@
 """A real Apache Kafka as a child process: one node, KRaft, Java from a wheel, jars from the user's cache.
 
-It lives on 127.0.0.1 without encryption or accounts: for the demo, for tests and for trying things out.
+It lives on 127.0.0.1, without encryption or accounts unless told otherwise: for the demo, for tests and for
+trying things out.
 """
 
 from __future__ import annotations
@@ -18,7 +19,14 @@ from pathlib import Path
 from types import TracebackType
 
 from infra.kafka import watchdog
-from infra.kafka.broker_config import earlier_ports, format_storage, java_command, write_config
+from infra.kafka.broker_config import (
+    PLAIN,
+    Listener,
+    earlier_ports,
+    format_storage,
+    java_command,
+    write_config,
+)
 from infra.kafka.jars import Report, class_path
 from infra.kafka.ports import are_free, free_pair
 from infra.kafka.ready import wait_until_answers
@@ -43,6 +51,8 @@ class EmbeddedBroker:
         Java's largest heap, as ``-Xmx`` takes it.
     report
         Called with a sentence when the first start has to fetch Kafka.
+    listener
+        TLS and accounts, for those who test against them; without both unless said.
 
     Examples
     --------
@@ -52,7 +62,14 @@ class EmbeddedBroker:
             producer = confluent_kafka.Producer({"bootstrap.servers": broker.bootstrap})
     """
 
-    def __init__(self, data_dir: Path | None = None, heap: str = "512m", report: Report = log.info) -> None:
+    def __init__(
+        self,
+        data_dir: Path | None = None,
+        heap: str = "512m",
+        report: Report = log.info,
+        listener: Listener = PLAIN,
+    ) -> None:
+        self._listener = listener
         self._given = data_dir is not None
         self._directory = data_dir.absolute() if data_dir else None
         self._heap = heap
@@ -173,7 +190,7 @@ class EmbeddedBroker:
     def _launch(self, jars: tuple[Path, ...]) -> None:
         assert self._directory is not None
         assert self._ports is not None
-        server, logging_config = write_config(self._directory, *self._ports)
+        server, logging_config = write_config(self._directory, *self._ports, self._listener)
         java = java_command(self._directory, jars, self._heap, logging_config)
         environment = _environment()
         if not (self._directory / "data" / "meta.properties").exists():
@@ -214,7 +231,7 @@ class EmbeddedBroker:
             status = watched.poll()
             return "" if status is None else f"Java ended with status {status} before it answered"
 
-        if reason := wait_until_answers(self.bootstrap, START_TIMEOUT_S, ended):
+        if reason := wait_until_answers(self.bootstrap, START_TIMEOUT_S, ended, self._listener.client):
             raise BrokerError(self._with_log(reason))
         self._answered = True
 

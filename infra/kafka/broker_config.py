@@ -10,7 +10,9 @@ import base64
 import subprocess
 import uuid
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 # Above the 6 MiB of dead letters, with room for the batch around the record.
 MESSAGE_MAX_BYTES = 8 * 1024 * 1024
@@ -19,10 +21,11 @@ _LAYOUT = """\
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller_port}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+listeners={protocol}://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
+advertised.listeners={protocol}://127.0.0.1:{port}
+inter.broker.listener.name={protocol}
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listener.security.protocol.map={protocol}:{protocol},CONTROLLER:PLAINTEXT
 log.dirs={data}
 """
 
@@ -78,17 +81,45 @@ def settings() -> dict[str, str]:
     return dict(line.split("=", 1) for line in lines)
 
 
-def write_config(directory: Path, port: int, controller_port: int) -> tuple[Path, Path]:
+@dataclass(frozen=True, slots=True, repr=False)
+class Listener:
+    """How clients reach the broker: in plain on the loopback address, or as a production cluster demands it.
+
+    Parameters
+    ----------
+    protocol
+        `PLAINTEXT`, `SSL`, `SASL_PLAINTEXT` or `SASL_SSL`.
+    server
+        Kafka's properties for it: key store, mechanisms, users. The broker talks to itself this way, too.
+    client
+        What a client needs of librdkafka's properties, beside the address.
+    """
+
+    protocol: str = "PLAINTEXT"
+    server: Mapping[str, str] = field(default_factory=dict)
+    client: Mapping[str, str] = field(default_factory=dict)
+
+
+PLAIN: Final = Listener()
+
+
+def write_config(
+    directory: Path, port: int, controller_port: int, listener: Listener = PLAIN
+) -> tuple[Path, Path]:
     """Write both files into ``directory``; return the paths of server.properties and log4j.properties."""
     server = directory / "server.properties"
+    # It may hold passwords: nobody else reads it.
+    server.touch(mode=0o600)
     server.write_text(
         _LAYOUT.format(
             port=port,
+            protocol=listener.protocol,
             controller_port=controller_port,
             # Java's properties files take a backslash as an escape.
             data=str(directory / "data").replace("\\", "\\\\"),
         )
-        + _SETTINGS,
+        + _SETTINGS
+        + "".join(f"{name}={value}\n" for name, value in listener.server.items()),
         encoding="utf-8",
     )
     logging = directory / "log4j.properties"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Final
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
@@ -11,9 +13,12 @@ from confluent_kafka.admin import AdminClient
 from infra.kafka.ports import listens
 
 PAUSE_S = 0.05
+NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 
-def wait_until_answers(bootstrap: str, timeout_s: float, ended: Callable[[], str]) -> str:
+def wait_until_answers(
+    bootstrap: str, timeout_s: float, ended: Callable[[], str], properties: Mapping[str, str] = NOTHING
+) -> str:
     """Wait for an answer to a metadata request that names a broker.
 
     Parameters
@@ -24,6 +29,8 @@ def wait_until_answers(bootstrap: str, timeout_s: float, ended: Callable[[], str
         How long to wait, in seconds.
     ended
         Asked between attempts; a sentence when waiting on is pointless, else empty.
+    properties
+        What a client needs beside the address.
 
     Returns
     -------
@@ -38,7 +45,12 @@ def wait_until_answers(bootstrap: str, timeout_s: float, ended: Callable[[], str
         if client is None and listens(bootstrap):
             # No log: refused connections are expected until it answers.
             client = AdminClient(
-                {"bootstrap.servers": bootstrap, "log_level": 0, "reconnect.backoff.max.ms": 100}
+                {
+                    **properties,
+                    "bootstrap.servers": bootstrap,
+                    "log_level": 0,
+                    "reconnect.backoff.max.ms": 100,
+                }
             )
         if client is not None:
             try:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, Producer, TopicPartition
 
 from infra.kafka.connection import Connection
 from infra.kafka.offsets import committed_offsets, end_offsets
@@ -287,18 +287,3 @@ class Replay:
             tick()
         self.flush()
         self.answers.wait(self.requests, "lockstep", tick)
-
-
-def check_reachable(connection: Connection) -> None:
-    """Ask the cluster for its metadata.
-
-    Raises
-    ------
-    BrokerError
-        When it does not answer within ten seconds.
-    """
-    producer = Producer(connection.config())
-    try:
-        producer.list_topics(timeout=10)
-    except KafkaException as error:
-        raise BrokerError(f"no Kafka cluster answers at {connection.bootstrap}: {error}") from error

@@ -22,10 +22,13 @@ from fsspec.implementations.local import LocalFileSystem
 
 from schemas.errors import SnapshotError, UsageError
 from schemas.records import Manifest
+from streams.snapshot import MAX_BYTES
 
 MANIFEST: Final = "manifest.json"
 STATE: Final = "state.bin"
 PROBES: Final = "probes.json"
+MAX_MANIFEST: Final = 4 * 1024 * 1024
+MAX_PROBES: Final = 64 * 1024 * 1024
 log = logging.getLogger(__name__)
 
 
@@ -167,9 +170,8 @@ class SnapshotStore:
         """
         place = f"{self.where(task, version)}/{MANIFEST}"
         try:
-            with self._fs.open(place, "rb") as file:
-                manifest = _manifest(json.loads(file.read()))
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            manifest = _manifest(json.loads(self._read(place, MAX_MANIFEST)))
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise SnapshotError(f"{place} cannot be read: {error}") from error
         if (manifest.task, manifest.version) != (task, version):
             raise SnapshotError(f"{place} is the manifest of {manifest.version} of task {manifest.task}")
@@ -189,15 +191,21 @@ class SnapshotStore:
         manifest = self.manifest(task, version)
         place = self.where(task, version)
         try:
-            with self._fs.open(f"{place}/{STATE}", "rb") as file:
-                state = file.read()
-            with self._fs.open(f"{place}/{PROBES}", "rb") as file:
-                probes: list[dict[str, Any]] = json.loads(file.read())
-        except (OSError, ValueError) as error:
+            state = self._read(f"{place}/{STATE}", MAX_BYTES)
+            probes: list[dict[str, Any]] = json.loads(self._read(f"{place}/{PROBES}", MAX_PROBES))
+        except (OSError, ValueError, RecursionError) as error:
             raise SnapshotError(f"{place} cannot be read: {error}") from error
         if _sha256(state) != manifest.state_sha256:
             raise SnapshotError(f"{place}/{STATE} is damaged: its SHA-256 is not the manifest's")
         return Snapshot(manifest, state, probes)
+
+    def _read(self, place: str, most: int) -> bytes:
+        """Read a file of bounded size: whoever can write the store must not fill our memory."""
+        with self._fs.open(place, "rb") as file:
+            data: bytes = file.read(most + 1)
+        if len(data) > most:
+            raise ValueError(f"it has more than {most:,} bytes")
+        return data
 
     def _sign(self, manifest: Manifest) -> str:
         if self._key is None:

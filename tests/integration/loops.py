@@ -163,8 +163,11 @@ class Loop:
         self.task, self.connection, self.partitions = self.loaded.task, connection, partitions
         self.folder = folder
         self.topics = TaskTopics(self.task.name)
-        self.codec = Codec(self.task.name, self.task.kind, self.task.features, serving=True)
-        self.store = SnapshotStore(str(folder / "snapshots"))
+        token_key, snapshot_key = (
+            settings.get(name, "").encode() or None for name in ("token_key", "snapshot_key")
+        )
+        self.codec = Codec(self.task.name, self.task.kind, self.task.features, token_key, serving=True)
+        self.store = SnapshotStore(str(folder / "snapshots"), snapshot_key)
         # In silence time would go on, and what falls due would depend on how long a test takes.
         self._settings = {"group": self.task.name, "idle_ms": 10**9, "max_batch": 200} | settings
         create_topics(connection, topics(self.task.name, partitions))

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import builtins
+import contextlib
 import dataclasses
 import json
 import math
@@ -392,6 +394,51 @@ def test_a_default_of_a_schema_never_becomes_a_feature() -> None:
     data = writer.encode(Request("r-1", 5, {"price": 1.0}))
     found = refusal(data, codec)
     assert (found.reason, found.field) == ("missing_field", "features.items")
+
+
+NAMES_THAT_ARE_CODE = (
+    'Z(b, i, e): return\n__import__("os")\ndef y',
+    'Z(b=RAN("x"), i=0, e=0): return\ndef y',
+    "Z\nRAN('x')\n",
+    '\'"); RAN("x")',
+)
+
+
+@pytest.mark.parametrize("name", NAMES_THAT_ARE_CODE)
+@pytest.mark.parametrize("place", ["record", "field", "symbol", "enum"])
+def test_no_name_of_a_registered_schema_becomes_code(
+    name: str, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[str] = []
+    monkeypatch.setattr(builtins, "RAN", ran.append, raising=False)
+    schema = json.loads(json.dumps(CODEC.schemas["Request"]))
+    inner: dict[str, Any] = {"type": "record", "name": "Z", "fields": [{"name": "a", "type": "long"}]}
+    if place == "record":
+        inner["name"] = name
+    elif place == "field":
+        inner["fields"][0]["name"] = name
+    else:
+        inner = {"type": "enum", "name": "Z", "symbols": ["A"]}
+        inner |= {"symbols": [name]} if place == "symbol" else {"name": name}
+    schema["fields"].append({"name": "z", "type": inner})
+    codec = Codec("shop", "binary", SMALL)
+    mark = ""
+    with contextlib.suppress(BadRecord):  # refused, or taken for what it is: a name
+        mark = codec.register(json.dumps(schema))
+    if mark:
+        data = AVRO_MARK + bytes.fromhex(mark) + codec.encode(REQUEST)[10:] + b"\x00"
+        assert codec.decode_request(data) == REQUEST
+    assert ran == []
+
+
+@pytest.mark.parametrize("depth", [10, 30, 300, 5000])
+def test_a_registered_schema_nested_without_end_is_refused(depth: int) -> None:
+    deep = '{"type": "array", "items": ' * depth + '"long"' + "}" * depth
+    schema = json.dumps(CODEC.schemas["Request"])[:-2] + f', {{"name": "z", "type": {deep}}}]}}'
+    codec = Codec("shop", "binary", SMALL)
+    with pytest.raises(BadRecord) if depth > 10 else contextlib.nullcontext():
+        codec.register(schema)
+    assert codec.decode_request(codec.encode(REQUEST)) == REQUEST
 
 
 def test_a_damaged_record_of_a_registered_schema_is_refused() -> None:

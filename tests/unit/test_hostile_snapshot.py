@@ -126,6 +126,15 @@ def hostile(marker: Path) -> dict[str, bytes]:
         "LONG_BINPUT": HEAD + b"Nr\xff\xff\xff\x7f.",
         "PERSID": HEAD + b"Ptask\n.",
         "NEXT_BUFFER": HEAD + b"\x97.",
+        # A few bytes whose hash would be computed for ever.
+        "tuples nested without end": HEAD
+        + b"()\x94"
+        + b"".join(b"h%bh%b\x86\x94" % (bytes([n]), bytes([n])) for n in range(80))
+        + b"}h\x50Nst.",
+        "long tuples nested without end": HEAD
+        + b"()\x94"
+        + b"".join(b"(" + b"h%b" % bytes([n]) * 9 + b"t\x94" for n in range(30))
+        + b"}h\x1eNst.",
         # Damage.
         "empty": b"",
         "cut off": dump(stats.Mean())[:-4],

@@ -1,0 +1,271 @@
+"""`riverloop deadletters`: what was refused and why, and its replay after a fix."""
+
+from __future__ import annotations
+
+import getpass
+import heapq
+import json
+import os
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from agents.cli.cluster import cluster_options, codec_of, connect
+from agents.cli.common import json_option, print_json, table
+from agents.cli.filters import Meant, filters
+from agents.loop import now_ms
+from infra.deadletters import DeadLetters, Found, Wanted, parse_place, shown_place
+from infra.taskfile import load_task
+from schemas.errors import UsageError
+from schemas.reasons import REASONS
+from schemas.topics import MAX_RECORD_BYTES
+from streams.printed import printed
+
+
+@click.group()
+def deadletters() -> None:
+    """List, show or replay the records of a task that were refused."""
+
+
+@deadletters.command(
+    "list", epilog="Example: riverloop deadletters list task.py --reason wrong_type --limit 5"
+)
+@click.argument("task")
+@filters
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="The newest so many.")
+@cluster_options
+@json_option
+def list_(
+    task: str,
+    meant: Meant,
+    limit: int,
+    bootstrap: str | None,
+    properties: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """List the dead letters of TASK, the newest first, and count all by reason."""
+    name, codec, letters = _open(task, bootstrap, properties)
+    counts: Counter[str] = Counter()
+    waiting = 0
+    newest: list[tuple[int, int, int, dict[str, Any]]] = []
+    for found in letters.read(meant.of(name)):
+        counts[found.letter.reason] += 1
+        waiting += not found.replayed
+        # What is kept is the printed form: the bytes may be millions each.
+        order = (found.letter.arrived, *found.place)
+        if len(newest) < limit:
+            heapq.heappush(newest, (*order, _told(found, codec)))
+        elif order > newest[0][:3]:
+            heapq.heapreplace(newest, (*order, _told(found, codec)))
+    rows = [each[3] for each in sorted(newest, key=lambda each: each[:3], reverse=True)]
+    told = dict(counts.most_common())
+    if as_json:
+        for row in rows:
+            del row["record"]
+        print_json(
+            {
+                "task": name,
+                "letters": rows,
+                "counts": told,
+                "not_replayed": waiting,
+                "unreadable": letters.unreadable,
+            }
+        )
+        return
+    if letters.unreadable:
+        click.echo(
+            f"{letters.unreadable:,} records on {letters.topics.dead_letters} are no dead letters", err=True
+        )
+    if not rows:
+        click.echo(f"no dead letters of {name}, or none that is meant")
+        return
+    columns = ["place", "arrived", "reason", "source", "message", "replayed"]
+    table(
+        f"dead letters of {name}",
+        columns,
+        [
+            [row["place"], _when(row["arrived"]), row["reason"], row["source"], row["message"], _yes(row)]
+            for row in rows
+        ],
+    )
+    table("by reason", ["reason", "count"], [[reason, count] for reason, count in told.items()])
+    click.echo(f"{counts.total():,} in all, {waiting:,} of them not replayed")
+
+
+@deadletters.command(epilog="Example: riverloop deadletters show task.py 0@17")
+@click.argument("task")
+@click.argument("place")
+@click.option(
+    "--save",
+    type=click.Path(path_type=Path),
+    help="Write the original bytes, personal data and all, to a file.",
+)
+@cluster_options
+@json_option
+def show(
+    task: str,
+    place: str,
+    save: Path | None,
+    bootstrap: str | None,
+    properties: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Show the dead letter of TASK at PLACE, as `deadletters list` names it: PARTITION@OFFSET.
+
+    Values of personal data are hidden, and so are bytes that cannot be decoded where the task has any.
+    """
+    _, codec, letters = _open(task, bootstrap, properties)
+    where = parse_place(place)
+    found = next(letters.read(Wanted(places=frozenset({where}))), None)
+    if found is None:
+        raise UsageError(f"there is no dead letter at {shown_place(where)} of {letters.topics.dead_letters}")
+    told = _told(found, codec)
+    if save is not None:
+        _save(save, found.letter.value or b"")
+    if as_json:
+        print_json(told)
+        return
+    record = told.pop("record")
+    told |= {"arrived": f"{_when(found.letter.arrived)} UTC", "replayed": _yes(told)}
+    means = REASONS.get(found.letter.reason)
+    rows = [[key, "" if value is None else str(value)] for key, value in told.items()]
+    table(f"dead letter {shown_place(where)}", ["what", "is"], rows + [["that means", means]] * bool(means))
+    click.echo(record if isinstance(record, str) else json.dumps(record, indent=2, ensure_ascii=False))
+    if save is not None:
+        click.echo(f"{len(found.letter.value or b''):,} bytes are in {save}")
+
+
+@deadletters.command(epilog="Example: riverloop deadletters replay task.py --reason unknown_schema --dry-run")
+@click.argument("task")
+@click.argument("places", nargs=-1)
+@filters
+@click.option(
+    "--all", "everything", is_flag=True, help="All that were not replayed; else say which are meant."
+)
+@click.option("--limit", type=click.IntRange(1), help="At most so many, the oldest of each partition first.")
+@click.option(
+    "--mended",
+    type=click.Path(path_type=Path),
+    help="Replay the one at PLACE with the bytes of this file: `show --save` writes them.",
+)
+@click.option("--because", default="", help="Why, for the audit.")
+@click.option("--author", default="", help="Who, for the audit; your user name by default.")
+@click.option("--dry-run", is_flag=True, help="Say what would be replayed, and write nothing.")
+@cluster_options
+@json_option
+def replay(
+    task: str,
+    places: tuple[str, ...],
+    meant: Meant,
+    everything: bool,
+    limit: int | None,
+    mended: Path | None,
+    because: str,
+    author: str,
+    dry_run: bool,
+    bootstrap: str | None,
+    properties: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Send dead letters of TASK to their source topics again, each of them once, after a fix.
+
+    The fix lies in TASK, in the workers that run it, or in the bytes (--mended). What TASK refuses still is passed
+    over. Records and an audit on the topic `control` are written in one transaction; an interrupted replay is
+    run again without harm.
+    """
+    if not (places or meant.anything or everything):
+        raise UsageError(
+            "say which dead letters are meant: PLACE, --reason, --topic, --since, --until, or --all"
+        )
+    if mended is not None and len(places) != 1:
+        raise UsageError("--mended takes exactly one PLACE")
+    name, _, letters = _open(task, bootstrap, properties)
+    wanted = meant.of(name, places)
+    corrected = {} if mended is None else {parse_place(places[0]): _read(mended)}
+    skipped: Counter[str] = Counter()
+    if dry_run:
+        by_topic = Counter(
+            found.letter.source.topic
+            for number, found in enumerate(letters.sendable(wanted, skipped, corrected))
+            if found.letter.source is not None and (limit is None or number < limit)
+        )
+    else:
+        made = letters.replay(
+            wanted, author=author or _user(), why=because, at=now_ms(), limit=limit, mended=corrected
+        )
+        by_topic, skipped = made.by_topic, made.skipped
+    _tell(name, by_topic, skipped, dry_run, as_json)
+    if places and not by_topic:
+        raise click.exceptions.Exit(1)
+
+
+def _tell(name: str, by_topic: Counter[str], skipped: Counter[str], dry_run: bool, as_json: bool) -> None:
+    if as_json:
+        print_json(
+            {
+                "task": name,
+                "replayed": by_topic.total(),
+                "by_topic": dict(by_topic),
+                "skipped": dict(skipped),
+                "dry_run": dry_run,
+            }
+        )
+        return
+    for topic, count in sorted(by_topic.items()):
+        click.echo(f"{'would be replayed' if dry_run else 'replayed'} to {topic}: {count:,}")
+    for why, count in sorted(skipped.items()):
+        click.echo(f"passed over: {count:,}: {why}")
+    if not by_topic and not skipped:
+        click.echo(f"no dead letters of {name}, or none that is meant")
+
+
+def _open(task: str, bootstrap: str | None, properties: tuple[str, ...]) -> tuple[str, Any, DeadLetters]:
+    loaded = load_task(task)
+    codec = codec_of(loaded)
+    return loaded.task.name, codec, DeadLetters(connect(bootstrap, properties), codec)
+
+
+def _told(found: Found, codec: Any) -> dict[str, Any]:
+    return {"place": shown_place(found.place), **printed(found.letter, codec), "replayed": found.replayed}
+
+
+def _when(ms: int) -> str:
+    try:
+        return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    except (ValueError, OverflowError, OSError):
+        return str(ms)
+
+
+def _yes(row: dict[str, Any]) -> str:
+    return "yes" if row["replayed"] else ""
+
+
+def _read(file: Path) -> bytes:
+    try:
+        with file.open("rb") as opened:
+            data = opened.read(MAX_RECORD_BYTES + 1)
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read: {error.strerror}") from error
+    if len(data) > MAX_RECORD_BYTES:
+        raise UsageError(f"{file} has more than {MAX_RECORD_BYTES:,} bytes, the most that a record may have")
+    return data
+
+
+def _save(file: Path, data: bytes) -> None:
+    try:
+        # For its owner's eyes only, and never over what is there.
+        handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as error:
+        raise UsageError(f"{file} cannot be written: {error.strerror}") from error
+    with os.fdopen(handle, "wb") as opened:
+        opened.write(data)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"

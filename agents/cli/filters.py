@@ -1,0 +1,86 @@
+"""Which dead letters a command means: `--reason`, `--topic`, `--since`, `--until`."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from infra.deadletters import Wanted, parse_place
+from schemas.errors import UsageError
+from schemas.reasons import REASONS
+from schemas.topics import TaskTopics
+from streams.datafile import millis
+
+SOURCES = ("requests", "outcomes", "predictions")
+
+
+@dataclass(frozen=True, slots=True)
+class Meant:
+    """What the options said."""
+
+    reasons: tuple[str, ...]
+    topics: tuple[str, ...]
+    since: str | None
+    until: str | None
+
+    @property
+    def anything(self) -> bool:
+        """Whether any was given."""
+        return bool(self.reasons or self.topics or self.since or self.until)
+
+    def of(self, task: str, places: tuple[str, ...] = ()) -> Wanted:
+        """Give it for a task, with the places that were named.
+
+        Raises
+        ------
+        UsageError
+            For what is no time, or no place.
+        """
+        names = TaskTopics(task)
+        return Wanted(
+            frozenset(self.reasons),
+            frozenset(getattr(names, each) for each in self.topics),
+            _time("--since", self.since),
+            _time("--until", self.until),
+            frozenset(parse_place(each) for each in places),
+        )
+
+
+def filters(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options to a command, which gets them as `meant`."""
+
+    @functools.wraps(command)
+    def collected(
+        reasons: tuple[str, ...], topics: tuple[str, ...], since: str | None, until: str | None, **more: Any
+    ) -> None:
+        command(meant=Meant(reasons, topics, since, until), **more)
+
+    codes = click.Choice(list(REASONS))
+    options = (
+        click.option("--until", metavar="TIME", help="That arrived before it."),
+        click.option("--since", metavar="TIME", help="That arrived then or later: 2026-03-01T12:00, UTC."),
+        click.option(
+            "--topic", "topics", type=click.Choice(SOURCES), multiple=True, help="From it. Repeatable."
+        ),
+        click.option(
+            "--reason", "reasons", type=codes, metavar="CODE", multiple=True, help="For it. Repeatable."
+        ),
+    )
+    for option in options:
+        collected = option(collected)
+    return collected
+
+
+def _time(option: str, text: str | None) -> int | None:
+    if text is None:
+        return None
+    try:
+        return millis(text)
+    except ValueError:
+        raise UsageError(
+            f"{option} {text[:60]!r} is no date or time; write 2026-03-01 or 2026-03-01T12:00"
+        ) from None

@@ -1,0 +1,176 @@
+"""A dead letter as a person may read it: bounded, harmless to a terminal, personal data never in plain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from schemas.codec import Codec
+from schemas.dictionary import Dictionary
+from schemas.errors import BadRecord
+from schemas.records import DeadLetter
+
+MAX_TEXT: Final = 200
+"""Characters of a value that are shown."""
+MAX_NAME: Final = 60
+MAX_FIELDS: Final = 100
+"""Fields of a record that are shown."""
+MAX_BYTES: Final = 256
+"""Bytes that are shown of what cannot be decoded."""
+KNOWN: Final = frozenset(
+    {"record", "request_id", "ts", "value", "revision", "reason", "reporter", "runtime", "propensity"}
+)
+"""Fields that are shown although the dictionary flags personal data; `entity_key`, whom it is about, is not."""
+
+
+def printed(letter: DeadLetter, codec: Codec) -> dict[str, Any]:
+    """Give a dead letter as plain data for people.
+
+    Parameters
+    ----------
+    letter
+        The letter; its bytes are anybody's.
+    codec
+        The task's: its dictionary says which features are personal data.
+
+    Returns
+    -------
+    dict
+        `form` says how the record could be read: `json`, `avro`, or `bytes` when it could not. `record` has its
+        fields, or a line that stands for the bytes.
+
+    Notes
+    -----
+    Where the dictionary flags any personal data, a value is shown only under a name that is known not to hold
+    any; every other one, and bytes that cannot be decoded, by type and size alone. Not promised: that a service
+    did not put personal data under a name that is declared to hold none.
+    """
+    careful = is_careful(codec.dictionary)
+    try:
+        form, fields = codec.peek(letter.value)
+    except BadRecord:
+        form, fields = "bytes", {}
+    found: dict[str, Any] = {
+        "reason": line(letter.reason),
+        "message": line(letter.message, 500),
+        "field": line(letter.field),
+        "source": None if letter.source is None else line(str(letter.source), 300),
+        "arrived": letter.arrived,
+        "producer": None if letter.producer is None else line(letter.producer),
+        "bytes": len(letter.value or b""),
+        "key": _key(letter.key, fields.get("request_id"), careful),
+        "form": form,
+    }
+    if form == "bytes":
+        found["record"] = shown_bytes(letter.value, careful)
+    else:
+        found["record"] = _record(fields, codec.dictionary, careful)
+    return found
+
+
+def is_careful(dictionary: Dictionary) -> bool:
+    """Whether a dictionary flags any personal data."""
+    return any(each.personal_data != "none" for each in dictionary)
+
+
+def line(text: str, most: int = MAX_TEXT) -> str:
+    r"""Give a text on one line, cut to a length, without what would steer a terminal.
+
+    Examples
+    --------
+    >>> line("a\x1b[2Jb\u202e\n")
+    'a\\x1b[2Jb\\u202e\\n'
+    """
+    cut = harmless(text[:most])
+    return cut if len(text) <= most else f"{cut}… ({len(text):,} characters)"
+
+
+def harmless(text: str, keep: str = "") -> str:
+    r"""Escape what would steer a terminal, but for the characters that are kept.
+
+    Examples
+    --------
+    >>> harmless("red \x1b[31m")
+    'red \\x1b[31m'
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        each
+        if each.isprintable() or each in keep
+        else each.encode("unicode_escape", "surrogatepass").decode()
+        for each in text
+    )
+
+
+def shown_bytes(data: bytes | None, careful: bool) -> str:
+    """Give a line that stands for bytes: escaped text, hex, or their number when they are not to be seen."""
+    if data is None:
+        return "<null>"
+    if careful:
+        return f"<{len(data):,} bytes, hidden: they cannot be decoded, and the task has personal data>"
+    more = "" if len(data) <= MAX_BYTES else f"… ({len(data):,} bytes)"
+    head = data[:MAX_BYTES]
+    try:
+        # A character may be cut in two at the end.
+        return line(head.decode("utf-8", "strict" if not more else "ignore"), MAX_BYTES) + more
+    except UnicodeDecodeError:
+        return head.hex(" ") + more
+
+
+def _key(key: bytes | None, request_id: Any, careful: bool) -> str | None:
+    if key is None:
+        return None
+    is_id = isinstance(request_id, str) and key == request_id.encode("utf-8", "surrogatepass")
+    if careful and not is_id:
+        return f"<{len(key):,} bytes>"
+    return shown_bytes(key, careful=False)
+
+
+def _record(fields: Mapping[str, Any], dictionary: Dictionary, careful: bool) -> dict[str, Any]:
+    out = {}
+    for name, value in list(fields.items())[:MAX_FIELDS]:
+        if name == "features" and isinstance(value, Mapping):
+            found: Any = _features(value, dictionary, careful)
+        else:
+            found = _shape(value) if careful and name not in KNOWN else _value(value)
+        out[line(name, MAX_NAME)] = found
+    return out | _left(len(fields))
+
+
+def _features(values: Mapping[str, Any], dictionary: Dictionary, careful: bool) -> dict[str, Any]:
+    out = {}
+    for name, value in list(values.items())[:MAX_FIELDS]:
+        feature = dictionary.by_name.get(name)
+        open_ = not careful if feature is None else feature.personal_data == "none"
+        out[line(name, MAX_NAME)] = _value(value) if open_ else _shape(value)
+    return out | _left(len(values))
+
+
+def _left(count: int) -> dict[str, str]:
+    return {"…": f"{count - MAX_FIELDS:,} more"} if count > MAX_FIELDS else {}
+
+
+def _value(value: Any) -> Any:
+    if isinstance(value, str):
+        return line(value)
+    if value is None or isinstance(value, bool | float):
+        return value
+    if isinstance(value, int):
+        return value if abs(value) < 2**63 else _shape(value)
+    return _shape(value)
+
+
+def _shape(value: Any) -> str:
+    """Say of what type and size a value is, and nothing else of it."""
+    if value is None:
+        return "<null>"
+    if isinstance(value, str):
+        return f"<text, {len(value):,} characters>"
+    if isinstance(value, bytes):
+        return f"<{len(value):,} bytes>"
+    if isinstance(value, Mapping):
+        return f"<object, {len(value):,} fields>"
+    if isinstance(value, list | tuple):
+        return f"<list of {len(value):,}>"
+    return "<true or false>" if isinstance(value, bool) else "<number>"

@@ -1,0 +1,45 @@
+"""Every reason has its place in the documentation, and its examples are refused for it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from schemas.codec import Codec
+from schemas.errors import BadRecord
+from schemas.reasons import REASONS
+from tests.unit.http_worker import make_task
+
+DOCS = Path(__file__).parents[2] / "docs"
+TASK = make_task("stay")
+CODEC = Codec(TASK.name, TASK.kind, TASK.features, b"a key", serving=True)
+
+
+def sections() -> dict[str, str]:
+    parts = re.split(r"^## (\w+)\n", (DOCS / "reasons.md").read_text("utf-8"), flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def test_the_page_has_every_reason_and_no_other_in_the_order_of_the_list() -> None:
+    assert list(sections()) == list(REASONS)
+    listed = (DOCS / "reference/reasons.md").read_text("utf-8")
+    for code in REASONS:
+        assert f"[`{code}`](../reasons.md#{code})" in listed
+
+
+@pytest.mark.parametrize("code", REASONS)
+def test_a_reason_says_what_it_means_what_to_change_and_has_an_example(code: str) -> None:
+    section = sections()[code]
+    assert "**Means.**" in section
+    assert "**Change.**" in section
+    examples = re.findall(r"```json\n(.*?)\n```", section, re.DOTALL)
+    if not examples:
+        assert "**Example.**" in section
+        return
+    refused, accepted = examples
+    with pytest.raises(BadRecord) as caught:
+        CODEC.decode_request(refused.encode())
+    assert caught.value.reason == code
+    assert CODEC.decode_request(accepted.encode()).request_id == "b-1"
