@@ -9,6 +9,7 @@ import click
 
 from agents.cli.backfill import backfill
 from agents.cli.backtest import backtest
+from agents.cli.bench import bench
 from agents.cli.demo import demo
 from agents.cli.produce import produce
 from agents.cli.schemas import schemas
@@ -31,6 +32,7 @@ def riverloop() -> None:
 for command in (
     backfill,
     backtest,
+    bench,
     demo,
     produce,
     schemas,
