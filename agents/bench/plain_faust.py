@@ -167,8 +167,8 @@ def make_app(
         codec = _HeldCodec()
         codec.codec = Codec(loaded.task.name, loaded.task.kind, loaded.task.features)
         codecs.register(HELD, codec)
-        schema = faust.Schema(key_type=str, key_serializer="raw", value_serializer=HELD)
-        held = app.Table("held", partitions=partitions, schema=schema)
+        held = app.Table("held", partitions=partitions, key_type=str)
+        held.value_serializer = HELD  # it takes it from a Faust model's options, and has no argument for it
     loop = Loop(loaded, partitions, held)
     _add_agents(app, loop, names)
 
