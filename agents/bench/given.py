@@ -48,6 +48,8 @@ class Contender:
         Told to it.
     entries
         Whether its examples are entries of a training log, or records of `agents.bench.job`.
+    share
+        Of the pairs, how many it gets: one that takes ten times as long would take all of the benchmark's time.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Contender:
     packages: tuple[str, ...]
     options: Mapping[str, str] = field(default_factory=dict)
     entries: bool = False
+    share: float = 1.0
 
 
 OURS: Final = "ours"
@@ -94,6 +97,7 @@ CONTENDERS: Final = (
         ("faust-streaming", "aiokafka", "river"),
         {"state": "table"},
         entries=True,
+        share=0.1,
     ),
     Contender(
         "plain-faust-dict",
@@ -103,6 +107,7 @@ CONTENDERS: Final = (
         ("faust-streaming", "aiokafka", "river"),
         {"state": "dict"},
         entries=True,
+        share=0.1,
     ),
     Contender(
         "quix",

@@ -54,6 +54,7 @@ def _throughput(measured: Mapping[str, Any]) -> str:
     speeds = [
         (
             f"`{row['contender']}`",
+            f"{row['pairs']:,}",
             *(f"{row['events_per_s'][which]:,.0f}" for which in ("min", "median", "max")),
             "" if row["ours_is"] is None else f"{row['ours_is']:.2f}",
             f"{row['cpu_us']:.0f}",
@@ -72,12 +73,22 @@ def _throughput(measured: Mapping[str, Any]) -> str:
         for row in rows
     ]
     out = [f"Left out: `{name}` ({why})." for name, why in measured["left_out"].items()]
-    head = ("contender", "min", "median", "max", "times as fast is ours", "CPU µs", "memory MB", "accuracy")
+    head = (
+        "contender",
+        "pairs",
+        "min",
+        "median",
+        "max",
+        "times as fast is ours",
+        "CPU µs",
+        "memory MB",
+        "accuracy",
+    )
     return "\n\n".join(
         [
             "## The whole job, side by side",
-            f"{_where(measured)} {rows[0]['pairs']:,} requests and as many outcomes, {rows[0]['runs']} "
-            "interleaved runs, one process, one partition. Events per second are requests and outcomes, from the "
+            f"{_where(measured)} A pair is a request and its outcome, two events; {rows[0]['runs']} interleaved "
+            "runs, one process, one partition; slow contenders get fewer pairs. Events per second count from the "
             "first prediction to the last labelled example by the broker's clock; CPU is that of the process per "
             "event, memory its peak.",
             _table(head, speeds),

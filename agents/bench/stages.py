@@ -62,6 +62,8 @@ class Core:
         self.task = bench_task("bench")
         self.codec = Codec(self.task.name, self.task.kind, self.task.features)
         self.stages: list[Stage] = []
+        self.learned = 0
+        """Examples, when it has run."""
 
     def _timed(self, name: str, says: str, times: int, work: Callable[[], Sequence[T]]) -> Sequence[T]:
         started = time.process_time()
@@ -124,6 +126,7 @@ class Core:
             lambda: [codec.decode_entry(each) for each in logged],
         )
         self._timed("learn", "River", 1, lambda: self._fold(model, read))
+        self.learned = model.learned
         for name, make in MONITORING.items():
             fold = make(task)
             self._timed(name, "fold of the log's owner", 1, lambda fold=fold: self._fold(fold, read))  # type: ignore[misc]

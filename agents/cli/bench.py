@@ -129,13 +129,13 @@ def _rounds(
     """Run all, then all again: what slows the machine down for a while, hits them alike."""
     if not chosen:
         return []
-    load = Load.make(pairs)
+    loads = {share: Load.make(int(pairs * share)) for share in {each.share for each in chosen}}
     rounds: list[list[Result]] = []
     with progress("bench", repeat * len(chosen)) as advance:
         for number in range(repeat):
             results: list[Result] = []
             for each in chosen:
-                results.append(measure(each, pythons[each.name], connection, load))
+                results.append(measure(each, pythons[each.name], connection, loads[each.share]))
                 advance(number * len(chosen) + len(results))
             rounds.append(results)
     return throughput(rounds)
@@ -172,6 +172,7 @@ def _show_throughput(measured: dict[str, Any]) -> None:
     lines = [
         [
             row["contender"],
+            row["pairs"],
             *(round(row["events_per_s"][which]) for which in ("min", "median", "max")),
             "" if row["ours_is"] is None else f"{row['ours_is']:.2f}",
             round(row["cpu_us"]),
@@ -180,10 +181,19 @@ def _show_throughput(measured: dict[str, Any]) -> None:
         ]
         for row in measured["rows"]
     ]
-    head = ["contender", "min", "median", "max", "ours is times", "CPU µs", "MB", "when it is killed"]
+    head = [
+        "contender",
+        "pairs",
+        "min",
+        "median",
+        "max",
+        "ours is times",
+        "CPU µs",
+        "MB",
+        "when it is killed",
+    ]
     if lines:
-        pairs, runs = measured["rows"][0]["pairs"], measured["rows"][0]["runs"]
-        table(f"events/s, {pairs:,} pairs, {runs} runs", head, lines)
+        table(f"events/s, {measured['rows'][0]['runs']} runs", head, lines)
     versions = {name: each for row in measured["rows"] for name, each in row["versions"].items()}
     click.echo("versions: " + ", ".join(f"{name} {each}" for name, each in versions.items()))
     for name, why in measured["left_out"].items():
