@@ -10,6 +10,7 @@ import click
 from agents.cli.backfill import backfill
 from agents.cli.backtest import backtest
 from agents.cli.deadletters import deadletters
+from agents.cli.bench import bench
 from agents.cli.demo import demo
 from agents.cli.produce import produce
 from agents.cli.schemas import schemas
@@ -33,6 +34,7 @@ for command in (
     backfill,
     backtest,
     deadletters,
+    bench,
     demo,
     produce,
     schemas,

@@ -1,0 +1,1 @@
+"""Contenders for the same job, measured side by side by `riverloop bench`."""

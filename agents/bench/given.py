@@ -1,0 +1,151 @@
+"""What a contender is told, and what may be named as one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """What one run is told: the inputs lie on their topics already; it goes on until it is ended."""
+
+    bootstrap: str
+    task: str
+    """Reference of the task file."""
+    requests: str
+    outcomes: str
+    predictions: str
+    """Topics, by what lies on them."""
+    examples: str
+    """The topic of the labelled examples; riverloop's own is the training log."""
+    group: str
+    """Consumer group, and the first part of other names that must be unique on the cluster."""
+    folder: str
+    """For what it keeps on this machine; removed after the run."""
+    options: Mapping[str, str] = field(default_factory=dict)
+    """The contender's own, from its line below."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """One way to do the job.
+
+    Parameters
+    ----------
+    name
+        As in the table.
+    module
+        The file under `agents/bench/` that does it: `main(given)`.
+    says
+        How it is made, in a few words.
+    promise
+        What it promises about delivery and state when it is killed.
+    packages
+        The distributions whose versions belong to the result; all must be installed.
+    options
+        Told to it.
+    entries
+        Whether its examples are entries of a training log, or records of `agents.bench.job`.
+    share
+        Of the pairs, how many it gets: one that takes ten times as long would take all of the benchmark's time.
+    """
+
+    name: str
+    module: str
+    says: str
+    promise: str
+    packages: tuple[str, ...]
+    options: Mapping[str, str] = field(default_factory=dict)
+    entries: bool = False
+    share: float = 1.0
+
+
+OURS: Final = "ours"
+BY_HAND: Final = ("confluent-kafka", "fastavro", "river")
+CONTENDERS: Final = (
+    Contender(
+        OURS,
+        "ours",
+        "a riverloop worker with all that is on by default: joined state, snapshots, metrics",
+        "exactly once, outputs and joined state; model and metrics come back from snapshots and the log",
+        ("riverloop", *BY_HAND),
+        entries=True,
+    ),
+    Contender(
+        "handwritten",
+        "handwritten",
+        "a single-purpose loop: confluent-kafka, fastavro, River, a dict",
+        "outputs exactly once, one transaction per batch; joined state and model are lost",
+        BY_HAND,
+        {"transactional": "true"},
+    ),
+    Contender(
+        "handwritten-at-least-once",
+        "handwritten",
+        "the same without transactions, commits after each batch",
+        "outputs at least once; joined state and model are lost",
+        BY_HAND,
+        {"transactional": "false"},
+    ),
+    Contender(
+        "plain-faust",
+        "plain_faust",
+        "stock agents and a Table around riverloop's own join and model",
+        "at least once; joined state comes back from the Table's changelog, the model is lost",
+        ("faust-streaming", "aiokafka", "river"),
+        {"state": "table"},
+        entries=True,
+        share=0.1,
+    ),
+    Contender(
+        "plain-faust-dict",
+        "plain_faust",
+        "the same with a dict for the Table",
+        "at least once; joined state and model are lost",
+        ("faust-streaming", "aiokafka", "river"),
+        {"state": "dict"},
+        entries=True,
+        share=0.1,
+    ),
+    Contender(
+        "quix",
+        "quix",
+        "Quix Streams with a dict for the join",
+        "at least once; joined state and model are lost",
+        ("quixstreams", *BY_HAND),
+        {"guarantee": "at-least-once"},
+    ),
+    Contender(
+        "quix-exactly-once",
+        "quix",
+        "Quix Streams with its interval join on its own state store",
+        "exactly once, outputs and joined state; the model is lost",
+        ("quixstreams", *BY_HAND),
+        {"guarantee": "exactly-once"},
+    ),
+    Contender(
+        "bytewax",
+        "bytewax_flow",
+        "Bytewax with its join operator, without a recovery store, its fastest form",
+        "nothing is kept: after a kill it starts anew",
+        ("bytewax", *BY_HAND),
+    ),
+)
+
+
+def contender(name: str) -> Contender:
+    """Give a contender by name.
+
+    Raises
+    ------
+    KeyError
+        For a name that is none of theirs.
+
+    Examples
+    --------
+    >>> contender("bytewax").module
+    'bytewax_flow'
+    """
+    return {each.name: each for each in CONTENDERS}[name]

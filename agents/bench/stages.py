@@ -1,0 +1,205 @@
+"""Where the time of the pure core goes: each stage of the loop on the real functions, in memory, without Kafka."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from agents.bench.load import requests_and_outcomes
+from agents.bench.task import bench_task
+from infra.runtime import runtime_fingerprint
+from schemas.codec import Codec
+from schemas.records import Entry, Outcome, Position, Prediction
+from schemas.state import HeldState, Payload
+from streams.evaluation import ServedMetrics
+from streams.fold import Fold
+from streams.held import MemoryStore
+from streams.join import Join
+from streams.model import ModelFold
+from streams.rules import JoinRules
+from streams.serve import Server
+from streams.task import Task
+
+T = TypeVar("T")
+BATCH: Final = 1000
+MONITORING: Final[Mapping[str, Callable[[Task], Fold]]] = {
+    "metrics": lambda task: ServedMetrics(task, task.models[0]),
+}
+"""The folds of the log's owner, each a stage: what monitoring costs is their sum."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What one stage costs."""
+
+    name: str
+    says: str
+    times: int
+    """How often the loop does it for a pair of request and outcome."""
+    us: float
+    """Processor time of one (µs)."""
+    monitoring: bool = False
+
+    @property
+    def us_per_event(self) -> float:
+        """Its part in the processor time of an event, of which a pair has two (µs)."""
+        return self.us * self.times / 2
+
+
+class Core:
+    """Runs the stages one after the other over the same pairs, and notes the time of each.
+
+    Parameters
+    ----------
+    pairs
+        Of request and outcome.
+    """
+
+    def __init__(self, pairs: int) -> None:
+        self.pairs = pairs
+        self.task = bench_task("bench")
+        self.codec = Codec(self.task.name, self.task.kind, self.task.features)
+        self.stages: list[Stage] = []
+        self.learned = 0
+        """Examples, when it has run."""
+
+    def _timed(self, name: str, says: str, times: int, work: Callable[[], Sequence[T]]) -> Sequence[T]:
+        started = time.process_time()
+        made = work()
+        took = time.process_time() - started
+        self.stages.append(Stage(name, says, times, took / self.pairs * 1e6))
+        return made
+
+    def run(self) -> list[Stage]:
+        """Run them all; gives them in the order of the loop."""
+        codec, task = self.codec, self.task
+        given = list(requests_and_outcomes(self.pairs))
+        questions = [codec.encode(request) for request, _ in given]
+        truths = [codec.encode(outcome) for _, outcome in given]
+        runtime = runtime_fingerprint()[0]
+        model = ModelFold(task, task.models[0], runtime)
+        server = Server(task, [model], runtime)
+        model.apply(0, Entry("0", "command", 0, command=model.opening()))
+        # A model that has learned: until then every prediction is made on a copy.
+        first = server.predict(given[0][0])
+        model.apply(1, Entry("1", "labelled", given[0][1].ts, prediction=first, outcome=given[0][1]))
+
+        requests = self._timed(
+            "decode request", "T.requests", 1, lambda: [codec.decode_request(each) for each in questions]
+        )
+        places = [Position(f"{task.name}.requests", 0, number) for number in range(self.pairs)]
+        scored = self._timed(
+            "predict",
+            "River and the stamps",
+            1,
+            lambda: [server.predict(each, at) for each, at in zip(requests, places, strict=True)],
+        )
+        answers = self._timed(
+            "encode prediction", "T.predictions", 1, lambda: [codec.encode(each) for each in scored]
+        )
+        predictions = self._timed(
+            "decode prediction",
+            "once as the join reads it, once as it resolves",
+            2,
+            lambda: [codec.decode_prediction(each) for each in answers],
+        )
+        outcomes = self._timed(
+            "decode outcome", "T.outcomes", 1, lambda: [codec.decode_outcome(each) for each in truths]
+        )
+        joined: list[tuple[list[Entry], list[HeldState]]] = []
+        self._timed("join", "both sides", 1, lambda: self._join(predictions, answers, outcomes, joined))
+        entries = [entry for batch, _ in joined for entry in batch]
+        states = [state for _, batch in joined for state in batch]
+        logged = self._timed("encode entry", "T.log", 1, lambda: [codec.encode(each) for each in entries])
+        self._timed(
+            "encode state",
+            "T.join-state, all that a pair writes",
+            1,
+            lambda: [codec.encode(each) for each in states],
+        )
+        read = self._timed(
+            "decode entry",
+            "once for the models, once for the log's owner",
+            2,
+            lambda: [codec.decode_entry(each) for each in logged],
+        )
+        self._timed("learn", "River", 1, lambda: self._fold(model, read))
+        self.learned = model.learned
+        for name, make in MONITORING.items():
+            fold = make(task)
+            self._timed(name, "fold of the log's owner", 1, lambda fold=fold: self._fold(fold, read))  # type: ignore[misc]
+            last = self.stages.pop()
+            self.stages.append(Stage(last.name, last.says, last.times, last.us, monitoring=True))
+        return self.stages
+
+    def _join(
+        self,
+        predictions: Sequence[Prediction],
+        answers: Sequence[bytes],
+        outcomes: Sequence[Any],
+        joined: list[tuple[list[Entry], list[HeldState]]],
+    ) -> list[None]:
+        """Join in batches: of a batch of predictions, and then of their outcomes."""
+        payload_is: dict[bytes, Prediction] = dict(zip(answers, predictions, strict=True))
+
+        def unpack(payload: Payload) -> Prediction:
+            return payload_is[payload] if isinstance(payload, bytes) else payload
+
+        join = Join(JoinRules.of(self.task), MemoryStore(), unpack, self.task.name, 0)
+
+        def commit() -> None:
+            joined.append((join.out.entries, [each for each in join.out.changes.values() if each]))
+            join.commit()
+
+        name = self.task.name
+        for start in range(0, self.pairs, BATCH):
+            for number in range(start, min(start + BATCH, self.pairs)):
+                each = predictions[number]
+                at = Position(f"{name}.predictions", 0, number)
+                join.prediction(each.request_id, each.ts, answers[number], at, each.ts)
+            commit()
+            for number in range(start, min(start + BATCH, self.pairs)):
+                outcome = outcomes[number]
+                assert isinstance(outcome, Outcome)
+                join.outcome(outcome, Position(f"{name}.outcomes", 0, number), outcome.ts)
+            commit()
+        return []
+
+    def _fold(self, fold: Fold, entries: Sequence[Entry]) -> list[None]:
+        for offset, entry in enumerate(entries, 2):
+            fold.apply(offset, entry)
+        return []
+
+
+def stages(pairs: int = 5_000, repeat: int = 3) -> dict[str, Any]:
+    """Measure the stages; the best of some repeats each.
+
+    Returns
+    -------
+    dict
+        `stages`, a row each; `core` with and without monitoring: µs and events per second, as if nothing but
+        this one thread's work stood in the way.
+    """
+    runs = [Core(pairs).run() for _ in range(repeat)]
+    best = [min(same, key=lambda each: each.us) for same in zip(*runs, strict=True)]
+    rows = [
+        {
+            "stage": each.name,
+            "says": each.says,
+            "times": each.times,
+            "us": each.us,
+            "us_per_event": each.us_per_event,
+            "monitoring": each.monitoring,
+        }
+        for each in best
+    ]
+    core = {}
+    for name, chosen in (
+        ("with monitoring", best),
+        ("without monitoring", [each for each in best if not each.monitoring]),
+    ):
+        us = sum(each.us_per_event for each in chosen)
+        core[name] = {"us_per_event": us, "events_per_s": 1e6 / us}
+    return {"pairs": pairs, "stages": rows, "core": core}

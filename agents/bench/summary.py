@@ -1,0 +1,82 @@
+"""The results of interleaved repeats as one table, with ratios that were taken within a repeat."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from agents.bench.given import OURS, contender
+from agents.bench.measure import Result
+
+
+def throughput(rounds: Sequence[Sequence[Result]]) -> list[dict[str, Any]]:
+    """Give a row per contender.
+
+    Parameters
+    ----------
+    rounds
+        The repeats, each with one result per contender.
+
+    Notes
+    -----
+    `ours_is` is how many times as fast riverloop was, the median over the repeats of the ratio within each: what
+    slows the machine down for a while, slows down both.
+    """
+    rows = []
+    for name in dict.fromkeys(each.contender for results in rounds for each in results):
+        mine = [each for results in rounds for each in results if each.contender == name]
+        speeds = sorted(each.events_per_s for each in mine)
+        ratios = [
+            ours.events_per_s / each.events_per_s
+            for results in rounds
+            for ours in results
+            for each in results
+            if ours.contender == OURS and each.contender == name
+        ]
+        rows.append(
+            {
+                "contender": name,
+                "runs": len(mine),
+                "pairs": mine[0].pairs,
+                "predictions": [each.predictions for each in mine],
+                "examples": [each.examples for each in mine],
+                "events_per_s": {
+                    "min": speeds[0],
+                    "median": statistics.median(speeds),
+                    "max": speeds[-1],
+                },
+                "ours_is": statistics.median(ratios) if ratios else None,
+                "cpu_us": statistics.median(each.cpu_us for each in mine),
+                "memory_mb": max(each.memory_mb for each in mine),
+                "accuracy": statistics.median(each.accuracy for each in mine),
+                "promise": contender(name).promise,
+                "says": contender(name).says,
+                "versions": mine[0].versions,
+            }
+        )
+    return rows
+
+
+def machine() -> dict[str, Any]:
+    """Say where and when something was measured.
+
+    Examples
+    --------
+    >>> sorted(machine())
+    ['cores', 'date', 'processor', 'python', 'system']
+    """
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(errors="replace").splitlines() if cpuinfo.is_file() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "processor": models[0] if models else platform.processor() or platform.machine(),
+        "cores": os.cpu_count() or 0,
+        "system": platform.system(),
+        "python": platform.python_version(),
+    }
