@@ -8,7 +8,8 @@ from typing import Any
 
 from schemas.records import Entry, Outcome, Position, Prediction, Punctuation, Value
 from schemas.state import Payload
-from streams.held import MemoryStore, StateStore
+from streams.changelog import fill
+from streams.held import Due, MemoryStore, StateStore
 from streams.join import Join, Refused
 from streams.rules import JoinRules
 
@@ -33,18 +34,27 @@ class Bench:
     def __init__(self, rules: JoinRules = RULES, store: StateStore | None = None) -> None:
         self.rules = rules
         self.store = store or MemoryStore()
-        self.join = Join(rules, self.store, unpack, "task", 3)
+        self.join = Join(rules, self.store, self.unpack, "task", 3)
         self.asked = 0
         self.told = 0
         self.entries: list[Entry] = []
         self.refused: list[Refused] = []
         self._committed = (0, 0)
 
+    def pack(self, prediction: Prediction) -> Payload:
+        """The prediction as it is held."""
+        return prediction
+
+    def unpack(self, payload: Payload) -> Prediction:
+        """What `pack` packed."""
+        return unpack(payload)
+
     def ask(self, request_id: str, ts: int, arrived: int | None = None, x: float = 1.0) -> None:
         at = Position("predictions", 3, self.asked)
         self.asked += 1
         prediction = Prediction(request_id, ts, {"x": x}, ())
-        self.join.prediction(request_id, ts, prediction, at, ts if arrived is None else arrived)
+        payload = self.pack(prediction)
+        self.join.prediction(request_id, ts, payload, at, ts if arrived is None else arrived)
 
     def tell(
         self,
@@ -71,7 +81,7 @@ class Bench:
         self.entries += self.join.out.entries
         self.refused += self.join.out.refused
         self._committed = (self.asked, self.told)
-        self.join.commit()
+        self.join.commit(self.join.position(*self._committed))
 
     def rollback(self) -> None:
         self.asked, self.told = self._committed
@@ -80,10 +90,14 @@ class Bench:
     def restart(self) -> None:
         """Go on from what was committed, in a process that knows nothing else."""
         position = self.join.position(*self._committed)
+        self.store = self.reopened()
+        self.join = Join(self.rules, self.store, self.unpack, "task", 3, position)
+
+    def reopened(self) -> StateStore:
+        """What a process finds that knows nothing but the changelog."""
         store = MemoryStore()
-        store.apply(dict(self.store.items()))
-        self.store = store
-        self.join = Join(self.rules, store, unpack, "task", 3, position)
+        fill(store, self.rules, [*self.store.items()])
+        return store
 
     # ------------------------------------------------------------------ what came out
 
@@ -110,17 +124,23 @@ class Bench:
         both = dict(self.store.items()) | changed
         return {request_id: state for request_id, state in both.items() if state is not None}
 
+    def due(self) -> list[Due]:
+        """The due index, with the changes of the batch at work."""
+        changes = self.join._held.changes
+        kept = [due for due in self.store.due() if due not in changes.dropped]
+        assert kept == sorted(kept)
+        return sorted([*kept, *changes.added])
+
     def state(self) -> tuple[Any, ...]:
         """All that the join goes on from."""
         join = self.join
-        timers = sorted([*join._timers._heap, *join._timers._pushed])
         return (
             join.stream_time,
             Counter(join.counters),
             join.waiting,
             join.most_waiting,
             self.held(),
-            timers,
+            self.due(),
             list(join.out.entries),
             list(join.out.refused),
         )

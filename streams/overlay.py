@@ -1,0 +1,87 @@
+"""The join's state as the batch at work sees it: what is committed, under what the batch has changed."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+
+from schemas.state import HeldState, JoinPosition
+from streams.held import Changes, Due, StateStore, due_of
+from streams.rules import JoinRules
+
+
+class Overlay:
+    """Reads and changes over a store, which changes by `commit` only.
+
+    Parameters
+    ----------
+    store
+        What is committed.
+    rules
+        From which follows when what is held falls due.
+    """
+
+    def __init__(self, store: StateStore, rules: JoinRules) -> None:
+        self._store, self._rules = store, rules
+        self._fresh(store.waiting())
+
+    def _fresh(self, waiting: int) -> None:
+        self.changes = Changes(waiting=waiting)
+        """What `commit` will apply."""
+        self._heap: list[Due] = []
+        """What the batch added to the due index, with what it dropped of that again."""
+        self._cursor: Iterator[Due] | None = None
+        """Through the committed index, opened when it is first asked for."""
+        self._head: Due | None = None
+        """Where it stands; None at its end."""
+
+    def get(self, request_id: str) -> HeldState | None:
+        """Give what is held of a request id; None when nothing is."""
+        states = self.changes.states
+        return states[request_id] if request_id in states else self._store.get(request_id)
+
+    def put(self, request_id: str, state: HeldState | None) -> None:
+        """Hold something of a request id; None forgets."""
+        changes, before = self.changes, self.get(request_id)
+        changes.states[request_id] = state
+        changes.waiting += (state is not None and state.status == "waiting") - (
+            before is not None and before.status == "waiting"
+        )
+        was = None if before is None else due_of(self._rules, request_id, before)
+        due = None if state is None else due_of(self._rules, request_id, state)
+        if was == due:
+            return
+        if was is not None:
+            if was in changes.added:
+                changes.added.remove(was)
+            else:
+                changes.dropped.add(was)
+        if due is not None:
+            changes.added.add(due)
+            heapq.heappush(self._heap, due)
+
+    def first_due(self) -> Due | None:
+        """Give what falls due first; None when nothing is held."""
+        heap, added, dropped = self._heap, self.changes.added, self.changes.dropped
+        while heap and heap[0] not in added:
+            heapq.heappop(heap)
+        if self._cursor is None:
+            self._cursor = self._store.due()
+            self._head = next(self._cursor, None)
+        while self._head is not None and self._head in dropped:
+            self._head = next(self._cursor, None)
+        head = self._head
+        if heap and (head is None or heap[0] < head):
+            return heap[0]
+        return head
+
+    def commit(self, position: JoinPosition | None) -> None:
+        """Make the changes lasting."""
+        changes = self.changes
+        changes.position = position
+        self._fresh(changes.waiting)  # the cursor ends before the store changes
+        self._store.apply(changes)
+
+    def rollback(self) -> None:
+        """Drop the changes."""
+        self._fresh(self._store.waiting())
