@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from schemas import Dictionary, Number
+from schemas.codec import Codec
 from schemas.records import Entry, Outcome, Position, Prediction, Punctuation, Value
 from schemas.state import Payload
 from streams.changelog import fill
@@ -16,6 +18,7 @@ from streams.rules import JoinRules
 RULES = JoinRules(
     horizon_ms=100, revision_horizon_ms=1000, early_horizon_ms=50, grace_ms=10, max_ahead_ms=300
 )
+CODEC = Codec("task", "binary", Dictionary(Number(name="x", unit="1")))
 MEETS = (
     *("labelled", "late", "revised", "unavailable", "duplicate_outcome", "stale_revision"),
     *("outcome_before_request", "unknown_or_forgotten"),
@@ -158,6 +161,17 @@ def fact(entry: Entry) -> str:
     if entry.outcome is not None:
         text += f" {entry.outcome.value}"
     return f"{text} by {entry.late_by}" if entry.late_by else text
+
+
+class PackedBench(Bench):
+    """A bench whose join holds predictions as bytes, as on Kafka."""
+
+    def pack(self, prediction: Prediction) -> Payload:
+        return CODEC.encode(prediction)
+
+    def unpack(self, payload: Payload) -> Prediction:
+        assert isinstance(payload, bytes)
+        return CODEC.decode_prediction(payload)
 
 
 Step = Callable[[Bench], None]
