@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
+from infra.store.rocks import RocksStore
 from schemas import Dictionary, Number
 from schemas.codec import Codec
 from schemas.records import Entry, Outcome, Position, Prediction, Punctuation, Value
@@ -172,6 +174,18 @@ class PackedBench(Bench):
     def unpack(self, payload: Payload) -> Prediction:
         assert isinstance(payload, bytes)
         return CODEC.decode_prediction(payload)
+
+
+class DiskBench(PackedBench):
+    """A bench whose state lies in a folder; a restart opens that again."""
+
+    def __init__(self, folder: Path, rules: JoinRules = RULES) -> None:
+        self._folder = folder
+        super().__init__(rules, RocksStore(folder, CODEC))
+
+    def reopened(self) -> StateStore:
+        self.store.close()
+        return RocksStore(self._folder, CODEC)
 
 
 Step = Callable[[Bench], None]

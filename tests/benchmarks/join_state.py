@@ -4,10 +4,10 @@
     python tests/benchmarks/join_state.py --waiting 1000000 --store memory
 
 Drives the join and its store as the join agent does, 1,000 records in a batch, each change encoded for the
-changelog, without a broker: predictions of the hotel example as bytes, a new one each 100 ms of event time. First the
-requests come that wait; then, with so many waiting, half of the records are outcomes of requests anywhere among
+changelog, without a broker: predictions of the hotel example as bytes, a new one each 100 ms of event time. First
+the requests come that wait; then, with so many waiting, half of the records are outcomes of requests anywhere among
 them, and the oldest expire. The changelog is kept in a file, from which the store is made anew in a process of its
-own.
+own; with --later it says how to do that in another run.
 """
 
 from __future__ import annotations
@@ -181,6 +181,7 @@ def main() -> None:
     parser.add_argument("--store", choices=["memory", "rocks"], default="rocks")
     parser.add_argument("--cache-mb", type=int, default=64)
     parser.add_argument("--folder", type=Path, help="for the store and the changelog; a new one by default")
+    parser.add_argument("--later", action="store_true", help="do not make the store anew in this run")
     parser.add_argument("--restore", help=argparse.SUPPRESS)
     told = parser.parse_args()
     if told.restore:
@@ -214,12 +215,15 @@ def main() -> None:
         horizons = (drive.rules.horizon_ms, drive.rules.revision_horizon_ms)
         store.close()
     if told.store == "rocks":
-        on_disk = sum(file.stat().st_size for file in (folder / "live").iterdir())
+        on_disk = sum(file.stat().st_size for file in (folder / "live").iterdir()) / 2**20
         print(
-            f"  {on_disk / 2**20:,.0f} MB on disk, changelog {(folder / 'changelog').stat().st_size / 2**20:,.0f} MB"
+            f"  {on_disk:,.0f} MB on disk, changelog {(folder / 'changelog').stat().st_size / 2**20:,.0f} MB"
         )
     command = [sys.executable, __file__, "--store", told.store, "--folder", str(folder)]
     command += ["--cache-mb", str(told.cache_mb), "--restore", ",".join(map(str, horizons))]
+    if told.later:
+        print("  " + " ".join(command))
+        return
     sys.stdout.flush()
     subprocess.run(command, check=True)  # this file
     if not told.folder:
