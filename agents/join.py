@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,21 +12,22 @@ from agents.loop import TaskLoop
 from agents.serve import count_dead_letter, dead_letter
 from infra.inbound import Inbound
 from infra.kafka.buffers import Partition
-from infra.kafka.log import read_all
 from infra.kafka.offsets import end_offsets
 from infra.kafka.partitioner import partition_of
 from infra.kafka.transaction import Headers, OutRecord
-from schemas.errors import BadRecord
+from infra.store.opening import JoinStores
+from schemas.errors import BadRecord, BrokerError
 from schemas.records import DeadLetter, Outcome, Position, Prediction, Punctuation
-from schemas.state import POSITION_KEY, HeldState, JoinPosition, Payload
+from schemas.state import POSITION_KEY, JoinPosition, Payload
 from schemas.topics import TaskTopics
-from streams.held import MemoryStore
 from streams.join import Join, Refused
 from streams.rules import JoinRules
 
 FORWARDED: Final = "riverloop.forwarded"
 TELL_S: Final = 60.0
 """The log is told of a join's progress so often, even when nothing is resolved or falls due."""
+NOTE_S: Final = 5.0
+"""So often it is noted up to where the changelog is in the stores on disk: a restart reads it from there."""
 log = logging.getLogger(__name__)
 
 
@@ -58,11 +60,22 @@ class JoinAgent:
     ----------
     loop
         The task's.
+    slot
+        This worker's stable name: a store on disk lies in a folder of it.
     """
 
-    def __init__(self, loop: TaskLoop) -> None:
+    def __init__(self, loop: TaskLoop, slot: str = "") -> None:
         self.loop = loop
         self.rules = JoinRules.of(loop.task, lockstep=loop.settings.lockstep)
+        self._stores = JoinStores(
+            loop.connection,
+            loop.topics.join_state,
+            loop.codec,
+            self.rules,
+            loop.settings.join_folder(slot, loop.task.name),
+            loop.settings.join_cache_mb,
+        )
+        self._noted_at = time.monotonic()
         self.partitions: dict[int, JoinPartition] = {}
         self._items: dict[Position, Inbound] = {}
         """The batch at work, by place."""
@@ -76,39 +89,39 @@ class JoinAgent:
         """
         loop = self.loop
         started = time.monotonic()
-        place = (loop.topics.join_state, partition)
-        end = end_offsets(loop.connection, [place], committed=False)[place]
-        held: dict[str, HeldState] = {}
-        position: JoinPosition | None = None
-        for message in read_all(loop.connection, *place, end=end):
-            key = bytes(message.key() or b"")
-            value = message.value()
-            if key == POSITION_KEY:
-                found = loop.codec.decode_state(value)
-                assert isinstance(found, JoinPosition)
-                position = found
-            elif value is None:
-                held.pop(key.decode(), None)
-            else:
-                state = loop.codec.decode_state(value)
-                assert isinstance(state, HeldState)
-                held[key.decode()] = state
-        store = MemoryStore()
-        store.apply(held)
+        store = self._stores.restored(partition)
+        position = store.position()
         join = Join(self.rules, store, self._unpack, loop.task.name, partition, position)
         log.info(
-            "%s: join of partition %d restored: %d waiting, %d held, in %.2f s",
+            "%s: join of partition %d restored: %d waiting, in %.2f s",
             loop.task.name,
             partition,
             join.waiting,
-            len(held),
             time.monotonic() - started,
         )
         return JoinPartition(join, loop.topics, position)
 
     def forget(self, partition: int) -> None:
         """Drop a partition that is no longer ours."""
-        self.partitions.pop(partition, None)
+        if (at := self.partitions.pop(partition, None)) is not None:
+            at.join.store.close()
+
+    async def checkpoint(self) -> None:
+        """Note how much of the changelog the stores on disk hold, now and then; no batch may be at work."""
+        if self.loop.settings.join_store != "rocks" or time.monotonic() < self._noted_at + NOTE_S:
+            return
+        self._noted_at = time.monotonic()
+        held = {(self.loop.topics.join_state, number): at for number, at in self.partitions.items()}
+        try:
+            ends = await asyncio.get_running_loop().run_in_executor(
+                None, end_offsets, self.loop.connection, list(held)
+            )
+        except BrokerError as error:
+            log.warning("%s: how far the join's state is cannot be noted: %s", self.loop.task.name, error)
+            return
+        for place, at in held.items():
+            if self.partitions.get(place[1]) is at:
+                self._stores.note(at.join.store, ends[place])
 
     def _unpack(self, payload: Payload) -> Prediction:
         return self.loop.codec.decode_prediction(payload) if isinstance(payload, bytes) else payload
@@ -224,7 +237,7 @@ class JoinAgent:
         for at in self.partitions.values():
             out = at.join.out
             self.loop.counts["resolved"] += len(out.entries)
-            at.join.commit()
+            at.join.commit(at.join.position(at.predictions, at.outcomes))
         self._items = {}
 
     # ------------------------------------------------------------------ silence

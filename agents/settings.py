@@ -10,6 +10,8 @@ from typing import Any, Final, Self
 
 from schemas.errors import UsageError
 
+JOIN_STORES: Final = ("memory", "rocks")
+
 
 def setting(default: Any, says: str, *, unit: str = "", secret: bool = False) -> Any:
     """Declare a setting."""
@@ -66,6 +68,14 @@ class Settings:
     snapshot_key: str = setting("", "Key that signs manifests; unsigned ones are then refused.", secret=True)
     token_key: str = setting("", "Key of the tokens that stand for personal data.", secret=True)
     data: str = setting("", "Folder for what a worker keeps on this machine. Empty: the user's data folder.")
+    join_store: str = setting(
+        "memory",
+        "Where the join's state lies, beside its changelog: memory, or rocks for a folder under DATA/join when it "
+        "may outgrow memory.",
+    )
+    join_cache_mb: int = setting(
+        64, "Memory of each task's join state in rocks, all partitions together.", unit="MiB"
+    )
     max_batch: int = setting(
         1000, "At most so many records are processed in one transaction.", unit="records"
     )
@@ -102,6 +112,9 @@ class Settings:
                 told[each.name] = given[each.name]
             elif text := from_environment(each.name, env):
                 told[each.name] = _convert(name, text, type(each.default))
+        if told.get("join_store", "memory") not in JOIN_STORES:
+            name = environment_name("join_store")
+            raise UsageError(f"{name}={told['join_store']!r} must be one of {', '.join(JOIN_STORES)}")
         return cls(**told)
 
     @property
@@ -113,6 +126,12 @@ class Settings:
     def snapshot_uri(self) -> str:
         """Give the place of the snapshots."""
         return self.snapshots or str(self.data_folder / "snapshots")
+
+    def join_folder(self, slot: str, task: str) -> Path | None:
+        """Give the folder of the join's state; None when it lies in memory."""
+        if self.join_store == "memory":
+            return None
+        return self.data_folder / "join" / self.group / slot / task
 
     @property
     def properties(self) -> list[str]:

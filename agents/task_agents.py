@@ -46,7 +46,7 @@ class TaskAgents:
     def __init__(self, loop: TaskLoop, slot: str, store: SnapshotStore) -> None:
         self.loop = loop
         self.serve = Serve(loop)
-        self.join = JoinAgent(loop)
+        self.join = JoinAgent(loop, slot)
         self.follow = Follow(loop, store)
         self.owner = Owner(loop, self.follow, store)
         self._joining = asyncio.Lock()
@@ -128,6 +128,7 @@ class TaskAgents:
             try:
                 records = list(self.join.process(batch.items, batch.offsets))
                 await consumer.commit(batch, self._runners["join"], records)
+                self.join.commit()
             except BaseException as error:
                 # Whether it committed may be unknown, so the state is dropped and read again from the changelog.
                 await self.restore({partition.number for partition in batch.offsets})
@@ -135,12 +136,14 @@ class TaskAgents:
                     raise
                 log.warning("%s: %s", batch.channel.name, error)
             else:
-                self.join.commit()
+                await self.join.checkpoint()
 
     async def on_silence(self, consumer: BatchConsumer) -> None:
         """Advance stream time where predictions are caught up and silent."""
         if self.loop.settings.lockstep or self._joining.locked():
             return
+        async with self._joining:
+            await self.join.checkpoint()
         topics = self.loop.topics
         quiet = await consumer.quiet(topics.predictions)
         if not quiet or self._joining.locked() or self._stopped or not consumer.metadata:
@@ -155,14 +158,14 @@ class TaskAgents:
             try:
                 if moved:
                     await self._runners["join"].commit(records, offsets, consumer.metadata)
+                for number, at in moved:
+                    if self.join.partitions.get(number) is at:  # else it went to another worker meanwhile
+                        at.join.commit(at.join.position(at.predictions, at.outcomes))
             except BaseException as error:
                 await self.restore([number for number, _ in moved])
                 if not isinstance(error, TransactionAborted):
                     raise
                 log.warning("%s: advancing time in silence: %s", self.loop.task.name, error)
-            else:
-                for _, at in moved:
-                    at.join.commit()
 
     async def on_log(self, consumer: BatchConsumer, batch: Batch[Any]) -> None:
         """Publish for a batch of the training log."""
@@ -201,6 +204,8 @@ class TaskAgents:
         made = await asyncio.get_running_loop().run_in_executor(None, self.join.restored, number)
         if tenure is not None and self._tenures.get(number) is tenure:
             self.join.partitions[number] = made
+        else:
+            made.join.store.close()
 
     async def take_over(self, consumer: BatchConsumer) -> None:
         """Become the owner of the log: from the offset that the last one committed."""

@@ -5,6 +5,7 @@ RiverloopError
 │   └── TaskError       a task file is wrong: says where and why
 ├── BadRecord           a record that goes to the dead letters: reason code and a sentence
 ├── SnapshotError       a snapshot that must not or cannot be loaded
+├── StoreError          the join's state on this machine cannot be used; it is made anew from the changelog
 ├── NotReproducible     the load check found a component whose scores or state differ
 ├── BrokerError         the embedded broker or the cluster does not do what was asked
 └── TransactionAborted  a micro-batch did not commit; it is read again
@@ -47,6 +48,10 @@ class BadRecord(RiverloopError):
 
 class SnapshotError(RiverloopError):
     """A snapshot that is refused: unlisted class, wrong digest, failed probe, missing file."""
+
+
+class StoreError(RiverloopError):
+    """State of the join that lies on this machine is damaged, or cannot be written; names the folder."""
 
 
 class NotReproducible(RiverloopError):

@@ -1,97 +1,144 @@
-"""The join's memory: what it holds per request id, what a batch has changed, and what is due when."""
+"""The join's memory: what it holds per request id, and in which order that falls due."""
 
 from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
-from schemas.state import HeldState
+from schemas.state import HeldState, JoinPosition
+from streams.rules import JoinRules
+
+Due = tuple[int, int, str]
+"""(due time, offset of the prediction or -1, request id): the order in which things fall due."""
+
+
+@dataclass(slots=True)
+class Changes:
+    """What one committed batch changes: a store takes it over whole, or not at all."""
+
+    states: dict[str, HeldState | None] = field(default_factory=dict)
+    """By request id; None forgets."""
+    dropped: set[Due] = field(default_factory=set)
+    """What has left the due index; it goes before what is added."""
+    added: set[Due] = field(default_factory=set)
+    """What has come into it."""
+    waiting: dict[int, int] = field(default_factory=dict)
+    """How many requests wait after the batch, all in all, by the beginning of their cohort (`JoinRules.cohort`)."""
+    position: JoinPosition | None = None
+    """How far the join is after the batch; None leaves it as it was."""
 
 
 class StateStore(Protocol):
-    """Port: the committed state of one partition's join."""
+    """Port: the committed state of one partition's join, with an index of what falls due.
+
+    Exactly one entry of the index belongs to each id that is held, that of `due_of`; the caller sees to it.
+    """
 
     def get(self, request_id: str) -> HeldState | None:
         """Give what is held of a request id; None when nothing is."""
 
-    def apply(self, changes: Mapping[str, HeldState | None]) -> None:
-        """Take over the changes of a committed batch; None forgets."""
+    def due(self) -> Iterator[Due]:
+        """Go through the due index in its order; may be left early, and ends to be valid with `apply`."""
+
+    def apply(self, changes: Changes) -> None:
+        """Take over a committed batch: states, index, waiting requests and position at once."""
 
     def items(self) -> Iterator[tuple[str, HeldState]]:
         """Go through everything that is held, in any order."""
 
+    def waiting(self) -> Mapping[int, int]:
+        """Give how many requests wait by cohort, as the last batch told it."""
+
+    def position(self) -> JoinPosition | None:
+        """Give how far the join was after the last batch that told it; None at the beginning."""
+
+    def close(self) -> None:
+        """Let go of what the store holds open; it is not used afterwards."""
+
 
 class MemoryStore:
-    """A `StateStore` in a dict."""
+    """A `StateStore` in a dict and a heap."""
 
     def __init__(self) -> None:
         self._held: dict[str, HeldState] = {}
+        self._heap: list[Due] = []
+        self._dropped: set[Due] = set()
+        """What is still in the heap and not due any more; never more than half of it, and some."""
+        self._waiting: Mapping[int, int] = {}
+        self._position: JoinPosition | None = None
 
     def get(self, request_id: str) -> HeldState | None:
         """See `StateStore.get`."""
         return self._held.get(request_id)
 
-    def apply(self, changes: Mapping[str, HeldState | None]) -> None:
+    def due(self) -> Iterator[Due]:
+        """See `StateStore.due`."""
+        heap, dropped = self._heap, self._dropped
+        # The smallest come first without being taken out: below each place of a heap lie two that are not smaller.
+        edge = [(heap[0], 0)] if heap else []
+        while edge:
+            due, place = heapq.heappop(edge)
+            for below in (2 * place + 1, 2 * place + 2):
+                if below < len(heap):
+                    heapq.heappush(edge, (heap[below], below))
+            if due not in dropped:
+                yield due
+
+    def apply(self, changes: Changes) -> None:
         """See `StateStore.apply`."""
-        for request_id, state in changes.items():
+        held, heap, dropped = self._held, self._heap, self._dropped
+        for request_id, state in changes.states.items():
             if state is None:
-                self._held.pop(request_id, None)
+                held.pop(request_id, None)
             else:
-                self._held[request_id] = state
+                held[request_id] = state
+        dropped |= changes.dropped
+        for due in changes.added:
+            if due in dropped:
+                dropped.remove(due)  # it is in the heap still
+            else:
+                heapq.heappush(heap, due)
+        while heap and heap[0] in dropped:
+            dropped.remove(heapq.heappop(heap))
+        if len(dropped) > len(heap) // 2 + 100:
+            self._heap = [due for due in heap if due not in dropped]
+            heapq.heapify(self._heap)
+            self._dropped = set()
+        self._waiting = changes.waiting
+        self._position = changes.position or self._position
 
     def items(self) -> Iterator[tuple[str, HeldState]]:
         """See `StateStore.items`."""
         return iter(self._held.items())
 
+    def waiting(self) -> Mapping[int, int]:
+        """See `StateStore.waiting`."""
+        return self._waiting
 
-Due = tuple[int, int, str]
-"""(due time, offset of the prediction, request id): the order in which things fall due."""
+    def position(self) -> JoinPosition | None:
+        """See `StateStore.position`."""
+        return self._position
+
+    def close(self) -> None:
+        """See `StateStore.close`."""
 
 
-class Timers:
-    """What falls due when, in the order of (due time, request position).
+def due_of(rules: JoinRules, request_id: str, held: HeldState) -> Due:
+    """Give when something happens to what is held if nothing else comes.
 
-    A timer whose request has moved on meanwhile is not removed but passed over when it comes up: the caller
-    compares it with the state. What a batch pushed and popped becomes lasting by `commit` only.
+    Examples
+    --------
+    >>> from schemas.records import Position
+    >>> rules = JoinRules(
+    ...     horizon_ms=100, revision_horizon_ms=1000, early_horizon_ms=50, grace_ms=10, max_ahead_ms=300
+    ... )
+    >>> due_of(rules, "a", HeldState("waiting", b"", Position("predictions", 0, 7), 5))
+    (105, 7, 'a')
     """
-
-    def __init__(self) -> None:
-        self._heap: list[Due] = []
-        self._pushed: list[Due] = []
-        """A heap too: the timers of the batch at work."""
-        self._popped: list[Due] = []
-
-    def push(self, due: Due) -> None:
-        """Note that something falls due."""
-        heapq.heappush(self._pushed, due)
-
-    def pop(self, until: Due) -> Due | None:
-        """Take the earliest that is due before or at `until`; None when there is none."""
-        heap = self._heap
-        if self._pushed and (not heap or self._pushed[0] < heap[0]):
-            heap = self._pushed
-        if not heap or heap[0] > until:
-            return None
-        due = heapq.heappop(heap)
-        if heap is self._heap:
-            self._popped.append(due)
-        return due
-
-    def next_due(self) -> int | None:
-        """Give the time at which the next thing falls due, or fell due for something that has moved on."""
-        return min((heap[0][0] for heap in (self._heap, self._pushed) if heap), default=None)
-
-    def commit(self) -> None:
-        """Keep what was pushed and forget what was popped."""
-        for due in self._pushed:
-            heapq.heappush(self._heap, due)
-        self._pushed.clear()
-        self._popped.clear()
-
-    def rollback(self) -> None:
-        """Put back what was popped and forget what was pushed since the last commit."""
-        for due in self._popped:
-            heapq.heappush(self._heap, due)
-        self._pushed.clear()
-        self._popped.clear()
+    if held.request_ts is None:
+        return min(each.outcome.ts for each in held.early) + rules.early_horizon_ms, -1, request_id
+    remembered = rules.revision_horizon_ms if held.status == "closed" else 0
+    offset = held.prediction_at.offset if held.prediction_at else -1
+    return held.request_ts + rules.horizon_ms + remembered, offset, request_id

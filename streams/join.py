@@ -8,7 +8,6 @@ measures, or in lockstep by punctuations.
 
 from __future__ import annotations
 
-import heapq
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -16,7 +15,8 @@ from typing import Final
 
 from schemas.records import Entry, Kind, LateBy, Outcome, Position, Prediction, Punctuation, Value
 from schemas.state import EarlyOutcome, HeldState, JoinPosition, Payload
-from streams.held import Due, StateStore, Timers
+from streams.held import Due, StateStore
+from streams.overlay import Overlay
 from streams.rules import JoinRules
 
 MAX_EARLY: Final = 100
@@ -44,6 +44,7 @@ class Outputs:
     entries: list[Entry] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)
     changes: dict[str, HeldState | None] = field(default_factory=dict)
+    """What is held from now on, by request id; None: nothing."""
 
 
 class Join:
@@ -79,17 +80,11 @@ class Join:
         start = position or JoinPosition(None, 0, 0)
         self.stream_time = -1 if start.stream_time is None else start.stream_time
         self.counters: Counter[str] = Counter(start.counters)
-        self.waiting = 0
-        self._timers = Timers()
-        for request_id, state in store.items():
-            self.waiting += state.status == "waiting"
-            self._timers.push(self._timer(request_id, state))
-        self._timers.commit()
-        self._asked = self._all_waiting()
+        self._held = Overlay(store, rules)
         self.most_waiting = self.waiting
         """At once, since this join was made."""
-        self._committed = (self.stream_time, Counter(self.counters), self.waiting, self.most_waiting)
-        self.out = Outputs()
+        self._committed = (self.stream_time, Counter(self.counters), self.most_waiting)
+        self._begin_batch()
         self._trigger: Position | None = None
         self._arrived: int | None = None
         self._trigger_id = ""
@@ -97,20 +92,32 @@ class Join:
 
     # ------------------------------------------------------------------ batches
 
-    def commit(self) -> None:
-        """Make the batch's changes the state: after its transaction has committed, never before."""
-        self.store.apply(self.out.changes)
-        self._timers.commit()
-        self._committed = (self.stream_time, Counter(self.counters), self.waiting, self.most_waiting)
-        self.out = Outputs()
+    def commit(self, position: JoinPosition | None = None) -> None:
+        """Make the batch's changes the state: after its transaction has committed, never before.
+
+        Parameters
+        ----------
+        position
+            What the transaction wrote as the progress; a store that outlives the process keeps it.
+        """
+        self._held.commit(position)
+        self._committed = (self.stream_time, Counter(self.counters), self.most_waiting)
+        self._begin_batch()
 
     def rollback(self) -> None:
         """Drop the batch: its transaction is known not to have committed."""
-        self._timers.rollback()
-        self.stream_time, counters, self.waiting, self.most_waiting = self._committed
+        self._held.rollback()
+        self.stream_time, counters, self.most_waiting = self._committed
         self.counters = Counter(counters)
-        self.out = Outputs()
-        self._asked = self._all_waiting()
+        self._begin_batch()
+
+    def _begin_batch(self) -> None:
+        self.out = Outputs(changes=self._held.changes.states)
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait, with the batch at work."""
+        return self._held.waiting
 
     def position(self, predictions: int, outcomes: int) -> JoinPosition:
         """Give the progress to be written with the batch, with the next offsets of both inputs."""
@@ -141,33 +148,17 @@ class Join:
         return told if oldest is None else told | {"oldest_waiting": oldest}
 
     def oldest_waiting(self) -> int | None:
-        """Give the event time of the oldest request that waits; None when none does."""
-        asked = self._asked
-        while asked:
-            ts, request_id = asked[0]
-            held = self._get(request_id)
-            if held is not None and held.status == "waiting" and held.request_ts == ts:
-                return ts
-            heapq.heappop(asked)
-        return None
-
-    def _all_waiting(self) -> list[tuple[int, str]]:
-        found = [
-            (state.request_ts or 0, request_id)
-            for request_id, state in self.store.items()
-            if state.status == "waiting"
-        ]
-        heapq.heapify(found)
-        return found
+        """Give the event time (ms) from which on requests wait, to the span of a cohort; None when none does."""
+        return min(self._held.changes.waiting, default=None)
 
     def is_due(self, stream_time: int) -> bool:
         """Whether advancing to a stream time may resolve or forget anything."""
-        due = self._timers.next_due()
-        return due is not None and due < stream_time - self.rules.grace_ms
+        due = self._held.first_due()
+        return due is not None and due[0] < stream_time - self.rules.grace_ms
 
     def knows(self, request_id: str) -> bool:
         """Whether anything is held of a request id."""
-        return self._get(request_id) is not None
+        return self._held.get(request_id) is not None
 
     # ------------------------------------------------------------------ inputs
 
@@ -190,7 +181,7 @@ class Join:
             return
         self._advance(ts)
         rules = self.rules
-        held = self._get(request_id)
+        held = self._held.get(request_id)
         if held is not None and held.status != "early":
             self.counters["duplicate_prediction"] += 1
             return
@@ -200,7 +191,6 @@ class Join:
             return
         self.counters["predictions"] += 1
         self._put(request_id, HeldState("waiting", payload, at, ts))
-        heapq.heappush(self._asked, (ts, request_id))
         if rules.opened:
             self._emit("opened", ts, self._unpack(payload), at)
         for early in held.early if held else ():
@@ -215,7 +205,7 @@ class Join:
             return
         self.counters["outcomes"] += 1
         if self.rules.lockstep:
-            held = self._get(outcome.request_id)
+            held = self._held.get(outcome.request_id)
             # Expiries due before it come first; at equal times the earlier request does.
             self._fire((outcome.ts, _offset(held), ""))
         self._outcome(outcome, at, arrived)
@@ -244,7 +234,7 @@ class Join:
     def _outcome(
         self, outcome: Outcome, at: Position, arrived: int, early: EarlyOutcome | None = None
     ) -> None:
-        held = self._get(outcome.request_id)
+        held = self._held.get(outcome.request_id)
         if held is None or held.status == "early":
             self._early(held, EarlyOutcome(outcome, at, arrived))
             return
@@ -319,11 +309,10 @@ class Join:
                 self._fire((ts - self.rules.grace_ms, -1, ""))
 
     def _fire(self, until: Due) -> None:
-        while (due := self._timers.pop(until)) is not None:
+        while (due := self._held.first_due()) is not None and due <= until:
             request_id = due[2]
-            held = self._get(request_id)
-            if held is None or self._timer(request_id, held) != due:
-                continue  # it has moved on
+            held = self._held.get(request_id)
+            assert held is not None, f"{due} is in the due index, and nothing is held"
             if held.status == "waiting":
                 self._expire(request_id, held)
             elif held.status == "closed":
@@ -340,33 +329,14 @@ class Join:
         kept = tuple(early for early in held.early if early not in over)
         self._put(request_id, replace(held, early=kept) if kept else None)
 
-    def _timer(self, request_id: str, held: HeldState) -> Due:
-        rules = self.rules
-        if held.request_ts is None:
-            due = min(self._lasts(early) for early in held.early)
-        else:
-            remembered = rules.revision_horizon_ms if held.status == "closed" else 0
-            due = held.request_ts + rules.horizon_ms + remembered
-        return due, _offset(held), request_id
-
     # ------------------------------------------------------------------ outputs
 
     def _begin(self, at: Position, arrived: int | None = None) -> None:
         self._trigger, self._trigger_id, self._index, self._arrived = at, str(at), 0, arrived
 
-    def _get(self, request_id: str) -> HeldState | None:
-        changes = self.out.changes
-        return changes[request_id] if request_id in changes else self.store.get(request_id)
-
     def _put(self, request_id: str, state: HeldState | None) -> None:
-        before = self._get(request_id)
-        self.waiting -= before is not None and before.status == "waiting"
-        self.out.changes[request_id] = state
-        if state is not None:
-            self.waiting += state.status == "waiting"
-            self.most_waiting = max(self.most_waiting, self.waiting)
-            if before is None or before.status != state.status or state.status == "early":
-                self._timers.push(self._timer(request_id, state))
+        self._held.put(request_id, state)
+        self.most_waiting = max(self.most_waiting, self.waiting)
 
     def _refuse(self, reason: str, message: str, at: Position, early: EarlyOutcome | None = None) -> None:
         self.counters[reason] += 1

@@ -24,6 +24,10 @@ class JoinRules:
     lockstep: bool = False
     """Whether time advances by punctuations only, and grace is set aside."""
 
+    def cohort(self, request_ts: int) -> int:
+        """Give the event time (ms) at which the cohort of a request begins: 256 of them fill a horizon."""
+        return request_ts - request_ts % max(1000, self.horizon_ms // 256)
+
     @classmethod
     def of(cls, task: Task, *, lockstep: bool = False) -> Self:
         """Take the rules from a task."""

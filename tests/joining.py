@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
+from infra.store.rocks import RocksStore
+from schemas import Dictionary, Number
+from schemas.codec import Codec
 from schemas.records import Entry, Outcome, Position, Prediction, Punctuation, Value
 from schemas.state import Payload
-from streams.held import MemoryStore, StateStore
+from streams.changelog import fill
+from streams.held import Due, MemoryStore, StateStore
 from streams.join import Join, Refused
 from streams.rules import JoinRules
 
 RULES = JoinRules(
     horizon_ms=100, revision_horizon_ms=1000, early_horizon_ms=50, grace_ms=10, max_ahead_ms=300
 )
+CODEC = Codec("task", "binary", Dictionary(Number(name="x", unit="1")))
 MEETS = (
     *("labelled", "late", "revised", "unavailable", "duplicate_outcome", "stale_revision"),
     *("outcome_before_request", "unknown_or_forgotten"),
@@ -33,18 +39,27 @@ class Bench:
     def __init__(self, rules: JoinRules = RULES, store: StateStore | None = None) -> None:
         self.rules = rules
         self.store = store or MemoryStore()
-        self.join = Join(rules, self.store, unpack, "task", 3)
+        self.join = Join(rules, self.store, self.unpack, "task", 3)
         self.asked = 0
         self.told = 0
         self.entries: list[Entry] = []
         self.refused: list[Refused] = []
         self._committed = (0, 0)
 
+    def pack(self, prediction: Prediction) -> Payload:
+        """The prediction as it is held."""
+        return prediction
+
+    def unpack(self, payload: Payload) -> Prediction:
+        """What `pack` packed."""
+        return unpack(payload)
+
     def ask(self, request_id: str, ts: int, arrived: int | None = None, x: float = 1.0) -> None:
         at = Position("predictions", 3, self.asked)
         self.asked += 1
         prediction = Prediction(request_id, ts, {"x": x}, ())
-        self.join.prediction(request_id, ts, prediction, at, ts if arrived is None else arrived)
+        payload = self.pack(prediction)
+        self.join.prediction(request_id, ts, payload, at, ts if arrived is None else arrived)
 
     def tell(
         self,
@@ -71,7 +86,7 @@ class Bench:
         self.entries += self.join.out.entries
         self.refused += self.join.out.refused
         self._committed = (self.asked, self.told)
-        self.join.commit()
+        self.join.commit(self.join.position(*self._committed))
 
     def rollback(self) -> None:
         self.asked, self.told = self._committed
@@ -80,10 +95,14 @@ class Bench:
     def restart(self) -> None:
         """Go on from what was committed, in a process that knows nothing else."""
         position = self.join.position(*self._committed)
+        self.store = self.reopened()
+        self.join = Join(self.rules, self.store, self.unpack, "task", 3, position)
+
+    def reopened(self) -> StateStore:
+        """What a process finds that knows nothing but the changelog."""
         store = MemoryStore()
-        store.apply(dict(self.store.items()))
-        self.store = store
-        self.join = Join(self.rules, store, unpack, "task", 3, position)
+        fill(store, self.rules, [*self.store.items()])
+        return store
 
     # ------------------------------------------------------------------ what came out
 
@@ -110,17 +129,23 @@ class Bench:
         both = dict(self.store.items()) | changed
         return {request_id: state for request_id, state in both.items() if state is not None}
 
+    def due(self) -> list[Due]:
+        """The due index, with the changes of the batch at work."""
+        changes = self.join._held.changes
+        kept = [due for due in self.store.due() if due not in changes.dropped]
+        assert kept == sorted(kept)
+        return sorted([*kept, *changes.added])
+
     def state(self) -> tuple[Any, ...]:
         """All that the join goes on from."""
         join = self.join
-        timers = sorted([*join._timers._heap, *join._timers._pushed])
         return (
             join.stream_time,
             Counter(join.counters),
             join.waiting,
             join.most_waiting,
             self.held(),
-            timers,
+            self.due(),
             list(join.out.entries),
             list(join.out.refused),
         )
@@ -138,6 +163,29 @@ def fact(entry: Entry) -> str:
     if entry.outcome is not None:
         text += f" {entry.outcome.value}"
     return f"{text} by {entry.late_by}" if entry.late_by else text
+
+
+class PackedBench(Bench):
+    """A bench whose join holds predictions as bytes, as on Kafka."""
+
+    def pack(self, prediction: Prediction) -> Payload:
+        return CODEC.encode(prediction)
+
+    def unpack(self, payload: Payload) -> Prediction:
+        assert isinstance(payload, bytes)
+        return CODEC.decode_prediction(payload)
+
+
+class DiskBench(PackedBench):
+    """A bench whose state lies in a folder; a restart opens that again."""
+
+    def __init__(self, folder: Path, rules: JoinRules = RULES) -> None:
+        self._folder = folder
+        super().__init__(rules, RocksStore(folder, CODEC))
+
+    def reopened(self) -> StateStore:
+        self.store.close()
+        return RocksStore(self._folder, CODEC)
 
 
 Step = Callable[[Bench], None]

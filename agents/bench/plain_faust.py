@@ -11,7 +11,7 @@ an order over all workers (each learns from its own partitions), and a way back 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Iterator, Mapping
+from collections.abc import Awaitable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,13 +29,14 @@ from infra.taskfile import LoadedTask, load_task
 from schemas.codec import Codec
 from schemas.errors import BadRecord
 from schemas.records import Entry, Prediction
-from schemas.state import HeldState, JoinPosition, Payload
+from schemas.state import JoinPosition, Payload
 from schemas.topics import TaskTopics
-from streams.evaluation import ServedMetrics
 from streams.fold import Fold
-from streams.held import MemoryStore, StateStore
+from streams.held import Changes, MemoryStore, StateStore
 from streams.join import Join
+from streams.metrics.served import ServedMetrics
 from streams.model import ModelFold
+from streams.overlay import Overlay
 from streams.rules import JoinRules
 from streams.serve import Server
 
@@ -43,30 +44,29 @@ HELD: Final = "riverloop-held"
 """Name of the serializer of the Table's values."""
 
 
-class TableStore:
-    """The state of one partition's join in a Faust Table; writable while an event of that partition is handled."""
+class TableStore(MemoryStore):
+    """The state of one partition's join, kept in a Faust Table too, from which it is read again.
 
-    def __init__(self, table: Any, partition: int, partitions: int) -> None:
-        self._table, self._partition, self._partitions = table, partition, partitions
+    Writable while an event of that partition is handled.
+    """
 
-    def get(self, request_id: str) -> HeldState | None:
-        """See `StateStore.get`."""
-        found: HeldState | None = self._table.get(request_id)
-        return found
+    def __init__(self, table: Any, partition: int, partitions: int, rules: JoinRules) -> None:
+        super().__init__()
+        self._table = table
+        overlay = Overlay(self, rules)
+        for request_id, state in list(table.items()):
+            if partition_of(request_id.encode(), partitions) == partition:
+                overlay.put(request_id, state)
+        super().apply(overlay.changes)
 
-    def apply(self, changes: Mapping[str, HeldState | None]) -> None:
+    def apply(self, changes: Changes) -> None:
         """See `StateStore.apply`."""
-        for request_id, state in changes.items():
+        super().apply(changes)
+        for request_id, state in changes.states.items():
             if state is None:
                 self._table.pop(request_id, None)
             else:
                 self._table[request_id] = state
-
-    def items(self) -> Iterator[tuple[str, HeldState]]:
-        """See `StateStore.items`."""
-        for request_id, state in list(self._table.items()):
-            if partition_of(request_id.encode(), self._partitions) == self._partition:
-                yield request_id, state
 
 
 class Loop:
@@ -91,7 +91,7 @@ class Loop:
         if found is None:
             store: StateStore = MemoryStore()
             if self.table is not None:
-                store = TableStore(self.table, partition, self.partitions)
+                store = TableStore(self.table, partition, self.partitions, self.rules)
             # A stock loop keeps no position; what it holds tells how far time had come at least.
             latest = max((state.request_ts or -1 for _, state in store.items()), default=-1)
             position = JoinPosition(latest, 0, 0) if latest >= 0 else None

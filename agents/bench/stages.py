@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -13,21 +13,16 @@ from infra.runtime import runtime_fingerprint
 from schemas.codec import Codec
 from schemas.records import Entry, Outcome, Position, Prediction
 from schemas.state import HeldState, Payload
-from streams.evaluation import ServedMetrics
 from streams.fold import Fold
 from streams.held import MemoryStore
 from streams.join import Join
 from streams.model import ModelFold
+from streams.monitors import monitors
 from streams.rules import JoinRules
 from streams.serve import Server
-from streams.task import Task
 
 T = TypeVar("T")
 BATCH: Final = 1000
-MONITORING: Final[Mapping[str, Callable[[Task], Fold]]] = {
-    "metrics": lambda task: ServedMetrics(task, task.models[0]),
-}
-"""The folds of the log's owner, each a stage: what monitoring costs is their sum."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +122,9 @@ class Core:
         )
         self._timed("learn", "River", 1, lambda: self._fold(model, read))
         self.learned = model.learned
-        for name, make in MONITORING.items():
-            fold = make(task)
+        # The folds of the log's owner, each a stage: what monitoring costs is their sum.
+        for fold in monitors(task):
+            name = f"monitor {fold.name}"
             self._timed(name, "fold of the log's owner", 1, lambda fold=fold: self._fold(fold, read))  # type: ignore[misc]
             last = self.stages.pop()
             self.stages.append(Stage(last.name, last.says, last.times, last.us, monitoring=True))

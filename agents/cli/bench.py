@@ -21,7 +21,7 @@ from agents.bench.summary import machine, throughput
 from agents.cli.common import json_option, print_json, progress, table
 from infra.kafka.broker import EmbeddedBroker
 from infra.kafka.connection import Connection
-from infra.kafka.replay import check_reachable
+from infra.kafka.reachable import check_reachable
 from schemas.errors import UsageError
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "reference"

@@ -9,8 +9,8 @@ import click
 
 from agents.cli.backfill import backfill
 from agents.cli.backtest import backtest
-from agents.cli.deadletters import deadletters
 from agents.cli.bench import bench
+from agents.cli.deadletters import deadletters
 from agents.cli.demo import demo
 from agents.cli.produce import produce
 from agents.cli.schemas import schemas

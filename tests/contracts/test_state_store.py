@@ -13,10 +13,12 @@ import pytest
 
 import infra
 import streams
-from schemas.records import Outcome, Position, Prediction
-from schemas.state import EarlyOutcome, HeldState
-from streams.held import MemoryStore, StateStore
-from tests.joining import Bench
+from infra.store.rocks import RocksStore
+from schemas.records import Outcome, Position
+from schemas.state import EarlyOutcome, HeldState, JoinPosition
+from streams.changelog import fill
+from streams.held import Changes, Due, MemoryStore, StateStore, due_of
+from tests.joining import CODEC, RULES, Bench, PackedBench
 
 METHODS = [name for name in vars(StateStore) if not name.startswith("_")]
 
@@ -44,15 +46,15 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
     made: list[Any] = []
 
     def new() -> StateStore:
-        wanted = [p for p in inspect.signature(implementation).parameters.values() if p.default is p.empty]
-        assert len(wanted) <= 1, f"{request.param} needs more than a folder: say here how it is made"
-        made.append(implementation(*(tmp_path / str(len(made)) for _ in wanted)))
+        needs = [p for p in inspect.signature(implementation).parameters.values() if p.default is p.empty]
+        known = {"folder": tmp_path / str(len(made)), "codec": CODEC}
+        made.append(implementation(*(known[each.name] for each in needs)))
         store: StateStore = made[-1]
         return store
 
     yield new
     for each in made:
-        getattr(each, "close", lambda: None)()
+        each.close()
 
 
 @pytest.fixture
@@ -60,7 +62,7 @@ def store(make: Make) -> StateStore:
     return make()
 
 
-WAITING = HeldState("waiting", Prediction("a", 7, {"x": 1.0}, ()), Position("p", 0, 3), 7)
+WAITING = HeldState("waiting", b"a prediction", Position("p", 0, 3), 7)
 EARLY = HeldState("early", early=(EarlyOutcome(Outcome("b", 9, None, 2, "lost"), Position("o", 0, 1), 11),))
 CLOSED = HeldState(
     "closed",
@@ -76,76 +78,164 @@ CLOSED = HeldState(
 )
 
 
-def test_the_memory_store_is_among_them() -> None:
-    assert MemoryStore in IMPLEMENTATIONS.values()
-    assert {"get", "apply", "items"} == set(METHODS)
+def change(waiting: int = 0, **states: HeldState | None) -> Changes:
+    return Changes(states, waiting={0: waiting} if waiting else {})
+
+
+def test_memory_and_disk_are_among_them() -> None:
+    assert {MemoryStore, RocksStore} == set(IMPLEMENTATIONS.values())
+    assert {"get", "due", "apply", "items", "waiting", "position", "close"} == set(METHODS)
 
 
 def test_an_empty_store_holds_nothing(store: StateStore) -> None:
     assert store.get("a") is None
     assert list(store.items()) == []
+    assert list(store.due()) == []
+    assert store.waiting() == {}
+    assert store.position() is None
 
 
 def test_what_was_applied_is_given_back_as_it_was(store: StateStore) -> None:
-    changes = {"a": WAITING, "b": EARLY, "c": CLOSED, "Ü/ \0x": WAITING}
-    store.apply(changes)
-    assert dict(store.items()) == changes
-    for request_id, state in changes.items():
+    states = {"a": WAITING, "b": EARLY, "c": CLOSED, "Ü/ \0x": WAITING}
+    store.apply(Changes(dict(states)))
+    assert dict(store.items()) == states
+    for request_id, state in states.items():
         assert store.get(request_id) == state
     assert store.get("A") is None
 
 
 def test_later_changes_replace_and_none_forgets(store: StateStore) -> None:
-    store.apply({"a": WAITING, "b": EARLY})
-    store.apply({"a": CLOSED, "b": None, "never-there": None})
+    store.apply(change(a=WAITING, b=EARLY))
+    store.apply(Changes({"a": CLOSED, "b": None, "never-there": None}))
     assert dict(store.items()) == {"a": CLOSED}
     assert store.get("b") is None
 
 
 def test_a_forgotten_id_may_come_back(store: StateStore) -> None:
-    store.apply({"a": WAITING})
-    store.apply({"a": None})
-    store.apply({"a": EARLY})
+    store.apply(change(a=WAITING))
+    assert store.get("a") == WAITING
+    store.apply(change(a=None))
+    assert store.get("a") is None
+    store.apply(change(a=EARLY))
     assert dict(store.items()) == {"a": EARLY}
 
 
 def test_no_change_changes_nothing(store: StateStore) -> None:
-    store.apply({"a": WAITING})
-    store.apply({})
+    store.apply(change(1, a=WAITING))
+    store.apply(change(1))
     assert dict(store.items()) == {"a": WAITING}
+    assert store.waiting() == {0: 1}
 
 
-def test_what_was_given_may_change_afterwards(store: StateStore) -> None:
-    changes: dict[str, HeldState | None] = {"a": WAITING}
-    store.apply(changes)
-    changes["a"] = None
-    assert store.get("a") == WAITING
+def test_the_number_of_waiting_requests_and_the_position_are_those_of_the_last_batch(
+    store: StateStore,
+) -> None:
+    first = JoinPosition(7, 4, 5, {"labelled": 2})
+    store.apply(Changes(waiting={0: 2, 7000: 1}, position=first))
+    assert (store.waiting(), store.position()) == ({0: 2, 7000: 1}, first)
+    store.apply(Changes(waiting={7000: 2}))
+    assert (store.waiting(), store.position()) == ({7000: 2}, first)
+    second = JoinPosition(None, 5, 5, {})
+    store.apply(Changes(position=second))
+    assert (store.waiting(), store.position()) == ({}, second)
+
+
+DUES: list[Due] = [
+    (-5, -1, "z"),
+    (0, -1, "a"),
+    (0, 0, "a"),
+    (9, -1, "b"),
+    (9, 3, "a"),
+    (9, 3, "a\0"),
+    (9, 3, "aa"),
+    (9, 3, "é"),
+    (9, 3, "\uffee"),
+    (9, 3, "\U0001f30a"),
+    (9, 12, "a"),
+    (300, 1, "a"),
+    (2**53, 2**62, "a"),
+]
+
+
+def test_the_due_index_is_in_the_order_of_time_then_request_position_then_id(store: StateStore) -> None:
+    assert sorted(DUES) == DUES
+    store.apply(Changes(added=set(DUES[::2])))
+    assert list(store.due()) == DUES[::2]
+    store.apply(Changes(added=set(DUES[1::2])))
+    assert list(store.due()) == DUES
+
+
+def test_what_was_dropped_is_not_due_and_may_come_back(store: StateStore) -> None:
+    store.apply(Changes(added=set(DUES)))
+    store.apply(Changes(dropped=set(DUES[:3] + DUES[7:9])))
+    assert list(store.due()) == DUES[3:7] + DUES[9:]
+    store.apply(Changes(dropped={DUES[4]}, added={DUES[4], DUES[0]}))
+    assert list(store.due()) == DUES[:1] + DUES[3:7] + DUES[9:]
+    assert list(store.due()) == DUES[:1] + DUES[3:7] + DUES[9:]
+
+
+def test_the_due_index_may_be_left_early(store: StateStore) -> None:
+    store.apply(Changes(added={(n, n, "a") for n in range(2000)}))
+    some = store.due()
+    assert [next(some) for _ in range(3)] == [(n, n, "a") for n in range(3)]
+    store.apply(Changes(dropped={(n, n, "a") for n in range(1500)}))
+    assert next(store.due()) == (1500, 1500, "a")
+    assert list(store.due()) == [(n, n, "a") for n in range(1500, 2000)]
 
 
 def test_two_stores_know_nothing_of_each_other(make: Make) -> None:
     one, two = make(), make()
-    one.apply({"a": WAITING})
+    one.apply(Changes({"a": WAITING}, added={(1, 2, "a")}, waiting={0: 1}))
     assert two.get("a") is None
+    assert list(two.due()) == []
+    assert two.waiting() == {}
 
 
 def test_thousands_of_ids(store: StateStore) -> None:
     for start in range(0, 5000, 500):
-        store.apply({f"r{n}": WAITING for n in range(start, start + 500)})
-    store.apply({f"r{n}": None for n in range(0, 5000, 2)})
+        store.apply(Changes({f"r{n}": WAITING for n in range(start, start + 500)}))
+    store.apply(Changes({f"r{n}": None for n in range(0, 5000, 2)}))
     assert {request_id for request_id, _ in store.items()} == {f"r{n}" for n in range(1, 5000, 2)}
 
 
+def played(bench: Bench) -> Bench:
+    for n in range(60):
+        bench.tell(f"early-{n}", n * 9)
+        bench.ask(f"r{n}", n * 9)
+        if n % 3:
+            bench.tell(f"r{n - n % 2}", n * 9 + 3, n % 2 == 0)
+        if n % 4 == 0:
+            bench.rollback()
+        else:
+            bench.commit()
+    return bench
+
+
 def test_a_join_works_on_it_as_on_any_other(make: Make) -> None:
-    bench, reference = Bench(store=make()), Bench()
-    for each in (bench, reference):
-        for n in range(60):
-            each.tell(f"early-{n}", n * 9)
-            each.ask(f"r{n}", n * 9)
-            if n % 3:
-                each.tell(f"r{n - n % 2}", n * 9 + 3, n % 2 == 0)
-            if n % 4 == 0:
-                each.rollback()
-            else:
-                each.commit()
+    bench, reference = played(PackedBench(store=make())), played(Bench())
     assert bench.entries == reference.entries
-    assert dict(bench.store.items()) == dict(reference.store.items())
+    assert bench.due() == reference.due()
+    assert bench.counters == reference.counters
+    assert bench.join.waiting == reference.join.waiting
+
+
+def test_exactly_what_is_held_is_due(make: Make) -> None:
+    bench = played(PackedBench(store=make()))
+    held = {request_id: due_of(RULES, request_id, state) for request_id, state in bench.store.items()}
+    assert len(held) > 20
+    assert sorted(held.values()) == list(bench.store.due())
+    assert sum(bench.store.waiting().values()) == sum(
+        state.status == "waiting" for _, state in bench.store.items()
+    )
+
+
+def test_filled_again_from_any_place_of_the_changelog_it_holds_the_same(make: Make) -> None:
+    changelog: list[Any] = [("a", WAITING), ("b", EARLY), JoinPosition(7, 1, 1), ("a", None), ("c", CLOSED)]
+    changelog += [("b", None), ("a", CLOSED), JoinPosition(9, 2, 3), ("d", WAITING), JoinPosition(9, 3, 3)]
+    for again in range(len(changelog) + 1):
+        store = make()
+        assert fill(store, RULES, changelog) == len(changelog)
+        fill(store, RULES, changelog[again:])
+        assert dict(store.items()) == {"a": CLOSED, "c": CLOSED, "d": WAITING}
+        assert sorted(due_of(RULES, name, state) for name, state in store.items()) == list(store.due())
+        assert (sum(store.waiting().values()), store.position()) == (1, JoinPosition(9, 3, 3))

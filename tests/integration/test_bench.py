@@ -14,9 +14,10 @@ from confluent_kafka import Producer
 
 from agents.bench.load import Load, requests_and_outcomes
 from agents.bench.task import bench_task, write_task
-from infra.kafka.admin import create_topics, end_offsets
+from infra.kafka.admin import create_topics
 from infra.kafka.connection import Connection
 from infra.kafka.log import read_all
+from infra.kafka.offsets import end_offsets
 from infra.kafka.pytest_plugin import Broker
 from schemas.codec import Codec
 from schemas.topics import PARTITIONER, TaskTopics, topics

@@ -10,6 +10,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import cycle
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from hypothesis import given, settings
@@ -17,9 +19,10 @@ from hypothesis import strategies as st
 
 from schemas.records import Entry, Outcome, Request, Value
 from streams.datafile import Event
+from streams.held import due_of
 from streams.join import Refused
 from streams.schedule import Sync, schedule
-from tests.joining import MEETS, RULES, Bench
+from tests.joining import MEETS, RULES, Bench, DiskBench
 
 GRACE = RULES.grace_ms
 END = 10**7
@@ -220,14 +223,16 @@ FATES = st.lists(
 )
 
 
-@settings(max_examples=300)
-@given(worlds(), CHOICES, FATES)
-def test_batches_aborts_and_restarts_change_nothing(
-    world: World, choices: list[bool], fates: list[Fate]
-) -> None:
-    records = interleaved(world, choices)
+def check_due(bench: Bench) -> None:
+    """Exactly what is held falls due, and what waits is counted."""
+    held = bench.held()
+    assert bench.due() == sorted(due_of(RULES, request_id, state) for request_id, state in held.items())
+    assert bench.join.waiting == sum(state.status == "waiting" for state in held.values())
+
+
+def check_disturbed(bench: Bench, records: Sequence[Record], fates: Sequence[Fate]) -> None:
+    """Batches, aborts and restarts as the fates will; then it is what an undisturbed join is."""
     undisturbed = play(records)
-    bench = Bench()
     fate = cycle(fates or [Fate(True, True, 1, 1)])
     for number, record in enumerate(records):
         happens = next(fate)
@@ -237,6 +242,7 @@ def test_batches_aborts_and_restarts_change_nothing(
         bench.commit()
         if happens.restart:
             bench.restart()
+        check_due(bench)
         before = bench.state()
         for _ in range(happens.aborted):
             for again in records[number + 1 : number + 1 + happens.within]:
@@ -249,6 +255,29 @@ def test_batches_aborts_and_restarts_change_nothing(
     assert bench.refused == undisturbed.refused
     assert bench.join.counters == undisturbed.join.counters
     assert bench.held() == undisturbed.held()
+    assert bench.due() == undisturbed.due()
+    check_due(bench)
+
+
+@settings(max_examples=300)
+@given(worlds(), CHOICES, FATES)
+def test_batches_aborts_and_restarts_change_nothing(
+    world: World, choices: list[bool], fates: list[Fate]
+) -> None:
+    records = interleaved(world, choices)
+    check_disturbed(Bench(), records, fates)
+
+
+@settings(max_examples=40, deadline=None)  # it opens files, on a machine that may be busy
+@given(worlds(), CHOICES, FATES)
+def test_nor_do_they_with_the_state_on_disk(world: World, choices: list[bool], fates: list[Fate]) -> None:
+    records = interleaved(world, choices)
+    with TemporaryDirectory() as folder:
+        bench = DiskBench(Path(folder) / "3")
+        try:
+            check_disturbed(bench, records, fates)
+        finally:
+            bench.store.close()
 
 
 @settings(max_examples=200)
