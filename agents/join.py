@@ -11,6 +11,7 @@ from agents.loop import TaskLoop
 from agents.serve import dead_letter
 from infra.inbound import Inbound
 from infra.kafka.buffers import Partition
+from infra.kafka.crashpoints import crash_point
 from infra.kafka.log import read_all
 from infra.kafka.offsets import end_offsets
 from infra.kafka.partitioner import partition_of
@@ -79,6 +80,7 @@ class JoinAgent:
         held: dict[str, HeldState] = {}
         position: JoinPosition | None = None
         for message in read_all(loop.connection, *place, end=end):
+            crash_point("in-restore")
             key = bytes(message.key() or b"")
             value = message.value()
             if key == POSITION_KEY:

@@ -17,6 +17,7 @@ from infra.inbound import decoder
 from infra.kafka.buffers import Partition
 from infra.kafka.channel import Batch, Channel
 from infra.kafka.consumer import BatchConsumer
+from infra.kafka.crashpoints import crash_point
 from infra.kafka.log import LogReader
 from infra.kafka.offsets import committed_offsets
 from infra.kafka.transaction import OutRecord, TransactionRunner
@@ -27,7 +28,12 @@ from streams.merge import MergeByTime
 from streams.topology import processor, topics_of
 
 log = logging.getLogger(__name__)
-ROLES = ("serve", "join", "owner")
+ROLES = {
+    "serve": "between-produce-and-commit",
+    "join": "between-produce-and-commit",
+    "owner": "between-publish-and-commit",
+}
+"""Who writes transactions, with the crash point before the commit."""
 
 
 class TaskAgents:
@@ -58,9 +64,10 @@ class TaskAgents:
         """By model: the number of the revision that this worker has opened."""
         loop.metrics = self.status
         name, settings, topics = loop.task.name, loop.settings, loop.topics
+        prefix = f"{settings.group}.{name}"
         self._runners = {
-            role: TransactionRunner(loop.connection, f"{settings.group}.{name}.{role}.{slot}")
-            for role in ROLES
+            role: TransactionRunner(loop.connection, f"{prefix}.{role}.{slot}", last_point=point)
+            for role, point in ROLES.items()
         }
         self.requests = Channel(
             name=f"{name}.serve",
@@ -115,6 +122,7 @@ class TaskAgents:
         await self.loop.ready.wait()
         await self.follow.near()
         records = list(self.serve.process(batch.items))
+        crash_point("after-predict")
         try:
             await consumer.commit(batch, self._runners["serve"], records)
         except TransactionAborted as error:
