@@ -178,12 +178,7 @@ class FetchThread:
                 on_lost=self._on_revoke,
             )
             while not self._stopping:
-                self._serve(0.0)
-                self._resume_new(consumer)
-                self._put_back(consumer)
-                self._seek_back(consumer)
-                self._make_room(consumer)
-                self._fetch(consumer)
+                self._turn(consumer)
         except BaseException as error:  # it dies alone in its thread otherwise
             self._post(self._owner.failed, error)
         finally:
@@ -192,6 +187,14 @@ class FetchThread:
                 consumer.close()
             self._refuse_commands()
             self._post(self._ended.set)
+
+    def _turn(self, consumer: Consumer) -> None:
+        self._serve(0.0)
+        self._resume_new(consumer)
+        self._put_back(consumer)
+        self._seek_back(consumer)
+        self._make_room(consumer)
+        self._fetch(consumer)
 
     def _serve(self, wait_s: float) -> None:
         while True:
