@@ -83,6 +83,8 @@ class Client:
         """Whether the cluster does not answer."""
         self.after: int | None = 0
         """A rebalance runs behind so many records of a `consume`; None: not yet."""
+        self.at_once = 0
+        """So many records of each partition are fetched at once behind it."""
 
     def fetch_ahead(self, partition: Partition, count: int) -> None:
         if partition not in self.positions:
@@ -99,9 +101,9 @@ class Client:
             if self.rebalances and due:
                 # What was returned before stays returned: it is from before the rebalance.
                 self.rebalances.popleft()()
-                # And what comes after it is fetched at once.
+                # And what comes after it is fetched at once, or later.
                 for partition in PARTITIONS:
-                    self.fetch_ahead(partition, 2)
+                    self.fetch_ahead(partition, self.at_once)
             elif self.fetched:
                 found.append(self.fetched.popleft())
             else:
@@ -253,7 +255,7 @@ class World:
         what, number, fine = action
         partition = PARTITIONS[number % 2]
         if what == "turn":
-            self.client.after = (0, 1, 2, None)[number % 4]
+            self.client.after, self.client.at_once = (0, 1, 2, None)[number % 4], number // 4 % 3
             self.turn()
         elif what == "deliver":
             self.deliver()
