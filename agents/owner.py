@@ -12,7 +12,8 @@ from typing import Any
 
 from agents.follow import Follow
 from agents.loop import TaskLoop, now_ms
-from infra.kafka.log import read_all
+from infra.kafka.admin import refuse_if_gone
+from infra.kafka.log import NEWER_SNAPSHOT, read_all
 from infra.kafka.transaction import OutRecord
 from infra.past import PREFIX
 from infra.runtime import runtime_fingerprint
@@ -71,6 +72,7 @@ class Owner:
         self.next_offset = restore_metrics(
             self.metrics, self.store, LogPlace(loop.topics.log, loop.log_topic_id), loop.task.name, until
         )
+        refuse_if_gone(loop.connection, {(loop.topics.log, 0): self.next_offset}, NEWER_SNAPSHOT)
         for message in read_all(loop.connection, loop.topics.log, 0, self.next_offset, until):
             self._fold(message)
         self._snapshot_at = until // loop.settings.snapshot_every

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 from agents.follow import Follow
 from agents.join import JoinAgent
@@ -22,12 +22,14 @@ from infra.kafka.log import LogReader
 from infra.kafka.offsets import committed_offsets
 from infra.kafka.transaction import OutRecord, TransactionRunner
 from infra.snapshots.store import SnapshotStore
-from schemas.errors import TransactionAborted
+from schemas.errors import BrokerError, RecordsGone, TransactionAborted
 from schemas.topics import MAX_TOPIC_RECORD_BYTES
 from streams.merge import MergeByTime
 from streams.topology import processor, topics_of
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
+AGAIN_S = 1.0
 ROLES = {
     "serve": "between-produce-and-commit",
     "join": "between-produce-and-commit",
@@ -205,9 +207,26 @@ class TaskAgents:
     async def _restore(self, number: int) -> None:
         tenure = self._tenures.get(number)
         self.join.forget(number)
-        made = await asyncio.get_running_loop().run_in_executor(None, self.join.restored, number)
+        made = await self._patiently(self.join.restored, number)
         if tenure is not None and self._tenures.get(number) is tenure:
             self.join.partitions[number] = made
+
+    async def _patiently(self, read: Callable[..., T], *told: int) -> T:
+        """Read state in a thread, again and again while the cluster does not answer.
+
+        There is nothing better to do without a cluster, and a worker that gave up would be missing when it is
+        back. What no waiting brings back is an error at once, and so is everything while the worker stops.
+        """
+        while True:
+            try:
+                return await asyncio.get_running_loop().run_in_executor(None, read, *told)
+            except RecordsGone:
+                raise
+            except BrokerError as error:
+                if self.loop.stopping:
+                    raise
+                log.warning("%s: tried again in %g s: %s", self.loop.task.name, AGAIN_S, error)
+                await asyncio.sleep(AGAIN_S)
 
     async def take_over(self, consumer: BatchConsumer) -> None:
         """Become the owner of the log: from the offset that the last one committed."""
@@ -217,7 +236,7 @@ class TaskAgents:
             committed = committed_offsets(self.loop.connection, consumer.group_id, [place])
             self.owner.take_over(committed.get(place))
 
-        await asyncio.get_running_loop().run_in_executor(None, take_over)
+        await self._patiently(take_over)
         if not consumer.assignment:  # it went to another worker meanwhile
             self.owner.release()
 

@@ -432,7 +432,8 @@ def consumer_config(connection: Connection, group_id: str, properties: Mapping[s
         "group.id": group_id,
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
-        "auto.offset.reset": "earliest",
+        # Where nothing is committed the thread says where to begin; see FetchThread.
+        "auto.offset.reset": "error",
         "isolation.level": "read_committed",
         # Without the events for partition ends nobody knows whether a partition is caught up: positions never
         # reach the last stable offset, since commit markers lie between.

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Coroutine, Iterable
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, Message, TopicPartition
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -79,8 +79,8 @@ class Client:
         """Fetched ahead, for the next `consume`."""
         self.rebalances: deque[Callable[[], None]] = deque()
         self.lost = False
-        self.silent = False
-        """Whether the cluster does not answer."""
+        self.silent = 0
+        """So many questions are not answered."""
         self.after: int | None = 0
         """A rebalance runs behind so many records of a `consume`; None: not yet."""
         self.at_once = 0
@@ -122,6 +122,7 @@ class Client:
 
     def committed(self, places: list[TopicPartition], timeout: float) -> list[TopicPartition]:
         if self.silent:
+            self.silent -= 1
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
         found = [self.group.committed.get(Partition(place.topic, place.partition), -1001) for place in places]
         return [TopicPartition(p.topic, p.partition, offset) for p, offset in zip(places, found, strict=True)]
@@ -139,8 +140,10 @@ class Client:
             self.positions.pop(partition, None)
         self._purge(set(partitions))
 
-    def given(self, partitions: Iterable[Partition]) -> None:
-        self.positions |= {partition: self.group.committed.get(partition, 0) for partition in partitions}
+    def assign(self, places: list[TopicPartition]) -> None:
+        for place in places:
+            start = 0 if place.offset == OFFSET_BEGINNING else place.offset
+            self.positions[Partition(place.topic, place.partition)] = start
 
 
 class Half:
@@ -243,7 +246,6 @@ class World:
             group.ours |= set(new)
             client.lost = False
             self.thread._on_assign(client, [TopicPartition(*p) for p in new])  # type: ignore[arg-type]  # simulated
-            client.given(new)
 
         if going:
             client.rebalances.append(revoke)
@@ -268,11 +270,11 @@ class World:
         elif what == "elsewhere":
             self.group.work_elsewhere(1)
         elif what == "silent":
-            self.client.silent = fine
+            self.client.silent = number % 4
 
     def finish(self) -> None:
         """Let everything go well until all is done."""
-        self.client.silent, self.client.after = False, 0
+        self.client.silent, self.client.after = 0, 0
         for _ in range(200):
             self.turn()
             self.deliver()
