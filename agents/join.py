@@ -173,10 +173,12 @@ class JoinAgent:
             except BadRecord as bad:
                 letters.append(dead_letter(self.loop, item, bad))
         for (topic, number), offset in offsets.items():
+            # Never back: a group whose offsets have expired reads again what the state has taken.
+            at = self.partitions[number]
             if topic == self.loop.topics.predictions:
-                self.partitions[number].predictions = offset
+                at.predictions = max(at.predictions, offset)
             else:
-                self.partitions[number].outcomes = offset
+                at.outcomes = max(at.outcomes, offset)
         yield from letters
         for number in {number for _, number in offsets}:
             yield from self._outputs(number)
