@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
-from confluent_kafka.admin import AdminClient  # type: ignore[attr-defined]  # public
+from confluent_kafka.admin import AdminClient
 
 from infra.kafka.broker import EmbeddedBroker
 from infra.kafka.connection import Connection

@@ -22,17 +22,19 @@ from agents import join as join_module
 from agents.task_agents import TaskAgents
 from infra.kafka.buffers import Partition, Record
 from infra.kafka.channel import Batch
+from infra.kafka.fetching import succeed
 from infra.kafka.transaction import OutRecord
 from infra.snapshots.store import SnapshotStore
 from schemas.errors import TransactionAborted
-from schemas.records import Outcome, Prediction
+from schemas.records import Features, Outcome, Prediction
 from schemas.topics import TaskTopics
-from tests.unit.http_worker import FEATURES, make_loop
+from tests.unit.http_worker import make_loop
 
 DAY = 86_400_000
 NAME = "stay"
 TOPICS = TaskTopics(NAME)
 PLACES = (Partition(TOPICS.predictions, 0), Partition(TOPICS.outcomes, 0))
+SEEN: Features = {"LeadTime": 12, "Rate": 80.5, "Meal": "BB"}
 CODEC = make_loop(NAME, partitions=1).codec
 
 
@@ -162,7 +164,9 @@ class Worker:
             return False
         channel = self.agents.sides
         assert channel.decode is not None
-        decoded = [each._replace(item=channel.decode(each.item)) for each in records]
+        decoded = [
+            Record(each.partition, each.offset, None, 0.0, channel.decode(each.item)) for each in records
+        ]
         self.batch = Batch(channel, decoded, b"", 1)
         self.work = asyncio.ensure_future(self.agents.on_sides(self, self.batch))  # type: ignore[arg-type]  # simulated
         return True
@@ -191,7 +195,7 @@ class World:
         self.cluster = cluster
         self.workers = (Worker(cluster), Worker(cluster))
         self.owner = 0
-        self.reading: list[Callable[[], None]] = []
+        self.reading: list[tuple[asyncio.Future[Any], Any]] = []
         """Restorations that have read the changelog, and whose worker has yet to hear of it."""
         asyncio.get_running_loop().run_in_executor = self.run  # type: ignore[method-assign, assignment]  # simulated
         self.workers[0].assign()
@@ -199,8 +203,12 @@ class World:
     def run(self, executor: None, function: Callable[..., Any], *told: Any) -> asyncio.Future[Any]:
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         made = function(*told)
-        self.reading.append(lambda: future.done() or future.set_result(made))
+        self.reading.append((future, made))
         return future
+
+    def end_reading(self, which: int) -> None:
+        """Let the worker have what a restoration has read."""
+        succeed(*self.reading.pop(which))
 
     def step(self, action: tuple[str, int]) -> None:
         what, number = action
@@ -210,7 +218,7 @@ class World:
         elif what == "decide":
             worker.decide(VERDICTS[number % len(VERDICTS)])
         elif what == "read" and self.reading:
-            self.reading.pop(-1 if number % 3 == 0 else 0)()
+            self.end_reading(-1 if number % 3 == 0 else 0)
         elif what == "settle":
             self.cluster.settle()
         elif what == "move" and worker.verdict is None:
@@ -236,7 +244,7 @@ class World:
             await self.settle()
             moved.append(worker.decide("committed"))
             while self.reading:
-                self.reading.pop(0)()
+                self.end_reading(0)
                 moved.append(True)
             idle = 0 if any(moved) else idle + 1
         assert worker.free
@@ -250,7 +258,7 @@ def records(chance: random.Random) -> list[tuple[str, bytes]]:
     found: list[tuple[int, str, bytes]] = []
     for n in range(chance.randrange(2, 14)):
         ts = chance.randrange(0, 100) * DAY
-        prediction = Prediction(f"r-{n}", ts, FEATURES, ())
+        prediction = Prediction(f"r-{n}", ts, SEEN, ())
         found += [(ts, TOPICS.predictions, CODEC.encode(prediction))] * chance.choice((1, 1, 1, 2))
         for revision in range(chance.choice((0, 1, 1, 2))):
             told = ts + chance.choice((0, 1, 20, 29, 31, 60)) * DAY
@@ -259,7 +267,7 @@ def records(chance: random.Random) -> list[tuple[str, bytes]]:
     for n in range(chance.randrange(4)):
         ts = chance.randrange(0, 100) * DAY
         found.append((ts, TOPICS.outcomes, CODEC.encode(Outcome(f"nobody-{n}", ts, True, 0))))
-    found.append((300 * DAY, TOPICS.predictions, CODEC.encode(Prediction("last", 300 * DAY, FEATURES, ()))))
+    found.append((300 * DAY, TOPICS.predictions, CODEC.encode(Prediction("last", 300 * DAY, SEEN, ()))))
     return [(topic, value) for _, topic, value in sorted(found, key=lambda each: each[:2])]
 
 
