@@ -1,28 +1,17 @@
-"""The faults there are."""
+"""The faults there are.
+
+Not among them, since no run goes on after it: retention that has eaten what is still needed. The workers then
+refuse to start; see tests/integration/test_faults.py.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Final
 
-from agents.ledger.field import Fault, Field
+from agents.ledger.cluster_faults import CLUSTER_FAULTS
+from agents.ledger.field import Fault
+from agents.ledger.worker_faults import WORKER_FAULTS
 
-
-class Kill:
-    """SIGKILL of one worker at a random time, then a restart."""
-
-    name = "kill"
-    needs_broker = False
-    describe = "A random worker is killed (SIGKILL) at a random time and started again."
-
-    def strike(self, field: Field) -> None:
-        """See `Fault.strike`."""
-        field.wait_progress(field.random.randrange(1, 500))
-        worker = field.pick()
-        field.say(f"kill {worker}")
-        field.kill(worker)
-        field.restart(worker)
-
-
-FAULTS: Final[Mapping[str, Fault]] = {fault.name: fault for fault in (Kill(),)}
+FAULTS: Final[Mapping[str, Fault]] = {fault.name: fault for fault in (*WORKER_FAULTS, *CLUSTER_FAULTS)}
 """By name."""
