@@ -12,7 +12,7 @@ from typing import Any
 
 from agents.follow import Follow
 from agents.loop import TaskLoop, now_ms
-from infra.kafka.admin import refuse_if_gone
+from infra.kafka.offsets import refuse_if_gone
 from infra.kafka.log import NEWER_SNAPSHOT, read_all
 from infra.kafka.transaction import OutRecord
 from infra.past import PREFIX
