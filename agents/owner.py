@@ -12,8 +12,8 @@ from typing import Any
 
 from agents.follow import Follow
 from agents.loop import TaskLoop, now_ms
-from infra.kafka.offsets import refuse_if_gone
 from infra.kafka.log import NEWER_SNAPSHOT, read_all
+from infra.kafka.offsets import refuse_if_gone
 from infra.kafka.transaction import OutRecord
 from infra.past import PREFIX
 from infra.runtime import runtime_fingerprint
