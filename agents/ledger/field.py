@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Protocol
 
 from agents.ledger.worker import LedgerWorker
-from infra.kafka.admin import end_offsets
 from infra.kafka.broker import EmbeddedBroker
 from infra.kafka.connection import Connection
+from infra.kafka.offsets import end_offsets
 from infra.ledger.sending import Sender
 from schemas.errors import BrokerError
 from schemas.topics import TaskTopics

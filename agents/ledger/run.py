@@ -19,9 +19,10 @@ from agents.ledger.proof import mark_stalls, prove, prove_other
 from agents.ledger.report import Options, Round, report
 from agents.ledger.worker import LedgerWorker, OtherWorker
 from agents.settings import Settings
-from infra.kafka.admin import create_topics, end_offsets
+from infra.kafka.admin import create_topics
 from infra.kafka.broker import EmbeddedBroker
 from infra.kafka.connection import Connection
+from infra.kafka.offsets import end_offsets
 from infra.kafka.partitioner import partition_of
 from infra.ledger.reading import Reader
 from infra.ledger.sending import Sender

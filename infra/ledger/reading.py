@@ -12,9 +12,9 @@ from confluent_kafka import ConsumerGroupState
 from confluent_kafka.admin import AdminClient
 
 from infra.inbound import Message
-from infra.kafka.admin import committed_offsets, end_offsets
 from infra.kafka.connection import Connection
 from infra.kafka.log import read_all
+from infra.kafka.offsets import committed_offsets, end_offsets
 from infra.past import learn
 from infra.runtime import runtime_fingerprint
 from infra.taskfile import LoadedTask

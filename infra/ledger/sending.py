@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from confluent_kafka import Producer
 
-from infra.kafka.admin import committed_offsets, end_offsets
 from infra.kafka.connection import Connection
+from infra.kafka.offsets import committed_offsets, end_offsets
 from infra.kafka.partitioner import partition_of
 from infra.kafka.replay import Answers
 from schemas.codec import Codec
