@@ -51,7 +51,6 @@ def make_app(prepared: Prepared) -> Any:
         web_enabled=True,
     )
     app.kafka_connection = prepared.connection
-    app.kafka_properties = {"auto.offset.reset": "earliest"}
     writer = Writer(prepared.connection)
     loops = {name: each.loop for name, each in prepared.agents.items()}
     log.info("HTTP on http://%s:%d", settings.http_host, port)
@@ -108,7 +107,6 @@ def _add_task(app: Any, agents: TaskAgents, prepared: Prepared) -> GroupFeed:
         agents.log,
         on_assigned=own,
         on_revoked=disown,
-        properties={"auto.offset.reset": "earliest"},
     )
 
     async def publish(stream: Any) -> None:

@@ -12,11 +12,11 @@ from agents.loop import TaskLoop
 from agents.serve import count_dead_letter, dead_letter
 from infra.inbound import Inbound
 from infra.kafka.buffers import Partition
-from infra.kafka.offsets import end_offsets
+from infra.kafka.offsets import committed_offsets, end_offsets, refuse_if_gone
 from infra.kafka.partitioner import partition_of
 from infra.kafka.transaction import Headers, OutRecord
 from infra.store.opening import JoinStores
-from schemas.errors import BadRecord, BrokerError
+from schemas.errors import BadRecord, BrokerError, RecordsGone
 from schemas.records import DeadLetter, Outcome, Position, Prediction, Punctuation
 from schemas.state import POSITION_KEY, JoinPosition, Payload
 from schemas.topics import TaskTopics
@@ -86,11 +86,23 @@ class JoinAgent:
         """Rebuild a partition's join from its changelog (blocks); give it a place in `partitions` to use it.
 
         Waits until no transaction is open on it: an earlier owner's last batch is then committed or aborted.
+
+        Raises
+        ------
+        RecordsGone
+            The changelog does not hold the state of what was read, or the inputs what is to be read next.
+        BrokerError
+            The cluster does not answer.
         """
         loop = self.loop
         started = time.monotonic()
         store = self._stores.restored(partition)
         position = store.position()
+        try:
+            self._refuse_if_gone(partition, position)
+        except BaseException:
+            store.close()
+            raise
         join = Join(self.rules, store, self._unpack, loop.task.name, partition, position)
         log.info(
             "%s: join of partition %d restored: %d waiting, in %.2f s",
@@ -100,6 +112,32 @@ class JoinAgent:
             time.monotonic() - started,
         )
         return JoinPartition(join, loop.topics, position)
+
+    def _refuse_if_gone(self, partition: int, position: JoinPosition | None) -> None:
+        """Check that nothing is missing between the state and what will be read next."""
+        loop, topics = self.loop, self.loop.topics
+        group, changelog = loop.settings.group, topics.join_state
+        inputs = [(topics.predictions, partition), (topics.outcomes, partition)]
+        # Compaction leaves a partition's beginning where it is.
+        restore = f"Of a changelog nothing may be deleted: restore {changelog} from a copy of it"
+        refuse_if_gone(loop.connection, {(changelog, partition): 0}, restore)
+        committed = committed_offsets(loop.connection, group, inputs)
+        if position is not None:
+            # Where the group has an offset, the consumer itself refuses to pass over what was not read.
+            next_offsets = dict(zip(inputs, (position.predictions, position.outcomes), strict=True))
+            refuse_if_gone(
+                loop.connection,
+                {place: offset for place, offset in next_offsets.items() if place not in committed},
+                f"Restore the records; or, to go on without them, set the offset of group {group} yourself "
+                "(kafka-consumer-groups.sh --reset-offsets --to-earliest)",
+            )
+        elif committed:
+            read = ", ".join(f"{topic} to offset {offset}" for (topic, _), offset in committed.items())
+            raise RecordsGone(
+                f"{changelog}[{partition}] is empty, although the group {group} has read {read}: the state of "
+                f"the join is gone. Restore {changelog} from a copy of it; or, to join again from the oldest "
+                "records, delete the group's offsets of these topics (kafka-consumer-groups.sh --delete-offsets)"
+            )
 
     def forget(self, partition: int) -> None:
         """Drop a partition that is no longer ours."""
@@ -152,10 +190,12 @@ class JoinAgent:
             except BadRecord as bad:
                 letters.append(dead_letter(self.loop, item, bad))
         for (topic, number), offset in offsets.items():
+            # Never back: a group whose offsets have expired reads again what the state has taken.
+            at = self.partitions[number]
             if topic == self.loop.topics.predictions:
-                self.partitions[number].predictions = offset
+                at.predictions = max(at.predictions, offset)
             else:
-                self.partitions[number].outcomes = offset
+                at.outcomes = max(at.outcomes, offset)
         yield from letters
         for number in {number for _, number in offsets}:
             yield from self._outputs(number)

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from agents.settings import Settings
 from infra.kafka.connection import Connection
+from infra.kafka.crashpoints import FAULTS
 from infra.taskfile import LoadedTask
 from schemas.codec import Codec
 from schemas.topics import TaskTopics
@@ -81,4 +82,4 @@ class TaskLoop:
 
 def now_ms() -> int:
     """Give the wall clock, in ms since 1970-01-01 UTC."""
-    return time.time_ns() // 1_000_000
+    return time.time_ns() // 1_000_000 + FAULTS.clock_offset_ms()

@@ -12,7 +12,8 @@ from typing import Any
 
 from agents.follow import Follow
 from agents.loop import TaskLoop, now_ms
-from infra.kafka.log import read_all
+from infra.kafka.log import NEWER_SNAPSHOT, read_all
+from infra.kafka.offsets import refuse_if_gone
 from infra.kafka.transaction import OutRecord
 from infra.past import PREFIX
 from infra.runtime import runtime_fingerprint
@@ -74,6 +75,7 @@ class Owner:
         started = time.monotonic()
         place = LogPlace(loop.topics.log, loop.log_topic_id)
         self.monitors, self.next_offset = restore_metrics(loop.task, self.store, place, until)
+        refuse_if_gone(loop.connection, {(loop.topics.log, 0): self.next_offset}, NEWER_SNAPSHOT)
         for message in read_all(loop.connection, loop.topics.log, 0, self.next_offset, until):
             for _ in self._fold(message):
                 pass  # the last owner has published it

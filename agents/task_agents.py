@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 from agents.follow import Follow
 from agents.join import JoinAgent
@@ -17,17 +17,25 @@ from infra.inbound import decoder
 from infra.kafka.buffers import Partition
 from infra.kafka.channel import Batch, Channel
 from infra.kafka.consumer import BatchConsumer
+from infra.kafka.crashpoints import crash_point
 from infra.kafka.log import LogReader
 from infra.kafka.offsets import committed_offsets
 from infra.kafka.transaction import OutRecord, TransactionRunner
 from infra.snapshots.store import SnapshotStore
-from schemas.errors import TransactionAborted
+from schemas.errors import BrokerError, RecordsGone, TransactionAborted
 from schemas.topics import MAX_TOPIC_RECORD_BYTES
 from streams.merge import MergeByTime
 from streams.topology import processor, topics_of
 
 log = logging.getLogger(__name__)
-ROLES = ("serve", "join", "owner")
+T = TypeVar("T")
+AGAIN_S = 1.0
+ROLES = {
+    "serve": "between-produce-and-commit",
+    "join": "between-produce-and-commit",
+    "owner": "between-publish-and-commit",
+}
+"""Who writes transactions, with the crash point before the commit."""
 
 
 class TaskAgents:
@@ -59,9 +67,10 @@ class TaskAgents:
         loop.metrics = self.status
         loop.measurements = self.owner.measurements
         name, settings, topics = loop.task.name, loop.settings, loop.topics
+        prefix = f"{settings.group}.{name}"
         self._runners = {
-            role: TransactionRunner(loop.connection, f"{settings.group}.{name}.{role}.{slot}")
-            for role in ROLES
+            role: TransactionRunner(loop.connection, f"{prefix}.{role}.{slot}", last_point=point)
+            for role, point in ROLES.items()
         }
         self.requests = Channel(
             name=f"{name}.serve",
@@ -116,6 +125,7 @@ class TaskAgents:
         await self.loop.ready.wait()
         await self.follow.near()
         records = list(self.serve.process(batch.items))
+        crash_point("after-predict")
         try:
             await consumer.commit(batch, self._runners["serve"], records)
         except TransactionAborted as error:
@@ -201,11 +211,28 @@ class TaskAgents:
     async def _restore(self, number: int) -> None:
         tenure = self._tenures.get(number)
         self.join.forget(number)
-        made = await asyncio.get_running_loop().run_in_executor(None, self.join.restored, number)
+        made = await self._patiently(self.join.restored, number)
         if tenure is not None and self._tenures.get(number) is tenure:
             self.join.partitions[number] = made
         else:
             made.join.store.close()
+
+    async def _patiently(self, read: Callable[..., T], *told: int) -> T:
+        """Read state in a thread, again and again while the cluster does not answer.
+
+        There is nothing better to do without a cluster, and a worker that gave up would be missing when it is
+        back. What no waiting brings back is an error at once, and so is everything while the worker stops.
+        """
+        while True:
+            try:
+                return await asyncio.get_running_loop().run_in_executor(None, read, *told)
+            except RecordsGone:
+                raise
+            except BrokerError as error:
+                if self.loop.stopping:
+                    raise
+                log.warning("%s: tried again in %g s: %s", self.loop.task.name, AGAIN_S, error)
+                await asyncio.sleep(AGAIN_S)
 
     async def take_over(self, consumer: BatchConsumer) -> None:
         """Become the owner of the log: from the offset that the last one committed."""
@@ -215,7 +242,7 @@ class TaskAgents:
             committed = committed_offsets(self.loop.connection, consumer.group_id, [place])
             self.owner.take_over(committed.get(place))
 
-        await asyncio.get_running_loop().run_in_executor(None, take_over)
+        await self._patiently(take_over)
         if not consumer.assignment:  # it went to another worker meanwhile
             self.owner.release()
 

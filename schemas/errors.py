@@ -8,6 +8,7 @@ RiverloopError
 ├── StoreError          the join's state on this machine cannot be used; it is made anew from the changelog
 ├── NotReproducible     the load check found a component whose scores or state differ
 ├── BrokerError         the embedded broker or the cluster does not do what was asked
+│   └── RecordsGone     records that are still needed are not on the cluster any more: says what to do
 └── TransactionAborted  a micro-batch did not commit; it is read again
 """
 
@@ -60,6 +61,10 @@ class NotReproducible(RiverloopError):
 
 class BrokerError(RiverloopError):
     """The embedded broker or the cluster failed; the message names the log file or the address."""
+
+
+class RecordsGone(BrokerError):
+    """Retention, or a person, has deleted records from which reading must go on; nothing is skipped in silence."""
 
 
 class TransactionAborted(RiverloopError):

@@ -12,6 +12,7 @@ from agents.cli.backtest import backtest
 from agents.cli.bench import bench
 from agents.cli.deadletters import deadletters
 from agents.cli.demo import demo
+from agents.cli.ledger import ledger
 from agents.cli.produce import produce
 from agents.cli.schemas import schemas
 from agents.cli.snapshots import snapshots
@@ -36,6 +37,7 @@ for command in (
     deadletters,
     bench,
     demo,
+    ledger,
     produce,
     schemas,
     snapshots,

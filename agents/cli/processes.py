@@ -41,6 +41,7 @@ class WorkerProcess:
     def __init__(
         self, reference: str, connection: Connection, folder: Path, number: int, *, lockstep: bool = False
     ) -> None:
+        self.reference = reference
         self.task = load_task(reference).task.name
         self.port = free_pair()[0]
         self.url = f"http://127.0.0.1:{self.port}"

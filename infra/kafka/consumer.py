@@ -14,6 +14,7 @@ from confluent_kafka import Consumer, TopicPartition
 from infra.kafka.buffers import NEVER, Partition, PartitionBuffer
 from infra.kafka.channel import Batch, Channel, Lane
 from infra.kafka.connection import Connection
+from infra.kafka.crashpoints import crash_point
 from infra.kafka.fetching import Fetched, FetchThread, succeed
 from infra.kafka.membership import is_member
 from infra.kafka.stable import StableOffsets
@@ -289,6 +290,7 @@ class BatchConsumer:
                     lane.remove(partition)
             for lane in taken_back:
                 self._seek(lane)
+            crash_point("in-revoke")
             await self._on_revoked(partitions)
         finally:
             for lane in lanes:
@@ -331,6 +333,7 @@ class BatchConsumer:
             if records:
                 batch = Batch(lane.channel, records, self._metadata, self._epoch)
                 lane.start(batch)
+                crash_point("after-poll")
                 self._deliver(batch)
         except Exception as error:  # a picker or deliver that raises: no batch of this lane is committed
             self.failed(error)
@@ -429,7 +432,8 @@ def consumer_config(connection: Connection, group_id: str, properties: Mapping[s
         "group.id": group_id,
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
-        "auto.offset.reset": "earliest",
+        # Where nothing is committed the thread says where to begin; see FetchThread.
+        "auto.offset.reset": "error",
         "isolation.level": "read_committed",
         # Without the events for partition ends nobody knows whether a partition is caught up: positions never
         # reach the last stable offset, since commit markers lie between.

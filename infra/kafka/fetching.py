@@ -15,16 +15,23 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Coroutine, Iterable
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
 
 from infra.kafka.buffers import Partition, PartitionBuffer
 from infra.kafka.channel import Lane
 from infra.kafka.membership import is_member
-from schemas.errors import BrokerError
+from schemas.errors import BrokerError, RecordsGone
 
 A = TypeVar("A")
 
@@ -41,7 +48,6 @@ COMMITTED_TIMEOUT_S = 2.0
 HOPELESS = {
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
     KafkaError.GROUP_AUTHORIZATION_FAILED,
-    KafkaError._AUTO_OFFSET_RESET,
 }
 
 log = logging.getLogger(__name__)
@@ -178,12 +184,7 @@ class FetchThread:
                 on_lost=self._on_revoke,
             )
             while not self._stopping:
-                self._serve(0.0)
-                self._resume_new(consumer)
-                self._put_back(consumer)
-                self._seek_back(consumer)
-                self._make_room(consumer)
-                self._fetch(consumer)
+                self._turn(consumer)
         except BaseException as error:  # it dies alone in its thread otherwise
             self._post(self._owner.failed, error)
         finally:
@@ -192,6 +193,14 @@ class FetchThread:
                 consumer.close()
             self._refuse_commands()
             self._post(self._ended.set)
+
+    def _turn(self, consumer: Consumer) -> None:
+        self._serve(0.0)
+        self._resume_new(consumer)
+        self._put_back(consumer)
+        self._seek_back(consumer)
+        self._make_room(consumer)
+        self._fetch(consumer)
 
     def _serve(self, wait_s: float) -> None:
         while True:
@@ -233,8 +242,29 @@ class FetchThread:
         self._metadata = consumer.consumer_group_metadata()
         buffers = [(self._lanes[partition.topic], PartitionBuffer(partition)) for partition in new]
         self._wait_for(self._owner.assigned(buffers, self._metadata))
+        self._assign(consumer, new)
         self._progress.update((buffer.partition, Progress(buffer, lane)) for lane, buffer in buffers)
         self._new += new
+
+    def _assign(self, consumer: Consumer, partitions: list[Partition]) -> None:
+        """Begin where the group has committed, or else at the oldest record.
+
+        Not left to librdkafka: its reset to the oldest record would also pass, in silence, over records that
+        retention has deleted before they were read.
+        """
+        committed: dict[Partition, int] = {}
+        while not self._stopping:
+            try:
+                committed = self._committed(consumer, partitions)
+                break
+            except KafkaException as error:
+                log.info("partitions are taken up as soon as the cluster allows: %s", error)
+                self._serve(RETRY_S)
+        places = [TopicPartition(*each, committed.get(each, OFFSET_BEGINNING)) for each in partitions]
+        if is_incremental(self._config):
+            consumer.incremental_assign(places)
+        else:
+            consumer.assign(places)
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         gone = frozenset(Partition(place.topic, place.partition) for place in partitions)
@@ -439,7 +469,20 @@ def _offset(message: Message) -> int:
     return offset
 
 
+def is_incremental(config: Mapping[str, Any]) -> bool:
+    """Whether a group's protocol tells of the partitions that are new or gone, and not of all."""
+    told = {config.get("group.protocol"), config.get("partition.assignment.strategy")}
+    return not told.isdisjoint({"consumer", "cooperative-sticky"})
+
+
 def _report(error: KafkaError, partition: Partition) -> None:
+    if error.code() == KafkaError._AUTO_OFFSET_RESET:
+        raise RecordsGone(
+            f"{partition}: the next record of the consumer group is not there any more ({error.str()}): it was "
+            "deleted, by retention or by hand, before it was read. To go on without it, set the group's offset "
+            "to the oldest record (kafka-consumer-groups.sh --reset-offsets --to-earliest), and let the topic "
+            "keep its records for longer"
+        )
     if error.fatal() or error.code() in HOPELESS:
         raise BrokerError(f"{partition} cannot be consumed: {error.str()}")
     log.warning("consumer: %s", error.str())

@@ -14,11 +14,15 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 
 from infra.kafka.connection import Connection
 from infra.kafka.offsets import end_offsets
-from schemas.errors import BrokerError
+from schemas.errors import BrokerError, RecordsGone
 
 AT_ONCE = 1000
 POLL_S = 0.02
 STALLED_S = 60.0
+NEWER_SNAPSHOT = (
+    "What was folded from it is only in snapshots: put one from the log's oldest offset or later into the "
+    "snapshot store (a copy of it, or another worker's), or restore the log, and start again"
+)
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +52,8 @@ class LogReader:
 
     Notes
     -----
-    Iterating raises BrokerError when `start` is not on the partition any more, and when the cluster refuses.
+    Iterating raises RecordsGone when `start` is not on the partition any more, BrokerError when the cluster
+    refuses.
     Offsets have gaps: commit markers and aborted records occupy some.
 
     Examples
@@ -169,8 +174,10 @@ def read_all(
 
     Raises
     ------
+    RecordsGone
+        `start` is not on the partition any more.
     BrokerError
-        `start` is not on the partition any more, the cluster refuses, or nothing happens for 60 s.
+        The cluster refuses, or nothing happens for 60 s.
     """
     if end is None:
         end = end_offsets(connection, [(topic, partition)])[topic, partition]
@@ -228,9 +235,9 @@ def _fetch(consumer: Consumer) -> tuple[list[Message], int]:
         elif error.code() == KafkaError._PARTITION_EOF:
             position = _offset(message)
         elif error.code() == KafkaError._AUTO_OFFSET_RESET:
-            raise BrokerError(
-                f"{message.topic()}[{message.partition()}]: the offset to start from is not there any more "
-                f"({error.str()}); start from a newer snapshot"
+            raise RecordsGone(
+                f"{message.topic()}[{message.partition()}]: the offset to go on from is not there any more "
+                f"({error.str()}): it was deleted, by retention or by hand. {NEWER_SNAPSHOT}"
             )
         elif error.retriable() or not _hopeless(error):
             log.warning("reading %s: %s", message.topic(), error.str())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from confluent_kafka import (
     ConsumerGroupTopicPartitions,
@@ -16,7 +16,7 @@ from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]  # pu
 
 from infra.kafka.admin import TIMEOUT_S, client_of, code_of, failed
 from infra.kafka.connection import Connection
-from schemas.errors import BrokerError
+from schemas.errors import BrokerError, RecordsGone
 
 # Said of a partition that is new or moves; `KafkaError.retriable` speaks of transactions only.
 PASSING = {
@@ -49,7 +49,42 @@ def end_offsets(
     """
     isolation = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
     latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # confluent-kafka left it without types
-    wanted = {TopicPartition(topic, partition): latest for topic, partition in partitions}
+    return _offsets(connection, partitions, latest, isolation)
+
+
+def refuse_if_gone(connection: Connection, needed: Mapping[tuple[str, int], int], what_to_do: str) -> None:
+    """Check that partitions still hold what somebody has to read (blocks).
+
+    Parameters
+    ----------
+    needed
+        By topic and partition: the first offset that was not read yet.
+    what_to_do
+        A sentence for the error.
+
+    Raises
+    ------
+    RecordsGone
+        A partition begins behind that offset.
+    BrokerError
+        As `end_offsets`.
+    """
+    earliest = OffsetSpec.earliest()  # type: ignore[no-untyped-call]  # confluent-kafka left it without types
+    for (topic, number), start in _offsets(connection, needed, earliest).items():
+        if start > needed[topic, number]:
+            raise RecordsGone(
+                f"{topic}[{number}] begins at offset {start} and must be read from {needed[topic, number]} on: "
+                f"what lay between was deleted, by retention or by hand. {what_to_do}"
+            )
+
+
+def _offsets(
+    connection: Connection,
+    partitions: Iterable[tuple[str, int]],
+    spec: OffsetSpec,
+    isolation: IsolationLevel = IsolationLevel.READ_UNCOMMITTED,
+) -> dict[tuple[str, int], int]:
+    wanted = {TopicPartition(topic, partition): spec for topic, partition in partitions}
     if not wanted:
         return {}
     admin = client_of(connection)
@@ -65,7 +100,7 @@ def end_offsets(
             # A partition without a leader gets one; a topic that does not exist stays missing.
             if code_of(error) not in PASSING or time.monotonic() > deadline:
                 asked = ", ".join(f"{place.topic}/{place.partition}" for place in wanted)
-                raise failed(connection, f"the ends of {asked} are not known", error) from error
+                raise failed(connection, f"the offsets of {asked} are not known", error) from error
             time.sleep(0.1)
 
 

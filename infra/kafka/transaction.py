@@ -75,6 +75,8 @@ class TransactionRunner:
         Further librdkafka properties of the producer.
     faults
         Faults on demand, for tests; by default those that the environment asks for.
+    last_point
+        The crash point between the records and the commit.
 
     Notes
     -----
@@ -89,8 +91,9 @@ class TransactionRunner:
         timeout_ms: int = TIMEOUT_MS,
         properties: Mapping[str, Any] | None = None,
         faults: Faults = FAULTS,
+        last_point: str = "between-produce-and-commit",
     ) -> None:
-        self._faults = faults
+        self._faults, self._last_point = faults, last_point
         self.transactional_id = transactional_id
         self._timeout_s = timeout_ms / 1000
         self._config = connection.config(
@@ -180,10 +183,11 @@ class TransactionRunner:
         self._faults.pass_point("before-produce")
         producer.begin_transaction()
         _produce(producer, records)
+        self._faults.pass_point("after-produce")
         if offsets:
             places = [TopicPartition(*partition, offset) for partition, offset in offsets.items()]
             producer.send_offsets_to_transaction(places, metadata, self._timeout_s)
-        self._faults.pass_point("between-produce-and-commit")
+        self._faults.pass_point(self._last_point)
         if self._faults.aborts():
             producer.abort_transaction(self._timeout_s)
             raise TransactionAborted(f"{self.transactional_id}: aborted on request")

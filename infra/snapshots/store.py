@@ -20,6 +20,7 @@ from typing import Any, Final
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from infra.kafka.crashpoints import crash_point
 from schemas.errors import SnapshotError, UsageError
 from schemas.records import Manifest
 from streams.snapshot import MAX_BYTES
@@ -117,6 +118,7 @@ class SnapshotStore:
                     if self._local:
                         file.flush()
                         os.fsync(file.fileno())
+                crash_point("in-snapshot")
             if self._local:
                 Path(aside).rename(place)
                 _sync_folder(Path(place).parent)

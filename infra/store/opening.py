@@ -13,6 +13,7 @@ from typing import Final
 
 from infra.kafka.admin import topic_id
 from infra.kafka.connection import Connection
+from infra.kafka.crashpoints import crash_point
 from infra.kafka.log import read_all
 from infra.kafka.offsets import end_offsets
 from infra.store.lock import FolderLock
@@ -186,6 +187,7 @@ class JoinStores:
     ) -> Iterator[Change]:
         """Read the changelog; `positions` gets the newest position."""
         for message in read_all(self._connection, self._topic, partition, start, end):
+            crash_point("in-restore")
             key, value = bytes(message.key() or b""), message.value()
             if value is None:
                 yield key.decode(), None

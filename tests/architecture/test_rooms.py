@@ -35,7 +35,7 @@ LONG = {
     "streams/join.py": 460,  # the table of the join, whole
     "infra/kafka/consumer.py": 460,  # the loop's side of the batch consumer
     "agents/transport.py": 340,  # every hook into Faust, in one place
-    "infra/kafka/fetching.py": 460,  # the thread's side of it
+    "infra/kafka/fetching.py": 510,  # the thread's side of it
 }
 """Files above 300 lines that were looked at again, and stay one room."""
 

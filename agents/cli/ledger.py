@@ -1,0 +1,143 @@
+"""`riverloop ledger`: faults against the loop, and the proof that nothing was lost, doubled or changed."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import time
+from pathlib import Path
+
+import click
+
+from agents.cli.cluster import cluster_options
+from agents.cli.common import json_option, print_json, table
+from agents.ledger.faults import FAULTS
+from agents.ledger.page import page as make_page
+from agents.ledger.report import OURS, Options
+from agents.ledger.run import Ledger
+from infra.kafka.connection import Connection, parse_properties
+from infra.taskfile import load_task
+from schemas.errors import UsageError
+
+
+@click.group()
+def ledger() -> None:
+    """Send a workload whose right answer is known, let faults strike, and compare."""
+
+
+@ledger.command(epilog="Example: riverloop ledger run --rounds 5 --requests 20000 --faults kill")
+@click.option("--seed", type=int, default=1, show_default=True, help="Of the workload and of the faults.")
+@click.option(
+    "--rounds", type=click.IntRange(1), default=5, show_default=True, help="One fault strikes in each."
+)
+@click.option("--requests", type=click.IntRange(10), default=20_000, show_default=True, help="In all.")
+@click.option("--workers", type=click.IntRange(1, 16), default=2, show_default=True)
+@click.option("--partitions", type=click.IntRange(1, 100), default=4, show_default=True)
+@click.option(
+    "--faults",
+    default="all",
+    show_default=True,
+    metavar="NAME,…",
+    help="all, none, or some of: " + ", ".join(FAULTS),
+)
+@click.option("--task", metavar="TASK", help="A task of your own; its topics must not hold anything.")
+@click.option("--loop", default=OURS, show_default=True, help="Name on the page; with --command.")
+@click.option(
+    "--command",
+    default="",
+    metavar="COMMAND",
+    help="Run workers of another loop on the same topics: the task, --bootstrap, --group and --data are added.",
+)
+@cluster_options
+@json_option
+def run(
+    seed: int,
+    rounds: int,
+    requests: int,
+    workers: int,
+    partitions: int,
+    faults: str,
+    task: str | None,
+    loop: str,
+    command: str,
+    bootstrap: str | None,
+    properties: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Run the ledger; exit code 1 when anything is lost, doubled or wrong.
+
+    Without --bootstrap an embedded Kafka broker is used. The same seed gives the same requests, outcomes and
+    faults, and the same right answer.
+    """
+    if bool(command) != (loop != OURS):
+        raise UsageError("give --loop and --command together")
+    if requests < 10 * rounds:
+        raise UsageError("give at least ten requests for each round")
+    loaded = load_task(task or str(Path(__file__).resolve().parents[1] / "ledger" / "task.py"))
+    options = Options(
+        seed=seed,
+        rounds=rounds,
+        requests=requests,
+        workers=workers,
+        partitions=partitions,
+        faults=chosen(faults, own_broker=bootstrap is None),
+        loop=loop,
+        command=tuple(shlex.split(command)),
+    )
+    connection = Connection(bootstrap, parse_properties(properties)) if bootstrap else None
+    started = time.monotonic()
+
+    def say(text: str) -> None:
+        if not as_json:
+            click.echo(f"{time.monotonic() - started:6.1f} s  {text}", err=True)
+
+    report = Ledger(loaded, options, connection, say).play()
+    if as_json:
+        print_json(report)
+    else:
+        show(report)
+    if not report["ok"]:
+        raise click.exceptions.Exit(1)
+
+
+@ledger.command(epilog="Example: riverloop ledger page ours.json plain-faust.json --out docs/reliability.md")
+@click.argument(
+    "reports", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False)
+)
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Standard output by default.")
+def page(reports: tuple[Path, ...], out: Path | None) -> None:
+    """Make the page of REPORTS, as `ledger run --json` has printed them."""
+    try:
+        text = make_page([json.loads(each.read_text()) for each in reports])
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"not a report of `riverloop ledger run --json`: {error!r:.100}") from error
+    if out is None:
+        click.echo(text, nl=False)
+    else:
+        out.write_text(text)
+
+
+def chosen(told: str, *, own_broker: bool) -> tuple[str, ...]:
+    """Give the names of the faults that an option asks for."""
+    if told == "none":
+        return ()
+    if told == "all":
+        return tuple(name for name, fault in FAULTS.items() if own_broker or not fault.needs_broker)
+    return tuple(name.strip() for name in told.split(",") if name.strip())
+
+
+def show(report: dict[str, object]) -> None:
+    """Print a report as people read it."""
+    columns = ("rounds", "requests", "lost", "doubled", "wrong", "longest_stall_s")
+    faults = report["faults"]
+    assert isinstance(faults, dict)
+    title = f"{report['requests']:,} requests in {report['seconds']} s, seed {report['seed']}"
+    heads = [name.removesuffix("_s").replace("_", " ") + " (s)" * name.endswith("_s") for name in columns]
+    table(title, ["fault", *heads], [[name, *(row[key] for key in columns)] for name, row in faults.items()])
+    examples = report["examples"]
+    assert isinstance(examples, dict)
+    for kind, texts in examples.items():
+        for text in texts:
+            click.echo(f"{kind.upper()}: {text}", err=True)
+    counted = f"{report['lost']} lost, {report['doubled']} doubled, {report['wrong']} wrong"
+    click.echo(counted)

@@ -1,0 +1,17 @@
+"""The faults there are.
+
+Not among them, since no run goes on after it: retention that has eaten what is still needed. The workers then
+refuse to start; see tests/integration/test_faults.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from agents.ledger.cluster_faults import CLUSTER_FAULTS
+from agents.ledger.field import Fault
+from agents.ledger.worker_faults import WORKER_FAULTS
+
+FAULTS: Final[Mapping[str, Fault]] = {fault.name: fault for fault in (*WORKER_FAULTS, *CLUSTER_FAULTS)}
+"""By name."""
