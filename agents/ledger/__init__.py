@@ -1,0 +1,1 @@
+"""The ledger on a cluster: a workload whose right answer is known, sent while faults strike."""

@@ -1,0 +1,151 @@
+"""What a fault may act on, and what a fault is."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from agents.ledger.worker import LedgerWorker
+from infra.kafka.admin import end_offsets
+from infra.kafka.broker import EmbeddedBroker
+from infra.kafka.connection import Connection
+from infra.ledger.sending import Sender
+from schemas.errors import BrokerError
+from schemas.topics import TaskTopics
+
+PATIENCE_S = 120.0
+
+
+@dataclass(slots=True, kw_only=True)
+class Field:
+    """The running loop as a fault sees it: broker, workers, folder, topics, and the sender at work.
+
+    The workload goes on being sent, by another thread, while a fault strikes.
+    """
+
+    connection: Connection
+    broker: EmbeddedBroker | None
+    """None when the cluster is not ours: such a fault cannot strike then (`Fault.needs_broker`)."""
+    folder: Path
+    """The workers' data folder: their logs, and `snapshots/`, the shared store."""
+    topics: TaskTopics
+    partitions: int
+    random: random.Random
+    """Seeded; every choice of a fault comes from it, so that a run can be repeated."""
+    workers: list[LedgerWorker]
+    """All that belong to the run, running or not."""
+    make: Callable[[int], LedgerWorker]
+    """Makes the worker of a number, not started."""
+    sender: Sender
+    """Sends the workload; `misplaced` is the share of outcomes it puts on a wrong partition."""
+    say: Callable[[str], None]
+    """Tells a person what is going on."""
+    refused: Counter[str] = field(default_factory=Counter)
+    """Dead letters, by reason, that a fault has caused on purpose by records of its own: the check adds them
+    to those of the workload. Their request ids, if any, must begin with `fault-`."""
+    acknowledged: list[str] = field(default_factory=list)
+    """Request ids, beginning with `fault-`, that a fault has sent over HTTP and got an answer to: each must
+    have a prediction on the topic. Use `sender.event_time` as their ts and send no outcomes for them."""
+
+    # ------------------------------------------------------------------ workers
+
+    def running(self) -> list[LedgerWorker]:
+        """Give the workers whose process lives."""
+        return [worker for worker in self.workers if worker.running]
+
+    def pick(self) -> LedgerWorker:
+        """Choose one of the running workers."""
+        return self.random.choice(self.running())
+
+    def start(self, worker: LedgerWorker, **environment: str) -> None:
+        """Start a worker; `environment` as in `LedgerWorker.start`. Does not wait: see `wait_ready`."""
+        worker.start(**environment)
+
+    def kill(self, worker: LedgerWorker) -> None:
+        """End a worker as a crash would (SIGKILL)."""
+        worker.kill()
+
+    def stop(self, worker: LedgerWorker) -> None:
+        """End a worker in order (SIGTERM)."""
+        worker.stop()
+
+    def pause(self, worker: LedgerWorker) -> None:
+        """Stop a worker in mid-air (SIGSTOP)."""
+        worker.pause()
+
+    def resume(self, worker: LedgerWorker) -> None:
+        """Let a paused worker go on (SIGCONT)."""
+        worker.resume()
+
+    def wait_ready(self, worker: LedgerWorker) -> None:
+        """Wait until a worker serves.
+
+        Raises
+        ------
+        BrokerError
+            When it has ended, or is not ready in time.
+        """
+        worker.wait_ready()
+
+    def restart(self, worker: LedgerWorker, **environment: str) -> None:
+        """Start a worker that has ended, and wait until it serves."""
+        self.start(worker, **environment)
+        self.wait_ready(worker)
+
+    def add(self) -> LedgerWorker:
+        """Start one more worker, and wait until it serves."""
+        worker = self.make(1 + max((each.number for each in self.workers), default=-1))
+        self.workers.append(worker)
+        self.restart(worker)
+        return worker
+
+    def remove(self, worker: LedgerWorker) -> None:
+        """Stop a worker in order, for good."""
+        worker.stop()
+        self.workers.remove(worker)
+
+    # ------------------------------------------------------------------ progress
+
+    def progress(self) -> int:
+        """Give how many entries the log holds, markers and open transactions included.
+
+        Raises
+        ------
+        BrokerError
+            When the cluster does not answer.
+        """
+        place = (self.topics.log, 0)
+        return end_offsets(self.connection, [place], committed=False)[place]
+
+    def wait_progress(self, entries: int, timeout_s: float = PATIENCE_S) -> None:
+        """Wait until the log has grown by so many entries, or the workload is sent.
+
+        Raises
+        ------
+        BrokerError
+            When it has not, in time.
+        """
+        until, goal = time.monotonic() + timeout_s, self.progress() + entries
+        while self.progress() < goal and not self.sender.idle:
+            if time.monotonic() > until:
+                raise BrokerError(f"the log has not grown by {entries} entries in {timeout_s:.0f} s")
+            time.sleep(0.05)
+
+
+class Fault(Protocol):
+    """Something that goes wrong, and is made good again."""
+
+    name: str
+    """As in `--faults` and on the page: lower-case letters, digits, hyphens."""
+    needs_broker: bool
+    """Whether it acts on a broker or a folder that must be ours."""
+    describe: str
+    """One sentence for the page: what happens, and what must hold afterwards."""
+
+    def strike(self, field: Field) -> None:
+        """Let it happen, and return once it is over and healed: all workers of the field serve again."""

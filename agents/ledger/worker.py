@@ -1,0 +1,88 @@
+"""A worker process of the ledger: with settings and faults of its own, and a life that can be interrupted."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import Any
+
+from agents.cli.processes import WorkerProcess
+from agents.settings import environment_name
+from infra.kafka.connection import Connection
+
+
+class LedgerWorker(WorkerProcess):
+    """A worker whose process can be started with faults, stopped in mid-air, and continued.
+
+    Parameters
+    ----------
+    reference
+        The task.
+    connection
+        The cluster.
+    folder
+        For its log, its slot and the snapshots.
+    number
+        Its number; its slot is named after it, and stays the same however often it is started.
+    settings
+        Of the worker, by name as in `agents.settings.Settings`.
+    """
+
+    def __init__(
+        self, reference: str, connection: Connection, folder: Path, number: int, **settings: Any
+    ) -> None:
+        super().__init__(reference, connection, folder, number)
+        self.number = number
+        self.settings: dict[str, str] = {key: str(value) for key, value in settings.items()}
+        """A fault may change them; they hold from the next start on."""
+        self._base = self._environment | {"RIVERLOOP_SLOT": f"ledger-{number}"}
+
+    def __repr__(self) -> str:
+        state = f"pid {self.pid}" if self.running else "not running"
+        return f"LedgerWorker({self.number}, {state})"
+
+    def start(self, **environment: str) -> None:
+        """Start the process.
+
+        Parameters
+        ----------
+        environment
+            For this start only, by name without the prefix: `crash_point="after-commit:3"`, `abort_rate="0.1"`.
+        """
+        told = self.settings | environment
+        self._environment = self._base | {environment_name(key): value for key, value in told.items()}
+        super().start()
+
+    @property
+    def running(self) -> bool:
+        """Whether the process lives; one that is paused does."""
+        return self._process is not None and self._process.poll() is None
+
+    def pause(self) -> None:
+        """Stop it in mid-air (SIGSTOP)."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on after `pause` (SIGCONT)."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGCONT)
+
+    def wait_ended(self, timeout_s: float = 60.0) -> int:
+        """Wait until it has ended by itself; gives the exit code, negative for a signal.
+
+        Raises
+        ------
+        subprocess.TimeoutExpired
+            When it has not.
+        """
+        if self._process is None:
+            return 0
+        code = self._process.wait(timeout_s)
+        self._close()
+        return code
+
+    @property
+    def log(self) -> str:
+        """What it has logged since its first start."""
+        return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
