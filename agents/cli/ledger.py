@@ -1,0 +1,109 @@
+"""`riverloop ledger`: faults against the loop, and the proof that nothing was lost, doubled or changed."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+
+from agents.cli.cluster import cluster_options
+from agents.cli.common import json_option, print_json, table
+from agents.ledger.faults import FAULTS
+from agents.ledger.run import Ledger, Options
+from infra.kafka.connection import Connection, parse_properties
+from infra.taskfile import load_task
+from schemas.errors import UsageError
+
+
+@click.group()
+def ledger() -> None:
+    """Send a workload whose right answer is known, let faults strike, and compare."""
+
+
+@ledger.command(epilog="Example: riverloop ledger run --rounds 5 --requests 20000 --faults kill")
+@click.option("--seed", type=int, default=1, show_default=True, help="Of the workload and of the faults.")
+@click.option(
+    "--rounds", type=click.IntRange(1), default=5, show_default=True, help="One fault strikes in each."
+)
+@click.option("--requests", type=click.IntRange(10), default=20_000, show_default=True, help="In all.")
+@click.option("--workers", type=click.IntRange(1, 16), default=2, show_default=True)
+@click.option("--partitions", type=click.IntRange(1, 100), default=4, show_default=True)
+@click.option(
+    "--faults",
+    default="all",
+    show_default=True,
+    metavar="NAME,…",
+    help="all, none, or some of: " + ", ".join(FAULTS),
+)
+@click.option("--task", metavar="TASK", help="A task of your own; its topics must not hold anything.")
+@cluster_options
+@json_option
+def run(
+    seed: int,
+    rounds: int,
+    requests: int,
+    workers: int,
+    partitions: int,
+    faults: str,
+    task: str | None,
+    bootstrap: str | None,
+    properties: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Run the ledger; exit code 1 when anything is lost, doubled or wrong.
+
+    Without --bootstrap an embedded Kafka broker is used. The same seed gives the same requests, outcomes and
+    faults, and the same right answer.
+    """
+    if requests < 10 * rounds:
+        raise UsageError("give at least ten requests for each round")
+    loaded = load_task(task or str(Path(__file__).resolve().parents[1] / "ledger" / "task.py"))
+    options = Options(
+        seed=seed,
+        rounds=rounds,
+        requests=requests,
+        workers=workers,
+        partitions=partitions,
+        faults=chosen(faults, own_broker=bootstrap is None),
+    )
+    connection = Connection(bootstrap, parse_properties(properties)) if bootstrap else None
+    started = time.monotonic()
+
+    def say(text: str) -> None:
+        if not as_json:
+            click.echo(f"{time.monotonic() - started:6.1f} s  {text}", err=True)
+
+    report = Ledger(loaded, options, connection, say).play()
+    if as_json:
+        print_json(report)
+    else:
+        show(report)
+    if not report["ok"]:
+        raise click.exceptions.Exit(1)
+
+
+def chosen(told: str, *, own_broker: bool) -> tuple[str, ...]:
+    """Give the names of the faults that an option asks for."""
+    if told == "none":
+        return ()
+    if told == "all":
+        return tuple(name for name, fault in FAULTS.items() if own_broker or not fault.needs_broker)
+    return tuple(name.strip() for name in told.split(",") if name.strip())
+
+
+def show(report: dict[str, object]) -> None:
+    """Print a report as people read it."""
+    columns = ("rounds", "requests", "lost", "doubled", "wrong", "longest_stall_s")
+    faults = report["faults"]
+    assert isinstance(faults, dict)
+    title = f"{report['requests']:,} requests in {report['seconds']} s, seed {report['seed']}"
+    heads = [name.replace("_s", " (s)").replace("_", " ") for name in columns]
+    table(title, ["fault", *heads], [[name, *(row[key] for key in columns)] for name, row in faults.items()])
+    examples = report["examples"]
+    assert isinstance(examples, dict)
+    for kind, texts in examples.items():
+        for text in texts:
+            click.echo(f"{kind.upper()}: {text}", err=True)
+    counted = f"{report['lost']} lost, {report['doubled']} doubled, {report['wrong']} wrong"
+    click.echo(counted)

@@ -1,0 +1,239 @@
+"""Reads the whole history of a ledger's run, committed records only, and gives it to the check."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from confluent_kafka import ConsumerGroupState
+from confluent_kafka.admin import AdminClient
+
+from infra.inbound import Message
+from infra.kafka.admin import committed_offsets, end_offsets
+from infra.kafka.connection import Connection
+from infra.kafka.log import read_all
+from infra.past import learn
+from infra.runtime import runtime_fingerprint
+from infra.taskfile import LoadedTask
+from schemas.codec import Codec
+from schemas.errors import BrokerError
+from schemas.records import Metric, Position
+from schemas.state import POSITION_KEY, HeldState, JoinPosition
+from schemas.topics import TaskTopics, topics
+from streams.evaluation import ServedMetrics
+from streams.fold import Fold
+from streams.ledger.check import Check
+from streams.model import ModelFold
+
+GAP_MS: Final = 100
+"""Shorter gaps in the log's progress are no stall."""
+TIMEOUT_S: Final = 20.0
+
+
+@dataclass(slots=True)
+class History:
+    """What a run has left, beside what the check has found."""
+
+    digests: dict[str, str] = field(default_factory=dict)
+    """By version: the digest of each model's state after a refold from offset zero."""
+    gaps: list[tuple[int, int]] = field(default_factory=list)
+    """When the log did not grow (ms UTC, log-append time)."""
+    entries: int = 0
+    metrics: int = 0
+    """Published measurements compared with their recomputation."""
+    begins: int = 0
+    """Append time of the first fact (ms UTC)."""
+    ends: int = 0
+    """Append time of the last one."""
+
+
+class Reader:
+    """Reads one task's topics.
+
+    Parameters
+    ----------
+    connection
+        The cluster.
+    loaded, codec
+        The task.
+    partitions
+        Of the topics keyed by request.
+    group
+        The workers' consumer group.
+    """
+
+    def __init__(
+        self, connection: Connection, loaded: LoadedTask, codec: Codec, partitions: int, group: str
+    ) -> None:
+        self._connection, self._loaded, self._codec = connection, loaded, codec
+        self._partitions, self._group = partitions, group
+        self.topics = TaskTopics(loaded.task.name)
+
+    # ------------------------------------------------------------------ the end of a run
+
+    def unread(self) -> int:
+        """Count the committed records of the inputs and the log that their groups have not committed to.
+
+        Raises
+        ------
+        BrokerError
+            When the cluster does not answer.
+        """
+        names = self.topics
+        keyed = [
+            (topic, number)
+            for topic in (names.requests, names.predictions, names.outcomes)
+            for number in range(self._partitions)
+        ]
+        log = (names.log, 0)
+        group_of_log = f"{self._group}.{self._loaded.task.name}.log"
+        left = 0
+        for group, places in ((self._group, keyed), (group_of_log, [log])):
+            read = committed_offsets(self._connection, group, places)
+            ends = end_offsets(self._connection, places, committed=False)
+            for place in places:
+                start = read.get(place, 0)
+                if ends[place] - start > 100:
+                    left += ends[place] - start
+                elif ends[place] > start:  # commit markers may be all there is
+                    left += sum(1 for _ in read_all(self._connection, *place, start, ends[place]))
+        return left
+
+    def settle(self, timeout_s: float = 300.0) -> None:
+        """Wait until everything that was sent is taken by the workers, and the log by its owner.
+
+        Raises
+        ------
+        BrokerError
+            When nothing goes on for so long.
+        """
+        heard, before = time.monotonic(), -1
+        while left := self.unread():
+            if left != before:
+                heard, before = time.monotonic(), left
+            elif time.monotonic() - heard > timeout_s:
+                raise BrokerError(f"{left} records are not taken by the workers after {timeout_s:.0f} s")
+            time.sleep(0.2)
+
+    def left_open(self) -> list[str]:
+        """Say what is still open when all workers have stopped: transactions, places in the groups."""
+        specs = topics(self._loaded.task.name, self._partitions)
+        places = [(spec.name, number) for spec in specs for number in range(spec.partitions)]
+        stable = end_offsets(self._connection, places)
+        ends = end_offsets(self._connection, places, committed=False)
+        found = [
+            f"a transaction is open on {topic}[{number}]"
+            for (topic, number), end in ends.items()
+            if stable[topic, number] != end
+        ]
+        groups = [self._group, f"{self._group}.{self._loaded.task.name}.log"]
+        admin = AdminClient(self._connection.config(log_level=0))
+        for name, future in admin.describe_consumer_groups(groups, request_timeout=TIMEOUT_S).items():
+            told = future.result(TIMEOUT_S)
+            if told.state not in {ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD}:
+                found.append(f"group {name} is {told.state.name.lower()} with {len(told.members)} members")
+        return found
+
+    # ------------------------------------------------------------------ the whole history
+
+    def read(self, check: Check) -> History:
+        """Read everything, and give it to a check.
+
+        Raises
+        ------
+        BrokerError
+            When the history cannot be read.
+        """
+        history = History()
+        for number in range(self._partitions):
+            self._predictions(number, check)
+            self._letters(number, check)
+            self._state(number, check)
+        self._log(check, history)
+        return history
+
+    def _messages(self, topic: str, number: int = 0) -> Iterator[Message]:
+        end = end_offsets(self._connection, [(topic, number)], committed=False)[topic, number]
+        return read_all(self._connection, topic, number, end=end)
+
+    def _predictions(self, number: int, check: Check) -> None:
+        topic, decode = self.topics.predictions, self._codec.decode_prediction
+        for message in self._messages(topic, number):
+            check.prediction(decode(message.value()), Position(topic, number, message.offset() or 0))
+
+    def _letters(self, number: int, check: Check) -> None:
+        for message in self._messages(self.topics.dead_letters, number):
+            check.letter(self._codec.decode_dead_letter(message.value()))
+
+    def _state(self, number: int, check: Check) -> None:
+        held: dict[str, HeldState] = {}
+        position: JoinPosition | None = None
+        for message in self._messages(self.topics.join_state, number):
+            key = bytes(message.key() or b"")
+            if message.value() is None:
+                held.pop(key.decode(), None)
+                continue
+            state = self._codec.decode_state(message.value())
+            if key == POSITION_KEY:
+                assert isinstance(state, JoinPosition)
+                position = state
+            else:
+                assert isinstance(state, HeldState)
+                held[key.decode()] = state
+        check.state(number, held, position)
+
+    def _log(self, check: Check, history: History) -> None:
+        task = self._loaded.task
+        models = [ModelFold(task, model, runtime_fingerprint()[0]) for model in task.models]
+        served = [ServedMetrics(task, model) for model in task.models]
+        folds: list[Fold] = [*models, *served]
+        published = self._published(check)
+        now = 0
+        for message in self._messages(self.topics.log):
+            offset, arrived = message.offset() or 0, message.timestamp()[1]
+            entry = self._codec.decode_entry(message.value())
+            if entry.command is not None:
+                learn(self._codec, entry.command)
+            check.entry(offset, entry)
+            for fold in folds:
+                fold.apply(offset, entry)
+            for metric in published.pop(offset, ()):
+                history.metrics += 1
+                _compare(metric, served, check)
+            if entry.prediction is not None:
+                history.entries += 1
+                history.begins = history.begins or arrived
+                history.ends = arrived
+                if now and arrived - now >= GAP_MS:
+                    history.gaps.append((now, arrived))
+                now = arrived
+        for metrics in published.values():
+            check.findings.wrong.add(f"a measurement that no entry stands behind: {metrics[0]}", len(metrics))
+        history.digests = {str(fold.version): fold.digest for fold in models}
+
+    def _published(self, check: Check) -> dict[int, list[Metric]]:
+        found: dict[int, list[Metric]] = defaultdict(list)
+        last: dict[tuple[str, str], int] = {}
+        for message in self._messages(self.topics.metrics):
+            metric = self._codec.decode_metric(message.value())
+            if metric.role == "loop" or metric.window != "all":
+                continue
+            key = (metric.model, metric.name)
+            if metric.log_offset <= last.get(key, -1):
+                check.findings.doubled.add(f"{metric.name} of {metric.model} at {metric.log_offset} again")
+            last[key] = metric.log_offset
+            found[metric.log_offset].append(metric)
+        return found
+
+
+def _compare(metric: Metric, served: Sequence[ServedMetrics], check: Check) -> None:
+    """Compare a published measurement with the metrics recomputed up to the same entry, to the last bit."""
+    for fold in served:
+        if fold.model.name != metric.model or metric.name not in fold.metrics:
+            continue
+        due = (fold.get()[metric.name], fold.n)
+        if (metric.value, metric.count) != due:
+            check.findings.wrong.add(f"{metric} was published, the log gives {due}")

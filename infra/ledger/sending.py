@@ -1,0 +1,251 @@
+"""Sends a ledger's workload as the world would, round by round, while anything may break."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from confluent_kafka import Producer
+
+from infra.kafka.admin import committed_offsets, end_offsets
+from infra.kafka.connection import Connection
+from infra.kafka.partitioner import partition_of
+from infra.kafka.replay import Answers
+from schemas.codec import Codec
+from schemas.errors import BrokerError
+from schemas.topics import PARTITIONER, TaskTopics
+from streams.ledger.plan import Sending
+from streams.ledger.workload import Block
+
+log = logging.getLogger(__name__)
+
+WINDOW: Final = 500
+"""At most so many requests are unanswered, and about twice as many records not yet joined.
+
+Together far below the requests in a grace period: an outcome that went astray is then still in time.
+"""
+PATIENCE_S: Final = 300.0
+"""How long nothing may come before the run is given up: longer than any fault lasts."""
+
+
+class Sender:
+    """Sends the blocks of a workload, in a thread of its own, up to a limit that is raised round by round.
+
+    Parameters
+    ----------
+    connection, codec, topics, partitions
+        Where to, and how.
+    group
+        The workers' consumer group: how far they have read is asked of it.
+    blocks
+        The workload.
+    seed
+        Of the choice which outcomes are misplaced.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        codec: Codec,
+        topics: TaskTopics,
+        partitions: int,
+        group: str,
+        blocks: Iterable[Block],
+        seed: int = 0,
+    ) -> None:
+        self.misplaced = 0.0
+        """Share of the outcomes that go to a wrong partition, of those that may."""
+        self.sent = 0
+        """Planned requests sent."""
+        self.records = 0
+        """Records sent."""
+        self.moved = 0
+        """Outcomes sent to a wrong partition."""
+        self.event_time = 0
+        """Of the newest request sent (ms UTC)."""
+        self.pauses: list[tuple[int, int]] = []
+        """When nothing was sent because the limit was reached (ms UTC, wall clock)."""
+        self._connection, self._codec, self._topics = connection, codec, topics
+        self._partitions, self._group, self._blocks = partitions, group, blocks
+        self._random = random.Random(seed)  # noqa: S311  repeatable, not secret
+        self._answers = Answers(connection, codec, topics, partitions)
+        self._producer = Producer(
+            connection.config(
+                **{
+                    "enable.idempotence": True,
+                    "linger.ms": 2,
+                    "partitioner": PARTITIONER,
+                    "message.max.bytes": 4 * 1024 * 1024,
+                    "client.id": "riverloop-ledger",
+                    "delivery.report.only.error": True,
+                }
+            ),
+            logger=log,
+        )
+        self._asked = 0
+        self._joined_at = 0
+        self._failed: list[str] = []
+        self._limit: int | None = 0
+        self._waiting = False
+        self._raised = threading.Condition()
+        self._stopped = False
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="ledger-sender", daemon=True)
+
+    # ------------------------------------------------------------------ for others
+
+    def start(self) -> None:
+        """Begin; nothing is sent before the limit is raised."""
+        self._thread.start()
+
+    def release(self, limit: int | None) -> None:
+        """Raise the limit to so many planned requests; None: send all, and the closing ones."""
+        with self._raised:
+            self._limit = limit
+            self._raised.notify()
+
+    def stop(self) -> None:
+        """End the thread, whatever is left."""
+        with self._raised:
+            self._stopped = True
+            self._raised.notify()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._answers.close()
+
+    @property
+    def idle(self) -> bool:
+        """Whether it has sent what it may."""
+        return self._waiting or not self._thread.is_alive()
+
+    def check(self) -> None:
+        """Raise what ended the thread before its time."""
+        if self._error is not None:
+            raise self._error
+
+    def wait(self, count: int, timeout_s: float = PATIENCE_S) -> None:
+        """Wait until so many planned requests are sent.
+
+        Raises
+        ------
+        BrokerError
+            When sending has failed, or nothing goes on for so long.
+        """
+        heard, before = time.monotonic(), -1
+        while self.sent < count:
+            self.check()
+            if self.sent > before:
+                heard, before = time.monotonic(), self.sent
+            elif time.monotonic() - heard > timeout_s:
+                raise BrokerError(f"only {self.sent} of {count} requests could be sent in {timeout_s:.0f} s")
+            time.sleep(0.02)
+
+    def join(self) -> None:
+        """Wait until everything is sent and acknowledged, and raise what went wrong."""
+        self._thread.join()
+        self.check()
+
+    # ------------------------------------------------------------------ the thread
+
+    def _run(self) -> None:
+        try:
+            for block in self._blocks:
+                closing = block.end == self.sent and self.sent > 0
+                if not self._may(None if closing else block.end):
+                    return
+                for sending in block.outcomes:
+                    self._tell(sending)
+                if block.outcomes:
+                    self._flush()
+                self._until_answered()
+                for sending in block.requests:
+                    self._produce(self._topics.requests, sending)
+                    self._asked += 1
+                    self.event_time = max(self.event_time, sending.ts)
+                self.sent = block.end
+            self._flush()
+        except BaseException as error:  # it dies alone in its thread otherwise
+            self._error = error
+
+    def _may(self, end: int | None) -> bool:
+        """Wait until the limit allows a block; gives False when the thread is to end."""
+
+        def allowed() -> bool:
+            return self._stopped or self._limit is None or (end is not None and end <= self._limit)
+
+        with self._raised:
+            if not allowed():
+                since = time.time_ns() // 1_000_000
+                self._waiting = True
+                self._raised.wait_for(allowed)
+                self._waiting = False
+                self.pauses.append((since, time.time_ns() // 1_000_000))
+            return not self._stopped
+
+    def _tell(self, sending: Sending) -> None:
+        partition = -1
+        if sending.movable and self.misplaced and self._random.random() < self.misplaced:
+            right = partition_of(sending.key.encode(), self._partitions)
+            partition = (right + 1) % self._partitions
+            self.moved += partition != right
+        self._produce(self._topics.outcomes, sending, partition)
+
+    def _produce(self, topic: str, sending: Sending, partition: int = -1) -> None:
+        record = sending.record
+        value = record if isinstance(record, bytes) else self._codec.encode(record, json=sending.json)
+        while True:
+            try:
+                self._producer.produce(topic, value, sending.key.encode(), partition, self._delivered)
+                break
+            except BufferError:
+                self._producer.poll(0.1)
+        self.records += 1
+
+    def _delivered(self, error: Any, message: Any) -> None:
+        if error is not None:
+            self._failed.append(f"{message.topic()}: {error.str()}")
+
+    def _flush(self) -> None:
+        self._wait(lambda: self._producer.flush(1.0) == 0, "records are not acknowledged")
+        if self._failed:
+            raise BrokerError(f"records could not be delivered: {self._failed[0]}")
+
+    def _until_answered(self) -> None:
+        answers = self._answers
+        answers.poll()
+        if self._asked - answers.count >= WINDOW:
+            self._wait(
+                lambda: self._asked - answers.poll(0.05) < WINDOW,
+                "requests have no prediction",
+                lambda: answers.count,
+            )
+        if self._asked - self._joined_at >= WINDOW:
+            self._joined_at = self._asked
+            self._wait(lambda: self._behind() <= 2 * WINDOW, "predictions and outcomes are not joined")
+
+    def _behind(self) -> int:
+        """How many records of both sides the joins have yet to take."""
+        topics = (self._topics.predictions, self._topics.outcomes)
+        places = [(topic, number) for topic in topics for number in range(self._partitions)]
+        try:
+            ends = end_offsets(self._connection, places)
+            read = committed_offsets(self._connection, self._group, places)
+        except BrokerError as error:
+            log.info("%s", error)
+            return 2**31
+        return sum(end - read.get(place, 0) for place, end in ends.items())
+
+    def _wait(
+        self, reached: Callable[[], bool], otherwise: str, moving: Callable[[], int] = lambda: 0
+    ) -> None:
+        heard, before = time.monotonic(), -1
+        while not (reached() or self._stopped):
+            if (now := moving()) != before:
+                heard, before = time.monotonic(), now
+            elif time.monotonic() - heard > PATIENCE_S:
+                raise BrokerError(f"{otherwise} after {PATIENCE_S:.0f} s; {self._asked} were asked")
+            time.sleep(0.005)
