@@ -32,8 +32,8 @@ def rules(horizon_s: int = 120) -> JoinRules:
 
     return JoinRules(
         horizon_ms=ms(seconds=horizon_s),
-        revision_horizon_ms=ms(seconds=240),
-        early_horizon_ms=ms(seconds=120),
+        revision_horizon_ms=ms(seconds=60),
+        early_horizon_ms=ms(seconds=60),
         grace_ms=ms(seconds=240),
         max_ahead_ms=ms(minutes=5),
         tolerance_ms=ms(seconds=2),

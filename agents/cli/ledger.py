@@ -98,7 +98,7 @@ def show(report: dict[str, object]) -> None:
     faults = report["faults"]
     assert isinstance(faults, dict)
     title = f"{report['requests']:,} requests in {report['seconds']} s, seed {report['seed']}"
-    heads = [name.replace("_s", " (s)").replace("_", " ") for name in columns]
+    heads = [name.removesuffix("_s").replace("_", " ") + " (s)" * name.endswith("_s") for name in columns]
     table(title, ["fault", *heads], [[name, *(row[key] for key in columns)] for name, row in faults.items()])
     examples = report["examples"]
     assert isinstance(examples, dict)

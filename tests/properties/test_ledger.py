@@ -1,0 +1,185 @@
+"""The ledger finds out: what the join makes passes, and any single change to it is seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schemas.records import Entry
+from streams.ledger.check import FACTS
+from streams.ledger.fates import FATES
+from tests.ledgers import History, World, workload
+
+Index = Callable[[int], int]
+
+
+@cache
+def made() -> History:
+    """A history that nothing is wrong with, in which every fate occurs."""
+    return World(workload(3, 1500, 3, horizon_s=60), 3, seed=3).run()
+
+
+@cache
+def _facts() -> list[int]:
+    return [at for at, entry in enumerate(made().entries) if entry.kind in FACTS]
+
+
+def changed(**parts: Any) -> History:
+    return replace(made(), **parts)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 2**32), st.integers(1, 4), st.integers(0, 2**32), st.sampled_from((60, 120, 240)))
+def test_what_the_join_makes_of_a_workload_is_what_was_planned(
+    seed: int, partitions: int, chance: int, horizon_s: int
+) -> None:
+    load = workload(seed, 400, partitions, horizon_s)
+    history = World(load, partitions, chance).run()
+    assert history.check().as_data() == {"lost": 0, "doubled": 0, "wrong": 0, "examples": {}}
+
+
+def test_the_same_seed_plans_the_same_and_every_fate_occurs() -> None:
+    one, other = list(workload(5, 3000).plans()), list(workload(5, 3000).plans())
+    assert one == other
+    assert {plan.fate for plan in one} == {fate.__name__ for fate in FATES}
+    assert list(workload(6, 3000).plans()) != one
+
+
+def test_a_request_is_sent_after_every_outcome_that_is_due_before_it() -> None:
+    reached = 0
+    for block in workload(5, 2000).blocks(50):
+        outcomes = [sending.ts for sending in block.outcomes]
+        requests = [sending.ts for sending in block.requests]
+        assert outcomes == sorted(outcomes)
+        assert requests == sorted(requests)
+        assert min(outcomes, default=reached) > reached - 2001  # what is due by then was sent by then
+        reached = requests[-1]
+
+
+few = settings(max_examples=20, deadline=None)
+facts = st.integers(0, 10**6).map(lambda n: _facts()[n % len(_facts())])
+
+
+@few
+@given(facts)
+def test_an_entry_that_is_missing_is_lost(at: int) -> None:
+    entries = list(made().entries)
+    del entries[at]
+    found = changed(entries=entries).check()
+    assert found.lost.count == 1
+    assert found.lost.examples[0].count(_name(made().entries[at]))
+
+
+@few
+@given(facts, st.integers(0, 200))
+def test_an_entry_that_comes_twice_is_doubled(at: int, later: int) -> None:
+    entries = list(made().entries)
+    entries.insert(at + 1 + later, entries[at])
+    found = changed(entries=entries).check()
+    assert (found.lost.count, found.doubled.count, found.wrong.count) == (0, 1, 0)
+
+
+@few
+@given(facts)
+def test_a_record_that_was_worked_on_in_two_transactions_is_doubled(at: int) -> None:
+    entries = list(made().entries)
+    again = replace(entries[at], entry_id=entries[at].entry_id + "7")
+    found = changed(entries=[*entries, again]).check()
+    assert found.doubled.count == 1
+
+
+@few
+@given(facts)
+def test_entries_of_a_partition_that_change_places_are_wrong(at: int) -> None:
+    entries = list(made().entries)
+    mine = entries[at].trigger
+    assert mine is not None
+    for other in range(at + 1, len(entries)):
+        trigger = entries[other].trigger
+        if trigger and (trigger.topic, trigger.partition) == (mine.topic, mine.partition):
+            break
+    else:
+        return
+    entries[at], entries[other] = entries[other], entries[at]
+    assert not changed(entries=entries).check().ok
+
+
+ALTERED: dict[str, Callable[[Entry], Entry]] = {
+    "kind": lambda entry: replace(entry, kind="late" if entry.kind != "late" else "labelled"),
+    "ts": lambda entry: replace(entry, ts=entry.ts + 1),
+    "value": lambda entry: replace(
+        entry, outcome=entry.outcome and replace(entry.outcome, value=not entry.outcome.value)
+    ),
+    "revision": lambda entry: replace(entry, outcome=entry.outcome and replace(entry.outcome, revision=99)),
+    "corrects": lambda entry: replace(entry, corrects="outcomes[0]@0#0"),
+    "previous": lambda entry: replace(entry, previous=True if entry.previous is not True else None),
+    "late by": lambda entry: replace(entry, late_by="arrival"),
+    "request": lambda entry: replace(
+        entry, prediction=entry.prediction and replace(entry.prediction, request_id="nobody")
+    ),
+}
+
+
+@pytest.mark.parametrize("what", ALTERED)
+@few
+@given(data=st.data())
+def test_an_entry_that_says_something_else_is_wrong(what: str, data: st.DataObject) -> None:
+    at = data.draw(facts)
+    entries = list(made().entries)
+    altered = ALTERED[what](entries[at])
+    if altered == entries[at]:
+        return
+    entries[at] = altered
+    found = changed(entries=entries).check()
+    assert found.wrong.count + found.lost.count + found.doubled.count > 0
+    assert found.wrong.count or what == "kind"
+
+
+@few
+@given(st.integers(0, 10**6))
+def test_a_prediction_that_is_missing_or_doubled_is_seen(number: int) -> None:
+    predictions = list(made().predictions)
+    at = number % len(predictions)
+    assert changed(predictions=predictions[:at] + predictions[at + 1 :]).check().lost.count == 1
+    twice = [*predictions[: at + 1], predictions[at], *predictions[at + 1 :]]
+    assert changed(predictions=twice).check().doubled.count == 1
+
+
+@few
+@given(st.integers(0, 10**6))
+def test_a_dead_letter_that_is_missing_doubled_or_has_another_reason_is_seen(number: int) -> None:
+    letters = list(made().letters)
+    at = number % len(letters)
+    assert changed(letters=letters[:at] + letters[at + 1 :]).check().lost.count == 1
+    assert changed(letters=[*letters, letters[at]]).check().doubled.count == 1
+    other = [*letters[:at], replace(letters[at], reason="too_large"), *letters[at + 1 :]]
+    found = changed(letters=other).check()
+    assert (found.lost.count, found.wrong.count) == (1, 1)
+
+
+def test_state_that_forgets_remembers_or_counts_otherwise_is_seen() -> None:
+    held, position = made().states[0]
+    others = made().states[1:]
+    name = next(name for name, state in held.items() if state.status == "closed")
+    without = {key: state for key, state in held.items() if key != name}
+    assert changed(states=[(without, position), *others]).check().lost.count == 1
+    more = held | {"r0": held[name]}
+    assert changed(states=[(more, position), *others]).check().wrong.count == 1
+    altered = held | {name: replace(held[name], value=not held[name].value)}
+    assert changed(states=[(altered, position), *others]).check().wrong.count == 1
+    counters = dict(position.counters) | {"labelled": position.counters["labelled"] + 1}
+    miscounted = replace(position, counters=counters)
+    assert changed(states=[(held, miscounted), *others]).check().wrong.count == 1
+    behind = replace(position, stream_time=0)
+    assert changed(states=[(held, behind), *others]).check().wrong.count == 1
+
+
+def _name(entry: Entry) -> str:
+    assert entry.prediction is not None
+    return entry.prediction.request_id
