@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 import time
 from pathlib import Path
 
@@ -10,7 +12,9 @@ import click
 from agents.cli.cluster import cluster_options
 from agents.cli.common import json_option, print_json, table
 from agents.ledger.faults import FAULTS
-from agents.ledger.run import Ledger, Options
+from agents.ledger.page import page as make_page
+from agents.ledger.report import OURS, Options
+from agents.ledger.run import Ledger
 from infra.kafka.connection import Connection, parse_properties
 from infra.taskfile import load_task
 from schemas.errors import UsageError
@@ -37,6 +41,13 @@ def ledger() -> None:
     help="all, none, or some of: " + ", ".join(FAULTS),
 )
 @click.option("--task", metavar="TASK", help="A task of your own; its topics must not hold anything.")
+@click.option("--loop", default=OURS, show_default=True, help="Name on the page; with --command.")
+@click.option(
+    "--command",
+    default="",
+    metavar="COMMAND",
+    help="Run workers of another loop on the same topics: the task, --bootstrap, --group and --data are added.",
+)
 @cluster_options
 @json_option
 def run(
@@ -47,6 +58,8 @@ def run(
     partitions: int,
     faults: str,
     task: str | None,
+    loop: str,
+    command: str,
     bootstrap: str | None,
     properties: tuple[str, ...],
     as_json: bool,
@@ -56,6 +69,8 @@ def run(
     Without --bootstrap an embedded Kafka broker is used. The same seed gives the same requests, outcomes and
     faults, and the same right answer.
     """
+    if bool(command) != (loop != OURS):
+        raise UsageError("give --loop and --command together")
     if requests < 10 * rounds:
         raise UsageError("give at least ten requests for each round")
     loaded = load_task(task or str(Path(__file__).resolve().parents[1] / "ledger" / "task.py"))
@@ -66,6 +81,8 @@ def run(
         workers=workers,
         partitions=partitions,
         faults=chosen(faults, own_broker=bootstrap is None),
+        loop=loop,
+        command=tuple(shlex.split(command)),
     )
     connection = Connection(bootstrap, parse_properties(properties)) if bootstrap else None
     started = time.monotonic()
@@ -81,6 +98,23 @@ def run(
         show(report)
     if not report["ok"]:
         raise click.exceptions.Exit(1)
+
+
+@ledger.command(epilog="Example: riverloop ledger page ours.json plain-faust.json --out docs/reliability.md")
+@click.argument(
+    "reports", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False)
+)
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Standard output by default.")
+def page(reports: tuple[Path, ...], out: Path | None) -> None:
+    """Make the page of REPORTS, as `ledger run --json` has printed them."""
+    try:
+        text = make_page([json.loads(each.read_text()) for each in reports])
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"not a report of `riverloop ledger run --json`: {error!r:.100}") from error
+    if out is None:
+        click.echo(text, nl=False)
+    else:
+        out.write_text(text)
 
 
 def chosen(told: str, *, own_broker: bool) -> tuple[str, ...]:

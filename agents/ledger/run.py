@@ -2,39 +2,33 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import random
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
 from agents.cli.cluster import codec_of
 from agents.ledger.faults import FAULTS
 from agents.ledger.field import Fault, Field
-from agents.ledger.worker import LedgerWorker
+from agents.ledger.proof import mark_stalls, prove, prove_other
+from agents.ledger.report import Options, Round, report
+from agents.ledger.worker import LedgerWorker, OtherWorker
 from agents.settings import Settings
 from infra.kafka.admin import create_topics, end_offsets
 from infra.kafka.broker import EmbeddedBroker
 from infra.kafka.connection import Connection
 from infra.kafka.partitioner import partition_of
-from infra.ledger.reading import History, Reader
+from infra.ledger.reading import Reader
 from infra.ledger.sending import Sender
-from infra.runtime import runtime_fingerprint
-from infra.snapshots.store import SnapshotStore
 from infra.taskfile import LoadedTask
-from infra.verify import KafkaSource, verify
 from schemas.errors import UsageError
 from schemas.topics import TaskTopics, topics
 from streams.ledger.check import Check
-from streams.ledger.findings import Tally
 from streams.ledger.workload import Workload
 from streams.rules import JoinRules
 
@@ -43,38 +37,14 @@ BLOCK: Final = 100
 """Requests sent between two waits for acknowledgements, at most."""
 BEFORE: Final = 0.2
 """Share of a round that is sent before its fault strikes."""
-WORKER_SETTINGS: Final = {
+LOST_S: Final = 30.0
+"""What another loop has not answered for so long is lost."""
+WORKER_SETTINGS: Final[Mapping[str, Any]] = {
     "group": GROUP,
     # In silence time would go on, and what falls due would depend on how long a fault lasts.
     "idle_ms": 10**9,
     "snapshot_every": 5_000,
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """What a run is told."""
-
-    seed: int
-    rounds: int
-    requests: int
-    workers: int
-    partitions: int
-    faults: tuple[str, ...]
-    """Names; empty: none strikes."""
-
-
-@dataclass(slots=True)
-class Round:
-    """One round, and what struck in it."""
-
-    fault: str
-    begins: int
-    """When the fault struck (ms UTC, wall clock)."""
-    seconds: float = 0.0
-    """How long it took until it was healed."""
-    stall_ms: int = 0
-    """Longest time without an entry, while there was something to do."""
 
 
 @dataclass(slots=True)
@@ -120,12 +90,12 @@ class Ledger:
             if connection is None:
                 broker = stack.enter_context(EmbeddedBroker(report=self.say))
                 connection = Connection(broker.bootstrap)
-            report = self._run(stack, connection, broker, faults)
-        if report["ok"]:
+            found = self._run(stack, connection, broker, faults)
+        if found["ok"]:
             shutil.rmtree(self.folder, ignore_errors=True)
         else:
             self.say(f"logs and snapshots of the workers are in {self.folder}")
-        return report
+        return found
 
     def _faults(self) -> list[Fault]:
         unknown = [name for name in self.options.faults if name not in FAULTS]
@@ -163,6 +133,7 @@ class Ledger:
             GROUP,
             workload.blocks(block),
             options.seed,
+            LOST_S if options.command else None,
         )
         stack.callback(sender.stop)
         ground = Field(
@@ -173,9 +144,7 @@ class Ledger:
             partitions=options.partitions,
             random=random.Random(options.seed),  # noqa: S311  repeatable, not secret
             workers=[],
-            make=lambda number: LedgerWorker(
-                self.loaded.reference, connection, self.folder, number, **WORKER_SETTINGS
-            ),
+            make=lambda number: self._worker(connection, number),
             sender=sender,
             say=self.say,
         )
@@ -194,21 +163,22 @@ class Ledger:
         for worker in ground.workers:
             if not worker.running:
                 ground.restart(worker)
-        reader = Reader(connection, self.loaded, codec, options.partitions, GROUP)
-        reader.settle()
-        seconds = time.monotonic() - started
-        self.say(f"{sender.records:,} records sent and taken in {seconds:.1f} s")
+        reader = Reader(connection, self.loaded, codec, options.partitions, GROUP, whole=not options.command)
         check = Check(workload, ground.refused)
-        digests = self._stop(ground, reader, check)
-        history = reader.read(check)
-        for name, told in digests.items():
-            if told != history.digests:
-                check.findings.wrong.add(f"{name} has the states {told}, a refold {history.digests}")
-        check.finish(ground.acknowledged)
-        self.say(f"history checked: {check.findings.as_data()}")
-        self._verify(connection, check)
-        self._stalls(history, sender.pauses)
-        return self._report(check, history, sender, seconds)
+        seconds = time.monotonic() - started
+        self.say(f"{sender.records:,} records sent in {seconds:.1f} s")
+        if options.command:
+            history = prove_other(ground, reader, check)
+        else:
+            history = prove(self.loaded, ground, reader, check)
+        mark_stalls(self.rounds, history.gaps, sender.pauses)
+        return report(options, task.name, self.rounds, check, sender, seconds)
+
+    def _worker(self, connection: Connection, number: int) -> LedgerWorker:
+        told = (self.loaded.reference, connection, self.folder, number)
+        if self.options.command:
+            return OtherWorker(self.options.command, *told, **WORKER_SETTINGS)
+        return LedgerWorker(*told, **WORKER_SETTINGS)
 
     def _check_empty(self, connection: Connection) -> None:
         specs = topics(self.loaded.task.name, self.options.partitions)
@@ -244,98 +214,6 @@ class Ledger:
         fault.strike(ground)
         struck.seconds = time.monotonic() - started
         self.rounds.append(struck)
-
-    # ------------------------------------------------------------------ the proof
-
-    def _stop(self, ground: Field, reader: Reader, check: Check) -> dict[str, dict[str, str]]:
-        """Ask every worker for its states, and stop them all; gives the digests by worker and version."""
-        end = ground.progress()
-        told: dict[str, dict[str, str]] = {}
-        for worker in ground.running():
-            path = f"/tasks/{worker.task}/digests"
-            until = time.monotonic() + 60
-            # Markers at the end of the log belong to no entry.
-            while (answer := worker.get(path))["next_offset"] < end - 2 and time.monotonic() < until:
-                time.sleep(0.1)
-            told[f"worker {worker.number}"] = {each["version"]: each["state"] for each in answer["models"]}
-        for worker in ground.workers:
-            worker.stop()
-        for what in reader.left_open():
-            check.findings.wrong.add(f"after all workers have stopped, {what}")
-        return told
-
-    def _verify(self, connection: Connection, check: Check) -> None:
-        codec = codec_of(self.loaded, serving=True)
-        store = SnapshotStore(str(self.folder / "snapshots"))
-        with KafkaSource(connection) as source:
-            found = verify(self.loaded, codec, source, runtime_fingerprint()[0], store)
-        for each in found.failures:
-            check.findings.wrong.add(f"verify: {each.where}: {each.what}: {each.expected} / {each.found}")
-        check.findings.wrong.count += found.failed - len(found.failures)
-        due = found.counts["predictions"]
-        for model in self.loaded.task.models:
-            if found.reproduced[model.name] != due:
-                text = f"verify reproduced {found.reproduced[model.name]} of {due} scores of {model.name}"
-                check.findings.wrong.add(text)
-        self.say(f"verified in {found.seconds:.1f} s: {due:,} predictions reproduced, {found.failed} differ")
-
-    def _stalls(self, history: History, pauses: list[tuple[int, int]]) -> None:
-        for begins, ends in history.gaps:
-            # While nothing was sent, there was nothing to do.
-            idle = sum(max(0, min(ends, until) - max(begins, since)) for since, until in pauses)
-            struck = [each for each in self.rounds if each.begins <= ends]
-            if struck:
-                struck[-1].stall_ms = max(struck[-1].stall_ms, ends - begins - idle)
-
-    def _report(self, check: Check, history: History, sender: Sender, seconds: float) -> dict[str, Any]:
-        options, findings = self.options, check.findings
-        by_fault: dict[str, dict[str, float]] = {
-            name: {tally: self._of(name, getattr(findings, tally)) for tally in ("lost", "doubled", "wrong")}
-            for name in sorted({each.fault for each in self.rounds})
-        }
-        for name, row in by_fault.items():
-            rounds = [each for each in self.rounds if each.fault == name]
-            row |= {
-                "rounds": len(rounds),
-                "requests": options.requests * len(rounds) // options.rounds,
-                "longest_stall_s": max(each.stall_ms for each in rounds) / 1000,
-                "longest_s": round(max(each.seconds for each in rounds), 1),
-            }
-        return {
-            "loop": "riverloop",
-            "ok": findings.ok,
-            "date": datetime.now(UTC).date().isoformat(),
-            "task": self.loaded.task.name,
-            "seed": options.seed,
-            "rounds": options.rounds,
-            "requests": options.requests,
-            "workers": options.workers,
-            "partitions": options.partitions,
-            "records": sender.records,
-            "misplaced": sender.moved,
-            "seconds": round(seconds, 1),
-            "entries": dict(sorted(check.entries.items())),
-            "fates": dict(sorted(check.expected.fates.items())),
-            "dead_letters": check.expected.letters.total(),
-            "metrics_compared": history.metrics,
-            **findings.as_data(),
-            "faults": by_fault,
-            "versions": {
-                "riverloop": version("riverloop"),
-                "python": platform.python_version(),
-                "runtime": runtime_fingerprint()[1],
-                "cores": os.cpu_count(),
-            },
-        }
-
-    def _of(self, fault: str, tally: Tally) -> int:
-        """How much of a tally is about requests of the rounds in which a fault struck."""
-        rounds, requests = self.options.rounds, self.options.requests
-        return sum(
-            count
-            for number, count in tally.by_number.items()
-            if self.rounds[min(rounds - 1, number * rounds // requests)].fault == fault
-        )
 
 
 def _kill_all(ground: Field) -> None:

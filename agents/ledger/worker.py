@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import signal
+import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from agents.cli.processes import WorkerProcess
 from agents.settings import environment_name
 from infra.kafka.connection import Connection
+from schemas.errors import BrokerError
+
+SETTLED_S: Final = 5.0
 
 
 class LedgerWorker(WorkerProcess):
@@ -86,3 +91,40 @@ class LedgerWorker(WorkerProcess):
     def log(self) -> str:
         """What it has logged since its first start."""
         return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
+
+
+class OtherWorker(LedgerWorker):
+    """A worker of another loop on the same topics and codec: any command.
+
+    It is run with the task, `--bootstrap`, `--group` and `--data`; it has no HTTP, so that all that is known of
+    its readiness is that it lives.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        reference: str,
+        connection: Connection,
+        folder: Path,
+        number: int,
+        **settings: Any,
+    ) -> None:
+        super().__init__(reference, connection, folder, number, **settings)
+        data = folder / f"worker-{number}"
+        data.mkdir(exist_ok=True)
+        told = {"--bootstrap": connection.bootstrap, "--group": self.settings["group"], "--data": str(data)}
+        self._command = [*command, reference, *(word for pair in told.items() for word in pair)]
+
+    def wait_ready(self, timeout_s: float = SETTLED_S) -> None:
+        """Wait until it has lived for a while.
+
+        Raises
+        ------
+        BrokerError
+            When it has ended.
+        """
+        until = time.monotonic() + min(timeout_s, SETTLED_S)
+        while time.monotonic() < until:
+            if not self.running:
+                raise BrokerError(f"{self._command[:3]} has ended; see {self.log_file}")
+            time.sleep(0.1)

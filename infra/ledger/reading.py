@@ -63,14 +63,28 @@ class Reader:
         Of the topics keyed by request.
     group
         The workers' consumer group.
+    whole
+        Whether it is riverloop's own loop; another one has requests, outcomes, predictions and a log only.
     """
 
     def __init__(
-        self, connection: Connection, loaded: LoadedTask, codec: Codec, partitions: int, group: str
+        self,
+        connection: Connection,
+        loaded: LoadedTask,
+        codec: Codec,
+        partitions: int,
+        group: str,
+        *,
+        whole: bool = True,
     ) -> None:
+        self._whole = whole
         self._connection, self._loaded, self._codec = connection, loaded, codec
         self._partitions, self._group = partitions, group
         self.topics = TaskTopics(loaded.task.name)
+
+    @property
+    def _log_group(self) -> str:
+        return f"{self._group}.{self._loaded.task.name}.log"
 
     # ------------------------------------------------------------------ the end of a run
 
@@ -83,15 +97,12 @@ class Reader:
             When the cluster does not answer.
         """
         names = self.topics
-        keyed = [
-            (topic, number)
-            for topic in (names.requests, names.predictions, names.outcomes)
-            for number in range(self._partitions)
-        ]
-        log = (names.log, 0)
-        group_of_log = f"{self._group}.{self._loaded.task.name}.log"
+        inputs = (names.requests, names.outcomes, *([names.predictions] if self._whole else []))
+        taken = {self._group: [(topic, number) for topic in inputs for number in range(self._partitions)]}
+        if self._whole:
+            taken[self._log_group] = [(names.log, 0)]
         left = 0
-        for group, places in ((self._group, keyed), (group_of_log, [log])):
+        for group, places in taken.items():
             read = committed_offsets(self._connection, group, places)
             ends = end_offsets(self._connection, places, committed=False)
             for place in places:
@@ -129,7 +140,7 @@ class Reader:
             for (topic, number), end in ends.items()
             if stable[topic, number] != end
         ]
-        groups = [self._group, f"{self._group}.{self._loaded.task.name}.log"]
+        groups = [self._group, self._log_group]
         admin = AdminClient(self._connection.config(log_level=0))
         for name, future in admin.describe_consumer_groups(groups, request_timeout=TIMEOUT_S).items():
             told = future.result(TIMEOUT_S)
@@ -151,7 +162,8 @@ class Reader:
         for number in range(self._partitions):
             self._predictions(number, check)
             self._letters(number, check)
-            self._state(number, check)
+            if self._whole:
+                self._state(number, check)
         self._log(check, history)
         return history
 
@@ -190,7 +202,7 @@ class Reader:
         models = [ModelFold(task, model, runtime_fingerprint()[0]) for model in task.models]
         served = [ServedMetrics(task, model) for model in task.models]
         folds: list[Fold] = [*models, *served]
-        published = self._published(check)
+        published = self._published(check) if self._whole else {}
         now = 0
         for message in self._messages(self.topics.log):
             offset, arrived = message.offset() or 0, message.timestamp()[1]

@@ -24,7 +24,7 @@ from streams.ledger.workload import Block
 log = logging.getLogger(__name__)
 
 WINDOW: Final = 500
-"""At most so many requests are unanswered, and about twice as many records not yet joined.
+"""At most so many requests are unanswered, and while outcomes are misplaced twice as many records not yet joined.
 
 Together far below the requests in a grace period: an outcome that went astray is then still in time.
 """
@@ -45,6 +45,9 @@ class Sender:
         The workload.
     seed
         Of the choice which outcomes are misplaced.
+    give_up_s
+        After so long without an answer what is unanswered counts as lost, and sending goes on; None: it is an
+        error after `PATIENCE_S`. For loops that may lose requests.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class Sender:
         group: str,
         blocks: Iterable[Block],
         seed: int = 0,
+        give_up_s: float | None = None,
     ) -> None:
         self.misplaced = 0.0
         """Share of the outcomes that go to a wrong partition, of those that may."""
@@ -87,7 +91,10 @@ class Sender:
             logger=log,
         )
         self._asked = 0
+        self._written_off = 0
+        self._give_up_s = give_up_s
         self._joined_at = 0
+        self._watched_until = 0
         self._failed: list[str] = []
         self._limit: int | None = 0
         self._waiting = False
@@ -217,15 +224,25 @@ class Sender:
     def _until_answered(self) -> None:
         answers = self._answers
         answers.poll()
-        if self._asked - answers.count >= WINDOW:
-            self._wait(
-                lambda: self._asked - answers.poll(0.05) < WINDOW,
-                "requests have no prediction",
-                lambda: answers.count,
-            )
-        if self._asked - self._joined_at >= WINDOW:
+        heard, before = time.monotonic(), -1
+        while self._unanswered() >= WINDOW and not self._stopped:
+            if answers.count != before:
+                heard, before = time.monotonic(), answers.count
+            elif time.monotonic() - heard > (self._give_up_s or PATIENCE_S):
+                if self._give_up_s is None:
+                    text = f"{self._unanswered()} of {self._asked} requests have no prediction"
+                    raise BrokerError(f"{text} after {PATIENCE_S:.0f} s")
+                self._written_off += self._unanswered()
+            answers.poll(0.05)
+        if self.misplaced:
+            # What is under way to its own partition when the share is back at nought must not be late either.
+            self._watched_until = self._asked + 10 * WINDOW
+        if self._asked < self._watched_until and self._asked - self._joined_at >= WINDOW:
             self._joined_at = self._asked
             self._wait(lambda: self._behind() <= 2 * WINDOW, "predictions and outcomes are not joined")
+
+    def _unanswered(self) -> int:
+        return self._asked - self._answers.count - self._written_off
 
     def _behind(self) -> int:
         """How many records of both sides the joins have yet to take."""
@@ -239,13 +256,9 @@ class Sender:
             return 2**31
         return sum(end - read.get(place, 0) for place, end in ends.items())
 
-    def _wait(
-        self, reached: Callable[[], bool], otherwise: str, moving: Callable[[], int] = lambda: 0
-    ) -> None:
-        heard, before = time.monotonic(), -1
+    def _wait(self, reached: Callable[[], bool], otherwise: str) -> None:
+        until = time.monotonic() + PATIENCE_S
         while not (reached() or self._stopped):
-            if (now := moving()) != before:
-                heard, before = time.monotonic(), now
-            elif time.monotonic() - heard > PATIENCE_S:
+            if time.monotonic() > until:
                 raise BrokerError(f"{otherwise} after {PATIENCE_S:.0f} s; {self._asked} were asked")
             time.sleep(0.005)

@@ -197,13 +197,15 @@ class Check:
 
     # ------------------------------------------------------------------ the end
 
-    def finish(self, acknowledged: Collection[str] = ()) -> Findings:
+    def finish(self, acknowledged: Collection[str] = (), *, whole: bool = True) -> Findings:
         """Give what was found, when everything was taken.
 
         Parameters
         ----------
         acknowledged
             Request ids that faults sent over HTTP and got an answer to.
+        whole
+            Whether the join's state was given too.
         """
         while (plan := self.expected.take()) is not None:
             self._open[plan.number] = Chain(plan.steps)
@@ -213,7 +215,8 @@ class Check:
         self._open.clear()
         self._finish_predictions(acknowledged)
         self._finish_letters()
-        self._finish_state()
+        if whole:
+            self._finish_state()
         return self.findings
 
     def _finish_predictions(self, acknowledged: Iterable[str]) -> None:

@@ -1,0 +1,117 @@
+"""What must hold after a run: the workers' states, the history, every score, and how long it stood still."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from agents.cli.cluster import codec_of
+from agents.ledger.field import Field
+from agents.ledger.report import Round
+from infra.ledger.reading import History, Reader
+from infra.runtime import runtime_fingerprint
+from infra.snapshots.store import SnapshotStore
+from infra.taskfile import LoadedTask
+from infra.verify import KafkaSource, verify
+from streams.ledger.check import Check
+
+APPLIED_S = 60.0
+
+
+def prove(loaded: LoadedTask, ground: Field, reader: Reader, check: Check) -> History:
+    """Stop the workers, read everything, and compare it with what was planned.
+
+    Raises
+    ------
+    BrokerError
+        When the history cannot be read.
+    """
+    reader.settle()
+    digests = _digests(ground)
+    _stop(ground)
+    for what in reader.left_open():
+        check.findings.wrong.add(f"after all workers have stopped, {what}")
+    started = time.monotonic()
+    history = reader.read(check)
+    for name, told in digests.items():
+        if told != history.digests:
+            check.findings.wrong.add(f"{name} has the states {told}, a refold {history.digests}")
+    check.finish(ground.acknowledged)
+    ground.say(f"history checked in {time.monotonic() - started:.1f} s")
+    _verify(loaded, ground, check)
+    return history
+
+
+def prove_other(ground: Field, reader: Reader, check: Check, patience_s: float = 60.0) -> History:
+    """Compare what another loop has left with what was planned; gives it `patience_s` to read what is left.
+
+    Raises
+    ------
+    BrokerError
+        When the history cannot be read.
+    """
+    until = time.monotonic() + patience_s
+    while reader.unread() and time.monotonic() < until:
+        time.sleep(0.5)
+    _stop(ground)
+    history = reader.read(check)
+    check.finish(whole=False)
+    return history
+
+
+def _digests(ground: Field) -> dict[str, dict[str, str]]:
+    """Ask every worker for its states once it has applied the log; gives digests by worker and version."""
+    end = ground.progress()
+    told: dict[str, dict[str, str]] = {}
+    for worker in ground.running():
+        path = f"/tasks/{worker.task}/digests"
+        until = time.monotonic() + APPLIED_S
+        # A commit's marker at the end of the log belongs to no entry.
+        while (answer := worker.get(path))["next_offset"] < end - 2 and time.monotonic() < until:
+            time.sleep(0.1)
+        told[f"worker {worker.number}"] = {each["version"]: each["state"] for each in answer["models"]}
+    return told
+
+
+def _stop(ground: Field) -> None:
+    for worker in ground.workers:
+        worker.stop()
+
+
+def _verify(loaded: LoadedTask, ground: Field, check: Check) -> None:
+    """Reconcile inputs with the log and reproduce every score, as `riverloop verify` does."""
+    wrong = check.findings.wrong
+    store = SnapshotStore(str(ground.folder / "snapshots"))
+    with KafkaSource(ground.connection) as source:
+        codec = codec_of(loaded, serving=True)
+        found = verify(loaded, codec, source, runtime_fingerprint()[0], store)
+    for each in found.failures:
+        wrong.add(f"verify: {each.where}: {each.what}: {each.expected} / {each.found}")
+    wrong.count += found.failed - len(found.failures)
+    due = found.counts["predictions"]
+    for model in loaded.task.models:
+        reproduced = found.reproduced[model.name]
+        if reproduced != due:
+            wrong.add(f"verify reproduced {reproduced} of {due} scores of {model.name}", due - reproduced)
+    ground.say(f"verified in {found.seconds:.1f} s: {due:,} predictions, {found.failed} differences")
+
+
+def mark_stalls(
+    rounds: Sequence[Round], gaps: Sequence[tuple[int, int]], pauses: Sequence[tuple[int, int]]
+) -> None:
+    """Put the longest gap in the log's progress on the round in which it ended.
+
+    Parameters
+    ----------
+    rounds
+        In order.
+    gaps
+        When the log did not grow (ms UTC).
+    pauses
+        When nothing was sent, so that there was nothing to do (ms UTC); they do not count.
+    """
+    for begins, ends in gaps:
+        idle = sum(max(0, min(ends, until) - max(begins, since)) for since, until in pauses)
+        struck = [each for each in rounds if each.begins <= ends]
+        if struck:
+            struck[-1].stall_ms = max(struck[-1].stall_ms, ends - begins - idle)

@@ -1,0 +1,115 @@
+"""What a run of the ledger says about itself, as plain data for people, machines and the page."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+from infra.ledger.sending import Sender
+from infra.runtime import runtime_fingerprint
+from streams.ledger.check import Check
+from streams.ledger.findings import Tally
+
+OURS = "riverloop"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What a run is told."""
+
+    seed: int
+    rounds: int
+    requests: int
+    workers: int
+    partitions: int
+    faults: tuple[str, ...]
+    """Names; empty: none strikes."""
+    loop: str = OURS
+    """Its name on the page."""
+    command: tuple[str, ...] = ()
+    """What runs a worker of another loop; empty for riverloop's own."""
+
+    @property
+    def repeat(self) -> str:
+        """The command that repeats the run."""
+        faults = ",".join(self.faults) or "none"
+        told = (
+            f"--seed {self.seed} --rounds {self.rounds} --requests {self.requests} --workers {self.workers}"
+        )
+        other = f" --loop {self.loop!r} --command {' '.join(self.command)!r}" if self.command else ""
+        return f"riverloop ledger run {told} --partitions {self.partitions} --faults {faults}{other}"
+
+
+@dataclass(slots=True)
+class Round:
+    """One round, and what struck in it."""
+
+    fault: str
+    begins: int
+    """When the fault struck (ms UTC, wall clock)."""
+    seconds: float = 0.0
+    """How long it took until it was healed."""
+    stall_ms: int = 0
+    """Longest time without an entry, while there was something to do."""
+
+
+def report(
+    options: Options, task: str, rounds: Sequence[Round], check: Check, sender: Sender, seconds: float
+) -> dict[str, Any]:
+    """Give a run's report."""
+    findings = check.findings
+    return {
+        "loop": options.loop,
+        "ok": findings.ok,
+        "date": datetime.now(UTC).date().isoformat(),
+        "task": task,
+        "command": options.repeat,
+        "seed": options.seed,
+        "rounds": options.rounds,
+        "requests": options.requests,
+        "workers": options.workers,
+        "partitions": options.partitions,
+        "records": sender.records,
+        "misplaced": sender.moved,
+        "seconds": round(seconds, 1),
+        "entries": dict(sorted(check.entries.items())),
+        "fates": dict(sorted(check.expected.fates.items())),
+        "dead_letters": check.expected.letters.total(),
+        **findings.as_data(),
+        "faults": {
+            name: _row(name, options, rounds, check) for name in sorted({each.fault for each in rounds})
+        },
+        "versions": {
+            "riverloop": version("riverloop"),
+            "runtime": runtime_fingerprint()[1],
+            "system": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        },
+    }
+
+
+def _row(fault: str, options: Options, rounds: Sequence[Round], check: Check) -> dict[str, float]:
+    mine = [each for each in rounds if each.fault == fault]
+    findings = check.findings
+
+    def about(tally: Tally) -> int:
+        """How much of a tally is about requests of the rounds in which the fault struck."""
+        return sum(
+            count
+            for number, count in tally.by_number.items()
+            if rounds[min(len(rounds) - 1, number * options.rounds // options.requests)].fault == fault
+        )
+
+    return {
+        "rounds": len(mine),
+        "requests": options.requests * len(mine) // options.rounds,
+        "lost": about(findings.lost),
+        "doubled": about(findings.doubled),
+        "wrong": about(findings.wrong),
+        "longest_stall_s": max(each.stall_ms for each in mine) / 1000,
+        "longest_s": round(max(each.seconds for each in mine), 1),
+    }

@@ -1,0 +1,110 @@
+"""The ledger on a real broker: killed workers lose, double and change nothing; what is tampered with is found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import Producer
+
+import agents.ledger.task
+from agents.ledger.report import Options
+from agents.ledger.run import GROUP, Ledger, closing_ids
+from infra.kafka.connection import Connection
+from infra.kafka.log import read_all
+from infra.kafka.pytest_plugin import Broker
+from infra.ledger.reading import Reader
+from infra.taskfile import LoadedTask, load_task
+from schemas.codec import Codec
+from schemas.errors import UsageError
+from schemas.records import Entry
+from schemas.topics import TaskTopics
+from streams.ledger.check import FACTS, Check
+from streams.ledger.workload import Workload
+from streams.rules import JoinRules
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
+
+OPTIONS = Options(seed=4, rounds=2, requests=5000, workers=2, partitions=2, faults=("kill",))
+Alter = Callable[[Entry], Entry]
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> LoadedTask:
+    text = Path(agents.ledger.task.__file__).read_text()
+    file = tmp_path_factory.mktemp("task") / "task.py"
+    file.write_text(text.replace('name="ledger"', 'name="ledger-of-a-test"'))
+    return load_task(str(file))
+
+
+@pytest.fixture(scope="module")
+def connection(broker: Broker) -> Connection:
+    return Connection(broker.bootstrap)
+
+
+@pytest.fixture(scope="module")
+def report(
+    loaded: LoadedTask, connection: Connection, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Any]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RIVERLOOP_DATA", str(tmp_path_factory.mktemp("data")))
+        return Ledger(loaded, OPTIONS, connection, print).play()
+
+
+def test_workers_that_are_killed_lose_double_and_change_nothing(report: dict[str, Any]) -> None:
+    assert (report["lost"], report["doubled"], report["wrong"]) == (0, 0, 0), report["examples"]
+    assert report["ok"]
+    assert report["faults"]["kill"]["rounds"] == 2
+    assert report["faults"]["kill"]["longest_s"] > 0
+    # It would be easy to lose nothing of nothing.
+    assert {"labelled", "expired", "late", "revised", "unavailable"} <= report["entries"].keys()
+    assert report["records"] > 2 * OPTIONS.requests
+    assert report["dead_letters"] > 100
+
+
+def altered_value(entry: Entry) -> Entry:
+    assert entry.outcome is not None
+    return replace(entry, outcome=replace(entry.outcome, value=not entry.outcome.value))
+
+
+def test_a_record_that_is_added_to_the_log_or_the_predictions_is_found(
+    report: dict[str, Any], loaded: LoadedTask, connection: Connection
+) -> None:
+    assert report["ok"]
+    task, topics = loaded.task, TaskTopics(loaded.task.name)
+    codec = Codec(task.name, task.kind, task.features, serving=True)
+
+    def check() -> Check:
+        closing = closing_ids(OPTIONS.partitions)
+        load = Workload(OPTIONS.seed, OPTIONS.requests, task.features, task.kind, JoinRules.of(task), closing)
+        made = Check(load)
+        Reader(connection, loaded, codec, OPTIONS.partitions, GROUP).read(made)
+        made.finish()
+        return made
+
+    def append(topic: str, value: bytes) -> None:
+        producer = Producer(connection.config())
+        producer.produce(topic, value, b"tampered", partition=0)
+        assert producer.flush(30) == 0
+
+    assert check().findings.ok
+    prediction = next(iter(read_all(connection, topics.predictions)))
+    append(topics.predictions, prediction.value() or b"")
+    assert check().findings.doubled.count == 1
+    facts = [codec.decode_entry(message.value()) for message in read_all(connection, topics.log)]
+    entry = next(each for each in facts if each.kind in FACTS and each.outcome is not None)
+    append(topics.log, codec.encode(entry))
+    assert check().findings.doubled.count == 2
+    append(topics.log, codec.encode(altered_value(replace(entry, entry_id="elsewhere[0]@1#0"))))
+    assert check().findings.doubled.count == 3
+
+
+def test_topics_that_hold_records_are_left_alone(
+    report: dict[str, Any], loaded: LoadedTask, connection: Connection
+) -> None:
+    assert report["ok"]
+    with pytest.raises(UsageError, match="needs topics of its own"):
+        Ledger(loaded, OPTIONS, connection, print).play()
