@@ -69,7 +69,7 @@ def _run(report: Mapping[str, Any]) -> str:
     return text + ("\n\nThe first of what was found:\n\n" + "\n".join(examples) if examples else "")
 
 
-def _number(value: float) -> str:
+def _number(value: Any) -> str:
     return f"{value:,.1f}" if isinstance(value, float) else f"{value:,}"
 
 
