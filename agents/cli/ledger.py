@@ -48,6 +48,9 @@ def ledger() -> None:
     metavar="COMMAND",
     help="Run workers of another loop on the same topics: the task, --bootstrap, --group and --data are added.",
 )
+@click.option(
+    "--report", "file", type=click.Path(path_type=Path), help="Also write the report here, as JSON."
+)
 @cluster_options
 @json_option
 def run(
@@ -60,6 +63,7 @@ def run(
     task: str | None,
     loop: str,
     command: str,
+    file: Path | None,
     bootstrap: str | None,
     properties: tuple[str, ...],
     as_json: bool,
@@ -92,6 +96,8 @@ def run(
             click.echo(f"{time.monotonic() - started:6.1f} s  {text}", err=True)
 
     report = Ledger(loaded, options, connection, say).play()
+    if file is not None:
+        file.write_text(json.dumps(report, indent=2))
     if as_json:
         print_json(report)
     else:
@@ -101,16 +107,16 @@ def run(
 
 
 @ledger.command(epilog="Example: riverloop ledger page ours.json plain-faust.json --out docs/reliability.md")
-@click.argument(
-    "reports", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False)
-)
+@click.argument("reports", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Standard output by default.")
 def page(reports: tuple[Path, ...], out: Path | None) -> None:
-    """Make the page of REPORTS, as `ledger run --json` has printed them."""
+    """Make the page of REPORTS, as `ledger run --report` has written them."""
     try:
         text = make_page([json.loads(each.read_text()) for each in reports])
+    except OSError as error:
+        raise UsageError(f"{error.filename} cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"not a report of `riverloop ledger run --json`: {error!r:.100}") from error
+        raise UsageError(f"not a report of `riverloop ledger run --report`: {error!r:.100}") from error
     if out is None:
         click.echo(text, nl=False)
     else:

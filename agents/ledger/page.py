@@ -65,12 +65,12 @@ def _run(report: Mapping[str, Any]) -> str:
         f"{report['versions']['runtime']}). Entries: {entries}. Dead letters due: {report['dead_letters']:,}.\n\n"
         f"```sh\n{report['command']}\n```"
     )
-    examples = "\n".join(f"- {kind}: {texts[0]}" for kind, texts in report["examples"].items())
-    return text + (f"\n\nThe first of what was found:\n\n{examples}" if report["examples"] else "")
+    examples = [f"- {kind}: {texts[0]}" for kind, texts in report["examples"].items()]
+    return text + ("\n\nThe first of what was found:\n\n" + "\n".join(examples) if examples else "")
 
 
-def _number(value: float) -> str:
-    return f"{value:,.1f}" if value % 1 else f"{value:,.0f}"
+def _number(value: Any) -> str:
+    return f"{value:,.1f}" if isinstance(value, float) else f"{value:,}"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

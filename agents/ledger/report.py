@@ -77,7 +77,7 @@ def report(
         "records": sender.records,
         "misplaced": sender.moved,
         "seconds": round(seconds, 1),
-        "entries": dict(sorted(check.entries.items())),
+        "entries": dict(sorted(check.facts.kinds.items())),
         "fates": dict(sorted(check.expected.fates.items())),
         "dead_letters": check.expected.letters.total(),
         **findings.as_data(),

@@ -9,28 +9,12 @@ from typing import Final
 from schemas.records import DeadLetter, Entry, Position, Prediction
 from schemas.state import HeldState, JoinPosition
 from streams.ledger.expected import Expected
+from streams.ledger.facts import OF_A_FAULT, Facts, number_of
 from streams.ledger.findings import Findings
-from streams.ledger.plan import Step
 from streams.ledger.workload import Workload
 
-FACTS: Final = frozenset({"labelled", "expired", "late", "revised", "unavailable"})
-OF_A_FAULT: Final = "fault-"
-"""Request ids that a fault has sent by itself begin so."""
 NOT_PLANNED: Final = frozenset({"early"})
 """Counts that depend on who was faster, and say nothing about what was lost."""
-
-
-class Chain:
-    """The entries about one request that are still to come."""
-
-    __slots__ = ("last", "place", "steps")
-
-    def __init__(self, steps: tuple[Step, ...]) -> None:
-        self.steps = steps
-        self.place = 0
-        """How many have come."""
-        self.last: str | None = None
-        """Id of the entry that came last."""
 
 
 class Check:
@@ -51,12 +35,8 @@ class Check:
         self.workload = workload
         self.expected = Expected(workload)
         self.findings = Findings()
-        self.entries: Counter[str] = Counter()
-        """Entries by kind."""
+        self.facts = Facts(self.expected, self.findings)
         self._refused = Counter(refused or {})
-        self._open: dict[int, Chain] = {}
-        self._triggers: dict[tuple[str, int], tuple[int, int]] = {}
-        """By topic and partition: the offset and index of the newest entry."""
         self._sources: dict[int, int] = {}
         """By partition of the requests: the offset answered last."""
         self._answered = bytearray(workload.count)
@@ -77,7 +57,7 @@ class Check:
                 self.findings.doubled.add(f"the prediction at {at} answers {source}, as an earlier one did")
                 return
             self._sources[source.partition] = source.offset
-        number = self._number(name)
+        number = number_of(name, self.workload)
         if number is not None:
             self._answered[number] = min(255, self._answered[number] + 1)
         elif name.startswith(OF_A_FAULT):
@@ -87,85 +67,9 @@ class Check:
         else:
             self.findings.wrong.add(f"the prediction at {at} is for {name!r}, which was never asked")
 
-    def _number(self, name: str) -> int | None:
-        if not (name.startswith("r") and name[1:].isdecimal()):
-            return None
-        number = int(name[1:])
-        return number if number < self.workload.count else None
-
-    # ------------------------------------------------------------------ the log
-
     def entry(self, offset: int, entry: Entry) -> None:
         """Take an entry of the training log."""
-        self.entries[entry.kind] += 1
-        if entry.kind not in FACTS or entry.prediction is None:
-            return
-        found = self._fact(offset, entry)
-        if self._follows(entry) or not found:
-            return
-        text = f"{_at(offset, entry)} comes after what came behind it in its partition"
-        self.findings.wrong.add(text, number=self._number(entry.prediction.request_id))
-
-    def _follows(self, entry: Entry) -> bool:
-        """Whether an entry's trigger comes after those before it: no record is worked on twice, or out of turn."""
-        trigger = entry.trigger
-        if trigger is None:
-            return True
-        key = (trigger.topic, trigger.partition)
-        place = (trigger.offset, int(entry.entry_id.rpartition("#")[2]))
-        if place <= self._triggers.get(key, (-1, -1)):
-            return False
-        self._triggers[key] = place
-        return True
-
-    def _fact(self, offset: int, entry: Entry) -> bool:
-        """Compare a fact with the plan of its request; gives whether it holds."""
-        assert entry.prediction is not None
-        name = entry.prediction.request_id
-        number = self._number(name)
-        if number is None:
-            if name.startswith(OF_A_FAULT) and entry.kind == "expired":
-                return True
-            self.findings.wrong.add(f"{_at(offset, entry)}: nothing was to come of {name!r}")
-            return False
-        while self.expected.taken <= number:
-            plan = self.expected.take()
-            assert plan is not None
-            self._open[plan.number] = Chain(plan.steps)
-        chain = self._open.get(number)
-        if chain is None:
-            self.findings.doubled.add(
-                f"{_at(offset, entry)}: all about {name} had come before", number=number
-            )
-            return False
-        holds = self._advance(number, offset, entry, chain)
-        if chain.place == len(chain.steps):
-            del self._open[number]
-        return holds
-
-    def _advance(self, number: int, offset: int, entry: Entry, chain: Chain) -> bool:
-        step, steps, place = _step(entry), chain.steps, chain.place
-        findings = self.findings
-        wanted = steps[place]
-        if step == wanted:
-            fault = _wrong_correction(entry, chain)
-            chain.place, chain.last = place + 1, entry.entry_id
-            if fault:
-                findings.wrong.add(f"{_at(offset, entry)}: {fault}", number=number)
-            return not fault
-        if step in steps[:place]:
-            findings.doubled.add(f"{_at(offset, entry)}: it came before", number=number)
-            return False
-        if step in steps[place:]:
-            skipped = steps.index(step) - place
-            findings.lost.add(f"{_at(offset, entry)}: before it {wanted} is missing", skipped, number)
-            chain.place += skipped + 1
-            chain.last = entry.entry_id
-            return False
-        findings.wrong.add(f"{_at(offset, entry)}: {step}, where {wanted} is due", number=number)
-        if step.kind == wanted.kind:
-            chain.place, chain.last = place + 1, entry.entry_id
-        return False
+        self.facts.take(offset, entry)
 
     # ------------------------------------------------------------------ dead letters, state
 
@@ -207,12 +111,7 @@ class Check:
         whole
             Whether the join's state was given too.
         """
-        while (plan := self.expected.take()) is not None:
-            self._open[plan.number] = Chain(plan.steps)
-        for number, chain in self._open.items():
-            missing = chain.steps[chain.place :]
-            self.findings.lost.add(f"of r{number}: {', '.join(map(str, missing))}", len(missing), number)
-        self._open.clear()
+        self.facts.finish()
         self._finish_predictions(acknowledged)
         self._finish_letters()
         if whole:
@@ -277,22 +176,3 @@ class Check:
         for name in sorted((due | self._counts).keys() - NOT_PLANNED):
             if due[name] != self._counts[name]:
                 findings.wrong.add(f"the joins counted {name} {self._counts[name]} times, not {due[name]}")
-
-
-def _step(entry: Entry) -> Step:
-    outcome = entry.outcome
-    value, revision = (outcome.value, outcome.revision) if outcome else (None, None)
-    return Step(entry.kind, entry.ts, value, revision, entry.late_by)
-
-
-def _wrong_correction(entry: Entry, chain: Chain) -> str:
-    """Say what is wrong about what an entry corrects; empty when nothing is."""
-    before = chain.steps[chain.place - 1] if chain.place else None
-    told = (entry.corrects, entry.previous_kind, entry.previous)
-    due = (chain.last, before.kind, before.value) if before else (None, None, None)
-    return "" if told == due else f"it corrects {told}, where {due} stands"
-
-
-def _at(offset: int, entry: Entry) -> str:
-    name = entry.prediction.request_id if entry.prediction else ""
-    return f"entry {entry.entry_id} ({entry.kind} of {name}) at offset {offset}"

@@ -22,7 +22,8 @@ from schemas.codec import Codec
 from schemas.errors import UsageError
 from schemas.records import Entry
 from schemas.topics import TaskTopics
-from streams.ledger.check import FACTS, Check
+from streams.ledger.check import Check
+from streams.ledger.facts import FACTS
 from streams.ledger.workload import Workload
 from streams.rules import JoinRules
 

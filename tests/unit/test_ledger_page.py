@@ -1,0 +1,100 @@
+"""The page about reliability says what the reports of runs say, and a run is told what it cannot do."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from agents.cli.ledger import chosen, ledger
+from agents.ledger.faults import FAULTS
+from agents.ledger.proof import mark_stalls
+from agents.ledger.report import Options, Round
+from agents.ledger.run import closing_ids
+from infra.kafka.partitioner import partition_of
+from schemas.errors import UsageError
+
+
+def report(loop: str, lost: int) -> dict[str, Any]:
+    row = {"rounds": 2, "requests": 5000, "lost": lost, "doubled": 0, "wrong": 0, "longest_stall_s": 12.34}
+    return {
+        "loop": loop,
+        "ok": not lost,
+        "date": "2026-01-02",
+        "command": f"riverloop ledger run --seed 9 --loop {loop!r}",
+        **{"seed": 9, "rounds": 2, "requests": 5000, "workers": 2, "partitions": 4, "records": 11_000},
+        "seconds": 20.0,
+        "entries": {"labelled": 4000, "late": 20},
+        "dead_letters": 50,
+        **{"lost": lost, "doubled": 0, "wrong": 0},
+        "examples": {"lost": ["of r7: an expiry"]} if lost else {},
+        "faults": {"kill": row},
+        "versions": {"riverloop": "1.0", "runtime": "river 0.26.1", "system": "Linux, 2 cores"},
+    }
+
+
+def test_the_page_puts_loops_side_by_side_with_date_seed_versions_and_command(tmp_path: Path) -> None:
+    files = []
+    for loop, lost in (("riverloop", 0), ("plain Faust", 321)):
+        files.append(tmp_path / f"{loop}.json")
+        files[-1].write_text(json.dumps(report(loop, lost)))
+    done = CliRunner().invoke(ledger, ["page", *map(str, files)], catch_exceptions=False)
+    text = done.output
+    assert "| riverloop | kill | 2 | 5,000 | 0 | 0 | 0 | 12.3 |" in text
+    assert "| plain Faust | kill | 2 | 5,000 | 321 | 0 | 0 | 12.3 |" in text
+    assert "- lost: of r7: an expiry" in text
+    assert f"- **kill**: {FAULTS['kill'].describe}" in text
+    for each in ("2026-01-02", "seed 9", "riverloop 1.0", "river 0.26.1", "riverloop ledger run --seed 9"):
+        assert each in text
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"loop": "x"}'])
+def test_what_is_no_report_is_refused_with_a_sentence(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "report.json"
+    file.write_text(content)
+    with pytest.raises(UsageError, match="not a report"):
+        CliRunner().invoke(ledger, ["page", str(file)], catch_exceptions=False)
+    with pytest.raises(UsageError, match="cannot be read"):
+        CliRunner().invoke(ledger, ["page", str(tmp_path / "none.json")], catch_exceptions=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--faults", "kill,earthquake"], "no such fault: earthquake"),
+        (["--requests", "20", "--rounds", "3"], "ten requests for each round"),
+        (["--loop", "other"], "--loop and --command together"),
+    ],
+)
+def test_a_run_that_cannot_be_is_refused_before_anything_starts(arguments: list[str], says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        CliRunner().invoke(ledger, ["run", *arguments], catch_exceptions=False)
+
+
+def test_faults_that_need_a_broker_of_our_own_are_left_out_on_another_cluster() -> None:
+    assert chosen("none", own_broker=True) == ()
+    assert chosen("all", own_broker=True) == tuple(FAULTS)
+    assert chosen("all", own_broker=False) == tuple(
+        name for name, fault in FAULTS.items() if not fault.needs_broker
+    )
+
+
+def test_a_stall_is_put_on_the_round_that_it_fell_into_without_the_time_in_which_nothing_was_sent() -> None:
+    rounds = [Round("kill", 1000), Round("none", 5000), Round("kill", 9000)]
+    mark_stalls(rounds, [(1200, 4200), (5200, 7200), (9100, 9900)], [(5500, 7000)])
+    assert [each.stall_ms for each in rounds] == [3000, 500, 800]
+
+
+def test_each_partition_has_a_closing_request_of_its_own() -> None:
+    ids = closing_ids(5)
+    assert [partition_of(name.encode(), 5) for name in ids] == [0, 1, 2, 3, 4]
+
+
+def test_a_run_says_how_to_repeat_it() -> None:
+    options = Options(seed=3, rounds=2, requests=100, workers=2, partitions=4, faults=("kill",))
+    assert options.repeat == (
+        "riverloop ledger run --seed 3 --rounds 2 --requests 100 --workers 2 --partitions 4 --faults kill"
+    )
