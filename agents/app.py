@@ -35,6 +35,7 @@ def make_app(prepared: Prepared) -> Any:
     settings = prepared.settings
     port = settings.http_port or free_pair()[0]  # Faust takes no 0
     register()
+    settings.data_folder.mkdir(parents=True, exist_ok=True)  # Faust makes its own folder in it, not this one
     app: Any = faust.App(
         settings.group,
         broker="riverloop://" + settings.bootstrap,

@@ -268,7 +268,7 @@ def test_batches_aborts_and_restarts_change_nothing(
     check_disturbed(Bench(), records, fates)
 
 
-@settings(max_examples=40, deadline=None)  # it opens files, on a machine that may be busy
+@settings(max_examples=25, deadline=None)  # it opens files, on a machine that may be busy
 @given(worlds(), CHOICES, FATES)
 def test_nor_do_they_with_the_state_on_disk(world: World, choices: list[bool], fates: list[Fate]) -> None:
     records = interleaved(world, choices)
