@@ -285,9 +285,10 @@ tree's few distinct ones.
 
 {table(("window", "what it covers"), windows)}
 
-Windows of event time and cohorts go by the time of the *request*, to the width of a pane (a 24th of the window,
-or a 240th of the horizon if that is more). A young cohort has its quick outcomes only: compare it with what the
-same cohort looked like at that age, never with a mature one.
+Windows of event time and cohorts go by the time of the *request*, to the width of a pane (a 240th of the window
+or of the horizon, whichever is longer; a horizon below eight panes has the mature cohort only).
+A young cohort has its quick outcomes only: compare it with what the same cohort looked like at that age, never
+with a mature one.
 
 ## What can be added up
 
