@@ -12,14 +12,13 @@ from typing import Any, Final
 import click
 
 from agents.cli.main import riverloop
+from agents.cli.metrics_page import metrics_page
 from agents.http.problems import STATUS
 from agents.settings import Settings, environment_name
 from schemas import avro_form
 from schemas.reasons import REASONS
 from schemas.topics import MAX_RECORD_BYTES, PARTITIONER, TopicSpec
 from schemas.topics import topics as topics_of
-from streams.metrics.registry import METRICS, REGISTRY
-from streams.metrics.rules import COHORTS, PARTS
 
 FOLDER: Final = Path(__file__).resolve().parents[2] / "docs" / "reference"
 MIB: Final = 1024 * 1024
@@ -35,7 +34,7 @@ def pages() -> dict[str, str]:
         "records.md": records(),
         "reasons.md": reasons(),
         "commands.md": commands(),
-        "metrics.md": metrics(),
+        "metrics.md": metrics_page(table),
     }
     return {name: f"{MADE}\n\n{text.rstrip()}\n" for name, text in made.items()}
 
@@ -221,85 +220,6 @@ def _command(command: click.Command, name: str) -> str:
     if command.epilog:
         parts.append(f"```sh\n{command.epilog.removeprefix('Example: ')}\n```")
     return "\n\n".join(parts)
-
-
-# ---------------------------------------------------------------------- metrics
-
-
-def metrics() -> str:
-    """Give the page of the metrics of what was served."""
-    river: dict[str, set[str]] = {name: set() for registry in REGISTRY.values() for name in registry}
-    for registry in REGISTRY.values():
-        for name, make in registry.items():
-            river[name].add(f"`river.metrics.{type(make()).__name__}`")
-    rows = [
-        (
-            f"`{each.name}`",
-            ", ".join(each.kinds) or "the loop",
-            each.unit,
-            each.formula,
-            each.better,
-            ", ".join(sorted(river.get(each.name, ()))) or each.source,
-            each.do,
-        )
-        for each in METRICS
-    ]
-    windows = [
-        (
-            "`all`",
-            "All labels so far, by River where the table names it; by `segment` and by revision, too.",
-        ),
-        ("`last_N`", "The newest N labels that were given, N being `rolling`; 1,000 by default."),
-        ("`window_SPAN`", "Requests made within `window` before stream time; a day by default."),
-        *(
-            (f"`{name}`", f"Requests whose age is {young:.1%} to {old:.1%} of the horizon.")
-            for name, (young, old) in zip(COHORTS, PARTS, strict=False)
-        ),
-        (
-            f"`{COHORTS[-1]}`",
-            "Requests of one window's span that are older than the horizon: all have resolved.",
-        ),
-    ]
-    return f"""# Metrics
-
-Each resolution that has a label under the model's policy is scored once, with the score that was served. A
-later correction takes back the label that it replaces, in every slice, without a trace: sums are whole numbers
-in fixed point. A null score and a backfilled example are not scored. What a model served is kept apart from
-what it would have served as a shadow. A value that does not exist (precision without a positive decision) is
-not published.
-
-The values lie on `T.metrics` as [Metric](records.md#metric) records, every `metrics_every_ms` while entries
-come, keyed by the model, or `loop`. They are written in the transaction that commits the owner's offset of the
-log, so `log_offset` tells which entries they cover, and a change of owner repeats none. The log's owner tells
-them in `GET /tasks/T/status`, too.
-
-{table(("metric", "kind of task", "unit", "formula", "better", "source", "when it moves the wrong way"), rows)}
-
-`outcome` means the unit of the task's outcome. `riverloop backtest` gives an exact `roc_auc`, ties counted half,
-since it has all scores at hand; here it is off by less than 1e-4 for smooth scores, and by up to 1e-3 for a
-tree's few distinct ones.
-
-## Windows
-
-`Task(metrics=MetricRules(rolling=…, window=…, segments=(…)))` sets them.
-
-{table(("window", "what it covers"), windows)}
-
-Windows of event time and cohorts go by the time of the *request*, to the width of a pane (a 24th of the window,
-or a 240th of the horizon if that is more). A young cohort has its quick outcomes only: compare it with what the
-same cohort looked like at that age, never with a mature one.
-
-## What can be added up
-
-| what | over partitions and workers |
-| --- | --- |
-| counts, sums, confusion, calibration table, AUC's and delays' bins | exact: one owner folds all of the log |
-| `all`, windows, cohorts, revisions | exact, from those |
-| quantiles of delays | from the merged bins, within 2.2 % |
-| `last_N` | not to be added up: it depends on the log's order |
-| join health | exact at the last entry of each join's batch; a join without entries tells the log once a minute |
-| `freshness_s` in the status | of each worker since it started: add up buckets |
-"""
 
 
 @click.command()

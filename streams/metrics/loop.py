@@ -13,7 +13,6 @@ from streams.fold import Measurement
 from streams.metrics.delays import Delays
 from streams.metrics.exact import ratio
 from streams.metrics.registry import UNITS
-from streams.metrics.rules import COHORTS, PARTS
 from streams.metrics.slices import Panes
 from streams.task import Task
 
@@ -83,7 +82,7 @@ class LoopHealth:
         """By partition: the newest counters of its join."""
         self.outcome_delay = Delays()
         self.report_delay = Delays()
-        self.cohorts = Panes(Resolved, width_ms, self._horizon_ms + window_ms + width_ms)
+        self.cohorts = Panes(Resolved, width_ms, self._horizon_ms + window_ms + 2 * width_ms)
 
     @property
     def spec(self) -> str:
@@ -163,11 +162,8 @@ class LoopHealth:
         yield Measurement("oldest_waiting", max(ages, default=0) / 1000, "seconds", total["waiting"])
 
     def _by_age(self) -> Iterator[tuple[str, Resolved]]:
-        now, horizon = self.stream_time, self._horizon_ms
-        for name, (young, old) in zip(COHORTS, PARTS, strict=False):
-            end = now - int(young * horizon) if young else now + self.cohorts.width_ms
-            yield name, self.cohorts.between(now - int(old * horizon), end)
-        yield COHORTS[-1], self.cohorts.between(now - horizon - self.task.metrics.window_ms, now - horizon)
+        for name, start, end in self.task.metrics.cohorts(self.stream_time, self._horizon_ms):
+            yield name, self.cohorts.between(start, end)
 
     def status(self) -> dict[str, Any]:
         """Give what a page shows of the loop."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -48,8 +49,23 @@ class MetricRules:
         return self.window // MS
 
     def pane_ms(self, horizon_ms: int) -> int:
-        """Width of a pane, in ms: a 24th of the window, or a 240th of a long horizon, so that panes stay few."""
-        return max(1, self.window_ms // 24, horizon_ms // 240)
+        """Width of a pane, in ms: a 240th of the window or of the horizon, whichever is longer."""
+        return max(1, self.window_ms // 240, horizon_ms // 240)
+
+    def cohorts(self, now: int, horizon_ms: int) -> Iterator[tuple[str, int, int]]:
+        """Give each cohort's name and the times between which its panes begin, [start, end) in ms.
+
+        A horizon of less than eight panes is not split: then there is the mature cohort only.
+        """
+        width = self.pane_ms(horizon_ms)
+        if horizon_ms >= 8 * width:
+            for name, (young, old) in zip(COHORTS, PARTS, strict=False):
+                # The youngest has all that is as young or, on another partition, ahead of stream time.
+                end = now - int(young * horizon_ms) if young else now + width
+                yield name, now - int(old * horizon_ms), end
+        # A pane is mature when its youngest request is.
+        mature = now - horizon_ms - width + 1
+        yield COHORTS[-1], mature - self.window_ms, mature
 
     @property
     def window_name(self) -> str:

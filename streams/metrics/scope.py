@@ -38,7 +38,7 @@ class Scope:
         """Of the newest scored label."""
         self.revisions = Newest(make, rules.revisions)
         self.rolling = Rolling(make, rules.rolling)
-        self.panes = Panes(make, width_ms, horizon_ms + rules.window_ms + width_ms)
+        self.panes = Panes(make, width_ms, horizon_ms + rules.window_ms + 2 * width_ms)
         self.levels = {feature: Levels(make, rules.levels) for feature in rules.segments}
 
     def score(self, score: Score, prediction: Prediction, value: Value, replaces: Value) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from schemas.records import Entry
 from streams.fold import Measurement
 from streams.metrics.registry import UNITS
-from streams.metrics.rules import COHORTS, MS, PARTS, MetricRules
+from streams.metrics.rules import MS, MetricRules
 from streams.metrics.scope import Scope
 from streams.task import Model, Task
 
@@ -138,11 +138,8 @@ class ServedMetrics:
         now, horizon = self.stream_time, self.task.horizon // MS
         panes = scope.panes
         yield self.rules.window_name, panes.between(now - self.rules.window_ms, now + 1)
-        for name, (young, old) in zip(COHORTS, PARTS, strict=False):
-            # The youngest cohort has all that is as young or, on another partition, ahead of stream time.
-            end = now - int(young * horizon) if young else now + panes.width_ms
-            yield name, panes.between(now - int(old * horizon), end)
-        yield COHORTS[-1], panes.between(now - horizon - self.rules.window_ms, now - horizon)
+        for name, start, end in self.rules.cohorts(now, horizon):
+            yield name, panes.between(start, end)
 
     def status(self) -> dict[str, Any]:
         """Give what a page shows of the model now: metrics by window, calibration table, segments, revisions."""
