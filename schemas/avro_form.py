@@ -28,9 +28,10 @@ RECORDS: Final = (
     "Control",
     "Metric",
     "Alert",
+    "Tally",
 )
 """Records that lie on topics; the others only occur inside of these."""
-PARTS: Final = ("Position", "Score", "Command", "EarlyOutcome", "Evidence")
+PARTS: Final = ("Position", "Score", "Command", "EarlyOutcome", "Evidence", "FeatureTally")
 
 Schema = dict[str, Any]
 """An Avro schema as JSON data."""

@@ -16,6 +16,7 @@ from schemas.records import (
     Entry,
     Evidence,
     Features,
+    FeatureTally,
     Kind,
     Manifest,
     Metric,
@@ -25,6 +26,7 @@ from schemas.records import (
     Punctuation,
     Request,
     Score,
+    Tally,
     Value,
 )
 from schemas.state import EarlyOutcome, HeldState, JoinPosition
@@ -181,7 +183,8 @@ RECORD_TYPES: Final[dict[str, type[Any]]] = {
     each.__name__: each
     for each in (
         *(Request, Prediction, Outcome, Punctuation, Entry, HeldState, JoinPosition, DeadLetter),
-        *(Manifest, Control, Metric, Alert, Position, Score, Command, EarlyOutcome, Evidence),
+        *(Manifest, Control, Metric, Alert, Tally),
+        *(Position, Score, Command, EarlyOutcome, Evidence, FeatureTally),
     )
 }
 """The code's classes by their Avro names."""

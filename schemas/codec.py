@@ -28,6 +28,7 @@ from schemas.records import (
     Prediction,
     Punctuation,
     Request,
+    Tally,
 )
 from schemas.state import HeldState, JoinPosition
 from schemas.tokens import request_canonical, request_plan, stored_plan
@@ -47,6 +48,7 @@ Record = (
     | Control
     | Metric
     | Alert
+    | Tally
 )
 T = TypeVar("T")
 DAMAGE: Final = (IndexError, struct.error, UnicodeDecodeError, Malformed)
@@ -243,6 +245,10 @@ class Codec:
     def decode_alert(self, data: bytes | None) -> Alert:
         """Read a record of `T.alerts`."""
         return self._decode(data, (Alert,))
+
+    def decode_tally(self, data: bytes | None) -> Tally:
+        """Read a record of `T.quality`."""
+        return self._decode(data, (Tally,))
 
     def _decode(self, data: bytes | None, wanted: tuple[type[T], ...]) -> T:
         known = self._readers.get(data[:HEADER_BYTES]) if data else None

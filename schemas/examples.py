@@ -16,6 +16,7 @@ from schemas.records import (
     DeadLetter,
     Entry,
     Evidence,
+    FeatureTally,
     FeatureValue,
     Manifest,
     Metric,
@@ -26,6 +27,7 @@ from schemas.records import (
     Request,
     Score,
     ScoreValue,
+    Tally,
     Value,
 )
 from schemas.state import HeldState, JoinPosition
@@ -156,5 +158,15 @@ def examples(codec: Codec) -> dict[str, Record]:
             ts=TS + DAY,
             opened_ts=TS + DAY,
             text="The excess log loss of champion rose from 0.0 to 0.25 nats: what the features mean has changed.",
+        ),
+        "Tally": Tally(
+            slot="worker-1",
+            way="topic",
+            ts=TS // 60_000 * 60_000,
+            width_ms=60_000,
+            requests=3,
+            refused={"wrong_type features.LeadTime": 1},
+            written={"json": 3},
+            features={"LeadTime": FeatureTally({"0.0": 1, "30.0": 1}, 1, 0, 31.0)},
         ),
     }

@@ -37,6 +37,7 @@ REAL: dict[str, Callable[[bytes], Record]] = {
     "Control": CODEC.decode_control,
     "Metric": CODEC.decode_metric,
     "Alert": CODEC.decode_alert,
+    "Tally": CODEC.decode_tally,
 }
 
 texts = st.text(max_size=200)
