@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from schemas.records import Alert, Evidence
-from streams.quality.judge import Finding
+from streams.quality.judge import MOVED, Finding
 
+DRIFT: Final = "features"
+"""The family of all features whose values moved: one cause, one episode."""
 RANKS: Final = {"info": 0, "warning": 1, "critical": 2}
 
 
@@ -23,6 +25,10 @@ class Episode:
     alarms: int = 0
     quiet: int = 0
     """Windows without a finding since the last one."""
+    windows: int = 0
+    """Windows since it was opened."""
+    told: float = 0.0
+    """The statistic of the newest alert."""
 
 
 @dataclass(slots=True)
@@ -48,6 +54,7 @@ class Episodes:
         if episode is None:
             name = f"{self.task}/{family}@{offset}"
             episode = self.open[family] = Episode(name, ts, finding, [finding.signal], 1)
+            episode.told = finding.evidence.value or 0.0
             yield self._alert(episode, "opened", offset, ts)
             return
         episode.alarms += 1
@@ -58,19 +65,30 @@ class Episodes:
             episode.signals.append(finding.signal)
         if worse:
             episode.worst = finding
-        if new or worse:
+        value = finding.evidence.value or 0.0
+        same = finding.evidence.statistic == episode.worst.evidence.statistic
+        if new or worse or (same and value > 2 * episode.told):
+            episode.told = value
             yield self._alert(episode, "updated", offset, ts, finding)
 
     def window(self, families: Sequence[str], found: set[str], offset: int, ts: int) -> Iterator[Alert]:
         """Take the end of a window in which these families were judged; closes what has been quiet for long."""
         for family in families:
             episode = self.open.get(family)
-            if episode is None or family in found:
+            if episode is None:
+                continue
+            episode.windows += 1
+            if family in found:
                 continue
             episode.quiet += 1
             if episode.quiet >= self.patience:
                 del self.open[family]
                 yield self._alert(episode, "closed", offset, ts)
+
+    def close(self, family: str, why: str, offset: int, ts: int) -> Iterator[Alert]:
+        """Close an episode for a reason of its own."""
+        episode = self.open.pop(family)
+        yield replace(self._alert(episode, "closed", offset, ts), text=why)
 
     def _alert(
         self, episode: Episode, state: Any, offset: int, ts: int, newest: Finding | None = None
@@ -99,20 +117,25 @@ class Episodes:
     def state(self) -> dict[str, Any]:
         """Give the open episodes as plain data."""
         return {
-            family: [each.episode, each.opened_ts, each.signals, each.alarms, each.quiet, _plain(each.worst)]
+            family: [
+                *(each.episode, each.opened_ts, _plain(each.worst), list(each.signals)),
+                *(each.alarms, each.quiet, each.windows, each.told),
+            ]
             for family, each in self.open.items()
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take over what `state` gave."""
         self.open = {
-            family: Episode(name, opened_ts, _finding(worst), list(signals), alarms, quiet)
-            for family, (name, opened_ts, signals, alarms, quiet, worst) in state.items()
+            family: Episode(name, opened_ts, _finding(worst), list(signals), *numbers)
+            for family, (name, opened_ts, worst, signals, *numbers) in state.items()
         }
 
 
 def family_of(finding: Finding) -> str:
-    """Give the family of a finding: its feature's, or for what concerns all requests, its own."""
+    """Give the family of a finding: that of all values that move, its feature's, or its own."""
+    if finding.signal in MOVED:
+        return DRIFT
     return f"feature.{finding.feature}" if finding.feature else f"requests.{finding.signal}"
 
 

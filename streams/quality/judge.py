@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from schemas.dictionary import Category
@@ -16,9 +16,13 @@ from streams.quality.tally import Counts
 
 MODERATE: Final = 0.1
 LARGE: Final = 0.25
-"""PSI beyond what chance gives: a moderate and a large shift (Siddiqi, Credit risk scorecards, 2006)."""
+"""PSI beyond what chance gives: a large shift opens an episode, a moderate one keeps it open (Siddiqi, Credit
+risk scorecards, 2006)."""
 LEAST_RISE: Final = 0.01
 """Shares that rise by less are left alone, however certain the rise."""
+MOVED: Final = frozenset({"values", "unseen", "mean"})
+"""Signals of a world that moved, not of a feed that broke."""
+TOLD: Final = 4
 Severity = Literal["info", "warning", "critical"]
 
 
@@ -141,9 +145,9 @@ WORDS: Final = {
 def _share(name: str, signal: str, hits: int, n: int, was: float, base_n: int, chance: float) -> Finding:
     share = hits / n
     severity: Severity = "critical" if share - was > 0.5 else "info" if signal == "unseen" else "warning"
-    evidence = Evidence("Chernoff bound", "share", share, was, was, base_n, share, n)
+    evidence = Evidence("Chernoff bound", f"share, likelihood below {max(chance, 1e-300):.0e}", share, was, was, base_n, share, n)
     text = f"{share:.1%} of the requests come {WORDS[signal]} in {name}, where {was:.1%} did"
-    return Finding(name, signal, severity, "up", evidence, f"{text} (by chance less often than {chance:.0e}).")
+    return Finding(name, signal, severity, "up", evidence, text)
 
 
 def _moved(reference: Reference, counts: Counts, psi: Divergence) -> Finding:
@@ -159,11 +163,30 @@ def _moved(reference: Reference, counts: Counts, psi: Divergence) -> Finding:
         told = f"mean {was:.3g}{unit}, now {now:.3g}"
     else:
         told = _most_changed(base.bins, m, counts.bins, n)
-    text = f"{name} is distributed otherwise than it was: PSI {psi.excess:.2f} beyond chance ({told})."
-    return Finding(name, "values", "critical" if psi.excess > LARGE else "warning", direction, evidence, text)
+    return Finding(name, "values", "warning", direction, evidence, f"PSI of {name} {psi.excess:.2f} ({told})")
 
 
-def _most_changed(base: dict[str, int] | object, m: int, bins: dict[str, int], n: int) -> str:
-    was: dict[str, int] = dict(base)  # type: ignore[call-overload]  # a mapping
+def _most_changed(was: Mapping[str, int], m: int, bins: Mapping[str, int], n: int) -> str:
     key = max(sorted({*was, *bins}), key=lambda each: abs(bins.get(each, 0) / n - was.get(each, 0) / m))
     return f"{key!r}: {was.get(key, 0) / m:.0%} of the values, now {bins.get(key, 0) / n:.0%}"
+
+
+def together(findings: Sequence[Finding], *, opened: bool) -> Finding | None:
+    """Give one finding for all features whose values moved: the world moves as a whole, and that is one cause.
+
+    Parameters
+    ----------
+    findings
+        Those with the signals of `MOVED`.
+    opened
+        Whether an episode about it is open: then moderate shifts keep it open.
+    """
+    telling = [each for each in findings if opened or each.signal != "values" or (each.evidence.value or 0) > LARGE]
+    if not telling:
+        return None
+    # What has a PSI is told first, the largest first.
+    most = sorted(findings, key=lambda each: (each.signal != "values", -(each.evidence.value or 0), each.feature))
+    told = "; ".join(each.text for each in most[:TOLD])
+    more = f"; and {len(most) - TOLD} more" if len(most) > TOLD else ""
+    text = f"The values of {len({each.feature for each in most})} features are not as they were: {told}{more}."
+    return replace(most[0], text=text)

@@ -38,14 +38,16 @@ class MeanWatch:
         self.adwin = ADWIN(delta, clock=CLOCK)
         self.places = 0.0
         self.values = 0
+        self._of: Reference | None = None
+        self._places: list[float] = []
 
     def update(self, reference: Reference, counts: Counts) -> Finding | None:
         """Take the counts of the next minute; gives a finding when the mean has moved away."""
-        present = counts.present
-        if not present:
-            return None
-        self.places += reference.rank(counts.bins) * present
-        self.values += present
+        if self._of is not reference:
+            self._of, self._places = reference, reference.places
+        found = reference.coarse(counts.bins)
+        self.places += sum(count * place for count, place in zip(found, self._places, strict=True))
+        self.values += sum(found)
         if self.values < self.block:
             return None
         mean = self.places / self.values
@@ -68,10 +70,7 @@ class MeanWatch:
             int(self.adwin.width) * self.block,
         )
         name, way = reference.feature.name, "up" if after > 0.5 else "down"
-        text = (
-            f"{name} went {way}: {after:.0%} of the reference's values lie below one of now, "
-            "and half of an equal value; 50 % would be no change."
-        )
+        text = f"{name} went {way}: a value of now lies above one of the reference in {after:.0%} of all pairs"
         return Finding(name, "mean", "warning", "up" if after > 0.5 else "down", evidence, text)
 
     def state(self) -> list[Any]:

@@ -9,8 +9,8 @@ from typing import Any
 from schemas.dictionary import Dictionary
 from schemas.records import Alert, Evidence, Tally
 from streams.fold import Measurement
-from streams.quality.episodes import Episodes, family_of
-from streams.quality.judge import Finding, Verdict, judge
+from streams.quality.episodes import DRIFT, Episodes, family_of
+from streams.quality.judge import MOVED, Finding, Verdict, judge, together
 from streams.quality.loop import requests_findings
 from streams.quality.means import MeanWatch
 from streams.quality.reference import Reference
@@ -65,6 +65,8 @@ class QualityMonitor:
         self._stale: set[str] = set()
         self._episodes = Episodes(task, rules.patience)
         self._alerts: list[Alert] = []
+        self._recent: list[Total] = []
+        """The newest windows: as many as make up a reference."""
         self._found: set[str] = set()
         """Families that had a finding since the last window's end."""
 
@@ -129,23 +131,38 @@ class QualityMonitor:
         self.base.features = {}
 
     def _judge(self, offset: int, ts: int) -> None:
-        families = []
+        moved: list[Finding] = []
         for each in self.features:
             verdict = judge(self.references[each.name], self.window.of(each.name), self.rules, self.alpha)
             self.verdicts[each.name] = verdict
+            moved += [finding for finding in verdict.findings if finding.signal in MOVED]
             for finding in verdict.findings:
-                self._take(finding, offset, ts)
-            if verdict.judged:
-                families.append(f"feature.{each.name}")
-        for finding in requests_findings(self.base, self.window, self.alpha):
+                if finding.signal not in MOVED:
+                    self._take(finding, offset, ts)
+        whole = together(moved, opened=DRIFT in self._episodes.open)
+        for finding in (*((whole,) if whole else ()), *requests_findings(self.base, self.window, self.alpha)):
             self._take(finding, offset, ts)
-        families += [each for each in self._episodes.open if each.startswith("requests.")]
         stale = {f"feature.{name}" for name in self._stale}
-        quiet = [each for each in families if each != "requests.volume"]
-        self._alerts += self._episodes.window(quiet, self._found | stale, offset, ts)
+        judged = [each for each in self._episodes.open if each != "requests.volume"]
+        self._alerts += self._episodes.window(judged, self._found | stale, offset, ts)
         self._found = set()
         self.judged_at += 1
+        self._recent = [*self._recent, self.window][-self.rules.kept :]
         self.window = Total()
+        self._adopt(offset, ts)
+
+    def _adopt(self, offset: int, ts: int) -> None:
+        """Take what has lasted as the new reference."""
+        episode = self._episodes.open.get(DRIFT)
+        if episode is None or episode.windows < self.rules.adopt:
+            return
+        for each in self._recent:
+            self.window.add(each)
+        count = self.window.requests
+        self._learn()
+        self._means, self._recent = self._mean_watches(), []
+        why = f"The features have stayed as they are now: the last {count:,} requests are the new reference."
+        self._alerts += self._episodes.close(DRIFT, why, offset, ts)
 
     def _take(self, finding: Finding, offset: int, ts: int) -> None:
         self._found.add(family_of(finding))
@@ -196,6 +213,7 @@ class QualityMonitor:
             "next_offset": self.next_offset,
             "times": [self.newest, self._closed, self.late, self.judged_at],
             "totals": [self.sum.state(), self.window.state(), self.base.state()],
+            "recent": [each.state() for each in self._recent],
             "cells": {cell: total.state() for cell, total in self._cells.items()},
             "references": {name: each.state() for name, each in self.references.items()},
             "means": {name: each.state() for name, each in self._means.items()},
@@ -211,6 +229,7 @@ class QualityMonitor:
         self.next_offset = state["next_offset"]
         self.newest, self._closed, self.late, self.judged_at = state["times"]
         self.sum, self.window, self.base = map(Total.of_state, state["totals"])
+        self._recent = [Total.of_state(each) for each in state["recent"]]
         self._cells = {cell: Total.of_state(each) for cell, each in state["cells"].items()}
         by_name = self.dictionary.by_name
         self.references = {

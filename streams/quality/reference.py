@@ -78,17 +78,17 @@ class Reference:
         known = self.counts.bins
         return sum(count for key, count in bins.items() if key not in known)
 
-    def rank(self, bins: Mapping[str, int]) -> float:
-        """Give the mean place of values among those of the reference, 0 to 1; 0.5 for the reference itself.
+    @property
+    def places(self) -> list[float]:
+        """Each coarse bin's mean place among the values of the reference, 0 to 1.
 
-        Mean ridits (Bross, Biometrics 14, 1958): the share of the reference below, and half of what is equal.
+        Ridits (Bross, Biometrics 14, 1958): the share of the reference below, and half of what is equal.
         """
-        base, total, below, places = self.coarse(self.counts.bins), self.present, 0, []
-        for count in base:
+        total, below, places = self.present, 0, []
+        for count in self.coarse(self.counts.bins):
             places.append((below + count / 2) / total)
             below += count
-        found = self.coarse(bins)
-        return sum(a * b for a, b in zip(found, places, strict=True)) / sum(found)
+        return places
 
     def state(self) -> list[Any]:
         """Give the reference as plain data."""

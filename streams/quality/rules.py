@@ -30,6 +30,9 @@ class QualityRules:
         minute that is open then.
     patience
         After so many windows without a finding an episode is closed.
+    adopt
+        After so many windows in which the features are not as they were, they are the new reference: the
+        episode is closed, and what comes next is compared with them.
     """
 
     reference: int = 2_000
@@ -39,6 +42,12 @@ class QualityRules:
     block: int = 32
     grace_ms: int = 60_000
     patience: int = 3
+    adopt: int = 8
+
+    @property
+    def kept(self) -> int:
+        """Windows that make up a reference."""
+        return -(-self.reference // self.window)
 
     def alpha(self, features: int) -> float:
         """Give the probability of a false alarm that each test of a window may have."""
