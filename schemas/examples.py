@@ -137,7 +137,18 @@ def examples(codec: Codec) -> dict[str, Record]:
         "Manifest": manifest,
         "Control": Control("request", command, TS),
         "Metric": Metric(
-            "accuracy", 0.75, "ratio", "champion", version, "served", "all", 1100, 1234, TS + DAY
+            "accuracy",
+            0.75,
+            "ratio",
+            "champion",
+            version,
+            "served",
+            "all",
+            1100,
+            1234,
+            TS + DAY,
+            "channel=web",
+            "orders",
         ),
         "Alert": Alert(
             episode=f"{task}/drift@1234",

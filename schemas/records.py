@@ -255,13 +255,17 @@ class Metric:
     version: str
     role: Literal["served", "shadow", "loop"]
     window: str
-    """`all`, or the window's name."""
+    """What of the stream it covers: `all`, or the window's name."""
     count: int
     """Resolutions that it rests on."""
     log_offset: int
     """Last entry that went into it."""
     ts: int
     """Event time of that entry."""
+    segment: str = ""
+    """`feature=level`, a quantile such as `p99`, or the signal; empty: not split."""
+    task: str = ""
+    """The task's name."""
 
 
 @dataclass(frozen=True, slots=True)

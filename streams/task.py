@@ -16,6 +16,7 @@ from schemas.errors import TaskError
 from streams.datafile import DataFile
 from streams.digest import state_digest
 from streams.policies import OnArrival, Policy
+from streams.quality.rules import QualityRules
 
 TASK_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*\Z")
 MODEL_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*\Z")
@@ -89,6 +90,8 @@ class Task:
         How far a record's event time may lie ahead of its arrival.
     tolerance
         How far an outcome's time may lie before its request's.
+    quality
+        How the requests' quality and the drift of their features are judged.
     data
         How a data file maps to requests and outcomes; None when there is none.
     """
@@ -104,6 +107,7 @@ class Task:
     grace: timedelta = timedelta(minutes=1)
     max_ahead: timedelta = timedelta(minutes=5)
     tolerance: timedelta = timedelta(0)
+    quality: QualityRules = field(default_factory=QualityRules)
     data: DataFile | None = None
 
     def __post_init__(self) -> None:
@@ -138,6 +142,8 @@ class Task:
                 raise TaskError(f"{where}: models= holds a {type(model).__name__}, not a Model(...)")
         if self.data is not None and not isinstance(self.data, DataFile):
             raise TaskError(f"{where}: data= must be a DataFile(...), not {type(self.data).__name__}")
+        if not isinstance(self.quality, QualityRules):
+            raise TaskError(f"{where}: quality= must be QualityRules(...), not {type(self.quality).__name__}")
         if not self.models:
             raise TaskError(f"{where}: models= needs at least one Model(...)")
 

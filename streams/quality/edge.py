@@ -50,9 +50,7 @@ class EdgeCounter:
     FeatureTally(bins={'3.0': 1, '-1.0': 1}, missing=0, outside=1, total=2.0)
     """
 
-    def __init__(
-        self, dictionary: Dictionary, slot: str, way: Literal["topic", "http"] = "topic"
-    ) -> None:
+    def __init__(self, dictionary: Dictionary, slot: str, way: Literal["topic", "http"] = "topic") -> None:
         self.slot, self.way = slot, way
         self._features = tuple(each for each in dictionary if each.personal_data != "left_out")
         self._times: dict[int, int] = {}

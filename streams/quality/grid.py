@@ -36,8 +36,9 @@ def edges(values: NDArray[np.float64]) -> NDArray[np.float64]:
     size = np.minimum(np.abs(values), LARGEST)
     size[size < SMALLEST] = 0.0
     mantissa, exponent = np.frexp(size)
-    found = np.ldexp(np.floor(mantissa * 16.0), exponent - 4)
-    return np.copysign(found, values) + 0.0  # -0.0 + 0.0 is 0.0
+    found: NDArray[np.float64] = np.ldexp(np.floor(mantissa * 16.0), exponent - 4)
+    signed: NDArray[np.float64] = np.copysign(found, values)
+    return signed + 0.0  # -0.0 + 0.0 is 0.0
 
 
 def edge(value: float) -> float:

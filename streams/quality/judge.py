@@ -110,9 +110,11 @@ def _shares(reference: Reference, counts: Counts, unseen: int, alpha: float) -> 
     if feature.max_missing is not None:
         chance = divergence.above(counts.missing, requests, feature.max_missing)
         if chance < alpha and requests:
-            yield _share(feature.name, "missing", counts.missing, requests, feature.max_missing, 0, chance)
+            yield _share(feature.name, "missing", counts.missing, requests, feature.max_missing, 0)
     else:
-        yield from _risen(feature.name, "missing", counts.missing, requests, base.missing, base_requests, alpha)
+        yield from _risen(
+            feature.name, "missing", counts.missing, requests, base.missing, base_requests, alpha
+        )
     outside = "new_level" if isinstance(feature, Category) else "range"
     yield from _risen(feature.name, outside, counts.outside, present, base.outside, base_present, alpha)
     if not reference.numeric and not getattr(feature, "levels", ()) and base_present:
@@ -121,7 +123,7 @@ def _shares(reference: Reference, counts: Counts, unseen: int, alpha: float) -> 
         allowed = 2 * once + LEAST_RISE
         chance = divergence.above(unseen, present, min(allowed, 1.0))
         if feature.watch and chance < alpha and unseen / present > allowed + 5 * LEAST_RISE:
-            yield _share(feature.name, "unseen", unseen, present, once, base_present, chance)
+            yield _share(feature.name, "unseen", unseen, present, once, base_present)
 
 
 def _risen(
@@ -131,7 +133,7 @@ def _risen(
         return
     chance = divergence.rise(hits, n, base_hits, base_n)
     if chance < alpha:
-        yield _share(name, signal, hits, n, base_hits / base_n, base_n, chance)
+        yield _share(name, signal, hits, n, base_hits / base_n, base_n)
 
 
 WORDS: Final = {
@@ -142,10 +144,10 @@ WORDS: Final = {
 }
 
 
-def _share(name: str, signal: str, hits: int, n: int, was: float, base_n: int, chance: float) -> Finding:
+def _share(name: str, signal: str, hits: int, n: int, was: float, base_n: int) -> Finding:
     share = hits / n
     severity: Severity = "critical" if share - was > 0.5 else "info" if signal == "unseen" else "warning"
-    evidence = Evidence("Chernoff bound", f"share, likelihood below {max(chance, 1e-300):.0e}", share, was, was, base_n, share, n)
+    evidence = Evidence("Chernoff bound", "share", share, was, was, base_n, share, n)
     text = f"{share:.1%} of the requests come {WORDS[signal]} in {name}, where {was:.1%} did"
     return Finding(name, signal, severity, "up", evidence, text)
 
@@ -155,7 +157,9 @@ def _moved(reference: Reference, counts: Counts, psi: Divergence) -> Finding:
     n, m = counts.present, reference.present
     was = base.total / m if reference.numeric else None
     now = counts.total / n if reference.numeric else None
-    evidence = Evidence("PSI", "PSI without its null mean", psi.excess, max(MODERATE, psi.limit - psi.mean), was, m, now, n)
+    evidence = Evidence(
+        "PSI", "PSI without its null mean", psi.excess, max(MODERATE, psi.limit - psi.mean), was, m, now, n
+    )
     direction: Literal["up", "down", "none"] = "none"
     if was is not None and now is not None:
         direction = "up" if now > was else "down"
@@ -181,12 +185,18 @@ def together(findings: Sequence[Finding], *, opened: bool) -> Finding | None:
     opened
         Whether an episode about it is open: then moderate shifts keep it open.
     """
-    telling = [each for each in findings if opened or each.signal != "values" or (each.evidence.value or 0) > LARGE]
+    telling = [
+        each for each in findings if opened or each.signal != "values" or (each.evidence.value or 0) > LARGE
+    ]
     if not telling:
         return None
     # What has a PSI is told first, the largest first.
-    most = sorted(findings, key=lambda each: (each.signal != "values", -(each.evidence.value or 0), each.feature))
+    most = sorted(
+        findings, key=lambda each: (each.signal != "values", -(each.evidence.value or 0), each.feature)
+    )
     told = "; ".join(each.text for each in most[:TOLD])
     more = f"; and {len(most) - TOLD} more" if len(most) > TOLD else ""
-    text = f"The values of {len({each.feature for each in most})} features are not as they were: {told}{more}."
+    text = (
+        f"The values of {len({each.feature for each in most})} features are not as they were: {told}{more}."
+    )
     return replace(most[0], text=text)

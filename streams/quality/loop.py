@@ -23,8 +23,22 @@ def requests_findings(base: Total, window: Total, alpha: float) -> Iterator[Find
     refused, were = sum(window.refused.values()), sum(base.refused.values())
     most = max(sorted(window.refused), key=lambda each: window.refused[each], default="")
     cases = (
-        ("refused", refused, window.requests + refused, were, base.requests + were, f"refused, most as {most}"),
-        ("repeated", window.repeated, window.requests, base.repeated, base.requests, "sent again with the same id"),
+        (
+            "refused",
+            refused,
+            window.requests + refused,
+            were,
+            base.requests + were,
+            f"refused, most as {most}",
+        ),
+        (
+            "repeated",
+            window.repeated,
+            window.requests,
+            base.repeated,
+            base.requests,
+            "sent again with the same id",
+        ),
         (
             "disordered",
             window.disordered,
@@ -46,6 +60,8 @@ def requests_findings(base: Total, window: Total, alpha: float) -> Iterator[Find
     new = sorted(window.written.keys() - base.written.keys())
     if new:
         count = sum(window.written[each] for each in new)
-        evidence = Evidence("schemas", "requests written so", count, 0, 0.0, base.requests, count, window.requests)
+        evidence = Evidence(
+            "schemas", "requests written so", count, 0, 0.0, base.requests, count, window.requests
+        )
         text = f"{count:,} requests are written with {', '.join(new)}, which the reference had none of."
         yield Finding("", "schema", "info", "none", evidence, text)

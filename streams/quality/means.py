@@ -70,7 +70,9 @@ class MeanWatch:
             int(self.adwin.width) * self.block,
         )
         name, way = reference.feature.name, "up" if after > 0.5 else "down"
-        text = f"{name} went {way}: a value of now lies above one of the reference in {after:.0%} of all pairs"
+        text = (
+            f"{name} went {way}: a value of now lies above one of the reference in {after:.0%} of all pairs"
+        )
         return Finding(name, "mean", "warning", "up" if after > 0.5 else "down", evidence, text)
 
     def state(self) -> list[Any]:

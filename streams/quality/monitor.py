@@ -89,11 +89,15 @@ class QualityMonitor:
         self.next_offset = offset + 1
         self.sum.add(replace(tally, features={}))
         cell = tally.ts
-        if cell < self._closed:
+        if not tally.requests and not self._closed <= cell <= self.newest:
+            # Refusals alone say nothing about event time: their worker may have known none.
+            cell = min(self._cells, default=self._closed)
+        elif cell < self._closed:
             self.late += tally.requests
             cell = self._closed
         self._cells.setdefault(cell, Total()).add(tally)
-        self.newest = max(self.newest, tally.ts)
+        if tally.requests:
+            self.newest = max(self.newest, tally.ts)
         for each in sorted(self._cells):
             if each + CELL_MS + self.rules.grace_ms <= self.newest:
                 self._close(each, self._cells.pop(each), offset)
@@ -104,6 +108,9 @@ class QualityMonitor:
             self._close(each, self._cells.pop(each), self.next_offset - 1)
 
     def _close(self, ts: int, cell: Total, offset: int) -> None:
+        if not self._closed and not cell.requests:
+            self.window.add(cell)  # refused before there was any event time
+            return
         self._closed = ts + CELL_MS
         for hour in self.volume.add(ts, cell.requests):
             self.hour = hour

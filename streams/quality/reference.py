@@ -105,7 +105,8 @@ class Reference:
 def _cuts(bins: Mapping[str, int]) -> tuple[float, ...]:
     """Give where coarse bins begin, so that each holds about a tenth, and none less than a twentieth."""
     edges = sorted((float(key), count) for key, count in bins.items())
-    total, held, cuts = sum(bins.values()), 0, []
+    total, held = sum(bins.values()), 0
+    cuts: list[float] = []
     for edge, count in edges:
         if cuts or held:
             # A frequent value starts a bin of its own, where what came before is enough for one.

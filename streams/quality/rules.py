@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from schemas.errors import TaskError
+
 SHARES: Final = 4
 """Tests of a feature in each window: its values, what is missing, outside, unseen."""
 
@@ -43,6 +45,16 @@ class QualityRules:
     grace_ms: int = 60_000
     patience: int = 3
     adopt: int = 8
+
+    def __post_init__(self) -> None:
+        for name in ("reference", "window", "least", "block", "patience", "adopt"):
+            number = getattr(self, name)
+            if type(number) is not int or number < 1:
+                raise TaskError(f"QualityRules({name}={number!r}) must be a whole number from 1 on")
+        if not 0 < self.budget < 1:
+            raise TaskError(f"QualityRules(budget={self.budget!r}) must lie between 0 and 1")
+        if self.grace_ms < 0:
+            raise TaskError(f"QualityRules(grace_ms={self.grace_ms!r}) must not be negative")
 
     @property
     def kept(self) -> int:
