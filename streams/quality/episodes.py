@@ -26,7 +26,7 @@ class Episode:
     quiet: int = 0
     """Windows without a finding since the last one."""
     windows: int = 0
-    """Windows since it was opened."""
+    """Windows with a finding since it was opened."""
     told: float = 0.0
     """The statistic of the newest alert."""
 
@@ -77,8 +77,8 @@ class Episodes:
             episode = self.open.get(family)
             if episode is None:
                 continue
-            episode.windows += 1
             if family in found:
+                episode.windows += 1
                 continue
             episode.quiet += 1
             if episode.quiet >= self.patience:

@@ -196,7 +196,7 @@ def together(findings: Sequence[Finding], *, opened: bool) -> Finding | None:
     )
     told = "; ".join(each.text for each in most[:TOLD])
     more = f"; and {len(most) - TOLD} more" if len(most) > TOLD else ""
-    text = (
-        f"The values of {len({each.feature for each in most})} features are not as they were: {told}{more}."
-    )
+    names = {each.feature for each in most}
+    who = f"{len(names)} features" if len(names) > 1 else "one feature"
+    text = f"The values of {who} are not as they were: {told}{more}."
     return replace(most[0], text=text)

@@ -161,7 +161,7 @@ class QualityMonitor:
     def _adopt(self, offset: int, ts: int) -> None:
         """Take what has lasted as the new reference."""
         episode = self._episodes.open.get(DRIFT)
-        if episode is None or episode.windows < self.rules.adopt:
+        if episode is None or episode.quiet or episode.windows < self.rules.adopt:
             return
         for each in self._recent:
             self.window.add(each)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.dictionary import Boolean, Category, Dictionary, Integer, Number
-from schemas.records import Request, Tally
+from schemas.records import Alert, Request, Tally
 from streams.quality import grid
 from streams.quality.edge import EdgeCounter, count
 from streams.quality.monitor import QualityMonitor
@@ -62,6 +62,7 @@ def tallies(
     for number, (start, end) in enumerate(pairwise(edges)):
         for at, counter in enumerate(counters):
             mine = [each for index, each in enumerate(sent[start:end], start) if index % workers == at]
+            found: list[Tally] = []
             for _ in range(1 + (number in aborted)):
                 counter.drop()
                 for each in mine:
@@ -122,7 +123,8 @@ def test_what_was_added_can_be_taken_away(first: list[Any], second: list[Any]) -
 def test_a_restart_changes_nothing(rows: list[Any], cuts: list[int], broken_at: int) -> None:
     found = tallies(requests(rows), cuts, 1)
     whole, first = QualityMonitor("t", DICTIONARY, RULES), QualityMonitor("t", DICTIONARY, RULES)
-    alerts, again = [], []
+    alerts: list[Alert] = []
+    again: list[Alert] = []
     for offset, tally in enumerate(found):
         whole.apply(offset, tally)
         alerts += whole.alerts()
