@@ -16,7 +16,6 @@ from schemas.records import (
     Entry,
     Evidence,
     Features,
-    FeatureTally,
     Kind,
     Manifest,
     Metric,
@@ -26,10 +25,10 @@ from schemas.records import (
     Punctuation,
     Request,
     Score,
-    Tally,
     Value,
 )
 from schemas.state import EarlyOutcome, HeldState, JoinPosition
+from schemas.tally import FeatureTally, Tally
 
 TaskKind = Literal["binary", "multiclass", "regression"]
 """What a task's outcome is: true or false, one of several texts, a number."""

@@ -28,9 +28,9 @@ from schemas.records import (
     Prediction,
     Punctuation,
     Request,
-    Tally,
 )
 from schemas.state import HeldState, JoinPosition
+from schemas.tally import Tally
 from schemas.tokens import request_canonical, request_plan, stored_plan
 from schemas.wire import Malformed
 from schemas.writers import Writer

@@ -16,7 +16,6 @@ from schemas.records import (
     DeadLetter,
     Entry,
     Evidence,
-    FeatureTally,
     FeatureValue,
     Manifest,
     Metric,
@@ -27,10 +26,10 @@ from schemas.records import (
     Request,
     Score,
     ScoreValue,
-    Tally,
     Value,
 )
 from schemas.state import HeldState, JoinPosition
+from schemas.tally import FeatureTally, Tally
 from schemas.tokens import token
 from schemas.topics import TaskTopics
 

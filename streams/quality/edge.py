@@ -11,7 +11,8 @@ import numpy as np
 
 from schemas.dictionary import Boolean, Category, Dictionary, Feature
 from schemas.errors import BadRecord
-from schemas.records import Features, FeatureValue, Request, Tally
+from schemas.records import Features, FeatureValue, Request
+from schemas.tally import Tally
 from streams.quality import grid
 from streams.quality.tally import CELL_MS, Counts, Total
 

@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from schemas.dictionary import Dictionary
-from schemas.records import Alert, Evidence, Tally
+from schemas.records import Alert, Evidence
+from schemas.tally import Tally
 from streams.fold import Measurement
 from streams.quality.episodes import DRIFT, Episodes, family_of
 from streams.quality.judge import MOVED, Finding, Verdict, judge, together

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from schemas.dictionary import Boolean, Category, Feature
-from schemas.records import FeatureTally
+from schemas.tally import FeatureTally
 from streams.quality.tally import Counts
 
 BINS: Final = 10

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from schemas.records import FeatureTally, Tally
+from schemas.tally import FeatureTally, Tally
 
 CELL_MS = 60_000
 """Counts are kept apart by the minute of event time."""

@@ -51,7 +51,7 @@ class Row:
     """Of the tree that is thrown away at every alarm; NaN where no tree was asked."""
 
 
-class Waves(synth.Waveform):  # type: ignore[misc]  # River's base has no types
+class Waves(synth.Waveform):
     """River's Waveform with the forms of WaveformDrift2.
 
     Parameters
@@ -66,12 +66,12 @@ class Waves(synth.Waveform):  # type: ignore[misc]  # River's base has no types
         super().__init__(seed=seed)
         self.spacing = spacing
         base = np.array(synth.Waveform._H_FUNCTION)
-        self.forms = (base, base + 6, 6 - base, -base)
+        self.forms = [each.tolist() for each in (base, base + 6, 6 - base, -base)]
 
     def __iter__(self) -> Iterator[tuple[dict[str, float], int]]:
         rng, form = np.random.default_rng(self.seed), 0
         self._H_FUNCTION = self.forms[0]
-        for number, (x, y) in enumerate(super().__iter__()):
+        for number, (x, y) in enumerate(super().__iter__()):  # type: ignore[no-untyped-call]  # River's
             yield {f"x{name}": value for name, value in x.items()}, y
             if self.spacing and (number + 1) % self.spacing == 0:
                 form = (form + 1 + int(rng.integers(3))) % 4

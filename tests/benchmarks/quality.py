@@ -17,7 +17,8 @@ from river.drift import ADWIN
 
 from schemas.codec import Codec
 from schemas.dictionary import Category, Dictionary, Integer, Number
-from schemas.records import Request, Tally
+from schemas.records import Request
+from schemas.tally import Tally
 from streams.quality.edge import EdgeCounter
 from streams.quality.monitor import QualityMonitor
 

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.dictionary import Boolean, Category, Dictionary, Integer, Number
-from schemas.records import Alert, Request, Tally
+from schemas.records import Alert, Request
+from schemas.tally import Tally
 from streams.quality import grid
 from streams.quality.edge import EdgeCounter, count
 from streams.quality.monitor import QualityMonitor
