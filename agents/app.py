@@ -62,10 +62,14 @@ def make_app(prepared: Prepared) -> Any:
         for agents in prepared.agents.values():
             mine = {tp.partition for tp in assigned if tp.topic == agents.loop.topics.predictions}
             await agents.assigned(mine)
+            if any(tp.topic == agents.loop.topics.quality for tp in assigned):
+                await agents.take_over_quality()
 
     async def revoked(sender: Any, revoked: set[Any], **options: Any) -> None:
         for agents in prepared.agents.values():
             agents.revoked(tp.partition for tp in revoked if tp.topic == agents.loop.topics.predictions)
+            if any(tp.topic == agents.loop.topics.quality for tp in revoked):
+                agents.quality.release()
 
     async def stopping(sender: Any, **options: Any) -> None:
         # Faust has closed its gate, behind which a batch would wait that is on its way to an agent.
@@ -93,6 +97,10 @@ def _add_task(app: Any, agents: TaskAgents, prepared: Prepared) -> GroupFeed:
     async def join(stream: Any) -> None:
         async for batch in stream:
             await agents.on_sides(app.consumer.batches, batch)
+
+    async def quality(stream: Any) -> None:
+        async for batch in stream:
+            await agents.on_tallies(app.consumer.batches, batch)
 
     async def own(partitions: frozenset[Any]) -> None:
         if partitions:
@@ -128,6 +136,7 @@ def _add_task(app: Any, agents: TaskAgents, prepared: Prepared) -> GroupFeed:
 
     app.agent(batches(app, agents.requests), name=f"{name}.serve")(serve)
     app.agent(batches(app, agents.sides), name=f"{name}.join")(join)
+    app.agent(batches(app, agents.tallies), name=f"{name}.quality")(quality)
     app.agent(feed.channel, name=f"{name}.publish")(publish)
     app.task(follow)
     app.timer(SILENCE_S, name=f"{name}.silence")(silence)

@@ -39,10 +39,14 @@ class TaskLoop:
     """Of requests, predictions, outcomes, join-state and dead letters."""
     log_topic_id: str
     server: Server
+    slot: str = ""
+    """This worker's stable name."""
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     """Set while the models are restored, in force, and caught up with the log as it was at the start."""
     progress: asyncio.Condition = field(default_factory=asyncio.Condition)
     """Notified when the folds have applied more of the log, and when the worker stops."""
+    last_words: list[Callable[[], None]] = field(default_factory=list)
+    """Called when the worker stops, while records can still be written."""
     stopping: bool = False
     """Set when the worker stops: nobody should wait for progress any more."""
     why_not_ready: str = "restoring the models"
@@ -66,6 +70,8 @@ class TaskLoop:
     async def stop_waiting(self) -> None:
         """End the waits for progress: the web server would wait for the callers behind them."""
         self.stopping = True
+        for say in self.last_words:
+            say()
         async with self.progress:
             self.progress.notify_all()
 

@@ -9,7 +9,9 @@ from agents.loop import TaskLoop
 from infra.inbound import Inbound
 from infra.kafka.transaction import OutRecord
 from schemas.errors import BadRecord
+from schemas.formats import AVRO_MARK, HEADER_BYTES
 from schemas.records import Request
+from streams.quality.edge import EdgeCounter
 
 MAX_KEY_BYTES: Final = 1024
 """A dead letter is placed by its original key up to this length, else anywhere."""
@@ -26,12 +28,19 @@ class Serve:
 
     def __init__(self, loop: TaskLoop) -> None:
         self.loop = loop
+        self.counter = EdgeCounter(loop.task.features, loop.slot)
 
     def process(self, items: list[Inbound]) -> Iterator[OutRecord]:
-        """Give the batch's outputs: a prediction or a dead letter per request."""
-        loop = self.loop
+        """Give the batch's outputs: a prediction or a dead letter per request, and the tallies of all.
+
+        The tallies lie in the transaction that answers: they are there if, and only if, the answers are.
+        """
+        loop, counter = self.loop, self.counter
+        counter.drop()  # of a batch that was not committed
         for item in items:
+            partition = item.message.partition() or 0
             if item.bad is not None:
+                counter.refused(partition, item.bad, item.arrived)
                 yield dead_letter(loop, item, item.bad)
                 continue
             request: Request = item.record
@@ -40,10 +49,28 @@ class Serve:
                 prediction = loop.server.predict(request, item.at)
                 value = loop.codec.encode(prediction, json=loop.settings.json_records)
             except BadRecord as bad:
+                counter.refused(partition, bad, item.arrived)
                 yield dead_letter(loop, item, bad)
                 continue
             loop.counts["predictions"] += 1
+            counter.answered(partition, request, written(item.message.value()))
             yield OutRecord(loop.topics.predictions, request.request_id.encode(), value)
+        yield from tally_records(loop, counter)
+
+    def commit(self) -> None:
+        """Keep what the counter remembers of the batch: it is committed."""
+        self.counter.commit()
+
+
+def tally_records(loop: TaskLoop, counter: EdgeCounter) -> Iterator[OutRecord]:
+    """Give what was counted since the last commit, for the one partition of its topic."""
+    for tally in counter.tallies():
+        yield OutRecord(loop.topics.quality, loop.slot.encode(), loop.codec.encode(tally), 0)
+
+
+def written(value: bytes) -> str:
+    """Say how a record is written: `json`, or the fingerprint of its Avro schema."""
+    return value[len(AVRO_MARK) : HEADER_BYTES].hex() if value.startswith(AVRO_MARK) else "json"
 
 
 def dead_letter(loop: TaskLoop, item: Inbound, bad: BadRecord) -> OutRecord:

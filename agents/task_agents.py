@@ -12,6 +12,7 @@ from agents.follow import Follow
 from agents.join import JoinAgent
 from agents.loop import TaskLoop
 from agents.owner import Owner
+from agents.quality import QualityOwner
 from agents.serve import Serve
 from infra.inbound import decoder
 from infra.kafka.buffers import Partition
@@ -34,6 +35,7 @@ ROLES = {
     "serve": "between-produce-and-commit",
     "join": "between-produce-and-commit",
     "owner": "between-publish-and-commit",
+    "quality": "between-publish-and-commit",
 }
 """Who writes transactions, with the crash point before the commit."""
 
@@ -53,10 +55,13 @@ class TaskAgents:
 
     def __init__(self, loop: TaskLoop, slot: str, store: SnapshotStore) -> None:
         self.loop = loop
+        loop.slot = slot
         self.serve = Serve(loop)
         self.join = JoinAgent(loop, slot)
         self.follow = Follow(loop, store)
         self.owner = Owner(loop, self.follow, store)
+        self.quality = QualityOwner(loop, store)
+        self._judging = asyncio.Lock()
         self._joining = asyncio.Lock()
         self._publishing = asyncio.Lock()
         self._stopped = False
@@ -99,6 +104,12 @@ class TaskAgents:
             max_batch=settings.max_batch,
         )
 
+        self.tallies = Channel(
+            name=f"{name}.quality",
+            topics=topics_of(name, processor("quality").reads),
+            max_batch=settings.max_batch,
+        )
+
     async def start(self) -> None:
         """Initialise the transactional ids: what a dead holder of this slot left open ends now."""
         await asyncio.gather(*(runner.start() for runner in self._runners.values()))
@@ -112,7 +123,7 @@ class TaskAgents:
             The log's owners' one; it still has its place in the group.
         """
         await consumer.drain()
-        async with self._publishing, self._joining:
+        async with self._publishing, self._joining, self._judging:
             self._stopped = True
             if self.owner.held and self.loop.ready.is_set():
                 await self._publish(consumer, list(self.owner.snapshot_records()), "the last snapshots")
@@ -130,6 +141,22 @@ class TaskAgents:
             await consumer.commit(batch, self._runners["serve"], records)
         except TransactionAborted as error:
             log.warning("%s: %s", batch.channel.name, error)
+        else:
+            self.serve.commit()
+
+    async def on_tallies(self, consumer: BatchConsumer, batch: Batch[Any]) -> None:
+        """Publish for a batch of tallies."""
+        async with self._judging:
+            try:
+                await consumer.commit(
+                    batch, self._runners["quality"], list(self.quality.process(batch.items))
+                )
+            except BaseException as error:
+                # Whether it committed may be unknown, so what was folded is dropped and read again.
+                await self.take_over_quality()
+                if not isinstance(error, TransactionAborted):
+                    raise
+                log.warning("%s: %s", batch.channel.name, error)
 
     async def on_sides(self, consumer: BatchConsumer, batch: Batch[Any]) -> None:
         """Join a batch of predictions and outcomes."""
@@ -245,6 +272,10 @@ class TaskAgents:
         await self._patiently(take_over)
         if not consumer.assignment:  # it went to another worker meanwhile
             self.owner.release()
+
+    async def take_over_quality(self) -> None:
+        """Become the owner of the tallies: from the offset that the last one committed."""
+        await asyncio.get_running_loop().run_in_executor(None, self.quality.take_over)
 
     async def follow_log(self) -> None:
         """Fold the models from the newest snapshot on, for ever."""

@@ -9,10 +9,12 @@ from typing import Any, Final, Literal, get_args, get_type_hints
 from schemas.errors import BadRecord
 from schemas.features import shown
 from schemas.records import (
+    Alert,
     Command,
     Control,
     DeadLetter,
     Entry,
+    Evidence,
     Features,
     Kind,
     Manifest,
@@ -26,6 +28,7 @@ from schemas.records import (
     Value,
 )
 from schemas.state import EarlyOutcome, HeldState, JoinPosition
+from schemas.tally import FeatureTally, Tally
 
 TaskKind = Literal["binary", "multiclass", "regression"]
 """What a task's outcome is: true or false, one of several texts, a number."""
@@ -179,7 +182,8 @@ RECORD_TYPES: Final[dict[str, type[Any]]] = {
     each.__name__: each
     for each in (
         *(Request, Prediction, Outcome, Punctuation, Entry, HeldState, JoinPosition, DeadLetter),
-        *(Manifest, Control, Metric, Position, Score, Command, EarlyOutcome),
+        *(Manifest, Control, Metric, Alert, Tally),
+        *(Position, Score, Command, EarlyOutcome, Evidence, FeatureTally),
     )
 }
 """The code's classes by their Avro names."""

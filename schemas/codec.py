@@ -18,6 +18,7 @@ from schemas.errors import BadRecord
 from schemas.formats import HEADER_BYTES, detect
 from schemas.readers import Reader
 from schemas.records import (
+    Alert,
     Control,
     DeadLetter,
     Entry,
@@ -29,6 +30,7 @@ from schemas.records import (
     Request,
 )
 from schemas.state import HeldState, JoinPosition
+from schemas.tally import Tally
 from schemas.tokens import request_canonical, request_plan, stored_plan
 from schemas.wire import Malformed
 from schemas.writers import Writer
@@ -45,6 +47,8 @@ Record = (
     | Manifest
     | Control
     | Metric
+    | Alert
+    | Tally
 )
 T = TypeVar("T")
 DAMAGE: Final = (IndexError, struct.error, UnicodeDecodeError, Malformed)
@@ -267,6 +271,14 @@ class Codec:
         if at != len(data):
             raise BadRecord("malformed", f"the record goes on for {len(data) - at} bytes behind its end")
         return "avro", found
+
+    def decode_alert(self, data: bytes | None) -> Alert:
+        """Read a record of `T.alerts`."""
+        return self._decode(data, (Alert,))
+
+    def decode_tally(self, data: bytes | None) -> Tally:
+        """Read a record of `T.quality`."""
+        return self._decode(data, (Tally,))
 
     def _decode(self, data: bytes | None, wanted: tuple[type[T], ...]) -> T:
         known = self._readers.get(data[:HEADER_BYTES]) if data else None

@@ -131,6 +131,10 @@ def _checked(feature: Feature) -> Feature:
         )
     if feature.personal_data == "tokenised" and not isinstance(feature, Category):
         raise TaskError(f"feature {name}: only a category can be tokenised, not a {feature.word}")
+    if feature.max_missing is not None and not 0 <= feature.max_missing <= 1:
+        raise TaskError(f"feature {name}: max_missing={feature.max_missing} is no share from 0 to 1")
+    if feature.stale_after_s is not None and feature.stale_after_s <= 0:
+        raise TaskError(f"feature {name}: stale_after_s={feature.stale_after_s} must be positive")
     if feature.missing is None:
         return feature
     try:

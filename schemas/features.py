@@ -42,6 +42,13 @@ class Feature:
         `none`; `left_out` (never stored, never scored); `tokenised` (a keyed hash is stored and scored).
     column
         Its name in data files, where that differs.
+    max_missing
+        The share of requests, 0 to 1, that may come without it; None: about as many as in the reference.
+    stale_after_s
+        An alarm after so many seconds of event time in which its value did not change; None: never.
+    watch
+        Whether an alarm is raised when its values are distributed otherwise than they were. False for what
+        moves by its nature, like a month.
     """
 
     avro: ClassVar[str] = ""
@@ -55,6 +62,9 @@ class Feature:
     purpose: str = ""
     personal_data: PersonalData = "none"
     column: str = ""
+    max_missing: float | None = None
+    stale_after_s: float | None = None
+    watch: bool = True
 
     def convert(self, value: Any) -> FeatureValue | None:
         """Give the canonical form of a present value; None when it stands for a missing one."""
@@ -105,6 +115,18 @@ class Feature:
         """Give the same feature, refusing no value of the right type."""
         return self
 
+    def outlies(self, value: FeatureValue) -> bool:
+        """Whether a canonical value lies outside the range or the levels."""
+        return False
+
+    @property
+    def stand_in(self) -> FeatureValue | None:
+        """The value that can only mean that the real one was missing; None when there is no such value.
+
+        A number inside the range may as well be meant.
+        """
+        return None
+
     @property
     def nullable(self) -> bool:
         """Whether the stored form may be null."""
@@ -130,6 +152,15 @@ class _Ranged(Feature):
     def in_range(self, value: float) -> bool:
         """Whether the value lies in [low, high]."""
         return (self.low is None or value >= self.low) and (self.high is None or value <= self.high)
+
+    def outlies(self, value: FeatureValue) -> bool:
+        """Whether a canonical value lies outside the range."""
+        return isinstance(value, int | float) and not self.in_range(value)
+
+    @property
+    def stand_in(self) -> FeatureValue | None:
+        """`missing`, where it lies outside the range."""
+        return self.missing if self.missing is not None and self.outlies(self.missing) else None
 
     def _checked(self, value: Any) -> Any:
         if self.on_range == "refuse" and not self.in_range(value):
@@ -228,6 +259,15 @@ class Category(Feature):
     def lenient(self) -> Feature:
         """Give the same feature, refusing no value of the right type."""
         return replace(self, on_new_level="mark")
+
+    def outlies(self, value: FeatureValue) -> bool:
+        """Whether a canonical value is none of the known levels."""
+        return bool(self.levels) and value not in self.levels and value != self.missing
+
+    @property
+    def stand_in(self) -> FeatureValue | None:
+        """`missing`, where it is none of the levels."""
+        return None if self.missing in self.levels else self.missing
 
     def convert(self, value: Any) -> FeatureValue | None:
         """Give a str; see `Feature.convert`."""

@@ -111,6 +111,11 @@ class TaskTopics:
         return f"{self.task}.alerts"
 
     @property
+    def quality(self) -> str:
+        """Counts of what came in, from every worker."""
+        return f"{self.task}.quality"
+
+    @property
     def snapshots(self) -> str:
         """Manifests of snapshots."""
         return f"{self.task}.snapshots"
@@ -127,7 +132,7 @@ class TaskTopics:
 
 
 def topics(task: str, partitions: int, retention_ms: int = RETENTION_MS) -> tuple[TopicSpec, ...]:
-    """Declare the ten topics of a task.
+    """Declare the eleven topics of a task.
 
     Parameters
     ----------
@@ -215,6 +220,13 @@ def topics(task: str, partitions: int, retention_ms: int = RETENTION_MS) -> tupl
             "model or signal",
             "Alerts: drift, disagreement of digests, a log that stands still.",
             "the log's owner",
+            keep_ms=retention_ms,
+        ),
+        spec(
+            names.quality,
+            "the worker's slot",
+            "Counts of the requests that were answered or refused: they add up to the quality of what comes in.",
+            "every worker that serves",
             keep_ms=retention_ms,
         ),
         spec(

@@ -17,6 +17,7 @@ from streams.datafile import DataFile
 from streams.digest import state_digest
 from streams.metrics.rules import MetricRules
 from streams.policies import OnArrival, Policy
+from streams.quality.rules import QualityRules
 
 TASK_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*\Z")
 MODEL_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*\Z")
@@ -99,6 +100,8 @@ class Task:
         How far an outcome's time may lie before its request's.
     metrics
         How what was served is measured: windows and segments.
+    quality
+        How the requests' quality and the drift of their features are judged.
     data
         How a data file maps to requests and outcomes; None when there is none.
     """
@@ -115,6 +118,7 @@ class Task:
     max_ahead: timedelta = timedelta(minutes=5)
     tolerance: timedelta = timedelta(0)
     metrics: MetricRules = field(default_factory=MetricRules)
+    quality: QualityRules = field(default_factory=QualityRules)
     data: DataFile | None = None
 
     def __post_init__(self) -> None:
@@ -150,6 +154,8 @@ class Task:
                 raise TaskError(f"{where}: models= holds a {type(model).__name__}, not a Model(...)")
         if self.data is not None and not isinstance(self.data, DataFile):
             raise TaskError(f"{where}: data= must be a DataFile(...), not {type(self.data).__name__}")
+        if not isinstance(self.quality, QualityRules):
+            raise TaskError(f"{where}: quality= must be QualityRules(...), not {type(self.quality).__name__}")
         if not self.models:
             raise TaskError(f"{where}: models= needs at least one Model(...)")
 

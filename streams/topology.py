@@ -22,13 +22,22 @@ class Processor:
 
 
 TOPOLOGY: Final = (
-    Processor("serve", ("requests",), ("predictions", "dead_letters"), "every worker, by partition"),
+    Processor(
+        "serve", ("requests",), ("predictions", "quality", "dead_letters"), "every worker, by partition"
+    ),
     Processor(
         "join",
         ("predictions", "outcomes"),
         ("log", "join_state", "outcomes", "dead_letters"),
         "every worker, by partition; both inputs merged by event time",
         "join-state, a compacted changelog",
+    ),
+    Processor(
+        "quality",
+        ("quality",),
+        ("metrics", "alerts", "snapshots"),
+        "one worker",
+        "snapshots, and the tallies from there up to its committed offset",
     ),
     Processor("follow", ("log",), (), "every worker, all of it", "snapshots, and the log from there on"),
     Processor(
@@ -58,7 +67,7 @@ def describe(task: str) -> str:
     Examples
     --------
     >>> print(describe("orders").splitlines()[0])
-    serve: orders.requests -> orders.predictions, orders.dead-letters
+    serve: orders.requests -> orders.predictions, orders.quality, orders.dead-letters
     """
     lines = []
     for each in TOPOLOGY:

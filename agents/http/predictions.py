@@ -8,6 +8,7 @@ from typing import Any, Final
 from agents.http.body import as_bytes, said_id
 from agents.http.problems import Problem, dump
 from agents.http.remembered import Answer, Remembered, Sends
+from agents.http.tallies import HttpTallies
 from agents.loop import TaskLoop, now_ms
 from infra.kafka.transaction import OutRecord
 from schemas.errors import BadRecord, BrokerError
@@ -33,6 +34,7 @@ class Predictions:
     def __init__(self, loop: TaskLoop, writer: Sends) -> None:
         self.loop, self._writer = loop, writer
         self.remembered = Remembered(loop.settings.remembered)
+        self._edge = HttpTallies(loop, writer)
 
     async def answer(self, records: list[Any]) -> list[bytes | Problem]:
         """Answer each record, in order: the answer as JSON, or its problem."""
@@ -72,6 +74,7 @@ class Predictions:
             return self._answer(request)
         except BadRecord as bad:
             self.loop.counts["http_refused"] += 1
+            self._edge.refused(bad)
             problem = Problem.of(bad)
         except BrokerError:
             problem = self._not_acknowledged()
@@ -111,6 +114,7 @@ class Predictions:
             self.remembered.add(request.request_id, answer)
             loop.counts["predictions"] += 1
             loop.counts["http_predictions"] += 1
+            self._edge.answered(request)
         answer.send(self._writer)
         return answer
 

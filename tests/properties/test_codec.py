@@ -36,6 +36,8 @@ REAL: dict[str, Callable[[bytes], Record]] = {
     "Manifest": CODEC.decode_manifest,
     "Control": CODEC.decode_control,
     "Metric": CODEC.decode_metric,
+    "Alert": CODEC.decode_alert,
+    "Tally": CODEC.decode_tally,
 }
 
 texts = st.text(max_size=200)

@@ -22,6 +22,7 @@ def test_names_are_the_declared_ones() -> None:
         names.join_state,
         names.metrics,
         names.alerts,
+        names.quality,
         names.snapshots,
         names.control,
         names.dead_letters,
@@ -30,7 +31,7 @@ def test_names_are_the_declared_ones() -> None:
         f"hotel.{kind}"
         for kind in (
             *("requests", "predictions", "outcomes", "log", "join-state"),
-            *("metrics", "alerts", "snapshots", "control", "dead-letters"),
+            *("metrics", "alerts", "quality", "snapshots", "control", "dead-letters"),
         )
     ]
 

@@ -1,0 +1,71 @@
+"""Counts of what is answered and refused over HTTP: written within a second, outside of any transaction."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Final
+
+from agents.http.remembered import Sends
+from agents.loop import TaskLoop, now_ms
+from agents.serve import tally_records
+from infra.kafka.writer import Delivery
+from schemas.errors import BadRecord, BrokerError
+from schemas.records import Request
+from streams.quality.edge import EdgeCounter
+
+EVERY_S: Final = 1.0
+log = logging.getLogger(__name__)
+
+
+class HttpTallies:
+    """Counts for `T.quality`, each at most once: a worker that is killed loses those of its last second.
+
+    Parameters
+    ----------
+    loop
+        The task's.
+    writer
+        Writes the tallies.
+    """
+
+    def __init__(self, loop: TaskLoop, writer: Sends) -> None:
+        self.loop, self._writer = loop, writer
+        self.counter = EdgeCounter(loop.task.features, loop.slot, "http")
+        self._due: asyncio.TimerHandle | None = None
+        loop.last_words.append(self.flush)
+
+    def answered(self, request: Request) -> None:
+        """Count a request that is answered for the first time here."""
+        self.counter.answered(0, request)
+        self._soon()
+
+    def refused(self, bad: BadRecord) -> None:
+        """Count a request that is refused."""
+        self.counter.refused(0, bad, now_ms())
+        self._soon()
+
+    def flush(self) -> None:
+        """Hand over what was counted. What Kafka does not take is lost, for it might be there twice."""
+        if self._due is not None:
+            self._due.cancel()
+            self._due = None
+        try:
+            for record in tally_records(self.loop, self.counter):
+                self._writer.send(record).add_done_callback(self._delivered)
+        except BrokerError as error:
+            self._lost(error)
+        self.counter.commit()
+
+    def _soon(self) -> None:
+        if self._due is None:
+            self._due = asyncio.get_running_loop().call_later(EVERY_S, self.flush)
+
+    def _delivered(self, delivery: Delivery) -> None:
+        error = None if delivery.cancelled() else delivery.exception()
+        if error is not None:
+            self._lost(error)
+
+    def _lost(self, error: BaseException) -> None:
+        self.loop.counts["http_tallies_lost"] += 1
+        log.warning("%s: counts of requests over HTTP are lost: %s", self.loop.task.name, error)

@@ -1,0 +1,281 @@
+"""The owner's side: adds up the workers' tallies and says what is not as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from schemas.dictionary import Dictionary
+from schemas.records import Alert, Evidence
+from schemas.tally import Tally
+from streams.fold import Measurement
+from streams.quality.episodes import DRIFT, Episodes, family_of
+from streams.quality.judge import MOVED, Finding, Verdict, judge, together
+from streams.quality.loop import requests_findings
+from streams.quality.means import MeanWatch
+from streams.quality.reference import Reference
+from streams.quality.rules import QualityRules
+from streams.quality.tally import CELL_MS, Total
+from streams.quality.volume import Hour, Volume
+
+
+class QualityMonitor:
+    """A fold of `T.quality`: the same tallies in the same order raise the same alerts at the same offsets.
+
+    Minutes of event time are closed in order. The first requests become the reference, which then stays; what
+    comes after is judged in windows. Where tallies come within the grace of their minute, how they were cut
+    and which workers counted makes no difference.
+
+    Parameters
+    ----------
+    task
+        Its name.
+    dictionary
+        Its features.
+    rules
+        Sizes and the budget of false alarms.
+    """
+
+    def __init__(self, task: str, dictionary: Dictionary, rules: QualityRules | None = None) -> None:
+        self.task, self.dictionary = task, dictionary
+        self.rules = rules = rules or QualityRules()
+        self.features = tuple(each for each in dictionary if each.personal_data != "left_out")
+        self.alpha = rules.alpha(len(self.features))
+        self.next_offset = 0
+        self.sum = Total()
+        """All that was ever counted, without the features' bins."""
+        self.window = Total()
+        self.judged_at = 0
+        """Windows judged so far."""
+        self.references: dict[str, Reference] = {}
+        self.base = Total()
+        """The window of which the reference was taken, without the features' bins."""
+        self.verdicts: dict[str, Verdict] = {}
+        """Of the newest window."""
+        self.volume = Volume(rules.budget)
+        self.hour: Hour | None = None
+        self.newest = 0
+        self.late = 0
+        """Requests whose minute was closed when they were counted; they count in the next one."""
+        self._cells: dict[int, Total] = {}
+        self._closed = 0
+        self._means = self._mean_watches()
+        self._changed: dict[str, tuple[int, str]] = {}
+        """By feature that may go stale: when its value last changed, and its bin."""
+        self._stale: set[str] = set()
+        self._episodes = Episodes(task, rules.patience)
+        self._alerts: list[Alert] = []
+        self._recent: list[Total] = []
+        """The newest windows: as many as make up a reference."""
+        self._found: set[str] = set()
+        """Families that had a finding since the last window's end."""
+
+    @property
+    def name(self) -> str:
+        """Its key in snapshots and of its records."""
+        return "quality"
+
+    @property
+    def spec(self) -> str:
+        """What fixes the meaning of its state."""
+        return f"{self.rules!r} {self.features!r}"
+
+    # ------------------------------------------------------------------ the fold
+
+    def apply(self, offset: int, tally: Tally) -> None:
+        """Take one tally. An offset that was taken before changes nothing."""
+        if offset < self.next_offset:
+            return
+        self.next_offset = offset + 1
+        self.sum.add(replace(tally, features={}))
+        cell = tally.ts
+        if not tally.requests and not self._closed <= cell <= self.newest:
+            # Refusals alone say nothing about event time: their worker may have known none.
+            cell = min(self._cells, default=self._closed)
+        elif cell < self._closed:
+            self.late += tally.requests
+            cell = self._closed
+        self._cells.setdefault(cell, Total()).add(tally)
+        if tally.requests:
+            self.newest = max(self.newest, tally.ts)
+        for each in sorted(self._cells):
+            if each + CELL_MS + self.rules.grace_ms <= self.newest:
+                self._close(each, self._cells.pop(each), offset)
+
+    def flush(self) -> None:
+        """Close the minutes that are open, at the end of a replay."""
+        for each in sorted(self._cells):
+            self._close(each, self._cells.pop(each), self.next_offset - 1)
+
+    def _close(self, ts: int, cell: Total, offset: int) -> None:
+        if not self._closed and not cell.requests:
+            self.window.add(cell)  # refused before there was any event time
+            return
+        self._closed = ts + CELL_MS
+        for hour in self.volume.add(ts, cell.requests):
+            self.hour = hour
+            if hour.odd:
+                self._take(_odd_hour(hour), offset, ts)
+            else:
+                self._alerts += self._episodes.window(["requests.volume"], set(), offset, ts)
+        self._staleness(ts, cell, offset)
+        self.window.add(cell)
+        if not self.references:
+            if self.window.requests >= self.rules.reference:
+                self._learn()
+            return
+        for name, watch in self._means.items():
+            reference = self.references[name]
+            finding = watch.update(reference, cell.of(name)) if reference.present else None
+            if finding is not None:
+                self._take(finding, offset, ts)
+        if self.window.requests >= self.rules.window:
+            self._judge(offset, ts)
+
+    def _learn(self) -> None:
+        self.references = {each.name: Reference.of(each, self.window.of(each.name)) for each in self.features}
+        self.base, self.window = self.window, Total()
+        self.base.features = {}
+
+    def _judge(self, offset: int, ts: int) -> None:
+        moved: list[Finding] = []
+        for each in self.features:
+            verdict = judge(self.references[each.name], self.window.of(each.name), self.rules, self.alpha)
+            self.verdicts[each.name] = verdict
+            moved += [finding for finding in verdict.findings if finding.signal in MOVED]
+            for finding in verdict.findings:
+                if finding.signal not in MOVED:
+                    self._take(finding, offset, ts)
+        whole = together(moved, opened=DRIFT in self._episodes.open)
+        for finding in (*((whole,) if whole else ()), *requests_findings(self.base, self.window, self.alpha)):
+            self._take(finding, offset, ts)
+        stale = {f"feature.{name}" for name in self._stale}
+        judged = [each for each in self._episodes.open if each != "requests.volume"]
+        self._alerts += self._episodes.window(judged, self._found | stale, offset, ts)
+        self._found = set()
+        self.judged_at += 1
+        self._recent = [*self._recent, self.window][-self.rules.kept :]
+        self.window = Total()
+        self._adopt(offset, ts)
+
+    def _adopt(self, offset: int, ts: int) -> None:
+        """Take what has lasted as the new reference."""
+        episode = self._episodes.open.get(DRIFT)
+        if episode is None or episode.quiet or episode.windows < self.rules.adopt:
+            return
+        for each in self._recent:
+            self.window.add(each)
+        count = self.window.requests
+        self._learn()
+        self._means, self._recent = self._mean_watches(), []
+        why = f"The features have stayed as they are now: the last {count:,} requests are the new reference."
+        self._alerts += self._episodes.close(DRIFT, why, offset, ts)
+
+    def _take(self, finding: Finding, offset: int, ts: int) -> None:
+        self._found.add(family_of(finding))
+        self._alerts += self._episodes.take(finding, offset, ts)
+
+    def _staleness(self, ts: int, cell: Total, offset: int) -> None:
+        for each in self.features:
+            after = each.stale_after_s
+            if after is None:
+                continue
+            bins = cell.of(each.name).bins
+            since, held = self._changed.setdefault(each.name, (ts, ""))
+            if bins and [*bins] != [held]:
+                self._changed[each.name] = (ts, next(iter(bins)) if len(bins) == 1 else "")
+                self._stale.discard(each.name)
+            elif ts - since > after * 1000 and each.name not in self._stale:
+                self._stale.add(each.name)
+                self._take(_stale(each.name, (ts - since) / 1000, after), offset, ts)
+
+    # ------------------------------------------------------------------ what it says
+
+    def alerts(self) -> Iterator[Alert]:
+        """Give the alerts since the last call, in their order, once."""
+        alerts, self._alerts = self._alerts, []
+        yield from alerts
+
+    def measurements(self) -> Iterator[Measurement]:
+        """Give the current values. Changes nothing."""
+        total, refused = self.sum.requests, sum(self.sum.refused.values())
+        yield Measurement("requests", total, "count", total)
+        yield Measurement("requests_refused", refused, "count", total + refused)
+        yield Measurement("requests_repeated", self.sum.repeated, "count", total)
+        yield Measurement("requests_disordered", self.sum.disordered, "count", total)
+        yield Measurement("requests_counted_late", self.late, "count", total)
+        for reason, count in sorted(self.sum.refused.items()):
+            yield Measurement("refused", count, "count", count, segment=reason)
+        for name, verdict in self.verdicts.items():
+            told = {"count": verdict.present, "window": "last", "segment": name}
+            for share in ("missing", "outside", "unseen"):
+                yield Measurement(f"feature_{share}", getattr(verdict, share), "ratio", **told)  # type: ignore[arg-type]
+            if verdict.psi is not None and verdict.js is not None:
+                yield Measurement("feature_psi", verdict.psi.excess, "nats", **told)  # type: ignore[arg-type]
+                yield Measurement("feature_js", verdict.js.excess, "nats", **told)  # type: ignore[arg-type]
+
+    def snapshot(self) -> Any:
+        """Give the state: plain data and River's ADWIN."""
+        return {
+            "next_offset": self.next_offset,
+            "times": [self.newest, self._closed, self.late, self.judged_at],
+            "totals": [self.sum.state(), self.window.state(), self.base.state()],
+            "recent": [each.state() for each in self._recent],
+            "cells": {cell: total.state() for cell, total in self._cells.items()},
+            "references": {name: each.state() for name, each in self.references.items()},
+            "means": {name: each.state() for name, each in self._means.items()},
+            "volume": self.volume.state(),
+            "changed": {name: list(each) for name, each in self._changed.items()},
+            "stale": sorted(self._stale),
+            "found": sorted(self._found),
+            "episodes": self._episodes.state(),
+        }
+
+    def restore(self, state: Any) -> None:
+        """Take over a state that `snapshot` gave; the newest window's verdicts come with the next one."""
+        self.next_offset = state["next_offset"]
+        self.newest, self._closed, self.late, self.judged_at = state["times"]
+        self.sum, self.window, self.base = map(Total.of_state, state["totals"])
+        self._recent = [Total.of_state(each) for each in state["recent"]]
+        self._cells = {cell: Total.of_state(each) for cell, each in state["cells"].items()}
+        by_name = self.dictionary.by_name
+        self.references = {
+            name: Reference.of_state(by_name[name], each) for name, each in state["references"].items()
+        }
+        self._means = self._mean_watches()
+        for name, each in state["means"].items():
+            self._means[name].restore(each)
+        self.volume.restore(state["volume"])
+        self._changed = {name: (since, held) for name, (since, held) in state["changed"].items()}
+        self._stale, self._found = set(state["stale"]), set(state["found"])
+        self._episodes.restore(state["episodes"])
+        self._alerts = []
+
+    def _mean_watches(self) -> dict[str, MeanWatch]:
+        delta = self.rules.delta(len(self.features))
+        watched = (each for each in self.features if each.word in ("number", "integer") and each.watch)
+        return {each.name: MeanWatch(delta, self.rules.block) for each in watched}
+
+
+def _odd_hour(hour: Hour) -> Finding:
+    down = hour.requests < hour.expected
+    evidence = Evidence(
+        "same hour of earlier weeks",
+        "requests in an hour",
+        hour.requests,
+        hour.low if down else hour.high,
+        hour.expected,
+        hour.weeks,
+        hour.requests,
+        1,
+    )
+    text = f"{hour.requests:,} requests in an hour that had {hour.expected:,.0f} in the {hour.weeks} weeks before."
+    severity = "warning" if hour.requests else "critical"
+    return Finding("", "volume", severity, "down" if down else "up", evidence, text)  # type: ignore[arg-type]
+
+
+def _stale(name: str, seconds: float, after: float) -> Finding:
+    evidence = Evidence("no change", "seconds since it changed", seconds, after)
+    text = f"{name} has not changed for {seconds:,.0f} s of event time: what feeds it may stand still."
+    return Finding(name, "stale", "warning", "none", evidence, text)

@@ -1,0 +1,133 @@
+"""Counts as they are added up: of one feature, and of all that came in."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from schemas.tally import FeatureTally, Tally
+
+CELL_MS = 60_000
+"""Counts are kept apart by the minute of event time."""
+
+
+class Counts:
+    """Counts of one feature's values.
+
+    Attributes
+    ----------
+    bins
+        Values by bin.
+    missing, outside, total
+        See `FeatureTally`.
+    """
+
+    __slots__ = ("bins", "missing", "outside", "total")
+
+    def __init__(self) -> None:
+        self.bins: dict[str, int] = {}
+        self.missing = 0
+        self.outside = 0
+        self.total = 0.0
+
+    @property
+    def present(self) -> int:
+        """Requests that had a value."""
+        return sum(self.bins.values())
+
+    def add(self, other: FeatureTally | Counts, sign: Literal[1, -1] = 1) -> None:
+        """Add other counts, or take them away again."""
+        bins = self.bins
+        for key, count in other.bins.items():
+            left = bins.get(key, 0) + sign * count
+            if left:
+                bins[key] = left
+            else:
+                bins.pop(key, None)
+        self.missing += sign * other.missing
+        self.outside += sign * other.outside
+        self.total += sign * other.total
+
+    def record(self) -> FeatureTally:
+        """Give the counts as they are now."""
+        return FeatureTally(dict(self.bins), self.missing, self.outside, self.total)
+
+
+class Total:
+    """Counts of requests and of every feature; adds up tallies of any workers, cuts and times.
+
+    Attributes
+    ----------
+    requests, disordered, repeated, refused, written
+        See `Tally`.
+    features
+        By feature's name; one that was never counted is not there.
+    """
+
+    __slots__ = ("disordered", "features", "refused", "repeated", "requests", "written")
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.disordered = 0
+        self.repeated = 0
+        self.refused: Counter[str] = Counter()
+        self.written: Counter[str] = Counter()
+        self.features: dict[str, Counts] = {}
+
+    def __repr__(self) -> str:
+        return f"<Total of {self.requests} requests, {sum(self.refused.values())} refused>"
+
+    def add(self, other: Tally | Total, sign: Literal[1, -1] = 1) -> None:
+        """Add other counts, or take them away again."""
+        self.requests += sign * other.requests
+        self.disordered += sign * other.disordered
+        self.repeated += sign * other.repeated
+        _add(self.refused, other.refused, sign)
+        _add(self.written, other.written, sign)
+        for name, counts in other.features.items():
+            mine = self.features.get(name)
+            if mine is None:
+                mine = self.features[name] = Counts()
+            mine.add(counts, sign)
+
+    def of(self, name: str) -> Counts:
+        """Give the counts of a feature; empty ones, when it was never counted."""
+        return self.features.get(name) or Counts()
+
+    def record(self, slot: str, way: Literal["topic", "http"], ts: int) -> Tally:
+        """Give the counts as they are now, as those of one minute."""
+        features = {name: counts.record() for name, counts in self.features.items()}
+        told = (self.requests, self.disordered, self.repeated, dict(self.refused), dict(self.written))
+        return Tally(slot, way, ts, CELL_MS, *told, features)
+
+    def state(self) -> dict[str, Any]:
+        """Give the counts as plain data."""
+        return {
+            "requests": [self.requests, self.disordered, self.repeated],
+            "refused": dict(self.refused),
+            "written": dict(self.written),
+            "features": {
+                name: [dict(each.bins), each.missing, each.outside, each.total]
+                for name, each in self.features.items()
+            },
+        }
+
+    @classmethod
+    def of_state(cls, state: Mapping[str, Any]) -> Total:
+        """Make the counts of what `state` gave."""
+        made = cls()
+        made.requests, made.disordered, made.repeated = state["requests"]
+        made.refused, made.written = Counter(state["refused"]), Counter(state["written"])
+        for name, (bins, missing, outside, total) in state["features"].items():
+            counts = made.features[name] = Counts()
+            counts.bins = dict(bins)
+            counts.missing, counts.outside, counts.total = missing, outside, total
+        return made
+
+
+def _add(mine: Counter[str], other: Mapping[str, int], sign: Literal[1, -1]) -> None:
+    for key, count in other.items():
+        mine[key] += sign * count
+        if not mine[key]:
+            del mine[key]
