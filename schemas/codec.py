@@ -18,6 +18,7 @@ from schemas.errors import BadRecord
 from schemas.formats import HEADER_BYTES, detect
 from schemas.readers import Reader
 from schemas.records import (
+    Alert,
     Control,
     DeadLetter,
     Entry,
@@ -45,6 +46,7 @@ Record = (
     | Manifest
     | Control
     | Metric
+    | Alert
 )
 T = TypeVar("T")
 DAMAGE: Final = (IndexError, struct.error, UnicodeDecodeError, Malformed)
@@ -237,6 +239,10 @@ class Codec:
     def decode_metric(self, data: bytes | None) -> Metric:
         """Read a record of `T.metrics`."""
         return self._decode(data, (Metric,))
+
+    def decode_alert(self, data: bytes | None) -> Alert:
+        """Read a record of `T.alerts`."""
+        return self._decode(data, (Alert,))
 
     def _decode(self, data: bytes | None, wanted: tuple[type[T], ...]) -> T:
         known = self._readers.get(data[:HEADER_BYTES]) if data else None
