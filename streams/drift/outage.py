@@ -1,0 +1,113 @@
+"""Label outage: deadlines pass without an outcome, where outcomes used to come.
+
+A feed of outcomes that died looks like falling conversion: nobody converts any more. It is told apart by how
+sudden it is. Deadlines that pass in silence between two outcomes make a run; how long runs get is known from the
+share of outcomes and from the runs so far; a run far beyond is an outage. This is decided on far fewer entries than
+a detector needs to call the fall of a mean.
+
+Not seen here: silence before the first deadline passes, since nothing enters the log then. A task whose horizon is
+long should watch the oldest waiting prediction too.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final, Literal
+
+State = Literal["live", "suspected", "open"]
+
+SUSPECTED: Final = 0.01
+"""A run this improbable makes us wait with judging."""
+CERTAIN: Final = 1e-6
+"""A run this improbable is an outage. With a share q of outcomes, that is one false outage in 1 / (q 1e-6)."""
+LONGER: Final = 3
+"""And it must be so many times longer than the longest run of late: outcomes may come in batches."""
+LEAST: Final = 30
+"""And have this many silent deadlines."""
+KNOWN: Final = 100
+"""Outcomes that must have come before runs are judged."""
+RETURNED: Final = 10
+"""Outcomes without a suspicious run between them that end an outage."""
+FORGETS: Final = 0.995
+"""By which the longest run fades at each outcome."""
+MEMORY: Final = 20_000
+"""Entries after which the counts are halved."""
+
+
+class LabelOutage:
+    """Watches the runs of silence between outcomes.
+
+    Examples
+    --------
+    >>> feed = LabelOutage()
+    >>> for number in range(1000):
+    ...     _ = feed.outcome() if number % 4 == 0 else feed.silence()
+    >>> [number for number in range(100) if feed.silence() == "open"][0]
+    43
+    """
+
+    def __init__(self) -> None:
+        self.state: State = "live"
+        self.run = 0
+        """Silent deadlines since the last outcome."""
+        self.longest = 0.0
+        self.outcomes, self.silences = 0, 0
+        self._back = 0
+        self._suspect, self._certain = math.inf, math.inf
+
+    @property
+    def share(self) -> float:
+        """Share of resolutions that used to have an outcome, in [0, 1]."""
+        seen = self.outcomes + self.silences
+        return self.outcomes / seen if seen else 0.0
+
+    @property
+    def threshold(self) -> float:
+        """Length of a run, in silent deadlines, from which it is an outage."""
+        return self._certain
+
+    def outcome(self) -> State:
+        """Take an outcome; gives the state after it."""
+        run, self.run = self.run, 0
+        if self.state == "open":
+            self._back = 1 if run >= self._suspect else self._back + 1
+            if self._back < RETURNED:
+                return self.state
+            self.state = "live"
+            return self.state
+        self.state = "live"
+        self.outcomes += 1
+        self.silences += run
+        self.longest = max(self.longest * FORGETS, run)
+        if self.outcomes + self.silences > MEMORY:
+            self.outcomes, self.silences = self.outcomes // 2, self.silences // 2
+        if self.outcomes >= KNOWN:
+            quiet = math.log1p(-min(self.share, 0.999))
+            self._suspect = max(math.log(SUSPECTED) / quiet, self.longest)
+            self._certain = max(math.log(CERTAIN) / quiet, LONGER * self.longest, LEAST)
+        return self.state
+
+    def silence(self) -> State:
+        """Take a deadline that passed without an outcome; gives the state after it."""
+        self.run += 1
+        if self.state == "open":
+            return self.state
+        if self.run >= self._certain:
+            self.state, self._back = "open", 0
+        elif self.run >= self._suspect:
+            self.state = "suspected"
+        return self.state
+
+    def snapshot(self) -> Any:
+        """Give the state: plain data."""
+        return (
+            *(self.state, self.run, self.longest, self.outcomes, self.silences),
+            *(self._back, self._suspect, self._certain),
+        )
+
+    def restore(self, state: Any) -> None:
+        """Take over a state that `snapshot` gave."""
+        (
+            *(self.state, self.run, self.longest, self.outcomes, self.silences),
+            *(self._back, self._suspect, self._certain),
+        ) = state
