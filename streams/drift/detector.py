@@ -30,6 +30,10 @@ class Detector(Protocol):
     def update(self, value: float) -> Change | None:
         """Take the next number."""
 
+    @property
+    def level(self) -> tuple[float, int] | None:
+        """The mean since the last change, in the numbers' unit, and how many it rests on; None before any."""
+
     def snapshot(self) -> Any:
         """Give the state: plain data and River's own objects."""
 
@@ -54,13 +58,17 @@ class Recovery:
         self._last: Direction | None = None
         self._left = 0
 
-    def step(self) -> None:
-        """Count one number."""
+    def step(self, count: int = 1) -> None:
+        """Count numbers."""
         if self._left:
-            self._left -= 1
+            self._left = max(self._left - count, 0)
+
+    def is_worse(self, direction: Direction) -> bool:
+        """Whether that way of going is bad."""
+        return self.worse in {"both", direction}
 
     def alarms(self, direction: Direction) -> bool:
-        """Whether a change that way, now, is for the worse."""
+        """Whether a change that way, now, is for the worse and no recovery; an alarm starts the hush."""
         if self.worse != "both":
             return direction == self.worse
         if self._left and direction != self._last:

@@ -43,7 +43,7 @@ class LabelOutage:
     >>> for number in range(1000):
     ...     _ = feed.outcome() if number % 4 == 0 else feed.silence()
     >>> [number for number in range(100) if feed.silence() == "open"][0]
-    43
+    44
     """
 
     def __init__(self) -> None:
@@ -87,9 +87,9 @@ class LabelOutage:
             self._certain = max(math.log(CERTAIN) / quiet, LONGER * self.longest, LEAST)
         return self.state
 
-    def silence(self) -> State:
-        """Take a deadline that passed without an outcome; gives the state after it."""
-        self.run += 1
+    def silence(self, count: int = 1) -> State:
+        """Take some deadlines that passed without an outcome; gives the state after them."""
+        self.run += count
         if self.state == "open":
             return self.state
         if self.run >= self._certain:
@@ -100,14 +100,10 @@ class LabelOutage:
 
     def snapshot(self) -> Any:
         """Give the state: plain data."""
-        return (
-            *(self.state, self.run, self.longest, self.outcomes, self.silences),
-            *(self._back, self._suspect, self._certain),
-        )
+        told = (self.state, self.run, self.longest, self.outcomes, self.silences)
+        return told, (self._back, self._suspect, self._certain)
 
     def restore(self, state: Any) -> None:
         """Take over a state that `snapshot` gave."""
-        (
-            *(self.state, self.run, self.longest, self.outcomes, self.silences),
-            *(self._back, self._suspect, self._certain),
-        ) = state
+        told, (self._back, self._suspect, self._certain) = state
+        self.state, self.run, self.longest, self.outcomes, self.silences = told

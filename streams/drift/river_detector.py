@@ -84,6 +84,11 @@ class RiverDetector:
             Evidence(self._name, "its own", None, None, slow, seen - kept, self._fast, kept),
         )
 
+    @property
+    def level(self) -> tuple[float, int] | None:
+        """See `Detector.level`: the fast one of the two means."""
+        return (self._fast, min(self._seen, round(1 / FAST))) if self._seen else None
+
     def snapshot(self) -> Any:
         """See `Detector.snapshot`."""
         return self._detector, self._fast, self._slow, self._seen, self._recovery.snapshot()

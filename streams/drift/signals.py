@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 from schemas.checks import TaskKind
 from schemas.records import Score, Value
 
-FLOOR: Final = 0.001
+FLOOR: Final = 0.01
 """A score is taken to lie this far from 0 and 1: one sure and wrong answer must not outweigh a thousand others."""
 FAR: Final = 8.0
 """Standard deviations beyond which a number of a regression counts no further."""
@@ -186,7 +186,7 @@ def signal(name: str, kind: TaskKind) -> Signal | None:
         return ExcessLogLoss() if kind == "binary" else ExcessCrossEntropy()
     if name == "label_mean":
         return LabelMean() if kind == "binary" else None
-    return {"error": Error, "score_mean": ScoreMean}[name]()
+    return Error() if name == "error" else ScoreMean()
 
 
 NAMES: Final = ("excess_log_loss", "error", "label_mean", "score_mean")
