@@ -110,7 +110,9 @@ def conversions(quick: bool, progress: Progress) -> Table:
         places = [(at, at) for at, what in stream.places if what == CONCEPT]
         last = places[-1][0] + stream.every
         got = match(places, [each for each in found if each < last], 2_000)
-        others = [sum(at <= each < at + stream.every for each in found) for at, what in stream.places[len(places) :]]
+        others = [
+            sum(at <= each < at + stream.every for each in found) for at, what in stream.places[len(places) :]
+        ]
         rows.append([name, round(got.recall * len(places)), got.delay, got.false, *others])
     return Table(
         "Rare conversions: 3 % positive",
@@ -141,7 +143,10 @@ def no_drift(quick: bool, progress: Progress) -> Table:
             events += len(stream) - UNJUDGED
         shares = []
         for size in REPORTS:
-            reports = [calm("10 % positive", UNJUDGED + size, SEED + 1 + number) for number in range(20 if quick else 100)]
+            reports = [
+                calm("10 % positive", UNJUDGED + size, SEED + 1 + number)
+                for number in range(20 if quick else 100)
+            ]
             hit = sum(
                 bool(openings(alerts(each)) if name == OURS else alarms(name, each)) for each in reports
             )
