@@ -82,9 +82,12 @@ def concepts(quick: bool, progress: Progress) -> Table:
     heads = (f"{name}, {'gradual' if width else 'abrupt'}" for name, width in kinds)
     return Table(
         "Concept drift: SEA, Agrawal, STAGGER",
-        f"After Cerqueira and others (KDD 2026): {drifts} drifts per stream, 10,000 events apart, a Hoeffding tree that "
-        "is never reset, window 1,000 events. Mean F1, F1 by stream, mean recall, mean of the median delays in events, "
-        "false alarms in all streams. Best published mean F1: 0.517 (SEED), then 0.487 (STEPD), 0.250 (ADWIN).",
+        f"After Cerqueira and others (KDD 2026): {drifts} drifts per stream, 10,000 events apart, a "
+        "Hoeffding tree that "
+        "is never reset, window 1,000 events. Mean F1, F1 by stream, mean recall, mean of the median "
+        "delays in events, "
+        "false alarms in all streams. Best published mean F1: 0.517 (SEED), then 0.487 (STEPD), 0.250 "
+        "(ADWIN).",
         ("detector", "mean F1", *heads, "recall", "delay", "false alarms"),
         rows,
         f"mean F1 of {F1_BAR:.2f}: {ours:.3f}",
@@ -116,9 +119,12 @@ def conversions(quick: bool, progress: Progress) -> Table:
         rows.append([name, round(got.recall * len(places)), got.delay, got.false, *others])
     return Table(
         "Rare conversions: 3 % positive",
-        "Twelve concept drifts 10,000 events apart, then the base rate doubles, falls back, then a feature moves; a "
-        "logistic regression learns on. Drifts found within 2,000 events, median delay in events, false alarms between "
-        "them, and alarms that call the other three changes a drift of the concept (ours: episodes that excess log "
+        "Twelve concept drifts 10,000 events apart, then the base rate doubles, falls back, then a "
+        "feature moves; a "
+        "logistic regression learns on. Drifts found within 2,000 events, median delay in events, false "
+        "alarms between "
+        "them, and alarms that call the other three changes a drift of the concept (ours: episodes that "
+        "excess log "
         "loss or the error opened).",
         ("detector", "found of 12", "delay", "false alarms", "base rate up", "base rate down", "covariates"),
         rows,
@@ -155,8 +161,10 @@ def no_drift(quick: bool, progress: Progress) -> Table:
     per = 10 * rows[0][1]
     return Table(
         "No drift",
-        f"Calibrated scores at 3, 10 and 30 % positives, {long:,} events each (rivals: a tenth). False alarms per 10,000 "
-        "events; then the share of reports with a false alarm, a report being a stream of n events after the first 1,000.",
+        f"Calibrated scores at 3, 10 and 30 % positives, {long:,} events each (rivals: a tenth). False "
+        "alarms per 10,000 "
+        "events; then the share of reports with a false alarm, a report being a stream of n events "
+        "after the first 1,000.",
         ("detector", "per 10,000", *(f"report of {size:,}" for size in REPORTS)),
         rows,
         f"at most {FALSE_BAR:.0f} per 100,000 events, the default budget: {per:.2f}",
@@ -177,7 +185,8 @@ def cost(quick: bool, progress: Progress) -> Table:
     best = min(times)
     return Table(
         "Cost",
-        "Processor time of the fold per resolution of one model: its signals, delays, the outcome feed, the episodes. "
+        "Processor time of the fold per resolution of one model: its signals, delays, the outcome feed, "
+        "the episodes. "
         "The best of three runs.",
         ("what", "µs per event"),
         [["the labelled stream's whole set", best]],
