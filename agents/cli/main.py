@@ -10,6 +10,7 @@ import click
 from agents.cli.backfill import backfill
 from agents.cli.backtest import backtest
 from agents.cli.demo import demo
+from agents.cli.drift_bench import drift_bench
 from agents.cli.produce import produce
 from agents.cli.schemas import schemas
 from agents.cli.snapshots import snapshots
@@ -32,6 +33,7 @@ for command in (
     backfill,
     backtest,
     demo,
+    drift_bench,
     produce,
     schemas,
     snapshots,

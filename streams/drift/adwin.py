@@ -16,7 +16,7 @@ from schemas.records import Evidence
 from streams.drift.detector import Change, Direction, Recovery, Worse
 
 CLOCK: Final = 8
-"""Numbers between two tests, and in the smallest bucket."""
+"""See `clock`. River's 32 finds the same, some 30 events later, and costs less."""
 HUSH: Final = 1_000
 BUCKETS: Final = 5
 """Buckets of each size; one more, and the two oldest become one of twice the size."""
@@ -44,6 +44,8 @@ class DirectionalAdwin:
     span
         The bound is for numbers in a range of 1; they are divided by this first. Nothing is cut off: a few
         numbers beyond the span cost some false alarms, many cost many.
+    clock
+        Numbers between two tests, and in the smallest bucket, 1 or more.
 
     Notes
     -----
@@ -61,8 +63,10 @@ class DirectionalAdwin:
     2127 up 0.27
     """
 
-    def __init__(self, delta: float, worse: Worse = "up", *, hush: int = HUSH, span: float = 1.0) -> None:
-        self.delta, self.worse, self.span = delta, worse, span
+    def __init__(
+        self, delta: float, worse: Worse = "up", *, hush: int = HUSH, span: float = 1.0, clock: int = CLOCK
+    ) -> None:
+        self.delta, self.worse, self.span, self.clock = delta, worse, span, clock
         self._easy = max(EASY, delta)
         self._recovery = Recovery(worse, hush)
         self._sum = self._squares = 0.0
@@ -74,7 +78,7 @@ class DirectionalAdwin:
 
     def _empty(self) -> None:
         self._rows: list[list[Bucket]] = [[]]
-        """By size: row k has buckets of CLOCK times 2 to the k numbers, the oldest first."""
+        """By size: row k has buckets of `clock` times 2 to the k numbers, the oldest first."""
         self._width, self._total, self._total_squares = 0, 0.0, 0.0
 
     def update(self, value: float) -> Change | None:
@@ -83,18 +87,18 @@ class DirectionalAdwin:
         self._sum += scaled
         self._squares += scaled * scaled
         self._count += 1
-        if self._count < CLOCK:
+        if self._count < self.clock:
             return None
         self._insert((self._sum, self._squares))
         self._sum = self._squares = 0.0
         self._count = 0
-        self._recovery.step(CLOCK)
+        self._recovery.step(self.clock)
         return self._test()
 
     def _insert(self, bucket: Bucket) -> None:
         rows = self._rows
         rows[0].append(bucket)
-        self._width += CLOCK
+        self._width += self.clock
         self._total += bucket[0]
         self._total_squares += bucket[1]
         for number, row in enumerate(rows):
@@ -107,7 +111,7 @@ class DirectionalAdwin:
             rows[number + 1].append((first + second, first_squares + second_squares))
 
     def _test(self) -> Change | None:
-        while self._width >= LEAST * CLOCK:
+        while self._width >= LEAST * self.clock:
             cut = self._cut()
             if cut is None:
                 return None
@@ -139,7 +143,7 @@ class DirectionalAdwin:
         before, sum_before = 0, 0.0
         rows = self._rows
         for number in range(len(rows) - 1, -1, -1):
-            size = CLOCK << number
+            size = self.clock << number
             for bucket_sum, _ in rows[number]:
                 before += size
                 sum_before += bucket_sum
@@ -164,7 +168,7 @@ class DirectionalAdwin:
         for number in range(len(self._rows) - 1, -1, -1):
             if self._rows[number]:
                 bucket_sum, squares = self._rows[number].pop(0)
-                self._width -= CLOCK << number
+                self._width -= self.clock << number
                 self._total -= bucket_sum
                 self._total_squares -= squares
                 return

@@ -108,20 +108,24 @@ class DriftFold:
                 return
             self._judge(self._kept.pop(0), offset, entry.ts)
             return
-        kept, self._kept = self._kept, []
-        for each in (*kept, item):
-            self._judge(each, offset, entry.ts)
+        if self._kept:
+            kept, self._kept = self._kept, []
+            for each in kept:
+                self._judge(each, offset, entry.ts)
+        self._judge(item, offset, entry.ts)
 
     def _to_judge(self, entry: Entry) -> Judged | None:
         prediction, outcome = entry.prediction, entry.outcome
         if prediction is None or self.outage.lead is not None:
             return None
-        scores = {score.model: score for score in prediction.scores}
+        given = prediction.scores
         found: list[tuple[int, Score, Value]] = []
         for place, model in enumerate(self.task.models):
             label = model.policy.label(entry)
-            score = scores.get(model.name)
-            if label is None or label.value is None or label.replaces is not None or score is None:
+            if label is None or label.value is None or label.replaces is not None:
+                continue
+            score = next((each for each in given if each.model == model.name), None)
+            if score is None:
                 continue
             self._silence_teaches = self._silence_teaches or outcome is None
             found.append((place, score, label.value))
@@ -144,7 +148,8 @@ class DriftFold:
                 self._pending.append(self.delays.alarm(alarm, offset, ts))
         self._judged += 1
         for episodes in (self.drift, self.delays):
-            self._tell(episodes.step(offset, ts))
+            if episodes.lead is not None:
+                self._tell(episodes.step(offset, ts))
 
     def _alarm(self, watch: Watch, place: int, score: Score | None, change: Change) -> Alarm:
         # The label mean and delays are the task's own; of a shadow nobody has to get up at night.
@@ -164,25 +169,32 @@ class DriftFold:
     # ------------------------------------------------------------------ the outcome feed
 
     def _feed(self, offset: int, entry: Entry) -> None:
+        if not self.rules.outage:
+            return
+        before = self._states
         if entry.outcome is not None:
             for feed in self.feeds.values():
                 feed.outcome()
         elif entry.kind == "expired":
             self.feeds["deadlines"].silence()
-        self._outage(offset, entry.ts)
+        if self._states != before:
+            self._outage(offset, entry.ts)
+
+    @property
+    def _states(self) -> tuple[str, str]:
+        deadlines, requests = self.feeds.values()
+        return deadlines.state, requests.state
 
     def _progress(self, offset: int, entry: Entry) -> None:
         told = (entry.progress or {}).get("predictions", 0)
         partition = entry.partition or 0
         new = told - self._asked.get(partition, 0)
         self._asked[partition] = told
-        if new > 0:
+        if new > 0 and self.rules.outage:
             self.feeds["requests"].silence(new)
             self._outage(offset, entry.ts)
 
     def _outage(self, offset: int, ts: int) -> None:
-        if not self.rules.outage:
-            return
         dead = next((name for name, feed in self.feeds.items() if feed.state == "open"), None)
         if dead is not None and self.outage.lead is None:
             self._kept = []
@@ -208,7 +220,7 @@ class DriftFold:
 
     @property
     def _suspicious(self) -> bool:
-        return self.rules.outage and any(feed.state == "suspected" for feed in self.feeds.values())
+        return "suspected" in self._states
 
     # ------------------------------------------------------------------ what it tells
 

@@ -81,7 +81,7 @@ class LabelOutage:
         self.longest = max(self.longest * FORGETS, run)
         if self.outcomes + self.silences > MEMORY:
             self.outcomes, self.silences = self.outcomes // 2, self.silences // 2
-        if self.outcomes >= KNOWN:
+        if self.outcomes >= KNOWN and (run or not self.outcomes % 16 or self._certain == math.inf):
             quiet = math.log1p(-min(self.share, 0.999))
             self._suspect = max(math.log(SUSPECTED) / quiet, self.longest)
             self._certain = max(math.log(CERTAIN) / quiet, LONGER * self.longest, LEAST)

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, get_args
 from schemas.checks import TaskKind
 from schemas.errors import SnapshotError
 from streams.drift import budget
-from streams.drift.adwin import DirectionalAdwin
+from streams.drift.adwin import CLOCK, DirectionalAdwin
 from streams.drift.detector import Detector, Worse
 from streams.drift.river_detector import RiverDetector
 from streams.drift.signals import NAMES, signal
@@ -22,6 +22,9 @@ DELAY: Final = "delay"
 OUTAGE: Final = "label_outage"
 WATCHED: Final = (*NAMES, DELAY)
 """Signals that a detector can watch, the most telling first."""
+HASTY: Final = frozenset({"excess_log_loss", "error"})
+UNHURRIED: Final = 32
+"""Clock of the other signals: they explain more than they warn, and this costs a quarter."""
 WORSE: Final[Mapping[str, Worse]] = {
     "excess_log_loss": "up",
     "error": "up",
@@ -85,7 +88,8 @@ class Watch:
         if self.detector is not None:
             return RiverDetector(self.detector, self.parameters, self.direction, hush, span)
         delta = budget.delta(self.signal, rate, self.direction)
-        return DirectionalAdwin(delta, self.direction, hush=hush, span=span)
+        clock = CLOCK if self.signal in HASTY else UNHURRIED
+        return DirectionalAdwin(delta, self.direction, hush=hush, span=span, clock=clock)
 
     def describe(self) -> str:
         """Give the watch as text that is the same in every process."""

@@ -44,7 +44,8 @@ def entries(scored: Iterable[Scored]) -> Iterable[Entry]:
 
 def alerts(scored: Iterable[Scored], rules: DriftRules | None = None) -> list[Alert]:
     """Give all alerts of a stream; an alert's log offset is the number of its event."""
-    fold, found = DriftFold(task(rules)), []
+    fold = DriftFold(task(rules))
+    found: list[Alert] = []
     for offset, entry in enumerate(entries(scored)):
         fold.apply(offset, entry)
         found += fold.alerts()

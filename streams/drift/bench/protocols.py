@@ -68,7 +68,7 @@ def concepts(quick: bool, progress: Progress) -> Table:
                 seen = events[: places[-1][1] + stream.every // 2]
             found = openings(alerts(seen)) if name == OURS else alarms(name, seen)
             results[name].append(match(places, found))
-    rows = []
+    rows: list[list[Any]] = []
     for name in names:
         got = results[name]
         delays = [each.delay for each in got if each.delay is not None]
@@ -100,7 +100,7 @@ def conversions(quick: bool, progress: Progress) -> Table:
     stream = Conversions(SEED)
     progress("rare conversions: the model learns")
     events = stream.scored()
-    rows = []
+    rows: list[list[Any]] = []
     for name in (OURS, *RIVALS):
         if name == SLOW:
             continue
@@ -136,7 +136,7 @@ def conversions(quick: bool, progress: Progress) -> Table:
 def no_drift(quick: bool, progress: Progress) -> Table:
     """Count false alarms where nothing drifts."""
     long = 100_000 if quick else 1_000_000
-    rows = []
+    rows: list[list[Any]] = []
     for name in (OURS, *RIVALS):
         if name == SLOW:
             continue
