@@ -3,7 +3,8 @@
 Outcomes are seen when they come, so a stream shows its short delays first, and all delays seem to grow until the
 longest have had time to pass. So delays are compared only up to a bound, and from a moment on by which a delay of
 that bound could have been seen since the stream's beginning. Ranks are compared: each delay becomes its place among
-a thousand of the reference (Mann and Whitney 1947), so that its unit and its shape do not matter.
+a thousand of the reference (Mann and Whitney 1947), so that its unit and its shape do not matter. And the means of
+some ranks are compared, since outcomes that belong together (a group's bookings) come with the same delay.
 """
 
 from __future__ import annotations
@@ -71,25 +72,42 @@ class DelayRanks:
         self._first, self._seen, self._bound, self._reference = state
 
 
+TOGETHER: Final = 25
+"""Ranks of which the detector gets the mean."""
+
+
 class DelayDrift:
     """Watches the ranks of delays with a detector."""
 
     def __init__(self, detector: Detector) -> None:
         self.ranks, self.detector = DelayRanks(), detector
+        self._sum, self._count = 0.0, 0
 
     def update(self, asked: int, came: int) -> Change | None:
         """Take an outcome: event times of request and outcome, in ms. Up means slower."""
         rank = self.ranks.of(asked, came)
-        change = None if rank is None else self.detector.update(rank)
+        if rank is None:
+            return None
+        self._sum += rank
+        self._count += 1
+        if self._count < TOGETHER:
+            return None
+        mean, self._sum, self._count = self._sum / TOGETHER, 0.0, 0
+        change = self.detector.update(mean)
         if change is None:
             return None
-        return replace(change, evidence=replace(change.evidence, statistic="difference of mean ranks"))
+        found = change.evidence
+        counts = (found.reference_count * TOGETHER, found.recent_count * TOGETHER)
+        told = "difference of mean ranks"
+        evidence = replace(found, statistic=told, reference_count=counts[0], recent_count=counts[1])
+        return replace(change, evidence=evidence)
 
     def snapshot(self) -> Any:
         """Give the state."""
-        return self.ranks.snapshot(), self.detector.snapshot()
+        return self.ranks.snapshot(), self.detector.snapshot(), (self._sum, self._count)
 
     def restore(self, state: Any) -> None:
         """Take over a state that `snapshot` gave."""
-        self.ranks.restore(state[0])
-        self.detector.restore(state[1])
+        ranks, detector, (self._sum, self._count) = state
+        self.ranks.restore(ranks)
+        self.detector.restore(detector)

@@ -1,7 +1,8 @@
 """Episodes: what alarms become, so that one cause is told once.
 
-An alarm opens the episode of its family, or joins it when one is open. The most telling signal leads: its name, its
-model and its sentence stand in front. An episode closes by itself after a while without an alarm.
+An alarm opens the episode of its family, or joins it when one is open. The most telling signal leads: its name and
+its model stand in front. What joins is told when it leads, is worse, or doubles the number of alarms: a world that
+moves for months is no stream of messages. An episode closes by itself after a while without an alarm.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ class Episodes:
         """The alarm that leads the open episode; None while none is open."""
         return self._lead
 
-    def alarm(self, alarm: Alarm, offset: int, ts: int) -> Alert:
+    def alarm(self, alarm: Alarm, offset: int, ts: int) -> Alert | None:
         """Take an alarm raised by the entry at a log offset; opens or updates the episode.
 
         Parameters
@@ -76,10 +77,13 @@ class Episodes:
             self._severity = alarm.severity
             return self._alert("opened", offset, ts, alarm.text)
         self._alarms += 1
-        if alarm.rank < self._lead.rank:
+        leads = alarm.rank < self._lead.rank
+        if leads:
             self._lead = alarm
-        self._severity = max(self._severity, alarm.severity, key=SEVERITIES.index)
-        return self._alert("updated", offset, ts, alarm.text)
+        worst = max(self._severity, alarm.severity, key=SEVERITIES.index)
+        worse, self._severity = worst != self._severity, worst
+        doubled = self._alarms & (self._alarms - 1) == 0
+        return self._alert("updated", offset, ts, alarm.text) if leads or worse or doubled else None
 
     def step(self, offset: int, ts: int) -> Alert | None:
         """Count one step without news; closes the episode when it is time."""

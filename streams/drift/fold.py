@@ -140,12 +140,12 @@ class DriftFold:
         found, spans = item
         for place, score, label in found:
             for watch, change in self.models[place].update(score, label):
-                self._pending.append(self.drift.alarm(self._alarm(watch, place, score, change), offset, ts))
+                self._tell(self.drift.alarm(self._alarm(watch, place, score, change), offset, ts))
         if spans and self.delay and self._delay_watch:
             slower = self.delay.update(*spans)
             if slower is not None:
                 alarm = self._alarm(self._delay_watch, 0, None, slower)
-                self._pending.append(self.delays.alarm(alarm, offset, ts))
+                self._tell(self.delays.alarm(alarm, offset, ts))
         self._judged += 1
         for episodes in (self.drift, self.delays):
             if episodes.lead is not None:
@@ -174,9 +174,9 @@ class DriftFold:
         before = self._states
         if entry.outcome is not None:
             for feed in self.feeds.values():
-                feed.outcome()
+                feed.outcome(entry.ts)
         elif entry.kind == "expired":
-            self.feeds["deadlines"].silence()
+            self.feeds["deadlines"].silence(entry.ts)
         if self._states != before:
             self._outage(offset, entry.ts)
 
@@ -191,7 +191,7 @@ class DriftFold:
         new = told - self._asked.get(partition, 0)
         self._asked[partition] = told
         if new > 0 and self.rules.outage:
-            self.feeds["requests"].silence(new)
+            self.feeds["requests"].silence(entry.ts, new)
             self._outage(offset, entry.ts)
 
     def _outage(self, offset: int, ts: int) -> None:
@@ -211,7 +211,7 @@ class DriftFold:
             )
             text = texts.of_outage(feed, dead)
             alarm = Alarm(OUTAGE, "none", SEVERITY[OUTAGE], (0,), evidence, text)
-            self._pending.append(self.outage.alarm(alarm, offset, ts))
+            self._tell(self.outage.alarm(alarm, offset, ts))
         elif dead is None and self.outage.lead is not None:
             self._until = ts
             self._tell(self.outage.close(offset, ts, "Outcomes come again."))

@@ -25,6 +25,8 @@ WATCHED: Final = (*NAMES, DELAY)
 HASTY: Final = frozenset({"excess_log_loss", "error"})
 UNHURRIED: Final = 32
 """Clock of the other signals: they explain more than they warn, and this costs a quarter."""
+BY_MEANS: Final = 2
+"""Clock of delays, which come as means of several."""
 WORSE: Final[Mapping[str, Worse]] = {
     "excess_log_loss": "up",
     "error": "up",
@@ -88,7 +90,7 @@ class Watch:
         if self.detector is not None:
             return RiverDetector(self.detector, self.parameters, self.direction, hush, span)
         delta = budget.delta(self.signal, rate, self.direction)
-        clock = CLOCK if self.signal in HASTY else UNHURRIED
+        clock = CLOCK if self.signal in HASTY else BY_MEANS if self.signal == DELAY else UNHURRIED
         return DirectionalAdwin(delta, self.direction, hush=hush, span=span, clock=clock)
 
     def describe(self) -> str:
