@@ -68,9 +68,10 @@ def markdown(tables: Sequence[Table], quick: bool = False) -> str:
         f"<!-- Made by `riverloop drift-bench{size} --page FILE`; do not edit. -->",
         "# Drift bench",
         f"Made by `riverloop drift-bench{size}` ({told}), seed {SEED}. What is set in advance (the budget's "
-        "split, the rate of false alarms per delta, the spans) was set on streams of other seeds. `riverloop` is the set "
-        "of a task that says nothing about drift; it alarms when an [episode](../concepts/drift.md) opens. The others "
-        "are River's, with their defaults, fed with the error. Times are of the machine that made this page.",
+        "split, the rate of false alarms per delta, the spans) was set on streams of other seeds. `riverloop` "
+        "is the set of a task that says nothing about drift; it alarms when an "
+        "[episode](../concepts/drift.md) opens. The others are River's, with their defaults, fed with the "
+        "error. Times are of the machine that made this page.",
     ]
     for each in tables:
         rows = [each.columns, ["---"] * len(each.columns), *each.rows]

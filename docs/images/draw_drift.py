@@ -131,8 +131,9 @@ def picture(play: Play) -> str:
         start, end = x(first.log_offset), x(last.log_offset if last.state == "closed" else play.length)
         colour = FAMILIES[first.family]
         low = TOP + (0 if first.family == "drift" else PLOT * 0.06)
+        wide, high = max(end - start, 2), TOP + PLOT - low
         out.append(
-            f'<rect x="{start:.1f}" y="{low:.1f}" width="{max(end - start, 2):.1f}" height="{TOP + PLOT - low:.1f}" '
+            f'<rect x="{start:.1f}" y="{low:.1f}" width="{wide:.1f}" height="{high:.1f}" '
             f'fill="{colour}" fill-opacity="0.18"/><path d="M{start:.1f} {low:.1f}V{TOP + PLOT}" stroke="{colour}" '
             f'stroke-width="2"/><text x="{start + 4:.1f}" y="{low + 13:.1f}" fill="#1c1c1a">{number}</text>'
         )

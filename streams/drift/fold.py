@@ -189,8 +189,8 @@ class DriftFold:
         told = (entry.progress or {}).get("predictions", 0)
         partition = entry.partition or 0
         new = told - self._asked.get(partition, 0)
-        self._asked[partition] = told
         if new > 0 and self.rules.outage:
+            self._asked[partition] = told
             self.feeds["requests"].silence(entry.ts, new)
             self._outage(offset, entry.ts)
 
