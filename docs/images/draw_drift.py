@@ -148,7 +148,7 @@ def picture(play: Play) -> str:
         )
         out.append(f'<text x="{LEFT + place * 120 + 17}" y="{HEIGHT - 11}" fill="#1c1c1a">{name}</text>')
     for place, (name, colour) in enumerate(FAMILIES.items()):
-        left = LEFT + 390 + place * 110
+        left = LEFT + 390 + place * 140
         out.append(
             f'<rect x="{left}" y="{HEIGHT - 22}" width="12" height="12" fill="{colour}" fill-opacity="0.4"/>'
         )

@@ -86,7 +86,7 @@ def log() -> tuple[Entry, ...]:
 @cache
 def undisturbed() -> tuple[tuple[Alert, ...], str]:
     fold = DriftFold(TASK)
-    found = []
+    found: list[Alert] = []
     for offset, entry in enumerate(log()):
         fold.apply(offset, entry)
         found += fold.alerts()
