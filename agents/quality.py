@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from agents.loop import TaskLoop, now_ms
-from infra.kafka.admin import committed_offsets, topic_id
+from infra.kafka.admin import topic_id
 from infra.kafka.log import read_all
+from infra.kafka.offsets import committed_offsets
 from infra.kafka.transaction import OutRecord
 from infra.runtime import runtime_fingerprint
 from infra.snapshots.models import LogPlace

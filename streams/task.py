@@ -15,6 +15,7 @@ from schemas.dictionary import Boolean, Category, Dictionary
 from schemas.errors import TaskError
 from streams.datafile import DataFile
 from streams.digest import state_digest
+from streams.drift.rules import DriftRules
 from streams.metrics.rules import MetricRules
 from streams.policies import OnArrival, Policy
 from streams.quality.rules import QualityRules
@@ -100,6 +101,8 @@ class Task:
         How far an outcome's time may lie before its request's.
     metrics
         How what was served is measured: windows and segments.
+    drift
+        What is watched for drift, with which detectors, at which rate of false alarms.
     quality
         How the requests' quality and the drift of their features are judged.
     data
@@ -118,6 +121,7 @@ class Task:
     max_ahead: timedelta = timedelta(minutes=5)
     tolerance: timedelta = timedelta(0)
     metrics: MetricRules = field(default_factory=MetricRules)
+    drift: DriftRules = field(default_factory=DriftRules)
     quality: QualityRules = field(default_factory=QualityRules)
     data: DataFile | None = None
 
@@ -137,6 +141,7 @@ class Task:
                 raise TaskError(f"{where}: {name}={span} must be positive")
         self._check_shape()
         self._check_metrics()
+        self._check_drift()
         names = [model.name for model in self.models]
         if len(set(names)) != len(names):
             raise TaskError(f"{where}: two models have the same name ({', '.join(names)})")
@@ -180,6 +185,13 @@ class Task:
                 raise TaskError(
                     f"{where}MetricRules: segment {name!r} is personal data, and metrics show levels"
                 )
+
+    def _check_drift(self) -> None:
+        where = f"task {self.name!r}: drift="
+        if not isinstance(self.drift, DriftRules):
+            raise TaskError(f"{where} must be DriftRules(...), not {type(self.drift).__name__}")
+        for problem in self.drift.problems(self.kind):
+            raise TaskError(f"{where}DriftRules: {problem}")
 
     def _check(self, model: Model) -> None:
         where = f"task {self.name!r}, model {model.name!r}"
