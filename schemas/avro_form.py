@@ -27,9 +27,10 @@ RECORDS: Final = (
     "Manifest",
     "Control",
     "Metric",
+    "Alert",
 )
 """Records that lie on topics; the others only occur inside of these."""
-PARTS: Final = ("Position", "Score", "Command", "EarlyOutcome")
+PARTS: Final = ("Position", "Score", "Command", "EarlyOutcome", "Evidence")
 
 Schema = dict[str, Any]
 """An Avro schema as JSON data."""

@@ -9,10 +9,12 @@ from typing import Any, Final, Literal, get_args, get_type_hints
 from schemas.errors import BadRecord
 from schemas.features import shown
 from schemas.records import (
+    Alert,
     Command,
     Control,
     DeadLetter,
     Entry,
+    Evidence,
     Features,
     Kind,
     Manifest,
@@ -179,7 +181,7 @@ RECORD_TYPES: Final[dict[str, type[Any]]] = {
     each.__name__: each
     for each in (
         *(Request, Prediction, Outcome, Punctuation, Entry, HeldState, JoinPosition, DeadLetter),
-        *(Manifest, Control, Metric, Position, Score, Command, EarlyOutcome),
+        *(Manifest, Control, Metric, Alert, Position, Score, Command, EarlyOutcome, Evidence),
     )
 }
 """The code's classes by their Avro names."""

@@ -18,6 +18,7 @@ from schemas.errors import BadRecord
 from schemas.formats import HEADER_BYTES, detect
 from schemas.readers import Reader
 from schemas.records import (
+    Alert,
     Control,
     DeadLetter,
     Entry,
@@ -45,6 +46,7 @@ Record = (
     | Manifest
     | Control
     | Metric
+    | Alert
 )
 T = TypeVar("T")
 DAMAGE: Final = (IndexError, struct.error, UnicodeDecodeError, Malformed)
@@ -239,6 +241,10 @@ class Codec:
     def decode_metric(self, data: bytes | None) -> Metric:
         """Read a record of `T.metrics`."""
         return self._decode(data, (Metric,))
+
+    def decode_alert(self, data: bytes | None) -> Alert:
+        """Read a record of `T.alerts`."""
+        return self._decode(data, (Alert,))
 
     def peek(self, data: bytes | None) -> tuple[str, dict[str, Any]]:
         """Give what bytes say, as plain data and unchecked: for people who look at what was refused.

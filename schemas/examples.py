@@ -10,10 +10,12 @@ from schemas.checks import TaskKind
 from schemas.codec import Codec, Record
 from schemas.dictionary import Boolean, Category, Feature, Integer
 from schemas.records import (
+    Alert,
     Command,
     Control,
     DeadLetter,
     Entry,
+    Evidence,
     FeatureValue,
     Manifest,
     Metric,
@@ -145,5 +147,25 @@ def examples(codec: Codec) -> dict[str, Record]:
             TS + DAY,
             "channel=web",
             "orders",
+        ),
+        "Alert": Alert(
+            episode=f"{task}/drift@1234",
+            state="opened",
+            severity="warning",
+            family="drift",
+            signal="excess_log_loss",
+            direction="up",
+            model="champion",
+            version=version,
+            feature="",
+            evidence=Evidence(
+                "DirectionalAdwin(delta=0.002)", "difference of means", 0.25, 0.125, 0.0, 900, 0.25, 120
+            ),
+            alarms=1,
+            held_back=False,
+            log_offset=1234,
+            ts=TS + DAY,
+            opened_ts=TS + DAY,
+            text="The excess log loss of champion rose from 0.0 to 0.25 nats: what the features mean has changed.",
         ),
     }

@@ -36,6 +36,7 @@ REAL: dict[str, Callable[[bytes], Record]] = {
     "Manifest": CODEC.decode_manifest,
     "Control": CODEC.decode_control,
     "Metric": CODEC.decode_metric,
+    "Alert": CODEC.decode_alert,
 }
 
 texts = st.text(max_size=200)
