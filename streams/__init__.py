@@ -1,6 +1,7 @@
 """The pure core: join, training log, folds, versions, drivers. No Kafka, no clock, no files."""
 
 from streams.datafile import DataFile, Event, millis
+from streams.drift.rules import DriftRules, Watch
 from streams.driver import MemoryDriver
 from streams.metrics.rules import MetricRules
 from streams.policies import DefaultAtHorizon, OnArrival
@@ -10,6 +11,7 @@ from streams.task import Model, Task
 __all__ = [
     "DataFile",
     "DefaultAtHorizon",
+    "DriftRules",
     "Event",
     "MemoryDriver",
     "MetricRules",
@@ -17,5 +19,6 @@ __all__ = [
     "OnArrival",
     "Select",
     "Task",
+    "Watch",
     "millis",
 ]

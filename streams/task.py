@@ -15,6 +15,7 @@ from schemas.dictionary import Boolean, Category, Dictionary
 from schemas.errors import TaskError
 from streams.datafile import DataFile
 from streams.digest import state_digest
+from streams.drift.rules import DriftRules
 from streams.metrics.rules import MetricRules
 from streams.policies import OnArrival, Policy
 
@@ -99,6 +100,8 @@ class Task:
         How far an outcome's time may lie before its request's.
     metrics
         How what was served is measured: windows and segments.
+    drift
+        What is watched for drift, with which detectors, at which rate of false alarms.
     data
         How a data file maps to requests and outcomes; None when there is none.
     """
@@ -115,6 +118,7 @@ class Task:
     max_ahead: timedelta = timedelta(minutes=5)
     tolerance: timedelta = timedelta(0)
     metrics: MetricRules = field(default_factory=MetricRules)
+    drift: DriftRules = field(default_factory=DriftRules)
     data: DataFile | None = None
 
     def __post_init__(self) -> None:
@@ -133,6 +137,7 @@ class Task:
                 raise TaskError(f"{where}: {name}={span} must be positive")
         self._check_shape()
         self._check_metrics()
+        self._check_drift()
         names = [model.name for model in self.models]
         if len(set(names)) != len(names):
             raise TaskError(f"{where}: two models have the same name ({', '.join(names)})")
@@ -174,6 +179,13 @@ class Task:
                 raise TaskError(
                     f"{where}MetricRules: segment {name!r} is personal data, and metrics show levels"
                 )
+
+    def _check_drift(self) -> None:
+        where = f"task {self.name!r}: drift="
+        if not isinstance(self.drift, DriftRules):
+            raise TaskError(f"{where} must be DriftRules(...), not {type(self.drift).__name__}")
+        for problem in self.drift.problems(self.kind):
+            raise TaskError(f"{where}DriftRules: {problem}")
 
     def _check(self, model: Model) -> None:
         where = f"task {self.name!r}, model {model.name!r}"

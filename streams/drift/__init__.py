@@ -1,0 +1,1 @@
+"""Drift on the labelled stream: signals, detectors, the outcome feed, episodes."""

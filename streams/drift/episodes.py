@@ -1,0 +1,154 @@
+"""Episodes: what alarms become, so that one cause is told once.
+
+An alarm opens the episode of its family, or joins it when one is open. The most telling signal leads: its name and
+its model stand in front. What joins is told when it leads, is worse, or doubles the number of alarms: a world that
+moves for months is no stream of messages. An episode closes by itself after a while without an alarm.
+"""
+
+from __future__ import annotations
+
+from dataclasses import astuple, dataclass
+from typing import Any, Literal
+
+from schemas.records import Alert, Evidence
+from streams.drift.rules import SEVERITIES, Severity
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """What a detector found, and what it means."""
+
+    signal: str
+    direction: Literal["up", "down", "none"]
+    severity: Severity
+    rank: tuple[int, ...]
+    """The smallest leads the episode."""
+    evidence: Evidence
+    text: str
+    """A sentence for a person."""
+    model: str = ""
+    version: str = ""
+    feature: str = ""
+
+
+class Episodes:
+    """The episodes of one family: at most one is open.
+
+    Parameters
+    ----------
+    task
+        The task's name.
+    family
+        Causes of one family share an episode.
+    cool_down
+        Steps without an alarm after which it closes; None: it is closed by `close`.
+    """
+
+    def __init__(self, task: str, family: str, cool_down: int | None) -> None:
+        self.task, self.family, self.cool_down = task, family, cool_down
+        self.opened = 0
+        """Episodes so far."""
+        self.held_back = False
+        self._lead: Alarm | None = None
+        self._evidence: Evidence | None = None
+        self._offset = self._ts = self._alarms = self._quiet = 0
+        self._severity: Severity = "info"
+
+    @property
+    def lead(self) -> Alarm | None:
+        """The alarm that leads the open episode; None while none is open."""
+        return self._lead
+
+    def alarm(self, alarm: Alarm, offset: int, ts: int) -> Alert | None:
+        """Take an alarm raised by the entry at a log offset; opens or updates the episode.
+
+        Parameters
+        ----------
+        alarm
+            What was found.
+        offset, ts
+            The entry's place in the log and its event time (ms).
+        """
+        self._quiet = 0
+        self._evidence = alarm.evidence
+        if self._lead is None:
+            self.opened += 1
+            self._lead, self._offset, self._ts, self._alarms = alarm, offset, ts, 1
+            self._severity = alarm.severity
+            return self._alert("opened", offset, ts, alarm.text)
+        self._alarms += 1
+        leads = alarm.rank < self._lead.rank
+        if leads:
+            self._lead = alarm
+        worst = max(self._severity, alarm.severity, key=SEVERITIES.index)
+        worse, self._severity = worst != self._severity, worst
+        doubled = self._alarms & (self._alarms - 1) == 0
+        return self._alert("updated", offset, ts, alarm.text) if leads or worse or doubled else None
+
+    def step(self, offset: int, ts: int) -> Alert | None:
+        """Count one step without news; closes the episode when it is time."""
+        if self._lead is None or self.cool_down is None:
+            return None
+        self._quiet += 1
+        if self._quiet < self.cool_down:
+            return None
+        return self.close(offset, ts, f"No further alarm in {self.cool_down} resolutions.")
+
+    def hold(self, held: bool, offset: int, ts: int) -> Alert | None:
+        """Hold the episode back, or no longer; tells so when one is open."""
+        changed, self.held_back = held != self.held_back, held
+        if not changed or self._lead is None:
+            return None
+        why = "Labels cannot be judged during the label outage." if held else "Labels are judged again."
+        return self._alert("updated", offset, ts, why)
+
+    def close(self, offset: int, ts: int, text: str) -> Alert | None:
+        """Close the episode, where one is open."""
+        if self._lead is None:
+            return None
+        told = self._alert("closed", offset, ts, text)
+        self._lead = self._evidence = None
+        return told
+
+    def _alert(self, state: Literal["opened", "updated", "closed"], offset: int, ts: int, text: str) -> Alert:
+        lead = self._lead
+        assert lead is not None
+        return Alert(
+            episode=f"{self.task}/{self.family}@{self._offset}",
+            state=state,
+            severity=self._severity,
+            family=self.family,
+            signal=lead.signal,
+            direction=lead.direction,
+            model=lead.model,
+            version=lead.version,
+            feature=lead.feature,
+            evidence=self._evidence or lead.evidence,
+            alarms=self._alarms,
+            held_back=self.held_back,
+            log_offset=offset,
+            ts=ts,
+            opened_ts=self._ts,
+            text=text,
+        )
+
+    def snapshot(self) -> Any:
+        """Give the state: plain data."""
+        return (
+            *(self.opened, self.held_back, self._offset, self._ts, self._alarms, self._quiet, self._severity),
+            None if self._lead is None else astuple(self._lead),
+            None if self._evidence is None else astuple(self._evidence),
+        )
+
+    def restore(self, state: Any) -> None:
+        """Take over a state that `snapshot` gave."""
+        *plain, lead, evidence = state
+        (self.opened, self.held_back, self._offset, self._ts, self._alarms, self._quiet, self._severity) = (
+            plain
+        )
+        self._evidence = None if evidence is None else Evidence(*evidence)
+        if lead is None:
+            self._lead = None
+        else:
+            signal, direction, severity, rank, found, *rest = lead
+            self._lead = Alarm(signal, direction, severity, tuple(rank), Evidence(*found), *rest)

@@ -1,0 +1,293 @@
+"""Drift of one task as a fold of its training log: the signals of its models, delays, and the outcome feed.
+
+Time is the entries' own, and counts are of entries, so the same log raises the same alerts at the same offsets,
+however it was cut and whoever folded it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import astuple
+from typing import Any, Final
+
+from schemas.records import Alert, Entry, Evidence, Score, Value
+from streams.drift import budget, texts
+from streams.drift.delay import DelayDrift
+from streams.drift.detector import Change
+from streams.drift.episodes import Alarm, Episodes
+from streams.drift.outage import LabelOutage
+from streams.drift.rules import DELAY, OUTAGE, SEVERITY, WATCHED, Watch
+from streams.drift.watching import ModelWatch
+from streams.fold import Measurement
+from streams.task import Model, Task
+
+RESOLVED: Final = frozenset({"labelled", "expired", "late", "revised", "unavailable"})
+KEPT: Final = 2_000
+"""Resolutions that are kept unjudged at most, while an outage is suspected."""
+
+Judged = tuple[list[tuple[int, Score, Value]], tuple[int, int] | None]
+"""What one entry gives to judge: place of the model, its score, the label; event times of request and outcome."""
+
+
+class DriftFold:
+    """Watches a task for drift, and tells its episodes.
+
+    - A first label is judged once, with the score that was served. A correction (`revised`, a late outcome after
+      a label was given) changes nothing here: what was judged was judged, in the order of the log.
+    - A backfilled example was never served, so it is not judged.
+    - While a label outage is suspected, resolutions are kept; they are judged when an outcome comes, and dropped
+      when it is an outage. What was asked before its end is not judged either, where silence teaches: its labels
+      are made of silence.
+
+    Parameters
+    ----------
+    task
+        The task; `task.drift` says what is watched and how.
+    """
+
+    name = "drift"
+
+    def __init__(self, task: Task) -> None:
+        self.task, self.rules = task, task.drift
+        rules = self.rules
+        delay = next((watch for watch in rules.watches if watch.signal == DELAY), None)
+        firsts: dict[str, Model] = {}
+        for model in task.models:
+            firsts.setdefault(repr(model.policy), model)
+        share = budget.Share(
+            rules.one_false_alarm_in,
+            [each.signal for each in rules.watches],
+            len(task.models),
+        )
+        self.models = [
+            ModelWatch(rules, task.kind, share, labels=firsts[repr(model.policy)] is model)
+            for model in task.models
+        ]
+        self.delay = DelayDrift(delay.make(share.of(DELAY), rules.cool_down, 1.0)) if delay else None
+        self._delay_watch = delay
+        self.feeds = {"deadlines": LabelOutage(), "requests": LabelOutage()}
+        self.drift = Episodes(task.name, "drift", rules.cool_down)
+        self.delays = Episodes(task.name, "delay", rules.cool_down)
+        self.outage = Episodes(task.name, "outage", None)
+        self.next_offset = 0
+        self._judged = 0
+        self._until = -1
+        """What was asked before this event time (ms) was hit by an outage."""
+        self._silence_teaches = False
+        self._asked: dict[int, int] = {}
+        """Predictions so far, by the inputs' partition."""
+        self._kept: list[Judged] = []
+        self._pending: list[Alert] = []
+
+    @property
+    def spec(self) -> str:
+        """See `Monitor.spec`."""
+        models = "; ".join(f"{model.name} {model.policy!r}" for model in self.task.models)
+        return f"{self.task.kind}\n{models}\n{self.rules.describe()}"
+
+    # ------------------------------------------------------------------ the fold
+
+    def apply(self, offset: int, entry: Entry) -> None:
+        """See `Fold.apply`."""
+        if offset < self.next_offset:
+            return
+        self.next_offset = offset + 1
+        if entry.kind in RESOLVED:
+            self._feed(offset, entry)
+            self._resolution(offset, entry)
+        if entry.progress is not None:
+            self._progress(offset, entry)
+
+    def _resolution(self, offset: int, entry: Entry) -> None:
+        item = self._to_judge(entry)
+        if item is None:
+            return
+        if self._suspicious:
+            self._kept.append(item)
+            if len(self._kept) <= KEPT:
+                return
+            self._judge(self._kept.pop(0), offset, entry.ts)
+            return
+        if self._kept:
+            kept, self._kept = self._kept, []
+            for each in kept:
+                self._judge(each, offset, entry.ts)
+        self._judge(item, offset, entry.ts)
+
+    def _to_judge(self, entry: Entry) -> Judged | None:
+        prediction, outcome = entry.prediction, entry.outcome
+        if prediction is None or self.outage.lead is not None:
+            return None
+        given = prediction.scores
+        found: list[tuple[int, Score, Value]] = []
+        for place, model in enumerate(self.task.models):
+            label = model.policy.label(entry)
+            if label is None or label.value is None or label.replaces is not None:
+                continue
+            score = next((each for each in given if each.model == model.name), None)
+            if score is None:
+                continue
+            self._silence_teaches = self._silence_teaches or outcome is None
+            found.append((place, score, label.value))
+        spans = None
+        if outcome is not None and entry.kind in {"labelled", "late"}:
+            spans = (prediction.ts, outcome.ts)
+        if prediction.ts < self._until:
+            return None if self._silence_teaches else (found, None)
+        return (found, spans) if found or spans else None
+
+    def _judge(self, item: Judged, offset: int, ts: int) -> None:
+        found, spans = item
+        for place, score, label in found:
+            for watch, change in self.models[place].update(score, label):
+                self._tell(self.drift.alarm(self._alarm(watch, place, score, change), offset, ts))
+        if spans and self.delay and self._delay_watch:
+            slower = self.delay.update(*spans)
+            if slower is not None:
+                alarm = self._alarm(self._delay_watch, 0, None, slower)
+                self._tell(self.delays.alarm(alarm, offset, ts))
+        self._judged += 1
+        for episodes in (self.drift, self.delays):
+            if episodes.lead is not None:
+                self._tell(episodes.step(offset, ts))
+
+    def _alarm(self, watch: Watch, place: int, score: Score | None, change: Change) -> Alarm:
+        # The label mean and delays are the task's own; of a shadow nobody has to get up at night.
+        model = "" if score is None or watch.signal == "label_mean" else self.task.models[place].name
+        severity = watch.severity or ("info" if place and model else SEVERITY[watch.signal])
+        return Alarm(
+            watch.signal,
+            change.direction,
+            severity,
+            (min(place, 1), WATCHED.index(watch.signal), place),
+            change.evidence,
+            texts.of_change(watch.signal, model, change),
+            model,
+            score.version if score is not None and model else "",
+        )
+
+    # ------------------------------------------------------------------ the outcome feed
+
+    def _feed(self, offset: int, entry: Entry) -> None:
+        if not self.rules.outage:
+            return
+        before = self._states
+        if entry.outcome is not None:
+            for feed in self.feeds.values():
+                feed.outcome(entry.ts)
+        elif entry.kind == "expired":
+            self.feeds["deadlines"].silence(entry.ts)
+        if self._states != before:
+            self._outage(offset, entry.ts)
+
+    @property
+    def _states(self) -> tuple[str, str]:
+        deadlines, requests = self.feeds.values()
+        return deadlines.state, requests.state
+
+    def _progress(self, offset: int, entry: Entry) -> None:
+        told = (entry.progress or {}).get("predictions", 0)
+        partition = entry.partition or 0
+        new = told - self._asked.get(partition, 0)
+        if new > 0 and self.rules.outage:
+            self._asked[partition] = told
+            self.feeds["requests"].silence(entry.ts, new)
+            self._outage(offset, entry.ts)
+
+    def _outage(self, offset: int, ts: int) -> None:
+        dead = next((name for name, feed in self.feeds.items() if feed.state == "open"), None)
+        if dead is not None and self.outage.lead is None:
+            self._kept = []
+            feed = self.feeds[dead]
+            evidence = Evidence(
+                f"LabelOutage({dead})",
+                "length of the run without an outcome",
+                float(feed.run),
+                float(feed.threshold),
+                feed.share,
+                feed.outcomes + feed.silences,
+                0.0,
+                feed.run,
+            )
+            text = texts.of_outage(feed, dead)
+            alarm = Alarm(OUTAGE, "none", SEVERITY[OUTAGE], (0,), evidence, text)
+            self._tell(self.outage.alarm(alarm, offset, ts))
+        elif dead is None and self.outage.lead is not None:
+            self._until = ts
+            self._tell(self.outage.close(offset, ts, "Outcomes come again."))
+        for episodes in (self.drift, self.delays):
+            self._tell(episodes.hold(self.outage.lead is not None, offset, ts))
+
+    @property
+    def _suspicious(self) -> bool:
+        return "suspected" in self._states
+
+    # ------------------------------------------------------------------ what it tells
+
+    def _tell(self, alert: Alert | None) -> None:
+        if alert is not None:
+            self._pending.append(alert)
+
+    def alerts(self) -> Iterator[Alert]:
+        """See `Monitor.alerts`."""
+        pending, self._pending = self._pending, []
+        yield from pending
+
+    def measurements(self) -> Iterator[Measurement]:
+        """See `Monitor.measurements`."""
+        for episodes in (self.drift, self.delays, self.outage):
+            is_open = float(episodes.lead is not None)
+            yield Measurement("open_episodes", is_open, "count", self._judged, segment=episodes.family)
+            yield Measurement(
+                "episodes", float(episodes.opened), "count", self._judged, segment=episodes.family
+            )
+        for place, (model, watched) in enumerate(zip(self.task.models, self.models, strict=True)):
+            for watch, level, count in watched.levels():
+                yield Measurement(
+                    "signal_mean",
+                    level,
+                    "nats" if watch.signal == "excess_log_loss" else "ratio",
+                    count,
+                    model=model.name,
+                    role="shadow" if place else "served",
+                    segment=watch.signal,
+                )
+
+    # ------------------------------------------------------------------ state
+
+    def snapshot(self) -> Any:
+        """See `Fold.snapshot`."""
+        return {
+            "next_offset": self.next_offset,
+            "judged": self._judged,
+            "until": self._until,
+            "silence_teaches": self._silence_teaches,
+            "asked": dict(self._asked),
+            "kept": [
+                ([(place, astuple(score), label) for place, score, label in found], spans)
+                for found, spans in self._kept
+            ],
+            "models": [watched.snapshot() for watched in self.models],
+            "delay": self.delay.snapshot() if self.delay else None,
+            "feeds": {name: feed.snapshot() for name, feed in self.feeds.items()},
+            "episodes": [each.snapshot() for each in (self.drift, self.delays, self.outage)],
+        }
+
+    def restore(self, state: Any) -> None:
+        """See `Fold.restore`."""
+        self.next_offset, self._judged = state["next_offset"], state["judged"]
+        self._until, self._silence_teaches = state["until"], state["silence_teaches"]
+        self._asked = dict(state["asked"])
+        self._kept = [
+            ([(place, Score(*score), label) for place, score, label in found], spans)
+            for found, spans in state["kept"]
+        ]
+        for watched, one in zip(self.models, state["models"], strict=True):
+            watched.restore(one)
+        if self.delay:
+            self.delay.restore(state["delay"])
+        for name, feed in self.feeds.items():
+            feed.restore(state["feeds"][name])
+        for episodes, one in zip((self.drift, self.delays, self.outage), state["episodes"], strict=True):
+            episodes.restore(one)
+        self._pending = []

@@ -1,0 +1,193 @@
+"""The numbers that are watched on the labelled stream, in the order of what they mean.
+
+Each is made of what was served and what turned out to be true, once per resolution.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Final, Protocol
+
+from schemas.checks import TaskKind
+from schemas.records import Score, Value
+
+FLOOR: Final = 0.01
+"""A score is taken to lie this far from 0 and 1: one sure and wrong answer must not outweigh a thousand others."""
+FAR: Final = 8.0
+"""Standard deviations beyond which a number of a regression counts no further."""
+MEMORY: Final = 1_000
+"""Resolutions over which the centre of `ExcessLogLoss` is averaged, exponentially."""
+
+
+class Signal(Protocol):
+    """Makes a number of a resolution."""
+
+    span: float
+    """What a detector takes for a range of 1; see `DirectionalAdwin`."""
+
+    def of(self, score: Score, label: Value) -> float | None:
+        """Give the number; None when there is none."""
+
+    def snapshot(self) -> Any:
+        """Give the state."""
+
+    def restore(self, state: Any) -> None:
+        """Take over a state that `snapshot` gave."""
+
+
+class _Stateless:
+    span = 1.0
+
+    def snapshot(self) -> Any:
+        """See `Signal.snapshot`."""
+        return None
+
+    def restore(self, state: Any) -> None:
+        """See `Signal.restore`."""
+
+
+class ExcessLogLoss:
+    """Log loss minus the entropy of the model's own score, less what a moved base rate explains (binary).
+
+    A calibrated model has a mean of 0, however hard its requests are. With y the label, p the score and
+    L = ln((1 - p) / p) it is (y - p) L. If only the base rate moves, all log-odds move alike, which adds about
+    p (1 - p) L per event: so the mean of L under the weight p (1 - p) is taken from L first. What is left is the
+    part of the loss that comes from ranking and spreading wrongly: the concept. (It is the score statistic of the
+    slope in Cox's calibration, "Two Further Applications of a Model for Binary Regression", 1958, with the
+    intercept projected out.)
+
+    Its unit is the nat. Few values are larger than one nat, so that is the detector's span: measured, it keeps
+    the rate of false alarms that `streams.drift.budget` promises, also at 3 % positives.
+    """
+
+    span = 1.0
+
+    def __init__(self) -> None:
+        self._weighted = 0.0
+        self._weight = 0.0
+
+    def of(self, score: Score, label: Value) -> float | None:
+        """See `Signal.of`."""
+        p = score.score
+        if not isinstance(p, float):
+            return None
+        p = min(max(p, FLOOR), 1 - FLOOR)
+        against = math.log((1 - p) / p)
+        weight = p * (1 - p)
+        centre = self._weighted / self._weight if self._weight else 0.0
+        self._weighted += (weight * against - self._weighted) / MEMORY
+        self._weight += (weight - self._weight) / MEMORY
+        return ((label is True) - p) * (against - centre)
+
+    def snapshot(self) -> Any:
+        """See `Signal.snapshot`."""
+        return self._weighted, self._weight
+
+    def restore(self, state: Any) -> None:
+        """See `Signal.restore`."""
+        self._weighted, self._weight = state
+
+
+class ExcessCrossEntropy(_Stateless):
+    """Log loss minus the entropy of the model's own probabilities, in nats (multiclass)."""
+
+    span = 2.0
+
+    def of(self, score: Score, label: Value) -> float | None:
+        """See `Signal.of`."""
+        if not isinstance(score.score, Mapping):
+            return None
+        told = {name: min(max(p, FLOOR), 1 - FLOOR) for name, p in score.score.items()}
+        entropy = -sum(p * math.log(p) for p in told.values())
+        return -math.log(told.get(str(label), FLOOR)) - entropy
+
+
+class Error(_Stateless):
+    """1 where the decision was wrong, else 0 (binary, multiclass)."""
+
+    def of(self, score: Score, label: Value) -> float | None:
+        """See `Signal.of`."""
+        return None if score.label is None else float(score.label != label)
+
+
+class LabelMean(_Stateless):
+    """1 for true, else 0 (binary)."""
+
+    def of(self, score: Score, label: Value) -> float | None:
+        """See `Signal.of`."""
+        return float(label is True)
+
+
+class ScoreMean(_Stateless):
+    """The score; of several classes the largest probability."""
+
+    def of(self, score: Score, label: Value) -> float | None:
+        """See `Signal.of`."""
+        told = score.score
+        if isinstance(told, Mapping):
+            return max(told.values(), default=None)
+        return told
+
+
+class Scaled:
+    """A number without a range of its own (regression), in standard deviations of its first values.
+
+    Parameters
+    ----------
+    what
+        `error`, `label` or `score`: the absolute error, the outcome, the score.
+    first
+        How many values the mean and the deviation are taken from; there is no number before.
+    """
+
+    span = 4.0
+
+    def __init__(self, what: str, first: int = 500) -> None:
+        self.what, self.first = what, first
+        self._n, self._mean, self._squares = 0, 0.0, 0.0
+
+    def of(self, score: Score, label: Value) -> float | None:
+        """See `Signal.of`."""
+        told = score.score
+        if not isinstance(told, float | int) or not isinstance(label, float | int):
+            return None
+        value = abs(label - told) if self.what == "error" else float(label if self.what == "label" else told)
+        if self._n < self.first:  # Welford 1962
+            self._n += 1
+            step = value - self._mean
+            self._mean += step / self._n
+            self._squares += step * (value - self._mean)
+            return None
+        z = (value - self._mean) / (math.sqrt(self._squares / self._n) or 1.0)
+        return min(max(z, -FAR), FAR)
+
+    def snapshot(self) -> Any:
+        """See `Signal.snapshot`."""
+        return self._n, self._mean, self._squares
+
+    def restore(self, state: Any) -> None:
+        """See `Signal.restore`."""
+        self._n, self._mean, self._squares = state
+
+
+def signal(name: str, kind: TaskKind) -> Signal | None:
+    """Make a signal by its name; None when a task of this kind does not have it.
+
+    Examples
+    --------
+    >>> [name for name in NAMES if signal(name, "multiclass")]
+    ['excess_log_loss', 'error', 'score_mean']
+    """
+    if kind == "regression":
+        what = {"error": "error", "label_mean": "label", "score_mean": "score"}.get(name)
+        return Scaled(what) if what else None
+    if name == "excess_log_loss":
+        return ExcessLogLoss() if kind == "binary" else ExcessCrossEntropy()
+    if name == "label_mean":
+        return LabelMean() if kind == "binary" else None
+    return Error() if name == "error" else ScoreMean()
+
+
+NAMES: Final = ("excess_log_loss", "error", "label_mean", "score_mean")
+"""The most telling first."""

@@ -1,0 +1,91 @@
+"""The signals of one model, each with its detector."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from schemas.checks import TaskKind
+from schemas.records import Score, Value
+from streams.drift.budget import Share
+from streams.drift.detector import Change, Detector
+from streams.drift.rules import DELAY, DriftRules, Watch
+from streams.drift.signals import Signal, signal
+
+
+class ModelWatch:
+    """Watches the signals of one model.
+
+    A changed specification is our own doing and no drift: with the first score of a new one all starts again,
+    and what older ones served is passed over.
+
+    Parameters
+    ----------
+    rules
+        The task's.
+    kind
+        What its outcome is.
+    share
+        How many false alarms each signal's detector may raise.
+    labels
+        Whether it watches the label mean; one model per policy does.
+    """
+
+    def __init__(self, rules: DriftRules, kind: TaskKind, share: Share, *, labels: bool) -> None:
+        self.rules, self.kind, self.share = rules, kind, share
+        self.watches = tuple(
+            watch
+            for watch in rules.watches
+            if watch.signal != DELAY
+            and (labels or watch.signal != "label_mean")
+            and signal(watch.signal, kind) is not None
+        )
+        self._spec, self._past = "", set[str]()
+        self._start()
+
+    def _start(self) -> None:
+        self.seen = 0
+        self._pairs: list[tuple[Watch, Signal, Detector]] = []
+        for watch in self.watches:
+            made = signal(watch.signal, self.kind)
+            assert made is not None
+            rate = self.share.of(watch.signal)
+            self._pairs.append((watch, made, watch.make(rate, self.rules.cool_down, made.span)))
+
+    def update(self, score: Score, label: Value) -> Iterator[tuple[Watch, Change]]:
+        """Take a score and its label; gives what changed for the worse."""
+        if score.spec != self._spec:
+            if score.spec in self._past:
+                return
+            if self._spec:
+                self._past.add(self._spec)
+                self._start()
+            self._spec = score.spec
+        self.seen += 1
+        judged = self.seen > self.rules.warm_up
+        for watch, made, detector in self._pairs:
+            number = made.of(score, label)
+            if number is not None and judged:
+                change = detector.update(number)
+                if change is not None:
+                    yield watch, change
+
+    def levels(self) -> Iterator[tuple[Watch, float, int]]:
+        """Give each signal's mean since its last change, and the numbers it rests on."""
+        for watch, _, detector in self._pairs:
+            level = detector.level
+            if level is not None:
+                yield watch, *level
+
+    def snapshot(self) -> Any:
+        """Give the state."""
+        states = [(made.snapshot(), detector.snapshot()) for _, made, detector in self._pairs]
+        return self._spec, sorted(self._past), self.seen, states
+
+    def restore(self, state: Any) -> None:
+        """Take over a state that `snapshot` gave."""
+        self._spec, past, self.seen, states = state
+        self._past = set(past)
+        for (_, made, detector), (numbers, found) in zip(self._pairs, states, strict=True):
+            made.restore(numbers)
+            detector.restore(found)
