@@ -13,6 +13,7 @@ from agents.cli.bench import bench
 from agents.cli.deadletters import deadletters
 from agents.cli.demo import demo
 from agents.cli.ledger import ledger
+from agents.cli.drift_bench import drift_bench
 from agents.cli.produce import produce
 from agents.cli.schemas import schemas
 from agents.cli.snapshots import snapshots
@@ -38,6 +39,7 @@ for command in (
     bench,
     demo,
     ledger,
+    drift_bench,
     produce,
     schemas,
     snapshots,

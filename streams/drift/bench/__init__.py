@@ -1,0 +1,1 @@
+"""What `riverloop drift-bench` measures: streams, protocols, rivals."""
