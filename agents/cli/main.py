@@ -12,8 +12,8 @@ from agents.cli.backtest import backtest
 from agents.cli.bench import bench
 from agents.cli.deadletters import deadletters
 from agents.cli.demo import demo
-from agents.cli.ledger import ledger
 from agents.cli.drift_bench import drift_bench
+from agents.cli.ledger import ledger
 from agents.cli.produce import produce
 from agents.cli.schemas import schemas
 from agents.cli.snapshots import snapshots
