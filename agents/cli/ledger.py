@@ -41,7 +41,7 @@ def ledger() -> None:
     help="all, none, or some of: " + ", ".join(FAULTS),
 )
 @click.option("--task", metavar="TASK", help="A task of your own; its topics must not hold anything.")
-@click.option("--loop", default=OURS, show_default=True, help="Name on the page; with --command.")
+@click.option("--name", "loop", default=OURS, show_default=True, help="Name on the page; with --command.")
 @click.option(
     "--command",
     default="",
@@ -74,7 +74,7 @@ def run(
     faults, and the same right answer.
     """
     if bool(command) != (loop != OURS):
-        raise UsageError("give --loop and --command together")
+        raise UsageError("give --name and --command together")
     if requests < 10 * rounds:
         raise UsageError("give at least ten requests for each round")
     loaded = load_task(task or str(Path(__file__).resolve().parents[1] / "ledger" / "task.py"))

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
-from agents.cli.cluster import codec_of
 from agents.ledger.field import Field
 from agents.ledger.report import Round
+from agents.settings import environment_name
 from infra.ledger.reading import History, Reader
-from infra.runtime import runtime_fingerprint
-from infra.snapshots.store import SnapshotStore
 from infra.taskfile import LoadedTask
-from infra.verify import KafkaSource, verify
+from schemas.errors import BrokerError
 from streams.ledger.check import Check
 
 APPLIED_S = 60.0
@@ -32,13 +36,14 @@ def prove(loaded: LoadedTask, ground: Field, reader: Reader, check: Check) -> Hi
     for what in reader.left_open():
         check.findings.wrong.add(f"after all workers have stopped, {what}")
     started = time.monotonic()
-    history = reader.read(check)
+    with _verifying(loaded, ground) as verifying:
+        history = reader.read(check)
+        ground.say(f"history read in {time.monotonic() - started:.1f} s")
+        _verified(verifying, loaded, ground, check)
     for name, told in digests.items():
         if told != history.digests:
             check.findings.wrong.add(f"{name} has the states {told}, a refold {history.digests}")
     check.finish(ground.acknowledged)
-    ground.say(f"history checked in {time.monotonic() - started:.1f} s")
-    _verify(loaded, ground, check)
     return history
 
 
@@ -78,22 +83,49 @@ def _stop(ground: Field) -> None:
         worker.stop()
 
 
-def _verify(loaded: LoadedTask, ground: Field, check: Check) -> None:
-    """Reconcile inputs with the log and reproduce every score, as `riverloop verify` does."""
+@contextmanager
+def _verifying(loaded: LoadedTask, ground: Field) -> Iterator[subprocess.Popen[bytes]]:
+    """Run `riverloop verify` beside, in a process of its own: the history is read here meanwhile."""
+    connection = ground.connection
+    told = {
+        "bootstrap": connection.bootstrap,
+        # By the environment, not the command line: other users of the machine can read that.
+        "kafka": "\n".join(f"{key}={value}" for key, value in connection.properties.items()),
+    }
+    environment = os.environ | {environment_name(key): value for key, value in told.items()}
+    snapshots = str(ground.folder / "snapshots")
+    command = [sys.executable, "-m", "agents.cli.main", "verify", loaded.reference]
+    process = subprocess.Popen(  # noqa: S603  our own command
+        [*command, "--snapshots", snapshots, "--json"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=Path(__file__).resolve().parents[2],
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def _verified(process: subprocess.Popen[bytes], loaded: LoadedTask, ground: Field, check: Check) -> None:
+    """Take down what `riverloop verify` has found."""
+    output, errors = process.communicate()
+    try:
+        found = json.loads(output)
+    except ValueError:
+        raise BrokerError(f"riverloop verify failed: {errors.decode(errors='replace')[-1000:]}") from None
     wrong = check.findings.wrong
-    store = SnapshotStore(str(ground.folder / "snapshots"))
-    with KafkaSource(ground.connection) as source:
-        codec = codec_of(loaded, serving=True)
-        found = verify(loaded, codec, source, runtime_fingerprint()[0], store)
-    for each in found.failures:
-        wrong.add(f"verify: {each.where}: {each.what}: {each.expected} / {each.found}")
-    wrong.count += found.failed - len(found.failures)
-    due = found.counts["predictions"]
+    for each in found["failures"]:
+        wrong.add(f"verify: {each['where']}: {each['what']}: {each['expected']} / {each['found']}")
+    wrong.count += found["failed"] - len(found["failures"])
+    due = found["predictions"]
     for model in loaded.task.models:
-        reproduced = found.reproduced[model.name]
+        reproduced = found["scores_reproduced"].get(model.name, 0)
         if reproduced != due:
             wrong.add(f"verify reproduced {reproduced} of {due} scores of {model.name}", due - reproduced)
-    ground.say(f"verified in {found.seconds:.1f} s: {due:,} predictions, {found.failed} differences")
+    ground.say(f"verified in {found['seconds']:.1f} s: {due:,} predictions, {found['failed']} differences")
 
 
 def mark_stalls(

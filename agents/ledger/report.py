@@ -41,7 +41,7 @@ class Options:
         told = (
             f"--seed {self.seed} --rounds {self.rounds} --requests {self.requests} --workers {self.workers}"
         )
-        other = f" --loop {self.loop!r} --command {' '.join(self.command)!r}" if self.command else ""
+        other = f" --name {self.loop!r} --command {' '.join(self.command)!r}" if self.command else ""
         return f"riverloop ledger run {told} --partitions {self.partitions} --faults {faults}{other}"
 
 

@@ -24,7 +24,7 @@ def report(loop: str, lost: int) -> dict[str, Any]:
         "loop": loop,
         "ok": not lost,
         "date": "2026-01-02",
-        "command": f"riverloop ledger run --seed 9 --loop {loop!r}",
+        "command": f"riverloop ledger run --seed 9 --name {loop!r}",
         **{"seed": 9, "rounds": 2, "requests": 5000, "workers": 2, "partitions": 4, "records": 11_000},
         "seconds": 20.0,
         "entries": {"labelled": 4000, "late": 20},
@@ -66,7 +66,7 @@ def test_what_is_no_report_is_refused_with_a_sentence(tmp_path: Path, content: s
     [
         (["--faults", "kill,earthquake"], "no such fault: earthquake"),
         (["--requests", "20", "--rounds", "3"], "ten requests for each round"),
-        (["--loop", "other"], "--loop and --command together"),
+        (["--name", "other"], "--name and --command together"),
     ],
 )
 def test_a_run_that_cannot_be_is_refused_before_anything_starts(arguments: list[str], says: str) -> None:
