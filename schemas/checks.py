@@ -6,15 +6,14 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal, get_args, get_type_hints
 
+from schemas.alert import Alert, Evidence
 from schemas.errors import BadRecord
 from schemas.features import shown
 from schemas.records import (
-    Alert,
     Command,
     Control,
     DeadLetter,
     Entry,
-    Evidence,
     Features,
     Kind,
     Manifest,

@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 from fastavro.schema import SchemaParseException, UnknownType
 
 from schemas import json_form
+from schemas.alert import Alert
 from schemas.avro_form import RECORDS, Schema, assemble, header
 from schemas.checks import RECORD_TYPES, TaskKind, makers
 from schemas.dictionary import Dictionary
@@ -18,7 +19,6 @@ from schemas.errors import BadRecord
 from schemas.formats import HEADER_BYTES, detect
 from schemas.readers import Reader
 from schemas.records import (
-    Alert,
     Control,
     DeadLetter,
     Entry,

@@ -6,16 +6,15 @@ import math
 from collections.abc import Mapping
 from typing import Final
 
+from schemas.alert import Alert, Evidence
 from schemas.checks import TaskKind
 from schemas.codec import Codec, Record
 from schemas.dictionary import Boolean, Category, Feature, Integer
 from schemas.records import (
-    Alert,
     Command,
     Control,
     DeadLetter,
     Entry,
-    Evidence,
     FeatureValue,
     Manifest,
     Metric,

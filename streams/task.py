@@ -104,7 +104,6 @@ class Task:
     drift
         What is watched for drift, with which detectors, at which rate of false alarms.
     quality
-    quality
         How the requests' quality and the drift of their features are judged.
     data
         How a data file maps to requests and outcomes; None when there is none.

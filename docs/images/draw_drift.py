@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from infra.taskfile import load_task
-from schemas.records import Alert, Entry
+from schemas.alert import Alert
+from schemas.records import Entry
 from streams.drift.fold import DriftFold
 from streams.driver import MemoryDriver
 from streams.task import Task

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from typing import Any, Final
 
-from schemas.records import Evidence
+from schemas.alert import Evidence
 from streams.drift.detector import Change, Direction, Recovery, Worse
 
 CLOCK: Final = 8

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from schemas.records import Evidence
+from schemas.alert import Evidence
 
 Direction = Literal["up", "down"]
 Worse = Literal["up", "down", "both"]

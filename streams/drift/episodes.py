@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import astuple, dataclass
 from typing import Any, Literal
 
-from schemas.records import Alert, Evidence
+from schemas.alert import Alert, Evidence
 from streams.drift.rules import SEVERITIES, Severity
 
 

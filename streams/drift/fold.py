@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from dataclasses import astuple
 from typing import Any, Final
 
-from schemas.records import Alert, Entry, Evidence, Score, Value
+from schemas.alert import Alert, Evidence
+from schemas.records import Entry, Score, Value
 from streams.drift import budget, texts
 from streams.drift.delay import DelayDrift
 from streams.drift.detector import Change

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from river import base, drift
 
-from schemas.records import Evidence
+from schemas.alert import Evidence
 from streams.drift.detector import Change, Direction, Recovery, Worse
 
 FAST: Final = 1 / 100

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from schemas.records import Alert, Evidence
+from schemas.alert import Alert, Evidence
 from streams.quality.judge import MOVED, Finding
 
 DRIFT: Final = "features"

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
+from schemas.alert import Evidence
 from schemas.dictionary import Category
-from schemas.records import Evidence
 from streams.quality import divergence
 from streams.quality.divergence import Divergence
 from streams.quality.reference import Reference

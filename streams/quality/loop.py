@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from schemas.records import Evidence
+from schemas.alert import Evidence
 from streams.quality.divergence import rise
 from streams.quality.judge import LEAST_RISE, Finding
 from streams.quality.tally import Total

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from river.drift import ADWIN
 
-from schemas.records import Evidence
+from schemas.alert import Evidence
 from streams.quality.judge import Finding
 from streams.quality.reference import Reference
 from streams.quality.tally import Counts

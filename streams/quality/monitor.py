@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from schemas.alert import Alert, Evidence
 from schemas.dictionary import Dictionary
-from schemas.records import Alert, Evidence
 from schemas.tally import Tally
 from streams.fold import Measurement
 from streams.quality.episodes import DRIFT, Episodes, family_of

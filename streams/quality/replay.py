@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from schemas.records import Alert, Request
+from schemas.alert import Alert
+from schemas.records import Request
 from streams.quality.edge import EdgeCounter
 from streams.quality.monitor import QualityMonitor
 

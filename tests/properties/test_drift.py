@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from river import drift, dummy
 
+from schemas.alert import Alert
 from schemas.dictionary import Dictionary, Number
-from schemas.records import Alert, Entry, Outcome, Prediction, Score
+from schemas.records import Entry, Outcome, Prediction, Score
 from streams.digest import state_digest
 from streams.drift.fold import DriftFold
 from streams.drift.rules import DriftRules, Watch

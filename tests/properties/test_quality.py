@@ -10,8 +10,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from schemas.alert import Alert
 from schemas.dictionary import Boolean, Category, Dictionary, Integer, Number
-from schemas.records import Alert, Request
+from schemas.records import Request
 from schemas.tally import Tally
 from streams.quality import grid
 from streams.quality.edge import EdgeCounter, count

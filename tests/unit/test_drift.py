@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from river import drift, dummy
 
+from schemas.alert import Alert
 from schemas.dictionary import Dictionary, Number
 from schemas.errors import TaskError
-from schemas.records import Alert, Entry, Outcome, Prediction, Score
+from schemas.records import Entry, Outcome, Prediction, Score
 from streams.drift.adwin import DirectionalAdwin
 from streams.drift.bench.calm import calm
 from streams.drift.bench.concepts import Scored

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
+from schemas.alert import Alert
 from schemas.codec import Codec
 from schemas.dictionary import Category, Dictionary, Integer, Number
 from schemas.errors import BadRecord, TaskError
-from schemas.records import Alert, Request
+from schemas.records import Request
 from schemas.tokens import token
 from streams import snapshot
 from streams.quality.edge import EdgeCounter

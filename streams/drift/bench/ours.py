@@ -8,8 +8,9 @@ from typing import Final
 
 from river import dummy
 
+from schemas.alert import Alert
 from schemas.dictionary import Dictionary, Number
-from schemas.records import Alert, Entry, Outcome, Prediction, Score
+from schemas.records import Entry, Outcome, Prediction, Score
 from streams.drift.bench.concepts import UNJUDGED, Scored
 from streams.drift.fold import DriftFold
 from streams.drift.rules import DriftRules
