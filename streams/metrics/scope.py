@@ -87,7 +87,11 @@ class Scope:
     def cumulative(self) -> dict[str, float]:
         """Give the metrics that River's evaluator gives, by name."""
         ours = {} if len(self.river) == len(self._names) else dict(self.revisions.total().values(whole=False))
-        return {name: self.river[name].get() if name in self.river else ours[name] for name in self._names}
+        # River calls the accuracy of nothing 0.
+        return {
+            name: self.river[name].get() if name in self.river else ours[name] if self.n else 0.0
+            for name in self._names
+        }
 
     def estimated(self, total: Any) -> dict[str, float]:
         """Estimate the rolling window's performance by the calibration of what is older, and the gap to it."""
