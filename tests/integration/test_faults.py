@@ -93,6 +93,7 @@ def test_a_broker_that_dies_under_load_and_comes_back_costs_nothing_but_time(
                     until(lambda request=request: post(worker, request)[0] == 200, 60, "it is acknowledged")  # type: ignore[misc]  # the default binds the loop's variable
             assert [(status, told["reason"]) for status, told in refused] == [(503, "not_acknowledged")] * 2
             loop.sent += [Event(request, ()) for request in asked]
+            loop.assert_resolved(180)
             assert_unharmed(loop)
             assert worker.pid == pid
 
