@@ -1,7 +1,7 @@
 """The faults there are.
 
 Not among them, since no run goes on after it: retention that has eaten what is still needed. The workers then
-refuse to start; see tests/integration/test_faults.py.
+refuse to start (`schemas.errors.RecordsGone`).
 """
 
 from __future__ import annotations
