@@ -91,6 +91,8 @@ def bench(
         check_reachable(connection)
         if with_table or not (with_latency or with_stages):
             field = find(chosen, peers_python)
+            if not field.pythons:
+                raise UsageError("; ".join(f"{name}: {why}" for name, why in field.left_out.items()))
             rows = _rounds(
                 [each for each in chosen if each.name in field.pythons],
                 field.pythons,
