@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from rocksdict import (
+    BlockBasedIndexType,
     BlockBasedOptions,
     Cache,
     DbClosedError,
@@ -264,6 +265,11 @@ def _options(memory: RocksMemory) -> Options:
     # A new request is looked up and not found: the filter answers that without reading.
     blocks.set_bloom_filter(10, False)
     blocks.set_cache_index_and_filter_blocks(True)
+    # In small pieces: the cache is divided into parts, and the whole index of a large file would fit into none.
+    blocks.set_index_type(BlockBasedIndexType.two_level_index_search())
+    blocks.set_partition_filters(True)
+    blocks.set_metadata_block_size(4096)
+    blocks.set_pin_top_level_index_and_filter(True)
     blocks.set_pin_l0_filter_and_index_blocks_in_cache(True)
     blocks.set_format_version(5)
     options = Options(raw_mode=True)

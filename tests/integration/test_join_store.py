@@ -71,18 +71,13 @@ def lose(folder: Path) -> None:
     shutil.rmtree(folder)
 
 
-def empty_files(folder: Path) -> None:
-    for file in folder.iterdir():
-        file.write_bytes(b"")
-
-
 def garble(folder: Path) -> None:
     for file in folder.iterdir():
         data = file.read_bytes()
         file.write_bytes(bytes(each ^ 0xFF for each in data))
 
 
-@pytest.mark.parametrize("damage", [lose, empty_files, garble])
+@pytest.mark.parametrize("damage", [lose, garble])
 def test_a_folder_that_is_lost_or_damaged_is_made_anew_from_the_changelog(
     rocks: Loop, damage: Callable[[Path], None]
 ) -> None:
@@ -108,7 +103,8 @@ def test_the_changelog_has_the_last_word_over_a_folder_that_another_worker_went_
         worker.restart()
         rocks.play(rocks.events(700, skip=done))
         done += 700
-        worker.stop()
+        if done < 2800:
+            worker.stop()
     rocks.assert_resolved()
     rocks.assert_verified()
     for worker in (one, other):
