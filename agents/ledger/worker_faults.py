@@ -122,13 +122,16 @@ def torn_snapshot(field: Field) -> None:
     worker = field.pick()
     field.kill(worker)
     store = SnapshotStore(str(field.folder / "snapshots"))
-    seen: set[str] = set()
+    torn: dict[str, str] = {}
     for manifest in store.manifests(field.topics.task):
-        if manifest.model not in seen:
-            seen.add(manifest.model)
+        if manifest.model not in torn:
+            torn[manifest.model] = manifest.version
             state = field.folder / "snapshots" / field.topics.task / manifest.version / STATE
             state.write_bytes(state.read_bytes()[:-1])
     field.restart(worker)
+    # Healed: `verify` would find them, as it should.
+    for version in torn.values():
+        store.delete(field.topics.task, version)
 
 
 def wrong_clock(field: Field) -> None:
