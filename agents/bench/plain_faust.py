@@ -169,6 +169,7 @@ def make_app(
         codecs.register(HELD, codec)
         held = app.Table("held", partitions=partitions, key_type=str)
         held.value_serializer = HELD  # it takes it from a Faust model's options, and has no argument for it
+        held.changelog_topic = held._new_changelog_topic()  # the one made above would read it back as JSON
     loop = Loop(loaded, partitions, held)
     _add_agents(app, loop, names)
 

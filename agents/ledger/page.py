@@ -19,7 +19,8 @@ dead letters, counts, the join's state, the workers' states, and every served sc
 
 *Lost*: due, and not there. *Doubled*: there more often than due. *Wrong*: there, but with another value, in another
 order, or not reproducible. *Longest stall*: the longest time in which the training log did not grow although there
-was something to do."""
+was something to do. A finding counts for the fault that struck while its request was sent; one that is about
+no single request counts in the sum only."""
 COLUMNS: Final = ("rounds", "requests", "lost", "doubled", "wrong", "longest_stall_s")
 HEADS: Final = ("loop", "fault", "rounds", "requests", "lost", "doubled", "wrong", "longest stall (s)")
 

@@ -10,6 +10,7 @@ from schemas.records import DeadLetter, Entry, Position, Prediction
 from schemas.state import HeldState, JoinPosition
 from streams.ledger.expected import Expected
 from streams.ledger.facts import OF_A_FAULT, Facts, number_of
+from streams.ledger.fates import NOBODY
 from streams.ledger.findings import Findings
 from streams.ledger.workload import Workload
 
@@ -54,7 +55,8 @@ class Check:
         source, name = prediction.source, prediction.request_id
         if source is not None:
             if source.offset <= self._sources.get(source.partition, -1):
-                self.findings.doubled.add(f"the prediction at {at} answers {source}, as an earlier one did")
+                text = f"the prediction at {at} answers {source}, as an earlier one did"
+                self.findings.doubled.add(text, number=number_of(name, self.workload))
                 return
             self._sources[source.partition] = source.offset
         number = number_of(name, self.workload)
@@ -78,7 +80,8 @@ class Check:
         key = (letter.key or b"").decode(errors="replace")
         if letter.source is not None:
             if letter.source in self._letter_at:
-                self.findings.doubled.add(f"a second dead letter for {letter.source}: {letter.reason}")
+                text = f"a second dead letter for {letter.source}: {letter.reason}"
+                self.findings.doubled.add(text, number=self._named(key))
                 return
             self._letter_at.add(letter.source)
         if key.startswith(OF_A_FAULT) and self._refused[letter.reason] > 0:
@@ -140,26 +143,31 @@ class Check:
     def _finish_letters(self) -> None:
         due, found = self.expected.letters, self._letters
         for (reason, key), count in (due - found).items():
-            self.findings.lost.add(f"the dead letter {reason} of {key!r}", count)
+            self.findings.lost.add(f"the dead letter {reason} of {key!r}", count, self._named(key))
         for (reason, key), count in (found - due).items():
             tally = self.findings.doubled if (reason, key) in due else self.findings.wrong
-            tally.add(f"a dead letter {reason} of {key!r} that is not due", count)
+            tally.add(f"a dead letter {reason} of {key!r} that is not due", count, self._named(key))
         for reason, count in (+self._refused).items():
             self.findings.lost.add(f"dead letters {reason} of a fault's records", count)
+
+    def _named(self, key: str) -> int | None:
+        """Give the number of the request that a dead letter is about, or came with."""
+        return number_of(key.replace(NOBODY, "r"), self.workload)
 
     def _finish_state(self) -> None:
         findings, remembered = self.findings, self.expected.remembered
         for name, step in remembered.items():
             held = self._held.get(name)
             if held is None:
-                findings.lost.add(f"the join state does not remember {name}")
+                findings.lost.add(f"the join state does not remember {name}", number=self._named(name))
             elif (told := (held.status, held.kind, held.value, held.revision)) != (
                 "closed",
                 step.kind,
                 step.value,
                 step.revision,
             ):
-                findings.wrong.add(f"the join state says {told} of {name}, where {step} stands")
+                text = f"the join state says {told} of {name}, where {step} stands"
+                findings.wrong.add(text, number=self._named(name))
         for name in self.workload.closing:
             if name not in self._held or self._held[name].status != "waiting":
                 findings.lost.add(f"the closing request {name} does not wait in the join state")

@@ -14,6 +14,8 @@ from streams.examples import CLASSES
 from streams.ledger.plan import Plan, Sending, Step
 from streams.rules import JoinRules
 
+NOBODY: Final = "nobody-"
+"""Ids that were never asked begin so, with the number of the request they came with."""
 BROKEN: Final = (
     (b"\xfe\xfeneither JSON nor Avro", "unreadable"),
     (b'{"request_id": "cut short', "malformed"),
@@ -241,7 +243,7 @@ def impossible(draft: Draft) -> None:
 
 def unknown(draft: Draft) -> None:
     """Name a request that was never sent."""
-    name = f"nobody-{draft.number}"
+    name = f"{NOBODY}{draft.number}"
     draft.tell(draft.request.ts, draft.value, alone=True, name=name)
     draft.letters.append(("unknown_or_forgotten", name))
     on_time(draft)
