@@ -14,6 +14,7 @@ from agents.loop import TaskLoop
 from agents.owner import Owner
 from agents.quality import QualityOwner
 from agents.serve import Serve
+from infra.exporter import Here
 from infra.inbound import decoder
 from infra.kafka.buffers import Partition
 from infra.kafka.channel import Batch, Channel
@@ -70,7 +71,8 @@ class TaskAgents:
         self._opening: dict[str, int] = {}
         """By model: the number of the revision that this worker has opened."""
         loop.metrics = self.status
-        loop.measurements = self.owner.measurements
+        loop.here = self.here
+        loop.measurements = lambda: [*self.owner.measurements(), *self.quality.measurements()]
         name, settings, topics = loop.task.name, loop.settings, loop.topics
         prefix = f"{settings.group}.{name}"
         self._runners = {
@@ -313,6 +315,11 @@ class TaskAgents:
         return True
 
     # ------------------------------------------------------------------ status
+
+    def here(self) -> Here:
+        """Give what lies in this worker, for its exporter."""
+        joins = [at.join for at in self.join.partitions.values()]
+        return Here(self.owner.held, len(joins), sum(join.waiting for join in joins))
 
     def status(self) -> dict[str, Any]:
         """Give what the joins and the owner here know; the models' part by name under `models`."""
