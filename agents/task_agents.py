@@ -13,7 +13,7 @@ from agents.join import JoinAgent
 from agents.loop import TaskLoop
 from agents.owner import Owner
 from agents.quality import QualityOwner
-from agents.serve import Serve
+from agents.serve import Serve, count_dead_letters
 from infra.exporter import Here
 from infra.inbound import decoder
 from infra.kafka.buffers import Partition
@@ -200,6 +200,7 @@ class TaskAgents:
                 for number, at in moved:
                     if self.join.partitions.get(number) is at:  # else it went to another worker meanwhile
                         at.join.commit(at.join.position(at.predictions, at.outcomes))
+                count_dead_letters(self.loop, self.join.letters)
             except BaseException as error:
                 await self.restore([number for number, _ in moved])
                 if not isinstance(error, TransactionAborted):
