@@ -10,6 +10,7 @@ import faust
 
 from agents.feed import GroupFeed
 from agents.http.routes import add_routes
+from agents.places import places
 from agents.task_agents import TaskAgents
 from agents.transport import batches, register
 from agents.worker import Prepared
@@ -18,6 +19,7 @@ from infra.kafka.writer import Writer
 
 SILENCE_S = 1.0
 REVISION_S = 0.2
+PLACES_S = 5.0
 log = logging.getLogger(__name__)
 
 
@@ -134,6 +136,10 @@ def _add_task(app: Any, agents: TaskAgents, prepared: Prepared) -> GroupFeed:
     async def revision() -> None:
         await agents.open_revisions(feed.consumer)
 
+    async def look_ahead() -> None:
+        found = [each for each in (app.consumer.batches, feed.consumer) if each is not None]
+        agents.loop.places = await places(agents.loop, found)
+
     app.agent(batches(app, agents.requests), name=f"{name}.serve")(serve)
     app.agent(batches(app, agents.sides), name=f"{name}.join")(join)
     app.agent(batches(app, agents.tallies), name=f"{name}.quality")(quality)
@@ -141,4 +147,5 @@ def _add_task(app: Any, agents: TaskAgents, prepared: Prepared) -> GroupFeed:
     app.task(follow)
     app.timer(SILENCE_S, name=f"{name}.silence")(silence)
     app.timer(REVISION_S, name=f"{name}.revision")(revision)
+    app.timer(PLACES_S, name=f"{name}.places")(look_ahead)
     return feed

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from agents.loop import TaskLoop
-from agents.serve import count_dead_letter, dead_letter
+from agents.serve import count_dead_letters, dead_letter
 from infra.inbound import Inbound
 from infra.kafka.buffers import Partition
 from infra.kafka.offsets import committed_offsets, end_offsets, refuse_if_gone
@@ -79,6 +80,7 @@ class JoinAgent:
         self.partitions: dict[int, JoinPartition] = {}
         self._items: dict[Position, Inbound] = {}
         """The batch at work, by place."""
+        self.letters: Counter[str] = Counter()  # its dead letters, by reason
 
     # ------------------------------------------------------------------ state
 
@@ -169,6 +171,7 @@ class JoinAgent:
     def process(self, items: list[Inbound], offsets: Mapping[Partition, int]) -> Iterator[OutRecord]:
         """Take a batch's records; gives all that its transaction writes."""
         self._items = {}
+        self.letters.clear()  # of a batch that was not committed
         letters: list[OutRecord] = []
         for item in items:
             number = item.message.partition() or 0
@@ -188,7 +191,7 @@ class JoinAgent:
                 else:
                     self.partitions[number].join.outcome(record, item.at, item.arrived)
             except BadRecord as bad:
-                letters.append(dead_letter(self.loop, item, bad))
+                letters.append(dead_letter(self.loop, item, bad, self.letters))
         for (topic, number), offset in offsets.items():
             # Never back: a group whose offsets have expired reads again what the state has taken.
             at = self.partitions[number]
@@ -233,10 +236,11 @@ class JoinAgent:
         early, item = refused.early, self._items.get(refused.at)
         if early is None or item is not None:
             at_work = item or self._items[refused.at]
-            return dead_letter(self.loop, at_work, BadRecord(refused.reason, refused.message))
+            bad = BadRecord(refused.reason, refused.message)
+            return dead_letter(self.loop, at_work, bad, self.letters)
         # It was read in an earlier batch, so its bytes are gone; what it said is written again.
         loop, outcome = self.loop, early.outcome
-        count_dead_letter(loop, refused.reason)
+        self.letters[refused.reason] += 1
         key, value = outcome.request_id.encode(), loop.codec.encode(outcome)
         letter = DeadLetter(
             refused.reason, refused.message, "", early.at, key, value, early.arrived, outcome.reporter
@@ -279,6 +283,7 @@ class JoinAgent:
             self.loop.counts["resolved"] += len(out.entries)
             at.join.commit(at.join.position(at.predictions, at.outcomes))
         self._items = {}
+        count_dead_letters(self.loop, self.letters)
 
     # ------------------------------------------------------------------ silence
 
@@ -294,6 +299,7 @@ class JoinAgent:
             Partitions whose predictions are known to be caught up.
         """
         moved = []
+        self.letters.clear()
         now = time.monotonic()
         for number in quiet:
             at = self.partitions.get(number)

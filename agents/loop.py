@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from agents.settings import Settings
+from infra.exporter import Here, Places
 from infra.kafka.connection import Connection
 from infra.kafka.crashpoints import FAULTS
 from infra.taskfile import LoadedTask
@@ -66,6 +67,10 @@ class TaskLoop:
     counter among them jumps; none in a worker that does not own the log."""
     freshness: dict[str, Histogram] = field(default_factory=lambda: {name: Histogram() for name in STAGES})
     """By stage: how long resolutions took, in this worker since it started."""
+    here: Callable[[], Here] = Here
+    """Gives what of the task lies in this worker now."""
+    places: Places = field(default_factory=Places)
+    """How far the worker is behind its topics, as last asked."""
 
     async def stop_waiting(self) -> None:
         """End the waits for progress: the web server would wait for the callers behind them."""

@@ -70,6 +70,7 @@ class Owner:
             The group's offset of the log; None when nobody has owned it yet.
         """
         loop = self.loop
+        self.held = False  # nobody is shown a state that is half restored
         self._reset()
         until = committed or 0
         started = time.monotonic()
@@ -235,6 +236,7 @@ class Owner:
         loop = self.loop
         manifest = self.store.save(taken.manifest, taken.state, taken.probes)
         self.follow.parents[manifest.model] = manifest.version
+        loop.counts["snapshots"] += 1
         key, value = manifest.version.encode(), loop.codec.encode(manifest)
         yield OutRecord(loop.topics.snapshots, key, value)
         for old in self._retire(manifest):

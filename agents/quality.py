@@ -51,6 +51,7 @@ class QualityOwner:
     def take_over(self) -> None:
         """Restore to where the last owner published, silently (blocks)."""
         loop = self.loop
+        self.held = False  # nobody is shown a state that is half restored
         self._reset()
         place = (loop.topics.quality, 0)
         until = committed_offsets(loop.connection, loop.settings.group, [place]).get(place) or 0

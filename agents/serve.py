@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -29,6 +30,8 @@ class Serve:
     def __init__(self, loop: TaskLoop) -> None:
         self.loop = loop
         self.counter = EdgeCounter(loop.task.features, loop.slot)
+        self.letters: Counter[str] = Counter()
+        """Dead letters of the batch at work, by reason; counted when it is committed."""
 
     def process(self, items: list[Inbound]) -> Iterator[OutRecord]:
         """Give the batch's outputs: a prediction or a dead letter per request, and the tallies of all.
@@ -37,11 +40,12 @@ class Serve:
         """
         loop, counter = self.loop, self.counter
         counter.drop()  # of a batch that was not committed
+        self.letters.clear()
         for item in items:
             partition = item.message.partition() or 0
             if item.bad is not None:
                 counter.refused(partition, item.bad, item.arrived)
-                yield dead_letter(loop, item, item.bad)
+                yield dead_letter(loop, item, item.bad, self.letters)
                 continue
             request: Request = item.record
             try:
@@ -50,7 +54,7 @@ class Serve:
                 value = loop.codec.encode(prediction, json=loop.settings.json_records)
             except BadRecord as bad:
                 counter.refused(partition, bad, item.arrived)
-                yield dead_letter(loop, item, bad)
+                yield dead_letter(loop, item, bad, self.letters)
                 continue
             loop.counts["predictions"] += 1
             counter.answered(partition, request, written(item.message.value()))
@@ -60,6 +64,7 @@ class Serve:
     def commit(self) -> None:
         """Keep what the counter remembers of the batch: it is committed."""
         self.counter.commit()
+        count_dead_letters(self.loop, self.letters)
 
 
 def tally_records(loop: TaskLoop, counter: EdgeCounter) -> Iterator[OutRecord]:
@@ -73,16 +78,17 @@ def written(value: bytes) -> str:
     return value[len(AVRO_MARK) : HEADER_BYTES].hex() if value.startswith(AVRO_MARK) else "json"
 
 
-def dead_letter(loop: TaskLoop, item: Inbound, bad: BadRecord) -> OutRecord:
-    """Give the dead letter of a record, with its original bytes."""
-    count_dead_letter(loop, bad.reason)
+def dead_letter(loop: TaskLoop, item: Inbound, bad: BadRecord, letters: Counter[str]) -> OutRecord:
+    """Give the dead letter of a record, with its original bytes; counts it among the batch's."""
+    letters[bad.reason] += 1
     key: Any = item.message.key()
     # The original key is in the letter, too: a huge one, twice, could make it too large for its topic.
     placed_by = key if key is None or len(key) <= MAX_KEY_BYTES else None
     return OutRecord(loop.topics.dead_letters, placed_by, loop.codec.encode(item.refuse(bad)))
 
 
-def count_dead_letter(loop: TaskLoop, reason: str) -> None:
-    """Count a dead letter, and by reason."""
-    loop.counts["dead_letters"] += 1
-    loop.dead_letters[reason] += 1
+def count_dead_letters(loop: TaskLoop, letters: Counter[str]) -> None:
+    """Count the dead letters of a batch that is committed: one that is not comes again."""
+    loop.counts["dead_letters"] += letters.total()
+    loop.dead_letters.update(letters)
+    letters.clear()

@@ -13,7 +13,8 @@ from agents.join import JoinAgent
 from agents.loop import TaskLoop
 from agents.owner import Owner
 from agents.quality import QualityOwner
-from agents.serve import Serve
+from agents.serve import Serve, count_dead_letters
+from infra.exporter import Here
 from infra.inbound import decoder
 from infra.kafka.buffers import Partition
 from infra.kafka.channel import Batch, Channel
@@ -70,7 +71,8 @@ class TaskAgents:
         self._opening: dict[str, int] = {}
         """By model: the number of the revision that this worker has opened."""
         loop.metrics = self.status
-        loop.measurements = self.owner.measurements
+        loop.here = self.here
+        loop.measurements = lambda: [*self.owner.measurements(), *self.quality.measurements()]
         name, settings, topics = loop.task.name, loop.settings, loop.topics
         prefix = f"{settings.group}.{name}"
         self._runners = {
@@ -198,6 +200,7 @@ class TaskAgents:
                 for number, at in moved:
                     if self.join.partitions.get(number) is at:  # else it went to another worker meanwhile
                         at.join.commit(at.join.position(at.predictions, at.outcomes))
+                count_dead_letters(self.loop, self.join.letters)
             except BaseException as error:
                 await self.restore([number for number, _ in moved])
                 if not isinstance(error, TransactionAborted):
@@ -313,6 +316,11 @@ class TaskAgents:
         return True
 
     # ------------------------------------------------------------------ status
+
+    def here(self) -> Here:
+        """Give what lies in this worker, for its exporter."""
+        joins = [at.join for at in self.join.partitions.values()]
+        return Here(self.owner.held, len(joins), sum(join.waiting for join in joins))
 
     def status(self) -> dict[str, Any]:
         """Give what the joins and the owner here know; the models' part by name under `models`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from infra.exporter import OWN
 from streams.metrics.registry import METRICS, REGISTRY
 from streams.metrics.rules import COHORTS, PARTS
 
@@ -26,6 +27,8 @@ def metrics_page(table: Callable[[Sequence[str], Sequence[Sequence[object]]], st
         )
         for each in METRICS
     ]
+    exported = [(f"`{each.name}`", f"`{each.exported}`", ", ".join(each.labels)) for each in METRICS]
+    own = [(f"`{each.name}`", ", ".join(each.labels), each.says) for each in OWN.values()]
     windows = [
         (
             "`all`",
@@ -82,4 +85,22 @@ with a mature one.
 | `last_N` | not to be added up: it depends on the log's order |
 | join health | exact at the last entry of each join's batch; a join without entries tells the log once a minute |
 | `freshness_s` in the status | of each worker since it started: add up buckets |
+
+## In Prometheus
+
+`GET /metrics` of a worker gives what that worker knows; the metrics above come from the worker that owns the log
+(of requests and features: the tallies), and from no other. Their counters are state that a new owner restores, so
+neither a replay nor a change of owner makes them jump; take the rate first and add up then. A version is no
+label: the revisions in force are `riverloop_model_info`, and an older revision's own values lie on `T.metrics`.
+A segment that is no longer among the most frequent ends as a series.
+
+{table(("metric", "in Prometheus", "labels"), exported)}
+
+Every worker tells of itself:
+
+{table(("in Prometheus", "labels", "what it says"), own)}
+
+Those with `_total` count from the worker's start. Beside them stand Prometheus' usual `process_*`: memory,
+processor time, open files, and the start time, which counts restarts.
+[Prometheus](../operations/prometheus.md) has the rules and alerts on them.
 """

@@ -13,12 +13,14 @@ from aiohttp import web
 from agents.http import status
 from agents.http.access import Access, Needs
 from agents.http.body import read_body, single_or_list
+from agents.http.metrics import exporter
 from agents.http.outcomes import Outcomes
 from agents.http.predictions import Predictions
-from agents.http.problems import Problem, answer, dump
+from agents.http.problems import HEADERS, Problem, answer, dump
 from agents.http.remembered import Sends
 from agents.loop import TaskLoop
 from agents.settings import Settings
+from infra.exporter import CONTENT_TYPE
 
 TIME_BOUND_S: Final = 10.0
 """A call takes no longer, and its body half of it; a look that waits takes as long as it asks for on top."""
@@ -98,12 +100,14 @@ class Pages:
         self.loops, self._writer, self._settings = loops, writer, settings
         self._body_s = time_bound_s / 2
         self._tasks: dict[str, TaskPages] = {}
+        self._exporter = exporter(loops)
 
     def routes(self) -> tuple[Route, ...]:
         """Give all paths; `docs/reference/openapi.json` describes them."""
         return (
             Route("GET", "/live", self.live),
             Route("GET", "/ready", self.ready),
+            Route("GET", "/metrics", self.metrics),
             Route("GET", "/tasks", self.tasks),
             Route("POST", "/tasks/{task}/predictions", self.predict, True, "serve_token"),
             Route("GET", "/tasks/{task}/predictions/{request_id:.+}", self.look_up, needs="serve_token"),
@@ -122,6 +126,10 @@ class Pages:
     async def ready(self, request: web.Request) -> web.Response:
         """Say whether all tasks may answer."""
         return answer(dump(status.ready(self.loops)))
+
+    async def metrics(self, request: web.Request) -> web.Response:
+        """Give the page for Prometheus."""
+        return web.Response(body=self._exporter.page(), headers=HEADERS | {"Content-Type": CONTENT_TYPE})
 
     async def tasks(self, request: web.Request) -> web.Response:
         """List the tasks."""

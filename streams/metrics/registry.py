@@ -48,7 +48,10 @@ OBSERVE: Final[Mapping[str, Callable[..., Any]]] = {
     "regression": regression.observe,
 }
 
-Unit = Literal["ratio", "nats", "seconds", "count", "outcome"]
+Unit = Literal["ratio", "nats", "seconds", "count", "outcome", "signal"]
+"""`outcome`: that of the outcome itself; `signal`: nats of `excess_log_loss`, else a ratio."""
+
+SUFFIXES: Final[Mapping[Unit, str]] = {"ratio": "_ratio", "nats": "_nats", "seconds": "_seconds"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +68,36 @@ class Declared:
     """The paper, or the library that computes the cumulative one."""
     kinds: tuple[str, ...] = ()
     """Kinds of task that have it; none: a measurement of the loop."""
+    counter: bool = False
+    """Whether it only grows, with the log."""
+    by_model: bool = False
+    """Whether a measurement outside `kinds` is one of a model."""
+
+    @property
+    def exported(self) -> str:
+        """Its name in Prometheus: with the prefix, and the unit or `_total` behind it.
+
+        Examples
+        --------
+        >>> [each.exported for each in METRICS if each.name in ("log_loss", "mae", "expired")]
+        ['riverloop_log_loss_nats', 'riverloop_mae', 'riverloop_expired_total']
+        """
+        return f"riverloop_{self.name}{'_total' if self.counter else SUFFIXES.get(self.unit, '')}"
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Its labels in Prometheus: no request and no version among them."""
+        of_model = ("model", "role") if self.kinds or self.by_model else ()
+        return ("task", *of_model, "window", "segment")
 
 
 _B, _C, _R = ("binary",), ("binary", "multiclass"), ("regression",)
 _COMPARE = "Compare with the shadows and the older versions; look at segments, then at drift."
 _CALIBRATE = "Look at the calibration table; the base rate may have moved, or the label policy be wrong."
 _OUTCOMES = "Look at the service that reports outcomes, and at `T.dead-letters`."
+_EPISODES = "Read the episode on `T.alerts`: it names the signal and has the evidence."
+_REQUESTS = "Look at the service that sends requests, and at `T.dead-letters`."
+_FEATURE = "Look at where the feature comes from; compare with the same feature of other segments."
 
 METRICS: Final = (
     Declared("accuracy", "ratio", "right decisions / n", "higher", _COMPARE, "River", _C),
@@ -222,9 +249,14 @@ METRICS: Final = (
         _OUTCOMES,
     ),
     Declared(
-        "predictions", "count", "predictions that the join took", "neither", "Still: look at `T.requests`."
+        "predictions",
+        "count",
+        "predictions that the join took",
+        "neither",
+        "Still: look at `T.requests`.",
+        counter=True,
     ),
-    Declared("outcomes", "count", "outcomes that the join took", "neither", _OUTCOMES),
+    Declared("outcomes", "count", "outcomes that the join took", "neither", _OUTCOMES, counter=True),
     Declared("waiting", "count", "predictions without a resolution", "lower", _OUTCOMES),
     Declared(
         "oldest_waiting",
@@ -241,7 +273,7 @@ METRICS: Final = (
         "A partition without requests, or a join that stands still.",
     ),
     *(
-        Declared(name, "count", formula, "neither", do)
+        Declared(name, "count", formula, "neither", do, counter=True)
         for name, formula, do in (
             ("labelled", "outcomes in time", _OUTCOMES),
             ("expired", "deadlines that passed without an outcome", _OUTCOMES),
@@ -257,6 +289,35 @@ METRICS: Final = (
             ),
             ("duplicate_outcome", "outcomes that say the same again", "Harmless; a service retries."),
             ("stale_revision", "corrections older than what stands", "A service sends out of order."),
+        )
+    ),
+    Declared("open_episodes", "count", "1 while an episode of the family is open", "lower", _EPISODES),
+    Declared("episodes", "count", "episodes opened, by family", "neither", _EPISODES, counter=True),
+    Declared("signal_mean", "signal", "mean of the detector's window", "neither", _EPISODES, by_model=True),
+    *(
+        Declared(name, "count", formula, "neither", _REQUESTS, counter=True)
+        for name, formula in (
+            ("requests", "requests that were answered"),
+            ("requests_refused", "requests that were refused"),
+            ("requests_repeated", "requests with an id that had been answered"),
+            ("requests_disordered", "requests older than one before them"),
+            ("requests_counted_late", "requests whose minute was closed when they were counted"),
+            ("refused", "refused requests, by reason"),
+        )
+    ),
+    *(
+        Declared(name, "ratio", formula, "lower", _FEATURE)
+        for name, formula in (
+            ("feature_missing", "requests without the feature / requests of the last window"),
+            ("feature_outside", "values outside the range / values of the last window"),
+            ("feature_unseen", "values of a level that the reference had not / values"),
+        )
+    ),
+    *(
+        Declared(name, "nats", f"{formula} above what chance gives, last window", "lower", _FEATURE)
+        for name, formula in (
+            ("feature_psi", "population stability index"),
+            ("feature_js", "Jensen-Shannon divergence"),
         )
     ),
 )

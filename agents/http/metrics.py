@@ -1,0 +1,41 @@
+"""What a scrape of a worker shows: its tasks, as the exporter takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
+
+from agents.http import status
+from agents.loop import TaskLoop
+from infra.exporter import Exporter, ModelView, TaskView
+from infra.runtime import runtime_fingerprint
+from streams.model import ModelFold
+
+
+def exporter(loops: Mapping[str, TaskLoop]) -> Exporter:
+    """Make the exporter of a worker's tasks, which are read at each scrape."""
+    return Exporter(lambda: views(loops), version("riverloop"), runtime_fingerprint()[0])
+
+
+def views(loops: Mapping[str, TaskLoop]) -> Iterator[TaskView]:
+    """Give what each task shows."""
+    for name, loop in loops.items():
+        yield TaskView(
+            task=name,
+            ready=loop.ready.is_set(),
+            here=loop.here(),
+            next_offset=status.next_offset(loop),
+            models=[_model(fold, "shadow" if index else "served") for index, fold in enumerate(loop.models)],
+            counts=dict(loop.counts),
+            dead_letters=dict(loop.dead_letters),
+            freshness=loop.freshness,
+            places=loop.places,
+            measurements=loop.measurements() if loop.measurements is not None else (),
+        )
+
+
+def _model(fold: ModelFold, role: str) -> ModelView:
+    version = fold.version
+    return ModelView(
+        fold.model.name, role, f"{version.model}.{version.revision}", fold.in_force, fold.learned
+    )

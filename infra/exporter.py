@@ -1,0 +1,277 @@
+"""What a worker tells Prometheus: a collector that makes every sample at the scrape, from state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from schemas.reasons import REASONS
+from streams.fold import Measurement
+from streams.metrics.histogram import Histogram
+from streams.metrics.registry import METRICS, Declared
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """A metric of the worker itself, beside those of `streams.metrics.registry`."""
+
+    name: str
+    """As samples carry it."""
+    labels: tuple[str, ...]
+    says: str
+    count: str = ""
+    """The worker's counter that it shows; empty: no counter."""
+
+
+OWN: Final = {
+    each.name: each
+    for each in (
+        Own("riverloop_build_info", ("version", "runtime"), "Version and runtime fingerprint of the worker."),
+        Own("riverloop_ready", ("task",), "1 while the task's models may answer, else 0."),
+        Own("riverloop_owner", ("task",), "1 in the worker that owns the training log, else 0."),
+        Own(
+            "riverloop_model_info",
+            ("task", "model", "role", "revision"),
+            "The revision of each model that is in force here.",
+        ),
+        Own("riverloop_model_learned", ("task", "model"), "Examples that the model's state has learned."),
+        Own("riverloop_join_partitions", ("task",), "Partitions whose join runs in this worker."),
+        Own("riverloop_join_waiting", ("task",), "Predictions that wait in this worker's joins."),
+        Own(
+            "riverloop_log_next_offset",
+            ("task",),
+            "The first log offset that the models here have not applied.",
+        ),
+        Own(
+            "riverloop_log_end_offset", ("task",), "The end of the training log, open transactions included."
+        ),
+        Own(
+            "riverloop_log_stable_offset",
+            ("task",),
+            "The training log's last stable offset: where its oldest open transaction begins, or its end.",
+        ),
+        Own(
+            "riverloop_lag_records",
+            ("task", "topic"),
+            "Offsets between the ends of the topic's partitions here and what was taken up of them.",
+        ),
+        Own(
+            "riverloop_freshness_seconds",
+            ("task", "stage"),
+            "From the arrival of a resolution's trigger until it lies in the log, is applied, and both.",
+        ),
+        Own("riverloop_dead_letters_total", ("task", "reason"), "Records that this worker refused."),
+        Own("riverloop_snapshots_total", ("task",), "Snapshots that were written here.", "snapshots"),
+        Own(
+            "riverloop_snapshots_failed_total",
+            ("task",),
+            "Snapshots that could not be written here.",
+            "snapshots_failed",
+        ),
+        Own(
+            "riverloop_http_predictions_total",
+            ("task",),
+            "Predictions that were answered over HTTP.",
+            "http_predictions",
+        ),
+        Own("riverloop_http_outcomes_total", ("task",), "Outcomes taken over HTTP.", "http_outcomes"),
+        Own(
+            "riverloop_http_refused_total", ("task",), "Records that were refused over HTTP.", "http_refused"
+        ),
+        Own("riverloop_misplaced_total", ("task",), "Outcomes forwarded to their partition.", "misplaced"),
+    )
+}
+"""All of them by name; those with a count start from 0 with the process, as Prometheus expects."""
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """How far a worker is behind, in offsets; what is not known now is missing."""
+
+    lag: Mapping[str, int] = field(default_factory=dict)
+    """By topic, its partitions here added up."""
+    end: int | None = None
+    stable: int | None = None
+    """Of the training log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Here:
+    """What of a task lies in this worker now."""
+
+    owner: bool = False
+    """Whether it owns the training log."""
+    partitions: int = 0
+    """Partitions whose join runs here."""
+    waiting: int = 0
+    """Predictions that wait in them."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelView:
+    """A model as a worker has it."""
+
+    name: str
+    role: str
+    revision: str
+    in_force: bool
+    learned: int
+
+
+@dataclass(frozen=True, slots=True)
+class TaskView:
+    """What a worker shows of one task."""
+
+    task: str
+    ready: bool
+    here: Here
+    next_offset: int
+    models: Sequence[ModelView]
+    counts: Mapping[str, int]
+    dead_letters: Mapping[str, int]
+    freshness: Mapping[str, Histogram]
+    places: Places
+    measurements: Sequence[Measurement]
+    """Of the monitors whose owner this worker is."""
+
+
+class Exporter(Collector):
+    """Makes the samples of all tasks of a worker.
+
+    Nothing is kept between scrapes but the highest value of each counter of the log: what an aborted transaction
+    takes back comes again, and a counter that fell meanwhile would be taken for one that began anew.
+
+    Parameters
+    ----------
+    views
+        Gives what there is to show, at each scrape.
+    version, runtime
+        Of the worker.
+    """
+
+    def __init__(self, views: Callable[[], Iterable[TaskView]], version: str, runtime: str) -> None:
+        self._views = views
+        self._build = {"version": version, "runtime": runtime}
+        self._highest: dict[tuple[str, ...], float] = {}
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(self)
+        ProcessCollector(registry=self._registry)
+
+    def page(self) -> bytes:
+        """Give the page that Prometheus reads, as `CONTENT_TYPE` says."""
+        return generate_latest(self._registry)
+
+    def collect(self) -> Iterator[Metric]:
+        """Make all families, each once."""
+        views = list(self._views())
+        build = InfoMetricFamily("riverloop_build", OWN["riverloop_build_info"].says)
+        build.add_metric((), self._build)
+        yield build
+        yield from self._gauges(views)
+        yield from self._counters(views)
+        yield self._freshness(views)
+        by_name = {view.task: self._by_name(view.measurements) for view in views}
+        for declared in METRICS:
+            mine = {task: found.get(declared.name, ()) for task, found in by_name.items()}
+            yield from self._measured(declared, mine)
+
+    # ------------------------------------------------------------------ the worker's own
+
+    @staticmethod
+    def _gauges(views: Sequence[TaskView]) -> Iterator[Metric]:
+        def family(name: str, samples: Iterable[tuple[Sequence[str], float | None]]) -> Metric:
+            made = GaugeMetricFamily(name, OWN[name].says, labels=OWN[name].labels)
+            for labels, value in samples:
+                if value is not None:
+                    made.add_metric(labels, value)
+            return made
+
+        simple: dict[str, Callable[[TaskView], float | None]] = {
+            "riverloop_ready": lambda view: view.ready,
+            "riverloop_owner": lambda view: view.here.owner,
+            "riverloop_join_partitions": lambda view: view.here.partitions,
+            "riverloop_join_waiting": lambda view: view.here.waiting,
+            "riverloop_log_next_offset": lambda view: view.next_offset,
+            "riverloop_log_end_offset": lambda view: view.places.end,
+            "riverloop_log_stable_offset": lambda view: view.places.stable,
+        }
+        for name, value in simple.items():
+            yield family(name, [((view.task,), value(view)) for view in views])
+        models = [(view.task, model) for view in views for model in view.models]
+        yield family(
+            "riverloop_model_info",
+            [((task, each.name, each.role, each.revision), 1) for task, each in models if each.in_force],
+        )
+        yield family("riverloop_model_learned", [((task, each.name), each.learned) for task, each in models])
+        lags = [((view.task, topic), lag) for view in views for topic, lag in sorted(view.places.lag.items())]
+        yield family("riverloop_lag_records", lags)
+
+    @staticmethod
+    def _counters(views: Sequence[TaskView]) -> Iterator[Metric]:
+        for each in OWN.values():
+            if each.count:
+                made = CounterMetricFamily(each.name, each.says, labels=each.labels)
+                for view in views:
+                    made.add_metric((view.task,), view.counts.get(each.count, 0))
+                yield made
+        own = OWN["riverloop_dead_letters_total"]
+        letters = CounterMetricFamily(own.name, own.says, labels=own.labels)
+        for view in views:
+            # All reasons from the start: a counter that appears with its first letter hides that letter.
+            for reason in sorted({*REASONS, *view.dead_letters}):
+                letters.add_metric((view.task, reason), view.dead_letters.get(reason, 0))
+        yield letters
+
+    @staticmethod
+    def _freshness(views: Sequence[TaskView]) -> Metric:
+        own = OWN["riverloop_freshness_seconds"]
+        made = HistogramMetricFamily(own.name, own.says, labels=own.labels)
+        for view in views:
+            for stage, spans in view.freshness.items():
+                buckets = [(str(bound), float(count)) for bound, count in spans.buckets()]
+                made.add_metric((view.task, stage), [*buckets, ("+Inf", float(spans.count))], spans.sum_s)
+        return made
+
+    # ------------------------------------------------------------------ the monitors'
+
+    @staticmethod
+    def _by_name(measurements: Sequence[Measurement]) -> dict[str, list[Measurement]]:
+        found: dict[str, list[Measurement]] = {}
+        for each in measurements:
+            found.setdefault(each.name, []).append(each)
+        return found
+
+    def _measured(self, declared: Declared, by_task: Mapping[str, Sequence[Measurement]]) -> Iterator[Metric]:
+        """Make the family of a declared metric: none where nobody measured it."""
+        name = declared.exported
+        make = CounterMetricFamily if declared.counter else GaugeMetricFamily
+        made = make(name, f"{declared.formula} ({declared.unit})", labels=declared.labels)
+        seen: set[tuple[str, ...]] = set()
+        for task, measurements in by_task.items():
+            for each in measurements:
+                labels = (task, *(getattr(each, label) for label in declared.labels[1:]))
+                # A model's newest revision comes first. What the older ones did lies on T.metrics: a version
+                # as a label would be a new series with every revision.
+                if labels not in seen:
+                    seen.add(labels)
+                    value = self._kept(name, labels, each.value) if declared.counter else each.value
+                    made.add_metric(labels, value)
+        if seen:
+            yield made
+
+    def _kept(self, name: str, labels: tuple[str, ...], value: float) -> float:
+        kept = self._highest[name, *labels] = max(value, self._highest.get((name, *labels), value))
+        return kept

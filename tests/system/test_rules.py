@@ -1,0 +1,73 @@
+"""The rules of infra/prometheus, held against Debian's promtool."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "infra" / "prometheus"
+ALERTS = (FOLDER / "alerts.yml").read_text("utf-8")
+CASES = (FOLDER / "alerts_test.yml").read_text("utf-8")
+NAMES = re.findall(r"- alert: (\w+)", ALERTS)
+
+
+def promtool(*arguments: str, given: bytes | None = None) -> str:
+    done = subprocess.run(
+        ["promtool", *arguments], input=given, cwd=FOLDER, capture_output=True, timeout=60, check=False
+    )
+    told = (done.stdout + done.stderr).decode()
+    assert done.returncode == 0, told
+    return told
+
+
+@pytest.mark.system
+def test_the_configuration_and_the_rules_are_ones_that_prometheus_takes() -> None:
+    promtool("check", "config", "prometheus.yml")
+    told = promtool("check", "rules", "recording.yml", "alerts.yml")
+    assert f"SUCCESS: {len(NAMES)} rules found" in told
+
+
+@pytest.mark.system
+def test_alerts_fire_when_they_must_and_only_then() -> None:
+    assert "SUCCESS" in promtool("test", "rules", "alerts_test.yml")
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("name", NAMES)
+def test_the_cases_notice_an_alert_that_never_fires_and_one_that_always_does(
+    name: str, tmp_path: Path
+) -> None:
+    rule = re.search(rf"- alert: {name}\n +expr: (.*)\n", ALERTS)
+    assert rule is not None
+    for always in ("vector(1) < 0", f"({rule[1].rsplit(' ', 2)[0]}) > -1"):
+        for file in ("recording.yml", "alerts_test.yml"):
+            (tmp_path / file).write_text((FOLDER / file).read_text("utf-8"), "utf-8")
+        (tmp_path / "alerts.yml").write_text(ALERTS.replace(rule[1], always), "utf-8")
+        with pytest.raises(AssertionError, match=name):
+            promtool("test", "rules", str(tmp_path / "alerts_test.yml"))
+
+
+def test_every_alert_has_a_severity_and_a_page_that_exists() -> None:
+    rules = ALERTS.split("- alert: ")[1:]
+    pages = {}
+    for rule in rules:
+        name = rule.split("\n")[0]
+        assert re.search(r"severity: (critical|warning|info)\b", rule), name
+        found = re.search(r"runbook_url: (\S+)", rule)
+        assert found is not None, name
+        pages[found[1]] = name
+        assert (ROOT / found[1]).read_text("utf-8").startswith(f"# {name}\n")
+    there = {str(page.relative_to(ROOT)) for page in (ROOT / "docs/operations/runbooks").glob("*.md")}
+    assert pages.keys() == there
+
+
+def test_drift_is_held_back_while_outcomes_are_out() -> None:
+    rule = (FOLDER / "alertmanager.yml").read_text("utf-8").split("- source_matchers: ")[1]
+    assert '"RiverloopLabelOutage"' in rule.split("target_matchers")[0]
+    assert '"RiverloopDriftEpisode"' in rule
+    assert "equal: [task]" in rule
+    assert {"RiverloopLabelOutage", "RiverloopDriftEpisode"} <= set(NAMES)

@@ -1,0 +1,165 @@
+"""What /metrics tells: from state, with bounded labels, and never a step that nothing in the loop has made."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+from prometheus_client.parser import text_string_to_metric_families
+
+from agents.http.metrics import views
+from agents.http.routes import add_routes
+from agents.loop import TaskLoop
+from agents.settings import Settings
+from infra.exporter import OWN, Exporter, Here, Places, TaskView
+from schemas.reasons import REASONS
+from streams.fold import Measurement
+from streams.metrics.registry import METRICS
+from tests.unit.http_worker import HeldWriter, make_loop
+
+Labels = frozenset[tuple[str, str]]
+
+
+def samples(page: bytes) -> dict[tuple[str, Labels], float]:
+    found = [
+        ((each.name, frozenset(each.labels.items())), each.value)
+        for family in text_string_to_metric_families(page.decode())
+        for each in family.samples
+    ]
+    assert len(dict(found)) == len(found), "a series stands twice"
+    return dict(found)
+
+
+def values(page: bytes, name: str) -> dict[Labels, float]:
+    return {labels: value for (each, labels), value in samples(page).items() if each == name}
+
+
+def view(*measurements: Measurement, loop: TaskLoop | None = None) -> TaskView:
+    loop = loop or make_loop()
+    (made,) = views({"stay": loop})
+    return replace(made, measurements=measurements)
+
+
+def counted(value: float) -> Measurement:
+    return Measurement("expired", value, "count", 10)
+
+
+def test_metrics_answers_in_the_text_format_and_needs_no_token() -> None:
+    async def run() -> None:
+        app, settings = web.Application(), Settings(http_token="a token that is long enough")
+        add_routes(app, {"stay": make_loop(settings=settings)}, HeldWriter(), settings)
+        async with TestClient(TestServer(app, host="127.0.0.1")) as client, client.get("/metrics") as answer:
+            assert answer.status == 200
+            assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+            page = await answer.read()
+        assert values(page, "riverloop_ready") == {frozenset({("task", "stay")}): 1}
+
+    asyncio.run(run())
+
+
+def test_a_worker_without_the_log_tells_its_own_part_only() -> None:
+    loop = make_loop()
+    page = Exporter(lambda: views({"stay": loop}), "1", "r").page()
+    told = {name for name, _ in samples(page)}
+    assert not told & {each.exported for each in METRICS}
+    assert {"riverloop_ready", "riverloop_owner", "riverloop_log_next_offset"} <= told
+    assert not told & {"riverloop_log_end_offset", "riverloop_log_stable_offset", "riverloop_lag_records"}
+    loop.places, loop.here = Places({"stay.requests": 7}, 12, 10), lambda: Here(True, 2, 5)
+    page = Exporter(lambda: views({"stay": loop}), "1", "r").page()
+    task = ("task", "stay")
+    assert values(page, "riverloop_lag_records") == {frozenset({task, ("topic", "stay.requests")}): 7}
+    assert values(page, "riverloop_log_stable_offset") == {frozenset({task}): 10}
+    assert values(page, "riverloop_owner") == {frozenset({task}): 1}
+    assert values(page, "riverloop_join_waiting") == {frozenset({task}): 5}
+
+
+def test_a_counter_of_the_log_does_not_fall_when_a_transaction_is_taken_back_or_the_owner_changes() -> None:
+    now: list[TaskView] = [view(counted(10))]
+    exporter = Exporter(lambda: now, "1", "r")
+    seen: list[float] = []
+    for measured in ([counted(10)], [counted(12)], [counted(9)], [counted(12)], [], [counted(13)]):
+        now[0] = view(*measured)
+        seen += values(exporter.page(), "riverloop_expired_total").values()
+    assert seen == [10, 12, 12, 12, 13]
+    # A new owner goes on from the state that it restored: Prometheus sees no increase in a series' first value.
+    assert list(values(Exporter(lambda: now, "1", "r").page(), "riverloop_expired_total").values()) == [13]
+
+
+def test_a_gauge_may_fall_and_what_is_no_longer_measured_ends() -> None:
+    now: list[TaskView] = [view()]
+    exporter = Exporter(lambda: now, "1", "r")
+    seen = []
+    for level, value in (("a", 5.0), ("b", 3.0)):
+        now[0] = view(
+            Measurement("accuracy", value, "ratio", 9, "lr", "lr.1@9", "served", "all", f"Meal={level}")
+        )
+        seen.append(
+            {
+                dict(labels)["segment"]: v
+                for labels, v in values(exporter.page(), "riverloop_accuracy_ratio").items()
+            }
+        )
+    assert seen == [{"Meal=a": 5.0}, {"Meal=b": 3.0}]
+
+
+def test_a_version_is_no_label_and_the_newest_revision_is_the_one_that_is_shown() -> None:
+    def accuracy(value: float, version: str) -> Measurement:
+        return Measurement("accuracy", value, "ratio", 9, "lr", version, "served")
+
+    page = Exporter(lambda: [view(accuracy(0.9, "lr.2@80"), accuracy(0.5, "lr.1"))], "1", "r").page()
+    assert list(values(page, "riverloop_accuracy_ratio").values()) == [0.9]
+    assert b"@" not in page
+    revisions = values(page, "riverloop_model_info")
+    assert {dict(labels)["revision"] for labels in revisions} == {"lr.1", "other.1"}
+
+
+def test_counters_begin_at_zero_so_that_the_first_dead_letter_is_seen() -> None:
+    loop = make_loop()
+    exporter = Exporter(lambda: views({"stay": loop}), "1", "r")
+    first = values(exporter.page(), "riverloop_dead_letters_total")
+    assert {dict(labels)["reason"] for labels in first} == set(REASONS)
+    assert set(first.values()) == {0}
+    loop.dead_letters.update(["wrong_type"])
+    assert sum(values(exporter.page(), "riverloop_dead_letters_total").values()) == 1
+
+
+def test_freshness_is_a_histogram_in_seconds() -> None:
+    loop = make_loop()
+    for span_s in (0.02, 0.3, 700.0):
+        loop.freshness["arrival_to_log"].add(span_s)
+    page = Exporter(lambda: views({"stay": loop}), "1", "r").page()
+    buckets = {
+        dict(labels)["le"]: value
+        for labels, value in values(page, "riverloop_freshness_seconds_bucket").items()
+        if ("stage", "arrival_to_log") in labels
+    }
+    assert (buckets["0.01"], buckets["0.025"], buckets["0.5"], buckets["600.0"], buckets["+Inf"]) == (
+        0,
+        1,
+        2,
+        2,
+        3,
+    )
+
+
+@pytest.mark.parametrize("declared", METRICS, ids=lambda each: each.name)
+def test_a_declared_metric_is_exported_under_its_declared_name_with_its_labels(declared: object) -> None:
+    each = next(each for each in METRICS if each is declared)
+    measured = Measurement(each.name, 0.5, each.unit, 3, "lr" if "model" in each.labels else "")
+    page = Exporter(lambda: [view(measured)], "1", "r").page()
+    (found,) = values(page, each.exported)
+    assert {name for name, _ in found} == set(each.labels)
+
+
+def test_names_are_unique_and_follow_the_rules() -> None:
+    names = Counter([each.exported for each in METRICS] + list(OWN))
+    assert max(names.values()) == 1
+    assert all(re.fullmatch(r"riverloop_[a-z0-9_]+", name) for name in names)
+    assert {"ms", "milliseconds", "bytes_total"}.isdisjoint(
+        part for name in names for part in name.split("_")
+    )
