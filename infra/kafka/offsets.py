@@ -87,9 +87,10 @@ def _offsets(
     wanted = {TopicPartition(topic, partition): spec for topic, partition in partitions}
     if not wanted:
         return {}
-    admin = client_of(connection)
     deadline = time.monotonic() + TIMEOUT_S
     while True:
+        # A client goes on asking with the leaders that it has known: each attempt gets its own.
+        admin = client_of(connection)
         futures = admin.list_offsets(wanted, isolation_level=isolation, request_timeout=TIMEOUT_S)
         try:
             return {

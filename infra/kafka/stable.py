@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from typing import Any
 
-from confluent_kafka import IsolationLevel, TopicPartition
+from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # public
 
 from infra.kafka.buffers import Partition
 from infra.kafka.connection import Connection
+from infra.kafka.offsets import PASSING
 
 Answer = Callable[[dict[Partition, int]], None]
 
@@ -46,8 +47,9 @@ class StableOffsets:
         loop = asyncio.get_running_loop()
         if self._admin is None:
             self._admin = AdminClient(self._connection.config(log_level=3))
+        admin = self._admin
         latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # confluent-kafka left it without types
-        futures: dict[TopicPartition, Future[Any]] = self._admin.list_offsets(
+        futures: dict[TopicPartition, Future[Any]] = admin.list_offsets(
             {TopicPartition(partition.topic, partition.number): latest for partition in partitions},
             isolation_level=IsolationLevel.READ_COMMITTED,
             request_timeout=self._timeout_s,
@@ -61,6 +63,9 @@ class StableOffsets:
                 ends[Partition(place.topic, place.partition)] = future.result().offset
             else:
                 log.info("the end of %s[%d] is not known: %s", place.topic, place.partition, error)
+                if self._admin is admin and _is_stale(error):
+                    # It would go on asking with the leader's epoch from before: the cluster was restarted.
+                    self._admin = None
             waiting.discard(place)
             if not waiting:
                 answer(ends)
@@ -69,3 +74,7 @@ class StableOffsets:
             future.add_done_callback(
                 lambda done, place=place: loop.call_soon_threadsafe(receive, place, done)  # type: ignore[misc]  # the default binds the loop's variable
             )
+
+
+def _is_stale(error: BaseException) -> bool:
+    return isinstance(error, KafkaException) and error.args[0].code() in PASSING

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import signal
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from infra.kafka.broker import EmbeddedBroker
 from infra.kafka.connection import Connection
 from infra.kafka.pytest_plugin import Broker
-from tests.integration.loops import Loop, hotel_task, no_traceback, until
+from schemas.records import Request
+from streams.datafile import Event
+from tests.integration.loops import Loop, Worker, hotel_task, no_traceback, until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
@@ -42,6 +49,48 @@ def assert_unharmed(loop: Loop) -> None:
     loop.assert_verified()
     for worker in loop.workers:
         no_traceback(worker)
+
+
+def post(worker: Worker, request: Request) -> tuple[int, dict[str, Any]]:
+    """Ask for a prediction over HTTP; gives the status and what was answered."""
+    body = {"request_id": request.request_id, "ts": request.ts, "features": dict(request.features)}
+    call = urllib.request.Request(
+        f"{worker.url}/tasks/{worker.task}/predictions",
+        json.dumps(body).encode(),
+        {"Content-Type": "application/json"},
+    )
+    try:
+        with urllib.request.urlopen(call, timeout=60) as answer:
+            return answer.status, json.loads(answer.read())
+    except urllib.error.HTTPError as error:
+        return error.code, json.loads(error.read())
+
+
+def test_a_broker_that_dies_under_load_and_comes_back_costs_nothing_but_time(
+    reference: str, tmp_path: Path
+) -> None:
+    with EmbeddedBroker(tmp_path / "kafka") as broker:
+        connection = Connection(broker.bootstrap)
+        with Loop(reference, connection, tmp_path, 2, snapshot_every=200) as loop:
+            worker = loop.worker()
+            worker.restart()
+            pid, events = worker.pid, loop.events(3000)
+            # Asked at a time that has passed already: stream time, and with it what expires, stays as it is.
+            asked = [
+                Request(f"fault-{n}", events[0].request.ts, events[n].request.features) for n in range(2)
+            ]
+            with loop.replaying(events):
+                loop.wait_for_more(200)
+                broker.kill()
+                refused = [post(worker, request) for request in asked]
+                broker.start()
+                for request in asked:
+                    until(lambda request=request: post(worker, request)[0] == 200, 60, "it is acknowledged")  # type: ignore[misc]  # the default binds the loop's variable
+            assert [(status, told["reason"]) for status, told in refused] == [(503, "not_acknowledged")] * 2
+            loop.sent += [Event(request, ()) for request in asked]
+            loop.assert_resolved(180)
+            assert_unharmed(loop)
+            assert worker.pid == pid
 
 
 def test_a_worker_that_hung_past_its_session_is_fenced_when_it_wakes(
