@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from infra.kafka.connection import Connection
-from infra.kafka.crashpoints import POINTS
 from infra.kafka.pytest_plugin import Broker
 from infra.store.lock import FolderLock
 from schemas.errors import UsageError
@@ -20,6 +19,10 @@ from tests.integration.loops import Loop, hotel_task
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
 USED = re.compile(r"used again, (\d+) records read from offset (\d+) to (\d+)")
+
+
+DEATHS = ("before-produce", "between-produce-and-commit", "after-commit")
+"""Around a transaction: where the state on disk could come apart from the changelog."""
 
 
 @pytest.fixture
@@ -48,7 +51,7 @@ def test_a_worker_killed_again_and_again_resolves_what_an_undisturbed_one_does(
     chance = random.Random(5)
     worker = rocks.worker(max_batch=25)
     with rocks.replaying(rocks.events(4000)):
-        for point in POINTS:
+        for point in DEATHS:
             worker.start(crash_point=f"{point}:{chance.randrange(20, 50)}")
             assert worker.wait_ended(120) == -signal.SIGKILL
         worker.restart()
