@@ -89,7 +89,7 @@ class Scope:
         ours = {} if len(self.river) == len(self._names) else dict(self.revisions.total().values(whole=False))
         # River calls the accuracy of nothing 0.
         return {
-            name: self.river[name].get() if name in self.river else ours[name] if self.n else 0.0
+            name: _real(self.river[name].get()) if name in self.river else ours[name] if self.n else 0.0
             for name in self._names
         }
 
@@ -132,6 +132,11 @@ class Scope:
         self.panes.restore(state["panes"])
         for feature, levels in self.levels.items():
             levels.restore(state["levels"][feature])
+
+
+def _real(value: float | complex) -> float:
+    """Give River's value; the root of a mean square that taking back left a hair below 0 is complex there."""
+    return 0.0 if isinstance(value, complex) else value
 
 
 def metric_wants_labels(metric: Metric) -> bool:

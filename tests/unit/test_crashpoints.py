@@ -70,8 +70,9 @@ def test_the_wall_clock_is_read_in_one_place() -> None:
         f"{file.relative_to(ROOT)}: {line.strip()}"
         for room in ("schemas", "streams", "infra", "agents")
         for file in sorted((ROOT / room).rglob("*.py"))
-        # Commands are run by a person, and are no worker.
-        if not {"cli", "ledger"} & set(file.parts)
+        # Commands are run by a person, and are no worker; to a folder of the join's state a wrong clock only means
+        # that it is made anew.
+        if not {"cli", "ledger", "bench", "store"} & set(file.parts)
         for line in file.read_text().splitlines()
         if readings.search(line) and "group.id" not in line
     ]
