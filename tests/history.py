@@ -173,6 +173,7 @@ class History:
             new = self.records[self.topics.requests, number][self._served[number] :]
             self._served[number] += len(new)
             self.write(list(self.serving.process([decode(message) for message in new])))
+            self.serving.commit()
 
     def resolve(self) -> None:
         """Join all that is there, the earlier event first."""

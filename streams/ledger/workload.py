@@ -57,7 +57,9 @@ class Workload:
     >>> workload = Workload(7, 3, Dictionary(Boolean(name="new")), "binary", rules, ("end",))
     >>> for plan in workload.plans():
     ...     print(plan.request.request_id, plan.fate, [step.kind for step in plan.steps])
-    r0 never ['expired']
+    r0 on_time ['labelled']
+    r1 before_the_prediction ['labelled']
+    r2 on_time ['labelled']
     """
 
     seed: int
