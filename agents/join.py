@@ -146,9 +146,11 @@ class JoinAgent:
         if (at := self.partitions.pop(partition, None)) is not None:
             at.join.store.close()
 
-    async def checkpoint(self) -> None:
-        """Note how much of the changelog the stores on disk hold, now and then; no batch may be at work."""
-        if self.loop.settings.join_store != "rocks" or time.monotonic() < self._noted_at + NOTE_S:
+    async def checkpoint(self, *, now: bool = False) -> None:
+        """Note how much of the changelog the stores on disk hold, now or now and then; no batch may be at work."""
+        if self.loop.settings.join_store != "rocks":
+            return
+        if not now and time.monotonic() < self._noted_at + NOTE_S:
             return
         self._noted_at = time.monotonic()
         held = {(self.loop.topics.join_state, number): at for number, at in self.partitions.items()}

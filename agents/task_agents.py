@@ -117,7 +117,7 @@ class TaskAgents:
         await asyncio.gather(*(runner.start() for runner in self._runners.values()))
 
     async def stop(self, consumer: BatchConsumer) -> None:
-        """Write last snapshots, as the log's owner, and close the producers.
+        """Write last snapshots, as the log's owner, note how far the join's state is, and close the producers.
 
         Parameters
         ----------
@@ -127,6 +127,7 @@ class TaskAgents:
         await consumer.drain()
         async with self._publishing, self._joining, self._judging:
             self._stopped = True
+            await self.join.checkpoint(now=True)
             if self.owner.held and self.loop.ready.is_set():
                 await self._publish(consumer, list(self.owner.snapshot_records()), "the last snapshots")
             await asyncio.gather(*(runner.close() for runner in self._runners.values()))

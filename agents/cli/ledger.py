@@ -134,7 +134,7 @@ def chosen(told: str, *, own_broker: bool) -> tuple[str, ...]:
 
 def show(report: dict[str, object]) -> None:
     """Print a report as people read it."""
-    columns = ("rounds", "requests", "lost", "doubled", "wrong", "longest_stall_s")
+    columns = ("rounds", "requests", "lost", "doubled", "wrong", "longest_stall_s", "freshness_p99_s")
     faults = report["faults"]
     assert isinstance(faults, dict)
     title = f"{report['requests']:,} requests in {report['seconds']} s, seed {report['seed']}"

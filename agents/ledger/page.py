@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -19,10 +20,15 @@ dead letters, counts, the join's state, the workers' states, and every served sc
 
 *Lost*: due, and not there. *Doubled*: there more often than due. *Wrong*: there, but with another value, in another
 order, or not reproducible. *Longest stall*: the longest time in which the training log did not grow although there
-was something to do. A finding counts for the fault that struck while its request was sent; one that is about
-no single request counts in the sum only."""
-COLUMNS: Final = ("rounds", "requests", "lost", "doubled", "wrong", "longest_stall_s")
-HEADS: Final = ("loop", "fault", "rounds", "requests", "lost", "doubled", "wrong", "longest stall (s)")
+was something to do. *Freshness p99*: from an outcome's arrival in Kafka to its entry in the log, 99 % of those
+between the fault and the next one; of all rounds the worst. A finding counts for the fault that struck while its
+request was sent; one that is about no single request counts in the sum only."""
+SUMS: Final = ("rounds", "requests", "lost", "doubled", "wrong")
+WORST: Final = ("longest_stall_s", "freshness_p99_s")
+HEADS: Final = (
+    *("loop", "fault", "rounds", "requests", "lost", "doubled", "wrong"),
+    *("longest stall (s)", "freshness p99 (s)"),
+)
 
 
 def page(reports: Sequence[Mapping[str, Any]]) -> str:
@@ -31,42 +37,59 @@ def page(reports: Sequence[Mapping[str, Any]]) -> str:
     Parameters
     ----------
     reports
-        As `riverloop ledger run --json` prints them, in the order of the table; several runs of one loop are
-        rows of their own.
+        As `riverloop ledger run --json` prints them; several runs of one loop are added up.
     """
-    rows = [row for report in reports for row in _rows(report)]
-    runs = "\n\n".join(map(_run, reports))
+    loops: dict[str, list[Mapping[str, Any]]] = {}
+    for each in reports:
+        loops.setdefault(each["loop"], []).append(each)
+    rows = [row for loop, runs in loops.items() for row in _rows(loop, runs)]
     struck = [name for name in FAULTS if any(name in report["faults"] for report in reports)]
     parts = [MADE, INTRODUCTION, _table(HEADS, rows)]
     if struck:
         parts.append(
             "## The faults\n\n" + "\n".join(f"- **{name}**: {FAULTS[name].describe}" for name in struck)
         )
-    parts.append(f"## The runs\n\n{runs}")
+    parts.append("## The runs\n\n" + "\n\n".join(_runs(loop, runs) for loop, runs in loops.items()))
     return "\n\n".join(parts) + "\n"
 
 
-def _rows(report: Mapping[str, Any]) -> list[list[str]]:
-    rows = [
-        [report["loop"], name, *(_number(row[column]) for column in COLUMNS)]
-        for name, row in report["faults"].items()
-    ]
-    longest = max(row["longest_stall_s"] for row in report["faults"].values())
-    told = [report[column] for column in COLUMNS[:-1]]
-    rows.append([report["loop"], "**all**", *(f"**{_number(each)}**" for each in (*told, longest))])
-    return rows
+def _rows(loop: str, runs: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    rows = []
+    for name in ("none", *FAULTS):
+        mine = [run["faults"][name] for run in runs if name in run["faults"]]
+        if mine:
+            told = [_number(value) for value in (*_sums(mine), *_worst(mine))]
+            rows.append([loop, name, *told])
+    all_faults = [row for run in runs for row in run["faults"].values()]
+    told = [f"**{_number(value)}**" for value in (*_sums(runs), *_worst(all_faults))]
+    return [*rows, [loop, "**all**", *told]]
 
 
-def _run(report: Mapping[str, Any]) -> str:
-    entries = ", ".join(f"{count:,} {kind}" for kind, count in report["entries"].items())
+def _sums(rows: Sequence[Mapping[str, Any]]) -> list[int]:
+    return [sum(row[column] for row in rows) for column in SUMS]
+
+
+def _worst(rows: Sequence[Mapping[str, Any]]) -> list[float]:
+    return [max(row[column] for row in rows) for column in WORST]
+
+
+def _runs(loop: str, runs: Sequence[Mapping[str, Any]]) -> str:
+    kinds: Counter[str] = Counter()
+    for run in runs:
+        kinds.update(run["entries"])
+    last = runs[-1]
+    dates = " to ".join(sorted({min(run["date"] for run in runs), max(run["date"] for run in runs)}))
     text = (
-        f"**{report['loop']}**, {report['date']}, seed {report['seed']}: {report['records']:,} records in "
-        f"{report['seconds']:,.0f} s with {report['workers']} workers on {report['partitions']} partitions "
-        f"({report['versions']['system']}; riverloop {report['versions']['riverloop']}, "
-        f"{report['versions']['runtime']}). Entries: {entries}. Dead letters due: {report['dead_letters']:,}.\n\n"
-        f"```sh\n{report['command']}\n```"
+        f"**{loop}**, {dates}, seed{'s' if len(runs) > 1 else ''} {', '.join(str(run['seed']) for run in runs)}: "
+        f"{sum(run['records'] for run in runs):,} records in {sum(run['seconds'] for run in runs):,.0f} s "
+        f"({last['versions']['system']}; riverloop {last['versions']['riverloop']}, "
+        f"{last['versions']['runtime']}). Entries: "
+        + ", ".join(f"{count:,} {kind}" for kind, count in sorted(kinds.items()))
+        + f". Dead letters due: {sum(run['dead_letters'] for run in runs):,}.\n\n```sh\n"
+        + "\n".join(run["command"] for run in runs)
+        + "\n```"
     )
-    examples = [f"- {kind}: {texts[0]}" for kind, texts in report["examples"].items()]
+    examples = [f"- {kind}: {texts[0]}" for run in runs for kind, texts in run["examples"].items()]
     return text + ("\n\nThe first of what was found:\n\n" + "\n".join(examples) if examples else "")
 
 

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -128,22 +129,29 @@ def _verified(process: subprocess.Popen[bytes], loaded: LoadedTask, ground: Fiel
     ground.say(f"verified in {found['seconds']:.1f} s: {due:,} predictions, {found['failed']} differences")
 
 
-def mark_stalls(
-    rounds: Sequence[Round], gaps: Sequence[tuple[int, int]], pauses: Sequence[tuple[int, int]]
-) -> None:
-    """Put the longest gap in the log's progress on the round in which it ended.
+def mark_times(rounds: Sequence[Round], history: History, pauses: Sequence[tuple[int, int]]) -> None:
+    """Put on each round the longest gap in the log's progress that ended in it, and how late its facts were.
 
     Parameters
     ----------
     rounds
         In order.
-    gaps
-        When the log did not grow (ms UTC).
+    history
+        When the log did not grow, and how long after the arrival of its outcome each fact was appended.
     pauses
-        When nothing was sent, so that there was nothing to do (ms UTC); they do not count.
+        When nothing was sent, so that there was nothing to do (ms UTC); they do not count as gaps.
     """
-    for begins, ends in gaps:
-        idle = sum(max(0, min(ends, until) - max(begins, since)) for since, until in pauses)
-        struck = [each for each in rounds if each.begins <= ends]
-        if struck:
-            struck[-1].stall_ms = max(struck[-1].stall_ms, ends - begins - idle)
+    begins = [each.begins for each in rounds]
+    for since, until in history.gaps:
+        idle = sum(max(0, min(until, end) - max(since, begin)) for begin, end in pauses)
+        if number := bisect_right(begins, until):
+            struck = rounds[number - 1]
+            struck.stall_ms = max(struck.stall_ms, until - since - idle)
+    delays: list[list[int]] = [[] for _ in rounds]
+    for appended, delay in zip(history.appended, history.delays, strict=True):
+        if number := bisect_right(begins, appended):
+            delays[number - 1].append(delay)
+    for struck, each in zip(rounds, delays, strict=True):
+        if each:
+            each.sort()
+            struck.fresh_p99_ms = each[len(each) * 99 // 100]

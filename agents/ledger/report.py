@@ -56,6 +56,8 @@ class Round:
     """How long it took until it was healed."""
     stall_ms: int = 0
     """Longest time without an entry, while there was something to do."""
+    fresh_p99_ms: int = 0
+    """From an outcome's arrival in Kafka to its fact in the log, over the facts from the fault to the next one."""
 
 
 def report(
@@ -111,5 +113,6 @@ def _row(fault: str, options: Options, rounds: Sequence[Round], check: Check) ->
         "doubled": about(findings.doubled),
         "wrong": about(findings.wrong),
         "longest_stall_s": max(each.stall_ms for each in mine) / 1000,
+        "freshness_p99_s": max(each.fresh_p99_ms for each in mine) / 1000,
         "longest_s": round(max(each.seconds for each in mine), 1),
     }

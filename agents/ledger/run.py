@@ -15,7 +15,7 @@ from typing import Any, Final
 from agents.cli.cluster import codec_of
 from agents.ledger.faults import FAULTS
 from agents.ledger.field import Fault, Field
-from agents.ledger.proof import mark_stalls, prove, prove_other
+from agents.ledger.proof import mark_times, prove, prove_other
 from agents.ledger.report import Options, Round, report
 from agents.ledger.worker import LedgerWorker, OtherWorker
 from agents.settings import Settings
@@ -172,7 +172,7 @@ class Ledger:
             history = prove_other(ground, reader, check)
         else:
             history = prove(self.loaded, ground, reader, check)
-        mark_stalls(self.rounds, history.gaps, sender.pauses)
+        mark_times(self.rounds, history, sender.pauses)
         return report(options, task.name, self.rounds, check, sender, seconds)
 
     def _worker(self, connection: Connection, number: int) -> LedgerWorker:

@@ -1,4 +1,4 @@
-"""Faults on demand, for fault tests: a death at a named point, transactions that abort, a clock that jumps.
+"""Faults on demand, for fault tests: a death at a named point, transactions that abort or wait, a wrong clock.
 
 Off unless the environment says otherwise when this module is first imported:
 
@@ -6,6 +6,8 @@ Off unless the environment says otherwise when this module is first imported:
     The process kills itself (SIGKILL) when it passes that point for the count-th time.
 ``RIVERLOOP_ABORT_RATE=share``, ``RIVERLOOP_ABORT_SEED=integer``
     That share of the transactions is aborted instead of committed.
+``RIVERLOOP_SLOW=role:seconds``
+    Every transaction of that role (serve, join, owner or quality) waits so long before it begins.
 ``RIVERLOOP_CLOCK_JUMP=seconds[:every]``
     The wall clock, as `agents.loop.now_ms` reads it, jumps by so many seconds and back, each time after `every`
     seconds (default 5). It is the only reading of the wall clock in a worker; time-outs run on the monotonic one.
@@ -57,17 +59,19 @@ class Faults:
     Raises
     ------
     UsageError
-        A point that does not exist, a count, a rate or a jump that is none.
+        A point that does not exist; a count, a rate, a wait or a jump that is none.
     """
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         point = environment.get("RIVERLOOP_CRASH_POINT", "")
         self.point, _, count = point.partition(":")
         rate = environment.get("RIVERLOOP_ABORT_RATE", "0")
+        self._slow_role, _, slow = environment.get("RIVERLOOP_SLOW", "").partition(":")
         jump, _, every = environment.get("RIVERLOOP_CLOCK_JUMP", "0").partition(":")
         try:
             self.passes_left = int(count or 1)
             self.abort_rate = float(rate)
+            self._slow_s = float(slow or 0)
             self._random = random.Random(int(environment.get("RIVERLOOP_ABORT_SEED", "1")))  # noqa: S311  # not for secrets
             self.jump_ms, self.jump_every_s = int(float(jump) * 1000), float(every or JUMP_EVERY_S)
         except ValueError as error:
@@ -96,6 +100,11 @@ class Faults:
             return False
         with self._lock:
             return self._random.random() < self.abort_rate
+
+    def hold(self, transactional_id: str) -> None:
+        """Wait before a transaction, if its role is to be slow (blocks)."""
+        if self._slow_s and f".{self._slow_role}." in transactional_id:
+            time.sleep(self._slow_s)
 
     def clock_offset_ms(self) -> int:
         """By how much the wall clock is wrong now (ms)."""

@@ -157,6 +157,7 @@ class TransactionRunner:
             Nothing was written, or so it must be taken: the result of a time-out is only known from the
             group's committed offsets. The input is to be read again from those.
         """
+        self._faults.hold(self.transactional_id)
         try:
             producer = self._producer or self._open()
         except BrokerError as error:

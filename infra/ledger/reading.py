@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from array import array
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -41,6 +42,10 @@ class History:
     """By version: the digest of each model's state after a refold from offset zero."""
     gaps: list[tuple[int, int]] = field(default_factory=list)
     """When the log did not grow (ms UTC, log-append time)."""
+    appended: array[int] = field(default_factory=lambda: array("q"))
+    """Of each fact that an outcome caused: when it was appended to the log (ms UTC)."""
+    delays: array[int] = field(default_factory=lambda: array("q"))
+    """And how long after the outcome had arrived in Kafka (ms)."""
     entries: int = 0
     metrics: int = 0
     """Published measurements compared with their recomputation."""
@@ -217,6 +222,14 @@ class Reader:
                 _compare(metric, served, check)
             if entry.prediction is not None:
                 history.entries += 1
+                trigger = entry.trigger
+                if (
+                    entry.arrived is not None
+                    and trigger is not None
+                    and trigger.topic == self.topics.outcomes
+                ):
+                    history.appended.append(arrived)
+                    history.delays.append(arrived - entry.arrived)
                 history.begins = history.begins or arrived
                 history.ends = arrived
                 if now and arrived - now >= GAP_MS:

@@ -6,19 +6,24 @@ import json
 import os
 import resource
 import signal
+import time
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from infra.kafka.broker import EmbeddedBroker
 from infra.kafka.connection import Connection
 from infra.kafka.pytest_plugin import Broker
 from schemas.records import Request
 from streams.datafile import Event
+from streams.rules import JoinRules
 from tests.integration.loops import Loop, Worker, hotel_task, no_traceback, until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
@@ -113,6 +118,20 @@ def test_a_worker_that_hung_past_its_session_is_fenced_when_it_wakes(
         assert_unharmed(loop)
 
 
+def test_two_processes_with_one_transactional_id_fence_each_other_and_spoil_nothing(
+    reference: str, connection: Connection, tmp_path: Path
+) -> None:
+    with Loop(reference, connection, tmp_path, 2, max_batch=50, slot="the-same") as loop:
+        first, second = loop.worker(), loop.worker()
+        for worker in (first, second):
+            worker.restart()
+        with loop.replaying(loop.events(3000)):
+            loop.wait_for_more(300)
+            second.stop()
+        assert "another process has this transactional id" in first.log + second.log
+        assert_unharmed(loop)
+
+
 def test_a_full_disk_costs_snapshots_and_not_the_service(loop: Loop) -> None:
     worker = loop.worker()
     worker.restart()
@@ -130,3 +149,87 @@ def test_a_full_disk_costs_snapshots_and_not_the_service(loop: Loop) -> None:
     loop.assert_digests()
     loop.assert_verified()
     assert not list((loop.folder / "snapshots").rglob("*.tmp"))
+
+
+@pytest.mark.parametrize("jump", ["31536000:2", "-31536000:2"])
+def test_a_wall_clock_that_jumps_by_a_year_moves_no_resolution(loop: Loop, jump: str) -> None:
+    worker = loop.worker(idle_ms=2000)
+    worker.start(clock_jump=jump)
+    worker.wait_ready()
+    loop.play(loop.events(1500))
+    time.sleep(5)  # silence, in which time goes on, and two more jumps
+    rules, now = JoinRules.of(loop.task), max(event.request.ts for event in loop.sent)
+    # What is due at the time of the last request itself expires a moment later.
+    due = {
+        event.request.request_id
+        for event in loop.sent
+        if event.request.ts + rules.horizon_ms + rules.grace_ms == now
+    }
+    found, expected = loop.resolutions(), loop.expected()
+    assert expected - found == Counter()
+    assert {request_id for request_id, _, _, _ in found - expected} <= due
+    assert worker.status()["waiting"] > 100
+    loop.assert_digests()
+    loop.assert_verified()
+    no_traceback(worker)
+
+
+def no_traceback_since(worker: Worker, start: int) -> None:
+    """Check that a worker's log holds no traceback from a place on."""
+    assert "Traceback" not in worker.log[start:]
+
+
+def delete_before(connection: Connection, topic: str, offset: int) -> None:
+    """Delete a partition's records as retention does."""
+    admin = AdminClient(connection.config())
+    for future in admin.delete_records([TopicPartition(topic, 0, offset)]).values():
+        future.result(20)
+
+
+def test_records_that_retention_has_eaten_stop_the_worker_with_what_to_do(loop: Loop) -> None:
+    worker, topics = loop.worker(), loop.topics
+    worker.restart()
+    loop.play(loop.events(600))
+    loop.assert_resolved()
+    worker.stop()
+
+    def refusal() -> str:
+        before = len(worker.log)
+        worker.start()
+        assert worker.wait_ended(90) != 0
+        return worker.log[before:]
+
+    delete_before(loop.connection, topics.join_state, 5)
+    told = refusal()
+    assert f"{topics.join_state}[0] begins at offset 5 and must be read from 0 on" in told
+    assert f"restore {topics.join_state} from a copy of it" in told
+
+    for manifest in loop.store.manifests(loop.task.name):
+        loop.store.delete(loop.task.name, manifest.version)
+    delete_before(loop.connection, topics.log, 10)
+    assert "What was folded from it is only in snapshots" in refusal()
+
+
+def test_requests_that_retention_has_eaten_unread_stop_the_worker_with_what_to_do(loop: Loop) -> None:
+    worker, topics = loop.worker(), loop.topics
+    worker.restart()
+    loop.play(loop.events(100))
+    worker.stop()
+    with loop.replaying(events := loop.events(50, skip=100)):
+        until(lambda: loop.end_of(topics.requests) == 150, 60, "they are sent")
+        delete_before(loop.connection, topics.requests, 120)
+        before = len(worker.log)
+        worker.start()
+        assert worker.wait_ended(90) != 0
+        told = worker.log[before:]
+        assert f"{topics.requests}[0]: the next record of the consumer group is not there any more" in told
+        assert "--reset-offsets --to-earliest" in told
+        # What the sentence says is done, and the worker goes on.
+        admin = AdminClient(loop.connection.config())
+        place = ConsumerGroupTopicPartitions(loop.task.name, [TopicPartition(topics.requests, 0, 120)])
+        admin.alter_consumer_group_offsets([place])[loop.task.name].result(20)
+        worker.restart()
+        # Those who asked and got no answer ask again, over HTTP.
+        assert {post(worker, event.request)[0] for event in events[:20]} == {200}
+    loop.assert_verified()
+    no_traceback_since(worker, len(told) + before)

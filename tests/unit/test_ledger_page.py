@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from array import array
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,18 @@ from click.testing import CliRunner
 
 from agents.cli.ledger import chosen, ledger
 from agents.ledger.faults import FAULTS
-from agents.ledger.proof import mark_stalls
+from agents.ledger.page import page
+from agents.ledger.proof import mark_times
 from agents.ledger.report import Options, Round
 from agents.ledger.run import closing_ids
 from infra.kafka.partitioner import partition_of
+from infra.ledger.reading import History
 from schemas.errors import UsageError
 
 
 def report(loop: str, lost: int) -> dict[str, Any]:
-    row = {"rounds": 2, "requests": 5000, "lost": lost, "doubled": 0, "wrong": 0, "longest_stall_s": 12.34}
+    row: dict[str, float] = {"rounds": 2, "requests": 5000, "lost": lost, "doubled": 0, "wrong": 0}
+    row |= {"longest_stall_s": 12.34, "freshness_p99_s": 8.5}
     return {
         "loop": loop,
         "ok": not lost,
@@ -43,12 +47,22 @@ def test_the_page_puts_loops_side_by_side_with_date_seed_versions_and_command(tm
         files[-1].write_text(json.dumps(report(loop, lost)))
     done = CliRunner().invoke(ledger, ["page", *map(str, files)], catch_exceptions=False)
     text = done.output
-    assert "| riverloop | kill | 2 | 5,000 | 0 | 0 | 0 | 12.3 |" in text
-    assert "| plain Faust | kill | 2 | 5,000 | 321 | 0 | 0 | 12.3 |" in text
+    assert "| riverloop | kill | 2 | 5,000 | 0 | 0 | 0 | 12.3 | 8.5 |" in text
+    assert "| plain Faust | kill | 2 | 5,000 | 321 | 0 | 0 | 12.3 | 8.5 |" in text
     assert "- lost: of r7: an expiry" in text
     assert f"- **kill**: {FAULTS['kill'].describe}" in text
     for each in ("2026-01-02", "seed 9", "riverloop 1.0", "river 0.26.1", "riverloop ledger run --seed 9"):
         assert each in text
+
+
+def test_runs_of_one_loop_are_added_up_and_the_worst_times_stand() -> None:
+    other = report("riverloop", 0) | {"seed": 10}
+    other["faults"] = {"kill": other["faults"]["kill"] | {"longest_stall_s": 20.0}}
+    text = page([report("riverloop", 0), other])
+    assert "| riverloop | kill | 4 | 10,000 | 0 | 0 | 0 | 20.0 | 8.5 |" in text
+    assert "| riverloop | **all** | **4** | **10,000** | **0** | **0** | **0** | **20.0** | **8.5** |" in text
+    assert "seeds 9, 10: 22,000 records in 40 s" in text
+    assert "8,000 labelled" in text
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"loop": "x"}'])
@@ -84,8 +98,16 @@ def test_faults_that_need_a_broker_of_our_own_are_left_out_on_another_cluster() 
 
 def test_a_stall_is_put_on_the_round_that_it_fell_into_without_the_time_in_which_nothing_was_sent() -> None:
     rounds = [Round("kill", 1000), Round("none", 5000), Round("kill", 9000)]
-    mark_stalls(rounds, [(1200, 4200), (5200, 7200), (9100, 9900)], [(5500, 7000)])
+    gaps = [(1200, 4200), (5200, 7200), (9100, 9900)]
+    mark_times(rounds, History(gaps=gaps), [(5500, 7000)])
     assert [each.stall_ms for each in rounds] == [3000, 500, 800]
+
+
+def test_how_late_facts_were_is_put_on_the_round_in_which_they_came() -> None:
+    rounds = [Round("kill", 1000), Round("none", 5000)]
+    appended, delays = array("q", [900, *range(1000, 1100), 6000]), array("q", [9, *range(100), 7])
+    mark_times(rounds, History(appended=appended, delays=delays), [])
+    assert [each.fresh_p99_ms for each in rounds] == [99, 7]
 
 
 def test_each_partition_has_a_closing_request_of_its_own() -> None:
