@@ -106,13 +106,8 @@ class JoinAgent:
             store.close()
             raise
         join = Join(self.rules, store, self._unpack, loop.task.name, partition, position)
-        log.info(
-            "%s: join of partition %d restored: %d waiting, in %.2f s",
-            loop.task.name,
-            partition,
-            join.waiting,
-            time.monotonic() - started,
-        )
+        told = (loop.task.name, partition, join.waiting, time.monotonic() - started)
+        log.info("%s: join of partition %d restored: %d waiting, in %.2f s", *told)
         return JoinPartition(join, loop.topics, position)
 
     def _refuse_if_gone(self, partition: int, position: JoinPosition | None) -> None:

@@ -12,6 +12,7 @@ from agents.loop import TaskLoop
 from agents.settings import Settings
 from agents.slots import Slot
 from agents.task_agents import TaskAgents
+from infra.checked import CheckMemory
 from infra.kafka.admin import check_topics, partition_count, topic_id
 from infra.kafka.connection import Connection, parse_properties
 from infra.kafka.reachable import check_reachable
@@ -62,7 +63,7 @@ def prepare(references: Sequence[str], settings: Settings) -> Prepared:
     check_reachable(connection)
     for each in loaded:
         started = time.monotonic()
-        models = check_task(each.reference)
+        models = check_task(each.reference, memory=CheckMemory(settings.data_folder / "checked"))
         log.info(
             "%s: %d models are reproducible (%.1f s)", each.task.name, models, time.monotonic() - started
         )

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
+from infra.checked import CheckMemory, code_here
 from infra.taskfile import load_task
 from schemas.errors import RiverloopError, TaskError
 from streams.loadcheck import EXAMPLES, Exercise, Fault, compare, exercise
@@ -20,7 +21,9 @@ HASH_SEEDS: Final = ("1", "4242")
 TIMEOUT_S: Final = 120.0
 
 
-def check_task(reference: str, examples: int = EXAMPLES, timeout_s: float = TIMEOUT_S) -> int:
+def check_task(
+    reference: str, examples: int = EXAMPLES, timeout_s: float = TIMEOUT_S, memory: CheckMemory | None = None
+) -> int:
     """Check that every model of a task is reproducible.
 
     Parameters
@@ -31,6 +34,8 @@ def check_task(reference: str, examples: int = EXAMPLES, timeout_s: float = TIME
         Synthetic examples for each model.
     timeout_s
         Give up after so many seconds.
+    memory
+        What was found before: the same code is not checked again.
 
     Returns
     -------
@@ -44,15 +49,22 @@ def check_task(reference: str, examples: int = EXAMPLES, timeout_s: float = TIME
     TaskError
         When a model fails on an example that the dictionary allows, cannot be stored, or takes too long.
     """
+    if memory is not None and (known := memory.recall(reference)):
+        return known
     with ThreadPoolExecutor(len(HASH_SEEDS)) as pool:
         jobs = [pool.submit(_run, reference, examples, seed, timeout_s) for seed in HASH_SEEDS]
         one, other = (job.result() for job in jobs)
-    for here, there in zip(one, other, strict=True):
+    for here, there in zip(
+        *([_read(each) for each in told["exercises"]] for told in (one, other)), strict=True
+    ):
         compare(here, there)
-    return len(one)
+    models = len(one["exercises"])
+    if memory is not None and one["code"] == other["code"]:
+        memory.keep(reference, models, one["code"])
+    return models
 
 
-def _run(reference: str, examples: int, hash_seed: str, timeout_s: float) -> list[Exercise]:
+def _run(reference: str, examples: int, hash_seed: str, timeout_s: float) -> dict[str, Any]:
     root = str(Path(__file__).resolve().parent.parent)
     path = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH", "")) if part)
     command = [sys.executable, "-m", "infra.loadcheck", reference, str(examples)]
@@ -64,7 +76,7 @@ def _run(reference: str, examples: int, hash_seed: str, timeout_s: float) -> lis
     except subprocess.TimeoutExpired:
         raise TaskError(f"{reference}: the load check took more than {timeout_s:.0f} s") from None
     try:
-        told = json.loads(done.stdout)
+        told: dict[str, Any] = json.loads(done.stdout)
     except ValueError:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise TaskError(
@@ -72,7 +84,7 @@ def _run(reference: str, examples: int, hash_seed: str, timeout_s: float) -> lis
         ) from None
     if "error" in told:
         raise TaskError(told["error"])
-    return [_read(each) for each in told["exercises"]]
+    return told
 
 
 def _read(told: dict[str, Any]) -> Exercise:
@@ -100,7 +112,7 @@ def _main(reference: str, examples: int) -> int:
                 )
                 for model in task.models
             ]
-        told = {"exercises": [dataclasses.asdict(each) for each in exercises]}
+        told = {"exercises": [dataclasses.asdict(each) for each in exercises], "code": code_here()}
     except RiverloopError as error:
         told = {"error": str(error)}
     sys.stdout.write(json.dumps(told))

@@ -2,28 +2,50 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import sys
+from typing import Final
 
 import click
 
-from agents.cli.backfill import backfill
-from agents.cli.backtest import backtest
-from agents.cli.bench import bench
-from agents.cli.deadletters import deadletters
-from agents.cli.demo import demo
-from agents.cli.drift_bench import drift_bench
-from agents.cli.ledger import ledger
-from agents.cli.produce import produce
-from agents.cli.schemas import schemas
-from agents.cli.snapshots import snapshots
-from agents.cli.topics import topics
-from agents.cli.verify import verify
-from agents.cli.worker import worker
 from schemas.errors import RiverloopError, UsageError
 
+COMMANDS: Final = (
+    "backfill",
+    "backtest",
+    "bench",
+    "deadletters",
+    "demo",
+    "drift-bench",
+    "ledger",
+    "produce",
+    "schemas",
+    "snapshots",
+    "topics",
+    "verify",
+    "worker",
+)
+"""Each is a function of that name in a file of that name beside this one."""
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+
+class Commands(click.Group):
+    """Imports a command when it is asked for: a worker that restarts waits for its own libraries only."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Give the names."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Give a command by its name."""
+        if cmd_name not in COMMANDS:
+            return None
+        name = cmd_name.replace("-", "_")
+        command: click.Command = getattr(importlib.import_module(f"agents.cli.{name}"), name)
+        return command
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="riverloop")
 def riverloop() -> None:
     """Run the feedback loop for online machine learning on Kafka.
@@ -32,22 +54,11 @@ def riverloop() -> None:
     """
 
 
-for command in (
-    backfill,
-    backtest,
-    deadletters,
-    bench,
-    demo,
-    ledger,
-    drift_bench,
-    produce,
-    schemas,
-    snapshots,
-    topics,
-    verify,
-    worker,
-):
-    riverloop.add_command(command)
+def subcommands(group: click.Group) -> dict[str, click.Command]:
+    """Give a group's commands by name; imports them all."""
+    context = click.Context(group)
+    found = {name: group.get_command(context, name) for name in group.list_commands(context)}
+    return {name: command for name, command in found.items() if command is not None}
 
 
 def main() -> None:

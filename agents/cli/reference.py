@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import click
 
-from agents.cli.main import riverloop
+from agents.cli.main import riverloop, subcommands
 from agents.cli.metrics_page import metrics_page
 from agents.http.problems import STATUS
 from agents.settings import Settings, environment_name
@@ -197,8 +197,7 @@ does not hold, 2 a mistake in how the command was called, 130 interrupted."""
 
 
 def _commands(group: click.Group, name: str) -> Iterator[str]:
-    for each in sorted(group.commands):
-        command = group.commands[each]
+    for each, command in sorted(subcommands(group).items()):
         if command.hidden:
             continue
         if isinstance(command, click.Group):

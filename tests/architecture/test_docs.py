@@ -132,8 +132,9 @@ def test_a_printed_command_exists_with_all_its_options(where: str, line: str) ->
     try:
         while isinstance(command, click.Group) and arguments and not arguments[0].startswith("-"):
             name = arguments.pop(0)
-            assert name in command.commands, f"{where} prints `{line}`: there is no command {name}"
-            command = command.commands[name]
+            found = command.get_command(click.Context(command), name)
+            assert found is not None, f"{where} prints `{line}`: there is no command {name}"
+            command = found
         command.make_context(name, arguments)
     except click.exceptions.Exit:
         pass  # --help and --version

@@ -11,7 +11,7 @@ import click
 import pytest
 
 from agents.cli import reference
-from agents.cli.main import riverloop
+from agents.cli.main import riverloop, subcommands
 from schemas.reasons import REASONS
 
 ROOT = Path(__file__).parents[2]
@@ -30,7 +30,7 @@ def test_every_command_with_all_its_options_is_on_its_page() -> None:
     def leaves(command: click.Command, name: str) -> list[tuple[str, click.Command]]:
         if not isinstance(command, click.Group):
             return [(name, command)]
-        return [leaf for each, sub in command.commands.items() for leaf in leaves(sub, f"{name} {each}")]
+        return [leaf for each, sub in subcommands(command).items() for leaf in leaves(sub, f"{name} {each}")]
 
     for name, command in leaves(riverloop, "riverloop"):
         section = page.split(f"## {name}\n")[1].split("\n## ")[0]

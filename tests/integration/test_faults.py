@@ -16,7 +16,12 @@ from typing import Any
 
 import pytest
 from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+)
 
 from infra.kafka.broker import EmbeddedBroker
 from infra.kafka.connection import Connection
@@ -125,7 +130,7 @@ def test_two_processes_with_one_transactional_id_fence_each_other_and_spoil_noth
         first, second = loop.worker(), loop.worker()
         for worker in (first, second):
             worker.restart()
-        with loop.replaying(loop.events(3000)):
+        with loop.replaying(loop.events(1500)):
             loop.wait_for_more(300)
             second.stop()
         assert "another process has this transactional id" in first.log + second.log
@@ -151,10 +156,9 @@ def test_a_full_disk_costs_snapshots_and_not_the_service(loop: Loop) -> None:
     assert not list((loop.folder / "snapshots").rglob("*.tmp"))
 
 
-@pytest.mark.parametrize("jump", ["31536000:2", "-31536000:2"])
-def test_a_wall_clock_that_jumps_by_a_year_moves_no_resolution(loop: Loop, jump: str) -> None:
+def test_a_wall_clock_that_jumps_by_a_year_and_back_moves_no_resolution(loop: Loop) -> None:
     worker = loop.worker(idle_ms=2000)
-    worker.start(clock_jump=jump)
+    worker.start(clock_jump="31536000:2")
     worker.wait_ready()
     loop.play(loop.events(1500))
     time.sleep(5)  # silence, in which time goes on, and two more jumps
@@ -180,10 +184,22 @@ def no_traceback_since(worker: Worker, start: int) -> None:
 
 
 def delete_before(connection: Connection, topic: str, offset: int) -> None:
-    """Delete a partition's records as retention does."""
+    """Delete a partition's records as retention does, where it compacts by a cleanup policy set by mistake."""
     admin = AdminClient(connection.config())
+
+    def set_policy(policy: str) -> None:
+        entry = ConfigEntry("cleanup.policy", policy, incremental_operation=AlterConfigOpType.SET)
+        altering = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=[entry])
+        for future in admin.incremental_alter_configs([altering]).values():
+            future.result(20)
+
+    compacted = topic.endswith("join-state")
+    if compacted:
+        set_policy("compact,delete")
     for future in admin.delete_records([TopicPartition(topic, 0, offset)]).values():
         future.result(20)
+    if compacted:
+        set_policy("compact")
 
 
 def test_records_that_retention_has_eaten_stop_the_worker_with_what_to_do(loop: Loop) -> None:

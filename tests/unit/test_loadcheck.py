@@ -21,6 +21,8 @@ from river import (
     tree,
 )
 
+import infra.loadcheck
+from infra.checked import CheckMemory
 from infra.loadcheck import check_task
 from infra.taskfile import examples
 from schemas.dictionary import Boolean, Category, Dictionary, Integer, Number
@@ -304,3 +306,36 @@ def test_a_wrong_task_file_is_reported_by_its_own_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["hotel_bookings", "online_retail", "online_shoppers"])
 def test_the_examples_pass(name: str) -> None:
     assert check_task(str(examples() / name / "task.py")) >= 1
+
+
+def test_code_that_has_passed_is_checked_again_only_when_any_of_it_changes(
+    task_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    helper = tmp_path / "helper_of_the_task.py"
+    helper.write_text("SIZE = 1\n")
+    task_file.write_text(
+        f"import sys\nsys.path.insert(0, {str(tmp_path)!r})\nimport helper_of_the_task\n{TASK}"
+    )
+    memory = CheckMemory(tmp_path / "checked")
+    assert check_task(str(task_file), memory=memory) == 1
+
+    runs: list[str] = []
+    real = infra.loadcheck._run
+
+    def run(reference: str, examples: int, hash_seed: str, timeout_s: float) -> dict[str, Any]:
+        runs.append(hash_seed)
+        return real(reference, examples, hash_seed, timeout_s)
+
+    monkeypatch.setattr(infra.loadcheck, "_run", run)
+    assert check_task(str(task_file), memory=memory) == 1
+    assert runs == []
+    helper.write_text("SIZE = 2\n")
+    assert check_task(str(task_file), memory=memory) == 1
+    assert sorted(runs) == ["1", "4242"]
+    (kept,) = (tmp_path / "checked").iterdir()
+    kept.write_bytes(kept.read_bytes()[:-10])
+    assert check_task(str(task_file), memory=memory) == 1
+    assert len(runs) == 4
+    with pytest.raises(NotReproducible):
+        check_task(f"{task_file}:second", memory=memory)
+    assert len(list((tmp_path / "checked").iterdir())) == 1, "what fails is not remembered"
