@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
+from agents.join_partition import JoinPartition
 from agents.loop import TaskLoop
 from agents.serve import count_dead_letters, dead_letter
 from infra.inbound import Inbound
@@ -20,7 +21,6 @@ from infra.store.opening import JoinStores
 from schemas.errors import BadRecord, BrokerError, RecordsGone
 from schemas.records import DeadLetter, Outcome, Position, Prediction, Punctuation
 from schemas.state import POSITION_KEY, JoinPosition, Payload
-from schemas.topics import TaskTopics
 from streams.join import Join, Refused
 from streams.rules import JoinRules
 
@@ -30,28 +30,6 @@ TELL_S: Final = 60.0
 NOTE_S: Final = 5.0
 """So often it is noted up to where the changelog is in the stores on disk: a restart reads it from there."""
 log = logging.getLogger(__name__)
-
-
-class JoinPartition:
-    """The join of one partition on Kafka, with the next offsets of its two inputs."""
-
-    def __init__(self, join: Join, topics: TaskTopics, position: JoinPosition | None) -> None:
-        self.join = join
-        self.predictions = position.predictions if position else 0
-        self.outcomes = position.outcomes if position else 0
-        self._topics = topics
-        self.quiet_since = time.monotonic()
-        """When the last prediction was taken (s, monotonic)."""
-        self.told_at = self.quiet_since
-        """When the log was last told of this join's progress (s, monotonic)."""
-        self.told = join.stream_time
-        """Stream time then."""
-        self.quiet_from = join.stream_time
-        """Stream time then."""
-
-    def has_taken(self, at: Position) -> bool:
-        """Whether a record's effects are in the state already: the changelog, not the group, has the last word."""
-        return at.offset < (self.predictions if at.topic == self._topics.predictions else self.outcomes)
 
 
 class JoinAgent:
@@ -278,9 +256,15 @@ class JoinAgent:
         for at in self.partitions.values():
             out = at.join.out
             self.loop.counts["resolved"] += len(out.entries)
-            at.join.commit(at.join.position(at.predictions, at.outcomes))
+            at.commit()
         self._items = {}
         count_dead_letters(self.loop, self.letters)
+
+    def rollback(self, partitions: Iterable[int]) -> None:
+        """Drop what a batch has changed in partitions: its transaction is known not to have committed."""
+        for number in partitions:
+            if (at := self.partitions.get(number)) is not None:
+                at.rollback()
 
     # ------------------------------------------------------------------ silence
 

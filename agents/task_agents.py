@@ -170,8 +170,7 @@ class TaskAgents:
                 await consumer.commit(batch, self._runners["join"], records)
                 self.join.commit()
             except BaseException as error:
-                # Whether it committed may be unknown, so the state is dropped and read again from the changelog.
-                await self.restore({partition.number for partition in batch.offsets})
+                await self._undo({partition.number for partition in batch.offsets}, error)
                 if not isinstance(error, TransactionAborted):
                     raise
                 log.warning("%s: %s", batch.channel.name, error)
@@ -200,10 +199,10 @@ class TaskAgents:
                     await self._runners["join"].commit(records, offsets, consumer.metadata)
                 for number, at in moved:
                     if self.join.partitions.get(number) is at:  # else it went to another worker meanwhile
-                        at.join.commit(at.join.position(at.predictions, at.outcomes))
+                        at.commit()
                 count_dead_letters(self.loop, self.join.letters)
             except BaseException as error:
-                await self.restore([number for number, _ in moved])
+                await self._undo({number for number, _ in moved}, error)
                 if not isinstance(error, TransactionAborted):
                     raise
                 log.warning("%s: advancing time in silence: %s", self.loop.task.name, error)
@@ -238,6 +237,14 @@ class TaskAgents:
         when it comes back.
         """
         await asyncio.gather(*(self._restore(number) for number in sorted(partitions)))
+
+    async def _undo(self, partitions: set[int], error: BaseException) -> None:
+        """Bring the joins of partitions back to what is committed, after a batch that failed."""
+        if isinstance(error, TransactionAborted) and error.certain:
+            self.join.rollback(partitions)
+        else:
+            # Whether it committed may be unknown, so the state is dropped and read again from the changelog.
+            await self.restore(partitions)
 
     async def _restore(self, number: int) -> None:
         tenure = self._tenures.get(number)

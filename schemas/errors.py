@@ -68,4 +68,15 @@ class RecordsGone(BrokerError):
 
 
 class TransactionAborted(RiverloopError):
-    """A micro-batch's transaction did not commit; its input is read again."""
+    """A micro-batch's transaction did not commit; its input is read again.
+
+    Parameters
+    ----------
+    certain
+        Whether it is known that nothing was written. Else it may have committed after all, and only what is
+        committed can tell.
+    """
+
+    def __init__(self, message: str, *, certain: bool = False) -> None:
+        super().__init__(message)
+        self.certain = certain

@@ -11,7 +11,8 @@ from typing import Any
 
 from river import compose, linear_model, preprocessing
 
-from agents.join import FORWARDED, JoinAgent, JoinPartition
+from agents.join import FORWARDED, JoinAgent
+from agents.join_partition import JoinPartition
 from agents.loop import TaskLoop
 from agents.serve import Serve
 from agents.settings import Settings

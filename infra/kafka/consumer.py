@@ -193,7 +193,8 @@ class BatchConsumer:
         and restore it. The channel waits for the transaction's end in any case.
         """
         if self._lane_of(batch).batch is not batch or batch.state != "at work":
-            raise TransactionAborted(f"{batch!r} was taken back; its records are read again")
+            text = f"{batch!r} was taken back; its records are read again"
+            raise TransactionAborted(text, certain=True)
         batch.state = "committing"
         transaction = asyncio.ensure_future(runner.commit(records, batch.offsets, batch.metadata))
         try:

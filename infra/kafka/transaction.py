@@ -155,13 +155,13 @@ class TransactionRunner:
             Somebody else has the partitions, or this transactional id.
         TransactionAborted
             Nothing was written, or so it must be taken: the result of a time-out is only known from the
-            group's committed offsets. The input is to be read again from those.
+            group's committed offsets. The input is to be read again from those. Its `certain` says which.
         """
         self._faults.hold(self.transactional_id)
         try:
             producer = self._producer or self._open()
         except BrokerError as error:
-            raise TransactionAborted(str(error)) from error
+            raise TransactionAborted(str(error), certain=True) from error
         try:
             self._write(producer, records, offsets, metadata)
         except TransactionAborted:
@@ -191,7 +191,7 @@ class TransactionRunner:
         self._faults.pass_point(self._last_point)
         if self._faults.aborts():
             producer.abort_transaction(self._timeout_s)
-            raise TransactionAborted(f"{self.transactional_id}: aborted on request")
+            raise TransactionAborted(f"{self.transactional_id}: aborted on request", certain=True)
         # Flushes first, and fails if any record could not be delivered.
         producer.commit_transaction(self._timeout_s)
 
@@ -223,9 +223,11 @@ class TransactionRunner:
             # Not replaced at once: initialising would fence who took over, and this process may be the zombie.
             self._discard()
             return ProducerFenced(f"{what}; another process has this transactional id")
+        certain = False
         if cause is not None and cause.txn_requires_abort():
             try:
                 producer.abort_transaction(self._timeout_s)
+                certain = True  # what has begun to commit cannot be aborted any more
             except KafkaException as second:
                 what += f"; aborting: {second.args[0].str()}"
                 self._replace()
@@ -234,8 +236,8 @@ class TransactionRunner:
             # of this transactional id is initialised.
             self._replace()
         if code in _LOST:
-            return GenerationLost(f"{what}; the group has gone on without this consumer")
-        return TransactionAborted(what)
+            return GenerationLost(f"{what}; the group has gone on without this consumer", certain=certain)
+        return TransactionAborted(what, certain=certain)
 
     def _replace(self) -> None:
         self._discard()

@@ -37,6 +37,7 @@ BITES = {
     "14-the-changelog-has-the-last-word": JOIN,
     "15-a-late-restoration-is-dropped": JOIN,
     "16-positions-never-go-back": JOIN,
+    "17-an-unknown-outcome-is-read-again": JOIN,
 }
 """By patch: the suite that finds it out."""
 

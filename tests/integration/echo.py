@@ -155,6 +155,7 @@ class EchoMember:
         self.owned: set[Partition] = set()
         self.counts: Counter[str] = Counter()
         self.aborted = 0
+        self.unsure = 0
         self.tasks: set[asyncio.Task[None]] = set()
 
     async def on_assigned(self, partitions: frozenset[Partition]) -> None:
@@ -203,8 +204,9 @@ class EchoMember:
         records = [OutRecord(self.output, message.key(), message.value()) for message in batch.items]
         try:
             await self.consumer.commit(batch, runner, records)
-        except TransactionAborted:
+        except TransactionAborted as error:
             self.aborted += 1
+            self.unsure += not error.certain
             return
         self.counts[name] += len(batch)
         self.consumer.done(batch)

@@ -94,8 +94,9 @@ def test_outputs_and_offsets_are_committed_together_or_not_at_all(
         aborting = TransactionRunner(
             connection, task_name, faults=Faults({"RIVERLOOP_ABORT_RATE": "0.999999"})
         )
-        with pytest.raises(TransactionAborted):
+        with pytest.raises(TransactionAborted) as aborted:
             await aborting.commit(records, batch.offsets, batch.metadata)
+        assert aborted.value.certain
         assert set(committed(connection, task_name, source).values()) == {-1001}
         runner = TransactionRunner(connection, task_name)
         await runner.commit(records, batch.offsets, batch.metadata)
@@ -287,7 +288,7 @@ def test_an_unknown_outcome_is_found_out_and_nothing_is_lost_or_doubled(task_nam
             < feeder.counts[source]
         ):
             await asyncio.sleep(0.1)
-        assert member.aborted
+        assert member.unsure
         await member.stop()
 
     with EmbeddedBroker() as broker:

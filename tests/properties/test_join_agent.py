@@ -137,7 +137,7 @@ class Worker:
     async def commit(self, batch: Batch[Any], runner: Any, records: Iterable[OutRecord]) -> None:
         written = list(records)
         if batch.state == "dropped":
-            raise TransactionAborted("taken back")
+            raise TransactionAborted("taken back", certain=True)
         batch.state = "committing"
         self.verdict = asyncio.get_running_loop().create_future()
         verdict = await self.verdict
@@ -148,7 +148,7 @@ class Worker:
         else:
             self.cluster.abort(written, open=verdict == "aborted, and nobody knows")
         if verdict != "committed":
-            raise TransactionAborted(verdict)
+            raise TransactionAborted(verdict, certain=verdict == "aborted")
 
     @property
     def free(self) -> bool:
