@@ -30,6 +30,7 @@ from confluent_kafka import (
 
 from infra.kafka.buffers import Partition, PartitionBuffer
 from infra.kafka.channel import Lane
+from infra.kafka.client_log import CLIENT_LOG
 from infra.kafka.membership import is_member
 from schemas.errors import BrokerError, RecordsGone
 
@@ -176,7 +177,7 @@ class FetchThread:
     def _run(self) -> None:
         consumer: Consumer | None = None
         try:
-            consumer = self._consumer = Consumer(self._config, logger=log)
+            consumer = self._consumer = Consumer(self._config, logger=CLIENT_LOG)
             consumer.subscribe(
                 list(self._lanes),
                 on_assign=self._on_assign,

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from infra.kafka.client_log import CLIENT_LOG
 from infra.kafka.connection import Connection
 from infra.kafka.offsets import end_offsets
 from schemas.errors import BrokerError, RecordsGone
@@ -213,7 +214,7 @@ def _assigned(connection: Connection, place: TopicPartition) -> Iterator[Consume
         "fetch.wait.max.ms": 10,
         "fetch.queue.backoff.ms": 5,
     }
-    consumer = Consumer(connection.config(**config), logger=log)
+    consumer = Consumer(connection.config(**config), logger=CLIENT_LOG)
     try:
         consumer.assign([place])
         yield consumer

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 
+from infra.kafka.client_log import CLIENT_LOG
 from infra.kafka.connection import Connection
 from infra.kafka.offsets import committed_offsets, end_offsets
 from schemas.codec import Codec
@@ -17,8 +17,6 @@ from schemas.records import Outcome, Prediction, Punctuation, Request
 from schemas.topics import PARTITIONER, TaskTopics
 from streams.datafile import Event
 from streams.schedule import Sync, schedule
-
-log = logging.getLogger(__name__)
 
 UNANSWERED = 80
 """Free mode keeps at most so many requests unanswered, and outcomes unread: as if serving kept up."""
@@ -50,7 +48,7 @@ class Answers:
                 "fetch.queue.backoff.ms": 2,
             }
         )
-        self._consumer = Consumer(config, logger=log)
+        self._consumer = Consumer(config, logger=CLIENT_LOG)
         read = (topics.predictions, topics.dead_letters)
         ends = end_offsets(connection, [(topic, number) for topic in read for number in range(partitions)])
         self._consumer.assign([TopicPartition(*place, end) for place, end in ends.items()])
@@ -135,7 +133,7 @@ class Replay:
                     "client.id": "riverloop-produce",
                 }
             ),
-            logger=log,
+            logger=CLIENT_LOG,
         )
         self.requests = 0
         self.outcomes = 0

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from infra.kafka.buffers import Partition
+from infra.kafka.client_log import CLIENT_LOG
 from infra.kafka.connection import Connection
 from infra.kafka.crashpoints import FAULTS, Faults
 from schemas.errors import BrokerError, TransactionAborted
@@ -197,7 +198,7 @@ class TransactionRunner:
 
     def _open(self) -> Producer:
         self._discard()
-        producer = Producer(self._config, logger=log)
+        producer = Producer(self._config, logger=CLIENT_LOG)
         try:
             producer.init_transactions(INIT_TIMEOUT_S)
         except KafkaException as error:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from confluent_kafka import KafkaException, Message, Producer
 
+from infra.kafka.client_log import CLIENT_LOG
 from infra.kafka.connection import Connection
 from infra.kafka.transaction import OutRecord
 from schemas.errors import BrokerError
@@ -126,7 +127,7 @@ class Writer:
     # ------------------------------------------------------------------ the polling thread
 
     def _new(self) -> Producer:
-        return Producer(self._config, logger=log)
+        return Producer(self._config, logger=CLIENT_LOG)
 
     def _poll(self) -> None:
         while not self._closing.is_set():

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from confluent_kafka import Producer
 
+from infra.kafka.client_log import CLIENT_LOG
 from infra.kafka.connection import Connection
 from infra.kafka.offsets import committed_offsets, end_offsets
 from infra.kafka.partitioner import partition_of
@@ -88,7 +89,7 @@ class Sender:
                     "delivery.report.only.error": True,
                 }
             ),
-            logger=log,
+            logger=CLIENT_LOG,
         )
         self._asked = 0
         self._written_off = 0
