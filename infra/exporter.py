@@ -69,6 +69,16 @@ OWN: Final = {
             "Offsets between the ends of the topic's partitions here and what was taken up of them.",
         ),
         Own(
+            "riverloop_lag_seconds",
+            ("task", "topic"),
+            "How long ago the oldest record that was not taken up came, most over the topic's partitions here.",
+        ),
+        Own(
+            "riverloop_answer_seconds",
+            ("task", "way"),
+            "From a request's arrival until its answer is committed (way: topic) or acknowledged (way: http).",
+        ),
+        Own(
             "riverloop_freshness_seconds",
             ("task", "stage"),
             "From the arrival of a resolution's trigger until it lies in the log, is applied, and both.",
@@ -102,7 +112,9 @@ class Places:
     """How far a worker is behind, in offsets; what is not known now is missing."""
 
     lag: Mapping[str, int] = field(default_factory=dict)
-    """By topic, its partitions here added up."""
+    """Records by topic, its partitions here added up."""
+    lag_s: Mapping[str, float] = field(default_factory=dict)
+    """Seconds by topic, most over its partitions here."""
     end: int | None = None
     stable: int | None = None
     """Of the training log."""
@@ -142,6 +154,7 @@ class TaskView:
     models: Sequence[ModelView]
     counts: Mapping[str, int]
     dead_letters: Mapping[str, int]
+    answers: Mapping[str, Histogram]
     freshness: Mapping[str, Histogram]
     places: Places
     measurements: Sequence[Measurement]
@@ -182,7 +195,8 @@ class Exporter(Collector):
         yield build
         yield from self._gauges(views)
         yield from self._counters(views)
-        yield self._freshness(views)
+        yield self._spans("riverloop_answer_seconds", [(view.task, view.answers) for view in views])
+        yield self._spans("riverloop_freshness_seconds", [(view.task, view.freshness) for view in views])
         by_name = {view.task: self._by_name(view.measurements) for view in views}
         for declared in METRICS:
             mine = {task: found.get(declared.name, ()) for task, found in by_name.items()}
@@ -218,6 +232,10 @@ class Exporter(Collector):
         yield family("riverloop_model_learned", [((task, each.name), each.learned) for task, each in models])
         lags = [((view.task, topic), lag) for view in views for topic, lag in sorted(view.places.lag.items())]
         yield family("riverloop_lag_records", lags)
+        spans = [
+            ((view.task, topic), lag) for view in views for topic, lag in sorted(view.places.lag_s.items())
+        ]
+        yield family("riverloop_lag_seconds", spans)
 
     @staticmethod
     def _counters(views: Sequence[TaskView]) -> Iterator[Metric]:
@@ -236,13 +254,13 @@ class Exporter(Collector):
         yield letters
 
     @staticmethod
-    def _freshness(views: Sequence[TaskView]) -> Metric:
-        own = OWN["riverloop_freshness_seconds"]
+    def _spans(name: str, by_task: Iterable[tuple[str, Mapping[str, Histogram]]]) -> Metric:
+        own = OWN[name]
         made = HistogramMetricFamily(own.name, own.says, labels=own.labels)
-        for view in views:
-            for stage, spans in view.freshness.items():
+        for task, histograms in by_task:
+            for label, spans in histograms.items():
                 buckets = [(str(bound), float(count)) for bound, count in spans.buckets()]
-                made.add_metric((view.task, stage), [*buckets, ("+Inf", float(spans.count))], spans.sum_s)
+                made.add_metric((task, label), [*buckets, ("+Inf", float(spans.count))], spans.sum_s)
         return made
 
     # ------------------------------------------------------------------ the monitors'

@@ -46,7 +46,7 @@ def executable() -> str:
 
 
 def configuration(targets: Sequence[str], every_s: int, folder: Path = FOLDER) -> str:
-    """Give this folder's prometheus.yml for other workers.
+    r"""Give this folder's prometheus.yml for other workers.
 
     Alerts stay in the server: on a developer's machine nobody has set up an alertmanager, and what listens on
     its port there may be somebody else's.
@@ -63,7 +63,7 @@ def configuration(targets: Sequence[str], every_s: int, folder: Path = FOLDER) -
     Examples
     --------
     >>> text = configuration(["127.0.0.1:6066"], 1)
-    >>> print(*[line for line in text.splitlines() if "targets" in line or "interval" in line], sep="\\n")
+    >>> print(*[line for line in text.splitlines() if "targets" in line or "interval" in line], sep="\n")
       scrape_interval: 1s
       evaluation_interval: 1s
           - targets: ["127.0.0.1:6066"]
@@ -201,6 +201,4 @@ class Prometheus:
                 return json.loads(answer.read())["data"]
         except urllib.error.HTTPError as error:
             with error:
-                raise RiverloopError(
-                    f"Prometheus refused {path}?{query}: {error.read().decode()}"
-                ) from error
+                raise RiverloopError(f"Prometheus refused {path}?{query}: {error.read().decode()}") from error
