@@ -181,7 +181,17 @@ def rows_of(title: str, says: str, label: str, head: str, *columns: Column) -> t
     columns
         In order; each expression gives series with that label alone.
     """
-    made = table.Panel().title(title).description(says).unit("none").height(12).span(WIDTH).datasource(SOURCE)
+    made = (
+        table.Panel()
+        .title(title)
+        .description(says)
+        .unit("none")
+        .align(shapes.FieldTextAlignment.AUTO)
+        .inspect(False)
+        .height(12)
+        .span(WIDTH)
+        .datasource(SOURCE)
+    )
     names = {label: head}
     for name, column in zip("ABCDEFGH", columns, strict=False):
         query = _target(Query(column.expr), name).instant().format(queries.PromQueryFormat.TABLE)
@@ -197,7 +207,7 @@ def rows_of(title: str, says: str, label: str, head: str, *columns: Column) -> t
 
 
 def _target(query: Query, name: str) -> prometheus.Dataquery:
-    made = prometheus.Dataquery().ref_id(name).expr(query.expr).datasource(SOURCE)
+    made = prometheus.Dataquery().ref_id(name).expr(query.expr).range().datasource(SOURCE)
     return made.legend_format(query.legend) if query.legend else made
 
 

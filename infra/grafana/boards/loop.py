@@ -106,7 +106,7 @@ LEARNING = Row(
     "From outcome to model",
     [
         lines(
-            "Lag",
+            "Lag by topic",
             "How long ago the oldest record came that was not taken up, by topic. Outcomes that wait for stream "
             "time to reach them count, too.",
             "s",
@@ -114,7 +114,7 @@ LEARNING = Row(
             least=0,
         ),
         lines(
-            "Freshness, p99",
+            "Freshness by stage, p99",
             "From an outcome's arrival until it lies in the log, from there until it is applied where requests are "
             "served, and both.",
             "s",
