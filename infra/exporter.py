@@ -16,95 +16,13 @@ from prometheus_client.metrics_core import (
 )
 from prometheus_client.registry import Collector
 
+from infra.own_metrics import OWN
 from schemas.reasons import REASONS
 from streams.fold import Measurement
 from streams.metrics.histogram import Histogram
 from streams.metrics.registry import METRICS, Declared
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
-
-
-@dataclass(frozen=True, slots=True)
-class Own:
-    """A metric of the worker itself, beside those of `streams.metrics.registry`."""
-
-    name: str
-    """As samples carry it."""
-    labels: tuple[str, ...]
-    says: str
-    count: str = ""
-    """The worker's counter that it shows; empty: no counter."""
-
-
-OWN: Final = {
-    each.name: each
-    for each in (
-        Own("riverloop_build_info", ("version", "runtime"), "Version and runtime fingerprint of the worker."),
-        Own("riverloop_ready", ("task",), "1 while the task's models may answer, else 0."),
-        Own("riverloop_owner", ("task",), "1 in the worker that owns the training log, else 0."),
-        Own(
-            "riverloop_model_info",
-            ("task", "model", "role", "revision"),
-            "The revision of each model that is in force here.",
-        ),
-        Own("riverloop_model_learned", ("task", "model"), "Examples that the model's state has learned."),
-        Own("riverloop_join_partitions", ("task",), "Partitions whose join runs in this worker."),
-        Own("riverloop_join_waiting", ("task",), "Predictions that wait in this worker's joins."),
-        Own(
-            "riverloop_log_next_offset",
-            ("task",),
-            "The first log offset that the models here have not applied.",
-        ),
-        Own(
-            "riverloop_log_end_offset", ("task",), "The end of the training log, open transactions included."
-        ),
-        Own(
-            "riverloop_log_stable_offset",
-            ("task",),
-            "The training log's last stable offset: where its oldest open transaction begins, or its end.",
-        ),
-        Own(
-            "riverloop_lag_records",
-            ("task", "topic"),
-            "Offsets between the ends of the topic's partitions here and what was taken up of them.",
-        ),
-        Own(
-            "riverloop_lag_seconds",
-            ("task", "topic"),
-            "How long ago the oldest record that was not taken up came, most over the topic's partitions here.",
-        ),
-        Own(
-            "riverloop_answer_seconds",
-            ("task", "way"),
-            "From a request's arrival until its answer is committed (way: topic) or acknowledged (way: http).",
-        ),
-        Own(
-            "riverloop_freshness_seconds",
-            ("task", "stage"),
-            "From the arrival of a resolution's trigger until it lies in the log, is applied, and both.",
-        ),
-        Own("riverloop_dead_letters_total", ("task", "reason"), "Records that this worker refused."),
-        Own("riverloop_snapshots_total", ("task",), "Snapshots that were written here.", "snapshots"),
-        Own(
-            "riverloop_snapshots_failed_total",
-            ("task",),
-            "Snapshots that could not be written here.",
-            "snapshots_failed",
-        ),
-        Own(
-            "riverloop_http_predictions_total",
-            ("task",),
-            "Predictions that were answered over HTTP.",
-            "http_predictions",
-        ),
-        Own("riverloop_http_outcomes_total", ("task",), "Outcomes taken over HTTP.", "http_outcomes"),
-        Own(
-            "riverloop_http_refused_total", ("task",), "Records that were refused over HTTP.", "http_refused"
-        ),
-        Own("riverloop_misplaced_total", ("task",), "Outcomes forwarded to their partition.", "misplaced"),
-    )
-}
-"""All of them by name; those with a count start from 0 with the process, as Prometheus expects."""
 
 
 @dataclass(frozen=True, slots=True)

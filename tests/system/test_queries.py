@@ -18,6 +18,7 @@ from confluent_kafka import Producer
 from infra.grafana.generate import FOLDER
 from infra.kafka.connection import Connection
 from infra.kafka.pytest_plugin import Broker
+from infra.prometheus.rules import Rule, rules
 from infra.prometheus.server import Prometheus
 from schemas.errors import RiverloopError
 from schemas.json_form import plain
@@ -28,7 +29,7 @@ PLAYED: Final = 3_000
 """Bookings: enough for a reference and a window of every feature."""
 EVERY_S: Final = 1
 BOARDS: Final = {path.stem: json.loads(path.read_text("utf-8")) for path in sorted(FOLDER.glob("*.json"))}
-RULES: Final = FOLDER.parents[1] / "prometheus"
+RULES: Final = rules("recording.yml", "alerts.yml")
 
 
 def panels() -> Iterator[tuple[str, str]]:
@@ -39,11 +40,6 @@ def panels() -> Iterator[tuple[str, str]]:
         for mark in board["annotations"]["list"]:
             # What is marked is that something is so; when all is well there is nothing to mark.
             yield f"{name}: {mark['name']}", mark["expr"].rsplit(" > ", 1)[0]
-
-
-def rules(kind: str) -> list[str]:
-    text = "".join((RULES / file).read_text("utf-8") for file in ("recording.yml", "alerts.yml"))
-    return re.findall(rf"- {kind}: (\S+)", text)
 
 
 class Running:
@@ -132,14 +128,13 @@ def test_the_task_can_be_chosen(running: Running) -> None:
         assert told == [running.task]
 
 
-@pytest.mark.parametrize("name", [*rules("record"), *rules("alert")])
-def test_a_rule_is_evaluated_and_rests_on_something(name: str, running: Running) -> None:
+@pytest.mark.parametrize("rule", RULES, ids=lambda each: each.name)
+def test_a_rule_is_evaluated_and_rests_on_something(rule: Rule, running: Running) -> None:
     groups = running.prometheus.ask("rules")["groups"]
-    (rule,) = [rule for group in groups for rule in group["rules"] if rule["name"] == name]
-    assert rule["health"] == "ok"
-    # An alert is a value compared with a number; when all is well the comparison leaves nothing.
-    value = rule["query"].rsplit(" ", 2)[0] if rule["type"] == "alerting" else name
-    assert any(map(math.isfinite, running.ask(value)))
+    (found,) = [each for group in groups for each in group["rules"] if each["name"] == rule.name]
+    assert found["health"] == "ok"
+    # When all is well, an alert's comparison leaves nothing of what it compares.
+    assert any(map(math.isfinite, running.ask(rule.value if rule.alert else rule.name)))
 
 
 def test_a_wrong_query_is_told(running: Running) -> None:

@@ -16,7 +16,8 @@ from agents.http.metrics import views
 from agents.http.routes import add_routes
 from agents.loop import TaskLoop
 from agents.settings import Settings
-from infra.exporter import OWN, Exporter, Here, Places, TaskView
+from infra.exporter import Exporter, Here, Places, TaskView
+from infra.own_metrics import OWN
 from schemas.reasons import REASONS
 from streams.fold import Measurement
 from streams.metrics.registry import METRICS

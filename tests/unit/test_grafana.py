@@ -10,15 +10,13 @@ from typing import Any
 
 import pytest
 
-from infra.exporter import OWN
 from infra.grafana import generate
 from infra.grafana.generate import FOLDER, dashboards, read, written
+from infra.own_metrics import OWN
+from infra.prometheus.rules import rules
 from streams.metrics.registry import METRICS
 
-ROOT = Path(__file__).parents[2]
 BOARDS = {path.name: path.read_text("utf-8") for path in sorted(FOLDER.glob("*.json"))}
-RULES = (ROOT / "infra/prometheus/recording.yml").read_text("utf-8")
-ALERTS = (ROOT / "infra/prometheus/alerts.yml").read_text("utf-8")
 
 
 def panels(text: str) -> Iterator[dict[str, Any]]:
@@ -80,7 +78,7 @@ def test_panels_lie_on_the_grid_and_not_on_each_other(name: str) -> None:
 @pytest.mark.parametrize("name", BOARDS)
 def test_an_expression_names_what_a_worker_or_a_rule_gives(name: str) -> None:
     known = {each.exported for each in METRICS} | OWN.keys()
-    known |= {f"{each}_bucket" for each in OWN} | set(re.findall(r"record: (\S+)", RULES))
+    known |= {f"{each}_bucket" for each in OWN} | {each.name for each in rules("recording.yml")}
     for expr in expressions(BOARDS[name]):
         for used in re.findall(r"(?<![\w:])[a-z_]*:?riverloop_[\w:]+", expr):
             assert used in known, expr
@@ -88,7 +86,7 @@ def test_an_expression_names_what_a_worker_or_a_rule_gives(name: str) -> None:
 
 
 def test_a_line_that_stands_for_an_alert_is_where_the_alert_is() -> None:
-    at = {name: float(value) for name, value in re.findall(r"alert: (\w+)\n +expr: .* ([\d.]+)\n", ALERTS)}
+    at = {each.name: float(each.expr.rsplit(" ", 1)[1]) for each in rules("alerts.yml")}
     drawn = {
         f"{panel['title']}": panel["fieldConfig"]["defaults"]["thresholds"]["steps"][-1]["value"]
         for text in BOARDS.values()
