@@ -138,7 +138,8 @@ def _readme(codec: Codec) -> str:
 
 README: Final = """# Contracts of the task {task}
 
-What a service needs to ask for predictions, to report outcomes, and to read metrics and alerts. The outcome is {kind}.
+What a service needs to ask for predictions, to report outcomes, and to read metrics and alerts. The outcome is
+{kind}.
 
 - `avro/`: Avro schemas, self-contained · `json-schema/`: JSON Schema (draft 2020-12) of the JSON form
 - `examples/`: each record in both encodings
