@@ -48,8 +48,8 @@ from streams.oracle import dataset
 @click.option("--partitions", type=click.IntRange(1, 100), default=1, show_default=True, help="With --free.")
 @click.option("--workers", type=click.IntRange(1, 16), default=1, show_default=True, help="With --free.")
 @click.option("--limit", type=click.IntRange(1), help="The first so many requests only.")
-@prometheus_option
 @cluster_options
+@prometheus_option
 @json_option
 def demo(
     task: str | None,
@@ -58,9 +58,9 @@ def demo(
     partitions: int,
     workers: int,
     limit: int | None,
-    with_prometheus: bool,
     bootstrap: str | None,
     properties: tuple[str, ...],
+    with_prometheus: bool,
     as_json: bool,
 ) -> None:
     """Run the loop on real bookings: embedded Kafka, worker processes, replay, verdict.
