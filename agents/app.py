@@ -16,6 +16,7 @@ from agents.transport import batches, register
 from agents.worker import Prepared
 from infra.kafka.ports import free_pair
 from infra.kafka.writer import Writer
+from infra.lag import EndTimes
 
 SILENCE_S = 1.0
 REVISION_S = 0.2
@@ -136,9 +137,11 @@ def _add_task(app: Any, agents: TaskAgents, prepared: Prepared) -> GroupFeed:
     async def revision() -> None:
         await agents.open_revisions(feed.consumer)
 
+    ends = EndTimes()
+
     async def look_ahead() -> None:
         found = [each for each in (app.consumer.batches, feed.consumer) if each is not None]
-        agents.loop.places = await places(agents.loop, found)
+        agents.loop.places = await places(agents.loop, found, ends)
 
     app.agent(batches(app, agents.requests), name=f"{name}.serve")(serve)
     app.agent(batches(app, agents.sides), name=f"{name}.join")(join)

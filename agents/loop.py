@@ -17,7 +17,7 @@ from infra.taskfile import LoadedTask
 from schemas.codec import Codec
 from schemas.topics import TaskTopics
 from streams.fold import Measurement
-from streams.metrics.histogram import Histogram
+from streams.metrics.histogram import ANSWER_S, Histogram
 from streams.model import ModelFold
 from streams.serve import Server
 from streams.task import Task
@@ -25,6 +25,8 @@ from streams.task import Task
 STAGES: Final = ("arrival_to_log", "log_to_serving", "arrival_to_serving")
 """Of a resolution: from the arrival of its trigger until it lies in the log, is applied where requests are
 served, and both. Learning and serving are one process, so what is learned serves at once."""
+WAYS: Final = ("topic", "http")
+"""On which a request comes and is answered."""
 
 
 @dataclass(slots=True)
@@ -67,6 +69,10 @@ class TaskLoop:
     counter among them jumps; none in a worker that does not own the log."""
     freshness: dict[str, Histogram] = field(default_factory=lambda: {name: Histogram() for name in STAGES})
     """By stage: how long resolutions took, in this worker since it started."""
+    answers: dict[str, Histogram] = field(
+        default_factory=lambda: {name: Histogram(ANSWER_S) for name in WAYS}
+    )
+    """By way: from a request's arrival until its answer is committed or acknowledged, since it started."""
     here: Callable[[], Here] = Here
     """Gives what of the task lies in this worker now."""
     places: Places = field(default_factory=Places)

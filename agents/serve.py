@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Final
 
-from agents.loop import TaskLoop
+from agents.loop import TaskLoop, now_ms
 from infra.inbound import Inbound
 from infra.kafka.transaction import OutRecord
 from schemas.errors import BadRecord
@@ -32,6 +32,8 @@ class Serve:
         self.counter = EdgeCounter(loop.task.features, loop.slot)
         self.letters: Counter[str] = Counter()
         """Dead letters of the batch at work, by reason; counted when it is committed."""
+        self._arrived: list[int] = []
+        """When the batch's answered requests came (ms)."""
 
     def process(self, items: list[Inbound]) -> Iterator[OutRecord]:
         """Give the batch's outputs: a prediction or a dead letter per request, and the tallies of all.
@@ -41,6 +43,7 @@ class Serve:
         loop, counter = self.loop, self.counter
         counter.drop()  # of a batch that was not committed
         self.letters.clear()
+        self._arrived.clear()
         for item in items:
             partition = item.message.partition() or 0
             if item.bad is not None:
@@ -57,6 +60,7 @@ class Serve:
                 yield dead_letter(loop, item, bad, self.letters)
                 continue
             loop.counts["predictions"] += 1
+            self._arrived.append(item.arrived)
             counter.answered(partition, request, written(item.message.value()))
             yield OutRecord(loop.topics.predictions, request.request_id.encode(), value)
         yield from tally_records(loop, counter)
@@ -64,6 +68,9 @@ class Serve:
     def commit(self) -> None:
         """Keep what the counter remembers of the batch: it is committed."""
         self.counter.commit()
+        now, answers = now_ms(), self.loop.answers["topic"]
+        for arrived in self._arrived:
+            answers.add(max(0, now - arrived) / 1000)
         count_dead_letters(self.loop, self.letters)
 
 

@@ -16,6 +16,7 @@ from prometheus_client.metrics_core import (
 )
 from prometheus_client.registry import Collector
 
+from infra.own_metrics import OWN
 from schemas.reasons import REASONS
 from streams.fold import Measurement
 from streams.metrics.histogram import Histogram
@@ -25,84 +26,13 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
 @dataclass(frozen=True, slots=True)
-class Own:
-    """A metric of the worker itself, beside those of `streams.metrics.registry`."""
-
-    name: str
-    """As samples carry it."""
-    labels: tuple[str, ...]
-    says: str
-    count: str = ""
-    """The worker's counter that it shows; empty: no counter."""
-
-
-OWN: Final = {
-    each.name: each
-    for each in (
-        Own("riverloop_build_info", ("version", "runtime"), "Version and runtime fingerprint of the worker."),
-        Own("riverloop_ready", ("task",), "1 while the task's models may answer, else 0."),
-        Own("riverloop_owner", ("task",), "1 in the worker that owns the training log, else 0."),
-        Own(
-            "riverloop_model_info",
-            ("task", "model", "role", "revision"),
-            "The revision of each model that is in force here.",
-        ),
-        Own("riverloop_model_learned", ("task", "model"), "Examples that the model's state has learned."),
-        Own("riverloop_join_partitions", ("task",), "Partitions whose join runs in this worker."),
-        Own("riverloop_join_waiting", ("task",), "Predictions that wait in this worker's joins."),
-        Own(
-            "riverloop_log_next_offset",
-            ("task",),
-            "The first log offset that the models here have not applied.",
-        ),
-        Own(
-            "riverloop_log_end_offset", ("task",), "The end of the training log, open transactions included."
-        ),
-        Own(
-            "riverloop_log_stable_offset",
-            ("task",),
-            "The training log's last stable offset: where its oldest open transaction begins, or its end.",
-        ),
-        Own(
-            "riverloop_lag_records",
-            ("task", "topic"),
-            "Offsets between the ends of the topic's partitions here and what was taken up of them.",
-        ),
-        Own(
-            "riverloop_freshness_seconds",
-            ("task", "stage"),
-            "From the arrival of a resolution's trigger until it lies in the log, is applied, and both.",
-        ),
-        Own("riverloop_dead_letters_total", ("task", "reason"), "Records that this worker refused."),
-        Own("riverloop_snapshots_total", ("task",), "Snapshots that were written here.", "snapshots"),
-        Own(
-            "riverloop_snapshots_failed_total",
-            ("task",),
-            "Snapshots that could not be written here.",
-            "snapshots_failed",
-        ),
-        Own(
-            "riverloop_http_predictions_total",
-            ("task",),
-            "Predictions that were answered over HTTP.",
-            "http_predictions",
-        ),
-        Own("riverloop_http_outcomes_total", ("task",), "Outcomes taken over HTTP.", "http_outcomes"),
-        Own(
-            "riverloop_http_refused_total", ("task",), "Records that were refused over HTTP.", "http_refused"
-        ),
-        Own("riverloop_misplaced_total", ("task",), "Outcomes forwarded to their partition.", "misplaced"),
-    )
-}
-"""All of them by name; those with a count start from 0 with the process, as Prometheus expects."""
-
-
-@dataclass(frozen=True, slots=True)
 class Places:
     """How far a worker is behind, in offsets; what is not known now is missing."""
 
     lag: Mapping[str, int] = field(default_factory=dict)
-    """By topic, its partitions here added up."""
+    """Records by topic, its partitions here added up."""
+    lag_s: Mapping[str, float] = field(default_factory=dict)
+    """Seconds by topic, most over its partitions here."""
     end: int | None = None
     stable: int | None = None
     """Of the training log."""
@@ -142,6 +72,7 @@ class TaskView:
     models: Sequence[ModelView]
     counts: Mapping[str, int]
     dead_letters: Mapping[str, int]
+    answers: Mapping[str, Histogram]
     freshness: Mapping[str, Histogram]
     places: Places
     measurements: Sequence[Measurement]
@@ -182,7 +113,8 @@ class Exporter(Collector):
         yield build
         yield from self._gauges(views)
         yield from self._counters(views)
-        yield self._freshness(views)
+        yield self._spans("riverloop_answer_seconds", [(view.task, view.answers) for view in views])
+        yield self._spans("riverloop_freshness_seconds", [(view.task, view.freshness) for view in views])
         by_name = {view.task: self._by_name(view.measurements) for view in views}
         for declared in METRICS:
             mine = {task: found.get(declared.name, ()) for task, found in by_name.items()}
@@ -218,6 +150,10 @@ class Exporter(Collector):
         yield family("riverloop_model_learned", [((task, each.name), each.learned) for task, each in models])
         lags = [((view.task, topic), lag) for view in views for topic, lag in sorted(view.places.lag.items())]
         yield family("riverloop_lag_records", lags)
+        spans = [
+            ((view.task, topic), lag) for view in views for topic, lag in sorted(view.places.lag_s.items())
+        ]
+        yield family("riverloop_lag_seconds", spans)
 
     @staticmethod
     def _counters(views: Sequence[TaskView]) -> Iterator[Metric]:
@@ -236,13 +172,13 @@ class Exporter(Collector):
         yield letters
 
     @staticmethod
-    def _freshness(views: Sequence[TaskView]) -> Metric:
-        own = OWN["riverloop_freshness_seconds"]
+    def _spans(name: str, by_task: Iterable[tuple[str, Mapping[str, Histogram]]]) -> Metric:
+        own = OWN[name]
         made = HistogramMetricFamily(own.name, own.says, labels=own.labels)
-        for view in views:
-            for stage, spans in view.freshness.items():
+        for task, histograms in by_task:
+            for label, spans in histograms.items():
                 buckets = [(str(bound), float(count)) for bound, count in spans.buckets()]
-                made.add_metric((view.task, stage), [*buckets, ("+Inf", float(spans.count))], spans.sum_s)
+                made.add_metric((task, label), [*buckets, ("+Inf", float(spans.count))], spans.sum_s)
         return made
 
     # ------------------------------------------------------------------ the monitors'

@@ -15,7 +15,7 @@ from schemas.json_schema import json_schema
 from schemas.reasons import REASONS
 from schemas.topics import MAX_RECORD_BYTES, PARTITIONER, topics
 
-CHECKED: Final = ("Request", "Outcome", "Prediction", "DeadLetter")
+CHECKED: Final = ("Request", "Outcome", "Prediction", "DeadLetter", "Metric", "Alert")
 """Records whose JSON form gets a JSON Schema: those that services write or read."""
 MISSING: Final = {True: "may be missing", False: "required"}
 
@@ -138,7 +138,8 @@ def _readme(codec: Codec) -> str:
 
 README: Final = """# Contracts of the task {task}
 
-What a service needs to ask for predictions and to report outcomes. The outcome is {kind}.
+What a service needs to ask for predictions, to report outcomes, and to read metrics and alerts. The outcome is
+{kind}.
 
 - `avro/`: Avro schemas, self-contained · `json-schema/`: JSON Schema (draft 2020-12) of the JSON form
 - `examples/`: each record in both encodings

@@ -134,6 +134,17 @@ CONTENDERS: Final = (
     ),
 )
 
+UNWATCHED: Final = Contender(
+    "ours-unwatched",
+    "ours",
+    "the same worker without metrics, drift and data quality: what seeing costs, is the difference",
+    "as ours, and nobody notices anything",
+    ("riverloop", *BY_HAND),
+    {"watched": "false"},
+    entries=True,
+)
+"""Beside ours where the stages are measured; not in the table, since nobody can run it."""
+
 
 def contender(name: str) -> Contender:
     """Give a contender by name.
@@ -148,4 +159,4 @@ def contender(name: str) -> Contender:
     >>> contender("bytewax").module
     'bytewax_flow'
     """
-    return {each.name: each for each in CONTENDERS}[name]
+    return {each.name: each for each in (*CONTENDERS, UNWATCHED)}[name]

@@ -1,13 +1,17 @@
-"""Contender: a riverloop worker, as `riverloop worker` runs it."""
+"""Contender: a riverloop worker, as `riverloop worker` runs it; or blind, to see what seeing costs."""
 
 from __future__ import annotations
 
 import logging
+from typing import Any
+from unittest.mock import patch
 
 from agents.app import run
 from agents.bench.given import Given
+from agents.owner import Owner
 from agents.settings import Settings
 from agents.worker import prepare
+from streams.quality.edge import EdgeCounter
 
 
 def main(given: Given) -> None:
@@ -16,4 +20,23 @@ def main(given: Given) -> None:
     for name in ("faust", "mode"):
         logging.getLogger(name).setLevel(logging.WARNING)
     told = {"bootstrap": given.bootstrap, "group": given.group, "data": given.folder, "slot": "bench"}
+    if given.options.get("watched") == "false":
+        _close_the_eyes()
     run(prepare([given.task], Settings.load(told)))
+
+
+def _close_the_eyes() -> None:
+    """Take the monitors out of this process: no setting does, for a loop that nobody watches is no product.
+
+    The owner still writes snapshots of the models at their offsets of the log, and commits its offsets.
+    """
+
+    def fold(owner: Owner, message: Any) -> tuple[()]:
+        owner.next_offset = message.offset() + 1
+        return ()
+
+    def answered(*_: Any) -> None:
+        """Count nothing: then there is nothing to tally, and nothing to judge."""
+
+    patch.object(Owner, "_fold", fold).start()
+    patch.object(EdgeCounter, "answered", answered).start()

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
 from agents.bench.load import requests_and_outcomes
 from agents.bench.task import bench_task
+from agents.settings import Settings
 from infra.runtime import runtime_fingerprint
 from schemas.codec import Codec
-from schemas.records import Entry, Outcome, Position, Prediction
+from schemas.records import Entry, Metric, Outcome, Position, Prediction, Request
 from schemas.state import HeldState, Payload
-from streams.fold import Fold
+from streams.fold import Fold, Monitor
 from streams.held import MemoryStore
 from streams.join import Join
 from streams.model import ModelFold
 from streams.monitors import monitors
+from streams.quality.edge import EdgeCounter
+from streams.quality.monitor import QualityMonitor
 from streams.rules import JoinRules
 from streams.serve import Server
 
@@ -115,20 +118,75 @@ class Core:
             lambda: [codec.encode(each) for each in states],
         )
         read = self._timed(
-            "decode entry",
-            "once for the models, once for the log's owner",
-            2,
-            lambda: [codec.decode_entry(each) for each in logged],
+            "decode entry", "for the models", 1, lambda: [codec.decode_entry(each) for each in logged]
         )
         self._timed("learn", "River", 1, lambda: self._fold(model, read))
         self.learned = model.learned
-        # The folds of the log's owner, each a stage: what monitoring costs is their sum.
-        for fold in monitors(task):
-            name = f"monitor {fold.name}"
-            self._timed(name, "fold of the log's owner", 1, lambda fold=fold: self._fold(fold, read))  # type: ignore[misc]
-            last = self.stages.pop()
-            self.stages.append(Stage(last.name, last.says, last.times, last.us, monitoring=True))
+        watching = len(self.stages)
+        self._timed(
+            "decode entry again",
+            "for the log's owner",
+            1,
+            lambda: [codec.decode_entry(each) for each in logged],
+        )
+        folds = monitors(task)
+        for fold in folds:
+            says = "fold of the log's owner"
+            self._timed(f"monitor {fold.name}", says, 1, lambda fold=fold: self._fold(fold, read))  # type: ignore[misc]
+        tallies = self._timed("count requests", "tallies of a batch", 1, lambda: self._tallies(requests))
+        judge = QualityMonitor(task.name, task.features, task.quality)
+        self._timed("judge requests", "owner of the tallies", 1, lambda: self._judge(judge, tallies))
+        self._publish([*folds, judge])
+        self.stages[watching:] = [replace(each, monitoring=True) for each in self.stages[watching:]]
         return self.stages
+
+    def _tallies(self, requests: Sequence[Request]) -> list[bytes]:
+        """Count requests where they are answered, in batches; gives what lies on `T.quality`."""
+        counter, made = EdgeCounter(self.task.features, "bench"), []
+        for start in range(0, self.pairs, BATCH):
+            for request in requests[start : start + BATCH]:
+                counter.answered(0, request)
+            made += [self.codec.encode(each) for each in counter.tallies()]
+            counter.commit()
+        return made
+
+    def _judge(self, judge: QualityMonitor, tallies: Sequence[bytes]) -> list[None]:
+        for offset, each in enumerate(tallies):
+            judge.apply(offset, self.codec.decode_tally(each))
+        return []
+
+    def _publish(self, watching: Sequence[Monitor | QualityMonitor]) -> None:
+        """Publish once; a loop does so every second of processor time that the stages so far take, at most."""
+
+        def publish() -> list[bytes]:
+            return [
+                self.codec.encode(
+                    Metric(
+                        each.name,
+                        each.value,
+                        each.unit,
+                        each.model,
+                        each.version,
+                        each.role,
+                        each.window,
+                        each.count,
+                        0,
+                        0,
+                        each.segment,
+                        self.task.name,
+                    )
+                )
+                for monitor in watching
+                for each in monitor.measurements()
+            ]
+
+        so_far_us = sum(each.us * each.times for each in self.stages)
+        every_us = Settings().metrics_every_ms * 1000
+        says = f"T.metrics, once in {every_us / 1e6:g} s of this thread"
+        self._timed("publish metrics", says, 1, publish)
+        last = self.stages.pop()
+        # What was timed is one publication, told per pair: it comes once in so many pairs.
+        self.stages.append(replace(last, us=last.us * self.pairs * so_far_us / every_us))
 
     def _join(
         self,
@@ -176,7 +234,7 @@ def stages(pairs: int = 5_000, repeat: int = 3) -> dict[str, Any]:
     -------
     dict
         `stages`, a row each; `core` with and without monitoring: µs and events per second, as if nothing but
-        this one thread's work stood in the way.
+        this one thread's work stood in the way; `monitoring`, its share of the time, 0 to 1.
     """
     runs = [Core(pairs).run() for _ in range(repeat)]
     best = [min(same, key=lambda each: each.us) for same in zip(*runs, strict=True)]
@@ -198,4 +256,5 @@ def stages(pairs: int = 5_000, repeat: int = 3) -> dict[str, Any]:
     ):
         us = sum(each.us_per_event for each in chosen)
         core[name] = {"us_per_event": us, "events_per_s": 1e6 / us}
-    return {"pairs": pairs, "stages": rows, "core": core}
+    share = 1 - core["without monitoring"]["us_per_event"] / core["with monitoring"]["us_per_event"]
+    return {"pairs": pairs, "stages": rows, "core": core, "monitoring": share}

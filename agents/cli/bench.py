@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from agents.bench.given import CONTENDERS, OURS, Contender, contender
+from agents.bench.given import CONTENDERS, OURS, UNWATCHED, Contender, contender
 from agents.bench.latency import RATES, latency
 from agents.bench.load import Load
 from agents.bench.measure import Result, measure
@@ -104,9 +104,9 @@ def bench(
         if with_latency:
             found["latency"] = {"machine": machine(), "rows": latency(connection)}
         if with_stages:
-            ours = [contender(OURS)]
-            rows = _rounds(ours, find(ours).pythons, connection, pairs, repeat)
-            found["stages"] = {"machine": machine(), "whole": rows[0], **stages()}
+            both = [contender(OURS), UNWATCHED]
+            rows = _rounds(both, find(both).pythons, connection, pairs, repeat)
+            found["stages"] = {"machine": machine(), "whole": rows[0], "unwatched": rows[1], **stages()}
     if with_page:
         write_page(found, FOLDER)
     if as_json:
@@ -212,8 +212,13 @@ def _show_stages(measured: dict[str, Any]) -> None:
         click.echo(
             f"pure core {name}: {each['us_per_event']:.1f} µs per event, {each['events_per_s']:,.0f} events/s"
         )
-    whole = measured["whole"]
+    click.echo(f"monitoring: {measured['monitoring']:.1%} of the pure core's time")
+    whole, unwatched = measured["whole"], measured["unwatched"]
+    for name, each in (("whole loop on Kafka", whole), ("the same without monitoring", unwatched)):
+        click.echo(
+            f"{name}: {each['cpu_us']:.1f} µs CPU per event, {each['events_per_s']['median']:,.0f} events/s"
+        )
     click.echo(
-        f"whole loop on Kafka: {whole['cpu_us']:.1f} µs CPU per event, "
-        f"{whole['events_per_s']['median']:,.0f} events/s"
+        f"monitoring: {1 - unwatched['ours_is']:.1%} of the whole loop's throughput (pairs of runs, median), "
+        f"{1 - unwatched['cpu_us'] / whole['cpu_us']:.1%} of its processor time"
     )

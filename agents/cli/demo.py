@@ -19,6 +19,7 @@ from agents.cli.live import RESOLUTIONS, LiveView
 from agents.cli.oracle import OracleProcess
 from agents.cli.player import Player
 from agents.cli.processes import WorkerProcess
+from agents.cli.prometheus import prometheus_option, watch
 from agents.settings import Settings
 from infra.kafka.admin import create_topics
 from infra.kafka.broker import EmbeddedBroker
@@ -48,6 +49,7 @@ from streams.oracle import dataset
 @click.option("--workers", type=click.IntRange(1, 16), default=1, show_default=True, help="With --free.")
 @click.option("--limit", type=click.IntRange(1), help="The first so many requests only.")
 @cluster_options
+@prometheus_option
 @json_option
 def demo(
     task: str | None,
@@ -58,6 +60,7 @@ def demo(
     limit: int | None,
     bootstrap: str | None,
     properties: tuple[str, ...],
+    with_prometheus: bool,
     as_json: bool,
 ) -> None:
     """Run the loop on real bookings: embedded Kafka, worker processes, replay, verdict.
@@ -68,6 +71,7 @@ def demo(
         raise UsageError("lockstep runs on one partition and one worker; use --free for more")
     loaded = load_task(task or str(examples() / "hotel_bookings" / "task.py"))
     run = Demo(loaded, data, limit, lockstep=lockstep, partitions=partitions, workers=workers, quiet=as_json)
+    run.prometheus = with_prometheus
     connection = Connection(bootstrap, parse_properties(properties)) if bootstrap else None
     with ExitStack() as stack:
         report = run.play(stack, connection)
@@ -97,6 +101,8 @@ class Demo:
         self.data, self.limit = data, limit
         self.lockstep, self.partitions, self.count = lockstep, partitions, workers
         self.quiet = quiet
+        self.prometheus = False
+        """Whether a Prometheus server runs, too."""
         self.topics = TaskTopics(self.task.name)
         self.folder = Settings.load().data_folder / "demo"
         self.started = time.monotonic()
@@ -130,6 +136,8 @@ class Demo:
             )
             for number in range(self.count)
         ]
+        if self.prometheus:
+            watch(stack, workers, self.folder, self.say)
         for worker in workers:
             worker.wait_ready()
         if self.lockstep:  # which leaves the processor idle much of the time; a free run wants all of it

@@ -1,12 +1,25 @@
-"""The generated reference page of the metrics of what was served, from their declarations."""
+"""The generated reference page of the metrics and the alerts, from their declarations and rules."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
 
-from infra.exporter import OWN
+from infra.own_metrics import OWN
+from infra.prometheus.rules import rules
 from streams.metrics.registry import METRICS, REGISTRY
 from streams.metrics.rules import COHORTS, PARTS
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+ALERTS_HEAD: Final = (
+    "alert, and what to do",
+    "severity",
+    "fires when this gives something",
+    "for",
+    "keeps",
+    "what it means",
+)
 
 
 def metrics_page(table: Callable[[Sequence[str], Sequence[Sequence[object]]], str]) -> str:
@@ -28,7 +41,19 @@ def metrics_page(table: Callable[[Sequence[str], Sequence[Sequence[object]]], st
         for each in METRICS
     ]
     exported = [(f"`{each.name}`", f"`{each.exported}`", ", ".join(each.labels)) for each in METRICS]
-    own = [(f"`{each.name}`", ", ".join(each.labels), each.says) for each in OWN.values()]
+    own = [(f"`{each.name}`", ", ".join(each.labels), each.says, each.do) for each in OWN.values()]
+    recorded = [(f"`{each.name}`", f"`{each.expr}`") for each in rules("recording.yml")]
+    alerts = [
+        (
+            f"[{each.name}](../{each.page.removeprefix('docs/')})",
+            each.severity,
+            f"`{each.expr}`",
+            each.waits or "at once",
+            each.keeps or "not",
+            first_sentence(each.page),
+        )
+        for each in rules("alerts.yml")
+    ]
     windows = [
         (
             "`all`",
@@ -98,9 +123,30 @@ A segment that is no longer among the most frequent ends as a series.
 
 Every worker tells of itself:
 
-{table(("in Prometheus", "labels", "what it says"), own)}
+{table(("in Prometheus", "labels", "what it says", "when it is not as it should be"), own)}
 
 Those with `_total` count from the worker's start. Beside them stand Prometheus' usual `process_*`: memory,
 processor time, open files, and the start time, which counts restarts.
-[Prometheus](../operations/prometheus.md) has the rules and alerts on them.
+
+## Recording rules
+
+[infra/prometheus](../operations/prometheus.md) has them, named `level:metric:operation`: what alerts and
+[dashboards](../operations/grafana.md) rest on.
+
+{table(("recorded", "formula"), recorded)}
+
+## Alerts
+
+Each has a page that says what it costs and what to do, in order. `for`: so long its expression must give something
+before it fires; `keeps`: so long it fires beyond its end.
+
+{table(ALERTS_HEAD, alerts)}
+
+Beside these stand the alerts of the detectors themselves: [Alert](records.md#alert) records on `T.alerts`, with the
+evidence. [Read metrics and alerts](../how-to/read-metrics-and-alerts.md) says how to act on them.
 """
+
+
+def first_sentence(page: str) -> str:
+    """Give what an alert's page says first: what the alert means."""
+    return (ROOT / page).read_text("utf-8").split("\n\n")[1]

@@ -28,6 +28,7 @@ def views(loops: Mapping[str, TaskLoop]) -> Iterator[TaskView]:
             models=[_model(fold, "shadow" if index else "served") for index, fold in enumerate(loop.models)],
             counts=dict(loop.counts),
             dead_letters=dict(loop.dead_letters),
+            answers=loop.answers,
             freshness=loop.freshness,
             places=loop.places,
             measurements=loop.measurements() if loop.measurements is not None else (),

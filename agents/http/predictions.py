@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any, Final
 
 from agents.http.body import as_bytes, said_id
@@ -38,12 +39,18 @@ class Predictions:
 
     async def answer(self, records: list[Any]) -> list[bytes | Problem]:
         """Answer each record, in order: the answer as JSON, or its problem."""
+        started = time.monotonic()
         found: list[Answer | Problem] = []
         for index, record in enumerate(records, start=1):
             found.append(self._one(record))
             if index % SLICE == 0:
                 await asyncio.sleep(0)
-        return await asyncio.gather(*(self._acknowledged(each) for each in found))
+        told = await asyncio.gather(*(self._acknowledged(each) for each in found))
+        took, answers = time.monotonic() - started, self.loop.answers["http"]
+        for each in told:
+            if isinstance(each, bytes):
+                answers.add(took)
+        return told
 
     def look_up(self, request_id: str) -> bytes:
         """Give the answer to a request that was made here.

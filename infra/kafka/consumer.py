@@ -230,8 +230,8 @@ class BatchConsumer:
             and buffer.read_to >= ends[buffer.partition]
         )
 
-    async def lag(self) -> dict[Partition, int]:
-        """How many offsets lie between each partition's end and what was picked of it; markers count, too."""
+    async def extents(self) -> dict[Partition, tuple[int, int]]:
+        """Give for each partition the first offset that was not picked yet, and its end; markers count, too."""
         buffers = [buffer for lane in self._lanes for buffer in lane.buffers.values()]
 
         def ends(consumer: Consumer) -> list[int]:
@@ -242,7 +242,7 @@ class BatchConsumer:
         for buffer, end in zip(buffers, await self._thread.call(ends), strict=True):
             next_offset = buffer.queue[0].offset if buffer.queue else buffer.read_to
             if end >= 0 and next_offset >= 0:
-                found[buffer.partition] = max(0, end - next_offset)
+                found[buffer.partition] = min(next_offset, end), end
         return found
 
     # ---- what the consumer's thread reports

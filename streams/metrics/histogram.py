@@ -7,6 +7,8 @@ from typing import Any, Final
 
 FRESHNESS_S: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 600.0)
 """Bounds for what should take well below a second, and may take minutes in a failover."""
+ANSWER_S: Final = (0.001, 0.0025, *FRESHNESS_S)
+"""The same for answers, which a caller waits for."""
 
 
 class Histogram:

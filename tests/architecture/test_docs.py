@@ -239,6 +239,8 @@ def loop(tmp_path_factory: pytest.TempPathFactory, riverloop_broker: Broker) -> 
         producer = Producer({"bootstrap.servers": address, "partitioner": PARTITIONER})
         bad = {"request_id": "o-6", "ts": 1_709_280_000_000, "features": {"value": "fifty", "items": 1}}
         producer.produce("orders.requests", json.dumps(bad), key="o-6")
+        # Such a small history gives no cause for an alarm.
+        producer.produce("orders.alerts", (folder / "contracts/examples/alert.avro.bin").read_bytes())
         assert producer.flush(10) == 0
         yield folder
         run("verify", "task.py", "--bootstrap", address)
@@ -250,6 +252,15 @@ def loop(tmp_path_factory: pytest.TempPathFactory, riverloop_broker: Broker) -> 
     [
         ("report-outcomes", []),
         ("consume-predictions", ["o-1 0.5 ", "o-5 0."]),
+        (
+            "read-metrics-and-alerts",
+            [
+                " count  all ",
+                "warning orders/drift@1234 The excess log loss of champion rose",
+                "difference of means 0.25 above 0.125",
+                '"name": "predictions"',
+            ],
+        ),
         (
             "read-dead-letters",
             ["wrong_type: feature value must be a number, not 'fifty' (str) (orders.requests["],

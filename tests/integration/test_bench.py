@@ -29,7 +29,16 @@ PAIRS = 2_000
 
 def test_ours_and_the_loop_by_hand_put_every_pair_through_once(broker: Broker) -> None:
     words, environment, folder = command(
-        *("bench", "--only", "ours,handwritten", "--pairs", str(PAIRS), "--repeat", "1", "--json"),
+        *(
+            "bench",
+            "--only",
+            "ours,ours-unwatched,handwritten",
+            "--pairs",
+            str(PAIRS),
+            "--repeat",
+            "1",
+            "--json",
+        ),
         *("--bootstrap", broker.bootstrap),
     )
     done = subprocess.run(
@@ -39,7 +48,7 @@ def test_ours_and_the_loop_by_hand_put_every_pair_through_once(broker: Broker) -
     told = json.loads(done.stdout)["throughput"]
     assert told["left_out"] == {}
     rows = {row["contender"]: row for row in told["rows"]}
-    assert set(rows) == {"ours", "handwritten"}
+    assert set(rows) == {"ours", "ours-unwatched", "handwritten"}
     for row in rows.values():
         assert (row["predictions"], row["examples"]) == ([PAIRS], [PAIRS])
         assert row["events_per_s"]["min"] > 0

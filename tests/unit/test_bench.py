@@ -116,6 +116,15 @@ def test_the_stages_are_those_of_the_loop_and_add_up() -> None:
     assert core["with monitoring"]["us_per_event"] == pytest.approx(total)
     assert core["without monitoring"]["us_per_event"] == pytest.approx(total - watching)
     assert 0 < watching < total
+    assert found["monitoring"] == pytest.approx(watching / total)
+    seeing = {"decode entry again", "monitor drift", "count requests", "judge requests", "publish metrics"}
+    assert seeing <= {each["stage"] for each in found["stages"] if each["monitoring"]}
+
+
+def test_what_seeing_costs_is_measured_against_a_worker_that_does_all_else() -> None:
+    ours, blind = contender(OURS), contender("ours-unwatched")
+    assert (ours.module, ours.packages, ours.share) == (blind.module, blind.packages, blind.share)
+    assert blind not in CONTENDERS, "nobody can run it"
 
 
 def test_the_stages_learn_from_every_pair() -> None:

@@ -73,6 +73,8 @@ def test_both_examples_of_a_record_are_the_same_record(codec: Codec, tmp_path: P
         ("manifest", codec.decode_manifest),
         ("control", codec.decode_control),
         ("metric", codec.decode_metric),
+        ("alert", codec.decode_alert),
+        ("tally", codec.decode_tally),
     ):
         from_json = read((tmp_path / f"examples/{word}.json").read_bytes())
         assert from_json == read((tmp_path / f"examples/{word}.avro.bin").read_bytes())

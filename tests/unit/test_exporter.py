@@ -16,7 +16,8 @@ from agents.http.metrics import views
 from agents.http.routes import add_routes
 from agents.loop import TaskLoop
 from agents.settings import Settings
-from infra.exporter import OWN, Exporter, Here, Places, TaskView
+from infra.exporter import Exporter, Here, Places, TaskView
+from infra.own_metrics import OWN
 from schemas.reasons import REASONS
 from streams.fold import Measurement
 from streams.metrics.registry import METRICS
@@ -68,11 +69,20 @@ def test_a_worker_without_the_log_tells_its_own_part_only() -> None:
     told = {name for name, _ in samples(page)}
     assert not told & {each.exported for each in METRICS}
     assert {"riverloop_ready", "riverloop_owner", "riverloop_log_next_offset"} <= told
-    assert not told & {"riverloop_log_end_offset", "riverloop_log_stable_offset", "riverloop_lag_records"}
-    loop.places, loop.here = Places({"stay.requests": 7}, 12, 10), lambda: Here(True, 2, 5)
+    assert not told & {
+        "riverloop_log_end_offset",
+        "riverloop_log_stable_offset",
+        "riverloop_lag_records",
+        "riverloop_lag_seconds",
+    }
+    loop.places, loop.here = (
+        Places({"stay.requests": 7}, {"stay.requests": 2.5}, 12, 10),
+        lambda: Here(True, 2, 5),
+    )
     page = Exporter(lambda: views({"stay": loop}), "1", "r").page()
     task = ("task", "stay")
     assert values(page, "riverloop_lag_records") == {frozenset({task, ("topic", "stay.requests")}): 7}
+    assert values(page, "riverloop_lag_seconds") == {frozenset({task, ("topic", "stay.requests")}): 2.5}
     assert values(page, "riverloop_log_stable_offset") == {frozenset({task}): 10}
     assert values(page, "riverloop_owner") == {frozenset({task}): 1}
     assert values(page, "riverloop_join_waiting") == {frozenset({task}): 5}

@@ -55,6 +55,17 @@ def test_avro_and_json_get_the_same_answer() -> None:
     asyncio.run(run())
 
 
+def test_how_long_callers_waited_is_counted_for_what_was_answered() -> None:
+    async def run() -> None:
+        loop = make_loop()
+        async with serving(loop, HeldWriter()) as client:
+            await client.post(PATH, [SENT, SENT | {"request_id": "b-2"}, {"features": "none"}])
+        assert (loop.answers["http"].count, loop.answers["topic"].count) == (2, 0)
+        assert 0 < loop.answers["http"].sum_s < 60
+
+    asyncio.run(run())
+
+
 def test_the_exported_examples_are_taken() -> None:
     async def run() -> None:
         loop = make_loop()

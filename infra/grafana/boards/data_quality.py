@@ -1,0 +1,106 @@
+"""The board of what comes in: is it what the models were made for."""
+
+from __future__ import annotations
+
+from grafana_foundation_sdk.models import dashboard as models
+
+from infra.grafana.boards.marks import EPISODES
+from infra.grafana.parts import (
+    NATS,
+    PER_SECOND,
+    RATIO,
+    Column,
+    Limits,
+    Query,
+    Row,
+    board,
+    lines,
+    rows_of,
+)
+from streams.quality.judge import LARGE, MODERATE
+
+
+def _feature(name: str) -> str:
+    return f'max by (segment) (riverloop_feature_{name}{{task="$task"}})'
+
+
+REQUESTS = Row(
+    "Requests",
+    [
+        lines(
+            "Requests",
+            "Answered; refused; asked again with an id that had been answered; older than one before them; counted "
+            "after their minute was closed. What is refused lies in T.dead-letters.",
+            PER_SECOND,
+            *(
+                Query(f'sum(rate(riverloop_{name}_total{{task="$task"}}[$__rate_interval]))', legend)
+                for name, legend in (
+                    ("requests", "answered"),
+                    ("requests_refused", "refused"),
+                    ("requests_repeated", "repeated"),
+                    ("requests_disordered", "out of order"),
+                    ("requests_counted_late", "counted late"),
+                )
+            ),
+            least=0,
+        ),
+        lines(
+            "Dead letters by reason",
+            "Per second, the five most frequent reasons: docs/reasons.md says what to change.",
+            PER_SECOND,
+            Query(
+                'topk(5, max by (reason) (task_reason:riverloop_dead_letters:rate5m{task="$task"}))',
+                "{{reason}}",
+            ),
+            least=0,
+        ),
+    ],
+)
+FEATURES = Row(
+    "Features, last window",
+    [
+        rows_of(
+            "All features",
+            "Shares of the last window's requests; PSI and Jensen-Shannon divergence beyond what chance gives, "
+            "against the reference. Empty: too few values to judge.",
+            "segment",
+            "feature",
+            Column("missing", RATIO, _feature("missing_ratio")),
+            Column("outside its range", RATIO, _feature("outside_ratio"), Limits(bad=0.01)),
+            Column("of unseen levels", RATIO, _feature("unseen_ratio"), Limits(0.01, 0.1)),
+            Column("PSI", NATS, _feature("psi_nats"), Limits(MODERATE, LARGE)),
+            Column("Jensen-Shannon", NATS, _feature("js_nats")),
+        ),
+        lines(
+            "Missing",
+            "Share of requests without the feature, the eight highest. Compare with its allowed missing in the "
+            "task file; look at where the feature comes from.",
+            RATIO,
+            Query(f"topk(8, {_feature('missing_ratio')})", "{{segment}}"),
+            least=0,
+            width=8,
+        ),
+        lines(
+            "Outside the range",
+            "Share of values outside the range that the dictionary allows, the eight highest.",
+            RATIO,
+            Query(f"topk(8, {_feature('outside_ratio')})", "{{segment}}"),
+            least=0,
+            width=8,
+        ),
+        lines(
+            "Unseen levels",
+            "Share of values whose level the reference had not, the eight highest.",
+            RATIO,
+            Query(f"topk(8, {_feature('unseen_ratio')})", "{{segment}}"),
+            least=0,
+            width=8,
+        ),
+    ],
+)
+
+
+def data_quality() -> models.Dashboard:
+    """Make the board."""
+    says = "Is what comes in what the models were made for: feature by feature, and what is refused."
+    return board("Data quality", says, [REQUESTS, FEATURES], [EPISODES])

@@ -1,0 +1,117 @@
+"""The board of the models: how good was what was served, and how much of the truth is in."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from grafana_foundation_sdk.models import dashboard as models
+
+from infra.grafana.boards.marks import EPISODES, REVISIONS
+from infra.grafana.parts import PER_SECOND, RATIO, REFERENCE, Query, Row, board, lines, variable
+
+NAMES: Final = "log_loss_nats|roc_auc_ratio|accuracy_ratio|f1_ratio|brier_ratio|mae|rmse|r2_ratio"
+"""Which metrics the reader may choose from: those of the task's kind are there."""
+MODELS = Row(
+    "Served, and what the shadows would have served",
+    [
+        lines(
+            "$metric of the newest labels, and the champion's of all",
+            "The dashed line is the champion's over all labels so far: a line that leaves it for good has changed. "
+            "Shadows are scored on the same labels. Compare, then look at Drift.",
+            "none",
+            Query(
+                '{__name__="$metric", task="$task", window=~"last_.*", segment=""}',
+                "{{model}} ({{role}}), {{window}}",
+            ),
+            Query(
+                '{__name__="$metric", task="$task", window="all", segment="", role="served"}',
+                f"{REFERENCE}: {{{{model}}}}, all labels",
+            ),
+            width=24,
+        ),
+        lines(
+            "Do scores mean what they say?",
+            "Mean score and share of positives among the newest labels: they should agree. For tasks that give "
+            "probabilities.",
+            RATIO,
+            Query(
+                'riverloop_mean_score_ratio{task="$task", role="served", window=~"last_.*", segment=""}',
+                "mean score",
+            ),
+            Query(
+                'riverloop_base_rate_ratio{task="$task", role="served", window=~"last_.*", segment=""}',
+                "share of positives",
+            ),
+            least=0,
+        ),
+        lines(
+            "Calibration error",
+            "ECE over ten groups of scores, newest labels. Rising: look at the calibration table in the status.",
+            RATIO,
+            Query('riverloop_ece_ratio{task="$task", window=~"last_.*", segment=""}', "{{model}} ({{role}})"),
+            least=0,
+        ),
+        lines(
+            "Accuracy before the labels, and after",
+            "Estimated from calibrated scores alone (CBPE), and realised over the same labels. Where they part, "
+            "the concept moved, and the estimate is not to be believed.",
+            RATIO,
+            Query(
+                'riverloop_estimated_accuracy_ratio{task="$task", role="served", window=~"last_.*", segment=""}',
+                "estimated",
+            ),
+            Query(
+                'riverloop_accuracy_ratio{task="$task", role="served", window=~"last_.*", segment=""}',
+                "realised",
+            ),
+        ),
+        lines(
+            "Examples learned",
+            "Examples that each model's state has learned, per second.",
+            PER_SECOND,
+            Query('max by (model) (deriv(riverloop_model_learned{task="$task"}[2m]))', "{{model}}"),
+            least=0,
+        ),
+    ],
+)
+MATURITY = Row(
+    "Maturity: how much of the truth is in",
+    [
+        lines(
+            "Coverage",
+            "Share of all predictions that have a resolution. What has none yet is in no metric.",
+            RATIO,
+            Query('max(riverloop_coverage_ratio{task="$task"})', "resolved"),
+            least=0,
+        ),
+        lines(
+            "Outcomes among resolutions, by the request's age",
+            "In parts of the horizon. A fall in the young cohorts, predictions going on: outcomes are late or "
+            "lost. Never compare a young cohort with an old one.",
+            RATIO,
+            Query('max by (window) (riverloop_label_rate_ratio{task="$task"})', "{{window}}"),
+            least=0,
+        ),
+        lines(
+            "Delay of outcomes",
+            "From the request to its outcome, in event time. A later median makes the models learn later.",
+            "s",
+            Query('max by (segment) (riverloop_outcome_delay_seconds{task="$task"})', "{{segment}}"),
+            least=0,
+        ),
+        lines(
+            "Delay of reports",
+            "From the outcome to its arrival. Of a replayed history it is the history's age.",
+            "s",
+            Query('max by (segment) (riverloop_report_delay_seconds{task="$task"})', "{{segment}}"),
+            least=0,
+        ),
+    ],
+)
+
+
+def quality() -> models.Dashboard:
+    """Make the board."""
+    says = "How good was what was served, once the truth was known; how much of it is known."
+    metric = variable("metric", "Metric", f"metrics(riverloop_({NAMES})$)")
+    return board("Model quality", says, [MODELS, MATURITY], [EPISODES, REVISIONS], [metric])
