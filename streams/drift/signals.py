@@ -132,7 +132,8 @@ class ExcessLogLoss(_Told):
         p = score.score
         if not isinstance(p, float):
             return None
-        p = min(max(p, FLOOR), 1 - FLOOR)
+        if not FLOOR <= p <= 1 - FLOOR:
+            p = FLOOR if p < FLOOR else 1 - FLOOR
         against = math.log((1 - p) / p)
         weight = p * (1 - p)
         centre = self._weighted / self._weight if self._weight else 0.0
@@ -189,13 +190,11 @@ class ScoreMean:
 
     def of(self, score: Score, label: Value) -> float | None:
         """See `Signal.of`."""
-        told = score.score
-        if isinstance(told, Mapping):
-            told, true = max(told.values(), default=None), score.label == label
-        else:
-            true = label is True
+        told, binary = score.score, True
+        if not isinstance(told, float) and isinstance(told, Mapping):
+            told, binary = max(told.values(), default=None), False
         if told is not None and self._follow.held:
-            self._follow.add(told - true)
+            self._follow.add(told - (label is True if binary else score.label == label))
         return told
 
     def told(self, change: Change | None) -> Change | None:
