@@ -15,10 +15,10 @@ from schemas.records import Entry, Score, Value
 from streams.drift import budget, texts
 from streams.drift.delay import DelayDrift
 from streams.drift.detector import Change
-from streams.drift.episodes import Alarm, Episodes
 from streams.drift.outage import LabelOutage
 from streams.drift.rules import DELAY, OUTAGE, SEVERITY, WATCHED, Watch
 from streams.drift.watching import ModelWatch
+from streams.episodes import Alarm, Episodes
 from streams.fold import Measurement
 from streams.task import Model, Task
 
@@ -236,11 +236,10 @@ class DriftFold:
     def measurements(self) -> Iterator[Measurement]:
         """See `Monitor.measurements`."""
         for episodes in (self.drift, self.delays, self.outage):
+            told = {"count": self._judged, "segment": episodes.family, "monitor": self.name}
             is_open = float(episodes.lead is not None)
-            yield Measurement("open_episodes", is_open, "count", self._judged, segment=episodes.family)
-            yield Measurement(
-                "episodes", float(episodes.opened), "count", self._judged, segment=episodes.family
-            )
+            yield Measurement("open_episodes", is_open, "count", **told)  # type: ignore[arg-type]  # as named above
+            yield Measurement("episodes", float(episodes.opened), "count", **told)  # type: ignore[arg-type]
         for place, (model, watched) in enumerate(zip(self.task.models, self.models, strict=True)):
             for watch, level, count in watched.levels():
                 yield Measurement(

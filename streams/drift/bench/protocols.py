@@ -227,7 +227,8 @@ def cost(quick: bool, progress: Progress) -> Table:
         "Processor time in µs per event of a task with one model and 15 features, by the requests in a batch, "
         "which is a transaction: counting them and writing the tally in the worker; reading, adding up and "
         "judging it at the owner; per resolution the signals, delays, the outcome feed and the episodes. The "
-        "best of three runs each. Batches grow with the load, to 1,000 by default; a small one is one of a worker that has time.",
+        "best of three runs each. Batches grow with the load, to 1,000 by default; a small one is one of a worker "
+        "that has time.",
         ("requests a batch", "worker", "owner, requests", "owner, resolutions", "together"),
         rows,
         f"below {COST_BAR_US:.0f} µs per event under load, in batches of {BATCHES[-1]:,}: {best:.1f}",
