@@ -178,8 +178,8 @@ class Owner(Generic[Item]):
             except Exception as error:
                 self.loop.counts["snapshots_failed"] += 1
                 log.error(
-                    "%s: no snapshot at %s@%d, the next one is tried after %d records: %s: %s",
-                    *(self.loop.task.name, self.owned.topic, self.next_offset - 1),
+                    "%s: no snapshot at %s offset %d, the next one is tried after %d records: %s: %s",
+                    *(self.loop.task.name, self.owned.topic.rpartition(".")[2], self.next_offset - 1),
                     *(self.owned.snapshot_every, type(error).__name__, error),
                     exc_info=None if isinstance(error, OSError | SnapshotError) else error,
                 )
