@@ -66,13 +66,13 @@ def make_app(prepared: Prepared) -> Any:
             mine = {tp.partition for tp in assigned if tp.topic == agents.loop.topics.predictions}
             await agents.assigned(mine)
             if any(tp.topic == agents.loop.topics.quality for tp in assigned):
-                await agents.take_over_quality()
+                await agents.tally_publishing.take_over(app.consumer.batches)
 
     async def revoked(sender: Any, revoked: set[Any], **options: Any) -> None:
         for agents in prepared.agents.values():
             agents.revoked(tp.partition for tp in revoked if tp.topic == agents.loop.topics.predictions)
             if any(tp.topic == agents.loop.topics.quality for tp in revoked):
-                agents.quality.release()
+                agents.tally_owner.release()
 
     async def stopping(sender: Any, **options: Any) -> None:
         # Faust has closed its gate, behind which a batch would wait that is on its way to an agent.
@@ -103,11 +103,11 @@ def _add_task(app: Any, agents: TaskAgents, prepared: Prepared) -> GroupFeed:
 
     async def quality(stream: Any) -> None:
         async for batch in stream:
-            await agents.on_tallies(app.consumer.batches, batch)
+            await agents.tally_publishing.on_batch(app.consumer.batches, batch)
 
     async def own(partitions: frozenset[Any]) -> None:
         if partitions:
-            await agents.take_over(feed.consumer)
+            await agents.log_publishing.take_over(feed.consumer)
 
     async def disown(partitions: frozenset[Any]) -> None:
         agents.owner.release()
@@ -123,7 +123,7 @@ def _add_task(app: Any, agents: TaskAgents, prepared: Prepared) -> GroupFeed:
 
     async def publish(stream: Any) -> None:
         async for batch in feed.batches(stream):
-            await agents.on_log(feed.consumer, batch)
+            await agents.log_publishing.on_batch(feed.consumer, batch)
 
     async def follow() -> None:
         await agents.start()

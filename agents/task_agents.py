@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
 from agents.follow import Follow
 from agents.join import JoinAgent
+from agents.known import Known
+from agents.log_owner import LogOwner
 from agents.loop import TaskLoop
-from agents.owner import Owner
-from agents.quality import QualityOwner
+from agents.publishing import Publishing, patiently
 from agents.serve import Serve, count_dead_letters
+from agents.tally_owner import tally_owner
 from infra.exporter import Here
 from infra.inbound import decoder
 from infra.kafka.buffers import Partition
@@ -21,10 +23,9 @@ from infra.kafka.channel import Batch, Channel
 from infra.kafka.consumer import BatchConsumer
 from infra.kafka.crashpoints import crash_point
 from infra.kafka.log import LogReader
-from infra.kafka.offsets import committed_offsets
-from infra.kafka.transaction import OutRecord, TransactionRunner
+from infra.kafka.transaction import TransactionRunner
 from infra.snapshots.store import SnapshotStore
-from schemas.errors import BrokerError, RecordsGone, TransactionAborted
+from schemas.errors import TransactionAborted
 from schemas.topics import MAX_TOPIC_RECORD_BYTES
 from streams.merge import MergeByTime
 from streams.topology import processor, topics_of
@@ -60,11 +61,7 @@ class TaskAgents:
         self.serve = Serve(loop)
         self.join = JoinAgent(loop, slot)
         self.follow = Follow(loop, store)
-        self.owner = Owner(loop, self.follow, store)
-        self.quality = QualityOwner(loop, store)
-        self._judging = asyncio.Lock()
         self._joining = asyncio.Lock()
-        self._publishing = asyncio.Lock()
         self._stopped = False
         self._tenures: dict[int, object] = {}
         """By partition that is ours: a token of its assignment, which tells a late restoration that it is late."""
@@ -72,13 +69,18 @@ class TaskAgents:
         """By model: the number of the revision that this worker has opened."""
         loop.metrics = self.status
         loop.here = self.here
-        loop.measurements = lambda: [*self.owner.measurements(), *self.quality.measurements()]
         name, settings, topics = loop.task.name, loop.settings, loop.topics
         prefix = f"{settings.group}.{name}"
         self._runners = {
             role: TransactionRunner(loop.connection, f"{prefix}.{role}.{slot}", last_point=point)
             for role, point in ROLES.items()
         }
+        self.owner = LogOwner(loop, self.follow, store)
+        self.tally_owner = tally_owner(loop, store)
+        self.log_publishing = Publishing(self.owner, self._runners["owner"])
+        self.tally_publishing = Publishing(self.tally_owner, self._runners["quality"])
+        self._known = Known(self.owner, self.tally_owner)
+        loop.measurements = self._known.measurements
         self.requests = Channel(
             name=f"{name}.serve",
             topics=topics_of(name, processor("serve").reads),
@@ -125,11 +127,12 @@ class TaskAgents:
             The log's owners' one; it still has its place in the group.
         """
         await consumer.drain()
-        async with self._publishing, self._joining, self._judging:
+        async with self.log_publishing.lock, self._joining, self.tally_publishing.lock:
             self._stopped = True
             await self.join.checkpoint(now=True)
             if self.owner.held and self.loop.ready.is_set():
-                await self._publish(consumer, list(self.owner.snapshot_records()), "the last snapshots")
+                records = list(self.owner.snapshot_records())
+                await self.log_publishing.publish(consumer, records, "the last snapshots")
             await asyncio.gather(*(runner.close() for runner in self._runners.values()))
 
     # ------------------------------------------------------------------ batches
@@ -146,20 +149,6 @@ class TaskAgents:
             log.warning("%s: %s", batch.channel.name, error)
         else:
             self.serve.commit()
-
-    async def on_tallies(self, consumer: BatchConsumer, batch: Batch[Any]) -> None:
-        """Publish for a batch of tallies."""
-        async with self._judging:
-            try:
-                await consumer.commit(
-                    batch, self._runners["quality"], list(self.quality.process(batch.items))
-                )
-            except BaseException as error:
-                # Whether it committed may be unknown, so what was folded is dropped and read again.
-                await self.take_over_quality()
-                if not isinstance(error, TransactionAborted):
-                    raise
-                log.warning("%s: %s", batch.channel.name, error)
 
     async def on_sides(self, consumer: BatchConsumer, batch: Batch[Any]) -> None:
         """Join a batch of predictions and outcomes."""
@@ -207,15 +196,6 @@ class TaskAgents:
                     raise
                 log.warning("%s: advancing time in silence: %s", self.loop.task.name, error)
 
-    async def on_log(self, consumer: BatchConsumer, batch: Batch[Any]) -> None:
-        """Publish for a batch of the training log."""
-        async with self._publishing:
-            try:
-                await consumer.commit(batch, self._runners["owner"], list(self.owner.process(batch.items)))
-            except TransactionAborted as error:
-                log.warning("%s: %s", batch.channel.name, error)
-                await self.take_over(consumer)
-
     # ------------------------------------------------------------------ state
 
     async def assigned(self, partitions: set[int]) -> None:
@@ -249,44 +229,11 @@ class TaskAgents:
     async def _restore(self, number: int) -> None:
         tenure = self._tenures.get(number)
         self.join.forget(number)
-        made = await self._patiently(self.join.restored, number)
+        made = await patiently(self.loop, self.join.restored, number)
         if tenure is not None and self._tenures.get(number) is tenure:
             self.join.partitions[number] = made
         else:
             made.join.store.close()
-
-    async def _patiently(self, read: Callable[..., T], *told: int) -> T:
-        """Read state in a thread, again and again while the cluster does not answer.
-
-        There is nothing better to do without a cluster, and a worker that gave up would be missing when it is
-        back. What no waiting brings back is an error at once, and so is everything while the worker stops.
-        """
-        while True:
-            try:
-                return await asyncio.get_running_loop().run_in_executor(None, read, *told)
-            except RecordsGone:
-                raise
-            except BrokerError as error:
-                if self.loop.stopping:
-                    raise
-                log.warning("%s: tried again in %g s: %s", self.loop.task.name, AGAIN_S, error)
-                await asyncio.sleep(AGAIN_S)
-
-    async def take_over(self, consumer: BatchConsumer) -> None:
-        """Become the owner of the log: from the offset that the last one committed."""
-        place = (self.loop.topics.log, 0)
-
-        def take_over() -> None:
-            committed = committed_offsets(self.loop.connection, consumer.group_id, [place])
-            self.owner.take_over(committed.get(place))
-
-        await self._patiently(take_over)
-        if not consumer.assignment:  # it went to another worker meanwhile
-            self.owner.release()
-
-    async def take_over_quality(self) -> None:
-        """Become the owner of the tallies: from the offset that the last one committed."""
-        await asyncio.get_running_loop().run_in_executor(None, self.quality.take_over)
 
     async def follow_log(self) -> None:
         """Fold the models from the newest snapshot on, for ever."""
@@ -299,29 +246,16 @@ class TaskAgents:
 
     async def open_revisions(self, consumer: BatchConsumer) -> None:
         """Put this worker's specifications in force, as the log's owner, once it has read the whole log."""
-        async with self._publishing:
+        async with self.log_publishing.lock:
             if not self.owner.held or not self.follow.caught_up or self.loop.ready.is_set() or self._stopped:
                 return
             revisions = {fold.model.name: fold.version.revision * fold.opened for fold in self.loop.models}
             if any(revisions[model] < number for model, number in self._opening.items()):
                 return  # what was opened has yet to come back through the log
             records = list(self.owner.openings())
-            if await self._publish(consumer, records, "a revision"):
+            if await self.log_publishing.publish(consumer, records, "a revision"):
                 out = [fold.model.name for fold in self.loop.models if not fold.in_force]
                 self._opening = {model: revisions[model] + 1 for model in out}
-
-    async def _publish(self, consumer: BatchConsumer, records: list[OutRecord], what: str) -> bool:
-        """Write what is not caused by a batch, as the log's owner; gives whether it was written."""
-        # The offset is written only to be fenced by: who is no longer the owner must not publish anything.
-        offsets = {Partition(self.loop.topics.log, 0): self.owner.next_offset}
-        if not records or not consumer.metadata:
-            return False
-        try:
-            await self._runners["owner"].commit(records, offsets, consumer.metadata)
-        except TransactionAborted as error:
-            log.warning("%s: publishing %s: %s", self.loop.task.name, what, error)
-            return False
-        return True
 
     # ------------------------------------------------------------------ status
 
@@ -336,7 +270,7 @@ class TaskAgents:
         counters: Counter[str] = Counter()
         for join in joins:
             counters.update(join.counters)
-        return self.owner.status() | {
+        return self._known.status() | {
             "owner": self.owner.held,
             "published_offset": self.owner.next_offset if self.owner.held else 0,
             "partitions": sorted(self.join.partitions),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 INT64: Final = range(-(2**63), 2**63)
+KEYS: Final = 4096
+"""Keys of maps whose bytes are kept."""
 
 
 class Malformed(ValueError):
@@ -100,6 +103,10 @@ def text(value: str) -> bytes:
     """Write a text: its length in bytes, then UTF-8."""
     data = value.encode()
     return LONGS[len(data)] + data
+
+
+key = lru_cache(KEYS)(text)
+"""Writes a map's key: the same few come again and again."""
 
 
 def octets(value: bytes) -> bytes:

@@ -109,10 +109,12 @@ class Writer:
         return f"{self._union(node)}({source})"
 
     def _function(self, node: Any) -> str:
+        self._names |= {"many": _many, "mapped": _mapped, "long": wire.LONGS.__getitem__}
+        if node in ("long", "int"):
+            return "long"
         expression = self._value(node, "v")
         name = self._new("item")
         self._lines += [f"def {name}(v):", f" return {expression}"]
-        self._names |= {"many": _many, "mapped": _mapped}
         return name
 
     def _union(self, node: list[Any]) -> str:
@@ -148,5 +150,5 @@ def _many(values: Any, write: Write) -> bytes:
 def _mapped(values: Any, write: Write) -> bytes:
     if not values:
         return b"\0"
-    parts = [wire.text(key) + write(value) for key, value in values.items()]
+    parts = [wire.key(name) + write(value) for name, value in values.items()]
     return b"".join((wire.LONGS[len(values)], *parts, b"\0"))

@@ -1,28 +1,35 @@
-"""A fold consumes the training log's entries in order; it is nothing but the entries that it has seen."""
+"""A fold consumes a topic's records in order; it is nothing but the records that it has seen."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 from schemas.records import Entry
 
+Item_contra = TypeVar("Item_contra", contravariant=True)
 
-class Fold(Protocol):
-    """An object that consumes entries in order and can be snapshotted."""
+
+class TopicFold(Protocol[Item_contra]):
+    """An object that consumes a topic's records in order and can be snapshotted."""
 
     next_offset: int
-    """The log offset from which it goes on; entries below it are passed over."""
+    """The offset from which it goes on; records below it are passed over."""
 
-    def apply(self, offset: int, entry: Entry) -> None:
-        """Take one entry. An offset that was taken before changes nothing."""
+    def apply(self, offset: int, item: Item_contra, /) -> None:
+        """Take one record. An offset that was taken before changes nothing."""
 
     def snapshot(self) -> Any:
         """Give the state: an object that `streams.snapshot.dump` can write."""
 
     def restore(self, state: Any) -> None:
         """Take over a state that `snapshot` gave."""
+
+
+class Fold(TopicFold[Entry], Protocol):
+    """A fold of the training log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +52,37 @@ class Measurement:
     """What of the stream it covers: `all`, or a window's name, as in docs/reference/metrics.md."""
     segment: str = ""
     """`feature=level`, or the signal's name; empty: not split."""
+    monitor: str = ""
+    """The monitor's name, where several give the same measurement; its key on `T.metrics` tells it there."""
 
 
-class Monitor(Fold, Protocol):
-    """A fold of the log that the owner publishes from: metrics, detectors, checks of the features.
+def by_name(measurements: Iterable[Measurement]) -> dict[str, Any]:
+    """Give values by name for a page; where there are several, by model, then by segment or window.
 
-    The owner runs those of `streams.monitors`. Its state is in every snapshot of the metrics, and what it
-    gives is published in the transaction that commits the owner's offset of the log: the same log gives the
-    same measurements and the same alerts at the same offsets, once, whoever the owner is.
+    Examples
+    --------
+    >>> by_name([Measurement("waiting", 3.0, "count", 9), Measurement("refused", 1.0, "count", 1, segment="stale")])
+    {'waiting': 3.0, 'refused': {'stale': 1.0}}
+    """
+    told: dict[str, Any] = {}
+    for each in measurements:
+        if not math.isfinite(each.value):
+            continue
+        last = each.segment or (each.window if each.window != "all" else "")
+        *path, end = (part for part in (each.name, each.model, last) if part)
+        into = told
+        for part in path:
+            into = into.setdefault(part, {})
+        into[end] = each.value
+    return told
+
+
+class Monitor(TopicFold[Item_contra], Protocol[Item_contra]):
+    """A fold that a topic's owner publishes from: metrics, detectors, checks of the features.
+
+    Those of the log are in `streams.monitors`. Its state is in every snapshot of the monitors, and what it
+    gives is published in the transaction that commits the owner's offset: the same records give the same
+    measurements and the same alerts at the same offsets, once, whoever the owner is.
     """
 
     @property
@@ -69,6 +99,6 @@ class Monitor(Fold, Protocol):
     def alerts(self) -> Iterator[Any]:
         """Give the alerts that the entries applied since the last call have raised, in their order, once.
 
-        The owner drains it after each entry, so an alert carries that entry's offset. Alerts that were not
+        The owner drains it after each record, so an alert carries that record's offset. Alerts that were not
         drained are not part of the snapshot: refolding silently up to the committed offset drops them.
         """

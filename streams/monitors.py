@@ -1,17 +1,25 @@
-"""The monitors of a task: what the log's owner folds and publishes from."""
+"""The monitors of a task: what the owners of its log and of its tallies fold and publish from."""
 
 from __future__ import annotations
 
+from schemas.records import Entry
+from schemas.tally import Tally
 from streams.drift.fold import DriftFold
 from streams.fold import Monitor
 from streams.metrics.loop import LoopHealth
 from streams.metrics.served import ServedMetrics
+from streams.quality.monitor import QualityMonitor
 from streams.task import Task
 
 
-def monitors(task: Task) -> list[Monitor]:
+def monitors(task: Task) -> list[Monitor[Entry]]:
     """Make a task's monitors, with nothing folded yet: the metrics of each model, the loop's health, drift.
 
     One line per monitor; the order is that in which they publish.
     """
     return [*(ServedMetrics(task, model) for model in task.models), LoopHealth(task), DriftFold(task)]
+
+
+def tally_monitors(task: Task) -> list[Monitor[Tally]]:
+    """Make the monitors of what comes in, with nothing folded yet."""
+    return [QualityMonitor(task.name, task.features, task.quality)]

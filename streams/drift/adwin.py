@@ -141,6 +141,7 @@ class DirectionalAdwin:
         sure, easy = tests - math.log(self.delta), tests - math.log(self._easy)
         up = twice * width * (sure if self.worse != "down" else easy)
         down = twice * width * (sure if self.worse != "up" else easy)
+        least = min(up, down)
         before, sum_before = 0, 0.0
         rows = self._rows
         for number in range(len(rows) - 1, -1, -1):
@@ -148,18 +149,19 @@ class DirectionalAdwin:
             for bucket_sum, _ in rows[number]:
                 before += size
                 sum_before += bucket_sum
-                after = width - before
                 # The difference of the means, times before and after. The paper's epsilon-cut is
                 # sqrt(2 share variance) + 2/3 share; most splits do not even reach its root.
                 apart = total * before - sum_before * width
-                if apart * apart <= (up if apart > 0 else down) * before * after:
+                after = width - before
+                if apart * apart <= least * before * after:
                     continue
-                if not after:
-                    return None
                 parts = before * after
-                share = (
-                    (sure if self._recovery.is_worse("up" if apart > 0 else "down") else easy) * width / parts
-                )
+                if not parts:
+                    return None
+                if apart * apart <= (up if apart > 0 else down) * parts:
+                    continue
+                worse = self._recovery.is_worse("up" if apart > 0 else "down")
+                share = (sure if worse else easy) * width / parts
                 threshold = math.sqrt(twice * share) + 2 / 3 * share
                 if abs(apart) / parts > threshold:
                     return before, sum_before, threshold

@@ -15,10 +15,10 @@ from schemas.records import Entry, Score, Value
 from streams.drift import budget, texts
 from streams.drift.delay import DelayDrift
 from streams.drift.detector import Change
-from streams.drift.episodes import Alarm, Episodes
 from streams.drift.outage import LabelOutage
 from streams.drift.rules import DELAY, OUTAGE, SEVERITY, WATCHED, Watch
 from streams.drift.watching import ModelWatch
+from streams.episodes import Alarm, Episodes
 from streams.fold import Measurement
 from streams.task import Model, Task
 
@@ -66,7 +66,8 @@ class DriftFold:
         ]
         self.delay = DelayDrift(delay.make(share.of(DELAY), rules.cool_down, 1.0)) if delay else None
         self._delay_watch = delay
-        self.feeds = {"deadlines": LabelOutage(), "requests": LabelOutage()}
+        self._deadlines, self._requests = LabelOutage(), LabelOutage()
+        self.feeds = {"deadlines": self._deadlines, "requests": self._requests}
         self.drift = Episodes(task.name, "drift", rules.cool_down)
         self.delays = Episodes(task.name, "delay", rules.cool_down)
         self.outage = Episodes(task.name, "outage", None)
@@ -119,17 +120,16 @@ class DriftFold:
         prediction, outcome = entry.prediction, entry.outcome
         if prediction is None or self.outage.lead is not None:
             return None
-        given = prediction.scores
         found: list[tuple[int, Score, Value]] = []
         for place, model in enumerate(self.task.models):
             label = model.policy.label(entry)
             if label is None or label.value is None or label.replaces is not None:
                 continue
-            score = next((each for each in given if each.model == model.name), None)
-            if score is None:
-                continue
-            self._silence_teaches = self._silence_teaches or outcome is None
-            found.append((place, score, label.value))
+            for score in prediction.scores:
+                if score.model == model.name:
+                    self._silence_teaches = self._silence_teaches or outcome is None
+                    found.append((place, score, label.value))
+                    break
         spans = None
         if outcome is not None and entry.kind in {"labelled", "late"}:
             spans = (prediction.ts, outcome.ts)
@@ -174,17 +174,16 @@ class DriftFold:
             return
         before = self._states
         if entry.outcome is not None:
-            for feed in self.feeds.values():
-                feed.outcome(entry.ts)
+            self._deadlines.outcome(entry.ts)
+            self._requests.outcome(entry.ts)
         elif entry.kind == "expired":
-            self.feeds["deadlines"].silence(entry.ts)
+            self._deadlines.silence(entry.ts)
         if self._states != before:
             self._outage(offset, entry.ts)
 
     @property
     def _states(self) -> tuple[str, str]:
-        deadlines, requests = self.feeds.values()
-        return deadlines.state, requests.state
+        return self._deadlines.state, self._requests.state
 
     def _progress(self, offset: int, entry: Entry) -> None:
         told = (entry.progress or {}).get("predictions", 0)
@@ -192,7 +191,7 @@ class DriftFold:
         new = told - self._asked.get(partition, 0)
         if new > 0 and self.rules.outage:
             self._asked[partition] = told
-            self.feeds["requests"].silence(entry.ts, new)
+            self._requests.silence(entry.ts, new)
             self._outage(offset, entry.ts)
 
     def _outage(self, offset: int, ts: int) -> None:
@@ -237,11 +236,10 @@ class DriftFold:
     def measurements(self) -> Iterator[Measurement]:
         """See `Monitor.measurements`."""
         for episodes in (self.drift, self.delays, self.outage):
+            told = {"count": self._judged, "segment": episodes.family, "monitor": self.name}
             is_open = float(episodes.lead is not None)
-            yield Measurement("open_episodes", is_open, "count", self._judged, segment=episodes.family)
-            yield Measurement(
-                "episodes", float(episodes.opened), "count", self._judged, segment=episodes.family
-            )
+            yield Measurement("open_episodes", is_open, "count", **told)  # type: ignore[arg-type]  # as named above
+            yield Measurement("episodes", float(episodes.opened), "count", **told)  # type: ignore[arg-type]
         for place, (model, watched) in enumerate(zip(self.task.models, self.models, strict=True)):
             for watch, level, count in watched.levels():
                 yield Measurement(

@@ -72,7 +72,8 @@ class LabelOutage:
     def outcome(self, ts: int) -> State:
         """Take an outcome at an event time (ms); gives the state after it."""
         run, self.run = self.run, 0
-        gap, self._since = ts - (ts if self._since is None else self._since), ts
+        gap = 0 if self._since is None else ts - self._since
+        self._since = ts
         if self.state == "open":
             self._back = 1 if run >= self._suspect else self._back + 1
             if self._back < RETURNED:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, get_args
 
 from schemas.checks import TaskKind
 from schemas.errors import SnapshotError
@@ -13,10 +13,8 @@ from streams.drift.adwin import CLOCK, DirectionalAdwin
 from streams.drift.detector import Detector, Worse
 from streams.drift.river_detector import RiverDetector
 from streams.drift.signals import NAMES, signal
+from streams.episodes import SEVERITIES, Severity
 from streams.snapshot import dump
-
-Severity = Literal["info", "warning", "critical"]
-SEVERITIES: Final = get_args(Severity)
 
 DELAY: Final = "delay"
 OUTAGE: Final = "label_outage"

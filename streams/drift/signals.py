@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import astuple
 from typing import Any, Final, Protocol
 
+from schemas.alert import Evidence
 from schemas.checks import TaskKind
 from schemas.records import Score, Value
+from streams.drift.detector import Change
 
 FLOOR: Final = 0.01
 """A score is taken to lie this far from 0 and 1: one sure and wrong answer must not outweigh a thousand others."""
@@ -18,6 +21,10 @@ FAR: Final = 8.0
 """Standard deviations beyond which a number of a regression counts no further."""
 MEMORY: Final = 1_000
 """Resolutions over which the centre of `ExcessLogLoss` is averaged, exponentially."""
+PATIENCE: Final = 500
+"""Resolutions after which it is asked whether the truth has followed the scores."""
+BEYOND: Final = 3.0
+"""It has not, where they are apart by more than so many standard errors."""
 
 
 class Signal(Protocol):
@@ -29,6 +36,9 @@ class Signal(Protocol):
     def of(self, score: Score, label: Value) -> float | None:
         """Give the number; None when there is none."""
 
+    def told(self, change: Change | None) -> Change | None:
+        """Take what the detector has found in the number just given; gives what is to be told of it now."""
+
     def snapshot(self) -> Any:
         """Give the state."""
 
@@ -36,9 +46,15 @@ class Signal(Protocol):
         """Take over a state that `snapshot` gave."""
 
 
-class _Stateless:
+class _Told:
     span = 1.0
 
+    def told(self, change: Change | None) -> Change | None:
+        """See `Signal.told`."""
+        return change
+
+
+class _Stateless(_Told):
     def snapshot(self) -> Any:
         """See `Signal.snapshot`."""
         return None
@@ -47,7 +63,51 @@ class _Stateless:
         """See `Signal.restore`."""
 
 
-class ExcessLogLoss:
+class Follow:
+    """Asks whether the truth follows the scores: holds a change of their mean back until that is known.
+
+    A model that learns moves its scores too: towards the truth. Only a move away from it is for the worse, and
+    that leaves scores which are too high or too low, beyond what chance makes, also some while later.
+    """
+
+    def __init__(self) -> None:
+        self.held: Change | None = None
+        self._n, self._sum, self._squares = 0, 0.0, 0.0
+
+    def hold(self, change: Change) -> None:
+        """Hold a change back; one that is held already is forgotten."""
+        self.held = change
+        self._n, self._sum, self._squares = 0, 0.0, 0.0
+
+    def add(self, miss: float) -> None:
+        """Take what a score was too high by."""
+        self._n += 1
+        self._sum += miss
+        self._squares += miss * miss
+
+    def due(self) -> Change | None:
+        """Give the change once it is known that the truth has not followed."""
+        if self.held is None or self._n < PATIENCE:
+            return None
+        change, self.held = self.held, None
+        mean = self._sum / self._n
+        bias = mean if change.direction == "up" else -mean
+        return (
+            change if bias > BEYOND * math.sqrt((self._squares / self._n - mean * mean) / self._n) else None
+        )
+
+    def snapshot(self) -> Any:
+        """Give the state: plain data."""
+        held = None if self.held is None else astuple(self.held)
+        return held, self._n, self._sum, self._squares
+
+    def restore(self, state: Any) -> None:
+        """Take over a state that `snapshot` gave."""
+        held, self._n, self._sum, self._squares = state
+        self.held = None if held is None else Change(held[0], Evidence(*held[1]))
+
+
+class ExcessLogLoss(_Told):
     """Log loss minus the entropy of the model's own score, less what a moved base rate explains (binary).
 
     A calibrated model has a mean of 0, however hard its requests are. With y the label, p the score and
@@ -72,7 +132,8 @@ class ExcessLogLoss:
         p = score.score
         if not isinstance(p, float):
             return None
-        p = min(max(p, FLOOR), 1 - FLOOR)
+        if not FLOOR <= p <= 1 - FLOOR:
+            p = FLOOR if p < FLOOR else 1 - FLOOR
         against = math.log((1 - p) / p)
         weight = p * (1 - p)
         centre = self._weighted / self._weight if self._weight else 0.0
@@ -119,15 +180,36 @@ class LabelMean(_Stateless):
         return float(label is True)
 
 
-class ScoreMean(_Stateless):
-    """The score; of several classes the largest probability."""
+class ScoreMean:
+    """The score; of several classes the largest probability. Its mean is to move with the truth; see `Follow`."""
+
+    span = 1.0
+
+    def __init__(self) -> None:
+        self._follow = Follow()
 
     def of(self, score: Score, label: Value) -> float | None:
         """See `Signal.of`."""
-        told = score.score
-        if isinstance(told, Mapping):
-            return max(told.values(), default=None)
+        told, binary = score.score, True
+        if not isinstance(told, float) and isinstance(told, Mapping):
+            told, binary = max(told.values(), default=None), False
+        if told is not None and self._follow.held:
+            self._follow.add(told - (label is True if binary else score.label == label))
         return told
+
+    def told(self, change: Change | None) -> Change | None:
+        """See `Signal.told`."""
+        if change is not None:
+            self._follow.hold(change)
+        return self._follow.due()
+
+    def snapshot(self) -> Any:
+        """See `Signal.snapshot`."""
+        return self._follow.snapshot()
+
+    def restore(self, state: Any) -> None:
+        """See `Signal.restore`."""
+        self._follow.restore(state)
 
 
 class Scaled:
@@ -146,12 +228,15 @@ class Scaled:
     def __init__(self, what: str, first: int = 500) -> None:
         self.what, self.first = what, first
         self._n, self._mean, self._squares = 0, 0.0, 0.0
+        self._follow = Follow()
 
     def of(self, score: Score, label: Value) -> float | None:
         """See `Signal.of`."""
         told = score.score
         if not isinstance(told, float | int) or not isinstance(label, float | int):
             return None
+        if self._follow.held:
+            self._follow.add(told - label)
         value = abs(label - told) if self.what == "error" else float(label if self.what == "label" else told)
         if self._n < self.first:  # Welford 1962
             self._n += 1
@@ -162,13 +247,22 @@ class Scaled:
         z = (value - self._mean) / (math.sqrt(self._squares / self._n) or 1.0)
         return min(max(z, -FAR), FAR)
 
+    def told(self, change: Change | None) -> Change | None:
+        """See `Signal.told`."""
+        if self.what != "score":
+            return change
+        if change is not None:
+            self._follow.hold(change)
+        return self._follow.due()
+
     def snapshot(self) -> Any:
         """See `Signal.snapshot`."""
-        return self._n, self._mean, self._squares
+        return (self._n, self._mean, self._squares), self._follow.snapshot()
 
     def restore(self, state: Any) -> None:
         """See `Signal.restore`."""
-        self._n, self._mean, self._squares = state
+        (self._n, self._mean, self._squares), followed = state
+        self._follow.restore(followed)
 
 
 def signal(name: str, kind: TaskKind) -> Signal | None:

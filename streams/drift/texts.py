@@ -10,7 +10,7 @@ MEANS = {
     "excess_log_loss": "what the features mean has changed, not only how often",
     "error": "it is wrong more often; with a calm excess log loss, requests became harder or the base rate moved",
     "label_mean": "the base rate has moved",
-    "score_mean": "requests are of another kind, or the model answers otherwise",
+    "score_mean": "the model answers otherwise, and the truth does not follow",
 }
 UNITS = {"excess_log_loss": " nats"}
 

@@ -66,7 +66,7 @@ class ModelWatch:
         for watch, made, detector in self._pairs:
             number = made.of(score, label)
             if number is not None and judged:
-                change = detector.update(number)
+                change = made.told(detector.update(number))
                 if change is not None:
                     yield watch, change
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any, Final
 
 from schemas.records import Entry
-from streams.fold import Measurement
+from streams.fold import Measurement, by_name
 from streams.metrics.delays import Delays
 from streams.metrics.exact import ratio
 from streams.metrics.registry import UNITS
@@ -167,17 +166,7 @@ class LoopHealth:
 
     def status(self) -> dict[str, Any]:
         """Give what a page shows of the loop."""
-        told: dict[str, Any] = {}
-        for each in self.measurements():
-            if not math.isfinite(each.value):
-                continue
-            if each.segment:
-                told.setdefault(each.name, {})[each.segment] = each.value
-            elif each.window != "all":
-                told.setdefault(each.name, {})[each.window] = each.value
-            else:
-                told[each.name] = each.value
-        return told
+        return by_name(self.measurements())
 
     # ------------------------------------------------------------------ state
 

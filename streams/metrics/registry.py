@@ -72,6 +72,8 @@ class Declared:
     """Whether it only grows, with the log."""
     by_model: bool = False
     """Whether a measurement outside `kinds` is one of a model."""
+    by_monitor: bool = False
+    """Whether several monitors give it, each of its own."""
 
     @property
     def exported(self) -> str:
@@ -88,7 +90,8 @@ class Declared:
     def labels(self) -> tuple[str, ...]:
         """Its labels in Prometheus: no request and no version among them."""
         of_model = ("model", "role") if self.kinds or self.by_model else ()
-        return ("task", *of_model, "window", "segment")
+        of_monitor = ("monitor",) if self.by_monitor else ()
+        return ("task", *of_model, *of_monitor, "window", "segment")
 
 
 _B, _C, _R = ("binary",), ("binary", "multiclass"), ("regression",)
@@ -291,8 +294,23 @@ METRICS: Final = (
             ("stale_revision", "corrections older than what stands", "A service sends out of order."),
         )
     ),
-    Declared("open_episodes", "count", "1 while an episode of the family is open", "lower", _EPISODES),
-    Declared("episodes", "count", "episodes opened, by family", "neither", _EPISODES, counter=True),
+    Declared(
+        "open_episodes",
+        "count",
+        "1 while an episode of the family is open",
+        "lower",
+        _EPISODES,
+        by_monitor=True,
+    ),
+    Declared(
+        "episodes",
+        "count",
+        "episodes opened, by family",
+        "neither",
+        _EPISODES,
+        counter=True,
+        by_monitor=True,
+    ),
     Declared("signal_mean", "signal", "mean of the detector's window", "neither", _EPISODES, by_model=True),
     *(
         Declared(name, "count", formula, "neither", _REQUESTS, counter=True)

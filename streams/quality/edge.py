@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import islice
 from typing import Final, Literal
 
-import numpy as np
-
-from schemas.dictionary import Boolean, Category, Dictionary, Feature
+from schemas.dictionary import Dictionary
 from schemas.errors import BadRecord
-from schemas.records import Features, FeatureValue, Request
+from schemas.records import Features, Request
 from schemas.tally import Tally
-from streams.quality import grid
-from streams.quality.tally import CELL_MS, Counts, Total
+from streams.quality.columns import Columns
+from streams.quality.tally import CELL_MS, Total
 
 REMEMBERED: Final = 5_000
 """Ids a partition: one repeated within so many requests is noticed here; the join notices all the others."""
 MAX_KINDS: Final = 50
 """Kinds of refusals, and schemas, that a tally tells apart."""
-FEW: Final = 24
-"""Below so many values plain Python is faster than numpy."""
 REST: Final = "other"
 
 
@@ -53,7 +49,7 @@ class EdgeCounter:
 
     def __init__(self, dictionary: Dictionary, slot: str, way: Literal["topic", "http"] = "topic") -> None:
         self.slot, self.way = slot, way
-        self._features = tuple(each for each in dictionary if each.personal_data != "left_out")
+        self._columns = Columns(each for each in dictionary if each.personal_data != "left_out")
         self._times: dict[int, int] = {}
         self._ids: dict[int, dict[str, None]] = {}
         self._begin()
@@ -80,7 +76,8 @@ class EdgeCounter:
         cell = ts - ts % CELL_MS
         total = self._totals[cell]
         total.requests += 1
-        total.written[_bounded(total.written, written)] += 1
+        seen = total.written
+        seen[written if written in seen else _bounded(seen, written)] += 1
         newest = self._new_times.get(partition)
         if newest is None:
             newest = self._times.get(partition, ts)
@@ -89,10 +86,13 @@ class EdgeCounter:
         else:
             newest = ts
         self._new_times[partition] = newest
-        ids = self._new_ids.setdefault(partition, {})
-        if request.request_id in ids or request.request_id in self._ids.get(partition, ()):
+        new_ids = self._new_ids.get(partition)
+        if new_ids is None:
+            new_ids = self._new_ids[partition] = {}
+        name = request.request_id
+        if name in new_ids or name in self._ids.get(partition, ()):
             total.repeated += 1
-        ids[request.request_id] = None
+        new_ids[name] = None
         self._rows[cell].append(request.features)
 
     def refused(self, partition: int, bad: BadRecord, arrived: int) -> None:
@@ -115,9 +115,7 @@ class EdgeCounter:
         """Give the counts since the last commit, by minute."""
         for cell, total in sorted(self._totals.items()):
             rows = self._rows.get(cell)
-            if rows:
-                total.features = {each.name: count(each, rows) for each in self._features}
-            yield total.record(self.slot, self.way, cell)
+            yield total.record(self.slot, self.way, cell, self._columns.count(rows) if rows else {})
 
     def commit(self) -> None:
         """Keep what was counted: it is written."""
@@ -134,71 +132,6 @@ class EdgeCounter:
     def drop(self) -> None:
         """Forget what was counted since the last commit."""
         self._begin()
-
-
-def count(feature: Feature, rows: Sequence[Features]) -> Counts:
-    """Count one feature's values.
-
-    Parameters
-    ----------
-    feature
-        From the dictionary.
-    rows
-        Canonical features of requests.
-    """
-    counts, name = Counts(), feature.name
-    column = [row.get(name) for row in rows]
-    if isinstance(feature, Category | Boolean):
-        _texts(feature, Counter(column), counts)
-        return counts
-    if len(rows) < FEW:
-        _numbers(feature, column, counts)
-        return counts
-    numbers = np.array(column, dtype=np.float64)  # None becomes NaN
-    present = numbers[~np.isnan(numbers)]
-    if feature.stand_in is not None:
-        present = present[present != feature.stand_in]
-    counts.missing = len(column) - len(present)
-    low, high = getattr(feature, "low", None), getattr(feature, "high", None)
-    if low is not None:
-        counts.outside += int(np.count_nonzero(present < low))
-    if high is not None:
-        counts.outside += int(np.count_nonzero(present > high))
-    counts.total = float(present.sum())
-    found = Counter(grid.edges(present).tolist())
-    counts.bins = {grid.name(edge): times for edge, times in found.items()}
-    return counts
-
-
-def _numbers(feature: Feature, column: Sequence[FeatureValue | None], counts: Counts) -> None:
-    bins = counts.bins
-    for value in column:
-        if value is None or value == feature.stand_in:
-            counts.missing += 1
-            continue
-        number = float(value)
-        counts.outside += feature.outlies(value)
-        counts.total += number
-        key = grid.name(grid.edge(number))
-        bins[key] = bins.get(key, 0) + 1
-
-
-def _texts(feature: Feature, found: Counter[object], counts: Counts) -> None:
-    secret, stand_in = feature.personal_data != "none", feature.stand_in
-    bins = counts.bins
-    for value, times in found.items():
-        if value is None or value == stand_in:
-            counts.missing += times
-            continue
-        if isinstance(value, bool):
-            key = "true" if value else "false"
-        else:
-            text = str(value)
-            key = grid.bucket(text) if secret else grid.level(text)
-            # Tokens are no levels: what they stand for was compared before, when the request was read.
-            if not secret and feature.outlies(text):
-                counts.outside += times
-        bins[key] = bins.get(key, 0) + times
 
 
 def _bounded(counter: Counter[str], key: str) -> str:

@@ -8,6 +8,7 @@ from typing import Final, Literal
 
 from schemas.alert import Evidence
 from schemas.dictionary import Category
+from streams.episodes import SEVERITIES, Alarm, Severity
 from streams.quality import divergence
 from streams.quality.divergence import Divergence
 from streams.quality.reference import Reference
@@ -22,8 +23,9 @@ LEAST_RISE: Final = 0.01
 """Shares that rise by less are left alone, however certain the rise."""
 MOVED: Final = frozenset({"values", "unseen", "mean"})
 """Signals of a world that moved, not of a feed that broke."""
+DRIFT: Final = "features"
+"""The family of all features whose values moved: one cause, one episode."""
 TOLD: Final = 4
-Severity = Literal["info", "warning", "critical"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,21 @@ class Finding:
     direction: Literal["up", "down", "none"]
     evidence: Evidence
     text: str
+
+    @property
+    def family(self) -> str:
+        """Whose episode it joins: that of all values that move, its feature's, or its own."""
+        if self.signal in MOVED:
+            return DRIFT
+        return f"feature.{self.feature}" if self.feature else f"requests.{self.signal}"
+
+    @property
+    def alarm(self) -> Alarm:
+        """The same as an alarm: the worst leads its episode."""
+        rank = (-SEVERITIES.index(self.severity),)
+        return Alarm(
+            self.signal, self.direction, self.severity, rank, self.evidence, self.text, feature=self.feature
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What a window says about requests as a whole: refused, repeated, in disorder, written otherwise."""
+"""What is found about requests as a whole, and in time: refused, repeated, in disorder, too few, standing still."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from schemas.alert import Evidence
 from streams.quality.divergence import rise
 from streams.quality.judge import LEAST_RISE, Finding
 from streams.quality.tally import Total
+from streams.quality.volume import Hour
 
 
 def requests_findings(base: Total, window: Total, alpha: float) -> Iterator[Finding]:
@@ -65,3 +66,28 @@ def requests_findings(base: Total, window: Total, alpha: float) -> Iterator[Find
         )
         text = f"{count:,} requests are written with {', '.join(new)}, which the reference had none of."
         yield Finding("", "schema", "info", "none", evidence, text)
+
+
+def odd_hour(hour: Hour) -> Finding:
+    """Say that an hour is out of the ordinary."""
+    down = hour.requests < hour.expected
+    evidence = Evidence(
+        "same hour of earlier weeks",
+        "requests in an hour",
+        hour.requests,
+        hour.low if down else hour.high,
+        hour.expected,
+        hour.weeks,
+        hour.requests,
+        1,
+    )
+    text = f"{hour.requests:,} requests in an hour that had {hour.expected:,.0f} in the {hour.weeks} weeks before."
+    severity = "warning" if hour.requests else "critical"
+    return Finding("", "volume", severity, "down" if down else "up", evidence, text)  # type: ignore[arg-type]
+
+
+def stands_still(name: str, seconds: float, after: float) -> Finding:
+    """Say that a feature has not changed for so many seconds, where the dictionary allows fewer."""
+    evidence = Evidence("no change", "seconds since it changed", seconds, after)
+    text = f"{name} has not changed for {seconds:,.0f} s of event time: what feeds it may stand still."
+    return Finding(name, "stale", "warning", "none", evidence, text)

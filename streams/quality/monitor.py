@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from schemas.alert import Alert, Evidence
+from schemas.alert import Alert
 from schemas.dictionary import Dictionary
 from schemas.tally import Tally
+from streams.episodes import Episodes
 from streams.fold import Measurement
-from streams.quality.episodes import DRIFT, Episodes, family_of
-from streams.quality.judge import MOVED, Finding, Verdict, judge, together
-from streams.quality.loop import requests_findings
+from streams.quality.judge import DRIFT, MOVED, Finding, Verdict, judge, together
+from streams.quality.loop import odd_hour, requests_findings, stands_still
 from streams.quality.means import MeanWatch
 from streams.quality.reference import Reference
 from streams.quality.rules import QualityRules
@@ -64,7 +65,12 @@ class QualityMonitor:
         self._changed: dict[str, tuple[int, str]] = {}
         """By feature that may go stale: when its value last changed, and its bin."""
         self._stale: set[str] = set()
-        self._episodes = Episodes(task, rules.patience)
+        self._open: dict[str, Episodes] = {}
+        """By family, in the order of their opening."""
+        self._opened: Counter[str] = Counter({DRIFT: 0})
+        """Episodes so far, by family."""
+        self._lasting = 0
+        """Windows in which values were moved since the episode about that opened."""
         self._alerts: list[Alert] = []
         self._recent: list[Total] = []
         """The newest windows: as many as make up a reference."""
@@ -116,9 +122,9 @@ class QualityMonitor:
         for hour in self.volume.add(ts, cell.requests):
             self.hour = hour
             if hour.odd:
-                self._take(_odd_hour(hour), offset, ts)
+                self._take(odd_hour(hour), offset, ts)
             else:
-                self._alerts += self._episodes.window(["requests.volume"], set(), offset, ts)
+                self._step(["requests.volume"], offset, ts)
         self._staleness(ts, cell, offset)
         self.window.add(cell)
         if not self.references:
@@ -147,12 +153,13 @@ class QualityMonitor:
             for finding in verdict.findings:
                 if finding.signal not in MOVED:
                     self._take(finding, offset, ts)
-        whole = together(moved, opened=DRIFT in self._episodes.open)
+        whole = together(moved, opened=DRIFT in self._open)
         for finding in (*((whole,) if whole else ()), *requests_findings(self.base, self.window, self.alpha)):
             self._take(finding, offset, ts)
         stale = {f"feature.{name}" for name in self._stale}
-        judged = [each for each in self._episodes.open if each != "requests.volume"]
-        self._alerts += self._episodes.window(judged, self._found | stale, offset, ts)
+        found = self._found | stale
+        self._lasting += DRIFT in found
+        self._step([each for each in self._open if each not in {"requests.volume", *found}], offset, ts)
         self._found = set()
         self.judged_at += 1
         self._recent = [*self._recent, self.window][-self.rules.kept :]
@@ -161,8 +168,8 @@ class QualityMonitor:
 
     def _adopt(self, offset: int, ts: int) -> None:
         """Take what has lasted as the new reference."""
-        episode = self._episodes.open.get(DRIFT)
-        if episode is None or episode.quiet or episode.windows < self.rules.adopt:
+        episode = self._open.get(DRIFT)
+        if episode is None or episode.quiet or self._lasting < self.rules.adopt:
             return
         for each in self._recent:
             self.window.add(each)
@@ -170,11 +177,34 @@ class QualityMonitor:
         self._learn()
         self._means, self._recent = self._mean_watches(), []
         why = f"The features have stayed as they are now: the last {count:,} requests are the new reference."
-        self._alerts += self._episodes.close(DRIFT, why, offset, ts)
+        self._tell(self._open.pop(DRIFT).close(offset, ts, why))
 
     def _take(self, finding: Finding, offset: int, ts: int) -> None:
-        self._found.add(family_of(finding))
-        self._alerts += self._episodes.take(finding, offset, ts)
+        family = finding.family
+        self._found.add(family)
+        if family not in self._open:
+            self._open[family] = self._episodes(family)
+            self._opened[family] += 1
+            if family == DRIFT:
+                self._lasting = 0
+        self._tell(self._open[family].alarm(finding.alarm, offset, ts))
+
+    def _episodes(self, family: str) -> Episodes:
+        return Episodes(self.task, family, self.rules.patience, doubles="statistic")
+
+    def _step(self, families: Iterable[str], offset: int, ts: int) -> None:
+        """Count a window without a finding for these families; closes what has been quiet for long."""
+        for family in families:
+            episode = self._open.get(family)
+            if episode is None or episode.lead is None:
+                continue
+            self._tell(episode.step(offset, ts, f"Over: {episode.lead.text}"))
+            if episode.lead is None:
+                del self._open[family]
+
+    def _tell(self, alert: Alert | None) -> None:
+        if alert is not None:
+            self._alerts.append(alert)
 
     def _staleness(self, ts: int, cell: Total, offset: int) -> None:
         for each in self.features:
@@ -188,7 +218,7 @@ class QualityMonitor:
                 self._stale.discard(each.name)
             elif ts - since > after * 1000 and each.name not in self._stale:
                 self._stale.add(each.name)
-                self._take(_stale(each.name, (ts - since) / 1000, after), offset, ts)
+                self._take(stands_still(each.name, (ts - since) / 1000, after), offset, ts)
 
     # ------------------------------------------------------------------ what it says
 
@@ -207,6 +237,10 @@ class QualityMonitor:
         yield Measurement("requests_counted_late", self.late, "count", total)
         for reason, count in sorted(self.sum.refused.items()):
             yield Measurement("refused", count, "count", count, segment=reason)
+        for family, count in sorted(self._opened.items()):
+            told = {"count": total, "segment": family, "monitor": self.name}
+            yield Measurement("open_episodes", float(family in self._open), "count", **told)  # type: ignore[arg-type]
+            yield Measurement("episodes", count, "count", **told)  # type: ignore[arg-type]  # as named above
         for name, verdict in self.verdicts.items():
             told = {"count": verdict.present, "window": "last", "segment": name}
             for share in ("missing", "outside", "unseen"):
@@ -229,7 +263,9 @@ class QualityMonitor:
             "changed": {name: list(each) for name, each in self._changed.items()},
             "stale": sorted(self._stale),
             "found": sorted(self._found),
-            "episodes": self._episodes.state(),
+            "episodes": {family: each.snapshot() for family, each in self._open.items()},
+            "opened": dict(self._opened),
+            "lasting": self._lasting,
         }
 
     def restore(self, state: Any) -> None:
@@ -249,33 +285,13 @@ class QualityMonitor:
         self.volume.restore(state["volume"])
         self._changed = {name: (since, held) for name, (since, held) in state["changed"].items()}
         self._stale, self._found = set(state["stale"]), set(state["found"])
-        self._episodes.restore(state["episodes"])
+        self._open = {family: self._episodes(family) for family in state["episodes"]}
+        for family, each in state["episodes"].items():
+            self._open[family].restore(each)
+        self._opened, self._lasting = Counter(state["opened"]), state["lasting"]
         self._alerts = []
 
     def _mean_watches(self) -> dict[str, MeanWatch]:
         delta = self.rules.delta(len(self.features))
         watched = (each for each in self.features if each.word in ("number", "integer") and each.watch)
         return {each.name: MeanWatch(delta, self.rules.block) for each in watched}
-
-
-def _odd_hour(hour: Hour) -> Finding:
-    down = hour.requests < hour.expected
-    evidence = Evidence(
-        "same hour of earlier weeks",
-        "requests in an hour",
-        hour.requests,
-        hour.low if down else hour.high,
-        hour.expected,
-        hour.weeks,
-        hour.requests,
-        1,
-    )
-    text = f"{hour.requests:,} requests in an hour that had {hour.expected:,.0f} in the {hour.weeks} weeks before."
-    severity = "warning" if hour.requests else "critical"
-    return Finding("", "volume", severity, "down" if down else "up", evidence, text)  # type: ignore[arg-type]
-
-
-def _stale(name: str, seconds: float, after: float) -> Finding:
-    evidence = Evidence("no change", "seconds since it changed", seconds, after)
-    text = f"{name} has not changed for {seconds:,.0f} s of event time: what feeds it may stand still."
-    return Finding(name, "stale", "warning", "none", evidence, text)

@@ -95,9 +95,10 @@ class Total:
         """Give the counts of a feature; empty ones, when it was never counted."""
         return self.features.get(name) or Counts()
 
-    def record(self, slot: str, way: Literal["topic", "http"], ts: int) -> Tally:
-        """Give the counts as they are now, as those of one minute."""
-        features = {name: counts.record() for name, counts in self.features.items()}
+    def record(
+        self, slot: str, way: Literal["topic", "http"], ts: int, features: Mapping[str, FeatureTally]
+    ) -> Tally:
+        """Give the counts as they are now, as those of one minute, with those of the features."""
         told = (self.requests, self.disordered, self.repeated, dict(self.refused), dict(self.written))
         return Tally(slot, way, ts, CELL_MS, *told, features)
 

@@ -15,7 +15,8 @@ from schemas.dictionary import Boolean, Category, Dictionary, Integer, Number
 from schemas.records import Request
 from schemas.tally import Tally
 from streams.quality import grid
-from streams.quality.edge import EdgeCounter, count
+from streams.quality.columns import Columns
+from streams.quality.edge import EdgeCounter
 from streams.quality.monitor import QualityMonitor
 from streams.quality.rules import QualityRules
 from streams.quality.tally import Counts, Total
@@ -162,16 +163,21 @@ def test_windows_and_alerts_do_not_depend_on_cuts_and_workers(
     assert told[0] == told[1]
 
 
-@given(st.lists(st.one_of(st.none(), st.floats(-1e15, 1e15)), min_size=1, max_size=60))
-def test_a_few_values_are_counted_as_many_are(values: list[float | None]) -> None:
-    feature = DICTIONARY.by_name["price"]
-    rows = [{} if each is None else {"price": each} for each in values]
-    at_once, one_by_one = count(feature, rows * 30), Counts()
-    for row in rows * 30:
-        one_by_one.add(count(feature, [row]))
-    assert at_once.bins == one_by_one.bins
-    assert (at_once.missing, at_once.outside) == (one_by_one.missing, one_by_one.outside)
-    assert math.isclose(at_once.total, one_by_one.total, rel_tol=1e-9, abs_tol=1e-3)
+@given(st.lists(features, min_size=1, max_size=60), st.floats(-1e15, 1e15))
+def test_a_few_values_are_counted_as_many_are(rows: list[dict[str, Any]], price: float) -> None:
+    columns = Columns(DICTIONARY)
+    for extra in ({}, {"price": price}):  # with and without a missing one
+        many = [extra | row for row in rows * 6]
+        at_once, one_by_one = columns.count(many), {each.name: Counts() for each in DICTIONARY}
+        for row in many:
+            for name, found in columns.count([row]).items():
+                one_by_one[name].add(found)
+        assert [*at_once] == [*one_by_one]
+        for name, counts in at_once.items():
+            single = one_by_one[name]
+            assert counts.bins == single.bins
+            assert (counts.missing, counts.outside) == (single.missing, single.outside)
+            assert math.isclose(counts.total, single.total, rel_tol=1e-9, abs_tol=1e-3)
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))

@@ -109,6 +109,19 @@ def test_a_detector_of_falling_means_is_fed_hits() -> None:
 # ---------------------------------------------------------------------- signals and episodes
 
 
+@pytest.mark.parametrize(
+    ("first", "then", "alarmed"),
+    [(0.5, 0.8, True), (0.5, 0.2, True), (0.8, 0.5, False), (0.2, 0.5, False)],
+)
+def test_scores_that_move_towards_the_truth_have_learned_and_away_from_it_alarm(
+    first: float, then: float, alarmed: bool
+) -> None:
+    rng = random.Random(5)
+    events = [Scored(rng.gauss(first if n < 4_000 else then, 0.02), rng.random() < 0.5) for n in range(8_000)]
+    found = alerts(events, DriftRules(watches=(Watch("score_mean"),)))
+    assert [alert.signal for alert in found if alert.state == "opened"] == ["score_mean"] * alarmed
+
+
 def test_nothing_opens_where_nothing_drifts() -> None:
     assert alerts(calm("10 % positive", 30_000, seed=5)) == []
 

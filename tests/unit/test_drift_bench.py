@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from agents.cli.drift_bench import markdown
 from agents.cli.main import riverloop
+from schemas.records import Entry
 from streams.drift.bench.calm import WORLDS, calm
 from streams.drift.bench.concepts import GENERATORS, Drifting
 from streams.drift.bench.conversion import Conversions
@@ -21,7 +22,7 @@ from streams.fold import Monitor
 
 
 def test_the_fold_is_a_monitor_of_the_logs_owner() -> None:
-    monitor: Monitor = DriftFold(bench_task())
+    monitor: Monitor[Entry] = DriftFold(bench_task())
     assert monitor.name == "drift"
     assert "excess_log_loss" in monitor.spec
     assert {each.segment for each in monitor.measurements()} >= {"drift", "delay", "outage"}

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from river import linear_model
 
-from infra.snapshots.metrics import pack_metrics, restore_metrics
 from infra.snapshots.models import LogPlace
+from infra.snapshots.monitors import pack_monitors, restore_monitors
 from infra.snapshots.store import SnapshotStore
 from schemas import Category, Dictionary, Number
 from schemas.errors import TaskError
@@ -59,12 +59,16 @@ def driven(task: Task = TASK, count: int = 12) -> MemoryDriver:
     return driver
 
 
-def folded(task: Task, log: list[Entry]) -> list[Monitor]:
+def folded(task: Task, log: list[Entry]) -> list[Monitor[Entry]]:
     made = monitors(task)
     for offset, entry in enumerate(log):
         for each in made:
             each.apply(offset, entry)
     return made
+
+
+def restored(task: Task, store: SnapshotStore, at_most: int) -> int:
+    return restore_monitors("metrics", monitors(task), store, task.name, PLACE, at_most)
 
 
 def loop_values(log: list[Entry]) -> dict[str, float]:
@@ -108,11 +112,12 @@ def test_partitions_add_up_and_a_replayed_entry_counts_once() -> None:
 def test_monitors_come_back_from_their_snapshot(tmp_path: Path) -> None:
     log = driven().log
     made, store = folded(TASK, log[:20]), SnapshotStore(str(tmp_path))
-    taken = pack_metrics(made, 20, PLACE, TASK, "", 0)
+    taken = pack_monitors("metrics", made, 20, PLACE, TASK, "", 0)
     store.save(taken.manifest, taken.state, taken.probes)
-    assert restore_metrics(TASK, store, PLACE, 19)[1] == 0  # it lies beyond what was published
-    again, start = restore_metrics(TASK, store, PLACE, 25)
-    assert start == 20
+    again = monitors(TASK)
+    assert restored(TASK, store, 19) == 0  # it lies beyond what was published
+    assert restore_monitors("quality", again, store, TASK.name, PLACE, 25) == 0  # it is another topic's
+    assert restore_monitors("metrics", again, store, TASK.name, PLACE, 25) == 20
     for offset, entry in enumerate(log):
         for each in again:
             each.apply(offset, entry)
@@ -124,18 +129,18 @@ def test_monitors_come_back_from_their_snapshot(tmp_path: Path) -> None:
 def test_a_snapshot_under_other_rules_or_with_another_state_is_passed_over(tmp_path: Path) -> None:
     made, store = folded(TASK, driven().log), SnapshotStore(str(tmp_path))
     offset = made[0].next_offset
-    taken = pack_metrics(made, offset, PLACE, TASK, "", 0)
+    taken = pack_monitors("metrics", made, offset, PLACE, TASK, "", 0)
     store.save(taken.manifest, taken.state, taken.probes)
     wider = replace(TASK, metrics=replace(TASK.metrics, window=timedelta(days=2)))
-    assert restore_metrics(wider, store, PLACE, offset)[1] == 0
-    assert restore_metrics(TASK, store, PLACE, offset)[1] == offset
+    assert restored(wider, store, offset) == 0
+    assert restored(TASK, store, offset) == offset
 
     states = {each.name: each.snapshot() for each in made}
     del states["lr"]["scopes"]["served"]["rolling"]
     bad = replace(taken.manifest, state_digest=state_digest(states))
     other = SnapshotStore(str(tmp_path / "bad"))
     other.save(bad, dump(states), [])
-    assert restore_metrics(TASK, other, PLACE, offset)[1] == 0
+    assert restored(TASK, other, offset) == 0
 
 
 def test_segments_and_revisions_are_measured_on_their_own() -> None:

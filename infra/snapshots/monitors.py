@@ -1,4 +1,4 @@
-"""The monitors to snapshots and back: `metrics.1@offset` beside the models' versions."""
+"""The monitors of a topic to snapshots and back: `metrics.1@offset`, of the tallies `quality.1@offset`."""
 
 from __future__ import annotations
 
@@ -15,37 +15,46 @@ from streams import snapshot
 from streams.digest import state_digest
 from streams.fold import Monitor
 from streams.metrics.served import ServedMetrics
-from streams.monitors import monitors
 from streams.task import Task
 from streams.version import Version
 
-NAME = "metrics"
 log = logging.getLogger(__name__)
 
 
-def spec_of(made: Sequence[Monitor]) -> str:
+def spec_of(made: Sequence[Monitor[Any]]) -> str:
     """Digest of what fixes the meaning of the monitors' states (16 hex digits)."""
     told = "\n".join(f"{each.name}: {each.spec}" for each in made)
     return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
-def pack_metrics(
-    made: Sequence[Monitor],
+def pack_monitors(
+    name: str,
+    made: Sequence[Monitor[Any]],
     next_offset: int,
     place: LogPlace,
     task: Task,
     runtime_text: str,
     created_at: int,
 ) -> Snapshot:
-    """Take a snapshot of the monitors, which have all read up to `next_offset`."""
+    """Take a snapshot of the monitors of a topic.
+
+    Parameters
+    ----------
+    name
+        Of the snapshot: `metrics` or `quality`.
+    next_offset
+        Up to which they have all read.
+    created_at
+        Wall clock, ms.
+    """
     state = {each.name: each.snapshot() for each in made}
     served = [each for each in made if isinstance(each, ServedMetrics)]
     manifest = Manifest(
-        version=str(Version(NAME, 1, next_offset - 1)),
+        version=str(Version(name, 1, next_offset - 1)),
         parents=(),
         kind="metrics",
         task=task.name,
-        model=NAME,
+        model=name,
         revision=1,
         log_topic=place.topic,
         log_topic_id=place.topic_id,
@@ -68,14 +77,26 @@ def pack_metrics(
     return Snapshot(manifest, snapshot.dump(state), [])
 
 
-def restore_metrics(
-    task: Task, store: SnapshotStore, place: LogPlace, at_most: int
-) -> tuple[list[Monitor], int]:
-    """Make the task's monitors, from the newest good snapshot at or below an offset; gives where to go on."""
-    made = monitors(task)
-    for manifest in stored_manifests(store, task.name):
+def restore_monitors(
+    name: str, made: Sequence[Monitor[Any]], store: SnapshotStore, task: str, place: LogPlace, at_most: int
+) -> int:
+    """Restore fresh monitors from the newest good snapshot at or below an offset; gives where to go on.
+
+    Parameters
+    ----------
+    name
+        See `pack_monitors`.
+    made
+        With nothing folded yet.
+    task
+        Its name.
+    at_most
+        Only snapshots that go on reading at this offset or before.
+    """
+    empty = [snapshot.dump(each.snapshot()) for each in made]
+    for manifest in stored_manifests(store, task):
         fits = (
-            manifest.kind == "metrics"
+            (manifest.kind, manifest.model) == ("metrics", name)
             and manifest.log_topic_id == place.topic_id
             and manifest.next_offset <= at_most
             and manifest.spec == spec_of(made)
@@ -83,16 +104,17 @@ def restore_metrics(
         if not fits:
             continue
         try:
-            _restore(made, snapshot.load(store.load(task.name, manifest.version).state), manifest)
+            _restore(made, snapshot.load(store.load(task, manifest.version).state), manifest)
         except SnapshotError as error:
             log.warning("snapshot %s is passed over: %s", manifest.version, error)
-            made = monitors(task)  # some may have taken over a part of it
+            for each, state in zip(made, empty, strict=True):  # some may have taken over a part of it
+                each.restore(snapshot.load(state))
             continue
-        return made, manifest.next_offset
-    return made, 0
+        return manifest.next_offset
+    return 0
 
 
-def _restore(made: Sequence[Monitor], state: Any, manifest: Manifest) -> None:
+def _restore(made: Sequence[Monitor[Any]], state: Any, manifest: Manifest) -> None:
     """Restore the monitors from a state, which must be of their form, so that they can go on from it."""
     if not isinstance(state, dict) or [*state] != [each.name for each in made]:
         raise SnapshotError(f"{manifest.version} does not hold the monitors of its manifest")
@@ -102,9 +124,8 @@ def _restore(made: Sequence[Monitor], state: Any, manifest: Manifest) -> None:
         told = state[each.name]
         try:
             each.restore(told)
-            as_told = type(told) is type(each.snapshot()) and state_digest(each.snapshot()) == state_digest(
-                told
-            )
+            again = each.snapshot()
+            as_told = type(told) is type(again) and state_digest(again) == state_digest(told)
         except SnapshotError:
             raise
         except Exception as error:

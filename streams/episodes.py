@@ -1,17 +1,19 @@
 """Episodes: what alarms become, so that one cause is told once.
 
-An alarm opens the episode of its family, or joins it when one is open. The most telling signal leads: its name and
-its model stand in front. What joins is told when it leads, is worse, or doubles the number of alarms: a world that
-moves for months is no stream of messages. An episode closes by itself after a while without an alarm.
+An alarm opens the episode of its family, or joins it when one is open. The most telling one leads: its signal,
+model and feature stand in front. What joins is told when it leads, is worse, or doubles what was told before: a
+world that moves for months is no stream of messages. An episode closes by itself after a while without an alarm.
 """
 
 from __future__ import annotations
 
 from dataclasses import astuple, dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal, get_args
 
 from schemas.alert import Alert, Evidence
-from streams.drift.rules import SEVERITIES, Severity
+
+Severity = Literal["info", "warning", "critical"]
+SEVERITIES: Final = get_args(Severity)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +44,19 @@ class Episodes:
         Causes of one family share an episode.
     cool_down
         Steps without an alarm after which it closes; None: it is closed by `close`.
+    doubles
+        What is told again when it has doubled: the number of alarms, or the statistic of the leading one; then a
+        signal that joins is told too.
     """
 
-    def __init__(self, task: str, family: str, cool_down: int | None) -> None:
-        self.task, self.family, self.cool_down = task, family, cool_down
+    def __init__(
+        self,
+        task: str,
+        family: str,
+        cool_down: int | None,
+        doubles: Literal["alarms", "statistic"] = "alarms",
+    ) -> None:
+        self.task, self.family, self.cool_down, self.doubles = task, family, cool_down, doubles
         self.opened = 0
         """Episodes so far."""
         self.held_back = False
@@ -53,11 +64,19 @@ class Episodes:
         self._evidence: Evidence | None = None
         self._offset = self._ts = self._alarms = self._quiet = 0
         self._severity: Severity = "info"
+        self._signals: list[str] = []
+        self._told = 0.0
+        """The statistic that was told last."""
 
     @property
     def lead(self) -> Alarm | None:
         """The alarm that leads the open episode; None while none is open."""
         return self._lead
+
+    @property
+    def quiet(self) -> int:
+        """Steps since the last alarm."""
+        return self._quiet
 
     def alarm(self, alarm: Alarm, offset: int, ts: int) -> Alert | None:
         """Take an alarm raised by the entry at a log offset; opens or updates the episode.
@@ -74,7 +93,8 @@ class Episodes:
         if self._lead is None:
             self.opened += 1
             self._lead, self._offset, self._ts, self._alarms = alarm, offset, ts, 1
-            self._severity = alarm.severity
+            self._severity, self._signals = alarm.severity, [alarm.signal]
+            self._told = alarm.evidence.value or 0.0
             return self._alert("opened", offset, ts, alarm.text)
         self._alarms += 1
         leads = alarm.rank < self._lead.rank
@@ -82,17 +102,30 @@ class Episodes:
             self._lead = alarm
         worst = max(self._severity, alarm.severity, key=SEVERITIES.index)
         worse, self._severity = worst != self._severity, worst
-        doubled = self._alarms & (self._alarms - 1) == 0
-        return self._alert("updated", offset, ts, alarm.text) if leads or worse or doubled else None
+        if not (leads or worse or self._news(alarm)):
+            return None
+        self._told = alarm.evidence.value or 0.0
+        return self._alert("updated", offset, ts, alarm.text)
 
-    def step(self, offset: int, ts: int) -> Alert | None:
-        """Count one step without news; closes the episode when it is time."""
+    def _news(self, alarm: Alarm) -> bool:
+        """Whether an alarm that joins tells more than was told."""
+        assert self._lead is not None
+        if self.doubles == "alarms":
+            return self._alarms & (self._alarms - 1) == 0
+        if alarm.signal not in self._signals:
+            self._signals.append(alarm.signal)
+            return True
+        same = alarm.evidence.statistic == self._lead.evidence.statistic
+        return same and (alarm.evidence.value or 0.0) > 2 * self._told
+
+    def step(self, offset: int, ts: int, over: str = "") -> Alert | None:
+        """Count one step without news; closes the episode when it is time, and says `over` then."""
         if self._lead is None or self.cool_down is None:
             return None
         self._quiet += 1
         if self._quiet < self.cool_down:
             return None
-        return self.close(offset, ts, f"No further alarm in {self.cool_down} resolutions.")
+        return self.close(offset, ts, over or f"No further alarm in {self.cool_down} resolutions.")
 
     def hold(self, held: bool, offset: int, ts: int) -> Alert | None:
         """Hold the episode back, or no longer; tells so when one is open."""
@@ -136,6 +169,7 @@ class Episodes:
         """Give the state: plain data."""
         return (
             *(self.opened, self.held_back, self._offset, self._ts, self._alarms, self._quiet, self._severity),
+            *(list(self._signals), self._told),
             None if self._lead is None else astuple(self._lead),
             None if self._evidence is None else astuple(self._evidence),
         )
@@ -143,9 +177,9 @@ class Episodes:
     def restore(self, state: Any) -> None:
         """Take over a state that `snapshot` gave."""
         *plain, lead, evidence = state
-        (self.opened, self.held_back, self._offset, self._ts, self._alarms, self._quiet, self._severity) = (
-            plain
-        )
+        self.opened, self.held_back, self._offset, self._ts, *plain = plain
+        self._alarms, self._quiet, self._severity, signals, self._told = plain
+        self._signals = list(signals)
         self._evidence = None if evidence is None else Evidence(*evidence)
         if lead is None:
             self._lead = None

@@ -1,0 +1,97 @@
+"""The agent of an owner: a batch of its topic is one transaction, and what is unsure is read again."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+from agents.loop import TaskLoop
+from agents.owner import Owner
+from infra.kafka.buffers import Partition
+from infra.kafka.channel import Batch
+from infra.kafka.consumer import BatchConsumer
+from infra.kafka.offsets import committed_offsets
+from infra.kafka.transaction import OutRecord, TransactionRunner
+from schemas.errors import BrokerError, RecordsGone, TransactionAborted
+
+AGAIN_S: Final = 1.0
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+
+class Publishing:
+    """Publishes for an owner.
+
+    Parameters
+    ----------
+    owner
+        Whose state it is.
+    runner
+        Writes its transactions.
+
+    Attributes
+    ----------
+    lock
+        Held while the owner's state and what is committed differ.
+    """
+
+    def __init__(self, owner: Owner[Any], runner: TransactionRunner) -> None:
+        self.owner, self.runner, self.lock = owner, runner, asyncio.Lock()
+        self._partition = Partition(owner.owned.topic, 0)
+
+    async def on_batch(self, consumer: BatchConsumer, batch: Batch[Any]) -> None:
+        """Publish for a batch of the topic."""
+        async with self.lock:
+            try:
+                await consumer.commit(batch, self.runner, list(self.owner.process(batch.items)))
+            except BaseException as error:
+                # Whether it committed may be unknown, so what was folded is dropped and read again.
+                await self.take_over(consumer)
+                if not isinstance(error, TransactionAborted):
+                    raise
+                log.warning("%s: %s", batch.channel.name, error)
+
+    async def take_over(self, consumer: BatchConsumer) -> None:
+        """Become the owner: from the offset that the last one committed."""
+        connection, group = self.owner.loop.connection, consumer.group_id
+
+        def take_over() -> None:
+            committed = committed_offsets(connection, group, [self._partition])
+            self.owner.take_over(committed.get(self._partition))
+
+        await patiently(self.owner.loop, take_over)
+        if self._partition not in consumer.assignment:  # it went to another worker meanwhile
+            self.owner.release()
+
+    async def publish(self, consumer: BatchConsumer, records: list[OutRecord], what: str) -> bool:
+        """Write what is not caused by a batch; gives whether it was written."""
+        # The offset is written only to be fenced by: who is no longer the owner must not publish anything.
+        offsets = {self._partition: self.owner.next_offset}
+        if not records or not consumer.metadata:
+            return False
+        try:
+            await self.runner.commit(records, offsets, consumer.metadata)
+        except TransactionAborted as error:
+            log.warning("%s: publishing %s: %s", self.owner.loop.task.name, what, error)
+            return False
+        return True
+
+
+async def patiently(loop: TaskLoop, read: Callable[..., T], *told: int) -> T:
+    """Read state in a thread, again and again while the cluster does not answer.
+
+    There is nothing better to do without a cluster, and a worker that gave up would be missing when it is
+    back. What no waiting brings back is an error at once, and so is everything while the worker stops.
+    """
+    while True:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(None, read, *told)
+        except RecordsGone:
+            raise
+        except BrokerError as error:
+            if loop.stopping:
+                raise
+            log.warning("%s: tried again in %g s: %s", loop.task.name, AGAIN_S, error)
+            await asyncio.sleep(AGAIN_S)
