@@ -93,7 +93,7 @@ class Follow:
     def _one(self, message: Any) -> None:
         loop = self.loop
         offset = message.offset()
-        entry = loop.codec.decode_entry(message.value())
+        entry = loop.entries.read(loop.codec, message)
         for fold in loop.models:
             fold.apply(offset, entry)
         self.next_offset = offset + 1

@@ -46,7 +46,7 @@ class LogOwner(Owner[Entry]):
                 loop.topics.log,
                 lambda: loop.log_topic_id,
                 lambda: monitors(loop.task),
-                loop.codec.decode_entry,
+                lambda message: loop.entries.read(loop.codec, message),
                 # The time of a command is the wall clock.
                 lambda entry: entry.ts if entry.command is None else None,
                 loop.settings.snapshot_every,

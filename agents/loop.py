@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from agents.entries import Entries
 from agents.settings import Settings
 from infra.exporter import Here, Places
 from infra.kafka.connection import Connection
@@ -44,6 +45,8 @@ class TaskLoop:
     server: Server
     slot: str = ""
     """This worker's stable name."""
+    entries: Entries = field(default_factory=Entries)
+    """Reads the log's records, for all who read them here."""
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     """Set while the models are restored, in force, and caught up with the log as it was at the start."""
     progress: asyncio.Condition = field(default_factory=asyncio.Condition)

@@ -36,7 +36,8 @@ class Owned(Generic[Item]):
     """Gives the topic's id (may block)."""
     monitors: Callable[[], Sequence[Monitor[Item]]]
     """Makes them, with nothing folded yet."""
-    decode: Callable[[bytes | None], Item]
+    read: Callable[[Any], Item]
+    """Gives what a message of the topic carries, or raises `BadRecord`."""
     time: Callable[[Item], int | None]
     """Gives a record's event time, ms; None where it has none."""
     snapshot_every: int
@@ -125,7 +126,7 @@ class Owner(Generic[Item]):
         loop, offset = self.loop, message.offset()
         self.next_offset = offset + 1
         try:
-            item = self.owned.decode(message.value())
+            item = self.owned.read(message)
         except BadRecord as bad:
             if not self.owned.unreadable:
                 raise

@@ -31,7 +31,7 @@ def tally_owner(loop: TaskLoop, store: SnapshotStore) -> Owner[Tally]:
         topic,
         lambda: topic_id(loop.connection, topic),
         lambda: tally_monitors(loop.task),
-        loop.codec.decode_tally,
+        lambda message: loop.codec.decode_tally(message.value()),
         lambda tally: tally.ts if tally.requests else None,  # a refusal knows no event time
         SNAPSHOT_EVERY,
         "tallies_unreadable",

@@ -31,7 +31,7 @@ def _close_the_eyes() -> None:
     The owner still writes snapshots of the models at their offsets of the log, and commits its offsets.
     """
 
-    def fold(owner: Owner, message: Any) -> tuple[()]:
+    def fold(owner: Owner[Any], message: Any) -> tuple[()]:
         owner.next_offset = message.offset() + 1
         return ()
 

@@ -118,17 +118,14 @@ class Core:
             lambda: [codec.encode(each) for each in states],
         )
         read = self._timed(
-            "decode entry", "for the models", 1, lambda: [codec.decode_entry(each) for each in logged]
+            "decode entry",
+            "once, for the models and the log's owner",
+            1,
+            lambda: [codec.decode_entry(each) for each in logged],
         )
         self._timed("learn", "River", 1, lambda: self._fold(model, read))
         self.learned = model.learned
         watching = len(self.stages)
-        self._timed(
-            "decode entry again",
-            "for the log's owner",
-            1,
-            lambda: [codec.decode_entry(each) for each in logged],
-        )
         folds = monitors(task)
         for fold in folds:
             says = "fold of the log's owner"
@@ -155,7 +152,7 @@ class Core:
             judge.apply(offset, self.codec.decode_tally(each))
         return []
 
-    def _publish(self, watching: Sequence[Monitor | QualityMonitor]) -> None:
+    def _publish(self, watching: Sequence[Monitor[Any] | QualityMonitor]) -> None:
         """Publish once; a loop does so every second of processor time that the stages so far take, at most."""
 
         def publish() -> list[bytes]:
