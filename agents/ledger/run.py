@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -27,7 +27,7 @@ from infra.kafka.partitioner import partition_of
 from infra.ledger.reading import Reader
 from infra.ledger.sending import Sender
 from infra.taskfile import LoadedTask
-from schemas.errors import UsageError
+from schemas.errors import BrokerError, UsageError
 from schemas.topics import TaskTopics, topics
 from streams.ledger.check import Check
 from streams.ledger.workload import Workload
@@ -156,15 +156,19 @@ class Ledger:
         for worker in ground.workers:
             worker.wait_ready()
         self.say(f"{len(ground.workers)} workers are ready")
+        reader = Reader(connection, self.loaded, codec, options.partitions, GROUP, whole=not options.command)
         sender.start()
         started = time.monotonic()
-        self._rounds(ground, sender, faults, block)
-        sender.release(None)
-        sender.join()
+        try:
+            self._rounds(ground, sender, faults, block)
+            sender.release(None)
+            sender.join()
+        except BrokerError:
+            self._tell(reader, sender)
+            raise
         for worker in ground.workers:
             if not worker.running:
                 ground.restart(worker)
-        reader = Reader(connection, self.loaded, codec, options.partitions, GROUP, whole=not options.command)
         check = Check(workload, ground.refused)
         seconds = time.monotonic() - started
         self.say(f"{sender.records:,} records sent in {seconds:.1f} s")
@@ -174,6 +178,16 @@ class Ledger:
             history = prove(self.loaded, ground, reader, check)
         mark_times(self.rounds, history, sender.pauses)
         return report(options, task.name, self.rounds, check, sender, seconds)
+
+    def _tell(self, reader: Reader, sender: Sender) -> None:
+        """Say where the run stands still, for who has to find out why."""
+        with suppress(BrokerError):
+            left = ", ".join(
+                f"{topic}[{number}]: {count}" for (topic, number), count in reader.unread().items()
+            )
+            self.say(
+                f"{sender.unanswered} requests are unanswered; not taken by the workers: {left or 'nothing'}"
+            )
 
     def _worker(self, connection: Connection, number: int) -> LedgerWorker:
         told = (self.loaded.reference, connection, self.folder, number)

@@ -93,8 +93,8 @@ class Reader:
 
     # ------------------------------------------------------------------ the end of a run
 
-    def unread(self) -> int:
-        """Count the committed records of the inputs and the log that their groups have not committed to.
+    def unread(self) -> dict[tuple[str, int], int]:
+        """Count by place the committed records of the inputs and the log that their groups have not committed to.
 
         Raises
         ------
@@ -106,16 +106,16 @@ class Reader:
         taken = {self._group: [(topic, number) for topic in inputs for number in range(self._partitions)]}
         if self._whole:
             taken[self._log_group] = [(names.log, 0)]
-        left = 0
+        left: dict[tuple[str, int], int] = {}
         for group, places in taken.items():
             read = committed_offsets(self._connection, group, places)
             ends = end_offsets(self._connection, places, committed=False)
             for place in places:
-                start = read.get(place, 0)
-                if ends[place] - start > 100:
-                    left += ends[place] - start
-                elif ends[place] > start:  # commit markers may be all there is
-                    left += sum(1 for _ in read_all(self._connection, *place, start, ends[place]))
+                count = ends[place] - (start := read.get(place, 0))
+                if 0 < count <= 100:  # commit markers may be all there is
+                    count = sum(1 for _ in read_all(self._connection, *place, start, ends[place]))
+                if count > 0:
+                    left[place] = count
         return left
 
     def settle(self, timeout_s: float = 300.0) -> None:
@@ -126,12 +126,14 @@ class Reader:
         BrokerError
             When nothing goes on for so long.
         """
-        heard, before = time.monotonic(), -1
+        heard = time.monotonic()
+        before: dict[tuple[str, int], int] = {}
         while left := self.unread():
             if left != before:
                 heard, before = time.monotonic(), left
             elif time.monotonic() - heard > timeout_s:
-                raise BrokerError(f"{left} records are not taken by the workers after {timeout_s:.0f} s")
+                count = sum(left.values())
+                raise BrokerError(f"{count} records are not taken by the workers after {timeout_s:.0f} s")
             time.sleep(0.2)
 
     def left_open(self) -> list[str]:

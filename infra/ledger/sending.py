@@ -130,6 +130,11 @@ class Sender:
         """Whether it has sent what it may."""
         return self._waiting or not self._thread.is_alive()
 
+    @property
+    def unanswered(self) -> int:
+        """How many requests were sent and have no prediction or dead letter."""
+        return self._asked - self._answers.count - self._written_off
+
     def check(self) -> None:
         """Raise what ended the thread before its time."""
         if self._error is not None:
@@ -226,14 +231,14 @@ class Sender:
         answers = self._answers
         answers.poll()
         heard, before = time.monotonic(), -1
-        while self._unanswered() >= WINDOW and not self._stopped:
+        while self.unanswered >= WINDOW and not self._stopped:
             if answers.count != before:
                 heard, before = time.monotonic(), answers.count
             elif time.monotonic() - heard > (self._give_up_s or PATIENCE_S):
                 if self._give_up_s is None:
-                    text = f"{self._unanswered()} of {self._asked} requests have no prediction"
+                    text = f"{self.unanswered} of {self._asked} requests have no prediction"
                     raise BrokerError(f"{text} after {PATIENCE_S:.0f} s")
-                self._written_off += self._unanswered()
+                self._written_off += self.unanswered
             answers.poll(0.05)
         if self.misplaced:
             # What is under way to its own partition when the share is back at nought must not be late either.
@@ -241,9 +246,6 @@ class Sender:
         if self._asked < self._watched_until and self._asked - self._joined_at >= WINDOW:
             self._joined_at = self._asked
             self._wait(lambda: self._behind() <= 2 * WINDOW, "predictions and outcomes are not joined")
-
-    def _unanswered(self) -> int:
-        return self._asked - self._answers.count - self._written_off
 
     def _behind(self) -> int:
         """How many records of both sides the joins have yet to take."""
