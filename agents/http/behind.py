@@ -10,30 +10,46 @@ from infra.kafka.offsets import committed_offsets, end_offsets
 Place = tuple[str, int]
 
 
-def behind(loop: TaskLoop) -> dict[str, int]:
-    """Ask how many records wait in front of each stage (blocks).
+class Behind:
+    """Asks how many records wait in front of each stage.
 
-    Returns
-    -------
-    dict
-        `requests`: to be answered; `predictions`, `outcomes`: to be joined.
-
-    Raises
-    ------
-    BrokerError
-        When the cluster does not answer.
+    Parameters
+    ----------
+    loop
+        The task's.
     """
-    topics = loop.topics
-    names = {"requests": topics.requests, "predictions": topics.predictions, "outcomes": topics.outcomes}
-    places = {name: [(topic, number) for number in range(loop.partitions)] for name, topic in names.items()}
-    every = [place for found in places.values() for place in found]
-    # The group's place first: asked for the other way round, it could lie beyond the end.
-    taken = committed_offsets(loop.connection, loop.settings.group, every)
-    ends = end_offsets(loop.connection, every, committed=False)
-    return {name: waiting(ends, taken, places[name], marked=name == "predictions") for name in names}
+
+    def __init__(self, loop: TaskLoop) -> None:
+        self._connection, self._group = loop.connection, loop.settings.group
+        topics = loop.topics
+        names = {"requests": topics.requests, "predictions": topics.predictions, "outcomes": topics.outcomes}
+        self._places = {
+            name: [(topic, number) for number in range(loop.partitions)] for name, topic in names.items()
+        }
+        self._taken: dict[Place, int] = {}
+
+    def ask(self) -> dict[str, int]:
+        """Give the records to be answered (`requests`) and to be joined (`predictions`, `outcomes`); blocks.
+
+        Raises
+        ------
+        BrokerError
+            When the cluster does not answer.
+        """
+        every = [place for found in self._places.values() for place in found]
+        # The group's place first: asked for the other way round, it could lie beyond the end. It is not told for a
+        # partition that is being committed right now; then the last one known holds.
+        self._taken |= committed_offsets(self._connection, self._group, every)
+        ends = end_offsets(self._connection, every, committed=False)
+        return {
+            name: waiting(ends, self._taken, places, marked=name == "predictions")
+            for name, places in self._places.items()
+        }
 
 
-def waiting(ends: Mapping[Place, int], taken: Mapping[Place, int], places: list[Place], *, marked: bool) -> int:
+def waiting(
+    ends: Mapping[Place, int], taken: Mapping[Place, int], places: list[Place], *, marked: bool
+) -> int:
     """Add up what lies between a group's places and the ends of partitions.
 
     Parameters

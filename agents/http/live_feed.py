@@ -11,7 +11,7 @@ from typing import Any, Final
 from confluent_kafka import Message
 
 from agents.http import status
-from agents.http.behind import behind
+from agents.http.behind import Behind
 from agents.http.listeners import Listener
 from agents.loop import TaskLoop, now_ms
 from infra.kafka.tail import Tail
@@ -70,7 +70,6 @@ class LiveFeed:
         open_ = not self.loop.settings.serve_token
         return Board(self.loop.task), Letters(self.loop.codec, open_=open_)
 
-
     # ------------------------------------------------------------------ listeners
 
     async def listen(self) -> Listener:
@@ -127,7 +126,8 @@ class LiveFeed:
                             self.caught_up.set()
                             for listener in self.listeners:
                                 listener.start_over()
-            except Exception as error:  # a page that stands still must say so, and costs the worker nothing else
+            except Exception as error:
+                # A page that stands still must say so, and costs the worker nothing else.
                 log.warning("%s: the live page stands still, tried again: %s", loop.task.name, error)
                 self._problem = f"the topics cannot be read: {loop.connection.hide(str(error))}"
             await asyncio.sleep(AGAIN_S)
@@ -158,14 +158,14 @@ class LiveFeed:
 
     async def _ask(self) -> None:
         """Ask how far all workers are behind, while somebody looks."""
-        clock = asyncio.get_running_loop().time
+        clock, asks = asyncio.get_running_loop().time, Behind(self.loop)
         while True:
             if self.listeners or clock() - self._wanted < WANTED_S:
                 try:
-                    self._behind = await asyncio.get_running_loop().run_in_executor(None, behind, self.loop)
+                    self._behind = await asyncio.get_running_loop().run_in_executor(None, asks.ask)
                 except RiverloopError as error:
                     self._behind = {}  # an old number would look like a good one
-                    log.info("%s: how far the workers are behind is not known: %s", self.loop.task.name, error)
+                    log.info("%s: the workers' lag is not known: %s", self.loop.task.name, error)
             await asyncio.sleep(BEHIND_S)
 
     # ------------------------------------------------------------------ telling

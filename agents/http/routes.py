@@ -28,6 +28,7 @@ TIME_BOUND_S: Final = 10.0
 """A call takes no longer, and its body half of it; a look that waits takes as long as it asks for on top."""
 log = logging.getLogger(__name__)
 
+
 def add_routes(
     app: web.Application,
     loops: Mapping[str, TaskLoop],

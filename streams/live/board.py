@@ -76,12 +76,12 @@ class Board:
         name, segment = metric.name, metric.segment
         self.metrics_at = max(self.metrics_at, at)
         value: dict[str, Any] = {"value": metric.value, "count": metric.count}
-        if name in QUALITY:
-            self._quality(metric, at)
-        elif name.startswith("calibration_"):
+        if segment.startswith("score="):
             bins = self._calibration.setdefault(metric.model, {})
             bins.setdefault(segment, {})[name.removeprefix("calibration_")] = metric.value
             bins[segment]["count"] = metric.count
+        elif name in QUALITY:
+            self._quality(metric, at)
         elif name == "signal_mean":
             self._signals.setdefault(metric.model, {})[segment] = value | {"unit": metric.unit}
             self._column(metric, at, f"signal_mean|{metric.model}|{segment}")
@@ -154,7 +154,9 @@ class Board:
         before = self._revisions.get(metric.model)
         self._revisions[metric.model] = now
         if before is not None and now != before:
-            self._marks.append({"at": at, "ts": metric.ts, "model": metric.model, "what": f"{before} → {now}"})
+            self._marks.append(
+                {"at": at, "ts": metric.ts, "model": metric.model, "what": f"{before} → {now}"}
+            )
 
     def alert(self, alert: Alert, at: int) -> None:
         """Take a step of an episode."""

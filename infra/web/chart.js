@@ -1,0 +1,153 @@
+// A chart over time: lines, the spans of episodes behind them, marks where a version changed.
+
+import { h } from "./dom.js";
+
+const DASHES = [[], [6, 4], [2, 3], [8, 3, 2, 3]];
+
+export const colours = () => {
+  const style = getComputedStyle(document.documentElement);
+  const of = (name) => style.getPropertyValue(name).trim();
+  return {
+    text: of("--dim"),
+    grid: of("--line"),
+    lines: [of("--c1"), of("--c2"), of("--c3"), of("--c4"), of("--c5"), of("--c6")],
+    severity: { info: of("--info"), warning: of("--warn"), critical: of("--bad") },
+    mark: of("--text"),
+  };
+};
+
+export class Chart {
+  /**
+   * @param {object} options height (px), format (value → text), range ([low, high] or undefined), label
+   */
+  constructor({ height = 200, format, range, label }) {
+    Object.assign(this, { height, format, range });
+    this.root = h("div", { class: "chart", role: "img", "aria-label": label });
+    this.empty = h("p", { class: "empty" }, "nothing measured yet");
+    this.root.append(this.empty);
+    this.spans = [];
+    this.marks = [];
+    this.shape = "";
+    new ResizeObserver(() => this.#resize()).observe(this.root);
+  }
+
+  #width() {
+    return Math.max(120, Math.floor(this.root.clientWidth));
+  }
+
+  #high() {
+    return this.height === "fill" ? Math.max(120, Math.floor(this.root.clientHeight) - (this.legendHeight ?? 26)) : this.height;
+  }
+
+  #resize() {
+    if (this.plot && this.root.clientWidth) this.plot.setSize({ width: this.#width(), height: this.#high() });
+  }
+
+  /** Draw: `lines` are {name, values, shadow}; `x` are times in ms. */
+  draw(x, lines, { spans = [], marks = [] } = {}) {
+    const drawn = lines.filter((line) => line.values?.some((value) => value !== null && value !== undefined));
+    this.empty.hidden = x.length > 0 && drawn.length > 0;
+    if (!this.empty.hidden) {
+      this.plot?.destroy();
+      this.plot = null;
+      return;
+    }
+    this.spans = spans;
+    this.marks = marks;
+    const rising = [];
+    x.forEach((value, index) => {
+      // Of several at one time the newest counts.
+      if (index + 1 === x.length || x[index + 1] > value) rising.push(index);
+    });
+    const data = [rising.map((index) => x[index] / 1000), ...drawn.map((line) => rising.map((index) => line.values[index]))];
+    const theme = document.documentElement.dataset.theme ?? matchMedia("(prefers-color-scheme: dark)").matches;
+    const shape = JSON.stringify([drawn.map((line) => line.name), theme]);
+    if (this.plot && shape === this.shape) this.plot.setData(data);
+    else this.#make(data, drawn, shape);
+  }
+
+  #make(data, lines, shape) {
+    this.plot?.destroy();
+    this.shape = shape;
+    const look = colours();
+    const axis = { stroke: look.text, grid: { stroke: look.grid, width: 1 }, ticks: { show: false }, font: "11px system-ui, sans-serif" };
+    this.plot = new uPlot(
+      {
+        width: this.#width(),
+        height: this.#high(),
+        tzDate: (ts) => uPlot.tzDate(new Date(ts * 1000), "Etc/UTC"),
+        padding: [8, 8, 0, 0],
+        cursor: { drag: { x: true, y: false } },
+        legend: { live: true },
+        scales: { y: this.range ? { range: this.range } : {} },
+        axes: [{ ...axis, size: 28 }, { ...axis, size: 56, values: (_, ticks) => ticks.map(this.format) }],
+        series: [
+          { label: "time", value: (_, value) => (value === null ? "–" : new Date(value * 1000).toISOString().slice(0, 16).replace("T", " ")) },
+          ...lines.map((line, index) => ({
+            label: line.name,
+            stroke: look.lines[index % look.lines.length],
+            width: line.shadow ? 1.25 : 2,
+            dash: line.shadow ? DASHES[1] : DASHES[0],
+            spanGaps: true,
+            points: { show: false },
+            value: (_, value) => (value === null || value === undefined ? "–" : this.format(value)),
+          })),
+        ],
+        hooks: { drawClear: [(plot) => this.#behind(plot)], draw: [(plot) => this.#before(plot)] },
+      },
+      data,
+      this.root,
+    );
+    this.#resize();
+  }
+
+  #behind(plot) {
+    const { ctx, bbox } = plot;
+    const look = colours();
+    const end = bbox.left + bbox.width;
+    ctx.save();
+    for (const span of this.spans) {
+      const from = Math.max(bbox.left, plot.valToPos(span.from / 1000, "x", true));
+      const to = Math.min(end, span.to === null ? end : plot.valToPos(span.to / 1000, "x", true));
+      if (to < bbox.left || from > end) continue;
+      ctx.fillStyle = look.severity[span.severity] ?? look.severity.warning;
+      ctx.globalAlpha = 0.16;
+      ctx.fillRect(from, bbox.top, Math.max(2, to - from), bbox.height);
+      ctx.globalAlpha = 0.9;
+      ctx.fillRect(from, bbox.top, Math.max(2, to - from), 2 * devicePixelRatio);
+    }
+    ctx.restore();
+  }
+
+  #before(plot) {
+    const { ctx, bbox } = plot;
+    const look = colours();
+    ctx.save();
+    ctx.strokeStyle = look.mark;
+    ctx.fillStyle = look.mark;
+    ctx.lineWidth = devicePixelRatio;
+    ctx.font = `${10 * devicePixelRatio}px system-ui, sans-serif`;
+    ctx.setLineDash([2 * devicePixelRatio, 2 * devicePixelRatio]);
+    for (const mark of this.marks) {
+      const at = plot.valToPos(mark.at / 1000, "x", true);
+      if (at < bbox.left || at > bbox.left + bbox.width) continue;
+      ctx.beginPath();
+      ctx.moveTo(at, bbox.top);
+      ctx.lineTo(at, bbox.top + bbox.height);
+      ctx.stroke();
+      ctx.fillText(mark.label, at + 3 * devicePixelRatio, bbox.top + 11 * devicePixelRatio);
+    }
+    ctx.restore();
+  }
+}
+
+/** Episodes as spans on the time axis in use. */
+export const spansOf = (episodes, axis) =>
+  (episodes ?? []).map((each) => ({
+    from: axis === "ts" ? each.opened_ts : each.opened_at,
+    to: each.state === "closed" ? each[axis] : null,
+    severity: each.severity,
+  }));
+
+/** Version changes as marks on the time axis in use. */
+export const marksOf = (versions, axis) => (versions?.marks ?? []).map((each) => ({ at: each[axis], label: each.what.split("→ ")[1]?.split(" ")[0] ?? each.model }));
