@@ -82,14 +82,14 @@ class Tab:
             raise AssertionError(f"{expression}: {told['exceptionDetails']}")
         return told["result"].get("value")
 
-    async def until(self, expression: str, timeout_s: float = 30.0) -> Any:
-        """Wait until an expression is true; gives its value. What cannot be worked out yet is not true."""
-        found, tried = None, f"(() => {{ try {{ return {expression}; }} catch {{ return null; }} }})()"
+    async def until(self, expression: str, timeout_s: float = 30.0) -> None:
+        """Wait until an expression is true. What cannot be worked out yet is not true."""
+        tried = f"(() => {{ try {{ return !!({expression}); }} catch {{ return null; }} }})()"
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
-                while not (found := await self.run(tried)):
+                while not await self.run(tried):
                     await asyncio.sleep(0.1)
-                return found
+                return
         state = await self.run("document.body?.innerText.slice(0, 600)")
         raise AssertionError(
             f"never true: {expression}; complaints {self.complaints}; the page says: {state}"

@@ -24,7 +24,8 @@ export class Chart {
     Object.assign(this, { height, format, range });
     this.root = h("div", { class: "chart", role: "img", "aria-label": label });
     this.empty = h("p", { class: "empty" }, "nothing measured yet");
-    this.root.append(this.empty);
+    this.legend = h("div", { class: "legend" });
+    this.root.append(this.legend, this.empty);
     this.spans = [];
     this.marks = [];
     this.shape = "";
@@ -36,7 +37,7 @@ export class Chart {
   }
 
   #high() {
-    return this.height === "fill" ? Math.max(120, Math.floor(this.root.clientHeight) - (this.legendHeight ?? 26)) : this.height;
+    return this.height === "fill" ? Math.max(120, Math.floor(this.root.clientHeight) - this.legend.offsetHeight) : this.height;
   }
 
   #resize() {
@@ -48,6 +49,7 @@ export class Chart {
     const drawn = lines.filter((line) => line.values?.some((value) => value !== null && value !== undefined));
     this.empty.hidden = x.length > 0 && drawn.length > 0;
     if (!this.empty.hidden) {
+      this.legend.replaceChildren();
       this.plot?.destroy();
       this.plot = null;
       return;
@@ -64,25 +66,41 @@ export class Chart {
     const shape = JSON.stringify([drawn.map((line) => line.name), theme]);
     if (this.plot && shape === this.shape) this.plot.setData(data);
     else this.#make(data, drawn, shape);
+    this.#tell(this.plot);
+  }
+
+  /** Say the values under the cursor, or else the newest. */
+  #tell(plot) {
+    const { idx } = plot.cursor;
+    this.legend.replaceChildren(
+      ...plot.series.slice(1).map((series, index) => {
+        const values = plot.data[index + 1];
+        const value = idx === null || idx === undefined ? values.findLast((each) => each !== null && each !== undefined) : values[idx];
+        const swatch = h("i", { class: series.dash?.length ? "dashed" : "" });
+        swatch.style.color = this.look.lines[index % this.look.lines.length];
+        return h("span", {}, swatch, series.label, " ", h("b", {}, value === null || value === undefined ? "–" : this.format(value)));
+      }),
+      idx === null || idx === undefined ? "" : h("span", { class: "when" }, `${new Date(plot.data[0][idx] * 1000).toISOString().slice(0, 16).replace("T", " ")} UTC`),
+    );
   }
 
   #make(data, lines, shape) {
     this.plot?.destroy();
     this.shape = shape;
-    const look = colours();
+    const look = (this.look = colours());
     const axis = { stroke: look.text, grid: { stroke: look.grid, width: 1 }, ticks: { show: false }, font: "11px system-ui, sans-serif" };
     this.plot = new uPlot(
       {
         width: this.#width(),
         height: this.#high(),
         tzDate: (ts) => uPlot.tzDate(new Date(ts * 1000), "Etc/UTC"),
-        padding: [8, 8, 0, 0],
+        padding: [8, 20, 0, 0],
         cursor: { drag: { x: true, y: false } },
-        legend: { live: true },
+        legend: { show: false },
         scales: { y: this.range ? { range: this.range } : {} },
-        axes: [{ ...axis, size: 28 }, { ...axis, size: 56, values: (_, ticks) => ticks.map(this.format) }],
+        axes: [{ ...axis, size: 38 }, { ...axis, size: 56, values: (_, ticks) => ticks.map(this.format) }],
         series: [
-          { label: "time", value: (_, value) => (value === null ? "–" : new Date(value * 1000).toISOString().slice(0, 16).replace("T", " ")) },
+          {},
           ...lines.map((line, index) => ({
             label: line.name,
             stroke: look.lines[index % look.lines.length],
@@ -90,10 +108,9 @@ export class Chart {
             dash: line.shadow ? DASHES[1] : DASHES[0],
             spanGaps: true,
             points: { show: false },
-            value: (_, value) => (value === null || value === undefined ? "–" : this.format(value)),
           })),
         ],
-        hooks: { drawClear: [(plot) => this.#behind(plot)], draw: [(plot) => this.#before(plot)] },
+        hooks: { drawClear: [(plot) => this.#behind(plot)], draw: [(plot) => this.#before(plot)], setCursor: [(plot) => this.#tell(plot)] },
       },
       data,
       this.root,
@@ -106,15 +123,18 @@ export class Chart {
     const look = colours();
     const end = bbox.left + bbox.width;
     ctx.save();
+    // Of the labels' own families the whole height is shaded; the others have a lane each at the top.
+    const lanes = [...new Set(this.spans.filter((span) => !span.shaded).map((span) => span.family))].sort();
     for (const span of this.spans) {
       const from = Math.max(bbox.left, plot.valToPos(span.from / 1000, "x", true));
       const to = Math.min(end, span.to === null ? end : plot.valToPos(span.to / 1000, "x", true));
       if (to < bbox.left || from > end) continue;
+      const wide = Math.max(2, to - from);
       ctx.fillStyle = look.severity[span.severity] ?? look.severity.warning;
-      ctx.globalAlpha = 0.16;
-      ctx.fillRect(from, bbox.top, Math.max(2, to - from), bbox.height);
-      ctx.globalAlpha = 0.9;
-      ctx.fillRect(from, bbox.top, Math.max(2, to - from), 2 * devicePixelRatio);
+      ctx.globalAlpha = span.shaded ? 0.14 : 0.75;
+      const lane = 4 * devicePixelRatio;
+      if (span.shaded) ctx.fillRect(from, bbox.top, wide, bbox.height);
+      else ctx.fillRect(from, bbox.top + lane * lanes.indexOf(span.family), wide, lane - devicePixelRatio);
     }
     ctx.restore();
   }
@@ -147,6 +167,8 @@ export const spansOf = (episodes, axis) =>
     from: axis === "ts" ? each.opened_ts : each.opened_at,
     to: each.state === "closed" ? each[axis] : null,
     severity: each.severity,
+    family: each.family,
+    shaded: each.family === "drift" || each.family === "outage",
   }));
 
 /** Version changes as marks on the time axis in use. */

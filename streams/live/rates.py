@@ -48,15 +48,19 @@ class Rate:
     def per_second(self, now_ms: int) -> float | None:
         """Give the rate at a time, 1/s; None before two observations.
 
+        After a silence much longer than the gaps before it nothing happens any more.
+
         Examples
         --------
         >>> rate = Rate()
         >>> for at, value in ((0, 0), (1000, 50), (2000, 100)):
         ...     rate.observe(at, value)
-        >>> rate.per_second(2500), rate.per_second(102_500)
-        (50.0, 1.0)
+        >>> rate.per_second(2500), rate.per_second(6500), rate.per_second(20_000)
+        (50.0, 25.0, 0.0)
         """
         if len(self._seen) < 2:
             return None
         (start, first), (end, last) = self._seen[0], self._seen[-1]
+        if now_ms - end > max(WINDOW_MS, 2 * (end - self._seen[-2][0])):
+            return 0.0
         return 1000 * (last - first) / (max(end, now_ms - GRACE_MS) - start)

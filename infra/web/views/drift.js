@@ -29,11 +29,11 @@ function evidence(each) {
 }
 
 export function drift(context) {
-  const list = panel("Episodes", { className: "wide" });
-  const signals = h("div", { class: "signals wide" });
+  const list = panel("Episodes");
+  const signals = h("div", { class: "signals" });
   const charts = {};
   const opened = new Set();
-  const root = h("div", { class: "view" }, list.root, signals);
+  const root = h("div", { class: "view" }, signals, list.root);
 
   function episodes(store) {
     const all = store.sections.episodes;
@@ -54,7 +54,7 @@ export function drift(context) {
     const names = [...new Set(Object.values(store.sections.signals ?? {}).flatMap((each) => Object.keys(each)))];
     for (const name of names) {
       if (!charts[name]) {
-        const chart = new Chart({ height: 130, label: `Signal ${words(name)} over time`, format: (value) => value.toFixed(3) });
+        const chart = new Chart({ height: 200, label: `Signal ${words(name)} over time`, format: (value) => value.toFixed(3) });
         const box = panel(words(name), { note: MEANS[name] ?? "" });
         box.body.append(chart.root);
         charts[name] = chart;

@@ -37,8 +37,8 @@ export function loop(context) {
     resolved: stage("resolved", "First resolutions: labelled, expired or unavailable; outcomes that have yet to be joined"),
     learned: stage("learned", "Examples that the champion has learned in this worker; entries of the log that it has yet to apply"),
   };
-  const back = h("p", { class: "back" }, "");
-  const strip = h("section", { class: "loop", "aria-label": "The loop" }, h("ol", {}, Object.values(stages).map((each) => each.root)), back);
+  const back = h("span", {}, "");
+  const strip = h("section", { class: "loop", "aria-label": "The loop" }, h("ol", {}, Object.values(stages).map((each) => each.root)), h("p", { class: "back" }, back));
   const chart = qualityChart(context, "fill");
   const main = panel("Served quality", { controls: [chart.control], className: "grow" });
   main.body.append(chart.root);

@@ -34,7 +34,7 @@ export function versions(context) {
   function draw(store) {
     const { snapshots, marks } = store.sections.versions;
     const known = new Map(snapshots.map((each) => [each.version, each]));
-    if (!known.has(chosen)) chosen = snapshots[0]?.version ?? "";
+    if (!known.has(chosen)) chosen = (snapshots.find((each) => each.model === store.facts.models[0]) ?? snapshots[0])?.version ?? "";
     const names = [...new Set(snapshots.flatMap((each) => Object.keys(each.metrics)))].slice(0, 3);
     refresh(stored.body, snapshots.length
       ? table(["version", num("learned"), ...names.map((name) => num(words(name))), "made"], snapshots.slice(0, 60).map((each) => [
