@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import logging
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from confluent_kafka import Message
@@ -14,6 +15,7 @@ from agents.http import status
 from agents.http.behind import Behind
 from agents.http.listeners import Listener
 from agents.loop import TaskLoop, now_ms
+from infra.kafka.connection import Connection
 from infra.kafka.tail import Tail
 from schemas.errors import BadRecord, RiverloopError
 from streams.live.board import Board
@@ -48,10 +50,20 @@ class LiveFeed:
     ----------
     loop
         The task's.
+    tail
+        Reads topics from near their ends on.
+    behind
+        Says how far all workers are behind (blocks).
     """
 
-    def __init__(self, loop: TaskLoop) -> None:
+    def __init__(
+        self,
+        loop: TaskLoop,
+        tail: Callable[[Connection, Mapping[tuple[str, int], int]], Tail] = Tail,
+        behind: Callable[[], dict[str, int]] | None = None,
+    ) -> None:
         self.loop = loop
+        self._tail, self._how_far = tail, behind or Behind(loop).ask
         self.listeners: set[Listener] = set()
         self.caught_up = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -117,7 +129,7 @@ class LiveFeed:
         while True:
             made = self._empty()
             try:
-                async with Tail(loop.connection, newest) as tail:
+                async with self._tail(loop.connection, newest) as tail:
                     async for batch in tail:
                         await self._take(batch.messages, *made)
                         if batch.caught_up and self.board is not made[0]:
@@ -158,11 +170,11 @@ class LiveFeed:
 
     async def _ask(self) -> None:
         """Ask how far all workers are behind, while somebody looks."""
-        clock, asks = asyncio.get_running_loop().time, Behind(self.loop)
+        clock = asyncio.get_running_loop().time
         while True:
             if self.listeners or clock() - self._wanted < WANTED_S:
                 try:
-                    self._behind = await asyncio.get_running_loop().run_in_executor(None, asks.ask)
+                    self._behind = await asyncio.get_running_loop().run_in_executor(None, self._how_far)
                 except RiverloopError as error:
                     self._behind = {}  # an old number would look like a good one
                     log.info("%s: the workers' lag is not known: %s", self.loop.task.name, error)
@@ -182,11 +194,9 @@ class LiveFeed:
             if not self.listeners:
                 self._told.clear()
                 continue
-            if not self._told:
-                self._told = _dumped(self._sections())
-            changed = {
-                name: text for name, text in _dumped(self._sections()).items() if text != self._told[name]
-            }
+            # After a time without listeners that is all: they may have been told what was before the newest news.
+            sections = _dumped(self._sections())
+            changed = {name: text for name, text in sections.items() if text != self._told.get(name)}
             self._told |= changed
             if changed or rows:
                 parts = [f'"{name}":{text}' for name, text in changed.items()]

@@ -54,6 +54,8 @@ class Board:
         self._manifests: dict[str, Manifest] = {}
         self._marks: deque[dict[str, Any]] = deque(maxlen=MOST_MARKS)
         self._revisions: dict[str, str] = {}
+        self._bursts: dict[str, tuple[int, int]] = {}
+        """By model, empty for the loop: the log offsets of the newest burst of metrics and the one before."""
         self._open: dict[str, tuple[int, int, int, dict[str, float]]] = {}
         """By history, the row that is being filled: log offset, published at, event time, values."""
         self.fresh: deque[tuple[str, Row]] = deque(maxlen=MOST_FRESH)
@@ -73,9 +75,13 @@ class Board:
         at
             When it was published, ms.
         """
-        name, segment = metric.name, metric.segment
+        name, segment, offset = metric.name, metric.segment, metric.log_offset
         self.metrics_at = max(self.metrics_at, at)
         value: dict[str, Any] = {"value": metric.value, "count": metric.count}
+        if not name.startswith(("feature_", "requests", "refused")):  # which go by another topic's offsets
+            newest, _ = self._bursts.get(metric.model, (-1, -1))
+            if offset != newest:
+                self._bursts[metric.model] = offset, newest
         if segment.startswith("score="):
             bins = self._calibration.setdefault(metric.model, {})
             bins.setdefault(segment, {})[name.removeprefix("calibration_")] = metric.value
@@ -91,7 +97,7 @@ class Board:
             if name == "feature_psi":
                 self._column(metric, at, f"feature_psi||{segment}")
         elif name in {"outcome_delay", "report_delay", "label_rate"}:
-            self._labels.setdefault(name, {})[segment or metric.window] = value
+            self._labels.setdefault(name, {})[segment or metric.window] = value | {"offset": offset}
         elif not segment:
             self._of_loop(metric, at)
 
@@ -110,7 +116,7 @@ class Board:
             self._mark(metric, at)
             if window == rules.rolling_name:
                 self._column(metric, at, f"{name}|{model}|")
-        place |= {name: metric.value, "count": metric.count}
+        place |= {name: metric.value, "count": metric.count, "offset": metric.log_offset}
 
     def _of_loop(self, metric: Metric, at: int) -> None:
         name = metric.name
@@ -222,16 +228,30 @@ class Board:
     def sections(self) -> dict[str, Any]:
         """Give everything else that is shown now, by section, in JSON's types; without the history."""
         return {
-            "quality": {model: self._models[model] for model in self._ordered(self._models)},
+            "quality": {model: self._current(model) for model in self._ordered(self._models)},
             "calibration": {
                 model: [{"scores": name, **bins[name]} for name in sorted(bins)]
                 for model, bins in self._calibration.items()
             },
-            "labels": self._labels,
+            "labels": {name: self._fresh_of("", slices) for name, slices in self._labels.items()},
             "signals": {model: self._signals[model] for model in self._ordered(self._signals)},
             "features": self._features,
             "episodes": list(reversed(self._episodes.values())),
             "versions": {"snapshots": list(self._snapshots()), "marks": list(self._marks)},
+        }
+
+    def _current(self, model: str) -> dict[str, Any]:
+        told = self._models[model]
+        slices = {name: self._fresh_of(model, told[name]) for name in ("windows", "segments", "revisions")}
+        return told | slices
+
+    def _fresh_of(self, model: str, slices: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        """Give the slices that were measured in the last two bursts: of the others nothing is left."""
+        least = min(self._bursts[model])
+        return {
+            name: {key: value for key, value in each.items() if key != "offset"}
+            for name, each in slices.items()
+            if each["offset"] >= least
         }
 
     def histories(self) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import { empty, h, panel, refresh } from "../dom.js";
 import { count, time } from "../format.js";
 
-function example(each, open, task) {
+function example(each, open) {
   const told = each.example;
   const rows = [["place", told.place], ["source", told.source ?? "HTTP"], ["arrived", time(told.arrived, true)], ["field", told.field || "the whole record"], ["size", `${count(told.bytes)} bytes`]];
   if (open) rows.push(["said", told.message], ["producer", told.producer ?? "not known"], ["key", told.key ?? "none"]);
@@ -11,7 +11,7 @@ function example(each, open, task) {
   return [
     h("dl", {}, rows.map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])),
     open ? h("pre", { tabindex: 0, "aria-label": "The record as far as it can be read" }, record) : h("p", { class: "empty" }, "What requests say is not shown here, since asking for predictions needs a token."),
-    h("p", { class: "hint" }, h("code", {}, `riverloop deadletters show ${task}.py ${told.place}`)),
+    h("p", { class: "hint" }, h("code", {}, `riverloop deadletters show TASK ${told.place}`)),
   ];
 }
 
@@ -32,7 +32,7 @@ export function letters() {
       const item = (each, index) => {
         const details = h("details", { open: opened.has(each.reason) || (index === 0 && !opened.size) },
           h("summary", { "data-key": each.reason }, h("b", {}, each.reason.replaceAll("_", " ")), h("span", {}, each.means), h("span", { class: "bar" }, h("i", { "width%": (100 * each.count) / most }), h("span", {}, count(each.count)))),
-          h("div", { class: "example" }, example(each, told.open, store.facts.task)));
+          h("div", { class: "example" }, example(each, told.open)));
         details.addEventListener("toggle", () => (details.open ? opened.add(each.reason) : opened.delete(each.reason)));
         return details;
       };

@@ -48,24 +48,25 @@ export function quality(context) {
       return;
     }
     const names = measured(store).slice(0, 10);
-    const grid = (slices, label) => {
+    const grid = (slices, label, most = 10) => {
       const found = Object.entries(slices);
       if (!found.length) return empty("None.");
-      const has = names.filter((name) => found.some(([, each]) => each[name] !== undefined));
+      const has = names.filter((name) => found.some(([, each]) => each[name] !== undefined)).slice(0, most);
       const rows = found.map(([name, each]) => [label(name), num(count(each.count)), ...has.map((one) => num(metric(each[one], store.facts.units[one]?.unit).replace(" nats", "")))]);
       return table(["", num("labels"), ...has.map((name) => num(words(name)))], rows, "Metrics");
     };
     const order = [store.facts.rolling, store.facts.window, "all"];
     const place = (name) => (order.indexOf(name) + 1 || 9);
     refresh(windows.body, grid(Object.fromEntries(Object.entries(told.windows).sort(([a], [b]) => place(a) - place(b) || a.localeCompare(b, "en", { numeric: true }))), windowName));
-    refresh(segments.body, Object.keys(told.segments).length ? grid(told.segments, String) : empty("The task names no segments: MetricRules(segments=…)."));
-    refresh(revisions.body, grid(told.revisions, String));
+    refresh(segments.body, Object.keys(told.segments).length ? grid(told.segments, String, 3) : empty("The task names no segments: MetricRules(segments=…)."));
+    refresh(revisions.body, grid(told.revisions, String, 3));
     const groups = store.sections.calibration?.[model.value] ?? [];
     const all = told.windows.all ?? {};
     refresh(calibration.body, groups.length
       ? h("div", { class: "calibration" }, reliability(groups, model.value), h("dl", {},
-          [["ECE", share(all.ece), "mean distance from the diagonal"], ["slope", metric(all.calibration_slope), "below 1: scores too extreme"], ["intercept", metric(all.calibration_intercept), "above 0: scores too low"], ["base rate", share(all.base_rate), "positives among the labels"], ["mean score", share(all.mean_score), "should equal the base rate"]]
-            .map(([name, value, says]) => [h("dt", {}, name), h("dd", {}, value, h("small", {}, says))])))
+          [["ECE", share(all.ece)], ["slope", metric(all.calibration_slope)], ["intercept", metric(all.calibration_intercept)], ["base rate", share(all.base_rate)], ["mean score", share(all.mean_score)]]
+            .map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])),
+          h("p", { class: "empty" }, "On the diagonal a score means what it says. ECE is the mean distance from it; a slope below 1 says that scores are too extreme, an intercept above 0 that they are too low."))
       : empty(store.facts.kind === "binary" ? "No label has come yet." : "Only scores of two classes have a calibration table."));
   }
 
