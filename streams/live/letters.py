@@ -42,7 +42,7 @@ class Letters:
 
     def told(self) -> dict[str, Any]:
         """Give the counts and the examples in JSON's types."""
-        ordered = sorted(self.counts.items(), key=lambda each: -each[1])
+        ordered = sorted(self.counts.items(), key=lambda each: (-each[1], each[0]))
         return {
             "counted": sum(self.counts.values()),
             "open": self._open,
