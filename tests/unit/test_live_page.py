@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -182,6 +183,9 @@ def test_the_files_fetch_nothing_from_elsewhere_and_make_no_markup_of_text() -> 
 
 def test_the_vendored_library_has_its_licence_beside_it() -> None:
     folder = FOLDER / "uplot"
+    told = (folder / "SOURCE.md").read_text("utf-8")
+    for name in ("uPlot.iife.min.js", "uPlot.min.css"):
+        assert f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}" in told
     assert "(v1.6.32)" in (folder / "uPlot.iife.min.js").read_text("utf-8")[:100]
     assert "The MIT License" in (folder / "LICENSE").read_text("utf-8")
 

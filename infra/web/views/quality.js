@@ -28,8 +28,8 @@ function reliability(groups, name) {
 }
 
 export function quality(context) {
-  const chart = qualityChart(context, 230);
-  const over = panel("Over time", { controls: [chart.control], className: "wide" });
+  const chart = qualityChart(context, 282);
+  const over = panel("Over time", { controls: [chart.control], className: "two" });
   over.body.append(chart.root);
   let last = null;
   const model = chooser(context, "model", "Model", () => last && tables(last));
@@ -37,7 +37,7 @@ export function quality(context) {
   const calibration = panel("Calibration", { note: "all labels" });
   const segments = panel("By segment");
   const revisions = panel("By revision");
-  const root = h("div", { class: "view" }, over.root, windows.root, calibration.root, segments.root, revisions.root);
+  const root = h("div", { class: "view" }, over.root, calibration.root, windows.root, segments.root, revisions.root);
 
   function tables(store) {
     last = store;

@@ -8,8 +8,8 @@ const short = (digest) => (digest ? digest.slice(0, 16) : "–");
 export function versions(context) {
   const force = panel("In force here");
   const changes = panel("Changes");
-  const stored = panel("Snapshots", { note: "newest first; choose one for its lineage", className: "half" });
-  const lineage = panel("Lineage", { className: "half" });
+  const stored = panel("Snapshots", { note: "newest first; choose one for its lineage" });
+  const lineage = panel("Lineage");
   const root = h("div", { class: "view" }, force.root, changes.root, stored.root, lineage.root);
   let chosen = "";
   let last = null;
