@@ -12,6 +12,7 @@ from typing import Any, Final
 from confluent_kafka import Message
 
 from agents.http import status
+from agents.http.access import is_loopback
 from agents.http.behind import Behind
 from agents.http.listeners import Listener
 from agents.loop import TaskLoop, now_ms
@@ -78,8 +79,9 @@ class LiveFeed:
         loop.last_words.append(self.close)
 
     def _empty(self) -> tuple[Board, Letters]:
-        # What requests say is for those who may ask for predictions; this page asks for no token.
-        open_ = not self.loop.settings.serve_token
+        # What requests say is for those who may ask for predictions, and this page asks for no token.
+        settings = self.loop.settings
+        open_ = not settings.serve_token and is_loopback(settings.http_host)
         return Board(self.loop.task), Letters(self.loop.codec, open_=open_)
 
     # ------------------------------------------------------------------ listeners

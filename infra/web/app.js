@@ -82,7 +82,7 @@ function badge(view, value) {
 function setAxis(axis) {
   context.axis = axis;
   keep("axis", axis);
-  text(byId("axis"), axis === "ts" ? "event time" : "clock");
+  text(byId("axis"), axis === "ts" ? "event time" : "clock time");
   if (current) update(true);
 }
 
@@ -90,7 +90,8 @@ function setTheme(theme) {
   if (theme === "system") delete document.documentElement.dataset.theme;
   else document.documentElement.dataset.theme = theme;
   keep("theme", theme);
-  text(byId("theme"), theme);
+  context.theme = theme;
+  text(byId("theme"), `${theme} theme`);
   if (current) update(true);
 }
 
@@ -99,7 +100,7 @@ function controls() {
     ...Object.keys(VIEWS).map((name, index) => h("a", { href: `#${name}`, "data-view": name, title: `Key: ${index + 1}` }, NAMES[name], " ", h("b", { hidden: true }))),
   );
   const themes = ["system", "light", "dark"];
-  const turnTheme = () => setTheme(themes[(themes.indexOf(byId("theme").textContent) + 1) % themes.length]);
+  const turnTheme = () => setTheme(themes[(themes.indexOf(context.theme) + 1) % themes.length]);
   const turnAxis = () => setAxis(context.axis === "ts" ? "at" : "ts");
   byId("theme").addEventListener("click", turnTheme);
   byId("axis").addEventListener("click", turnAxis);
@@ -114,6 +115,10 @@ function controls() {
     else if (event.key === "a") turnAxis();
   });
   addEventListener("hashchange", show);
+  document.querySelector(".skip").addEventListener("click", (event) => {
+    event.preventDefault(); // its target is no view
+    byId("main").focus();
+  });
 }
 
 async function tasks() {

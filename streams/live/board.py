@@ -184,7 +184,9 @@ class Board:
             "opened_ts": alert.opened_ts,
             "at": at,
             "ts": alert.ts,
-            "text": alert.text,
+            # What it was about; the last step says only why it ended.
+            "text": kept.get("text", alert.text) if alert.state == "closed" else alert.text,
+            "ended": alert.text if alert.state == "closed" else "",
             "evidence": {name: getattr(evidence, name) for name in evidence.__slots__},
         }
         while len(self._episodes) > MOST_EPISODES:

@@ -227,6 +227,7 @@ def test_an_episode_is_one_line_from_its_opening_to_its_end() -> None:
         50,
         90,
     )
+    assert (shown["text"], shown["ended"]) == ("It is wrong more often.", "Over.")
     assert shown["evidence"]["reference_count"] == 100
 
 

@@ -24,7 +24,7 @@ from agents.settings import Settings
 from infra.kafka.tail import TailBatch
 from infra.web.assets import FOLDER, assets
 from schemas.errors import BrokerError
-from schemas.records import Metric
+from schemas.records import DeadLetter, Metric
 from tests.unit.http_worker import SECRET, HeldWriter, make_loop
 
 Http = TestClient[web.Request, web.Application]
@@ -264,6 +264,30 @@ def test_when_the_topics_cannot_be_read_the_page_says_so_and_keeps_what_it_has()
                     told = await anext(told async for name, told in stream if name == "whole")
                 assert told["sections"]["worker"]["problem"] == ""
                 assert told["sections"]["loop"]["values"]["waiting"] == 8
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("settings", "shown"),
+    [
+        (Settings(), True),
+        (Settings(serve_token="a token of enough characters"), False),
+        (Settings(http_host="0.0.0.0", http_token="a token of enough characters"), False),
+    ],
+)
+def test_what_a_request_says_is_shown_only_where_no_token_guards_it(settings: Settings, shown: bool) -> None:
+    async def run() -> None:
+        async with living(settings) as found:
+            loop = found.feed.loop
+            value = b'{"request_id": "b-1", "features": {"LeadTime": "the-value"}}'
+            letter = DeadLetter("wrong_type", "not 'the-value'", "features.LeadTime", None, b"b-1", value, 5)
+            found.topics.put(Sent(loop.topics.dead_letters, loop.codec.encode(letter)))
+            async with found.client.get(f"{PAGE}/state") as state:
+                told = json.dumps((await state.json())["letters"])
+        assert "features.LeadTime" in told
+        assert ("the-value" in told) == shown
+        assert ("b-1" in told) == shown
 
     asyncio.run(run())
 

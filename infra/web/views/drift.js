@@ -23,6 +23,7 @@ function evidence(each) {
     ["detector", told.detector],
     ["opened", `${time(each.opened_ts)}, published ${time(each.opened_at)}`],
     ["newest step", `${time(each.ts)}, ${count(each.alarms)} alarms`],
+    ["closed", each.ended || "not yet"],
     ["episode", each.episode],
   ];
   return h("dl", {}, rows.map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));

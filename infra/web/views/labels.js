@@ -20,7 +20,7 @@ const FATES = [
 
 export function labels(context) {
   const delays = panel("Delays", { note: "quantiles" });
-  const maturity = panel("Maturity", { note: "share with an outcome, by the request's age" });
+  const maturity = panel("Maturity", { note: "of the resolved, share with an outcome, by age" });
   const fates = panel("What became of them");
   const waiting = new Chart({ height: 170, label: "Predictions that wait, over time", format: count });
   const wait = panel("Waiting", { note: "predictions without a resolution", className: "wide" });
@@ -40,7 +40,7 @@ export function labels(context) {
       refresh(delays.body,
         table(["", num("p50"), num("p90"), num("p99")], [line("outcome_delay", "request → outcome"), line("report_delay", "outcome → its arrival")], "Delays"),
         h("dl", {}, [["horizon", seconds(horizon)], ["oldest that waits", seconds(values.oldest_waiting)], ["partitions apart", seconds(values.watermark_lag)]].map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])));
-      const cohorts = Object.entries(told.label_rate ?? {});
+      const cohorts = Object.entries(told.label_rate ?? {}).sort(([a], [b]) => a.localeCompare(b, "en", { numeric: true }));
       refresh(maturity.body, cohorts.length
         ? h("div", { class: "bars" }, cohorts.map(([name, each]) => [h("span", {}, windowName(name)), bar(each.value, share(each.value)), h("small", {}, `${count(each.count)} resolved`)]))
         : empty("No cohort has a resolution yet."));

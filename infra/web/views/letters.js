@@ -10,7 +10,7 @@ function example(each, open) {
   const record = typeof told.record === "string" ? told.record : JSON.stringify(told.record, null, 1);
   return [
     h("dl", {}, rows.map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])),
-    open ? h("pre", { tabindex: 0, "aria-label": "The record as far as it can be read" }, record) : h("p", { class: "empty" }, "What requests say is not shown here, since asking for predictions needs a token."),
+    open ? h("pre", { tabindex: 0, "aria-label": "The record as far as it can be read" }, record) : h("p", { class: "empty" }, "What requests say is not shown here: asking for predictions needs a token, or others reach this worker."),
     h("p", { class: "hint" }, h("code", {}, `riverloop deadletters show TASK ${told.place}`)),
   ];
 }

@@ -68,7 +68,7 @@ export function loop(context) {
     stages.requests.set(rate(rates.requests === null ? null : arriving), `${count(asked)} in all`, lag(behind.requests, arriving, "behind"), `${count(counts.requests_refused ?? 0)} refused`, isLate(behind.requests, arriving));
     stages.predictions.set(rate(rates.predictions), `${count(counts.predictions)} in all`, lag(behind.predictions, speedOf("predictions"), "behind"), `${count(values.early ?? 0)} outcomes came early`, isLate(behind.predictions, speedOf("predictions")));
     const horizon = store.facts.horizon_s;
-    stages.waiting.set(count(values.waiting), `${share(values.coverage)} resolved`, `oldest ${seconds(values.oldest_waiting)}`, `horizon ${seconds(horizon)}`, values.oldest_waiting > horizon + 3600);
+    stages.waiting.set(count(values.waiting), `${share(values.coverage)} resolved`, `oldest ${seconds(values.oldest_waiting)}`, `horizon ${seconds(horizon)}`, values.oldest_waiting > 1.1 * horizon);
     const kinds = ["labelled", "expired", "late", "revised", "unavailable"].filter((name) => counts[name]).map((name) => `${count(counts[name])} ${name}`);
     stages.resolved.set(rate(rates.resolved), `${count(counts.resolved)} in all`, lag(behind.outcomes, speedOf("outcomes"), "outcomes behind"), kinds.slice(0, 2).join(" · ") || "nothing yet", isLate(behind.outcomes, speedOf("outcomes")));
     // The newest entry's commit marker lies behind it.
@@ -103,7 +103,7 @@ export function loop(context) {
     const open = all.filter((each) => each.state !== "closed");
     alarms.note(`${open.length} open, ${all.length} seen`);
     const shown = [...open, ...all.filter((each) => each.state === "closed")].slice(0, 4);
-    refresh(alarms.body, shown.length ? h("ul", { class: "episodes" }, shown.map((each) => h("li", { class: `${each.severity} ${each.state}` }, h("b", {}, `${stateOf(each)} · ${each.family}`), " ", h("span", {}, each.text)))) : empty("Nothing has moved: no episode was opened."));
+    refresh(alarms.body, shown.length ? h("ul", { class: "episodes" }, shown.map((each) => h("li", { class: `${each.severity} ${each.state}` }, h("b", {}, `${stateOf(each)} · ${each.family}`), " ", h("span", { title: each.ended || each.text }, each.text)))) : empty("Nothing has moved: no episode was opened."));
   }
 
   return {
