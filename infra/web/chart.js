@@ -16,6 +16,22 @@ export const colours = () => {
   };
 };
 
+const MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split(" ");
+
+/** Write ticks of the time axis, UTC: what is larger than their step in a second line, where it changes. */
+function ticks(splits, step) {
+  let before = "";
+  return splits.map((at) => {
+    const iso = new Date(at * 1000).toISOString();
+    const [day, month] = [iso.slice(8, 10), MONTHS[Number(iso.slice(5, 7)) - 1]];
+    const fine = step >= 28 * 86400 ? month : step >= 86400 ? `${Number(day)} ${month}` : iso.slice(11, step >= 60 ? 16 : 19);
+    const coarse = step >= 86400 ? iso.slice(0, 4) : iso.slice(0, 10);
+    const told = coarse === before ? fine : `${fine}\n${coarse}`;
+    before = coarse;
+    return told;
+  });
+}
+
 export class Chart {
   /**
    * @param {object} options height (px), format (value → text), range ([low, high] or undefined), label
@@ -98,7 +114,7 @@ export class Chart {
         cursor: { drag: { x: true, y: false } },
         legend: { show: false },
         scales: { y: this.range ? { range: this.range } : {} },
-        axes: [{ ...axis, size: 38 }, { ...axis, size: 56, values: (_, ticks) => ticks.map(this.format) }],
+        axes: [{ ...axis, size: 38, values: (_, splits, index, space, step) => ticks(splits, step) }, { ...axis, size: 56, values: (_, ticks) => ticks.map(this.format) }],
         series: [
           {},
           ...lines.map((line, index) => ({
@@ -155,7 +171,7 @@ export class Chart {
       ctx.moveTo(at, bbox.top);
       ctx.lineTo(at, bbox.top + bbox.height);
       ctx.stroke();
-      ctx.fillText(mark.label, at + 3 * devicePixelRatio, bbox.top + 11 * devicePixelRatio);
+      ctx.fillText(mark.label, at + 3 * devicePixelRatio, bbox.top + 30 * devicePixelRatio);
     }
     ctx.restore();
   }
