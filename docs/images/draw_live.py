@@ -30,7 +30,7 @@ READY = "document.body.dataset.phase === 'live'"
 ANSWERED = (
     "Number(document.querySelector('[data-stage=\"predictions\"] span').textContent.replace(/[^0-9]/g, ''))"
 )
-ENOUGH = 23_000
+ENOUGH = 18_000
 BAD = (
     b'{"request_id": "R-4711", "ts": 1441065600000, "features": {"LeadTime": "three weeks", "Adults": 2}}',
     b'{"request_id": "R-4712", "features": {"LeadTime": 21, "Adults": 2}}',
@@ -72,6 +72,7 @@ async def take(url: str) -> None:
         await tab.until(f"{READY} && {ANSWERED} >= {ENOUGH}", 600)
         await view(tab, "loop", "loop")
         for name in VIEWS:
+            await tab.size(1280, 640 if name == "drift" else 720)
             await view(tab, name, name)
         await tab.theme("light")
         await view(tab, "loop", "loop-light")
