@@ -72,7 +72,7 @@ async def take(url: str) -> None:
         await tab.until(f"{READY} && {ANSWERED} >= {ENOUGH}", 600)
         await view(tab, "loop", "loop")
         for name in VIEWS:
-            await tab.size(1280, 640 if name == "drift" else 720)
+            await tab.size(1280, 608 if name == "drift" else 720)
             await view(tab, name, name)
         await tab.theme("light")
         await view(tab, "loop", "loop-light")

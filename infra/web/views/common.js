@@ -18,16 +18,18 @@ export function measured(store) {
 /** A select whose options follow what there is, and that remembers what was chosen. */
 export function chooser(context, key, label, changed) {
   const select = h("select", { "aria-label": label, "data-key": key });
-  const told = { root: select, value: context.kept(key, "") };
+  const told = { root: select, value: "" };
+  let chosen = context.kept(key, "");
   select.addEventListener("change", () => {
-    told.value = select.value;
-    context.keep(key, told.value);
+    told.value = chosen = select.value;
+    context.keep(key, chosen);
     changed();
   });
   told.offer = (names, shown = words) => {
     const before = [...select.options].map((option) => option.value).join();
     if (before !== names.join()) select.replaceChildren(...names.map((name) => h("option", { value: name }, shown(name))));
-    if (!names.includes(told.value) && names.length) told.value = names[0];
+    // Until somebody has chosen it is the most important one that there is.
+    told.value = names.includes(chosen) ? chosen : (names[0] ?? "");
     select.value = told.value;
   };
   return told;
