@@ -186,8 +186,9 @@ def test_live_numbers_arrive_and_agree_with_the_api_on_a_worker_that_owns_nothin
         )
         for name, label in (("roc_auc", "ROC AUC"), ("log_loss", "log loss"), ("accuracy", "accuracy")):
             assert table[label] == f"{rolling[name]:.4f}", name
-        assert "0 behind" in await tab.run(
-            "document.querySelector('[data-stage=\"predictions\"]').textContent"
+        # How far they are behind is asked for every 3 s.
+        await tab.until(
+            "document.querySelector('[data-stage=\"predictions\"] .lag').textContent === '0 behind'"
         )
 
     page.run(compare())
