@@ -9,20 +9,6 @@ from typing import Final
 
 import click
 
-from agents.cli.backfill import backfill
-from agents.cli.backtest import backtest
-from agents.cli.bench import bench
-from agents.cli.deadletters import deadletters
-from agents.cli.demo import demo
-from agents.cli.drift_bench import drift_bench
-from agents.cli.ledger import ledger
-from agents.cli.produce import produce
-from agents.cli.schemas import schemas
-from agents.cli.snapshots import snapshots
-from agents.cli.status import status
-from agents.cli.topics import topics
-from agents.cli.verify import verify
-from agents.cli.worker import worker
 from schemas.errors import RiverloopError, UsageError
 
 COMMANDS: Final = (
@@ -36,6 +22,7 @@ COMMANDS: Final = (
     "produce",
     "schemas",
     "snapshots",
+    "status",
     "topics",
     "verify",
     "worker",
@@ -73,23 +60,6 @@ def subcommands(group: click.Group) -> dict[str, click.Command]:
     context = click.Context(group)
     found = {name: group.get_command(context, name) for name in group.list_commands(context)}
     return {name: command for name, command in found.items() if command is not None}
-for command in (
-    backfill,
-    backtest,
-    deadletters,
-    bench,
-    demo,
-    ledger,
-    drift_bench,
-    produce,
-    schemas,
-    snapshots,
-    status,
-    topics,
-    verify,
-    worker,
-):
-    riverloop.add_command(command)
 
 
 def main() -> None:
