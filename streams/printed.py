@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -101,6 +102,21 @@ def harmless(text: str, keep: str = "") -> str:
         else each.encode("unicode_escape", "surrogatepass").decode()
         for each in text
     )
+
+
+def finite(value: Any) -> Any:
+    """Give plain data with None in place of each number that JSON lacks.
+
+    Examples
+    --------
+    >>> finite({"mean": [0.5, float("nan")]})
+    {'mean': [0.5, None]}
+    """
+    if isinstance(value, dict):
+        return {key: finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def shown_bytes(data: bytes | None, careful: bool) -> str:

@@ -48,6 +48,11 @@ from streams.oracle import dataset
 @click.option("--partitions", type=click.IntRange(1, 100), default=1, show_default=True, help="With --free.")
 @click.option("--workers", type=click.IntRange(1, 16), default=1, show_default=True, help="With --free.")
 @click.option("--limit", type=click.IntRange(1), help="The first so many requests only.")
+@click.option(
+    "--stay/--no-stay",
+    default=None,
+    help="Keep everything running after the verdict, for its live page, until Ctrl-C. By default on a terminal.",
+)
 @cluster_options
 @prometheus_option
 @json_option
@@ -58,6 +63,7 @@ def demo(
     partitions: int,
     workers: int,
     limit: int | None,
+    stay: bool | None,
     bootstrap: str | None,
     properties: tuple[str, ...],
     with_prometheus: bool,
@@ -75,10 +81,12 @@ def demo(
     connection = Connection(bootstrap, parse_properties(properties)) if bootstrap else None
     with ExitStack() as stack:
         report = run.play(stack, connection)
-    if as_json:
-        print_json(report)
-    else:
-        run.show(report)
+        if as_json:
+            print_json(report)
+        else:
+            run.show(report)
+        if sys.stdout.isatty() and not as_json if stay is None else stay:
+            run.stay()
     if not (report["verified"]["ok"] and report["digests_equal"]) or (lockstep and not report["equal"]):
         raise click.exceptions.Exit(1)
 
@@ -106,6 +114,8 @@ class Demo:
         self.topics = TaskTopics(self.task.name)
         self.folder = Settings.load().data_folder / "demo"
         self.started = time.monotonic()
+        self.pages: list[str] = []
+        """Addresses of the live page, one per worker."""
 
     def say(self, text: str) -> None:
         """Tell a person what is going on."""
@@ -142,7 +152,8 @@ class Demo:
             worker.wait_ready()
         if self.lockstep:  # which leaves the processor idle much of the time; a free run wants all of it
             oracle.start()
-        self.say(f"{len(workers)} worker(s) ready: " + ", ".join(worker.url for worker in workers))
+        self.pages = [f"{worker.url}/tasks/{self.task.name}/live" for worker in workers]
+        self.say(f"{len(workers)} worker(s) ready; look on at {self.pages[0]}")
         view = LiveView(self.task.name, len(events), workers, live=not self.quiet and sys.stderr.isatty())
         seconds = player.play(events, workers[0], view)
         self.say(f"replayed in {seconds:.1f} s")
@@ -171,6 +182,13 @@ class Demo:
         ):
             codec, runtime = codec_of(self.loaded, serving=True), runtime_fingerprint()[0]
             return prove(self.loaded, codec, source, runtime, store, advance).as_data()
+
+    def stay(self) -> None:
+        """Keep everything running until Ctrl-C."""
+        click.echo(f"\nThe loop still runs: {self.pages[0]}   (Ctrl-C ends it)", err=True)
+        with suppress(KeyboardInterrupt):
+            while True:
+                time.sleep(3600)
 
     # ------------------------------------------------------------------ the verdict
 

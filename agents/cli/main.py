@@ -22,6 +22,7 @@ COMMANDS: Final = (
     "produce",
     "schemas",
     "snapshots",
+    "status",
     "topics",
     "verify",
     "worker",

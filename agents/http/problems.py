@@ -37,6 +37,7 @@ HTTP_REASONS: Final[dict[str, str]] = {
     "not_remembered": "The prediction is not, or no longer, remembered by this worker.",
     "wrong_method": "The path does not take this method; the header Allow has those it takes.",
     "slow_body": "The body did not arrive in time.",
+    "too_many_pages": "So many live pages are open that this worker takes no more.",
     "too_many": "The list has more records than one call may have.",
     "wrong_content_type": "The content type is none of those taken here.",
     "none_usable": "No record of the list could be used; `problems` says why, one by one.",

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Final
 
 from aiohttp import web
 
 from agents.http import status
-from agents.http.access import Access, Needs
+from agents.http.access import Access
 from agents.http.body import read_body, single_or_list
+from agents.http.live import LivePage
+from agents.http.live_feed import LiveFeed
 from agents.http.metrics import exporter
 from agents.http.outcomes import Outcomes
 from agents.http.predictions import Predictions
 from agents.http.problems import HEADERS, Problem, answer, dump
 from agents.http.remembered import Sends
+from agents.http.route import Handler, Route
 from agents.loop import TaskLoop
 from agents.settings import Settings
 from infra.exporter import CONTENT_TYPE
@@ -25,31 +27,6 @@ from infra.exporter import CONTENT_TYPE
 TIME_BOUND_S: Final = 10.0
 """A call takes no longer, and its body half of it; a look that waits takes as long as it asks for on top."""
 log = logging.getLogger(__name__)
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """One path and method.
-
-    Parameters
-    ----------
-    method, path
-        As aiohttp takes them.
-    handler
-        Answers, or raises `Problem`.
-    changes
-        Whether the call changes anything; looks never do.
-    needs
-        The token that it needs, where one is set; whatever changes something needs one.
-    """
-
-    method: str
-    path: str
-    handler: Handler
-    changes: bool = False
-    needs: Needs = ""
 
 
 def add_routes(
@@ -101,6 +78,7 @@ class Pages:
         self._body_s = time_bound_s / 2
         self._tasks: dict[str, TaskPages] = {}
         self._exporter = exporter(loops)
+        self.live_page = LivePage(lambda request: self._task(request).feed, loops)
 
     def routes(self) -> tuple[Route, ...]:
         """Give all paths; `docs/reference/openapi.json` describes them."""
@@ -115,6 +93,7 @@ class Pages:
             Route("GET", "/tasks/{task}/versions", self.versions),
             Route("GET", "/tasks/{task}/status", self.status),
             Route("GET", "/tasks/{task}/digests", self.digests),
+            *self.live_page.routes(),
         )
 
     # ------------------------------------------------------------------ the worker
@@ -195,6 +174,7 @@ class TaskPages:
         self.predictions = Predictions(loop, writer)
         self.outcomes = Outcomes(loop, writer)
         self.digests = status.Digests(loop)
+        self.feed = LiveFeed(loop)
 
 
 def _guarded(route: Route, access: Access, time_bound_s: float) -> Handler:
@@ -204,7 +184,7 @@ def _guarded(route: Route, access: Access, time_bound_s: float) -> Handler:
         try:
             access.check(request, route.needs)
             waits_s = 0.0 if route.changes else status.MAX_WAIT_S
-            async with asyncio.timeout(time_bound_s + waits_s):
+            async with asyncio.timeout(None if route.endless else time_bound_s + waits_s):
                 return await route.handler(request)
         except Problem as problem:
             return problem.response()

@@ -78,7 +78,7 @@ def draw(screen: str) -> str:
 def main(arguments: list[str]) -> int:
     """Draw, record or compare."""
     if "--record" in arguments:
-        SCREEN.write_text(record(["riverloop", "demo"]), "utf-8")
+        SCREEN.write_text(record(["riverloop", "demo", "--no-stay"]), "utf-8")
     drawn = draw(SCREEN.read_text("utf-8"))
     if "--check" in arguments:
         return int(PICTURE.read_text("utf-8") != drawn)

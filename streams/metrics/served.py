@@ -109,6 +109,11 @@ class ServedMetrics:
                         yield Measurement(
                             name, value, unit, count, self.model.name, version, role, window, segment
                         )
+            for row in scope.revisions.total().table() if scope.n else ():
+                segment = f"score={row['from']:g}-{row['to']:g}"
+                for name, value in (("score", row["mean_score"]), ("rate", row["base_rate"])):
+                    told = (self.model.name, scope.version, role, "all", segment)
+                    yield Measurement(f"calibration_{name}", value, "ratio", int(row["count"]), *told)
 
     def _slices(self, scope: Scope) -> Iterator[tuple[str, str, str, dict[str, float], int]]:
         """Give (window, segment, version, values, labels) of each slice that has labels."""

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import time
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -212,3 +213,29 @@ def test_verify_tells_a_true_history_from_one_that_was_tampered_with(
     assert "is in the log more than once" in wrong.stderr
     assert f"{topic}[0]@{entries[50].offset()}" in wrong.stderr
     assert "Traceback" not in wrong.stderr
+
+
+def test_it_stays_with_its_page_until_ctrl_c_when_told_to(broker: Broker, tmp_path: Path, task: str) -> None:
+    words, environment, folder = command(
+        "demo", task, "--limit", "60", "--stay", "--bootstrap", broker.bootstrap
+    )
+    with subprocess.Popen(
+        words,
+        env=environment | {"XDG_DATA_HOME": str(tmp_path)},
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        url = ""
+        for line in process.stderr:
+            if "still runs: " in line:
+                url = line.split("still runs: ")[1].split()[0]
+                break
+        with urllib.request.urlopen(url, timeout=20) as answer:
+            assert b"<title>riverloop</title>" in answer.read()
+        process.send_signal(signal.SIGINT)
+        out, told = process.communicate(timeout=60)
+    assert process.returncode == 0, told
+    assert "everything holds" in out

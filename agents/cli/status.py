@@ -1,0 +1,221 @@
+"""`riverloop status`: the state of a task's loop in a terminal, as any of its workers tells it."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from contextlib import suppress
+from typing import Any, Final
+
+import click
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from agents.cli.common import json_option, print_json, shown
+from agents.settings import from_environment
+from infra.taskfile import load_task
+from schemas.errors import BrokerError, UsageError
+from streams.printed import harmless
+
+URL: Final = "RIVERLOOP_WORKER_URL"
+EVERY_S: Final = 1.0
+TIMEOUT_S: Final = 15.0
+MOST_BYTES: Final = 16 * 1024 * 1024
+EPISODES: Final = 5
+SCORES: Final = ("roc_auc", "log_loss", "accuracy", "f1", "mae", "rmse", "r2")
+SPANS: Final = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+
+
+@click.command(
+    epilog="Example: riverloop status hotel-cancellation --worker-url http://127.0.0.1:8080 --watch"
+)
+@click.argument("task")
+@click.option(
+    "--worker-url",
+    metavar="URL",
+    help=f"Address of any worker of the task; or {URL}, or 127.0.0.1 at RIVERLOOP_HTTP_PORT.",
+)
+@click.option("--watch", is_flag=True, help="Stay, and draw it anew every second until Ctrl-C.")
+@json_option
+def status(task: str, worker_url: str | None, watch: bool, as_json: bool) -> None:
+    """Print how the loop of TASK stands: rates and lag of its stages, quality, episodes, dead letters.
+
+    TASK is the task's name, or its file. One worker tells of all: it reads the task's topics. The same is on its
+    live page.
+    """
+    if watch and as_json:
+        raise UsageError("--watch draws on a terminal; without it, --json prints once")
+    url = _url(worker_url)
+    name = load_task(task).task.name if any(sign in task for sign in "./:") else task
+    if as_json:
+        print_json(ask(url, name))
+    elif watch:
+        with suppress(KeyboardInterrupt), Live(console=Console(), auto_refresh=False, screen=True) as live:
+            while True:
+                try:
+                    told: Any = drawn(ask(url, name))
+                except BrokerError as error:
+                    told = Text(f"{error}; tried again every second", style="bold red")
+                live.update(told, refresh=True)
+                time.sleep(EVERY_S)
+    else:
+        Console().print(drawn(ask(url, name)))
+
+
+def ask(url: str, task: str) -> dict[str, Any]:
+    """Ask a worker for the state of a task.
+
+    Raises
+    ------
+    UsageError
+        When it does not run the task.
+    BrokerError
+        When it does not answer.
+    """
+    place = f"{url.rstrip('/')}/tasks/{urllib.parse.quote(task, safe='')}/live/state"
+    try:
+        with urllib.request.urlopen(place, timeout=TIMEOUT_S) as answer:  # noqa: S310  checked by _url
+            found: dict[str, Any] = json.loads(answer.read(MOST_BYTES))
+            return found
+    except urllib.error.HTTPError as error:
+        detail = _detail(error)
+        if error.code == 404:
+            raise UsageError(f"the worker at {url} says: {detail}") from error
+        raise BrokerError(f"the worker at {url} says: {detail}") from error
+    except (OSError, ValueError) as error:
+        raise BrokerError(f"no worker answers at {url}: {error}") from error
+
+
+def _detail(error: urllib.error.HTTPError) -> str:
+    try:
+        return harmless(str(json.loads(error.read(MOST_BYTES))["detail"]))
+    except (ValueError, KeyError, TypeError, OSError):
+        return f"{error.code} {error.reason}"
+
+
+def _url(given: str | None) -> str:
+    port = from_environment("http_port")
+    url = given or os.environ.get(URL) or (f"http://127.0.0.1:{port}" if port not in {"", "0"} else "")
+    if not url:
+        raise UsageError(
+            f"say where a worker of the task listens: --worker-url http://127.0.0.1:PORT, or {URL}; a worker's log "
+            "names its address when it starts"
+        )
+    if not url.startswith(("http://", "https://")):
+        raise UsageError(f"--worker-url {url[:100]!r} must begin with http:// or https://")
+    return url
+
+
+# ---------------------------------------------------------------------- drawing
+
+
+def drawn(state: dict[str, Any]) -> Group:
+    """Draw a state: the loop, the models, open episodes, dead letters."""
+    facts, worker = state["facts"], state["worker"]
+    parts: list[Any] = [Text.assemble((facts["task"], "bold"), "  ", (_clean(facts["question"]), "dim"))]
+    if worker["problem"]:
+        parts.append(Text(f"stale: {_clean(worker['problem'])}", style="bold red"))
+    if not worker["ready"]:
+        parts.append(Text(f"not ready: {_clean(worker['why'])}", style="yellow"))
+    return Group(*parts, _stages(state), _models(state), *_episodes(state), *_letters(state))
+
+
+def _stages(state: dict[str, Any]) -> Table:
+    told, worker = state["loop"], state["worker"]
+    counts, rates, values, behind = told["counts"], told["rates"], told["values"], worker["behind"]
+    asked = (counts["requests"] or 0) + (counts["requests_refused"] or 0)
+    arriving = (rates["requests"] or 0) + (rates["requests_refused"] or 0)
+    unread = None if worker["log_end"] is None else max(0, worker["log_end"] - worker["next_offset"] - 1)
+    fresh = worker["freshness_ms"]
+    waiting = values.get("waiting")
+    kinds = [f"{counts[name]:,.0f} {name}" for name in ("labelled", "expired", "late") if counts[name]]
+    table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
+    for name in ("", "in all", "per second", "behind", ""):
+        table.add_column(name, justify="right" if name else "left")
+    rows = (
+        (
+            "requests",
+            asked,
+            arriving,
+            behind.get("requests"),
+            f"{counts['requests_refused'] or 0:,.0f} refused",
+        ),
+        ("predictions", counts["predictions"], rates["predictions"], behind.get("predictions"), ""),
+        ("waiting", waiting, None, None, f"oldest {span(values.get('oldest_waiting'))}"),
+        ("resolved", counts["resolved"], rates["resolved"], behind.get("outcomes"), ", ".join(kinds)),
+        (
+            "learned",
+            worker["models"][0]["learned"],
+            worker["learned_rate"],
+            unread,
+            f"p50 {fresh['p50']:.0f} ms, p99 {fresh['p99']:.0f} ms after arrival",
+        ),
+    )
+    for name, count, rate, lag, more in rows:
+        speed = "" if rate is None else f"{rate:,.1f}"
+        table.add_row(Text(name, style="bold"), _whole(count), speed, _whole(lag), Text(more, style="dim"))
+    return table
+
+
+def _models(state: dict[str, Any]) -> Table:
+    rolling = state["facts"]["rolling"]
+    found = {name: each["windows"].get(rolling, {}) for name, each in state["quality"].items()}
+    names = [name for name in SCORES if any(name in each for each in found.values())]
+    table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
+    for column in ("model", "role", *(name.replace("_", " ") for name in names)):
+        table.add_column(column)
+    for each in state["worker"]["models"]:
+        values = found.get(each["model"], {})
+        table.add_row(each["version"], each["role"], *(shown(values.get(name)) for name in names))
+    if names:
+        table.caption = f"over the {rolling.replace('_', ' ')} labels"
+        table.caption_justify = "left"
+    return table
+
+
+def _episodes(state: dict[str, Any]) -> list[Text]:
+    open_ = [each for each in state["episodes"] if each["state"] != "closed"]
+    if not open_:
+        return [Text(f"no episode is open, {len(state['episodes'])} seen", style="green")]
+    lines = [
+        Text.assemble((f"{each['severity']} {each['family']}  ", "bold yellow"), _clean(each["text"]))
+        for each in open_[:EPISODES]
+    ]
+    more = len(open_) - EPISODES
+    return lines + [Text(f"and {more} more", style="dim")] * (more > 0)
+
+
+def _letters(state: dict[str, Any]) -> list[Text]:
+    told = state["letters"]
+    if not told["counted"]:
+        return []
+    counts = ", ".join(f"{each['count']:,} {each['reason']}" for each in told["reasons"])
+    return [Text(f"dead letters, the newest {told['counted']:,}: {counts}", style="yellow")]
+
+
+def span(seconds: float | None) -> str:
+    """Write a span of time.
+
+    Examples
+    --------
+    >>> span(90), span(3 * 86_400), span(0.5), span(None)
+    ('1.5 min', '3 d', '0.5 s', '')
+    """
+    if seconds is None:
+        return ""
+    size, unit = next(((size, unit) for size, unit in SPANS if abs(seconds) >= size), SPANS[-1])
+    return f"{seconds / size:.3g} {unit}"
+
+
+def _whole(value: float | None) -> str:
+    return "" if value is None else f"{value:,.0f}"
+
+
+def _clean(text: str) -> str:
+    return harmless(text)

@@ -1,0 +1,261 @@
+"""What feeds the live page of a task: its topics, read on their own, and what this worker knows itself."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from confluent_kafka import Message
+
+from agents.http import status
+from agents.http.access import is_loopback
+from agents.http.behind import Behind
+from agents.http.listeners import Listener
+from agents.loop import TaskLoop, now_ms
+from infra.kafka.connection import Connection
+from infra.kafka.tail import Tail
+from schemas.errors import BadRecord, RiverloopError
+from streams.live.board import Board
+from streams.live.letters import Letters
+from streams.live.rates import Rate
+from streams.printed import finite
+
+EVERY_S: Final = 0.5
+"""Listeners hear of changes so often."""
+BEAT_S: Final = 2.0
+"""Without changes they hear so often that all is well."""
+BEHIND_S: Final = 3.0
+WANTED_S: Final = 30.0
+"""How far the workers are behind is asked for so long after somebody has looked in passing."""
+AGAIN_S: Final = 2.0
+PIECE: Final = 100
+"""Records that are taken without a pause: what is served meanwhile waits for them."""
+CAUGHT_UP_S: Final = 8.0
+"""The first listener waits at most so long for what lies on the topics already."""
+NEWEST: Final = {"metrics": 60_000, "alerts": 2_000, "snapshots": 5_000, "dead_letters": 1_000}
+"""Records of each topic that are read at the start; of dead letters so many in all."""
+log = logging.getLogger(__name__)
+
+
+class LiveFeed:
+    """Folds a task's topics for those who look on, from the first one on.
+
+    Nothing runs before somebody looks; from then on the board is kept up to date until the worker stops, so that
+    the next one finds its history. It reads with a consumer outside any group, and changes nothing.
+
+    Parameters
+    ----------
+    loop
+        The task's.
+    tail
+        Reads topics from near their ends on.
+    behind
+        Says how far all workers are behind (blocks).
+    """
+
+    def __init__(
+        self,
+        loop: TaskLoop,
+        tail: Callable[[Connection, Mapping[tuple[str, int], int]], Tail] = Tail,
+        behind: Callable[[], dict[str, int]] | None = None,
+    ) -> None:
+        self.loop = loop
+        self._tail, self._how_far = tail, behind or Behind(loop).ask
+        self.listeners: set[Listener] = set()
+        self.caught_up = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self.board, self.letters = self._empty()
+        self._learned = Rate()
+        self._skew_ms: int | None = None
+        self._problem = "reading what lies on the topics"
+        self._behind: dict[str, int] = {}
+        self._wanted = 0.0
+        self._told: dict[str, str] = {}
+        self._spoken = 0.0
+        loop.last_words.append(self.close)
+
+    def _empty(self) -> tuple[Board, Letters]:
+        # What requests say is for those who may ask for predictions, and this page asks for no token.
+        settings = self.loop.settings
+        open_ = not settings.serve_token and is_loopback(settings.http_host)
+        return Board(self.loop.task), Letters(self.loop.codec, open_=open_)
+
+    # ------------------------------------------------------------------ listeners
+
+    async def listen(self) -> Listener:
+        """Begin to listen; starts the feed if nobody did before, and waits until it has caught up."""
+        await self.wake()
+        listener = Listener(self._whole)
+        self.listeners.add(listener)
+        return listener
+
+    async def wake(self) -> None:
+        """Start the feed, and wait until it has caught up, or for 8 s."""
+        self._wanted = asyncio.get_running_loop().time()
+        if not self._tasks and not self.loop.stopping:
+            self._tasks = [asyncio.create_task(each) for each in (self._read(), self._ask(), self._speak())]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CAUGHT_UP_S):
+                await self.caught_up.wait()
+
+    def close(self) -> None:
+        """End all streams: the worker stops."""
+        for task in self._tasks:
+            task.cancel()
+        for listener in self.listeners:
+            listener.close()
+        self.caught_up.set()
+
+    def now(self) -> int:
+        """Give the brokers' clock as far as it is known, ms: metrics have their times from it."""
+        return now_ms() - (self._skew_ms or 0)
+
+    def state(self) -> dict[str, Any]:
+        """Give all that is shown now, but for the history."""
+        told: dict[str, Any] = finite({"now": self.now(), "facts": self.board.facts(), **self._sections()})
+        return told
+
+    # ------------------------------------------------------------------ reading
+
+    async def _read(self) -> None:
+        """Follow the topics for ever. After an error the old board stands until a new one has caught up."""
+        loop, topics = self.loop, self.loop.topics
+        letters = max(1, NEWEST["dead_letters"] // loop.partitions)
+        newest = {(topics.dead_letters, number): letters for number in range(loop.partitions)}
+        for name in ("metrics", "alerts", "snapshots"):
+            newest[getattr(topics, name), 0] = NEWEST[name]
+        while True:
+            made = self._empty()
+            try:
+                async with self._tail(loop.connection, newest) as tail:
+                    async for batch in tail:
+                        await self._take(batch.messages, *made)
+                        if batch.caught_up and self.board is not made[0]:
+                            self.board, self.letters = made
+                            self._problem = ""
+                            self.caught_up.set()
+                            for listener in self.listeners:
+                                listener.start_over()
+            except Exception as error:
+                # A page that stands still must say so, and costs the worker nothing else.
+                log.warning("%s: the live page stands still, tried again: %s", loop.task.name, error)
+                self._problem = f"the topics cannot be read: {loop.connection.hide(str(error))}"
+            await asyncio.sleep(AGAIN_S)
+
+    async def _take(self, messages: list[Message], board: Board, letters: Letters) -> None:
+        for number, message in enumerate(messages):
+            if number % PIECE == PIECE - 1:
+                await asyncio.sleep(0)
+            at = message.timestamp()[1]
+            with contextlib.suppress(BadRecord):  # others may write there, too; it is not for a page to judge
+                self._record(message, at, board, letters)
+            if board is self.board:  # else it is history
+                age = now_ms() - at
+                self._skew_ms = age if self._skew_ms is None else min(self._skew_ms, age)
+
+    def _record(self, message: Message, at: int, board: Board, letters: Letters) -> None:
+        topics, codec, value = self.loop.topics, self.loop.codec, message.value()
+        topic = message.topic()
+        if topic == topics.metrics:
+            board.metric(codec.decode_metric(value), at)
+        elif topic == topics.alerts:
+            board.alert(codec.decode_alert(value), at)
+        elif topic == topics.dead_letters:
+            letters.add(f"{message.partition()}@{message.offset()}", codec.decode_dead_letter(value))
+        else:
+            version = (message.key() or b"").decode(errors="replace")
+            board.manifest(version, None if value is None else codec.decode_manifest(value))
+
+    async def _ask(self) -> None:
+        """Ask how far all workers are behind, while somebody looks."""
+        clock = asyncio.get_running_loop().time
+        while True:
+            if self.listeners or clock() - self._wanted < WANTED_S:
+                try:
+                    self._behind = await asyncio.get_running_loop().run_in_executor(None, self._how_far)
+                except RiverloopError as error:
+                    self._behind = {}  # an old number would look like a good one
+                    log.info("%s: the workers' lag is not known: %s", self.loop.task.name, error)
+            await asyncio.sleep(BEHIND_S)
+
+    # ------------------------------------------------------------------ telling
+
+    async def _speak(self) -> None:
+        clock = asyncio.get_running_loop().time
+        while True:
+            await asyncio.sleep(EVERY_S)
+            now = self.now()
+            self.board.settle(now)
+            self._learned.observe(now_ms(), self.loop.models[0].learned)
+            rows = [(name, *row) for name, row in self.board.fresh]
+            self.board.fresh.clear()
+            if not self.listeners:
+                self._told.clear()
+                continue
+            # After a time without listeners that is all: they may have been told what was before the newest news.
+            sections = _dumped(self._sections())
+            changed = {name: text for name, text in sections.items() if text != self._told.get(name)}
+            self._told |= changed
+            if changed or rows:
+                parts = [f'"{name}":{text}' for name, text in changed.items()]
+                told = f'{{"now":{now},"rows":{_json(rows)},"sections":{{{",".join(parts)}}}}}'
+                self._say(event("change", told))
+                self._spoken = clock()
+            elif clock() - self._spoken >= BEAT_S:
+                self._say(event("beat", f'{{"now":{now}}}'))
+                self._spoken = clock()
+
+    def _say(self, message: bytes) -> None:
+        for listener in self.listeners:
+            listener.put(message)
+
+    def _whole(self) -> bytes:
+        whole = {"now": self.now(), "facts": self.board.facts(), "histories": self.board.histories()}
+        return event("whole", _json(whole | {"sections": self._sections()}))
+
+    def _sections(self) -> dict[str, Any]:
+        found = {"loop": self.board.loop(self.now()), "worker": self._worker(), **self.board.sections()}
+        return found | {"letters": self.letters.told()}
+
+    def _worker(self) -> dict[str, Any]:
+        """Give what this worker knows itself, and how far all of them are behind."""
+        loop = self.loop
+        end = loop.places.end
+        return {
+            **status.readiness(loop),
+            "slot": loop.slot,
+            "partitions": loop.partitions,
+            "models": status.models(loop),
+            "learned_rate": self._learned.per_second(now_ms()),
+            "freshness_ms": status.quantiles(loop.freshness_ms),
+            "behind": self._behind,
+            "log_end": end,
+            "next_offset": status.next_offset(loop),
+            "problem": self._problem,
+        }
+
+
+def event(name: str, data: str) -> bytes:
+    r"""Write a server-sent event; JSON has no line breaks of its own.
+
+    Examples
+    --------
+    >>> event("beat", "{}")
+    b'event: beat\ndata: {}\n\n'
+    """
+    return f"event: {name}\ndata: {data}\n\n".encode()
+
+
+def _dumped(sections: dict[str, Any]) -> dict[str, str]:
+    return {name: _json(section) for name, section in sections.items()}
+
+
+def _json(value: Any) -> str:
+    try:
+        return json.dumps(value, separators=(",", ":"), allow_nan=False)
+    except ValueError:  # somewhere in it is a NaN, for which JSON has no word
+        return json.dumps(finite(value), separators=(",", ":"), allow_nan=False)

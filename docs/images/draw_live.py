@@ -1,0 +1,118 @@
+"""The pictures of the live page: `python docs/images/draw_live.py` runs the demo and takes them from Chromium.
+
+They are taken while the demo runs, so they differ each time; some minutes. It needs Debian's chromium.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+from confluent_kafka import Producer
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+sys.path.insert(0, str(ROOT))
+
+from infra.taskfile import load_task  # noqa: E402
+from schemas.topics import PARTITIONER, TaskTopics  # noqa: E402
+from tests.browser import Tab, browser  # noqa: E402
+
+TASK = "docs/examples/hotel_bookings/task.py:cancellation_within_30_days"
+VIEWS = ("quality", "labels", "drift", "features", "versions", "letters")
+READY = "document.body.dataset.phase === 'live'"
+ANSWERED = (
+    "Number(document.querySelector('[data-stage=\"predictions\"] span').textContent.replace(/[^0-9]/g, ''))"
+)
+ENOUGH = 18_000
+BAD = (
+    b'{"request_id": "R-4711", "ts": 1441065600000, "features": {"LeadTime": "three weeks", "Adults": 2}}',
+    b'{"request_id": "R-4712", "features": {"LeadTime": 21, "Adults": 2}}',
+    b"LeadTime;Adults;Meal\r\n21;2;BB",
+)
+"""Requests as a service might send them that has not read the contract."""
+
+
+def refuse(bootstrap: str, name: str) -> None:
+    """Send some requests that cannot be used."""
+    producer = Producer({"bootstrap.servers": bootstrap, "partitioner": PARTITIONER})
+    for number in range(24):
+        producer.produce(TaskTopics(name).requests, BAD[(number % 5) % 3], key=f"R-{number}")
+    producer.flush(10)
+
+
+async def said(stream: asyncio.StreamReader, pattern: str) -> str:
+    """Wait until the demo says something; gives the group of the pattern."""
+    while line := (await stream.readline()).decode():
+        if found := re.search(pattern, line):
+            return found[1]
+    raise SystemExit(f"the demo ended and never said {pattern}")
+
+
+async def view(tab: Tab, name: str, file: str) -> None:
+    """Take the picture of a view, once its charts are drawn."""
+    await tab.run(f"location.hash = {json.dumps(name)}")
+    await tab.until(f"document.body.dataset.view === {json.dumps(name)} && {READY}")
+    await asyncio.sleep(2)
+    (HERE / f"live-{file}.png").write_bytes(await tab.picture())
+
+
+async def take(url: str) -> None:
+    """Take all pictures."""
+    async with browser() as tab:
+        await tab.theme("dark")
+        await tab.size(1280, 720)
+        await tab.call("Page.navigate", url=url)
+        await tab.until(f"{READY} && {ANSWERED} >= {ENOUGH}", 600)
+        await view(tab, "loop", "loop")
+        for name in VIEWS:
+            await tab.size(1280, 608 if name == "drift" else 720)
+            await view(tab, name, name)
+        await tab.theme("light")
+        await view(tab, "loop", "loop-light")
+        await tab.size(390, 844, mobile=True)
+        await view(tab, "loop", "phone")
+
+
+async def main() -> None:
+    """Run the demo, take the pictures while it runs, and end it."""
+    name = load_task(str(ROOT / TASK)).task.name
+    command = [
+        "-m",
+        "agents.cli.main",
+        "demo",
+        TASK,
+        "--free",
+        "--partitions",
+        "4",
+        "--workers",
+        "2",
+        "--stay",
+    ]
+    with tempfile.TemporaryDirectory() as home:
+        demo = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *command,
+            cwd=ROOT,
+            env=os.environ | {"XDG_DATA_HOME": home},
+            stderr=asyncio.subprocess.PIPE,
+        )
+        assert demo.stderr is not None
+        try:
+            bootstrap = await said(demo.stderr, r"answers at (\S+),")
+            url = await said(demo.stderr, r"look on at (\S+)")
+            refuse(bootstrap, name)
+            await take(url)
+        finally:
+            demo.send_signal(signal.SIGINT)
+            await demo.communicate()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,89 @@
+// What the worker has told: all of it first, then what changes. The stream heals by itself; until then it is stale.
+
+const STALE_MS = 6000;
+const MOST_ROWS = 2000;
+
+export class Store {
+  constructor(path, tell) {
+    this.path = path;
+    this.tell = tell;
+    this.sections = {};
+    this.facts = null;
+    this.histories = {};
+    this.now = 0;
+    this.heard = 0;
+    this.phase = "connecting";
+    setInterval(() => this.#check(), 500);
+    this.#connect();
+  }
+
+  #connect() {
+    this.source?.close();
+    this.source = new EventSource(this.path);
+    this.opened = performance.now();
+    this.source.addEventListener("whole", (event) => this.#whole(JSON.parse(event.data)));
+    this.source.addEventListener("change", (event) => this.#change(JSON.parse(event.data)));
+    this.source.addEventListener("beat", (event) => this.#hear(JSON.parse(event.data).now));
+    this.source.addEventListener("error", () => this.#become(this.facts ? "stale" : "connecting"));
+  }
+
+  #hear(now) {
+    this.now = now;
+    this.heard = performance.now();
+    this.#become("live");
+  }
+
+  #whole(told) {
+    this.facts = told.facts;
+    this.sections = told.sections;
+    this.histories = told.histories;
+    this.#hear(told.now);
+    this.tell(Object.keys(told.sections), true);
+  }
+
+  #change(told) {
+    Object.assign(this.sections, told.sections);
+    for (const [name, at, ts, values] of told.rows) this.#row(this.histories[name], at, ts, values);
+    this.#hear(told.now);
+    this.tell(Object.keys(told.sections), told.rows.length > 0);
+  }
+
+  #row(history, at, ts, values) {
+    if (!history) return;
+    history.at.push(at);
+    history.ts.push(ts);
+    for (const name of Object.keys(values)) history.values[name] ??= new Array(history.at.length - 1).fill(null);
+    for (const [name, column] of Object.entries(history.values)) column.push(values[name] ?? null);
+    if (history.at.length <= MOST_ROWS) return;
+    const thin = (column) => column.filter((_, index) => index % 2 === 0 || index === column.length - 1);
+    history.at = thin(history.at);
+    history.ts = thin(history.ts);
+    for (const name of Object.keys(history.values)) history.values[name] = thin(history.values[name]);
+  }
+
+  #check() {
+    const silent = performance.now() - Math.max(this.heard, this.opened);
+    if (silent > STALE_MS) {
+      this.#become(this.facts ? "stale" : "connecting");
+      // A connection that is open and says nothing, or that the browser has given up, is made anew.
+      if (silent > 2 * STALE_MS || this.source.readyState === EventSource.CLOSED) this.#connect();
+    }
+    this.tell([], false);
+  }
+
+  #become(phase) {
+    if (phase === this.phase) return;
+    this.phase = phase;
+    this.tell([], false);
+  }
+
+  /** How long nothing was heard, ms. */
+  get silence() {
+    return this.heard ? performance.now() - this.heard : 0;
+  }
+
+  /** Brokers' time now, as far as it is known, ms. */
+  get time() {
+    return this.now + this.silence;
+  }
+}

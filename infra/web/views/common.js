@@ -1,0 +1,66 @@
+// What several views share.
+
+import { Chart, marksOf, spansOf } from "../chart.js";
+import { h, text } from "../dom.js";
+import { metric, words } from "../format.js";
+
+/** A model's place among the champion and the shadows. */
+export const roleOf = (store, model) => store.sections.quality?.[model]?.role ?? (store.facts.models[0] === model ? "served" : "shadow");
+
+/** Metrics of the task's kind that are measured over the rolling window, in the order of their importance. */
+export function measured(store) {
+  const order = ["roc_auc", "log_loss", "accuracy", "f1", "brier", "precision", "recall", "ece", "mae", "rmse", "r2", "base_rate", "mean_score", "estimated_accuracy", "estimated_roc_auc", "estimate_gap"];
+  const found = new Set(Object.values(store.sections.quality ?? {}).flatMap((each) => Object.keys(each.windows[store.facts.rolling] ?? {})));
+  found.delete("count");
+  return [...order.filter((name) => found.has(name)), ...[...found].filter((name) => !order.includes(name)).sort()];
+}
+
+/** A select whose options follow what there is, and that remembers what was chosen. */
+export function chooser(context, key, label, changed) {
+  const select = h("select", { "aria-label": label, "data-key": key });
+  const told = { root: select, value: "" };
+  let chosen = context.kept(key, "");
+  select.addEventListener("change", () => {
+    told.value = chosen = select.value;
+    context.keep(key, chosen);
+    changed();
+  });
+  told.offer = (names, shown = words) => {
+    const before = [...select.options].map((option) => option.value).join();
+    if (before !== names.join()) select.replaceChildren(...names.map((name) => h("option", { value: name }, shown(name))));
+    // Until somebody has chosen it is the most important one that there is.
+    told.value = names.includes(chosen) ? chosen : (names[0] ?? "");
+    select.value = told.value;
+  };
+  return told;
+}
+
+/** The chart of a metric of all models over time, with its chooser. */
+export function qualityChart(context, height) {
+  const chart = new Chart({ height, label: "Served quality over time", format: (value) => metric(value, "ratio") });
+  let last = null;
+  const choice = chooser(context, "metric", "Metric", () => last && draw(last));
+  function draw(store) {
+    last = store;
+    choice.offer(measured(store));
+    const log = store.histories.log;
+    const lines = store.facts.models.map((model) => ({ name: model, values: log?.values[`${choice.value}|${model}|`], shadow: roleOf(store, model) === "shadow" }));
+    const unit = store.facts.units[choice.value]?.unit;
+    chart.format = (value) => (unit === "nats" ? value.toFixed(3) : metric(value, unit));
+    chart.draw(log?.[context.axis] ?? [], lines, { spans: spansOf(store.sections.episodes, context.axis), marks: marksOf(store.sections.versions, context.axis) });
+  }
+  return { root: chart.root, control: choice.root, draw };
+}
+
+/** A number with its name above it. */
+export function figure(name, title) {
+  const value = h("strong", {}, "–");
+  const more = h("small", {});
+  return { root: h("div", { class: "figure", title }, h("span", {}, name), value, more), set: (shown, below = "") => { text(value, shown); text(more, below); } };
+}
+
+/** A bar from 0 to 1 with its value in words. */
+export const bar = (part, shown, className = "") => h("div", { class: `bar ${className}` }, h("i", { "width%": 100 * (part || 0) }), h("span", {}, shown));
+
+/** What became of an episode, in words. */
+export const stateOf = (each) => (each.state === "closed" ? "closed" : each.held_back ? "held back" : "open");

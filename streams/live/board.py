@@ -1,0 +1,292 @@
+"""The board of a task: its metrics, alerts and versions as they came over its topics, ready to be shown."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+from schemas.alert import Alert
+from schemas.records import Manifest, Metric
+from streams.live.history import History, Row
+from streams.live.rates import Rate
+from streams.metrics.registry import METRICS
+from streams.task import Task
+
+QUALITY: Final = frozenset(each.name for each in METRICS if each.kinds)
+"""Metrics of a model."""
+OVER_TIME: Final = frozenset({"coverage", "waiting", "oldest_waiting", "signal_mean", "feature_psi"})
+"""Those that have a history, beside the quality of the rolling window."""
+RESOLVED: Final = ("labelled", "expired", "late", "revised", "unavailable")
+RATED: Final = ("requests", "requests_refused", "predictions", "outcomes", "resolved", "learned", *RESOLVED)
+UNITS: Final = {each.name: {"unit": each.unit, "better": each.better} for each in METRICS}
+MOST_EPISODES: Final = 100
+MOST_MARKS: Final = 100
+MOST_FRESH: Final = 200
+BURST_MS: Final = 700
+"""Metrics of one burst are published within so long."""
+
+
+class Board:
+    """What a page shows of a task, as a fold of `T.metrics`, `T.alerts` and `T.snapshots`.
+
+    Every worker of a task folds the same records, so all show the same. What only one worker knows (its lag, its
+    own versions) is not here.
+
+    Parameters
+    ----------
+    task
+        The task.
+    """
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.history = {"log": History(), "requests": History()}
+        """By what it follows: the training log, and the tallies of what comes in."""
+        self.rates = {name: Rate() for name in RATED}
+        self._loop: dict[str, float] = {}
+        self._models: dict[str, dict[str, Any]] = {}
+        self._calibration: dict[str, dict[str, dict[str, Any]]] = {}
+        self._labels: dict[str, dict[str, Any]] = {}
+        self._signals: dict[str, dict[str, Any]] = {}
+        self._features: dict[str, dict[str, Any]] = {}
+        self._episodes: dict[str, dict[str, Any]] = {}
+        self._manifests: dict[str, Manifest] = {}
+        self._marks: deque[dict[str, Any]] = deque(maxlen=MOST_MARKS)
+        self._revisions: dict[str, str] = {}
+        self._bursts: dict[str, tuple[int, int]] = {}
+        """By model, empty for the loop: the log offsets of the newest burst of metrics and the one before."""
+        self._open: dict[str, tuple[int, int, int, dict[str, float]]] = {}
+        """By history, the row that is being filled: log offset, published at, event time, values."""
+        self.fresh: deque[tuple[str, Row]] = deque(maxlen=MOST_FRESH)
+        """Rows that were added to a history since somebody last took them away."""
+        self.metrics_at = 0
+        """When the newest metric was published, ms."""
+        self.stream_time = 0
+        """Event time up to which the log is measured, ms."""
+
+    # ------------------------------------------------------------------ what comes over the topics
+
+    def metric(self, metric: Metric, at: int) -> None:
+        """Take a metric.
+
+        Parameters
+        ----------
+        at
+            When it was published, ms.
+        """
+        name, segment, offset = metric.name, metric.segment, metric.log_offset
+        self.metrics_at = max(self.metrics_at, at)
+        value: dict[str, Any] = {"value": metric.value, "count": metric.count}
+        if not name.startswith(("feature_", "requests", "refused")):  # which go by another topic's offsets
+            newest, _ = self._bursts.get(metric.model, (-1, -1))
+            if offset != newest:
+                self._bursts[metric.model] = offset, newest
+        if segment.startswith("score="):
+            bins = self._calibration.setdefault(metric.model, {})
+            bins.setdefault(segment, {})[name.removeprefix("calibration_")] = metric.value
+            bins[segment]["count"] = metric.count
+        elif name in QUALITY:
+            self._quality(metric, at)
+        elif name == "signal_mean":
+            self._signals.setdefault(metric.model, {})[segment] = value | {"unit": metric.unit}
+            self._column(metric, at, f"signal_mean|{metric.model}|{segment}")
+        elif name.startswith("feature_"):
+            shown = self._features.setdefault(segment, {})
+            shown |= {name.removeprefix("feature_"): metric.value, "count": metric.count}
+            if name == "feature_psi":
+                self._column(metric, at, f"feature_psi||{segment}")
+        elif name in {"outcome_delay", "report_delay", "label_rate"}:
+            self._labels.setdefault(name, {})[segment or metric.window] = value | {"offset": offset}
+        elif not segment:
+            self._of_loop(metric, at)
+
+    def _quality(self, metric: Metric, at: int) -> None:
+        name, model, window = metric.name, metric.model, metric.window
+        rules = self.task.metrics
+        self.stream_time = max(self.stream_time, metric.ts)
+        shown = self._models.setdefault(model, {"windows": {}, "segments": {}, "revisions": {}})
+        if metric.segment:
+            place = shown["segments"].setdefault(metric.segment, {})
+        elif "@" not in metric.version:
+            place = shown["revisions"].setdefault(metric.version, {})
+        else:
+            place = shown["windows"].setdefault(window, {})
+            shown |= {"role": metric.role, "version": metric.version}
+            self._mark(metric, at)
+            if window == rules.rolling_name:
+                self._column(metric, at, f"{name}|{model}|")
+        place |= {name: metric.value, "count": metric.count, "offset": metric.log_offset}
+
+    def _of_loop(self, metric: Metric, at: int) -> None:
+        name = metric.name
+        self._loop[name] = metric.value
+        if name in self.rates:
+            self.rates[name].observe(at, metric.value)
+        if name == "waiting":
+            # Published after the counters of its burst: all that was predicted and does not wait is resolved.
+            self.rates["resolved"].observe(at, self._loop.get("predictions", metric.value) - metric.value)
+        if name in OVER_TIME:
+            self._column(metric, at, f"{name}||")
+        if name in {"waiting", "requests"}:
+            for rated in ("requests",) if name == "requests" else ("predictions", "resolved"):
+                speed = self.rates[rated].per_second(at)
+                if speed is not None:
+                    self._column(metric, at, f"{rated}_rate||", speed)
+
+    def _column(self, metric: Metric, at: int, column: str, value: float | None = None) -> None:
+        """Put a value into the row of its burst; a row ends when the next one begins."""
+        name = "requests" if metric.name.startswith(("feature_", "requests")) else "log"
+        row = self._open.get(name)
+        if row is None or row[0] != metric.log_offset:
+            if row is not None:
+                self._close(name)
+            row = self._open[name] = metric.log_offset, at, metric.ts, {}
+        row[3][column] = metric.value if value is None else value
+
+    def _close(self, name: str) -> None:
+        _, at, ts, values = self._open.pop(name)
+        self.history[name].add(at, ts, values)
+        self.fresh.append((name, self.history[name].rows[-1]))
+
+    def settle(self, now_ms: int) -> None:
+        """End the rows whose burst is over: what comes later begins a row of its own."""
+        for name in [name for name, row in self._open.items() if row[1] < now_ms - BURST_MS]:
+            self._close(name)
+
+    def _mark(self, metric: Metric, at: int) -> None:
+        """Note that a model's revision or role is another than before."""
+        now = f"{metric.version.rpartition('@')[0]} {metric.role}"
+        before = self._revisions.get(metric.model)
+        self._revisions[metric.model] = now
+        if before is not None and now != before:
+            self._marks.append(
+                {"at": at, "ts": metric.ts, "model": metric.model, "what": f"{before} → {now}"}
+            )
+
+    def alert(self, alert: Alert, at: int) -> None:
+        """Take a step of an episode."""
+        evidence = alert.evidence
+        kept = self._episodes.pop(alert.episode, {})
+        self._episodes[alert.episode] = {
+            "episode": alert.episode,
+            "state": alert.state,
+            "severity": alert.severity,
+            "family": alert.family,
+            "signal": alert.signal,
+            "direction": alert.direction,
+            "model": alert.model,
+            "version": alert.version,
+            "feature": alert.feature,
+            "alarms": alert.alarms,
+            "held_back": alert.held_back,
+            "opened_at": kept.get("opened_at", at),
+            "opened_ts": alert.opened_ts,
+            "at": at,
+            "ts": alert.ts,
+            # What it was about; the last step says only why it ended.
+            "text": kept.get("text", alert.text) if alert.state == "closed" else alert.text,
+            "ended": alert.text if alert.state == "closed" else "",
+            "evidence": {name: getattr(evidence, name) for name in evidence.__slots__},
+        }
+        while len(self._episodes) > MOST_EPISODES:
+            closed = (name for name, each in self._episodes.items() if each["state"] == "closed")
+            del self._episodes[next(closed, next(iter(self._episodes)))]
+
+    def manifest(self, version: str, manifest: Manifest | None) -> None:
+        """Take a snapshot's manifest; None when retention removed it."""
+        if manifest is None:
+            self._manifests.pop(version, None)
+        else:
+            self._manifests[version] = manifest
+
+    # ------------------------------------------------------------------ what is shown
+
+    def facts(self) -> dict[str, Any]:
+        """Give what does not change while the worker runs."""
+        task = self.task
+        return {
+            "task": task.name,
+            "question": task.question,
+            "kind": task.kind,
+            "horizon_s": task.horizon.total_seconds(),
+            "rolling": task.metrics.rolling_name,
+            "window": task.metrics.window_name,
+            "models": [model.name for model in task.models],
+            "features": {
+                each.name: {"unit": each.unit, "type": type(each).__name__.lower()} for each in task.features
+            },
+            "units": UNITS,
+        }
+
+    def loop(self, now_ms: int) -> dict[str, Any]:
+        """Give counts and rates (1/s) of the loop's stages at a time."""
+        told: dict[str, Any] = {"values": dict(sorted(self._loop.items())), "metrics_at": self.metrics_at}
+        told["stream_time"] = self.stream_time
+        told["rates"] = {name: _rounded(rate.per_second(now_ms)) for name, rate in self.rates.items()}
+        told["counts"] = {name: rate.value for name, rate in self.rates.items()}
+        return told
+
+    def sections(self) -> dict[str, Any]:
+        """Give everything else that is shown now, by section, in JSON's types; without the history."""
+        return {
+            "quality": {model: self._current(model) for model in self._ordered(self._models)},
+            "calibration": {
+                model: [{"scores": name, **bins[name]} for name in sorted(bins)]
+                for model, bins in self._calibration.items()
+            },
+            "labels": {name: self._fresh_of("", slices) for name, slices in self._labels.items()},
+            "signals": {model: self._signals[model] for model in self._ordered(self._signals)},
+            "features": self._features,
+            "episodes": list(reversed(self._episodes.values())),
+            "versions": {"snapshots": list(self._snapshots()), "marks": list(self._marks)},
+        }
+
+    def _current(self, model: str) -> dict[str, Any]:
+        told = self._models[model]
+        slices = {name: self._fresh_of(model, told[name]) for name in ("windows", "segments", "revisions")}
+        return told | slices
+
+    def _fresh_of(self, model: str, slices: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        """Give the slices that were measured in the last two bursts: of the others nothing is left."""
+        least = min(self._bursts[model])
+        return {
+            name: {key: value for key, value in each.items() if key != "offset"}
+            for name, each in slices.items()
+            if each["offset"] >= least
+        }
+
+    def histories(self) -> dict[str, Any]:
+        """Give the histories by column, but for the rows that are being filled."""
+        return {name: history.columns() for name, history in self.history.items()}
+
+    def _ordered(self, names: Iterable[str]) -> list[str]:
+        order = [model.name for model in self.task.models]
+        return sorted(names, key=lambda name: order.index(name) if name in order else len(order))
+
+    def _snapshots(self) -> Iterator[dict[str, Any]]:
+        found = [each for each in self._manifests.values() if each.kind == "model"]
+        for each in sorted(found, key=lambda manifest: (-manifest.log_offset, manifest.model)):
+            yield {
+                "version": each.version,
+                "model": each.model,
+                "revision": each.revision,
+                "parents": list(each.parents),
+                "log_offset": each.log_offset,
+                "learned": each.learned,
+                "created_at": each.created_at,
+                "metrics": dict(each.metrics),
+                "spec": each.spec,
+                "spec_text": each.spec_text,
+                "state_digest": each.state_digest,
+                "dictionary": each.dictionary,
+                "runtime": each.runtime,
+                "runtime_text": each.runtime_text,
+                "author": each.author,
+                "git_commit": each.git_commit,
+                "signed": bool(each.signature),
+            }
+
+
+def _rounded(rate: float | None) -> float | None:
+    return None if rate is None else round(rate, 3)

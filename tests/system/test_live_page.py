@@ -1,0 +1,314 @@
+"""The live page in a real browser: what it shows is what the API says, and a broken connection shows and heals."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import urllib.request
+from collections.abc import Coroutine, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from confluent_kafka import Producer
+
+from infra.kafka.connection import Connection
+from infra.kafka.pytest_plugin import Broker
+from schemas.topics import PARTITIONER
+from tests.browser import Tab, browser
+from tests.integration.loops import Loop, hotel_task, until
+
+pytestmark = [pytest.mark.kafka, pytest.mark.system("chromium")]
+
+BEFORE, MEANWHILE = 500, 1000
+VIEWS = ("loop", "quality", "labels", "drift", "features", "versions", "letters")
+HOSTILE = "<img src=x onerror=\"document.title='owned'\">"
+TOTAL = "document.querySelector('[data-stage=\"{}\"] span').textContent"
+PHASE = "document.body.dataset.phase"
+T = TypeVar("T")
+
+
+@dataclass
+class Wire:
+    """A connection to a worker that can be cut, and that can fall silent."""
+
+    port: int
+    """The worker's."""
+    own: int = 0
+    silent: bool = False
+    writers: set[asyncio.StreamWriter] = field(default_factory=set)
+    server: asyncio.Server | None = None
+
+    async def mend(self) -> None:
+        """Let connections through."""
+        self.silent = False
+        self.server = await asyncio.start_server(self._serve, "127.0.0.1", self.own)
+        self.own = self.server.sockets[0].getsockname()[1]
+
+    async def cut(self) -> None:
+        """End all connections and take no new ones."""
+        assert self.server is not None
+        self.server.close()
+        for writer in list(self.writers):
+            writer.transport.abort()
+        await asyncio.sleep(0)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        behind, before = await asyncio.open_connection("127.0.0.1", self.port)
+        self.writers |= {writer, before}
+        with suppress(OSError, asyncio.CancelledError):
+            await asyncio.gather(self._pass(reader, before), self._pass(behind, writer))
+        for each in (writer, before):
+            self.writers.discard(each)
+            each.close()
+
+    async def _pass(self, source: asyncio.StreamReader, to: asyncio.StreamWriter) -> None:
+        while data := await source.read(65_536):
+            while self.silent:
+                await asyncio.sleep(0.05)
+            to.write(data)
+            await to.drain()
+        to.close()
+
+
+class Page:
+    """The page of the worker that does not own the log, in one browser for all tests."""
+
+    def __init__(self, loop: Loop) -> None:
+        self.loop = loop
+        self.events = asyncio.new_event_loop()
+        owner = next(each for each in loop.workers if each.status()["owner"])
+        (self.other,) = (each for each in loop.workers if each is not owner)
+        self.owner = owner
+        self.wire = Wire(self.other.port)
+        self.browser = browser()
+        self.run(self.wire.mend())
+        self.tab: Tab = self.run(self.browser.__aenter__())
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        return self.events.run_until_complete(work)
+
+    def close(self) -> None:
+        self.run(self.browser.__aexit__(None, None, None))
+        self.run(self.wire.cut())
+        self.events.close()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.wire.own}/"
+
+    async def open(self, view: str = "loop") -> None:
+        await self.tab.call("Page.navigate", url="about:blank")
+        self.tab.complaints.clear()
+        await self.tab.call("Page.navigate", url=self.url)
+        await self.tab.until(f"{PHASE} === 'live' && document.querySelector('.view')")
+        await self.tab.run(f"location.hash = '{view}'")
+
+    def state(self, worker: Any) -> dict[str, Any]:
+        found: dict[str, Any] = worker.get(f"/tasks/{self.loop.task.name}/live/state")
+        return found
+
+
+@pytest.fixture(scope="module")
+def page(riverloop_broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    """Two workers on two partitions that have answered some requests, refused some, and written snapshots."""
+    folder = tmp_path_factory.mktemp("live")
+    reference = f"{hotel_task(folder / 'task', 'live-page')}:cancellation"
+    connection = Connection(riverloop_broker.bootstrap)
+    # Metrics with every batch: those of the newest one are told by the next, and here there is none.
+    with Loop(reference, connection, folder, partitions=2, snapshot_every=200, metrics_every_ms=1) as loop:
+        for worker in (loop.worker(), loop.worker()):
+            worker.start()
+        for worker in loop.workers:
+            worker.wait_ready()
+        loop.play(loop.events(BEFORE))
+        producer = Producer({"bootstrap.servers": connection.bootstrap, "partitioner": PARTITIONER})
+        bad = {"request_id": "bad", "ts": 1_420_070_400_000, "features": {"LeadTime": HOSTILE}}
+        producer.produce(loop.topics.requests, json.dumps(bad), key="bad")
+        producer.produce(loop.topics.requests, HOSTILE.encode(), key="worse")
+        assert producer.flush(10) == 0
+        del producer  # it would complain of the broker's end
+        found = Page(loop)
+        yield found
+        found.close()
+
+
+def number(text: str) -> int:
+    return int(re.sub(r"[^\d]", "", text))
+
+
+def settled(page: Page) -> dict[str, Any]:
+    """Wait until metrics tell all that the workers have done; gives what the owner's API says of it."""
+
+    def told() -> Any:
+        status = [worker.status() for worker in page.loop.workers]
+        joined = sum(each["join"].get("labelled", 0) for each in status)
+        found = page.state(page.other)
+        return found["loop"]["counts"]["labelled"] == joined and page.owner.status()
+
+    found: dict[str, Any] = until(told, 30, "the metrics tell of everything")
+    return found
+
+
+def test_live_numbers_arrive_and_agree_with_the_api_on_a_worker_that_owns_nothing(page: Page) -> None:
+    async def watch() -> set[int]:
+        await page.open()
+        seen: set[int] = set()
+        loop = asyncio.get_running_loop()
+        events = page.loop.events(MEANWHILE, skip=BEFORE)
+        playing = loop.run_in_executor(None, page.loop.play, events)
+        while not playing.done():
+            seen.add(number(await page.tab.run(TOTAL.format("predictions"))))
+            await asyncio.sleep(0.2)
+        await playing
+        return seen
+
+    seen = page.run(watch())
+    assert len(seen) >= 3, f"the number of predictions moved while they were made: {seen}"
+    status = settled(page)
+
+    async def compare() -> None:
+        tab = page.tab
+        labelled = sum(worker.status()["join"]["labelled"] for worker in page.loop.workers)
+        await tab.until(f"{TOTAL.format('resolved')} === '{labelled:,} in all'")
+        learned = page.other.status()["models"]["lr"]["learned"]
+        await tab.until(f"{TOTAL.format('learned')} === '{learned:,} in all'")
+        waiting = sum(worker.status()["waiting"] for worker in page.loop.workers)
+        shown = await tab.run("document.querySelector('[data-stage=\"waiting\"] strong').textContent")
+        assert number(shown) == waiting
+        rolling = status["models"]["lr"]["quality"]["windows"][page.loop.task.metrics.rolling_name]
+        table = await tab.run(
+            "Object.fromEntries([...document.querySelectorAll('.side tbody tr')].map(row => "
+            "[...row.cells].slice(0, 2).map(cell => cell.textContent)))"
+        )
+        for name, label in (("roc_auc", "ROC AUC"), ("log_loss", "log loss"), ("accuracy", "accuracy")):
+            assert table[label] == f"{rolling[name]:.4f}", name
+        # How far they are behind is asked for every 3 s.
+        await tab.until(
+            "document.querySelector('[data-stage=\"predictions\"] .lag').textContent === '0 behind'"
+        )
+
+    page.run(compare())
+
+
+def test_both_workers_tell_the_same_of_the_task(page: Page) -> None:
+    settled(page)
+    one, other = (page.state(worker) for worker in page.loop.workers)
+    for section in (
+        "quality",
+        "calibration",
+        "labels",
+        "signals",
+        "features",
+        "episodes",
+        "versions",
+        "letters",
+    ):
+        assert one[section] == other[section], section
+    assert one["loop"]["counts"] == other["loop"]["counts"]
+
+
+def test_every_view_shows_something_without_an_error_and_asks_nobody_but_the_worker(page: Page) -> None:
+    async def look() -> None:
+        await page.open()
+        for key, view in enumerate(VIEWS, 1):
+            await page.tab.key(str(key))
+            await page.tab.until(f"document.body.dataset.view === '{view}'")
+            await page.tab.until("document.querySelectorAll('.panel .body > *').length > 0")
+            for width in (1280, 390):
+                await page.tab.size(width, 800, mobile=width < 600)
+                wide = await page.tab.run("document.documentElement.scrollWidth")
+                assert wide <= width, f"{view} is {wide} px wide on a screen of {width}"
+        await page.tab.size(1280, 720)
+        assert page.tab.complaints == []
+        hosts = {re.match(r"\w+://([^/:]+)|about:|data:", each) for each in page.tab.requested}
+        assert {match[1] for match in hosts if match} <= {"127.0.0.1", None}
+        assert None not in hosts
+
+    page.run(look())
+
+
+def test_a_hostile_dead_letter_is_text(page: Page) -> None:
+    async def look() -> None:
+        await page.open("letters")
+        await page.tab.until(
+            f"document.querySelector('main').textContent.includes({json.dumps(HOSTILE[:20])})"
+        )
+        assert await page.tab.run("document.querySelectorAll('main img').length") == 0
+        assert "owned" not in await page.tab.run("document.title")
+        assert page.tab.complaints == []
+
+    page.run(look())
+
+
+def test_one_key_press_on_a_version_shows_its_lineage(page: Page) -> None:
+    async def look() -> None:
+        await page.open("versions")
+        await page.tab.until("document.querySelectorAll('main table button').length > 1")
+        version = await page.tab.run(
+            "(() => { const button = [...document.querySelectorAll('main table button')].at(-1); button.focus(); "
+            "return button.textContent; })()"
+        )
+        await page.tab.key("Enter")
+        shown = f"[...document.querySelectorAll('.panel')].at(-1).textContent.includes('of {version}')"
+        await page.tab.until(shown)
+        focus = await page.tab.run("document.activeElement.dataset.key")
+        assert focus == version, "who works with the keyboard stays where they were"
+
+    page.run(look())
+
+
+def test_a_connection_that_is_cut_shows_as_stale_and_heals_by_itself(page: Page) -> None:
+    async def look() -> None:
+        await page.open()
+        await page.wire.cut()
+        await page.tab.until(f"{PHASE} === 'stale'", 10)
+        assert "stale" in await page.tab.run("document.querySelector('#state').textContent")
+        assert await page.tab.run("!document.querySelector('#trouble').hidden")
+        await page.wire.mend()
+        await page.tab.until(f"{PHASE} === 'live'", 20)
+        await page.tab.until("document.querySelector('#trouble').hidden")
+
+    page.run(look())
+
+
+def test_a_connection_that_says_nothing_shows_as_stale_and_heals(page: Page) -> None:
+    async def look() -> None:
+        await page.open()
+        page.wire.silent = True
+        await page.tab.until(f"{PHASE} === 'stale'", 15)
+        page.wire.silent = False
+        await page.tab.until(f"{PHASE} === 'live'", 20)
+
+    page.run(look())
+
+
+def test_the_theme_follows_the_system_until_one_is_chosen(page: Page) -> None:
+    async def look() -> None:
+        ground = "getComputedStyle(document.body).backgroundColor"
+        await page.tab.theme("light")
+        await page.open()
+        light = await page.tab.run(ground)
+        await page.tab.theme("dark")
+        await page.tab.until(f"{ground} !== '{light}'")
+        dark = await page.tab.run(ground)
+        await page.tab.key("t")
+        await page.tab.until(f"{ground} === '{light}'")
+        await page.open()
+        assert await page.tab.run(ground) == light, "what was chosen is remembered"
+        await page.tab.key("t")
+        await page.tab.until(f"{ground} === '{dark}'")
+        await page.tab.key("t")
+
+    page.run(look())
+
+
+def test_a_worker_s_page_costs_nothing_that_a_token_guards(page: Page) -> None:
+    address = f"http://127.0.0.1:{page.other.port}/tasks/{page.loop.task.name}/live/state"
+    with urllib.request.urlopen(address, timeout=20) as answer:
+        text = answer.read().decode()
+    for secret in (str(Path.home()), page.loop.connection.bootstrap):
+        assert secret not in text

@@ -1,0 +1,80 @@
+"""`riverloop status`: what it prints of a state, and what it says when nobody answers."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+
+import pytest
+from click.testing import CliRunner
+from rich.console import Console
+
+from agents.cli.main import riverloop
+from agents.cli.status import ask, drawn
+from schemas.alert import Alert, Evidence
+from schemas.errors import BrokerError, UsageError
+from tests.unit.test_live_page import Live, Sent, living
+
+
+def printed(state: dict[str, object]) -> str:
+    console = Console(file=io.StringIO(), width=110)
+    console.print(drawn(state))
+    told = console.file.getvalue()  # type: ignore[attr-defined]  # a StringIO, as made above
+    assert isinstance(told, str)
+    return told
+
+
+async def asked(found: Live, task: str = "stay") -> dict[str, object]:
+    url = str(found.client.make_url("/"))
+    return await asyncio.get_running_loop().run_in_executor(None, ask, url, task)
+
+
+def test_it_prints_the_stages_the_models_and_what_is_open() -> None:
+    async def run() -> None:
+        async with living() as found:
+            loop = found.feed.loop
+            evidence = Evidence("ADWIN", "difference of means", 0.3, 0.2, 0.1, 100, 0.4, 50)
+            text = "It is wrong \x1b[31m more often [bold]."
+            told = (
+                "opened",
+                "warning",
+                "drift",
+                "error",
+                "up",
+                "lr",
+                "lr.1@4",
+                "",
+                evidence,
+                1,
+                False,
+                4,
+                70,
+                50,
+            )
+            alert = Alert("stay/drift@4", *told, text)  # type: ignore[arg-type]  # in the order of its fields
+            found.topics.put(Sent(loop.topics.alerts, loop.codec.encode(alert)))
+            found.metric(1234.0, 1)
+            out = printed(await asked(found))
+        assert "stay  Will this booking be cancelled?" in out
+        assert any(line.split()[:2] == ["waiting", "1,234"] for line in out.splitlines())
+        assert "lr.1@0" in out
+        assert r"warning drift  It is wrong \x1b[31m more often [bold]." in out
+
+    asyncio.run(run())
+
+
+def test_a_task_that_the_worker_does_not_run_and_a_worker_that_does_not_answer_are_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(BrokerError, match=r"no worker answers at http://127\.0\.0\.1:9"):
+        ask("http://127.0.0.1:9", "stay")
+    for name in ("RIVERLOOP_WORKER_URL", "RIVERLOOP_HTTP_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    for arguments, says in (
+        ((), "say where a worker of the task listens"),
+        (("--worker-url", "file:///etc/passwd"), "must begin with http"),
+        (("--watch", "--json"), "prints once"),
+    ):
+        done = CliRunner().invoke(riverloop, ["status", "stay", *arguments])
+        assert isinstance(done.exception, UsageError)
+        assert says in str(done.exception)
