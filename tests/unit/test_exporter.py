@@ -21,6 +21,7 @@ from infra.own_metrics import OWN
 from schemas.reasons import REASONS
 from streams.fold import Measurement
 from streams.metrics.registry import METRICS
+from streams.monitors import monitors, tally_monitors
 from tests.unit.http_worker import HeldWriter, make_loop
 
 Labels = frozenset[tuple[str, str]]
@@ -173,3 +174,13 @@ def test_names_are_unique_and_follow_the_rules() -> None:
     assert {"ms", "milliseconds", "bytes_total"}.isdisjoint(
         part for name in names for part in name.split("_")
     )
+
+
+def test_open_episodes_of_requests_stand_beside_those_of_drift_and_each_names_its_monitor() -> None:
+    task = make_loop().task
+    found = [each for made in (*monitors(task), *tally_monitors(task)) for each in made.measurements()]
+    page = Exporter(lambda: [view(*found)], "1", "r").page()
+    named = {
+        (dict(each)["monitor"], dict(each)["segment"]) for each in values(page, "riverloop_open_episodes")
+    }
+    assert named == {("drift", "drift"), ("drift", "delay"), ("drift", "outage"), ("quality", "features")}
