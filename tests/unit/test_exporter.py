@@ -178,7 +178,8 @@ def test_names_are_unique_and_follow_the_rules() -> None:
 
 def test_open_episodes_of_requests_stand_beside_those_of_drift_and_each_names_its_monitor() -> None:
     task = make_loop().task
-    found = [each for made in (*monitors(task), *tally_monitors(task)) for each in made.measurements()]
+    found = [each for made in monitors(task) for each in made.measurements()]
+    found += [each for made in tally_monitors(task) for each in made.measurements()]
     page = Exporter(lambda: [view(*found)], "1", "r").page()
     named = {
         (dict(each)["monitor"], dict(each)["segment"]) for each in values(page, "riverloop_open_episodes")
