@@ -317,6 +317,15 @@ def test_where_predictions_need_a_token_nothing_of_what_a_request_says_is_shown(
 
 
 def test_a_measurement_has_the_fields_that_the_board_takes() -> None:
-    assert {"name", "value", "unit", "model", "version", "role", "window", "segment", "count"} == set(
-        Measurement.__slots__
-    )
+    assert {
+        "name",
+        "value",
+        "unit",
+        "model",
+        "version",
+        "role",
+        "window",
+        "segment",
+        "count",
+        "monitor",
+    } == set(Measurement.__slots__)
