@@ -133,6 +133,7 @@ def _add_task(app: Any, agents: TaskAgents, prepared: Prepared) -> GroupFeed:
     async def silence() -> None:
         if app.consumer.batches is not None:
             await agents.on_silence(app.consumer.batches)
+            await agents.publish_rest(feed.consumer, app.consumer.batches)
 
     async def revision() -> None:
         await agents.open_revisions(feed.consumer)

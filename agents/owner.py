@@ -70,6 +70,9 @@ class Owner(Generic[Item]):
         self.next_offset = 0
         self._snapshot_at = 0
         self._published = 0.0
+        """When metrics were published last (s, monotonic)."""
+        self._published_to = 0
+        """The next offset then."""
         self._last_ts = 0
 
     # ------------------------------------------------------------------ ownership
@@ -96,6 +99,7 @@ class Owner(Generic[Item]):
             for _ in self._fold(message):
                 pass  # the last owner has published it
         self._snapshot_at = until // self.owned.snapshot_every
+        self._published_to = until
         self.held = True
         log.info(
             "%s: owner of %s from offset %d, monitors restored in %.2f s",
@@ -112,10 +116,7 @@ class Owner(Generic[Item]):
         """Fold a batch of the topic's records; gives what is to be published with its offset."""
         for message in messages:
             yield from self._fold(message)
-        now = time.monotonic()
-        if (now - self._published) * 1000 >= self.loop.settings.metrics_every_ms:
-            self._published = now
-            yield from self._metric_records()
+        yield from self.metric_records()
         due = self.next_offset // self.owned.snapshot_every
         if due > self._snapshot_at:
             self._snapshot_at = due
@@ -142,8 +143,13 @@ class Owner(Generic[Item]):
             for alert in monitor.alerts():
                 yield OutRecord(loop.topics.alerts, monitor.name.encode(), loop.codec.encode(alert))
 
-    def _metric_records(self) -> Iterator[OutRecord]:
-        loop = self.loop
+    def metric_records(self) -> Iterator[OutRecord]:
+        """Give the measurements as of now, where it is time for them and something has come since the last."""
+        loop, now = self.loop, time.monotonic()
+        early = (now - self._published) * 1000 < loop.settings.metrics_every_ms
+        if early or not self.held or self.next_offset <= self._published_to:
+            return
+        self._published, self._published_to = now, self.next_offset
         for monitor in self.monitors:
             for each in monitor.measurements():
                 metric = Metric(

@@ -53,6 +53,12 @@ class Publishing:
                     raise
                 log.warning("%s: %s", batch.channel.name, error)
 
+    async def on_silence(self, consumer: BatchConsumer) -> None:
+        """Publish what the last batch came too early for, when no further one brings it."""
+        if self.owner.held and not self.lock.locked():
+            async with self.lock:
+                await self.publish(consumer, list(self.owner.metric_records()), "the last metrics")
+
     async def take_over(self, consumer: BatchConsumer) -> None:
         """Become the owner: from the offset that the last one committed."""
         connection, group = self.owner.loop.connection, consumer.group_id

@@ -196,6 +196,12 @@ class TaskAgents:
                     raise
                 log.warning("%s: advancing time in silence: %s", self.loop.task.name, error)
 
+    async def publish_rest(self, log_consumer: BatchConsumer, consumer: BatchConsumer) -> None:
+        """Publish the last metrics of a burst, as an owner."""
+        if not self._stopped:
+            await self.log_publishing.on_silence(log_consumer)
+            await self.tally_publishing.on_silence(consumer)
+
     # ------------------------------------------------------------------ state
 
     async def assigned(self, partitions: set[int]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import urllib.error
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -65,6 +66,29 @@ def test_a_change_of_owner_publishes_each_metric_and_alert_once(
             assert_as_alone(loop, made, records, metrics, alerts)
         assert {"drift", "features"} <= {alert.family for _, alert in alerts}
         assert "Traceback" not in first.log + second.log
+
+
+def test_the_last_metrics_of_a_burst_are_published_once_though_nothing_follows(
+    broker: Broker, tmp_path: Path, task_name: str
+) -> None:
+    connection = Connection(broker.bootstrap)
+    file = hotel_task(tmp_path / "task", task_name)
+    with Loop(f"{file}:cancellation_within_30_days", connection, tmp_path, metrics_every_ms=3000) as loop:
+        loop.worker().restart()
+        loop.play(loop.events(300))
+        loop.assert_resolved()
+        last, _ = loop.entries()[-1]
+        names = {each.name for each in monitors(loop.task)}
+
+        def offsets() -> list[int]:
+            found = read(loop, loop.topics.metrics, loop.codec.decode_metric)
+            return [
+                metric.log_offset for name, metric in found if name in names and metric.name == "accuracy"
+            ]
+
+        until(lambda: last in offsets(), 30, "the last metrics are published")
+        time.sleep(4)
+        assert offsets().count(last) == len([each for each in offsets() if each == offsets()[0]])
 
 
 def owns(worker: Worker) -> set[str]:
