@@ -201,7 +201,10 @@ def features(quick: bool, progress: Progress) -> Table:
             "no drift, per 10,000",
         ),
         [
-            [each.watch, each.found, each.delay, each.false_alarms, each.accuracy, quiet[each.watch]]
+            [
+                *(each.watch, each.found, each.delay if each.found else None),
+                *(each.false_alarms, each.accuracy, quiet[each.watch]),
+            ]
             for each in found
         ],
         f"an accuracy above that of a tree that is never thrown away, {never:.3f}: {ours:.3f}",
