@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import uuid
 
 import pytest
@@ -11,6 +12,11 @@ import pytest
 from infra.kafka.pytest_plugin import Broker, riverloop_broker
 
 __all__ = ["riverloop_broker"]
+
+# A shell starts what runs in its background with Ctrl-C ignored, and children inherit that: the tests that press it
+# would wait in vain.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
