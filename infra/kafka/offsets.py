@@ -122,14 +122,25 @@ def committed_offsets(
     """
     wanted = ConsumerGroupTopicPartitions(group, [TopicPartition(*place) for place in places])
     admin = client_of(connection)
-    try:
-        answer = admin.list_consumer_group_offsets([wanted], require_stable=True)[group].result(TIMEOUT_S)
-    except KafkaException as error:
-        if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
-            return {}
-        raise BrokerError(f"the offsets of group {group} are not known: {error.args[0].str()}") from error
-    return {
-        (place.topic, place.partition): place.offset
-        for place in answer.topic_partitions
-        if place.error is None and place.offset >= 0
-    }
+    deadline = time.monotonic() + TIMEOUT_S
+    while True:
+        try:
+            answer = admin.list_consumer_group_offsets([wanted], require_stable=True)[group].result(TIMEOUT_S)
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
+                return {}
+            raise BrokerError(f"the offsets of group {group} are not known: {error.args[0].str()}") from error
+        unknown = [place for place in answer.topic_partitions if place.error is not None]
+        if not unknown:
+            return {
+                (place.topic, place.partition): place.offset
+                for place in answer.topic_partitions
+                if place.offset >= 0
+            }
+        # Never to be taken for a place where nothing is committed: an owner would begin with nothing.
+        undecided = all(place.error.code() == KafkaError.UNSTABLE_OFFSET_COMMIT for place in unknown)
+        if not undecided or time.monotonic() > deadline:
+            place = unknown[0]
+            what = f"{place.topic}/{place.partition}: {place.error.str()}"
+            raise BrokerError(f"the offsets of group {group} are not known: {what}")
+        time.sleep(0.05)

@@ -25,6 +25,7 @@ from infra.kafka.connection import Connection
 from infra.kafka.consumer import BatchConsumer
 from infra.kafka.crashpoints import TRANSACTION_POINTS, Faults
 from infra.kafka.membership import generation_and_member
+from infra.kafka.offsets import committed_offsets
 from infra.kafka.pytest_plugin import Broker
 from infra.kafka.transaction import GenerationLost, OutRecord, ProducerFenced, TransactionRunner
 from schemas.errors import TransactionAborted
@@ -112,6 +113,38 @@ def test_outputs_and_offsets_are_committed_together_or_not_at_all(
 
     with filled(connection, task_name) as topics:
         asyncio.run(scenario(*topics))
+
+
+@pytest.mark.parametrize("commit", [True, False])
+def test_what_a_group_has_committed_is_asked_behind_the_decision_on_its_open_transaction(
+    connection: Connection, task_name: str, commit: bool
+) -> None:
+    """An offset that is undecided must never be taken for none: an owner would begin with nothing."""
+
+    async def scenario(source: str, output: str) -> None:
+        consumer, batch = await one_batch(connection, task_name, source)
+        runner = TransactionRunner(connection, f"{task_name}.first")
+        await runner.commit([], batch.offsets, batch.metadata)
+        told = {(place.topic, place.number): offset for place, offset in batch.offsets.items()}
+        producer = Producer(connection.config(**{"transactional.id": f"{task_name}.second"}))
+        producer.init_transactions(20)
+        producer.begin_transaction()
+        later = [TopicPartition(*place, offset + 1) for place, offset in told.items()]
+        producer.send_offsets_to_transaction(later, batch.metadata, 20)
+        asking = asyncio.create_task(asyncio.to_thread(committed_offsets, connection, task_name, list(told)))
+        await asyncio.sleep(1.0)
+        assert not asking.done()
+        if commit:
+            producer.commit_transaction(20)
+        else:
+            producer.abort_transaction(20)
+        assert await asking == {place: offset + commit for place, offset in told.items()}
+        consumer.done(batch)
+        await runner.close()
+        await consumer.stop()
+
+    with filled(connection, task_name) as names:
+        asyncio.run(scenario(*names))
 
 
 def test_a_record_goes_where_it_is_told_or_where_java_would_put_it_with_its_headers(
