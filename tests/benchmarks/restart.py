@@ -108,24 +108,25 @@ def main() -> None:
         write(producer, codec, names, 0, count)
         print(f"{count:,} entries written in {time.monotonic() - started:.0f} s", flush=True)
         worker = WorkerProcess(str(file), connection, folder, 0)
-        table = []
-        seconds = ready(worker)
-        table.append(("no snapshot: folds the whole log", seconds, resident_mb(worker.pid)))
-        worker.stop(60)
-        seconds = ready(worker)
-        table.append(("from the last snapshot", seconds, resident_mb(worker.pid)))
-        tail = min(5_000, count)
-        write(producer, codec, names, count, tail)
-        worker.get(f"/tasks/restart/versions?applied={worker.status()['next_offset'] + tail - 2}&wait_s=60")
-        worker.kill()
-        seconds = ready(worker)
-        table.append((f"killed {tail:,} entries after it", seconds, resident_mb(worker.pid)))
-        worker.kill()
         end = end_offsets(connection, [(names.log, 0)])[names.log, 0]
-    print(f"\nlog of {end:,} offsets, one model (scaler | one-hot | logistic regression, 19 features)\n")
-    print(f"{'start':<36}{'ready after s':>14}{'memory MB':>12}")
-    for what, seconds, memory in table:
-        print(f"{what:<36}{seconds:>14.1f}{memory:>12.0f}")
+        print(f"log of {end:,} offsets, one model (scaler | one-hot | logistic regression, 19 features)\n")
+        print(f"{'start':<36}{'ready after s':>14}{'memory MB':>12}", flush=True)
+
+        def start(what: str) -> None:
+            seconds = ready(worker)
+            print(f"{what:<36}{seconds:>14.1f}{resident_mb(worker.pid):>12.0f}", flush=True)
+
+        start("no snapshot: folds the whole log")
+        worker.stop(60)
+        start("from the last snapshot")
+        tail = min(5_000, count)
+        goal = worker.status()["next_offset"] + tail - 2
+        write(producer, codec, names, count, tail)
+        while worker.status()["next_offset"] < goal:
+            time.sleep(0.2)
+        worker.kill()
+        start(f"killed {tail:,} entries after it")
+        worker.kill()
     shutil.rmtree(folder, ignore_errors=True)
 
 
