@@ -16,6 +16,7 @@ from infra.kafka.channel import Batch, Channel
 from infra.kafka.connection import Connection
 from infra.kafka.consumer import BatchConsumer
 from infra.kafka.crashpoints import Faults
+from infra.kafka.offsets import end_offsets
 from infra.kafka.pytest_plugin import Broker
 from infra.kafka.transaction import OutRecord, TransactionRunner
 from schemas.errors import TransactionAborted
@@ -155,10 +156,16 @@ def test_a_record_does_not_go_before_an_earlier_one_that_was_there_when_it_arriv
             producer = pair.producer("both")
             order: list[Any] = []
             for round_ in range(30):
-                # One transaction, so that both are there at once; which of them is fetched first is chance.
+                # The outcome is there, for readers of committed records too, before the prediction is written;
+                # which of them is fetched first is chance.
+                producer.begin_transaction()
+                write(producer, pair.outcomes, 10 * round_ + 3)
+                producer.commit_transaction()
+                place = (pair.outcomes, 0)
+                while end_offsets(connection, [place]) != end_offsets(connection, [place], committed=False):
+                    await asyncio.sleep(0.002)
                 producer.begin_transaction()
                 write(producer, pair.predictions, 10 * round_ + 5)
-                write(producer, pair.outcomes, 10 * round_ + 3)
                 producer.commit_transaction()
                 while len(order) < 2 * round_ + 2:
                     order += await taker.next()
