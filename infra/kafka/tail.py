@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
+from infra.kafka.client_log import CLIENT_LOG
 from infra.kafka.connection import Connection
 from schemas.errors import BrokerError
 
@@ -98,7 +99,7 @@ class Tail:
             "enable.partition.eof": True,
             "queued.max.messages.kbytes": 4096,
         }
-        consumer = Consumer(self._connection.config(**config), logger=log)
+        consumer = Consumer(self._connection.config(**config), logger=CLIENT_LOG)
         try:
             consumer.assign(self._places)
             while not self._stopping.is_set():

@@ -332,10 +332,13 @@ def test_code_that_has_passed_is_checked_again_only_when_any_of_it_changes(
     helper.write_text("SIZE = 2\n")
     assert check_task(str(task_file), memory=memory) == 1
     assert sorted(runs) == ["1", "4242"]
+    task_file.write_text(task_file.read_text() + "# another byte\n")
+    assert check_task(str(task_file), memory=memory) == 1
+    assert len(runs) == 4
     (kept,) = (tmp_path / "checked").iterdir()
     kept.write_bytes(kept.read_bytes()[:-10])
     assert check_task(str(task_file), memory=memory) == 1
-    assert len(runs) == 4
+    assert len(runs) == 6
     with pytest.raises(NotReproducible):
         check_task(f"{task_file}:second", memory=memory)
     assert len(list((tmp_path / "checked").iterdir())) == 1, "what fails is not remembered"
