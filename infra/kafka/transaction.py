@@ -191,6 +191,7 @@ class TransactionRunner:
             producer.send_offsets_to_transaction(places, metadata, self._timeout_s)
         self._faults.pass_point(self._last_point)
         if self._faults.aborts():
+            producer.flush(self._timeout_s)  # so that readers meet what was aborted
             producer.abort_transaction(self._timeout_s)
             raise TransactionAborted(f"{self.transactional_id}: aborted on request", certain=True)
         # Flushes first, and fails if any record could not be delivered.
