@@ -123,7 +123,7 @@ class Field:
         return end_offsets(self.connection, [place], committed=False)[place]
 
     def wait_progress(self, entries: int, timeout_s: float = PATIENCE_S) -> None:
-        """Wait until the log has grown by so many entries, or the workload is sent.
+        """Wait until the log has grown by so many entries, or the workload is sent; it goes on meanwhile.
 
         Raises
         ------
@@ -131,7 +131,7 @@ class Field:
             When it has not, in time.
         """
         until, goal = time.monotonic() + timeout_s, self.progress() + entries
-        while self.progress() < goal and not self.sender.idle:
+        while self.progress() < goal and self.sender.go_on():
             if time.monotonic() > until:
                 raise BrokerError(f"the log has not grown by {entries} entries in {timeout_s:.0f} s")
             time.sleep(0.05)

@@ -64,7 +64,7 @@ def crash(point: str) -> Callable[[Field], None]:
 def _wait_dead(field: Field, doomed: Sequence[LedgerWorker]) -> None:
     until = time.monotonic() + PASSED_S
     while all(worker.running for worker in doomed):
-        if time.monotonic() > until or field.sender.idle:
+        if time.monotonic() > until or not field.sender.go_on():
             field.say("the crash point was not passed; the workers are killed")
             return
         time.sleep(0.05)

@@ -98,7 +98,7 @@ class Sender:
         self._watched_until = 0
         self._failed: list[str] = []
         self._limit: int | None = 0
-        self._waiting = False
+        self._waiting = self._closing = False
         self._raised = threading.Condition()
         self._stopped = False
         self._error: BaseException | None = None
@@ -113,8 +113,15 @@ class Sender:
     def release(self, limit: int | None) -> None:
         """Raise the limit to so many planned requests; None: send all, and the closing ones."""
         with self._raised:
-            self._limit = limit
+            if limit is None or (self._limit is not None and limit > self._limit):
+                self._limit = limit
             self._raised.notify()
+
+    def go_on(self) -> bool:
+        """Keep sending, beyond the limit if need be; gives False once all planned requests are sent."""
+        if self.idle and not self._closing:
+            self.release(self.sent + WINDOW)
+        return not self._closing
 
     def stop(self) -> None:
         """End the thread, whatever is left."""
@@ -167,8 +174,8 @@ class Sender:
     def _run(self) -> None:
         try:
             for block in self._blocks:
-                closing = block.end == self.sent and self.sent > 0
-                if not self._may(None if closing else block.end):
+                self._closing = block.end == self.sent and self.sent > 0
+                if not self._may(None if self._closing else block.end):
                     return
                 for sending in block.outcomes:
                     self._tell(sending)
