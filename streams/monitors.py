@@ -8,16 +8,18 @@ from streams.drift.fold import DriftFold
 from streams.fold import Monitor
 from streams.metrics.loop import LoopHealth
 from streams.metrics.served import ServedMetrics
+from streams.metrics.versus import Versus
 from streams.quality.monitor import QualityMonitor
 from streams.task import Task
 
 
 def monitors(task: Task) -> list[Monitor[Entry]]:
-    """Make a task's monitors, with nothing folded yet: the metrics of each model, the loop's health, drift.
+    """Make a task's monitors, with nothing folded yet: metrics of each model, shadows compared, the loop, drift.
 
     One line per monitor; the order is that in which they publish.
     """
-    return [*(ServedMetrics(task, model) for model in task.models), LoopHealth(task), DriftFold(task)]
+    served = (ServedMetrics(task, model) for model in task.models)
+    return [*served, *([Versus(task)] if task.models[1:] else []), LoopHealth(task), DriftFold(task)]
 
 
 def tally_monitors(task: Task) -> list[Monitor[Tally]]:

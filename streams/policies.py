@@ -10,13 +10,12 @@ that it was revised.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from schemas.records import Entry, Value
 
 
-@dataclass(frozen=True, slots=True)
-class Label:
+class Label(NamedTuple):
     """What a fact says under a policy."""
 
     value: bool | float | str | None

@@ -123,7 +123,7 @@ def drawn(state: dict[str, Any]) -> Group:
         parts.append(Text(f"stale: {_clean(worker['problem'])}", style="bold red"))
     if not worker["ready"]:
         parts.append(Text(f"not ready: {_clean(worker['why'])}", style="yellow"))
-    return Group(*parts, _stages(state), _models(state), *_episodes(state), *_letters(state))
+    return Group(*parts, _stages(state), _models(state), *_gains(state), *_episodes(state), *_letters(state))
 
 
 def _stages(state: dict[str, Any]) -> Table:
@@ -177,6 +177,17 @@ def _models(state: dict[str, Any]) -> Table:
         table.caption = f"over the {rolling.replace('_', ' ')} labels"
         table.caption_justify = "left"
     return table
+
+
+def _gains(state: dict[str, Any]) -> list[Text]:
+    loss = "absolute error" if state["facts"]["kind"] == "regression" else "log loss"
+    return [
+        Text(
+            f"{each['shadow']} against {each['against']}: {loss} lower by {shown(each.get('gain'))} "
+            f"({shown(each.get('low'))} to {shown(each.get('high'))}, 95 %; {_whole(each['count'])} labels)"
+        )
+        for each in state["gains"].values()
+    ]
 
 
 def _episodes(state: dict[str, Any]) -> list[Text]:

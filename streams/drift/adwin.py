@@ -139,31 +139,34 @@ class DirectionalAdwin:
         twice = 2 * max(self._total_squares / width - mean * mean, 0.0)
         tests = math.log(2 * math.log(width))
         sure, easy = tests - math.log(self.delta), tests - math.log(self._easy)
-        up = twice * width * (sure if self.worse != "down" else easy)
-        down = twice * width * (sure if self.worse != "up" else easy)
-        least = min(up, down)
-        before, sum_before = 0, 0.0
+        up = twice * (sure if self.worse != "down" else easy)
+        down = twice * (sure if self.worse != "up" else easy)
+        # The difference of the means is d = (mean before - sum_before) width / (before after), and the paper's
+        # epsilon-cut is sqrt(2 share variance) + 2/3 share with share = confidence width / (before after). Most
+        # splits do not even reach its root: d^2 <= least width / (before after), here free of divisions.
+        least = min(up, down) / width
+        before, sum_before, apart = 0, 0.0, 0.0
         rows = self._rows
         for number in range(len(rows) - 1, -1, -1):
             size = self.clock << number
-            for bucket_sum, _ in rows[number]:
+            expected = mean * size
+            for bucket in rows[number]:
                 before += size
-                sum_before += bucket_sum
-                # The difference of the means, times before and after. The paper's epsilon-cut is
-                # sqrt(2 share variance) + 2/3 share; most splits do not even reach its root.
-                apart = total * before - sum_before * width
+                sum_before += bucket[0]
+                apart += expected - bucket[0]
                 after = width - before
                 if apart * apart <= least * before * after:
                     continue
-                parts = before * after
-                if not parts:
+                if not after:
                     return None
-                if apart * apart <= (up if apart > 0 else down) * parts:
+                share = width / (before * after)
+                difference = apart * share
+                if difference * difference <= (up if difference > 0 else down) * share:
                     continue
-                worse = self._recovery.is_worse("up" if apart > 0 else "down")
-                share = (sure if worse else easy) * width / parts
+                worse = self._recovery.is_worse("up" if difference > 0 else "down")
+                share *= sure if worse else easy
                 threshold = math.sqrt(twice * share) + 2 / 3 * share
-                if abs(apart) / parts > threshold:
+                if abs(difference) > threshold:
                     return before, sum_before, threshold
         return None
 

@@ -172,18 +172,15 @@ class DriftFold:
     def _feed(self, offset: int, entry: Entry) -> None:
         if not self.rules.outage:
             return
-        before = self._states
+        deadlines, requests = self._deadlines, self._requests
+        before = deadlines.state, requests.state
         if entry.outcome is not None:
-            self._deadlines.outcome(entry.ts)
-            self._requests.outcome(entry.ts)
+            deadlines.outcome(entry.ts)
+            requests.outcome(entry.ts)
         elif entry.kind == "expired":
-            self._deadlines.silence(entry.ts)
-        if self._states != before:
+            deadlines.silence(entry.ts)
+        if (deadlines.state, requests.state) != before:
             self._outage(offset, entry.ts)
-
-    @property
-    def _states(self) -> tuple[str, str]:
-        return self._deadlines.state, self._requests.state
 
     def _progress(self, offset: int, entry: Entry) -> None:
         told = (entry.progress or {}).get("predictions", 0)
@@ -220,7 +217,7 @@ class DriftFold:
 
     @property
     def _suspicious(self) -> bool:
-        return "suspected" in self._states
+        return self._deadlines.state == "suspected" or self._requests.state == "suspected"
 
     # ------------------------------------------------------------------ what it tells
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from schemas.checks import TaskKind
@@ -52,11 +52,12 @@ class ModelWatch:
             rate = self.share.of(watch.signal)
             self._pairs.append((watch, made, watch.make(rate, self.rules.cool_down, made.span)))
 
-    def update(self, score: Score, label: Value) -> Iterator[tuple[Watch, Change]]:
+    def update(self, score: Score, label: Value) -> Sequence[tuple[Watch, Change]]:
         """Take a score and its label; gives what changed for the worse."""
+        found: Sequence[tuple[Watch, Change]] = ()
         if score.spec != self._spec:
             if score.spec in self._past:
-                return
+                return found
             if self._spec:
                 self._past.add(self._spec)
                 self._start()
@@ -68,7 +69,8 @@ class ModelWatch:
             if number is not None and judged:
                 change = made.told(detector.update(number))
                 if change is not None:
-                    yield watch, change
+                    found = (*found, (watch, change))
+        return found
 
     def levels(self) -> Iterator[tuple[Watch, float, int]]:
         """Give each signal's mean since its last change, and the numbers it rests on."""

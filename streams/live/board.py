@@ -11,6 +11,7 @@ from schemas.records import Manifest, Metric
 from streams.live.history import History, Row
 from streams.live.rates import Rate
 from streams.metrics.registry import METRICS
+from streams.metrics.versus import AGAINST
 from streams.task import Task
 
 QUALITY: Final = frozenset(each.name for each in METRICS if each.kinds)
@@ -47,6 +48,7 @@ class Board:
         self._loop: dict[str, float] = {}
         self._models: dict[str, dict[str, Any]] = {}
         self._calibration: dict[str, dict[str, dict[str, Any]]] = {}
+        self._gains: dict[str, dict[str, Any]] = {}
         self._labels: dict[str, dict[str, Any]] = {}
         self._signals: dict[str, dict[str, Any]] = {}
         self._features: dict[str, dict[str, Any]] = {}
@@ -86,6 +88,15 @@ class Board:
             bins = self._calibration.setdefault(metric.model, {})
             bins.setdefault(segment, {})[name.removeprefix("calibration_")] = metric.value
             bins[segment]["count"] = metric.count
+        elif segment.startswith(AGAINST):
+            _, _, end = name.partition("_gain")
+            shown = self._gains.setdefault(metric.model, {})
+            shown |= {
+                "shadow": metric.version,
+                "against": segment.removeprefix(AGAINST),
+                "count": metric.count,
+            }
+            shown[end.removeprefix("_") or "gain"] = metric.value
         elif name in QUALITY:
             self._quality(metric, at)
         elif name == "signal_mean":
@@ -235,6 +246,7 @@ class Board:
                 model: [{"scores": name, **bins[name]} for name in sorted(bins)]
                 for model, bins in self._calibration.items()
             },
+            "gains": {model: self._gains[model] for model in self._ordered(self._gains)},
             "labels": {name: self._fresh_of("", slices) for name, slices in self._labels.items()},
             "signals": {model: self._signals[model] for model in self._ordered(self._signals)},
             "features": self._features,

@@ -95,6 +95,12 @@ class Declared:
 
 
 _B, _C, _R = ("binary",), ("binary", "multiclass"), ("regression",)
+_LOSSES: Final[tuple[tuple[str, Unit, tuple[str, ...]], ...]] = (
+    ("log_loss", "nats", _C),
+    ("mae", "outcome", _R),
+)
+_PROMOTE = "Its interval above 0: promote the shadow. Around 0: not known yet, or no difference."
+_SEQUENCE = "Confidence sequence, Waudby-Smith and others 2024"
 _COMPARE = "Compare with the shadows and the older versions; look at segments, then at drift."
 _CALIBRATE = "Look at the calibration table; the base rate may have moved, or the label policy be wrong."
 _OUTCOMES = "Look at the service that reports outcomes, and at `T.dead-letters`."
@@ -244,6 +250,15 @@ METRICS: Final = (
         "Far from 0: the estimate is not to be believed now, since the concept moved.",
         "CBPE",
         _B,
+    ),
+    *(
+        Declared(f"{loss}_gain{end}", unit, formula, "higher", _PROMOTE, source, kinds)
+        for loss, unit, kinds in _LOSSES
+        for end, formula, source in (
+            ("", f"mean of `{loss}` as served - the shadow's, same requests; segment `against=` served", ""),
+            ("_low", "lower end of its 95 % interval, which may be looked at at any time", _SEQUENCE),
+            ("_high", "upper end of that interval", _SEQUENCE),
+        )
     ),
     Declared(
         "coverage", "ratio", "predictions with a first resolution / predictions joined", "higher", _OUTCOMES

@@ -145,6 +145,25 @@ def test_the_newest_values_are_shown_by_model_window_and_segment() -> None:
     assert (shown["role"], shown["version"]) == ("served", "lr.1@10")
 
 
+def test_a_shadow_s_gain_is_shown_with_its_interval_and_not_as_quality() -> None:
+    board = Board(TASK)
+    told = {"model": "other", "version": "other.2", "role": "shadow", "segment": "against=lr.1", "count": 150}
+    for end, value in (("", 0.25), ("_low", 0.125), ("_high", 0.375)):
+        board.metric(metric(f"log_loss_gain{end}", value, unit="nats", **told), 5000)
+    shown = board.sections()
+    assert shown["gains"] == {
+        "other": {
+            "shadow": "other.2",
+            "against": "lr.1",
+            "count": 150,
+            "gain": 0.25,
+            "low": 0.125,
+            "high": 0.375,
+        }
+    }
+    assert shown["quality"] == {}
+
+
 def test_a_window_that_nobody_measures_any_more_is_not_shown_with_its_old_value() -> None:
     board = Board(TASK)
     for offset in (10, 20, 30):

@@ -66,6 +66,17 @@ MODELS = Row(
             ),
         ),
         lines(
+            "What the shadow would have gained",
+            "Loss as served minus the shadow's, over the same requests, with its 95 % interval, which may be looked at "
+            "at any time. The whole interval above 0: promote the shadow.",
+            "none",
+            Query(
+                '{__name__=~"riverloop_(log_loss_gain_nats|mae_gain)", task="$task"}', "{{model}} {{segment}}"
+            ),
+            Query('{__name__=~"riverloop_(log_loss_gain_low_nats|mae_gain_low)", task="$task"}', "at least"),
+            Query('{__name__=~"riverloop_(log_loss_gain_high_nats|mae_gain_high)", task="$task"}', "at most"),
+        ),
+        lines(
             "Examples learned",
             "Examples that each model's state has learned, per second.",
             PER_SECOND,

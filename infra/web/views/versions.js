@@ -5,12 +5,16 @@ import { count, metric, time, words } from "../format.js";
 
 const short = (digest) => (digest ? digest.slice(0, 16) : "–");
 
+/** What a shadow's gain says: nothing yet while its interval holds 0. */
+const verdict = (each) => (each.low > 0 ? "better" : each.high < 0 ? "worse" : "not told apart yet");
+
 export function versions(context) {
   const force = panel("In force here");
+  const shadows = panel("Shadows against what is served", { note: "on the same requests" });
   const changes = panel("Changes");
   const stored = panel("Snapshots", { note: "newest first; choose one for its lineage" });
   const lineage = panel("Lineage");
-  const root = h("div", { class: "view" }, force.root, changes.root, stored.root, lineage.root);
+  const root = h("div", { class: "view" }, force.root, shadows.root, changes.root, stored.root, lineage.root);
   let chosen = "";
   let last = null;
 
@@ -64,6 +68,11 @@ export function versions(context) {
       last = store;
       const { models } = store.sections.worker;
       refresh(force.body, table(["version", "role", num("learned"), "specification", "runtime"], models.map((each) => [each.version, each.role + (each.in_force ? "" : ", not yet in force"), num(count(each.learned)), short(each.spec), each.runtime]), "Models"));
+      const gains = Object.values(store.sections.gains);
+      const loss = store.facts.kind === "regression" ? "absolute error" : "log loss";
+      refresh(shadows.body, gains.length
+        ? table(["shadow", "against", num("labels"), num(`${loss} lower by`), num("95 % interval"), ""], gains.map((each) => [each.shadow, each.against, num(count(each.count)), num(metric(each.gain)), num(`${metric(each.low)} to ${metric(each.high)}`), verdict(each)]), "Shadows")
+        : empty(store.facts.models.length > 1 ? "Too few labels yet that both have scored." : "The task has no shadow: a second Model in the task file is one."));
       const now = JSON.stringify(store.sections.versions);
       if (now !== shown) draw(store);
       shown = now;
