@@ -147,7 +147,13 @@ def test_the_newest_values_are_shown_by_model_window_and_segment() -> None:
 
 def test_a_shadow_s_gain_is_shown_with_its_interval_and_not_as_quality() -> None:
     board = Board(TASK)
-    told = {"model": "other", "version": "other.2", "role": "shadow", "segment": "against=lr.1", "count": 150}
+    told: dict[str, Any] = {
+        "model": "other",
+        "version": "other.2",
+        "role": "shadow",
+        "segment": "against=lr.1",
+        "count": 150,
+    }
     for end, value in (("", 0.25), ("_low", 0.125), ("_high", 0.375)):
         board.metric(metric(f"log_loss_gain{end}", value, unit="nats", **told), 5000)
     shown = board.sections()

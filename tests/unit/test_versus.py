@@ -30,7 +30,7 @@ def task(kind: TaskKind = "binary", policy: Any = None) -> Task:
         features=Dictionary(Number(name="x", unit="1")),
         horizon=timedelta(days=1),
         kind=kind,
-        models=(Model("a", make), Model("b", make, policy=policy or OnArrival())),  # type: ignore[arg-type]  # of some kind
+        models=(Model("a", make), Model("b", make, policy=policy or OnArrival())),
     )
 
 
