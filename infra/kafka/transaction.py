@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -18,6 +19,8 @@ from schemas.errors import BrokerError, TransactionAborted
 
 TIMEOUT_MS = 10_000
 INIT_TIMEOUT_S = 30.0
+GRACE_S = 1.0
+"""A call of librdkafka that has not ended so long after its time-out is given up."""
 MAX_RECORD_BYTES = 6 * 1024 * 1024
 
 # The broker no longer counts this consumer among the group's members, or not in that generation.
@@ -188,7 +191,7 @@ class TransactionRunner:
         self._faults.pass_point("after-produce")
         if offsets:
             places = [TopicPartition(*partition, offset) for partition, offset in offsets.items()]
-            producer.send_offsets_to_transaction(places, metadata, self._timeout_s)
+            self._send_offsets(producer, places, metadata)
         self._faults.pass_point(self._last_point)
         if self._faults.aborts():
             producer.flush(self._timeout_s)  # so that readers meet what was aborted
@@ -196,6 +199,31 @@ class TransactionRunner:
             raise TransactionAborted(f"{self.transactional_id}: aborted on request", certain=True)
         # Flushes first, and fails if any record could not be delivered.
         producer.commit_transaction(self._timeout_s)
+
+    def _send_offsets(self, producer: Producer, places: list[TopicPartition], metadata: bytes) -> None:
+        """Send the offsets, with a time-out that holds.
+
+        librdkafka forgets its own while the group's coordinator that it knows is gone, as after a broker's death
+        (issues 5456 and 5511 of librdkafka): the call then never returns. So it is made in a thread that can be
+        left behind; a new producer of this transactional id fences the old one.
+        """
+        failed: list[BaseException] = []
+
+        def send() -> None:
+            try:
+                producer.send_offsets_to_transaction(places, metadata, self._timeout_s)
+            except BaseException as error:  # raised again below
+                failed.append(error)
+
+        sender = threading.Thread(target=send, name=f"offsets-{self.transactional_id}", daemon=True)
+        sender.start()
+        sender.join(self._timeout_s + GRACE_S)
+        if sender.is_alive():
+            self._replace()
+            text = f"{self.transactional_id}: sending offsets did not end within {self._timeout_s:g} s"
+            raise TransactionAborted(text, certain=True)  # nobody has asked to commit it
+        if failed:
+            raise failed[0]
 
     def _open(self) -> Producer:
         self._discard()

@@ -9,6 +9,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -109,6 +110,39 @@ def test_outputs_and_offsets_are_committed_together_or_not_at_all(
         consumer.done(batch)
         for each in (aborting, runner):
             await each.close()
+        await consumer.stop()
+
+    with filled(connection, task_name) as topics:
+        asyncio.run(scenario(*topics))
+
+
+def test_a_call_of_the_client_that_never_returns_is_left_behind(
+    connection: Connection, task_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As librdkafka's does when the group's coordinator died and its entry in the client's cache did not."""
+    stuck = threading.Event()
+
+    class Deaf(Producer):  # type: ignore[misc]  # it is C
+        def send_offsets_to_transaction(self, *arguments: Any) -> None:
+            if not stuck.is_set():
+                stuck.set()
+                threading.Event().wait()
+            super().send_offsets_to_transaction(*arguments)
+
+    async def scenario(source: str, output: str) -> None:
+        monkeypatch.setattr("infra.kafka.transaction.Producer", Deaf)
+        consumer, batch = await one_batch(connection, task_name, source)
+        records = [OutRecord(output, message.key(), message.value()) for message in batch.items]
+        runner = TransactionRunner(connection, task_name, timeout_ms=1000)
+        with pytest.raises(TransactionAborted, match="did not end within 1 s") as aborted:
+            await asyncio.wait_for(runner.commit(records, batch.offsets, batch.metadata), 20)
+        assert aborted.value.certain
+        await runner.commit(records, batch.offsets, batch.metadata)
+        assert Counter(m.value() for m in read_committed(connection, output, PARTITIONS)) == Counter(
+            m.value() for m in batch.items
+        )
+        consumer.done(batch)
+        await runner.close()
         await consumer.stop()
 
     with filled(connection, task_name) as topics:
