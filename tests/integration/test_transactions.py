@@ -122,7 +122,7 @@ def test_a_call_of_the_client_that_never_returns_is_left_behind(
     """As librdkafka's does when the group's coordinator died and its entry in the client's cache did not."""
     stuck = threading.Event()
 
-    class Deaf(Producer):  # type: ignore[misc]  # it is C
+    class Deaf(Producer):
         def send_offsets_to_transaction(self, *arguments: Any) -> None:
             if not stuck.is_set():
                 stuck.set()

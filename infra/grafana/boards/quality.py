@@ -67,8 +67,8 @@ MODELS = Row(
         ),
         lines(
             "What the shadow would have gained",
-            "Loss as served minus the shadow's, over the same requests, with its 95 % interval, which may be looked "
-            "at at any time. The whole interval above 0: promote the shadow.",
+            "Loss as served minus the shadow's, over the same requests, with its 95 % interval, which holds "
+            "whenever one looks. The whole interval above 0: promote the shadow.",
             "none",
             Query(
                 '{__name__=~"riverloop_(log_loss_gain_nats|mae_gain)", task="$task"}', "{{model}} {{segment}}"
