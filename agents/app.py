@@ -17,6 +17,7 @@ from agents.worker import Prepared
 from infra.kafka.ports import free_pair
 from infra.kafka.writer import Writer
 from infra.lag import EndTimes
+from streams.garbage import collect_seldom
 
 SILENCE_S = 1.0
 REVISION_S = 0.2
@@ -30,6 +31,7 @@ def run(prepared: Prepared) -> None:
     worker = faust.Worker(
         app, loglevel=prepared.settings.log_level, override_logging=False, redirect_stdouts=False, quiet=True
     )
+    collect_seldom()
     worker.execute_from_commandline()
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
+from schemas.immutable import record
 
-@dataclass(frozen=True, slots=True)
+
+@record(frozen=True, slots=True)
 class Evidence:
     """What an alarm rests on: two windows of one signal, and the test that tells them apart."""
 
@@ -28,7 +29,7 @@ class Evidence:
     """Events in that window."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Alert:
     """One step of an episode: something is not as it was."""
 

@@ -6,8 +6,10 @@ All times are milliseconds since 1970-01-01 UTC. `ts` is event time, as the prod
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
+
+from schemas.immutable import record
 
 FeatureValue = bool | int | float | str
 """A feature in its canonical form; a missing one has no key."""
@@ -25,7 +27,7 @@ Kind = Literal[
 LateBy = Literal["event_time", "arrival"]
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@record(frozen=True, slots=True, order=True)
 class Position:
     """Where a record lies: topic, partition, offset."""
 
@@ -37,7 +39,7 @@ class Position:
         return f"{self.topic}[{self.partition}]@{self.offset}"
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Request:
     """One event to be scored."""
 
@@ -53,7 +55,7 @@ class Request:
     """Lineage: the request ids, of this or other tasks, whose predictions went into the features."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Score:
     """One model's answer."""
 
@@ -71,7 +73,7 @@ class Score:
     """The model's decision by River's own rule (largest probability); None for regression or no answer."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Prediction:
     """The answer as served, with the features as seen."""
 
@@ -91,7 +93,7 @@ class Prediction:
     """Probability in (0, 1] with which a logging policy chose this answer; None without exploration."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Outcome:
     """Ground truth for a request, as a service reports it."""
 
@@ -108,14 +110,14 @@ class Outcome:
     """The service that reports it."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Punctuation:
     """Lockstep only: the input is complete up to and including `ts`."""
 
     ts: int
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Command:
     """An entry that changes what folds do, from its own offset on; `replay` occurs in the audit only."""
 
@@ -129,7 +131,7 @@ class Command:
     """Why."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Entry:
     """One record of the training log: a fact from the join, a backfilled example, or a command.
 
@@ -168,7 +170,7 @@ class Entry:
     join's table applied, and `waiting`, `stream_time`, `oldest_waiting` (ms)."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class DeadLetter:
     """A record that could not be used, with all that is needed to mend and replay it."""
 
@@ -189,7 +191,7 @@ class DeadLetter:
     """Client id or service, where known."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Manifest:
     """What a snapshot is; stored beside its state and announced on `T.snapshots`."""
 
@@ -232,7 +234,7 @@ class Manifest:
     """HMAC-SHA256 over the rest, where a key is given."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Control:
     """A request for a command, or the audit of what was done."""
 
@@ -244,7 +246,7 @@ class Control:
     """`audit`: the entry in the training log."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Metric:
     """One measurement of the served predictions or of the loop."""
 

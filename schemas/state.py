@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final, Literal
 
+from schemas.immutable import record
 from schemas.records import Kind, LateBy, Outcome, Position, Prediction, Value
 
 POSITION_KEY: Final = b"\0position"
@@ -15,7 +16,7 @@ Payload = bytes | Prediction
 """A prediction as it is held: its encoded record, or in the in-memory driver the record itself."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class EarlyOutcome:
     """An outcome that came before its prediction."""
 
@@ -26,7 +27,7 @@ class EarlyOutcome:
     """Kafka's timestamp of the outcome (arrival)."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class HeldState:
     """What the join holds about one request; the record's key is the request_id."""
 
@@ -53,7 +54,7 @@ class HeldState:
     """`early`: the outcomes, in offset order."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class JoinPosition:
     """How far the join is with a partition; written in every batch's transaction."""
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
+from schemas.immutable import record
 
-@dataclass(frozen=True, slots=True)
+
+@record(frozen=True, slots=True)
 class FeatureTally:
     """Counts of one feature's values; they add up over workers, partitions and time."""
 
@@ -21,7 +23,7 @@ class FeatureTally:
     """Sum of the values, in the feature's unit; 0 for texts and booleans."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Tally:
     """Counts of requests that one worker answered or refused in one transaction, for a minute of event time."""
 

@@ -23,7 +23,7 @@ from typing import Any
 from schemas.errors import NotReproducible
 from streams.atoms import atom
 from streams.canonical import NOTHING, Parts, take_apart
-from streams.pausing import without_collection
+from streams.garbage import without_collection
 
 
 def state_digest(state: object) -> str:

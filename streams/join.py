@@ -361,16 +361,16 @@ class Join:
         entry_id = self._emit(
             kind, ts, prediction, held.prediction_at, outcome, outcome_at, held=held, late_by=late_by
         )
-        closed = replace(
-            held,
-            status="closed",
-            early=(),
-            entry_id=entry_id,
-            late_by=late_by,
-            kind=kind,
-            value=outcome.value if outcome else None,
-            revision=outcome.revision if outcome else None,
-            outcome_ts=outcome.ts if outcome else None,
+        told = (outcome.value, outcome.revision, outcome.ts) if outcome else (None, None, None)
+        closed = HeldState(
+            "closed",
+            held.prediction,
+            held.prediction_at,
+            held.request_ts,
+            entry_id,
+            late_by,
+            kind,
+            *told,
         )
         self.counters[kind] += 1
         if kind == "late" and late_by == "arrival":

@@ -19,8 +19,8 @@ from river.tree.splitter.exhaustive_splitter import ExhaustiveNode
 from schemas.errors import SnapshotError
 from streams import restoring
 from streams.atoms import of_task_file
+from streams.garbage import without_collection
 from streams.opcodes import Pair, check, is_listed
-from streams.pausing import without_collection
 
 MAX_BYTES: Final = 1 << 29
 """Largest snapshot that is read, in bytes, unless told otherwise."""

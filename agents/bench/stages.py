@@ -15,6 +15,7 @@ from schemas.codec import Codec
 from schemas.records import Entry, Metric, Outcome, Position, Prediction, Request
 from schemas.state import HeldState, Payload
 from streams.fold import Fold, Monitor
+from streams.garbage import collect_seldom
 from streams.held import MemoryStore
 from streams.join import Join
 from streams.model import ModelFold
@@ -233,6 +234,7 @@ def stages(pairs: int = 5_000, repeat: int = 3) -> dict[str, Any]:
         `stages`, a row each; `core` with and without monitoring: µs and events per second, as if nothing but
         this one thread's work stood in the way; `monitoring`, its share of the time, 0 to 1.
     """
+    collect_seldom()  # as a worker does
     runs = [Core(pairs).run() for _ in range(repeat)]
     best = [min(same, key=lambda each: each.us) for same in zip(*runs, strict=True)]
     rows = [
