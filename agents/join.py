@@ -139,7 +139,8 @@ class JoinAgent:
                 self._stores.note(at.join.store, ends[place])
 
     def _unpack(self, payload: Payload) -> Prediction:
-        return self.loop.codec.decode_prediction(payload) if isinstance(payload, bytes) else payload
+        # Read, and so checked, when it was taken.
+        return self.loop.codec.written_prediction(payload) if isinstance(payload, bytes) else payload
 
     # ------------------------------------------------------------------ a batch
 

@@ -28,6 +28,7 @@ from schemas.records import (
     Prediction,
     Punctuation,
     Request,
+    Written,
 )
 from schemas.state import HeldState, JoinPosition
 from schemas.tally import Tally
@@ -138,6 +139,7 @@ class Codec:
             self._writers[record] = Writer(schema, mark).write
             self._readers[mark] = _Known(record, Reader(schema, made, plans.get(name)))
             self._checks[record] = json_form.checker(schema, made, canonical.get(name, dict))
+        self._prediction_mark = header(self.schemas["Prediction"])
 
     def __repr__(self) -> str:
         return f"Codec({self.task!r}, {self.kind!r}, {len(self.dictionary)} features)"
@@ -213,6 +215,16 @@ class Codec:
     def decode_prediction(self, data: bytes | None) -> Prediction:
         """Read a record of `T.predictions`; its features are taken as they were stored."""
         return self._decode(data, (Prediction,))
+
+    def written_prediction(self, data: bytes) -> Prediction:
+        """Give a prediction that was read before for being written again, in an entry.
+
+        Where it was written with today's schema its bytes are taken over as they are. Nothing but writing it can
+        be done with what this gives.
+        """
+        if data[:HEADER_BYTES] == self._prediction_mark:
+            return Written(data[HEADER_BYTES:])
+        return self.decode_prediction(data)
 
     def decode_outcome(self, data: bytes | None) -> Outcome | Punctuation:
         """Read a record of `T.outcomes`; the value is canonical for the task's kind."""

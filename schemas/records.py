@@ -93,6 +93,19 @@ class Prediction:
     """Probability in (0, 1] with which a logging policy chose this answer; None without exploration."""
 
 
+class Written(Prediction):
+    """A prediction of which only the bytes are at hand: an entry is written with it as it is, and that is all."""
+
+    __slots__ = ("body",)
+
+    def __init__(self, body: bytes) -> None:
+        # Not the record's own fields: whoever asks for them gets an AttributeError.
+        object.__setattr__(self, "body", body)
+
+    body: bytes
+    """The Avro form, without a header."""
+
+
 @record(frozen=True, slots=True)
 class Outcome:
     """Ground truth for a request, as a service reports it."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from schemas import wire
 from schemas.avro_form import Schema
+from schemas.records import Written
 
 Write = Callable[[Any], bytes]
 
@@ -31,6 +32,7 @@ class Writer:
             "octets": wire.octets,
             "pack": struct.Struct("<d").pack,
             "HEADER": header,
+            "Written": Written,
         }
         self._known: dict[str, str] = {}
         self._schemas: dict[str, Schema] = {}
@@ -56,6 +58,8 @@ class Writer:
         self._lines.append(f"def write_{record}(r):")
         if record == "Features":
             self._lines.append(" get = r.get")
+        if record == "Prediction" and not start:
+            self._lines.append(" if type(r) is Written: return r.body")
         self._lines.append(f" return b''.join(({start}{', '.join(parts)},))")
         return f"write_{record}"
 

@@ -100,8 +100,8 @@ class Core:
         )
         predictions = self._timed(
             "decode prediction",
-            "once as the join reads it, once as it resolves",
-            2,
+            "as the join reads it",
+            1,
             lambda: [codec.decode_prediction(each) for each in answers],
         )
         outcomes = self._timed(
@@ -194,10 +194,9 @@ class Core:
         joined: list[tuple[list[Entry], list[HeldState]]],
     ) -> list[None]:
         """Join in batches: of a batch of predictions, and then of their outcomes."""
-        payload_is: dict[bytes, Prediction] = dict(zip(answers, predictions, strict=True))
 
         def unpack(payload: Payload) -> Prediction:
-            return payload_is[payload] if isinstance(payload, bytes) else payload
+            return self.codec.written_prediction(payload) if isinstance(payload, bytes) else payload
 
         join = Join(JoinRules.of(self.task), MemoryStore(), unpack, self.task.name, 0)
 

@@ -445,6 +445,10 @@ def consumer_config(connection: Connection, group_id: str, properties: Mapping[s
         # The default of 1000 ms holds consumption at a tenth: each time the queue has been full.
         "fetch.queue.backoff.ms": 5,
     }
+    # A rebalance waits so long for members that are not heard of. A broker that was killed has been seen to forget
+    # (4.1) that members of before have sessions that expire: nobody consumed for the default of five minutes. A
+    # callback of a rebalance may last longer, as a restoration does, as long as no other rebalance begins.
+    config["max.poll.interval.ms"] = 45_000
     if properties.get("group.protocol", "classic") == "classic":
         config |= {
             "partition.assignment.strategy": "range",

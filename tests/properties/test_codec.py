@@ -7,11 +7,12 @@ import json
 import math
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import fastavro
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from schemas.codec import Codec, Record
@@ -21,7 +22,7 @@ from schemas.errors import BadRecord
 from schemas.examples import examples
 from schemas.json_form import plain
 from schemas.reasons import REASONS
-from schemas.records import Command, Entry, Outcome, Position, Prediction, Request, Score
+from schemas.records import Command, Entry, Outcome, Position, Prediction, Request, Score, Written
 
 CODEC = Codec("hotel", "binary", EXAMPLE, b"a key")
 REAL: dict[str, Callable[[bytes], Record]] = {
@@ -189,6 +190,18 @@ def _for_fastavro(entry: Entry) -> dict[str, Any]:
 def test_an_entry_embeds_the_bytes_of_its_prediction_unchanged(prediction: Prediction, entry_id: str) -> None:
     body = CODEC.encode(prediction)[10:]
     assert body in CODEC.encode(Entry(entry_id, "labelled", 5, prediction=prediction))
+
+
+@settings(max_examples=100, deadline=None)
+@given(entries)
+def test_an_entry_takes_over_a_prediction_s_bytes_to_the_same_bytes(entry: Entry) -> None:
+    assume(entry.prediction is not None)
+    assert entry.prediction is not None
+    written = CODEC.written_prediction(CODEC.encode(entry.prediction))
+    assert type(written) is Written
+    assert CODEC.encode(replace(entry, prediction=written)) == CODEC.encode(entry)
+    other = CODEC.written_prediction(CODEC.encode(entry.prediction, json=True))
+    assert CODEC.encode(replace(entry, prediction=other)) == CODEC.encode(entry)
 
 
 @settings(max_examples=400, deadline=None)
