@@ -22,6 +22,7 @@ from schemas.errors import BadRecord, BrokerError, RecordsGone
 from schemas.records import DeadLetter, Outcome, Position, Prediction, Punctuation
 from schemas.state import POSITION_KEY, JoinPosition, Payload
 from streams.join import Join, Refused
+from streams.metrics.waiting import counter_of
 from streams.rules import JoinRules
 
 FORWARDED: Final = "riverloop.forwarded"
@@ -180,7 +181,8 @@ class JoinAgent:
             yield from self._outputs(number)
 
     def _prediction(self, at: JoinPartition, prediction: Prediction, item: Inbound) -> None:
-        at.join.prediction(prediction.request_id, prediction.ts, item.message.value(), item.at, item.arrived)
+        name, ts, counter = prediction.request_id, prediction.ts, counter_of(prediction)
+        at.join.prediction(name, ts, item.message.value(), item.at, item.arrived, counter)
         at.quiet_since, at.quiet_from = time.monotonic(), at.join.stream_time
 
     def _outputs(self, number: int) -> Iterator[OutRecord]:

@@ -14,6 +14,7 @@ from streams.fold import Fold
 from streams.held import MemoryStore, StateStore
 from streams.join import Join
 from streams.metrics.served import ServedMetrics
+from streams.metrics.waiting import counter_of
 from streams.model import ModelFold
 from streams.rules import JoinRules
 from streams.schedule import Sync, schedule
@@ -84,7 +85,8 @@ class MemoryDriver:
         at = Position("predictions", 0, self._asked)
         self._asked += 1
         prediction = self.server.predict(request)
-        self._do(lambda: self.join.prediction(request.request_id, request.ts, prediction, at, request.ts))
+        told = (request.request_id, request.ts, prediction, at, request.ts, counter_of(prediction))
+        self._do(lambda: self.join.prediction(*told))
         return prediction
 
     def tell(self, outcome: Outcome) -> None:

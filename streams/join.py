@@ -162,7 +162,9 @@ class Join:
 
     # ------------------------------------------------------------------ inputs
 
-    def prediction(self, request_id: str, ts: int, payload: Payload, at: Position, arrived: int) -> None:
+    def prediction(
+        self, request_id: str, ts: int, payload: Payload, at: Position, arrived: int, counter: str = ""
+    ) -> None:
         """Take a prediction.
 
         Parameters
@@ -175,6 +177,8 @@ class Join:
             Where it lies.
         arrived
             Kafka's timestamp of it.
+        counter
+            A further counter that it raises when it is taken; empty: none.
         """
         self._begin(at, arrived)
         if self._ahead(ts, arrived, at):
@@ -190,6 +194,8 @@ class Join:
             self._refuse("stale", message, at)
             return
         self.counters["predictions"] += 1
+        if counter:
+            self.counters[counter] += 1
         self._put(request_id, HeldState("waiting", payload, at, ts))
         if rules.opened:
             self._emit("opened", ts, self._unpack(payload), at)

@@ -9,17 +9,24 @@ from streams.fold import Monitor
 from streams.metrics.loop import LoopHealth
 from streams.metrics.served import ServedMetrics
 from streams.metrics.versus import Versus
+from streams.metrics.waiting import Waiting
 from streams.quality.monitor import QualityMonitor
 from streams.task import Task
 
 
 def monitors(task: Task) -> list[Monitor[Entry]]:
-    """Make a task's monitors, with nothing folded yet: metrics of each model, shadows compared, the loop, drift.
+    """Make a task's monitors, with nothing folded yet: metrics, the loop's health, drift.
 
     One line per monitor; the order is that in which they publish.
     """
     served = (ServedMetrics(task, model) for model in task.models)
-    return [*served, *([Versus(task)] if task.models[1:] else []), LoopHealth(task), DriftFold(task)]
+    return [
+        *served,
+        *([Versus(task)] if task.models[1:] else []),
+        *([Waiting(task)] if task.kind == "binary" else []),
+        LoopHealth(task),
+        DriftFold(task),
+    ]
 
 
 def tally_monitors(task: Task) -> list[Monitor[Tally]]:

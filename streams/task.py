@@ -31,6 +31,8 @@ KINDS: Mapping[str, type] = {
 
 TAKEN: Mapping[str, str] = {
     "metrics": "the snapshots of the metrics",
+    "versus": "the comparisons with the shadows",
+    "waiting": "the estimate of what waits",
     "loop": "the measurements of the loop",
     "drift": "the detectors of drift",
     "quality": "the checks of the features",

@@ -60,6 +60,7 @@ def metrics_page(table: Callable[[Sequence[str], Sequence[Sequence[object]]], st
             "All labels so far, by River where the table names it; by `segment` and by revision, too.",
         ),
         ("`last_N`", "The newest N labels that were given, N being `rolling`; 1,000 by default."),
+        ("`waiting`", "Predictions that have no resolution yet; of these there is an estimate only."),
         ("`window_SPAN`", "Requests made within `window` before stream time; a day by default."),
         *(
             (f"`{name}`", f"Requests whose age is {young:.1%} to {old:.1%} of the horizon.")

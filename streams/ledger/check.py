@@ -13,6 +13,7 @@ from streams.ledger.facts import OF_A_FAULT, Facts, number_of
 from streams.ledger.fates import NOBODY
 from streams.ledger.findings import Findings
 from streams.ledger.workload import Workload
+from streams.metrics.waiting import PREFIX
 
 NOT_PLANNED: Final = frozenset({"early"})
 """Counts that depend on who was faster, and say nothing about what was lost."""
@@ -181,6 +182,12 @@ class Check:
             due["expired"] += len(self._of_faults)
             due["duplicate_prediction"] += self._of_faults.total() - len(self._of_faults)
             due["forgotten"] = self._counts["forgotten"]  # by now only some of them are
-        for name in sorted((due | self._counts).keys() - NOT_PLANNED):
+        scores = sum(count for name, count in self._counts.items() if name.startswith(PREFIX))
+        if scores > self._counts["predictions"]:
+            findings.doubled.add(
+                f"the joins counted {scores} scores of {self._counts['predictions']} predictions"
+            )
+        planned = {name for name in due | self._counts if not name.startswith(PREFIX)} - NOT_PLANNED
+        for name in sorted(planned):
             if due[name] != self._counts[name]:
                 findings.wrong.add(f"the joins counted {name} {self._counts[name]} times, not {due[name]}")

@@ -226,8 +226,8 @@ METRICS: Final = (
     Declared(
         "estimated_accuracy",
         "ratio",
-        "Σ over scores of the calibrated probability that the decision is right; "
-        "calibration from all that is older than the window",
+        "Σ over scores of the calibrated probability that the decision is right; calibration from all that is "
+        "older than the window; of `waiting` from all labels, in ten groups",
         "higher",
         "It needs no labels of its own: it falls first. Wait for `accuracy` of the same window.",
         "CBPE, after Garg and others 2022",

@@ -53,9 +53,14 @@ MODELS = Row(
         ),
         lines(
             "Accuracy before the labels, and after",
-            "Estimated from calibrated scores alone (CBPE), and realised over the same labels. Where they part, "
-            "the concept moved, and the estimate is not to be believed.",
+            "Estimated from calibrated scores alone (CBPE): of what waits, and of the newest labels, for which the "
+            "realised one stands beside it. Where these two part, the concept moved, and no estimate is to be "
+            "believed.",
             RATIO,
+            Query(
+                'riverloop_estimated_accuracy_ratio{task="$task", role="served", window="waiting", segment=""}',
+                "estimated, of what waits",
+            ),
             Query(
                 'riverloop_estimated_accuracy_ratio{task="$task", role="served", window=~"last_.*", segment=""}',
                 "estimated",
