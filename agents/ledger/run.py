@@ -44,7 +44,8 @@ WORKER_SETTINGS: Final[Mapping[str, Any]] = {
     "group": GROUP,
     # In silence time would go on, and what falls due would depend on how long a fault lasts.
     "idle_ms": 10**9,
-    "snapshot_every": 5_000,
+    "snapshot_every": 20_000,
+    "metrics_every_ms": 5_000,
 }
 
 
