@@ -32,7 +32,7 @@ from infra.kafka.ports import are_free, free_pair
 from infra.kafka.ready import wait_until_answers
 from schemas.errors import BrokerError
 
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 10.0
 PORT_ATTEMPTS = 3
 

@@ -130,6 +130,8 @@ def committed_offsets(
             if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
                 return {}
             raise BrokerError(f"the offsets of group {group} are not known: {error.args[0].str()}") from error
+        except TimeoutError as error:  # of the future: the client itself has not answered
+            raise BrokerError(f"the offsets of group {group} are not known: no answer") from error
         unknown = [place for place in answer.topic_partitions if place.error is not None]
         if not unknown:
             return {
