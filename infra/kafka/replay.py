@@ -21,6 +21,8 @@ from streams.schedule import Sync, schedule
 UNANSWERED = 80
 """Free mode keeps at most so many requests unanswered, and outcomes unread: as if serving kept up."""
 PATIENCE_S = 120.0
+SILENCE_S = 15.0
+"""After so long without a record it is asked whether there are some; if so, they are read by a new client."""
 
 
 class Answers:
@@ -38,7 +40,8 @@ class Answers:
         self.partitions = partitions
         self.count = 0
         """Requests that got a prediction or a dead letter."""
-        config = connection.config(
+        self._connection = connection
+        self._config = connection.config(
             **{
                 "group.id": f"riverloop-answers-{time.time_ns()}",
                 "isolation.level": "read_committed",
@@ -50,21 +53,43 @@ class Answers:
                 "fetch.queue.backoff.ms": 2,
             }
         )
-        self._consumer = Consumer(config, logger=CLIENT_LOG)
         read = (topics.predictions, topics.dead_letters)
         ends = end_offsets(connection, [(topic, number) for topic in read for number in range(partitions)])
         self._next = dict(ends)
         """By place: the offset behind the last record counted."""
-        self._consumer.assign([TopicPartition(*place, end) for place, end in ends.items()])
+        self._consumer = self._reader()
+        self._heard = time.monotonic()
+
+    def _reader(self) -> Consumer:
+        consumer = Consumer(self._config, logger=CLIENT_LOG)
+        consumer.assign([TopicPartition(*place, offset) for place, offset in self._next.items()])
+        return consumer
+
+    def _look_again(self) -> None:
+        """Read by a new client where the one at hand does not give what is there.
+
+        Seen once after a broker's death, with predictions on the topic and nobody who was given them.
+        """
+        self._heard = time.monotonic()
+        try:
+            ends = end_offsets(self._connection, list(self._next))
+        except BrokerError:
+            return  # whoever waits for answers has a time-out
+        if any(end > self._next[place] for place, end in ends.items()):
+            self._consumer.close()
+            self._consumer = self._reader()
 
     def poll(self, timeout_s: float = 0.0) -> int:
         """Take what has come; gives the count."""
         messages = self._consumer.consume(1, timeout_s)
         if messages:
             messages += self._consumer.consume(5000, 0)
+        elif time.monotonic() > self._heard + SILENCE_S:
+            self._look_again()
         for message in messages:
             if message.error() is not None:
                 continue
+            self._heard = time.monotonic()
             place = (message.topic() or "", message.partition() or 0)
             offset = message.offset() or 0
             if offset < self._next[place]:
