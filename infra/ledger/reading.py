@@ -32,6 +32,8 @@ from streams.model import ModelFold
 GAP_MS: Final = 100
 """Shorter gaps in the log's progress are no stall."""
 TIMEOUT_S: Final = 20.0
+SETTLED_S: Final = 20.0
+"""Longer than a session, and than an open transaction's time-out."""
 
 
 @dataclass(slots=True)
@@ -137,7 +139,16 @@ class Reader:
             time.sleep(0.2)
 
     def left_open(self) -> list[str]:
-        """Say what is still open when all workers have stopped: transactions, places in the groups."""
+        """Say what is still open when all workers have stopped: transactions, places in the groups.
+
+        A worker that had to be killed keeps its place until its session ends, so that is waited for.
+        """
+        until = time.monotonic() + SETTLED_S
+        while (found := self._left_open()) and time.monotonic() < until:
+            time.sleep(0.5)
+        return found
+
+    def _left_open(self) -> list[str]:
         specs = topics(self._loaded.task.name, self._partitions)
         places = [(spec.name, number) for spec in specs for number in range(spec.partitions)]
         stable = end_offsets(self._connection, places)
