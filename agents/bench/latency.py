@@ -25,8 +25,8 @@ from agents.bench.task import bench_task, write_task
 from agents.cli.processes import WorkerProcess
 from agents.http.status import quantiles
 from infra.kafka.admin import create_topics, delete_topics
+from infra.kafka.answers import Answers
 from infra.kafka.connection import Connection
-from infra.kafka.replay import Answers
 from schemas.codec import Codec
 from schemas.records import Outcome, Request
 from schemas.topics import PARTITIONER, TaskTopics, topics

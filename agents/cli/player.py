@@ -11,8 +11,9 @@ from agents.cli.cluster import codec_of
 from agents.cli.live import LiveView
 from agents.cli.processes import WorkerProcess
 from agents.settings import Settings
+from infra.kafka.answers import Answers
 from infra.kafka.connection import Connection
-from infra.kafka.replay import Answers, Replay
+from infra.kafka.replay import Replay
 from infra.taskfile import LoadedTask
 from schemas.topics import TaskTopics
 from streams.datafile import Event

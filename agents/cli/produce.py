@@ -10,7 +10,8 @@ from agents.cli.cluster import cluster_options, codec_of, connect
 from agents.cli.common import json_option, print_json, progress
 from agents.settings import Settings
 from infra.kafka.admin import partition_count
-from infra.kafka.replay import Answers, Replay
+from infra.kafka.answers import Answers
+from infra.kafka.replay import Replay
 from infra.taskfile import load_task
 from schemas.errors import UsageError
 from schemas.topics import TaskTopics

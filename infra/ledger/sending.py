@@ -11,11 +11,11 @@ from typing import Any, Final
 
 from confluent_kafka import Producer
 
+from infra.kafka.answers import Answers
 from infra.kafka.client_log import CLIENT_LOG
 from infra.kafka.connection import Connection
 from infra.kafka.offsets import committed_offsets, end_offsets
 from infra.kafka.partitioner import partition_of
-from infra.kafka.replay import Answers
 from schemas.codec import Codec
 from schemas.errors import BrokerError
 from schemas.topics import PARTITIONER, TaskTopics

@@ -86,7 +86,7 @@ def interval(n: int, total: int, squares: int) -> tuple[float, float, float]:
     >>> differences = [0.1, -0.1, 0.3, 0.1] * 250
     >>> found = interval(1000, sum(map(exact, differences)), sum(exact(each * each) for each in differences))
     >>> [round(each, 4) for each in found]
-    [0.1, 0.0836, 0.1164]
+    [0.1, 0.0864, 0.1136]
     """
     centre = mean(total, n)
     variance = max(mean(squares, n) - centre * centre, 0.0)

@@ -19,11 +19,12 @@ from typing import Any
 from agents.cli.processes import WorkerProcess
 from agents.settings import environment_name
 from infra.kafka.admin import create_topics
+from infra.kafka.answers import Answers
 from infra.kafka.connection import Connection
 from infra.kafka.log import read_all
 from infra.kafka.offsets import end_offsets
 from infra.kafka.partitioner import partition_of
-from infra.kafka.replay import Answers, Replay
+from infra.kafka.replay import Replay
 from infra.past import learn
 from infra.runtime import runtime_fingerprint
 from infra.snapshots.store import SnapshotStore

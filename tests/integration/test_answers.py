@@ -9,9 +9,9 @@ import pytest
 from confluent_kafka import Producer, TopicPartition
 
 from infra.kafka.admin import create_topics
+from infra.kafka.answers import Answers
 from infra.kafka.connection import Connection
 from infra.kafka.pytest_plugin import Broker
-from infra.kafka.replay import Answers
 from schemas.topics import TaskTopics, topics
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(60)]
@@ -44,7 +44,7 @@ class Few:
 def test_a_client_that_gives_nothing_of_what_is_there_is_replaced(
     broker: Broker, task_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("infra.kafka.replay.SILENCE_S", 0.5)
+    monkeypatch.setattr("infra.kafka.answers.SILENCE_S", 0.5)
     few = Few(broker, task_name)
     answers = few.answers()
     try:
