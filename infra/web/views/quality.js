@@ -57,14 +57,15 @@ export function quality(context) {
     };
     const order = [store.facts.rolling, store.facts.window, "all"];
     const place = (name) => (order.indexOf(name) + 1 || 9);
-    refresh(windows.body, grid(Object.fromEntries(Object.entries(told.windows).sort(([a], [b]) => place(a) - place(b) || a.localeCompare(b, "en", { numeric: true }))), windowName));
+    const { waiting, ...seen } = told.windows;
+    refresh(windows.body, grid(Object.fromEntries(Object.entries(seen).sort(([a], [b]) => place(a) - place(b) || a.localeCompare(b, "en", { numeric: true }))), windowName));
     refresh(segments.body, Object.keys(told.segments).length ? grid(told.segments, String, 3) : empty("The task names no segments: MetricRules(segments=…)."));
     refresh(revisions.body, grid(told.revisions, String, 3));
     const groups = store.sections.calibration?.[model.value] ?? [];
     const all = told.windows.all ?? {};
     refresh(calibration.body, groups.length
       ? h("div", { class: "calibration" }, reliability(groups, model.value), h("dl", {},
-          [["ECE", share(all.ece)], ["slope", metric(all.calibration_slope)], ["intercept", metric(all.calibration_intercept)], ["base rate", share(all.base_rate)], ["mean score", share(all.mean_score)]]
+          [["ECE", share(all.ece)], ["slope", metric(all.calibration_slope)], ["intercept", metric(all.calibration_intercept)], ["base rate", share(all.base_rate)], ["mean score", share(all.mean_score)], ...(waiting ? [["accuracy of what waits, estimated", share(waiting.estimated_accuracy)]] : [])]
             .map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])),
           h("p", { class: "empty" }, "On the diagonal a score means what it says. ECE is the mean distance from it; a slope below 1 says that scores are too extreme, an intercept above 0 that they are too low."))
       : empty(store.facts.kind === "binary" ? "No label has come yet." : "Only scores of two classes have a calibration table."));
