@@ -204,8 +204,8 @@ class TransactionRunner:
         """Send the offsets, with a time-out that holds.
 
         librdkafka forgets its own while the group's coordinator that it knows is gone, as after a broker's death
-        (ADR 21): the call then never returns. So it is made in a thread that can be
-        left behind; a new producer of this transactional id fences the old one.
+        (ADR 21): the call then never returns. So it is made in a thread that can be left behind; a new producer of
+        this transactional id fences the old one.
         """
         failed: list[BaseException] = []
 

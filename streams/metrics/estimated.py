@@ -27,17 +27,17 @@ _RIGHT: Final = _P >= 0.5
 
 
 def calibrated(reference: BinaryTally) -> NDArray[np.float64] | None:
-    """P(label) of each bin of scores, shape (402,), by the calibration table; None for too few labels.
-
-    A group with few labels is drawn towards its own mean score, with the weight of one label.
-    """
+    """P(label) of each bin of scores, shape (402,), by the calibration table; None for too few labels."""
     if reference.n < LEAST:
         return None
-    table = np.array([(n, y) for n, y, _ in reference.groups()], float)
-    centre = (np.arange(GROUPS) + 0.5) / GROUPS
-    by_group: NDArray[np.float64] = (table[:, 1] + centre) / (table[:, 0] + 1.0)
-    by_bin: NDArray[np.float64] = by_group[_GROUP]
+    by_group = [drawn(group, n, y) for group, (n, y, _) in enumerate(reference.groups())]
+    by_bin: NDArray[np.float64] = np.array(by_group)[_GROUP]
     return by_bin
+
+
+def drawn(group: int, labels: int, positives: int) -> float:
+    """P(label) of a group of scores; with few labels drawn towards the group's centre, with the weight of one."""
+    return (positives + (group + 0.5) / GROUPS) / (labels + 1)
 
 
 def estimate(scores: Mapping[int, int], reference: BinaryTally) -> dict[str, float]:

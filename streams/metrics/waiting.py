@@ -14,7 +14,7 @@ from typing import Any, Final
 from schemas.records import Entry, Prediction
 from streams.fold import Measurement
 from streams.metrics.binary import GROUPS
-from streams.metrics.estimated import LEAST
+from streams.metrics.estimated import LEAST, drawn
 from streams.task import Task
 
 PREFIX: Final = "score "
@@ -118,8 +118,7 @@ class Waiting:
                 continue
             right = 0.0
             for group, (name, (n, positive)) in enumerate(zip(names, labels, strict=True)):
-                # A group with few labels is drawn towards its own centre, with the weight of one label.
-                true = (positive + (group + 0.5) / GROUPS) / (n + 1)
+                true = drawn(group, n, positive)
                 right += waiting[name] * (true if 2 * group >= GROUPS else 1.0 - true)
             version = self._versions.get(model, "")
             yield Measurement(

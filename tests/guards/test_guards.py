@@ -80,5 +80,5 @@ def test_without_the_guard_the_loss_is_found(patch: Path, tmp_path: Path) -> Non
     )
     # Found by what came out wrong, or by a worker that saw itself that something is missing; not by code that does
     # not run any more.
-    wrong = r"^(E| *[|+]) .*(AssertionError|assert |Failed: DID NOT|RecordsGone)"
+    wrong = r"^(E|E? *\|) +(AssertionError|assert |Failed: DID NOT|(schemas\.errors\.)?RecordsGone)"
     assert re.search(wrong, ran.stdout, re.MULTILINE), ran.stdout[-5000:]
