@@ -180,7 +180,8 @@ class Entry:
     """`time`: the partition of the inputs whose stream time advanced; with `progress`: that it is about."""
     progress: Mapping[str, int] | None = None
     """Counters of the partition's join after this entry, on the last entry of a batch: how often each row of the
-    join's table applied, and `waiting`, `stream_time`, `oldest_waiting` (ms)."""
+    join's table applied, scores served by model and group (`score lr 2`: 0.2 to 0.3), and `waiting`, `stream_time`,
+    `oldest_waiting` (ms)."""
 
 
 @record(frozen=True, slots=True)
