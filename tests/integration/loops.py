@@ -22,7 +22,7 @@ from infra.kafka.admin import create_topics
 from infra.kafka.answers import Answers
 from infra.kafka.connection import Connection
 from infra.kafka.log import read_all
-from infra.kafka.offsets import end_offsets
+from infra.kafka.offsets import committed_offsets, end_offsets
 from infra.kafka.partitioner import partition_of
 from infra.kafka.replay import Replay
 from infra.past import learn
@@ -224,9 +224,22 @@ class Loop:
         self.sent += events
 
     def play(self, events: Sequence[Event]) -> None:
-        """Play events, free, and wait until all are answered."""
+        """Play events, free, and wait until all are answered and joined.
+
+        A second play has outcomes that are older than the first one's last, which lie before them on the topic:
+        read together with the second play's predictions they come too late, as they would in the world.
+        """
         with self.replaying(events):
             pass
+        group = self._settings["group"]
+        outcomes = [(self.topics.outcomes, number) for number in range(self.partitions)]
+
+        def joined() -> bool:
+            ends = end_offsets(self.connection, outcomes, committed=False)
+            read = committed_offsets(self.connection, group, outcomes)
+            return all(read.get(place, 0) >= end for place, end in ends.items())
+
+        until(joined, 120, "everything is joined")
 
     # ------------------------------------------------------------------ what must come out
 
@@ -299,8 +312,10 @@ class Loop:
         ends = time.monotonic() + timeout_s
         while (found := self.resolutions()).total() < expected.total() and time.monotonic() < ends:
             time.sleep(0.2)
-        assert found - expected == Counter(), "resolutions that the data do not give, or more than once"
-        assert expected - found == Counter(), "resolutions that are missing"
+        wrong, missing = found - expected, expected - found
+        told = f"{dict(wrong.most_common(5))} for {dict(missing.most_common(5))}"
+        assert not wrong, f"{wrong.total()} resolutions that the data do not give, or more than once: {told}"
+        assert not missing, f"{missing.total()} resolutions are missing: {told}"
 
     # ------------------------------------------------------------------ what must hold
 

@@ -86,11 +86,11 @@ def test_a_folder_that_is_lost_or_damaged_is_made_anew_from_the_changelog(
 ) -> None:
     worker = rocks.worker()
     worker.restart()
-    rocks.play(rocks.events(1500))
-    worker.kill()
-    damage(folder_of(rocks))
-    worker.restart()
-    rocks.play(rocks.events(1500, skip=1500))
+    with rocks.replaying(rocks.events(3000)):
+        rocks.wait_for_more(400)
+        worker.kill()
+        damage(folder_of(rocks))
+        worker.restart()
     rocks.assert_resolved()
     rocks.assert_verified()
     assert len(re.findall(r"made from \d+ records of the changelog", worker.log)) == 2
