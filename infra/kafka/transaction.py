@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import threading
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from infra.kafka.buffers import Partition
+from infra.kafka.call_thread import CallThread, LeftBehind
 from infra.kafka.client_log import CLIENT_LOG
 from infra.kafka.connection import Connection
 from infra.kafka.crashpoints import FAULTS, Faults
@@ -117,7 +116,7 @@ class TransactionRunner:
             }
         )
         self._producer: Producer | None = None
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"transactions-{transactional_id}")
+        self._thread = CallThread(f"transactions-{transactional_id}")
 
     def __repr__(self) -> str:
         return f"<TransactionRunner {self.transactional_id}>"
@@ -140,8 +139,9 @@ class TransactionRunner:
 
     async def close(self) -> None:
         """End the thread; an open transaction is aborted."""
-        await self._in_thread(self._discard)
-        self._thread.shutdown(wait=False)
+        with suppress(TransactionAborted):
+            await self._in_thread(self._discard)
+        self._thread.end()
 
     def run(self, records: Iterable[OutRecord], offsets: Mapping[Partition, int], metadata: bytes) -> None:
         """Write records and commit offsets in one transaction; blocks.
@@ -168,7 +168,7 @@ class TransactionRunner:
             raise TransactionAborted(str(error), certain=True) from error
         try:
             self._write(producer, records, offsets, metadata)
-        except TransactionAborted:
+        except (TransactionAborted, LeftBehind):
             raise
         except (KafkaException, BufferError) as error:
             raise self._recover(producer, error) from error
@@ -191,7 +191,9 @@ class TransactionRunner:
         self._faults.pass_point("after-produce")
         if offsets:
             places = [TopicPartition(*partition, offset) for partition, offset in offsets.items()]
-            self._send_offsets(producer, places, metadata)
+            # librdkafka forgets this time-out while the group's coordinator that it knows is gone (ADR 21).
+            with self._thread.limited(self._timeout_s + GRACE_S):
+                producer.send_offsets_to_transaction(places, metadata, self._timeout_s)
         self._faults.pass_point(self._last_point)
         if self._faults.aborts():
             producer.flush(self._timeout_s)  # so that readers meet what was aborted
@@ -199,31 +201,6 @@ class TransactionRunner:
             raise TransactionAborted(f"{self.transactional_id}: aborted on request", certain=True)
         # Flushes first, and fails if any record could not be delivered.
         producer.commit_transaction(self._timeout_s)
-
-    def _send_offsets(self, producer: Producer, places: list[TopicPartition], metadata: bytes) -> None:
-        """Send the offsets, with a time-out that holds.
-
-        librdkafka forgets its own while the group's coordinator that it knows is gone, as after a broker's death
-        (ADR 21): the call then never returns. So it is made in a thread that can be left behind; a new producer of
-        this transactional id fences the old one.
-        """
-        failed: list[BaseException] = []
-
-        def send() -> None:
-            try:
-                producer.send_offsets_to_transaction(places, metadata, self._timeout_s)
-            except BaseException as error:  # raised again below
-                failed.append(error)
-
-        sender = threading.Thread(target=send, name=f"offsets-{self.transactional_id}", daemon=True)
-        sender.start()
-        sender.join(self._timeout_s + GRACE_S)
-        if sender.is_alive():
-            self._replace()
-            text = f"{self.transactional_id}: sending offsets did not end within {self._timeout_s:g} s"
-            raise TransactionAborted(text, certain=True)  # nobody has asked to commit it
-        if failed:
-            raise failed[0]
 
     def _open(self) -> Producer:
         self._discard()
@@ -277,7 +254,14 @@ class TransactionRunner:
             log.warning("%s; tried again with the next transaction", error)
 
     async def _in_thread(self, function: Any, *arguments: Any) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
+        try:
+            await self._thread.call(function, *arguments)
+        except LeftBehind:
+            # A new producer of this transactional id fences the one that hangs.
+            self._thread = self._thread.successor()
+            await self._thread.call(self._replace)
+            text = f"{self.transactional_id}: sending offsets did not end within {self._timeout_s:g} s"
+            raise TransactionAborted(text, certain=True) from None  # nobody has asked to commit it
 
 
 def _produce(producer: Producer, records: Iterable[OutRecord]) -> None:

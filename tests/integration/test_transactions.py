@@ -120,13 +120,13 @@ def test_a_call_of_the_client_that_never_returns_is_left_behind(
     connection: Connection, task_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As librdkafka's does when the group's coordinator died and its entry in the client's cache did not."""
-    stuck = threading.Event()
+    stuck, released = threading.Event(), threading.Event()
 
     class Deaf(Producer):
         def send_offsets_to_transaction(self, *arguments: Any) -> None:
             if not stuck.is_set():
                 stuck.set()
-                threading.Event().wait()
+                released.wait(60)
             super().send_offsets_to_transaction(*arguments)
 
     async def scenario(source: str, output: str) -> None:
@@ -138,8 +138,10 @@ def test_a_call_of_the_client_that_never_returns_is_left_behind(
             await asyncio.wait_for(runner.commit(records, batch.offsets, batch.metadata), 20)
         assert aborted.value.certain
         await runner.commit(records, batch.offsets, batch.metadata)
+        released.set()  # what returns after all is fenced, and touches nothing that goes on
+        await runner.commit([OutRecord(output, b"", b"after")], {}, b"")
         assert Counter(m.value() for m in read_committed(connection, output, PARTITIONS)) == Counter(
-            m.value() for m in batch.items
+            [b"after", *(m.value() for m in batch.items)]
         )
         consumer.done(batch)
         await runner.close()
