@@ -10,6 +10,7 @@ from river import base
 
 from schemas.records import Command, Entry, Features, Score, ScoreValue
 from streams.digest import state_digest
+from streams.mould import Mould
 from streams.task import Model, Task
 from streams.version import Version
 
@@ -45,6 +46,8 @@ class ModelFold:
         self.task, self.model, self.runtime = task, model, runtime
         self.spec = task.spec(model)
         self.estimator = model.make()
+        self._mould: Mould | None = None
+        """What copies of the estimator are made from, until it has learned something."""
         self.learned = 0
         self.next_offset = 0
         self.opened = False
@@ -74,6 +77,7 @@ class ModelFold:
             return  # what was learned from a label that no longer holds stays learned: River cannot unlearn
         cast(Any, self.estimator).learn_one(self._x(entry.prediction.features), label.value)
         self.learned += 1
+        self._mould = None
         self._set_version(self.version.revision, offset)
 
     def _command(self, offset: int, command: Command) -> None:
@@ -103,8 +107,8 @@ class ModelFold:
         Until the first learned example this happens on a throwaway copy: some models make themselves ready
         for the features they see first, and predicting must not decide what those are.
         """
-        estimator: Any = self.estimator if self.learned else copy.deepcopy(self.estimator)
         x = self._x(features)
+        estimator: Any = self.estimator if self.learned else self._untaught(x)
         score: ScoreValue
         label: bool | str | None = None
         if self.task.kind == "regression":
@@ -120,6 +124,17 @@ class ModelFold:
                 else:
                     score = {str(name): float(p) for name, p in probabilities.items()}
         return Score(self.model.name, self._version, self.spec, role, score, label)
+
+    def _untaught(self, x: dict[str, Any]) -> Any:
+        """Give a copy of a model that has learned nothing yet: labels may be weeks away."""
+        if self._mould is None:
+            # River plans a pipeline's steps at its first prediction, which costs more than the copy. So the copies
+            # are made of one that has its plan, where that is all that predicting has changed.
+            asked: Any = copy.deepcopy(self.estimator)
+            (asked.predict_one if self.task.kind == "regression" else asked.predict_proba_one)(dict(x))
+            only_planned = state_digest(asked) == self.digest
+            self._mould = Mould(asked if only_planned else self.estimator)
+        return self._mould.copy()
 
     def _x(self, features: Features) -> dict[str, Any]:
         """Give a model's `x`: the dictionary's features only, in its order, in a dict of its own."""
@@ -144,4 +159,4 @@ class ModelFold:
         self._version = state.version
         self.opened, self.in_force = state.opened, state.in_force
         self.learned, self.next_offset = state.learned, state.next_offset
-        self.estimator = state.estimator
+        self.estimator, self._mould = state.estimator, None
