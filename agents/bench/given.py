@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 
@@ -24,6 +24,8 @@ class Given:
     """Consumer group, and the first part of other names that must be unique on the cluster."""
     folder: str
     """For what it keeps on this machine; removed after the run."""
+    number: int = 0
+    """Which of the processes that do the job together."""
     options: Mapping[str, str] = field(default_factory=dict)
     """The contender's own, from its line below."""
 
@@ -50,6 +52,10 @@ class Contender:
         Whether its examples are entries of a training log, or records of `agents.bench.job`.
     share
         Of the pairs, how many it gets: one that takes ten times as long would take all of the benchmark's time.
+    processes
+        How many do the job together.
+    partitions
+        Of the topics keyed by request.
     """
 
     name: str
@@ -60,6 +66,8 @@ class Contender:
     options: Mapping[str, str] = field(default_factory=dict)
     entries: bool = False
     share: float = 1.0
+    processes: int = 1
+    partitions: int = 1
 
 
 OURS: Final = "ours"
@@ -144,6 +152,12 @@ UNWATCHED: Final = Contender(
     entries=True,
 )
 """Beside ours where the stages are measured; not in the table, since nobody can run it."""
+SCALED: Final = (
+    replace(CONTENDERS[0], name="one-worker", partitions=2),
+    replace(CONTENDERS[0], name="two-workers", partitions=2, processes=2),
+    replace(CONTENDERS[0], name="one-worker-tenfold", partitions=2, share=10.0),
+)
+"""Ours, where it is measured how it scales."""
 
 
 def contender(name: str) -> Contender:
@@ -159,4 +173,4 @@ def contender(name: str) -> Contender:
     >>> contender("bytewax").module
     'bytewax_flow'
     """
-    return {each.name: each for each in (*CONTENDERS, UNWATCHED)}[name]
+    return {each.name: each for each in (*CONTENDERS, UNWATCHED, *SCALED)}[name]

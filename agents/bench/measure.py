@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -131,7 +131,6 @@ def measure(
     python: str,
     connection: Connection,
     load: Load,
-    while_running: Callable[[Process], None] = lambda process: None,
 ) -> Result:
     """Run a contender over a load until all pairs are through.
 
@@ -145,8 +144,6 @@ def measure(
         The cluster; the run's topics are made on it and deleted.
     load
         The events.
-    while_running
-        Called with the process at each look at it.
 
     Raises
     ------
@@ -157,7 +154,7 @@ def measure(
         folder = tempfile.mkdtemp(prefix="riverloop-bench-")
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         name = f"bench-{chosen.name}-{Path(folder).name.rsplit('-', 1)[1].lower().replace('_', '0')}"
-        places, specs = TaskTopics(name), topics(name, 1)
+        places, specs = TaskTopics(name), topics(name, chosen.partitions)
         create_topics(connection, specs)
         stack.callback(delete_topics, connection, [each.name for each in specs])
         load.put(connection, places)
@@ -172,33 +169,36 @@ def measure(
             folder=folder,
             options=chosen.options,
         )
-        process = stack.enter_context(Process(python, chosen, given))
-        return _watch(chosen, process, connection, places, len(load.requests), while_running)
+        processes = [
+            stack.enter_context(Process(python, chosen, replace(given, number=number)))
+            for number in range(chosen.processes)
+        ]
+        return _watch(chosen, processes, connection, places, len(load.requests))
 
 
 def _watch(
     chosen: Contender,
-    process: Process,
+    processes: list[Process],
     connection: Connection,
     places: TaskTopics,
     pairs: int,
-    while_running: Callable[[Process], None],
 ) -> Result:
     """Look at the ends of both topics until nothing moves, then count what lies there."""
     consumer = Consumer(
         connection.config(**{"group.id": f"{places.log}-bench", "isolation.level": "read_uncommitted"})
     )
-    ends = [TopicPartition(places.predictions, 0), TopicPartition(places.log, 0)]
+    ends = [TopicPartition(places.log, 0)]
+    ends += [TopicPartition(places.predictions, number) for number in range(chosen.partitions)]
     samples: list[_Sample] = []
     found = _Found()
     moved = time.monotonic()
     try:
         while found.examples < pairs:
-            predictions, examples = (
+            examples, *each = (
                 consumer.get_watermark_offsets(place, ANSWER_S, cached=False)[1] for place in ends
             )
-            sample = _Sample(predictions, examples, process.usage())
-            while_running(process)
+            predictions = sum(each)
+            sample = _Sample(predictions, examples, _used(processes))
             last = samples[-1] if samples else sample
             if (predictions, examples) != (last.predictions, last.examples) or not samples:
                 moved = time.monotonic()
@@ -227,10 +227,16 @@ def _watch(
         seconds=found.seconds,
         events_per_s=events / max(found.seconds, 1e-3),
         cpu_us=cpu_s / events * 1e6,
-        memory_mb=process.usage()["memory_mb"],
+        memory_mb=_used(processes)["memory_mb"],
         accuracy=found.right / max(found.examples, 1),
-        versions=process.versions,
+        versions=processes[0].versions,
     )
+
+
+def _used(processes: list[Process]) -> dict[str, float]:
+    """Add up what all have used."""
+    used = [each.usage() for each in processes]
+    return {name: sum(each[name] for each in used) for name in used[0]}
 
 
 @dataclass(slots=True)
@@ -249,10 +255,11 @@ class _Found:
 def _count(chosen: Contender, connection: Connection, places: TaskTopics) -> _Found:
     """Read both topics, committed records only."""
     found = _Found()
-    for message in read_all(connection, places.predictions):
-        found.predictions += 1
-        if not found.first_ms:
-            found.first_ms = message.timestamp()[1]
+    for number in range(chosen.partitions):
+        for message in read_all(connection, places.predictions, number):
+            found.predictions += 1
+            written_ms = message.timestamp()[1]
+            found.first_ms = min(found.first_ms or written_ms, written_ms)
     task = bench_task(places.task)
     read = _entry_reader(Codec(task.name, task.kind, task.features)) if chosen.entries else job.read_example
     for message in read_all(connection, places.log):

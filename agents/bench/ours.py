@@ -19,7 +19,12 @@ def main(given: Given) -> None:
     logging.basicConfig(level=logging.INFO)
     for name in ("faust", "mode"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    told = {"bootstrap": given.bootstrap, "group": given.group, "data": given.folder, "slot": "bench"}
+    told = {
+        "bootstrap": given.bootstrap,
+        "group": given.group,
+        "data": given.folder,
+        "slot": f"bench-{given.number}",
+    }
     if given.options.get("watched") == "false":
         _close_the_eyes()
     run(prepare([given.task], Settings.load(told)))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from agents.bench.summary import scaled
+
 MADE: Final = "<!-- Made by `riverloop bench --page`; do not edit. -->"
 
 
@@ -14,7 +16,7 @@ def page(recorded: Mapping[str, Any]) -> str:
     Parameters
     ----------
     recorded
-        By section (`throughput`, `latency`, `stages`): what was measured, with its `machine`.
+        By section (`throughput`, `latency`, `stages`, `scale`): what was measured, with its `machine`.
 
     Examples
     --------
@@ -29,7 +31,12 @@ Measured on the embedded broker, which shares the machine's cores with what is m
 with the machine and with what else runs on it; ratios are taken within one run. How to repeat it, and what is
 compared: [comparing with others](../how-to/compare-with-others.md).""",
     ]
-    for name, make in (("throughput", _throughput), ("latency", _latency), ("stages", _stages)):
+    for name, make in (
+        ("throughput", _throughput),
+        ("latency", _latency),
+        ("stages", _stages),
+        ("scale", _scale),
+    ):
         if name in recorded:
             parts.append(make(recorded[name]))
     return "\n\n".join(parts) + "\n"
@@ -161,5 +168,18 @@ def _stages(measured: Mapping[str, Any]) -> str:
             _table(("stage", "what", "times per pair", "µs each", "µs per event"), rows, left=2),
             _table(("", "CPU µs per event", "events/s"), core),
             told,
+        ]
+    )
+
+
+def _scale(measured: Mapping[str, Any]) -> str:
+    head = ("", "pairs", "events/s", "as fast as one worker", "CPU µs per event", "memory MB")
+    return "\n\n".join(
+        [
+            "## Workers and events",
+            f"{_where(measured)} Two partitions; events per second are the median. The broker shares the cores, "
+            "and each worker folds the whole log, so that its models are at hand: what a second worker adds is "
+            "serving, joining and the encoding of both. Processor time and memory are those of all workers.",
+            _table(head, scaled(measured["rows"])),
         ]
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,17 +14,19 @@ from agents.bench.given import OURS, contender
 from agents.bench.measure import Result
 
 
-def throughput(rounds: Sequence[Sequence[Result]]) -> list[dict[str, Any]]:
+def throughput(rounds: Sequence[Sequence[Result]], base: str = OURS) -> list[dict[str, Any]]:
     """Give a row per contender.
 
     Parameters
     ----------
     rounds
         The repeats, each with one result per contender.
+    base
+        The contender that the others are compared with.
 
     Notes
     -----
-    `ours_is` is how many times as fast riverloop was, the median over the repeats of the ratio within each: what
+    `ours_is` is how many times as fast the base was, the median over the repeats of the ratio within each: what
     slows the machine down for a while, slows down both.
     """
     rows = []
@@ -36,7 +38,7 @@ def throughput(rounds: Sequence[Sequence[Result]]) -> list[dict[str, Any]]:
             for results in rounds
             for ours in results
             for each in results
-            if ours.contender == OURS and each.contender == name
+            if ours.contender == base and each.contender == name
         ]
         rows.append(
             {
@@ -60,6 +62,21 @@ def throughput(rounds: Sequence[Sequence[Result]]) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def scaled(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """Give the cells of the table that says how the loop scales."""
+    return [
+        [
+            row["contender"],
+            f"{row['pairs']:,}",
+            f"{row['events_per_s']['median']:,.0f}",
+            f"{1 / row['ours_is']:.2f}",
+            f"{row['cpu_us']:.0f}",
+            f"{row['memory_mb']:.0f}",
+        ]
+        for row in rows
+    ]
 
 
 def machine() -> dict[str, Any]:

@@ -10,14 +10,14 @@ from typing import Any
 
 import click
 
-from agents.bench.given import CONTENDERS, OURS, UNWATCHED, Contender, contender
+from agents.bench.given import CONTENDERS, OURS, SCALED, UNWATCHED, Contender, contender
 from agents.bench.latency import RATES, latency
 from agents.bench.load import Load
 from agents.bench.measure import Result, measure
 from agents.bench.page import page
 from agents.bench.peers import find
 from agents.bench.stages import stages
-from agents.bench.summary import machine, throughput
+from agents.bench.summary import machine, scaled, throughput
 from agents.cli.common import json_option, print_json, progress, table
 from infra.kafka.broker import EmbeddedBroker
 from infra.kafka.connection import Connection
@@ -53,6 +53,12 @@ PAGE = "benchmarks.md"
     help="Where the time goes: the pure core by stage, the whole loop.",
 )
 @click.option(
+    "--scale",
+    "with_scale",
+    is_flag=True,
+    help="Two workers beside one, and ten times as many events.",
+)
+@click.option(
     "--peers-python",
     metavar="PATH",
     envvar="RIVERLOOP_PEERS_PYTHON",
@@ -68,6 +74,7 @@ def bench(
     with_table: bool,
     with_latency: bool,
     with_stages: bool,
+    with_scale: bool,
     peers_python: str | None,
     with_page: bool,
     bootstrap: str | None,
@@ -89,7 +96,7 @@ def bench(
             ).bootstrap
         connection = Connection(bootstrap)
         check_reachable(connection)
-        if with_table or not (with_latency or with_stages):
+        if with_table or not (with_latency or with_stages or with_scale):
             field = find(chosen, peers_python)
             if not field.pythons:
                 raise UsageError("; ".join(f"{name}: {why}" for name, why in field.left_out.items()))
@@ -107,6 +114,9 @@ def bench(
             both = [contender(OURS), UNWATCHED]
             rows = _rounds(both, find(both).pythons, connection, pairs, repeat)
             found["stages"] = {"machine": machine(), "whole": rows[0], "unwatched": rows[1], **stages()}
+        if with_scale:
+            rows = _rounds(SCALED, find(SCALED).pythons, connection, pairs, repeat, SCALED[0].name)
+            found["scale"] = {"machine": machine(), "rows": rows}
     if with_page:
         write_page(found, FOLDER)
     if as_json:
@@ -126,7 +136,12 @@ def _chosen(only: str | None) -> list[Contender]:
 
 
 def _rounds(
-    chosen: Sequence[Contender], pythons: dict[str, str], connection: Connection, pairs: int, repeat: int
+    chosen: Sequence[Contender],
+    pythons: dict[str, str],
+    connection: Connection,
+    pairs: int,
+    repeat: int,
+    base: str = OURS,
 ) -> list[dict[str, Any]]:
     """Run all, then all again: what slows the machine down for a while, hits them alike."""
     if not chosen:
@@ -140,7 +155,7 @@ def _rounds(
                 results.append(measure(each, pythons[each.name], connection, loads[each.share]))
                 advance(number * len(chosen) + len(results))
             rounds.append(results)
-    return throughput(rounds)
+    return throughput(rounds, base)
 
 
 def write_page(found: dict[str, Any], folder: Path) -> None:
@@ -168,6 +183,9 @@ def _show(found: dict[str, Any]) -> None:
         table(title, ["ms", "count", "p50", "p99"], told)
     if "stages" in found:
         _show_stages(found["stages"])
+    if "scale" in found:
+        head = ["", "pairs", "events/s", "as fast as one worker", "CPU µs", "MB"]
+        table("how the loop scales", head, scaled(found["scale"]["rows"]))
 
 
 def _show_throughput(measured: dict[str, Any]) -> None:

@@ -32,7 +32,7 @@ def test_ours_and_the_loop_by_hand_put_every_pair_through_once(broker: Broker) -
         *(
             "bench",
             "--only",
-            "ours,ours-unwatched,handwritten",
+            "ours,ours-unwatched,two-workers,handwritten",
             "--pairs",
             str(PAIRS),
             "--repeat",
@@ -48,7 +48,7 @@ def test_ours_and_the_loop_by_hand_put_every_pair_through_once(broker: Broker) -
     told = json.loads(done.stdout)["throughput"]
     assert told["left_out"] == {}
     rows = {row["contender"]: row for row in told["rows"]}
-    assert set(rows) == {"ours", "ours-unwatched", "handwritten"}
+    assert set(rows) == {"ours", "ours-unwatched", "two-workers", "handwritten"}
     for row in rows.values():
         assert (row["predictions"], row["examples"]) == ([PAIRS], [PAIRS])
         assert row["events_per_s"]["min"] > 0
