@@ -231,7 +231,7 @@ class Loop:
         """
         with self.replaying(events):
             pass
-        group = self._settings["group"]
+        group = str(self._settings["group"])
         outcomes = [(self.topics.outcomes, number) for number in range(self.partitions)]
 
         def joined() -> bool:
