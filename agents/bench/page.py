@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from agents.bench.aims import aims
 from agents.bench.summary import scaled
 
 MADE: Final = "<!-- Made by `riverloop bench --page`; do not edit. -->"
@@ -31,6 +32,12 @@ Measured on the embedded broker, which shares the machine's cores with what is m
 with the machine and with what else runs on it; ratios are taken within one run. How to repeat it, and what is
 compared: [comparing with others](../how-to/compare-with-others.md).""",
     ]
+    if reached := aims(recorded):
+        parts += [
+            "## What was aimed at",
+            _table(("", "wanted", "found", ""), reached, left=4),
+            "Why what is missed is missed, and what was tried: [speed](../concepts/speed.md).",
+        ]
     for name, make in (
         ("throughput", _throughput),
         ("latency", _latency),
