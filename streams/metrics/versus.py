@@ -30,7 +30,7 @@ ENDS: Final = ("", "_low", "_high")
 AGAINST: Final = "against="
 """Begins the segment, which names the revision that was served."""
 MOST: Final = 16
-"""Pairs of revisions that are followed; the oldest is dropped."""
+"""Pairs of revisions that are followed; the one whose newest request is the oldest is dropped."""
 
 
 def _log_loss(score: Score, label: Value) -> float | None:
@@ -114,8 +114,8 @@ class Versus:
         self._policies = {model.name: model.policy for model in task.models}
         self._measurement, self._unit, self._loss = LOSSES[task.kind]
         self.next_offset = 0
-        self._sums: dict[Pair, tuple[int, int, int]] = {}
-        """Labels, sum and squares (2^-64) of served loss - shadow loss; the newest pair last."""
+        self._sums: dict[Pair, tuple[int, int, int, int]] = {}
+        """Labels, sum and squares (2^-64) of served loss - shadow loss; event time of the newest request (ms)."""
 
     @property
     def spec(self) -> str:
@@ -148,16 +148,26 @@ class Versus:
             if loss is None or other is None:
                 continue
             pair = Pair(_revision(served), _revision(shadow), shadow.model)
-            held = self._sums.get(pair)
-            if held is None:
-                if sign < 0:
-                    continue  # its label was counted in a pair that was dropped
-                held = (0, 0, 0)
-                while len(self._sums) >= MOST:
-                    del self._sums[next(iter(self._sums))]
-            n, total, squares = held
-            gain = loss - other
-            self._sums[pair] = n + sign, total + sign * exact(gain), squares + sign * exact(gain * gain)
+            held = self._sums.get(pair) or self._opened(pair, prediction.ts, sign)
+            if held is not None:
+                n, total, squares, newest = held
+                gain = loss - other
+                total, squares = total + sign * exact(gain), squares + sign * exact(gain * gain)
+                self._sums[pair] = n + sign, total, squares, max(newest, prediction.ts)
+
+    def _opened(self, pair: Pair, ts: int, sign: int) -> tuple[int, int, int, int] | None:
+        """Make room for a pair that has no labels yet; None when it had some, and was dropped."""
+        if sign < 0:
+            return None
+        if len(self._sums) >= MOST:
+            oldest = min(self._sums, key=self._newest)
+            if ts < self._newest(oldest):
+                return None
+            del self._sums[oldest]
+        return 0, 0, 0, ts
+
+    def _newest(self, pair: Pair) -> int:
+        return self._sums[pair][3]
 
     def alerts(self) -> Iterator[Any]:
         """See `Monitor.alerts`: this one raises none."""
@@ -165,15 +175,14 @@ class Versus:
 
     def measurements(self) -> Iterator[Measurement]:
         """See `Monitor.measurements`: of the newest served revision with the newest of each shadow."""
-        newest: dict[str, Pair] = {}
-        for pair in self._sums:
-            newest[pair.model] = pair
-        now = next(reversed(self._sums)).served if self._sums else ""
+        newest = {pair.model: pair for pair in sorted(self._sums, key=self._newest)}
+        now = max(newest.values(), key=self._newest).served if newest else ""
         for pair in newest.values():
-            n = self._sums[pair][0]
+            *sums, _ = self._sums[pair]
+            n = sums[0]
             if pair.served != now or n < LEAST:
                 continue
-            bounds = zip(ENDS, interval(*self._sums[pair]), strict=True)
+            bounds = zip(ENDS, interval(*sums), strict=True)
             for end, value in bounds:
                 name, against = f"{self._measurement}{end}", f"{AGAINST}{pair.served}"
                 yield Measurement(

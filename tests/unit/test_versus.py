@@ -106,13 +106,13 @@ def test_a_correction_leaves_no_trace_of_what_it_corrects() -> None:
 
 def test_a_new_revision_begins_anew_and_an_old_pair_s_label_does_not_count_in_it() -> None:
     first = [entry(number, *row) for number, row in enumerate(scored(200))]
-    second = [entry(number, *row, ("a.1@0", "b.2@9")) for number, row in enumerate(scored(150, 2))]
+    second = [entry(number, *row, ("a.1@0", "b.2@9")) for number, row in enumerate(scored(150, 2), 200)]
     late = [entry(number, *row) for number, row in enumerate(scored(40, 3))]
     made = fold([*first, *second, *late])
     (mean, *_) = made.measurements()
     assert (mean.version, mean.segment, mean.count) == ("b.2", "against=a.1", 150)
     assert shown(made) == shown(fold(second))
-    promoted = [entry(number, *row, ("b.2@9", "a.1@0")) for number, row in enumerate(scored(LEAST, 4))]
+    promoted = [entry(number, *row, ("b.2@9", "a.1@0")) for number, row in enumerate(scored(LEAST, 4), 350)]
     (mean, *_) = fold([*first, *second, *promoted]).measurements()
     assert (mean.model, mean.segment, mean.count) == ("a", "against=b.2", LEAST)
 
@@ -142,6 +142,16 @@ def test_a_restored_one_goes_on_as_if_nothing_had_been() -> None:
 def test_the_number_of_pairs_is_bounded() -> None:
     told = [entry(number, 0.4, 0.6, True, (f"a.{number + 1}@0", "b.1@0")) for number in range(3 * MOST)]
     assert len(fold(told).snapshot()["sums"]) == MOST
+
+
+def test_a_label_of_a_pair_that_was_dropped_does_not_hide_the_newest() -> None:
+    told = [entry(number, 0.4, 0.6, True, (f"a.{number + 1}@0", "b.1@0")) for number in range(3 * MOST)]
+    newest = f"a.{3 * MOST}@0"
+    told += [entry(3 * MOST + number, 0.4, 0.6, True, (newest, "b.1@0")) for number in range(LEAST)]
+    late = entry(2, 0.4, 0.6, True, ("a.3@0", "b.1@0"))
+    made = fold([*told, late])
+    assert {each.segment for each in made.measurements()} == {f"against=a.{3 * MOST}"}
+    assert len(made.snapshot()["sums"]) == MOST
 
 
 def test_the_interval_holds_at_all_times_together() -> None:
