@@ -56,4 +56,9 @@ def _rows(recorded: Mapping[str, Any], section: str) -> Sequence[Mapping[str, An
 
 
 def _at_least(what: str, wanted: float, times: float) -> tuple[str, str, str, str]:
-    return what, f"at least {wanted:.1f} times", f"{times:.2f} times", "reached" if times >= wanted else "missed"
+    return (
+        what,
+        f"at least {wanted:.1f} times",
+        f"{times:.2f} times",
+        "reached" if times >= wanted else "missed",
+    )
