@@ -11,7 +11,7 @@ from confluent_kafka import Producer
 from infra.kafka.answers import PATIENCE_S, Answers
 from infra.kafka.client_log import CLIENT_LOG
 from infra.kafka.connection import Connection
-from infra.kafka.offsets import committed_offsets, end_offsets
+from infra.kafka.offsets import GroupOffsets, end_offsets
 from schemas.codec import Codec
 from schemas.errors import BrokerError
 from schemas.records import Outcome, Punctuation, Request
@@ -48,7 +48,8 @@ class Replay:
         group: str = "",
         json: bool = False,
     ) -> None:
-        self._connection, self._group = connection, group
+        self._connection = connection
+        self._read = GroupOffsets(connection, group) if group else None
         self._codec, self._topics, self.answers, self._json = codec, topics, answers, json
         self._failed: list[str] = []
         self._producer = Producer(
@@ -173,9 +174,8 @@ class Replay:
         """Wait until the workers have read all but the newest outcomes."""
         places = [(self._topics.outcomes, number) for number in range(self.answers.partitions)]
         until = time.monotonic() + PATIENCE_S
-        while self._group and time.monotonic() < until:
-            ends = end_offsets(self._connection, places)
-            read = committed_offsets(self._connection, self._group, places)
+        while self._read is not None and time.monotonic() < until:
+            ends, read = end_offsets(self._connection, places), self._read.committed(places)
             if sum(end - read.get(place, 0) for place, end in ends.items()) <= UNANSWERED:
                 return
             self.answers.poll()
