@@ -51,3 +51,15 @@ def test_files_stay_readable() -> None:
     }
     long = {name: count for name, count in counts.items() if count > LONG.get(name, 320)}
     assert not long, f"look again: {long}"
+
+
+BANNED = {
+    "list_consumer_group_offsets": "an admin client's crashes the process when a coordinator moves (ADR 21)"
+}
+"""Calls that nobody may make, and why."""
+
+
+@pytest.mark.parametrize("call", BANNED)
+def test_nobody_makes_a_call_that_is_known_to_do_harm(call: str) -> None:
+    found = [path for room in ROOMS for path in (ROOT / room).rglob("*.py") if call in path.read_text()]
+    assert not found, BANNED[call]
