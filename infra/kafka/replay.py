@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from contextlib import closing, nullcontext
 from typing import Any
 
 from confluent_kafka import Producer
@@ -48,8 +49,7 @@ class Replay:
         group: str = "",
         json: bool = False,
     ) -> None:
-        self._connection = connection
-        self._read = GroupOffsets(connection, group) if group else None
+        self._connection, self._group = connection, group
         self._codec, self._topics, self.answers, self._json = codec, topics, answers, json
         self._failed: list[str] = []
         self._producer = Producer(
@@ -143,6 +143,17 @@ class Replay:
         tick
             Called often, for progress.
         """
+        with closing(GroupOffsets(self._connection, self._group)) if self._group else nullcontext() as read:
+            self._free(events, horizon_ms, speed, tick, read)
+
+    def _free(
+        self,
+        events: Iterable[Event],
+        horizon_ms: int,
+        speed: float | None,
+        tick: Callable[[], None],
+        read: GroupOffsets | None,
+    ) -> None:
         started, first = time.monotonic(), None
         for step in schedule(events, horizon_ms):
             if speed is not None and isinstance(step, Request):
@@ -156,7 +167,7 @@ class Replay:
                     self.tell(outcome)
                     if self.outcomes % UNANSWERED == 0:
                         self.flush()
-                        self._until_read(tick)
+                        self._until_read(read, tick)
                 if step.outcomes:
                     self.flush()
             else:
@@ -170,12 +181,12 @@ class Replay:
         self.flush()
         self.answers.wait(self.requests, "produce", tick)
 
-    def _until_read(self, tick: Callable[[], None]) -> None:
+    def _until_read(self, group: GroupOffsets | None, tick: Callable[[], None]) -> None:
         """Wait until the workers have read all but the newest outcomes."""
         places = [(self._topics.outcomes, number) for number in range(self.answers.partitions)]
         until = time.monotonic() + PATIENCE_S
-        while self._read is not None and time.monotonic() < until:
-            ends, read = end_offsets(self._connection, places), self._read.committed(places)
+        while group is not None and time.monotonic() < until:
+            ends, read = end_offsets(self._connection, places), group.committed(places)
             if sum(end - read.get(place, 0) for place, end in ends.items()) <= UNANSWERED:
                 return
             self.answers.poll()
