@@ -71,6 +71,10 @@ def _ask(field: Field, url: str, task: str, body: dict[str, Any]) -> None:
         reason = json.loads(error.read()).get("reason")
         if (error.code, reason) not in ((503, "not_acknowledged"), (503, "not_ready")):
             raise BrokerError(f"without its broker a worker answers {error.code} {reason}") from error
+    except OSError as error:  # it must outlive its broker; what ended it may be below Python: see `dmesg`
+        raise BrokerError(
+            f"the worker at {url} ended by itself while its broker was away: {error}"
+        ) from error
 
 
 def poison(field: Field) -> None:
