@@ -11,15 +11,16 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-import aiohttp
 from confluent_kafka import Producer
 
+from agents.bench.http_load import HttpLoad
 from agents.bench.load import requests_and_outcomes
 from agents.bench.task import bench_task, write_task
 from agents.cli.processes import WorkerProcess
@@ -34,9 +35,10 @@ from schemas.topics import PARTITIONER, TaskTopics, topics
 RATES: Final = (100, 1_000, 5_000)
 OUTCOME_AFTER_S: Final = 0.5
 DRAIN_S: Final = 20.0
+WARM_S: Final = 3.0
+"""So long the load lasts before anything is measured: broker, clients and connections are new."""
 SETTLE_S: Final = 2.0
 TICK_S: Final = 0.001
-MAX_IN_FLIGHT: Final = 2_000
 
 
 def latency(
@@ -74,18 +76,21 @@ def _at(connection: Connection, rate: int, count: int, seconds: float) -> dict[s
         worker.wait_ready()
         task = bench_task(name)
         codec = Codec(name, task.kind, task.features)
-        pairs = list(requests_and_outcomes(2 * count, seed=rate))
-        run = _OverTopic(connection, codec, TaskTopics(name), pairs[:count], rate)
+        warm = int(WARM_S * rate)
+        pairs = list(requests_and_outcomes(2 * (warm + count), seed=rate))
+        run = _OverTopic(connection, codec, TaskTopics(name), pairs[: warm + count], rate, warm)
         over_topic = run.measure()
         time.sleep(SETTLE_S)
         fresh = worker.status()["freshness_ms"]
-        over_http, answered_per_s = asyncio.run(_over_http(worker, codec, pairs[count:], rate))
+        url = f"{worker.url}/tasks/{name}/predictions"
+        bodies = (codec.encode(replace(request, ts=now_ms())) for request, _ in pairs[warm + count :])
+        waits, answered_per_s = asyncio.run(_over_http(url, bodies, rate, warm))
         return {
             "rate": rate,
             "seconds": seconds,
             "topic": over_topic,
             "outcome_to_serving": fresh,
-            "http": over_http,
+            "http": quantiles(waits) | {"sent": count},
             "http_rate": answered_per_s,
         }
 
@@ -118,9 +123,11 @@ class _OverTopic:
         places: TaskTopics,
         pairs: list[tuple[Request, Outcome]],
         rate: int,
+        warm: int,
     ) -> None:
         self._codec, self._places, self._pairs, self._rate = codec, places, pairs, rate
-        self._due: dict[str, float] = {}
+        self._warm = warm
+        self._due: dict[str, float | None] = {}
         self._waits: list[float] = []
         self._answers = Answers(connection, codec, places, 1, self._seen)
         self._producer = Producer(
@@ -129,11 +136,12 @@ class _OverTopic:
         self._told = 0
 
     def _seen(self, prediction: Any) -> None:
-        self._waits.append((time.perf_counter() - self._due[prediction.request_id]) * 1000)
+        if (due := self._due.pop(prediction.request_id)) is not None:
+            self._waits.append((time.perf_counter() - due) * 1000)
 
     def _ask(self, number: int, due: float) -> None:
         request = replace(self._pairs[number][0], ts=now_ms())
-        self._due[request.request_id] = due
+        self._due[request.request_id] = due if number >= self._warm else None
         self._write(self._places.requests, request)
         self._tell(number - int(OUTCOME_AFTER_S * self._rate))
 
@@ -160,48 +168,19 @@ class _OverTopic:
         self._tell(count)
         self._producer.flush(DRAIN_S)
         until = time.monotonic() + DRAIN_S
-        while len(self._waits) < count and time.monotonic() < until:
+        while self._due and time.monotonic() < until:
             time.sleep(0.05)
         ended.set()
         reader.join()
         self._answers.close()
-        return quantiles(self._waits) | {"sent": count}
+        return quantiles(self._waits) | {"sent": count - self._warm}
 
 
-async def _over_http(
-    worker: WorkerProcess, codec: Codec, pairs: list[tuple[Request, Outcome]], rate: int
-) -> tuple[dict[str, float], float]:
-    """Ask over HTTP; gives the waits, and how many answers per second came."""
-    url = f"{worker.url}/tasks/{worker.task}/predictions"
-    waits: list[float] = []
-    headers = {"Content-Type": "application/avro"}
-    in_flight: set[asyncio.Task[None]] = set()
-    connector = aiohttp.TCPConnector(limit=0)
-    timeout = aiohttp.ClientTimeout(total=DRAIN_S)
-
-    async def ask(session: aiohttp.ClientSession, body: bytes, due: float) -> None:
-        try:
-            async with session.post(url, data=body, headers=headers) as answer:
-                await answer.read()
-                if answer.status == 200:
-                    waits.append((time.perf_counter() - due) * 1000)
-        except (aiohttp.ClientError, TimeoutError):
-            pass  # it is missing in the count of answers
-
-    async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
-        started = time.perf_counter()
-        for number, (request, _) in enumerate(pairs):
-            due = started + number / rate
-            wait_s = due - time.perf_counter()
-            if wait_s > 0:
-                await asyncio.sleep(wait_s)
-            body = codec.encode(replace(request, ts=now_ms()))
-            each = asyncio.create_task(ask(session, body, due))
-            in_flight.add(each)
-            each.add_done_callback(in_flight.discard)
-            if len(in_flight) >= MAX_IN_FLIGHT:
-                await asyncio.wait(in_flight, return_when=asyncio.FIRST_COMPLETED)
-        if in_flight:
-            await asyncio.wait(in_flight, timeout=DRAIN_S)
-        took = time.perf_counter() - started
-    return quantiles(waits) | {"sent": len(pairs)}, len(waits) / took
+async def _over_http(url: str, bodies: Iterator[bytes], rate: int, warm: int) -> tuple[list[float], float]:
+    """Ask over HTTP; gives the waits (ms) behind the first `warm`, and how many answers per second came."""
+    load = HttpLoad(url, "application/avro")
+    await load.run(islice(bodies, warm), rate)
+    load.waits_ms.clear()
+    took = await load.run(bodies, rate)
+    load.close()
+    return load.waits_ms, len(load.waits_ms) / took

@@ -9,7 +9,7 @@ from typing import Final
 from confluent_kafka import Consumer, TopicPartition
 
 from infra.kafka.client_log import CLIENT_LOG
-from infra.kafka.connection import Connection
+from infra.kafka.connection import FETCH_WAIT_MS, Connection
 from infra.kafka.offsets import end_offsets
 from schemas.codec import Codec
 from schemas.errors import BrokerError
@@ -46,7 +46,7 @@ class Answers:
                 # A broker that was killed may seem to have lost its newest records for a moment: those are read
                 # again, and what was counted is passed over.
                 "auto.offset.reset": "earliest",
-                "fetch.wait.max.ms": 10,
+                "fetch.wait.max.ms": FETCH_WAIT_MS,
                 "fetch.queue.backoff.ms": 2,
             }
         )

@@ -155,6 +155,8 @@ def java_command(directory: Path, jars: tuple[Path, ...], heap: str, logging_con
         "-Xms64m",
         # The smallest collector; with this heap its pauses are milliseconds.
         "-XX:+UseSerialGC",
+        # The second compiler would take a third of a core for minutes, longer than most brokers here live.
+        "-XX:TieredStopAtLevel=1",
         "-XX:+ExitOnOutOfMemoryError",
         # No performance file in the system's temporary directory; native libraries are unpacked into ours.
         "-XX:-UsePerfData",

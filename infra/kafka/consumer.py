@@ -13,7 +13,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 from infra.kafka.buffers import NEVER, Partition, PartitionBuffer
 from infra.kafka.channel import Batch, Channel, Lane
-from infra.kafka.connection import Connection
+from infra.kafka.connection import FETCH_WAIT_MS, Connection
 from infra.kafka.crashpoints import crash_point
 from infra.kafka.fetching import Fetched, FetchThread, succeed
 from infra.kafka.membership import is_member
@@ -439,8 +439,7 @@ def consumer_config(connection: Connection, group_id: str, properties: Mapping[s
         # Without the events for partition ends nobody knows whether a partition is caught up: positions never
         # reach the last stable offset, since commit markers lie between.
         "enable.partition.eof": True,
-        # An end is reported by an empty fetch, which the broker holds back so long.
-        "fetch.wait.max.ms": 10,
+        "fetch.wait.max.ms": FETCH_WAIT_MS,
         "queued.min.messages": 20000,
         # The default of 1000 ms holds consumption at a tenth: each time the queue has been full.
         "fetch.queue.backoff.ms": 5,

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from infra.kafka.client_log import CLIENT_LOG
-from infra.kafka.connection import Connection
+from infra.kafka.connection import FETCH_WAIT_MS, Connection
 from infra.kafka.offsets import end_offsets
 from schemas.errors import BrokerError, RecordsGone
 
@@ -211,7 +211,7 @@ def _assigned(connection: Connection, place: TopicPartition) -> Iterator[Consume
         "auto.offset.reset": "error",
         "isolation.level": "read_committed",
         "enable.partition.eof": True,
-        "fetch.wait.max.ms": 10,
+        "fetch.wait.max.ms": FETCH_WAIT_MS,
         "fetch.queue.backoff.ms": 5,
     }
     consumer = Consumer(connection.config(**config), logger=CLIENT_LOG)

@@ -51,7 +51,10 @@ class Writer:
                 "enable.idempotence": True,
                 "acks": "all",
                 "partitioner": PARTITIONER,
+                # No waiting for company, and one request at a time: what comes meanwhile travels together in the
+                # next. So few callers wait for nobody, and many cost the broker few requests.
                 "linger.ms": 0,
+                "max.in.flight": 1,
                 "socket.nagle.disable": True,
                 "message.timeout.ms": delivery_ms,
                 "message.max.bytes": MAX_TOPIC_RECORD_BYTES,
