@@ -37,7 +37,9 @@ class Outcomes:
 
         An outcome that is written twice because a call was repeated counts once: the join knows it.
         """
-        return await asyncio.gather(*(self._accepted(*self._one(record)) for record in records))
+        found = [self._one(record) for record in records]
+        # All are under way: it makes no difference in which order they are waited for.
+        return [await self._accepted(*each) for each in found]
 
     def _one(self, record: Any) -> tuple[str | None, Delivery | Problem]:
         try:
