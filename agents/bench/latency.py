@@ -27,6 +27,7 @@ from agents.cli.processes import WorkerProcess
 from agents.http.status import quantiles
 from infra.kafka.admin import create_topics, delete_topics
 from infra.kafka.answers import Answers
+from infra.kafka.client_log import CLIENT_LOG
 from infra.kafka.connection import Connection
 from schemas.codec import Codec
 from schemas.records import Outcome, Request
@@ -42,7 +43,7 @@ TICK_S: Final = 0.001
 
 
 def latency(
-    connection: Connection, rates: tuple[int, ...] = RATES, seconds: float = 5.0
+    connection: Connection, rates: tuple[int, ...] = RATES, seconds: float = 10.0
 ) -> list[dict[str, Any]]:
     """Measure at each rate with a fresh worker.
 
@@ -131,7 +132,8 @@ class _OverTopic:
         self._waits: list[float] = []
         self._answers = Answers(connection, codec, places, 1, self._seen)
         self._producer = Producer(
-            connection.config(**{"linger.ms": 0, "partitioner": PARTITIONER, "enable.idempotence": True})
+            connection.config(**{"linger.ms": 0, "partitioner": PARTITIONER, "enable.idempotence": True}),
+            logger=CLIENT_LOG,
         )
         self._told = 0
 

@@ -57,9 +57,11 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[object]], left: int = 1)
 
 def _where(measured: Mapping[str, Any]) -> str:
     found = measured["machine"]
+    stolen = found.get("stolen")
+    lent = "" if not stolen else f" The machine's host gave {stolen:.0%} of their time to others meanwhile."
     return (
         f"Measured on {found['date']}: {found['cores']} cores of {found['processor']}, {found['system']}, "
-        f"Python {found['python']}."
+        f"Python {found['python']}.{lent}"
     )
 
 

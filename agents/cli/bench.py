@@ -13,11 +13,12 @@ import click
 from agents.bench.given import CONTENDERS, OURS, SCALED, UNWATCHED, Contender, contender
 from agents.bench.latency import RATES, latency
 from agents.bench.load import Load
+from agents.bench.machine import Machine
 from agents.bench.measure import Result, measure
 from agents.bench.page import page
 from agents.bench.peers import find
 from agents.bench.stages import stages
-from agents.bench.summary import machine, scaled, throughput
+from agents.bench.summary import scaled, throughput
 from agents.cli.common import json_option, print_json, progress, table
 from infra.kafka.broker import EmbeddedBroker
 from infra.kafka.connection import Connection
@@ -96,6 +97,7 @@ def bench(
             ).bootstrap
         connection = Connection(bootstrap)
         check_reachable(connection)
+        machine = Machine()
         if with_table or not (with_latency or with_stages or with_scale):
             field = find(chosen, peers_python)
             if not field.pythons:
@@ -107,22 +109,31 @@ def bench(
                 pairs,
                 repeat,
             )
-            found["throughput"] = {"machine": machine(), "rows": rows, "left_out": field.left_out}
+            found["throughput"] = {"machine": machine.told(), "rows": rows, "left_out": field.left_out}
         if with_latency:
-            found["latency"] = {"machine": machine(), "rows": latency(connection)}
+            machine, rows = Machine(), latency(connection)
+            found["latency"] = {"machine": machine.told(), "rows": rows}
         if with_stages:
+            machine = Machine()
             both = [contender(OURS), UNWATCHED]
             rows = _rounds(both, find(both).pythons, connection, pairs, repeat)
-            found["stages"] = {"machine": machine(), "whole": rows[0], "unwatched": rows[1], **stages()}
+            pure = stages()
+            found["stages"] = {"machine": machine.told(), "whole": rows[0], "unwatched": rows[1], **pure}
         if with_scale:
+            machine = Machine()
             rows = _rounds(SCALED, find(SCALED).pythons, connection, pairs, repeat, SCALED[0].name)
-            found["scale"] = {"machine": machine(), "rows": rows}
+            found["scale"] = {"machine": machine.told(), "rows": rows}
     if with_page:
         write_page(found, FOLDER)
     if as_json:
         print_json(found)
-    else:
-        _show(found)
+        return
+    _show(found)
+    for name, each in found.items():
+        if each["machine"]["stolen"]:
+            click.echo(
+                f"{name}: this machine's host gave {each['machine']['stolen']:.0%} of it to others meanwhile"
+            )
 
 
 def _chosen(only: str | None) -> list[Contender]:
@@ -197,7 +208,6 @@ def _show_throughput(measured: dict[str, Any]) -> None:
             "" if row["ours_is"] is None else f"{row['ours_is']:.2f}",
             round(row["cpu_us"]),
             round(row["memory_mb"]),
-            row["promise"],
         ]
         for row in measured["rows"]
     ]
@@ -210,10 +220,11 @@ def _show_throughput(measured: dict[str, Any]) -> None:
         "ours is times",
         "CPU µs",
         "MB",
-        "when it is killed",
     ]
     if lines:
         table(f"events/s, {measured['rows'][0]['runs']} runs", head, lines)
+    for row in measured["rows"]:
+        click.echo(f"{row['contender']}, when it is killed: {row['promise']}")
     versions = {name: each for row in measured["rows"] for name, each in row["versions"].items()}
     click.echo("versions: " + ", ".join(f"{name} {each}" for name, each in versions.items()))
     for name, why in measured["left_out"].items():

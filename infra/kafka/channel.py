@@ -10,7 +10,7 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from confluent_kafka import Message
 
-from infra.kafka.buffers import Partition, PartitionBuffer, Record
+from infra.kafka.buffers import NEVER, Partition, PartitionBuffer, Record
 from streams.merge import CaughtUp, Picker, R
 from streams.merge import Partition as AnyPartition
 
@@ -45,6 +45,9 @@ class Channel:
     """Makes the picker that decides which buffered records come next; by default partitions take turns."""
     max_batch: int = 1000
     """At most so many records in a batch."""
+    pace_s: float = 0.0
+    """A batch that is not full is picked no sooner than so long after the one before: a transaction costs the
+    broker the same however few records there are in it."""
     high_water: int = 4000
     """A partition with so many records buffered is paused, and resumed at a quarter of it."""
 
@@ -149,6 +152,8 @@ class Lane:
         self.scheduled = False
         self.waiting = False
         """Whether its picker wants to know more before it takes what is buffered."""
+        self.picked = NEVER
+        """When the last batch was picked (s, monotonic)."""
         self.slow_until = 0.0
         """Until when (s, monotonic) the consumer's thread does not wait for it to make room."""
 
@@ -159,6 +164,13 @@ class Lane:
     def open(self) -> bool:
         """Whether the next batch may be picked."""
         return self.batch is None and not self.seeking and not self.suspended
+
+    def rest_s(self, now: float) -> float:
+        """Give how long the next batch is to wait for company (s); `now` is in s, monotonic."""
+        rest = self.picked + self.channel.pace_s - now
+        if rest > 0 and sum(map(len, self.queues.values())) >= self.channel.max_batch:
+            return 0.0
+        return rest
 
     def add(self, buffer: PartitionBuffer) -> None:
         """Take up a newly assigned partition."""

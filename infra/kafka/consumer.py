@@ -13,9 +13,10 @@ from confluent_kafka import Consumer, TopicPartition
 
 from infra.kafka.buffers import NEVER, Partition, PartitionBuffer
 from infra.kafka.channel import Batch, Channel, Lane
-from infra.kafka.connection import FETCH_WAIT_MS, Connection
+from infra.kafka.connection import Connection
 from infra.kafka.crashpoints import crash_point
 from infra.kafka.fetching import Fetched, FetchThread, succeed
+from infra.kafka.group_config import consumer_config
 from infra.kafka.membership import is_member
 from infra.kafka.stable import StableOffsets
 from infra.kafka.transaction import GenerationLost, OutRecord, ProducerFenced, TransactionRunner
@@ -321,6 +322,11 @@ class BatchConsumer:
         lane.scheduled = False
         if self._paused or not lane.open or not self._metadata or lane.refused == self._metadata:
             return
+        now = time.monotonic()
+        if (rest_s := lane.rest_s(now)) > 0:
+            lane.scheduled = True
+            self._loop.call_later(rest_s, self._dispatch, lane)
+            return
 
         def caught_up(partition: tuple[str, int], since: float) -> bool:
             buffer = lane.buffers[cast(Partition, partition)]
@@ -334,6 +340,7 @@ class BatchConsumer:
             if records:
                 batch = Batch(lane.channel, records, self._metadata, self._epoch)
                 lane.start(batch)
+                lane.picked = now
                 crash_point("after-poll")
                 self._deliver(batch)
         except Exception as error:  # a picker or deliver that raises: no batch of this lane is committed
@@ -425,33 +432,3 @@ class BatchConsumer:
                     lane.finish()
                     taken_back.append(lane)
         return taken_back
-
-
-def consumer_config(connection: Connection, group_id: str, properties: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the configuration of a group's consumer."""
-    config: dict[str, Any] = {
-        "group.id": group_id,
-        "enable.auto.commit": False,
-        "enable.auto.offset.store": False,
-        # Where nothing is committed the thread says where to begin; see FetchThread.
-        "auto.offset.reset": "error",
-        "isolation.level": "read_committed",
-        # Without the events for partition ends nobody knows whether a partition is caught up: positions never
-        # reach the last stable offset, since commit markers lie between.
-        "enable.partition.eof": True,
-        "fetch.wait.max.ms": FETCH_WAIT_MS,
-        "queued.min.messages": 20000,
-        # The default of 1000 ms holds consumption at a tenth: each time the queue has been full.
-        "fetch.queue.backoff.ms": 5,
-    }
-    # A rebalance waits so long for members that are not heard of. A broker that was killed has been seen to forget
-    # (4.1) that members of before have sessions that expire: nobody consumed for the default of five minutes. A
-    # callback of a rebalance may last longer, as a restoration does, as long as no other rebalance begins.
-    config["max.poll.interval.ms"] = 45_000
-    if properties.get("group.protocol", "classic") == "classic":
-        config |= {
-            "partition.assignment.strategy": "range",
-            "session.timeout.ms": 6000,
-            "heartbeat.interval.ms": 500,
-        }
-    return connection.config(**{**config, **properties})

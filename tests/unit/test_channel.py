@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+import sys
 from collections import deque
 from typing import Any
 
@@ -7,10 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.kafka.buffers import Partition, Record
-from infra.kafka.channel import Batch, Channel, Turns
+from infra.kafka.buffers import Partition, PartitionBuffer, Record
+from infra.kafka.channel import Batch, Channel, Lane, Turns
 from infra.kafka.connection import Connection
-from infra.kafka.consumer import BatchConsumer, consumer_config
+from infra.kafka.consumer import BatchConsumer
+from infra.kafka.group_config import consumer_config
+from infra.kafka.membership import MAGIC
 from schemas.errors import UsageError
 
 
@@ -44,6 +48,42 @@ def test_a_batch_says_from_where_the_next_reader_goes_on() -> None:
     channel = Channel(name="c", topics=("t",))
     batch = Batch(channel, [*records(0, 3), *records(1, 1)], b"", 1)
     assert batch.offsets == {Partition("t", 0): 3, Partition("t", 1): 1}
+
+
+def test_a_paced_batch_waits_for_company_unless_it_is_full_or_the_first() -> None:
+    lane = Lane(Channel(name="c", topics=("t",), max_batch=4, pace_s=0.5))
+    buffer = PartitionBuffer(Partition("t", 0))
+    lane.add(buffer)
+    buffer.queue.extend(records(0, 3))
+    assert lane.rest_s(100.0) <= 0
+    lane.picked = 100.0
+    assert lane.rest_s(100.25) == pytest.approx(0.25)
+    assert lane.rest_s(100.5) <= 0
+    buffer.queue.extend(records(0, 1))
+    assert lane.rest_s(100.25) <= 0
+
+
+def test_a_paced_channel_commits_what_comes_one_by_one_together() -> None:
+    delivered: list[Batch[Any]] = []
+
+    async def run() -> None:
+        channel = Channel(name="c", topics=("t",), pace_s=0.05)
+        consumer = BatchConsumer(Connection("nowhere:1"), "g", [channel], delivered.append)
+        [lane] = consumer._lanes
+        buffer = PartitionBuffer(Partition("t", 0))
+        member = MAGIC + (1).to_bytes(4, sys.byteorder) + b"g" + bytes(1) + b"me" + bytes(2)
+        await consumer.assigned([(lane, buffer)], member)
+        waiting = records(0, 21)
+        while waiting:
+            buffer.queue.append(waiting.popleft())
+            consumer._wake(lane)
+            await asyncio.sleep(0)
+            for batch in delivered:
+                consumer.done(batch)
+        await asyncio.sleep(0.2)
+
+    asyncio.run(run())
+    assert [len(batch) for batch in delivered] == [1, 20]
 
 
 def test_a_topic_in_two_channels_is_refused() -> None:

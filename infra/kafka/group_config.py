@@ -1,0 +1,38 @@
+"""How the consumers of a group are configured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from infra.kafka.connection import FETCH_WAIT_MS, Connection
+
+
+def consumer_config(connection: Connection, group_id: str, properties: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the configuration of a group's consumer."""
+    config: dict[str, Any] = {
+        "group.id": group_id,
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        # Where nothing is committed the thread says where to begin; see FetchThread.
+        "auto.offset.reset": "error",
+        "isolation.level": "read_committed",
+        # Without the events for partition ends nobody knows whether a partition is caught up: positions never
+        # reach the last stable offset, since commit markers lie between.
+        "enable.partition.eof": True,
+        "fetch.wait.max.ms": FETCH_WAIT_MS,
+        "queued.min.messages": 20000,
+        # The default of 1000 ms holds consumption at a tenth: each time the queue has been full.
+        "fetch.queue.backoff.ms": 5,
+    }
+    # A rebalance waits so long for members that are not heard of. A broker that was killed has been seen to forget
+    # (4.1) that members of before have sessions that expire: nobody consumed for the default of five minutes. A
+    # callback of a rebalance may last longer, as a restoration does, as long as no other rebalance begins.
+    config["max.poll.interval.ms"] = 45_000
+    if properties.get("group.protocol", "classic") == "classic":
+        config |= {
+            "partition.assignment.strategy": "range",
+            "session.timeout.ms": 6000,
+            "heartbeat.interval.ms": 500,
+        }
+    return connection.config(**{**config, **properties})
