@@ -69,7 +69,7 @@ def test_a_paced_channel_commits_what_comes_one_by_one_together() -> None:
     async def run() -> None:
         channel = Channel(name="c", topics=("t",), pace_s=0.05)
         consumer = BatchConsumer(Connection("nowhere:1"), "g", [channel], delivered.append)
-        [lane] = consumer._lanes
+        [lane], consumer._loop = consumer._lanes, asyncio.get_running_loop()
         buffer = PartitionBuffer(Partition("t", 0))
         member = MAGIC + (1).to_bytes(4, sys.byteorder) + b"g" + bytes(1) + b"me" + bytes(2)
         await consumer.assigned([(lane, buffer)], member)
