@@ -1,19 +1,12 @@
-"""Dead letters: read by what is wanted, and replayed once each, with a trace.
-
-A replay is one Kafka transaction: the original bytes on their source topic, each with a header that names its
-dead letter, and an audit on `T.control` that names them all. What an audit names is not replayed again. Two
-replays at the same time have the same transactional id, so that the later one ends the earlier one before it
-reads the audits.
-"""
+"""Dead letters: read by what is wanted, with what the audits on `T.control` say of their replays."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Set
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
@@ -23,20 +16,15 @@ from infra.kafka.admin import partition_count, topic_id
 from infra.kafka.connection import Connection
 from infra.kafka.log import read_all
 from infra.kafka.offsets import end_offsets
-from infra.kafka.transaction import OutRecord, ProducerFenced, TransactionRunner
 from infra.past import commands, learn
 from schemas.codec import Codec
-from schemas.errors import BadRecord, BrokerError, TaskError, TransactionAborted, UsageError
-from schemas.records import Command, Control, DeadLetter, Position
+from schemas.errors import BadRecord, TaskError, UsageError
+from schemas.records import DeadLetter
 from schemas.topics import MAX_RECORD_BYTES, MAX_TOPIC_RECORD_BYTES, TaskTopics
 
 Place = tuple[int, int]
 """Partition and offset on `T.dead-letters`."""
 
-REPLAYED: Final = "riverloop.replayed-from"
-"""Header of a replayed record: the place of its dead letter."""
-AT_ONCE: Final = 200
-AT_ONCE_BYTES: Final = 4 * 1024 * 1024
 ROOM_BYTES: Final = 4096
 """What the header and the batch around a record may take of its topic's limit."""
 NOTHING: Final[Mapping[Place, bytes]] = MappingProxyType({})
@@ -78,16 +66,6 @@ class Found:
     """Whether an audit names it."""
 
 
-@dataclass(slots=True)
-class Replayed:
-    """What a replay did."""
-
-    count: int = 0
-    by_topic: Counter[str] = field(default_factory=Counter)
-    skipped: Counter[str] = field(default_factory=Counter)
-    """By the sentence that says why."""
-
-
 class DeadLetters:
     """The dead letters of one task.
 
@@ -103,12 +81,12 @@ class DeadLetters:
     """
 
     def __init__(self, connection: Connection, codec: Codec) -> None:
-        self._connection, self._codec = connection, codec
+        self.connection, self.codec = connection, codec
         self.topics = TaskTopics(codec.task)
         self.unreadable = 0
         """Records on the topic that are no dead letters: somebody else wrote them."""
-        self._partitions = partition_count(connection, self.topics.dead_letters)
-        if not self._partitions:
+        self.partitions = partition_count(connection, self.topics.dead_letters)
+        if not self.partitions:
             raise UsageError(
                 f"there is no topic {self.topics.dead_letters} on {connection.bootstrap}; "
                 "riverloop topics create makes it"
@@ -121,13 +99,13 @@ class DeadLetters:
     def read(self, wanted: Wanted) -> Iterator[Found]:
         """Give the letters that are meant, as they lie; the ends are those of this call (blocks)."""
         topic, replayed = self.topics.dead_letters, self.replayed()
-        ends = end_offsets(self._connection, [(topic, number) for number in range(self._partitions)])
-        for number in sorted({place[0] for place in wanted.places} or range(self._partitions)):
+        ends = end_offsets(self.connection, [(topic, number) for number in range(self.partitions)])
+        for number in sorted({place[0] for place in wanted.places} or range(self.partitions)):
             end = ends.get((topic, number), 0)
-            for message in read_all(self._connection, topic, number, end=end) if end else ():
+            for message in read_all(self.connection, topic, number, end=end) if end else ():
                 place = (number, message.offset() or 0)
                 try:
-                    letter = self._codec.decode_dead_letter(message.value())
+                    letter = self.codec.decode_dead_letter(message.value())
                 except BadRecord:
                     self.unreadable += 1
                     continue
@@ -137,15 +115,14 @@ class DeadLetters:
 
     def replayed(self) -> frozenset[Place]:
         """Give the places of the letters that were replayed, open transactions waited for (blocks)."""
-        mark = self._mark()
+        mark = self.mark()
         found: set[Place] = set()
         for message in self._audits():
             try:
-                record = self._codec.decode_control(message.value())
+                record = self.codec.decode_control(message.value())
             except BadRecord:
                 continue
             told = record.command.arguments
-            # A topic that was made anew counts its offsets from 0 again.
             if (record.kind, record.command.name) == ("audit", "replay") and told.get("topic_id") == mark:
                 found.update(parse_place(each) for each in told.get("letters", "").split())
         return frozenset(found)
@@ -168,84 +145,21 @@ class DeadLetters:
             else:
                 yield found
 
-    def replay(
-        self,
-        wanted: Wanted,
-        *,
-        author: str,
-        why: str,
-        at: int,
-        limit: int | None = None,
-        mended: Mapping[Place, bytes] = NOTHING,
-    ) -> Replayed:
-        """Write the letters' records to their source topics again, each letter once for all time (blocks).
-
-        Parameters
-        ----------
-        author, why
-            For the audit.
-        at
-            Wall clock, ms.
-        limit
-            At most so many.
-        mended
-            Corrected bytes to take in place of a letter's own.
-
-        Raises
-        ------
-        BrokerError
-            When a transaction's end is not known, or another replay has begun. Running it again is safe.
-        """
-        done = Replayed()
-        letters = self.sendable(wanted, done.skipped, mended)
-        asyncio.run(self._replay(letters, done, author, why, at, limit))
-        return done
-
-    async def _replay(
-        self, letters: Iterator[Found], done: Replayed, author: str, why: str, at: int, limit: int | None
-    ) -> None:
-        mark = self._mark()
-        runner = TransactionRunner(self._connection, f"riverloop.{self._codec.task}.dead-letters")
-        try:
-            # First of all: this ends whoever else replays, and decides on what a dead one left open.
-            await runner.start()
-            for batch in _batches(letters, limit):
-                places = " ".join(shown_place(each.place) for each in batch)
-                command = Command("replay", "", {"topic_id": mark, "letters": places}, author, why)
-                audit = self._codec.encode(Control("audit", command, at))
-                records = [self._record(each) for each in batch]
-                records.append(OutRecord(self.topics.control, self._codec.task.encode(), audit, 0))
-                await runner.commit(records, {}, b"")
-                done.count += len(batch)
-                done.by_topic.update(record.topic for record in records[:-1])
-        except ProducerFenced as error:
-            raise BrokerError(
-                f"{done.count:,} were replayed, then another replay of task {self._codec.task} began and ended "
-                "this one"
-            ) from error
-        except TransactionAborted as error:
-            raise BrokerError(
-                f"{done.count:,} were replayed, then it is not known whether Kafka took the next ones: "
-                f"{self._connection.hide(str(error))}; run it again, nothing is replayed twice"
-            ) from error
-        finally:
-            await runner.close()
-
     def _why_not(self, found: Found) -> str:
         """Say why a letter is not replayed; empty when it is."""
         letter, topics = found.letter, self.topics
         if found.replayed:
             return "replayed before"
         decode = {
-            topics.requests: self._codec.decode_request,
-            topics.outcomes: self._codec.decode_outcome,
-            topics.predictions: self._codec.decode_prediction,
+            topics.requests: self.codec.decode_request,
+            topics.outcomes: self.codec.decode_outcome,
+            topics.predictions: self.codec.decode_prediction,
         }
         if letter.source is None or letter.source.topic not in decode:
             # Whoever can write dead letters must not choose where we write.
             return "their source is no topic of this task"
         limit = MAX_TOPIC_RECORD_BYTES if letter.source.topic == topics.predictions else MAX_RECORD_BYTES
-        if _size(letter) > MAX_TOPIC_RECORD_BYTES - ROOM_BYTES or len(letter.value or b"") > limit:
+        if letter_size(letter) > MAX_TOPIC_RECORD_BYTES - ROOM_BYTES or len(letter.value or b"") > limit:
             return "too large still"
         try:
             decode[letter.source.topic](letter.value)
@@ -255,21 +169,14 @@ class DeadLetters:
             return ""
         return ""
 
-    def _record(self, found: Found) -> OutRecord:
-        letter, source = found.letter, found.letter.source
-        assert source is not None
-        # Where it lay: the join forwards what belongs elsewhere. All three topics have as many partitions.
-        partition = source.partition if 0 <= source.partition < self._partitions else None
-        at = Position(self.topics.dead_letters, *found.place)
-        return OutRecord(source.topic, letter.key, letter.value, partition, [(REPLAYED, str(at).encode())])
-
     def _audits(self) -> Iterator[Message]:
         control = (self.topics.control, 0)
-        end = end_offsets(self._connection, [control], committed=False)[control]
-        return read_all(self._connection, *control, end=end) if end else iter(())
+        end = end_offsets(self.connection, [control], committed=False)[control]
+        return read_all(self.connection, *control, end=end) if end else iter(())
 
-    def _mark(self) -> str:
-        return topic_id(self._connection, self.topics.dead_letters)
+    def mark(self) -> str:
+        """Give what audits know the topic by: made anew, it counts its offsets from 0 again (blocks)."""
+        return topic_id(self.connection, self.topics.dead_letters)
 
 
 def parse_place(text: str) -> Place:
@@ -298,21 +205,6 @@ def shown_place(place: Place) -> str:
     return f"{place[0]}@{place[1]}"
 
 
-def _size(letter: DeadLetter) -> int:
+def letter_size(letter: DeadLetter) -> int:
+    """Give the bytes of a letter's original record."""
     return len(letter.key or b"") + len(letter.value or b"")
-
-
-def _batches(letters: Iterable[Found], limit: int | None) -> Iterator[list[Found]]:
-    batch: list[Found] = []
-    size, left = 0, limit
-    for each in letters:
-        if left == 0:
-            break
-        left = None if left is None else left - 1
-        if batch and (len(batch) == AT_ONCE or size + _size(each.letter) > AT_ONCE_BYTES):
-            yield batch
-            batch, size = [], 0
-        batch.append(each)
-        size += _size(each.letter)
-    if batch:
-        yield batch

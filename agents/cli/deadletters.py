@@ -18,6 +18,7 @@ from agents.cli.common import json_option, print_json, table
 from agents.cli.filters import Meant, filters
 from agents.loop import now_ms
 from infra.deadletters import DeadLetters, Found, Wanted, parse_place, shown_place
+from infra.replayed_letters import replay_letters
 from infra.taskfile import load_task
 from schemas.errors import UsageError
 from schemas.reasons import REASONS
@@ -193,8 +194,8 @@ def replay(
             if found.letter.source is not None and (limit is None or number < limit)
         )
     else:
-        made = letters.replay(
-            wanted, author=author or _user(), why=because, at=now_ms(), limit=limit, mended=corrected
+        made = replay_letters(
+            letters, wanted, author=author or _user(), why=because, at=now_ms(), limit=limit, mended=corrected
         )
         by_topic, skipped = made.by_topic, made.skipped
     _tell(name, by_topic, skipped, dry_run, as_json)

@@ -23,6 +23,7 @@ from infra.kafka.connection import Connection
 from infra.kafka.log import read_all
 from infra.kafka.offsets import end_offsets
 from infra.kafka.pytest_plugin import Broker
+from infra.replayed_letters import replay_letters
 from infra.taskfile import load_task
 from schemas.codec import Codec
 from schemas.errors import RiverloopError, UsageError
@@ -111,7 +112,7 @@ class Place:
 
     def replay(self, **wanted: Any) -> Any:
         """Replay what is meant."""
-        return self.letters.replay(Wanted(**wanted), author="ada", why="a test", at=DAY)
+        return replay_letters(self.letters, Wanted(**wanted), author="ada", why="a test", at=DAY)
 
 
 @pytest.fixture
