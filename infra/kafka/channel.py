@@ -165,13 +165,6 @@ class Lane:
         """Whether the next batch may be picked."""
         return self.batch is None and not self.seeking and not self.suspended
 
-    def rest_s(self, now: float) -> float:
-        """Give how long the next batch is to wait for company (s); `now` is in s, monotonic."""
-        rest = self.picked + self.channel.pace_s - now
-        if rest > 0 and sum(map(len, self.queues.values())) >= self.channel.max_batch:
-            return 0.0
-        return rest
-
     def add(self, buffer: PartitionBuffer) -> None:
         """Take up a newly assigned partition."""
         self.buffers[buffer.partition] = buffer
@@ -191,3 +184,10 @@ class Lane:
         """Free the lane of its batch."""
         self.batch = None
         self.idle.set()
+
+    def rest_s(self, now: float) -> float:
+        """Give how long the next batch is to wait for company (s); `now` is in s, monotonic."""
+        rest = self.picked + self.channel.pace_s - now
+        if rest > 0 and sum(map(len, self.queues.values())) >= self.channel.max_batch:
+            return 0.0
+        return rest
