@@ -34,8 +34,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 AGAIN_S = 1.0
 JOIN_PACE_S = 0.03
-"""What is to be joined, waits so long for company: with a transaction for each, 250 requests a second keep a core
-of the broker busy. Not in lockstep, where each is waited for."""
+"""What is to be joined, waits so long for company: with a transaction for each, 250 requests a second take most of
+a core of the broker. Not in lockstep, where each is waited for."""
 OWNER_PACE_S = 0.1
 """What is to be published, waits so long for company."""
 ROLES = {

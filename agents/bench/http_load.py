@@ -18,8 +18,8 @@ OK: Final = b"HTTP/1.1 200 "
 class HttpLoad:
     """Posts bodies to one address, each due at its own moment; kept-alive connections, one call at a time on each.
 
-    A general client takes as long for a call as the worker does, and on a small machine the worker would be
-    measured beside it. This one knows the answers that it will get: a status, a length, a body.
+    A general client takes more than half as long for a call as the worker does, and on a small machine the worker
+    would be measured beside it. This one knows the answers that it will get: a status, a length, a body.
 
     Parameters
     ----------

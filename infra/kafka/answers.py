@@ -9,8 +9,9 @@ from typing import Final
 from confluent_kafka import Consumer, TopicPartition
 
 from infra.kafka.client_log import CLIENT_LOG
-from infra.kafka.connection import FETCH_WAIT_MS, Connection
+from infra.kafka.connection import Connection
 from infra.kafka.offsets import end_offsets
+from infra.kafka.reading import FETCH_WAIT_MS
 from schemas.codec import Codec
 from schemas.errors import BrokerError
 from schemas.records import Prediction

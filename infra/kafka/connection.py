@@ -6,13 +6,9 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any
 
 from schemas.errors import UsageError
-
-FETCH_WAIT_MS: Final = 100
-"""A broker answers a fetch at once when there is something, else after so long: an end of a partition is known as
-late, and a reader with nothing to read costs as many requests."""
 
 # Wide on purpose: a hidden path costs a look into one's own settings, a printed key costs the key.
 _SECRET = re.compile(r"password|secret|key|token|jaas|credential|oauthbearer|pem|passphrase", re.IGNORECASE)

@@ -16,8 +16,8 @@ from infra.kafka.channel import Batch, Channel, Lane
 from infra.kafka.connection import Connection
 from infra.kafka.crashpoints import crash_point
 from infra.kafka.fetching import Fetched, FetchThread, succeed
-from infra.kafka.group_config import consumer_config
 from infra.kafka.membership import is_member
+from infra.kafka.reading import consumer_config
 from infra.kafka.stable import StableOffsets
 from infra.kafka.transaction import GenerationLost, OutRecord, ProducerFenced, TransactionRunner
 from schemas.errors import TransactionAborted, UsageError

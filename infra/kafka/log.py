@@ -8,13 +8,14 @@ import logging
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from infra.kafka.client_log import CLIENT_LOG
-from infra.kafka.connection import FETCH_WAIT_MS, Connection
+from infra.kafka.connection import Connection
 from infra.kafka.offsets import end_offsets
+from infra.kafka.reading import COMMITTED
 from schemas.errors import BrokerError, RecordsGone
 
 AT_ONCE = 1000
@@ -202,18 +203,8 @@ def read_all(
 
 @contextlib.contextmanager
 def _assigned(connection: Connection, place: TopicPartition) -> Iterator[Consumer]:
-    config: dict[str, Any] = {
-        # librdkafka wants a name although no group is joined and nothing is committed.
-        "group.id": f"{place.topic}-readers",
-        "enable.auto.commit": False,
-        "enable.auto.offset.store": False,
-        # A reader that silently went on elsewhere would fold a log with a hole in it.
-        "auto.offset.reset": "error",
-        "isolation.level": "read_committed",
-        "enable.partition.eof": True,
-        "fetch.wait.max.ms": FETCH_WAIT_MS,
-        "fetch.queue.backoff.ms": 5,
-    }
+    # librdkafka wants a name although no group is joined and nothing is committed.
+    config = {**COMMITTED, "group.id": f"{place.topic}-readers"}
     consumer = Consumer(connection.config(**config), logger=CLIENT_LOG)
     try:
         consumer.assign([place])

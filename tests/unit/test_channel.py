@@ -13,8 +13,8 @@ from infra.kafka.buffers import Partition, PartitionBuffer, Record
 from infra.kafka.channel import Batch, Channel, Lane, Turns
 from infra.kafka.connection import Connection
 from infra.kafka.consumer import BatchConsumer
-from infra.kafka.group_config import consumer_config
 from infra.kafka.membership import MAGIC
+from infra.kafka.reading import consumer_config
 from schemas.errors import UsageError
 
 

@@ -1,30 +1,37 @@
-"""How the consumers of a group are configured."""
+"""How committed records are read: in a group, or outside any."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
-from infra.kafka.connection import FETCH_WAIT_MS, Connection
+from infra.kafka.connection import Connection
 
-
-def consumer_config(connection: Connection, group_id: str, properties: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the configuration of a group's consumer."""
-    config: dict[str, Any] = {
-        "group.id": group_id,
+FETCH_WAIT_MS: Final = 100
+"""A broker answers a fetch at once when there is something, else after so long: an end of a partition is known as
+late, and a reader with nothing to read costs as many requests (ADR 22)."""
+COMMITTED: Final[Mapping[str, Any]] = MappingProxyType(
+    {
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
-        # Where nothing is committed the thread says where to begin; see FetchThread.
+        # A reader that silently went on elsewhere would leave a hole. Who reads says where to begin.
         "auto.offset.reset": "error",
         "isolation.level": "read_committed",
         # Without the events for partition ends nobody knows whether a partition is caught up: positions never
         # reach the last stable offset, since commit markers lie between.
         "enable.partition.eof": True,
         "fetch.wait.max.ms": FETCH_WAIT_MS,
-        "queued.min.messages": 20000,
         # The default of 1000 ms holds consumption at a tenth: each time the queue has been full.
         "fetch.queue.backoff.ms": 5,
     }
+)
+"""What all who read the loop's own progress have in common."""
+
+
+def consumer_config(connection: Connection, group_id: str, properties: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the configuration of a group's consumer."""
+    config: dict[str, Any] = {**COMMITTED, "group.id": group_id, "queued.min.messages": 20000}
     # A rebalance waits so long for members that are not heard of. A broker that was killed has been seen to forget
     # (4.1) that members of before have sessions that expire: nobody consumed for the default of five minutes. A
     # callback of a rebalance may last longer, as a restoration does, as long as no other rebalance begins.
