@@ -64,37 +64,39 @@ def create_topics(connection: Connection, specs: Iterable[TopicSpec], replicatio
     BrokerError
         The cluster refuses or does not answer within 20 s.
     """
-    admin = client_of(connection)
-    wanted = list(specs)
-    new = [
-        NewTopic(
-            spec.name,
-            num_partitions=spec.partitions,
-            replication_factor=replication,
-            config=topic_config(spec),
+    with client_of(connection) as admin:
+        wanted = list(specs)
+        new = [
+            NewTopic(
+                spec.name,
+                num_partitions=spec.partitions,
+                replication_factor=replication,
+                config=topic_config(spec),
+            )
+            for spec in wanted
+        ]
+        created = []
+        futures = (
+            admin.create_topics(new, operation_timeout=TIMEOUT_S, request_timeout=TIMEOUT_S) if new else {}
         )
-        for spec in wanted
-    ]
-    created = []
-    futures = admin.create_topics(new, operation_timeout=TIMEOUT_S, request_timeout=TIMEOUT_S) if new else {}
-    for name, future in futures.items():
-        try:
-            future.result()
-            created.append(name)
-        except KafkaException as error:
-            if code_of(error) != KafkaError.TOPIC_ALREADY_EXISTS:
-                raise failed(connection, f"topic {name} could not be created", error) from error
+        for name, future in futures.items():
+            try:
+                future.result()
+                created.append(name)
+            except KafkaException as error:
+                if code_of(error) != KafkaError.TOPIC_ALREADY_EXISTS:
+                    raise failed(connection, f"topic {name} could not be created", error) from error
 
-    def usable() -> bool:
-        described = _describe(connection, admin, created)
-        # A new topic is not known to every broker at once.
-        return len(described) == len(created) and all(map(_has_leaders, described.values()))
+        def usable() -> bool:
+            described = _describe(connection, admin, created)
+            # A new topic is not known to every broker at once.
+            return len(described) == len(created) and all(map(_has_leaders, described.values()))
 
-    _until(
-        usable,
-        f"the new topics {', '.join(created)} on {connection.bootstrap} have no leader",
-    )
-    return created
+        _until(
+            usable,
+            f"the new topics {', '.join(created)} on {connection.bootstrap} have no leader",
+        )
+        return created
 
 
 def check_topics(connection: Connection, specs: Iterable[TopicSpec]) -> list[str]:
@@ -110,9 +112,10 @@ def check_topics(connection: Connection, specs: Iterable[TopicSpec]) -> list[str
     BrokerError
         The cluster refuses or does not answer within 20 s.
     """
-    admin = client_of(connection)
     wanted = {spec.name: spec for spec in specs}
-    described = _describe(connection, admin, list(wanted))
+    with client_of(connection) as admin:
+        described = _describe(connection, admin, list(wanted))
+        configs = _configs(connection, admin, [name for name in wanted if name in described])
     differences = []
     for name, spec in wanted.items():
         if name not in described:
@@ -124,8 +127,7 @@ def check_topics(connection: Connection, specs: Iterable[TopicSpec]) -> list[str
                 f"topic {name} has {partitions} partitions, not {spec.partitions}; the number of a task's "
                 "partitions cannot change while its topics exist"
             )
-    existing = [name for name in wanted if name in described]
-    for name, config in _configs(connection, admin, existing).items():
+    for name, config in configs.items():
         for key, value in topic_config(wanted[name]).items():
             if config.get(key) != value:
                 differences.append(
@@ -143,21 +145,23 @@ def delete_topics(connection: Connection, names: Iterable[str]) -> None:
     BrokerError
         The cluster refuses or does not answer within 20 s.
     """
-    admin = client_of(connection)
-    wanted = list(names)
-    futures = (
-        admin.delete_topics(wanted, operation_timeout=TIMEOUT_S, request_timeout=TIMEOUT_S) if wanted else {}
-    )
-    for name, future in futures.items():
-        try:
-            future.result()
-        except KafkaException as error:
-            if code_of(error) != KafkaError.UNKNOWN_TOPIC_OR_PART:
-                raise failed(connection, f"topic {name} could not be deleted", error) from error
-    _until(
-        lambda: not _describe(connection, admin, wanted),
-        f"the topics {', '.join(wanted)} are still on {connection.bootstrap}",
-    )
+    with client_of(connection) as admin:
+        wanted = list(names)
+        futures = (
+            admin.delete_topics(wanted, operation_timeout=TIMEOUT_S, request_timeout=TIMEOUT_S)
+            if wanted
+            else {}
+        )
+        for name, future in futures.items():
+            try:
+                future.result()
+            except KafkaException as error:
+                if code_of(error) != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                    raise failed(connection, f"topic {name} could not be deleted", error) from error
+        _until(
+            lambda: not _describe(connection, admin, wanted),
+            f"the topics {', '.join(wanted)} are still on {connection.bootstrap}",
+        )
 
 
 def topic_id(connection: Connection, name: str) -> str:
@@ -168,7 +172,8 @@ def topic_id(connection: Connection, name: str) -> str:
     BrokerError
         The topic does not exist, or the cluster refuses or does not answer.
     """
-    described = _describe(connection, client_of(connection), [name])
+    with client_of(connection) as admin:
+        described = _describe(connection, admin, [name])
     if name not in described:
         raise BrokerError(f"topic {name} does not exist on {connection.bootstrap}")
     return str(described[name].topic_id)
@@ -183,14 +188,20 @@ def partition_count(connection: Connection, name: str) -> int:
         The cluster does not answer.
     """
     try:
-        topic = client_of(connection).list_topics(name, timeout=TIMEOUT_S).topics[name]
+        with client_of(connection) as admin:
+            topic = admin.list_topics(name, timeout=TIMEOUT_S).topics[name]
     except KafkaException as error:
         raise failed(connection, f"asking for topic {name}", error) from error
     return 0 if topic.error is not None else len(topic.partitions)
 
 
 def client_of(connection: Connection) -> AdminClient:
-    """Give a client for administration.
+    """Give a client for administration. To be closed, by `with`.
+
+    Notes
+    -----
+    One that is only forgotten ends where its last reference goes, and that may be a thread of its own, which
+    answers futures: librdkafka then aborts the process.
 
     Raises
     ------

@@ -135,6 +135,7 @@ class BatchConsumer:
         """Deliver nothing more, wait for batches at work as a revocation does, and leave the group."""
         await self.drain()
         await self._thread.stop()
+        self._stable.close()
 
     async def drain(self) -> None:
         """Deliver nothing more, and wait for batches at work as a revocation does."""

@@ -85,14 +85,14 @@ def _offsets(
         return {}
     deadline = time.monotonic() + TIMEOUT_S
     while True:
-        # A client goes on asking with the leaders that it has known: each attempt gets its own.
-        admin = client_of(connection)
-        futures = admin.list_offsets(wanted, isolation_level=isolation, request_timeout=TIMEOUT_S)
         try:
-            return {
-                (place.topic, place.partition): int(future.result().offset)
-                for place, future in futures.items()
-            }
+            # A client goes on asking with the leaders that it has known: each attempt gets its own.
+            with client_of(connection) as admin:
+                futures = admin.list_offsets(wanted, isolation_level=isolation, request_timeout=TIMEOUT_S)
+                return {
+                    (place.topic, place.partition): int(future.result().offset)
+                    for place, future in futures.items()
+                }
         except KafkaException as error:
             # A partition without a leader gets one; a topic that does not exist stays missing.
             if code_of(error) not in PASSING or time.monotonic() > deadline:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from types import MappingProxyType
 from typing import Final
 
@@ -38,26 +39,25 @@ def wait_until_answers(
         Empty when it answered, else why not.
     """
     deadline = time.monotonic() + timeout_s
-    client: AdminClient | None = None
-    while time.monotonic() < deadline:
-        if reason := ended():
-            return reason
-        if client is None and listens(bootstrap):
-            # No log: refused connections are expected until it answers.
-            client = AdminClient(
-                {
-                    **properties,
+    with ExitStack() as closing:
+        client: AdminClient | None = None
+        while time.monotonic() < deadline:
+            if reason := ended():
+                return reason
+            if client is None and listens(bootstrap):
+                # No log: refused connections are expected until it answers.
+                told: dict[str, str | int] = {
                     "bootstrap.servers": bootstrap,
                     "log_level": 0,
                     "reconnect.backoff.max.ms": 100,
                 }
-            )
-        if client is not None:
-            try:
-                # A broker that the controller still fences is not in the list.
-                if client.list_topics(timeout=1.0).brokers:
-                    return ""
-            except KafkaException:
-                pass
-        time.sleep(PAUSE_S)
+                client = closing.enter_context(AdminClient({**properties, **told}))
+            if client is not None:
+                try:
+                    # A broker that the controller still fences is not in the list.
+                    if client.list_topics(timeout=1.0).brokers:
+                        return ""
+                except KafkaException:
+                    pass
+            time.sleep(PAUSE_S)
     return f"it did not answer within {timeout_s:.0f} s"

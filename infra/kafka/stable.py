@@ -11,6 +11,7 @@ from typing import Any
 from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # public
 
+from infra.kafka.admin import client_of
 from infra.kafka.buffers import Partition
 from infra.kafka.connection import Connection
 from infra.kafka.offsets import PASSING
@@ -21,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 class StableOffsets:
-    """Asks for last stable offsets: the ends below which no transaction is open.
+    """Asks for last stable offsets: the ends below which no transaction is open. To be closed.
 
     Parameters
     ----------
@@ -35,6 +36,10 @@ class StableOffsets:
         self._connection = connection
         self._timeout_s = timeout_s
         self._admin: AdminClient | None = None
+        self._open = 0
+        """Questions that are not answered yet."""
+        self.stale = False
+        """Whether the client is to be replaced once its questions are answered."""
 
     def ask(self, partitions: Iterable[Partition], answer: Answer) -> None:
         """Ask for the ends of partitions; `answer` is called once on the running event loop.
@@ -42,18 +47,19 @@ class StableOffsets:
         Parameters
         ----------
         answer
-            Called with the last stable offsets of those partitions whose leader answered in time.
+            Called with the last stable offsets of those partitions whose leader answered in time; never when
+            this is closed meanwhile.
         """
         loop = asyncio.get_running_loop()
         if self._admin is None:
-            self._admin = AdminClient(self._connection.config(log_level=3))
-        admin = self._admin
+            self._admin = client_of(self._connection)
         latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # confluent-kafka left it without types
-        futures: dict[TopicPartition, Future[Any]] = admin.list_offsets(
+        futures: dict[TopicPartition, Future[Any]] = self._admin.list_offsets(
             {TopicPartition(partition.topic, partition.number): latest for partition in partitions},
             isolation_level=IsolationLevel.READ_COMMITTED,
             request_timeout=self._timeout_s,
         )
+        self._open += 1
         ends: dict[Partition, int] = {}
         waiting = set(futures)
 
@@ -63,17 +69,28 @@ class StableOffsets:
                 ends[Partition(place.topic, place.partition)] = future.result().offset
             else:
                 log.info("the end of %s[%d] is not known: %s", place.topic, place.partition, error)
-                if self._admin is admin and _is_stale(error):
-                    # It would go on asking with the leader's epoch from before: the cluster was restarted.
-                    self._admin = None
+                self.stale = self.stale or _is_stale(error)
             waiting.discard(place)
             if not waiting:
+                self._open -= 1
+                if self.stale and not self._open:
+                    # It would go on asking with the leader's epoch from before: the cluster was restarted.
+                    self.close()
                 answer(ends)
 
         for place, future in futures.items():
             future.add_done_callback(
                 lambda done, place=place: loop.call_soon_threadsafe(receive, place, done)  # type: ignore[misc]  # the default binds the loop's variable
             )
+
+    def close(self) -> None:
+        """End the client, on the event loop: see `client_of` for what comes of forgetting it.
+
+        The client's thread may be the last that holds a future, and with it `receive` and this object.
+        """
+        if self._admin is not None:
+            self._admin.__exit__(None, None, None)
+        self._admin, self.stale = None, False
 
 
 def _is_stale(error: BaseException) -> bool:

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from confluent_kafka import ConsumerGroupState
-from confluent_kafka.admin import AdminClient
 
 from infra.inbound import Message
+from infra.kafka.admin import client_of
 from infra.kafka.connection import Connection
 from infra.kafka.log import read_all
 from infra.kafka.offsets import committed_offsets, end_offsets
@@ -159,11 +159,13 @@ class Reader:
             if stable[topic, number] != end
         ]
         groups = [self._group, self._log_group]
-        admin = AdminClient(self._connection.config(log_level=0))
-        for name, future in admin.describe_consumer_groups(groups, request_timeout=TIMEOUT_S).items():
-            told = future.result(TIMEOUT_S)
-            if told.state not in {ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD}:
-                found.append(f"group {name} is {told.state.name.lower()} with {len(told.members)} members")
+        with client_of(self._connection) as admin:
+            for name, future in admin.describe_consumer_groups(groups, request_timeout=TIMEOUT_S).items():
+                told = future.result(TIMEOUT_S)
+                if told.state not in {ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD}:
+                    found.append(
+                        f"group {name} is {told.state.name.lower()} with {len(told.members)} members"
+                    )
         return found
 
     # ------------------------------------------------------------------ the whole history

@@ -11,8 +11,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # public
+from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]  # public
 
+from infra.kafka.admin import client_of
 from infra.kafka.buffers import Partition
 from infra.kafka.channel import Batch, Channel
 from infra.kafka.connection import Connection
@@ -25,10 +26,10 @@ from schemas.errors import TransactionAborted
 
 def create_topics(connection: Connection, names: Iterable[str], partitions: int) -> None:
     """Create plain topics and wait for them."""
-    admin = AdminClient(connection.config())
     new = [NewTopic(name, partitions, 1) for name in names]
-    for future in admin.create_topics(new, operation_timeout=20).values():
-        future.result()
+    with client_of(connection) as admin:
+        for future in admin.create_topics(new, operation_timeout=20).values():
+            future.result()
 
 
 class Feeder:

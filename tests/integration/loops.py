@@ -220,7 +220,13 @@ class Loop:
                 answers.close()
         if failed:
             raise failed[0]
-        assert not thread.is_alive(), f"{replay.requests - answers.count} requests are not answered"
+        gone = [
+            f"{worker.log_file} is of a worker that has ended"
+            for worker in self.workers
+            if not worker.running
+        ]
+        unanswered = f"{replay.requests - answers.count} requests are not answered"
+        assert not thread.is_alive(), "; ".join([unanswered, *gone])
         self.sent += events
 
     def play(self, events: Sequence[Event]) -> None:
@@ -300,6 +306,18 @@ class Loop:
     def store_at(self, folder: Path) -> list[str]:
         """Give the versions in a store of snapshots."""
         return [each.version for each in SnapshotStore(str(folder)).manifests(self.task.name)]
+
+    def published(self) -> bool:
+        """Whether the owners of the log and of the tallies have committed all of them."""
+        group, ends = str(self._settings["group"]), {}
+        log_group = f"{group}.{self.task.name}.log"
+        for topic, owners in ((self.topics.log, log_group), (self.topics.quality, group)):
+            *_, last = read_all(self.connection, topic)
+            ends[owners, (topic, 0)] = (last.offset() or 0) + 1
+        return all(
+            (committed_offsets(self.connection, owners, [place]).get(place) or 0) >= end
+            for (owners, place), end in ends.items()
+        )
 
     def wait_for_more(self, entries: int) -> None:
         """Wait until the training log has grown by so many offsets."""

@@ -23,6 +23,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public
     ConfigResource,
 )
 
+from infra.kafka.admin import client_of
 from infra.kafka.broker import EmbeddedBroker
 from infra.kafka.connection import Connection
 from infra.kafka.pytest_plugin import Broker
@@ -185,21 +186,21 @@ def no_traceback_since(worker: Worker, start: int) -> None:
 
 def delete_before(connection: Connection, topic: str, offset: int) -> None:
     """Delete a partition's records as retention does, where it compacts by a cleanup policy set by mistake."""
-    admin = AdminClient(connection.config())
 
-    def set_policy(policy: str) -> None:
+    def set_policy(admin: AdminClient, policy: str) -> None:
         entry = ConfigEntry("cleanup.policy", policy, incremental_operation=AlterConfigOpType.SET)
         altering = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=[entry])
         for future in admin.incremental_alter_configs([altering]).values():
             future.result(20)
 
     compacted = topic.endswith("join-state")
-    if compacted:
-        set_policy("compact,delete")
-    for future in admin.delete_records([TopicPartition(topic, 0, offset)]).values():
-        future.result(20)
-    if compacted:
-        set_policy("compact")
+    with client_of(connection) as admin:
+        if compacted:
+            set_policy(admin, "compact,delete")
+        for future in admin.delete_records([TopicPartition(topic, 0, offset)]).values():
+            future.result(20)
+        if compacted:
+            set_policy(admin, "compact")
 
 
 @pytest.mark.parametrize("eaten", ["join-state", "log"])
@@ -241,9 +242,9 @@ def test_requests_that_retention_has_eaten_unread_stop_the_worker_with_what_to_d
         assert f"{topics.requests}[0]: the next record of the consumer group is not there any more" in told
         assert "--reset-offsets --to-earliest" in told
         # What the sentence says is done, and the worker goes on.
-        admin = AdminClient(loop.connection.config())
         place = ConsumerGroupTopicPartitions(loop.task.name, [TopicPartition(topics.requests, 0, 120)])
-        admin.alter_consumer_group_offsets([place])[loop.task.name].result(20)
+        with client_of(loop.connection) as admin:
+            admin.alter_consumer_group_offsets([place])[loop.task.name].result(20)
         worker.restart()
         # Those who asked and got no answer ask again, over HTTP.
         assert {post(worker, event.request)[0] for event in events[:20]} == {200}

@@ -66,9 +66,9 @@ def test_it_begins_so_many_records_before_the_ends_and_goes_on(
 def test_what_retention_deleted_is_passed_over(connection: Connection, task_name: str) -> None:
     topic = TaskTopics(task_name).metrics
     produce(connection, topic, range(10))
-    admin = client_of(connection)
-    for future in admin.delete_records([TopicPartition(topic, 0, 8)]).values():
-        future.result(20)
+    with client_of(connection) as admin:
+        for future in admin.delete_records([TopicPartition(topic, 0, 8)]).values():
+            future.result(20)
 
     async def run() -> None:
         async with Tail(connection, {(topic, 0): 5}) as tail:

@@ -85,8 +85,10 @@ def running(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         worker = loop.worker()
         worker.start()
         worker.wait_ready()
-        began = time.time()
         with Prometheus(folder, [worker.url.removeprefix("http://")], EVERY_S) as prometheus:
+            # It begins to scrape seconds after it answers; a rate is seen between two scrapes.
+            until(lambda: prometheus.ask("query", {"query": "up == 1"})["result"], 60, "it scrapes")
+            began = time.time()
             producer = Producer({"bootstrap.servers": broker.bootstrap})
             with loop.replaying(loop.events(PLAYED)):
                 loop.wait_for_more(500)
@@ -100,6 +102,7 @@ def running(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterato
                 return prometheus.ask("query", told)["result"]
 
             until(judged, 60, "the features are judged")
+            until(loop.published, 60, "the owners have seen all")
             time.sleep(3 * EVERY_S)
             yield Running(prometheus, task, began)
 
