@@ -31,6 +31,11 @@ def run(prepared: Prepared) -> None:
     worker = faust.Worker(
         app, loglevel=prepared.settings.log_level, override_logging=False, redirect_stdouts=False, quiet=True
     )
+    worker.spinner = None  # it writes a terminal's codes, even into a file
+    # Said at each rebalance: Faust asks for what it has dropped a moment before.
+    logging.getLogger("faust.app.base").addFilter(lambda line: "Missing sensor state" not in str(line.msg))
+    # Our timers wait for transactions; that they then come late is no news.
+    logging.getLogger("mode.timers").setLevel(logging.ERROR)
     collect_seldom()
     worker.execute_from_commandline()
 

@@ -40,6 +40,8 @@ from streams.schedule import schedule
 
 HOTEL = examples() / "hotel_bookings"
 FACTS = ("labelled", "expired", "late", "revised", "unavailable")
+PACE_S = 0.002
+"""Between two events while a test's block runs."""
 Resolution = tuple[str, str, Value, int | None]
 """Request id, kind, value, revision."""
 
@@ -199,14 +201,24 @@ class Loop:
 
     @contextmanager
     def replaying(self, events: Sequence[Event]) -> Iterator[Replay]:
-        """Play events, free, in a thread, until all are answered; at the end of the block it is waited for."""
+        """Play events, free, in a thread, until all are answered; at the end of the block it is waited for.
+
+        Within the block they come slowly, so that there is something left whatever the block waits for.
+        """
+        hurry = threading.Event()
+
+        def slowly() -> Iterator[Event]:
+            for event in events:
+                yield event
+                hurry.wait(PACE_S)
+
         answers = Answers(self.connection, self.codec, self.topics, self.partitions)
         replay = Replay(self.connection, self.codec, self.topics, answers)
         failed: list[BaseException] = []
 
         def run() -> None:
             try:
-                replay.free(events, JoinRules.of(self.task).horizon_ms)
+                replay.free(slowly(), JoinRules.of(self.task).horizon_ms)
             except BaseException as error:  # it dies alone in its thread otherwise
                 failed.append(error)
 
@@ -214,8 +226,10 @@ class Loop:
         thread.start()
         try:
             yield replay
+            hurry.set()
             thread.join(120)
         finally:
+            hurry.set()
             if not thread.is_alive():
                 answers.close()
         if failed:

@@ -14,7 +14,7 @@ from streams.quality.tally import Total
 from tests.integration.loops import Loop, hotel_task, until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
-SENT = 1500
+SENT = 2500
 
 
 def test_kills_between_answer_and_commit_neither_lose_nor_double_a_count(
