@@ -164,7 +164,7 @@ def test_a_failed_start_names_the_log_and_shows_its_last_lines(
         EmbeddedBroker(heap="1k").start()
     (log,) = tmp_path.glob("*/broker.log")
     assert str(log) in str(caught.value)
-    assert "heap size" in str(caught.value)
+    assert "Too small maximum heap" in str(caught.value)
     assert [path.name for path in log.parent.iterdir() if path.is_dir()] == []
 
 
