@@ -53,7 +53,7 @@ class Follow:
         place = LogPlace(loop.topics.log, loop.log_topic_id)
         for fold in loop.models:
             started = time.monotonic()
-            manifest = restore(fold, self.store, place, loop.loaded.namespace)
+            manifest = restore(fold, self.store, place, loop.loaded.classes)
             if manifest is None:
                 log.info("%s: %s is folded from the beginning of the log", loop.task.name, fold.model.name)
             else:

@@ -108,7 +108,7 @@ def _main(reference: str, examples: int) -> int:
                 exercise(
                     *(model.make, task.features, task.kind, examples),
                     model=model.name,
-                    resolve=loaded.namespace,
+                    classes=loaded.classes,
                 )
                 for model in task.models
             ]

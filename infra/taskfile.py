@@ -7,11 +7,9 @@ import importlib
 import importlib.util
 import sys
 import traceback
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from infra.files import rows
 from schemas.errors import TaskError, UsageError
@@ -28,8 +26,8 @@ class LoadedTask:
     """What loads it again, in any working directory: `/path/file.py:name` or `module:name`."""
     folder: Path
     """Where its file lies; a data path is relative to it."""
-    namespace: Mapping[str, Any]
-    """The file's own top-level functions and classes, for snapshots that name them."""
+    classes: tuple[type, ...]
+    """The file's own top-level classes: snapshots may hold objects of them."""
 
     def data_path(self, given: str | None = None) -> Path:
         """Give the data file: as given, or the task's own.
@@ -97,11 +95,11 @@ def load_task(reference: str) -> LoadedTask:
     name = name or next(iter(tasks))
     file = Path(module.__file__ or place).resolve()
     place = str(file) if place.endswith(".py") else place
-    own = {
-        key: value
-        for key, value in vars(module).items()
-        if getattr(value, "__module__", None) == module.__name__ and hasattr(value, "__qualname__")
-    }
+    own = tuple(
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and value.__module__ == module.__name__
+    )
     return LoadedTask(tasks[name], f"{place}:{name}", file.parent, own)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import random
+import re
 import struct
 import sys
 import types
@@ -39,12 +39,6 @@ def _raw(value: bytes | bytearray) -> bytes:
     return b"b%d:%b" % (len(value), bytes(value))
 
 
-def _generator(value: random.Random) -> bytes:
-    version, words, gauss = value.getstate()
-    state = struct.pack(f"{len(words)}I", *words)
-    return b"R%d:%b%b" % (version, hashlib.blake2b(state, digest_size=32).digest(), text(repr(gauss)))
-
-
 def _named(value: Any) -> bytes:
     return name_of(value.__module__ or "", value.__qualname__)
 
@@ -71,8 +65,8 @@ ATOMS: Final[dict[type, Callable[[Any], bytes]]] = {
     bytes: _raw,
     bytearray: lambda value: b"y" + _raw(value),
     type(Ellipsis): lambda _: b"E",
-    random.Random: _generator,
     types.FunctionType: _named,
+    re.Pattern: lambda value: b"P" + text(f"{value.flags} {value.pattern!r}"),
     np.ufunc: lambda value: b"u" + text(value.__name__),
 }
 

@@ -7,7 +7,7 @@ caches, so that identical twins dump differently. Here a state is walked as a va
 - random generators by their state, arrays by dtype, shape and bytes;
 - **empty defaults as absent**: an entry of a defaultdict, Counter or VectorDict that equals what the dict
   would give without it is left out, so that a prediction which merely touched a key changes nothing;
-- functions and classes by name; everything else as pickle would see it, without caches;
+- functions and classes by name; objects by their fields, without caches;
 - whether two fields hold one object or two equal ones makes no difference, for restoring may split what a
   process happened to share. An object that refers back to one around it is written as such.
 
@@ -16,14 +16,15 @@ The walk keeps a stack of its own: a chain of a million nodes is no deeper for P
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from schemas.errors import NotReproducible
-from streams.atoms import atom
-from streams.canonical import NOTHING, Parts, take_apart
+from streams.atoms import ATOMS, atom, name_of, text
 from streams.garbage import without_collection
+from streams.snapshot.parts import NOT_KNOWLEDGE, NOTHING, Parts, take_apart
 
 
 def state_digest(state: object) -> str:
@@ -69,12 +70,81 @@ def state_digests(states: Iterable[object]) -> list[str]:
         return [hashlib.sha256(walk.token(state)).hexdigest() for state in states]
 
 
+class _Tokens:
+    """Parts in canonical order, atoms as the bytes that stand for them.
+
+    What is still to be walked stands as the object itself, and is in `walked` as well.
+    """
+
+    __slots__ = ("absent", "bag", "header", "pairs", "seq", "walked")
+
+    def __init__(self, parts: Parts) -> None:
+        self.absent = parts.absent
+        self.walked: list[Any] = []
+        self.header = _header(parts.kind, parts.cls)
+        if parts.plain:
+            self.header += b"".join(_plain(each) for each in parts.plain)
+        self.seq: list[Any] = []
+        if parts.fields:
+            ignored = _ignored(parts.cls)
+            fields = parts.fields
+            for name in sorted(fields):
+                if name not in ignored:
+                    self.seq.append(text(name))
+                    self.seq.append(self._token(fields[name]))
+        self.seq.extend(map(self._token, parts.items))
+        self.pairs: list[tuple[Any, Any]] = []
+        self.bag: list[Any] = [self._token(each) for each in parts.members] if parts.members else []
+        if parts.kind.endswith("ordered"):
+            self.seq.extend(self._token(each) for pair in parts.entries for each in pair)
+        elif parts.entries:
+            by_key = [(_part(key), value) for key, value in parts.entries]
+            if all(type(key) is bytes for key, _ in by_key):
+                by_key.sort(key=_key)  # in order before they are walked, so that a walk has one order
+            else:
+                self.walked.extend(key for key, _ in by_key if type(key) is not bytes)
+            self.pairs = [(key, self._token(value)) for key, value in by_key]
+
+    def _token(self, value: Any) -> Any:
+        made = ATOMS.get(type(value))
+        token = atom(value) if made is None else made(value)
+        if token is None:
+            self.walked.append(value)
+            return value
+        return token
+
+
+def _part(value: Any) -> Any:
+    found = atom(value)
+    return value if found is None else found
+
+
+def _key(pair: tuple[Any, Any]) -> Any:
+    return pair[0]
+
+
+def _plain(value: Any) -> bytes:
+    found = atom(value)
+    assert found is not None, value
+    return found
+
+
+@functools.lru_cache(maxsize=10_000)
+def _header(kind: str, cls: type | None) -> bytes:
+    return text(kind) if cls is None else text(kind) + name_of(cls.__module__, cls.__qualname__)
+
+
+@functools.lru_cache(maxsize=10_000)
+def _ignored(cls: type | None) -> frozenset[str]:
+    return frozenset().union(*(NOT_KNOWLEDGE.get(each, frozenset()) for each in getattr(cls, "__mro__", ())))
+
+
 class _Open:
     """An object whose parts are being walked."""
 
     __slots__ = ("index", "loops", "low", "parts", "rest")
 
-    def __init__(self, index: int, parts: Parts) -> None:
+    def __init__(self, index: int, parts: _Tokens) -> None:
         self.index = self.low = index
         self.loops = False
         self.parts = parts
@@ -105,7 +175,7 @@ class _Walk:
 
         def enter(value: Any) -> None:
             nonlocal counter
-            parts = take_apart(value)
+            parts = _Tokens(take_apart(value))
             self.kept.append(value)
             if not parts.walked:
                 tokens[id(value)] = self._seal(parts)
@@ -145,10 +215,10 @@ class _Walk:
                     del waiting[at:]
                     self._seal_component(members, number, here.loops)
 
-    def _seal(self, parts: Parts) -> bytes:
+    def _seal(self, parts: _Tokens) -> bytes:
         return b"#" + hashlib.blake2b(self._written(parts, {}), digest_size=24).digest()
 
-    def _seal_component(self, members: dict[int, Parts], root: int, loops: bool) -> None:
+    def _seal_component(self, members: dict[int, _Tokens], root: int, loops: bool) -> None:
         """Seal objects that reach one another: number them in the order in which the root reaches them."""
         if len(members) == 1 and not loops:
             self.tokens[root] = self._seal(members[root])
@@ -173,7 +243,7 @@ class _Walk:
         for each, name in numbers.items():
             self.tokens[each] = b"#" + hashlib.blake2b(whole.digest() + name, digest_size=24).digest()
 
-    def _written(self, parts: Parts, numbers: dict[int, bytes]) -> bytes:
+    def _written(self, parts: _Tokens, numbers: dict[int, bytes]) -> bytes:
         tokens = self.tokens
 
         def name(part: Any) -> bytes:

@@ -12,7 +12,7 @@ import copy
 import hashlib
 import math
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -72,7 +72,7 @@ def exercise(
     seed: int = 1,
     *,
     model: str = "",
-    resolve: Mapping[str, Any] | None = None,
+    classes: Iterable[type] = (),
 ) -> Exercise:
     """Run a fresh model over synthetic examples and record all that another process must see as well.
 
@@ -86,8 +86,8 @@ def exercise(
         How many examples, from which seed.
     model
         Its name, for messages.
-    resolve
-        The task file's own functions and classes, as `streams.snapshot.load` takes them.
+    classes
+        The task file's own classes, as `streams.snapshot.load` takes them.
 
     Raises
     ------
@@ -96,7 +96,9 @@ def exercise(
     SnapshotError
         When it cannot be stored.
     """
-    return _Run(make(), kind, model, resolve).over(list(synthetic_examples(dictionary, kind, examples, seed)))
+    return _Run(make, kind, model, tuple(classes)).over(
+        list(synthetic_examples(dictionary, kind, examples, seed))
+    )
 
 
 def compare(one: Exercise, other: Exercise) -> None:
@@ -138,13 +140,15 @@ VALUES: Final = "gives values that differ in their bits"
 
 class _Run:
     def __init__(
-        self, fresh: base.Estimator, kind: str, name: str, resolve: Mapping[str, Any] | None
+        self, make: Callable[[], base.Estimator], kind: str, name: str, classes: tuple[type, ...]
     ) -> None:
+        fresh = make()
         self.live: Any = fresh
+        self.make = make
         self.restored: Any = None
         self.before: dict[str, str] | None = None
         """The states since the last learned example, where they were taken."""
-        self.kind, self.name, self.resolve = kind, name, resolve
+        self.kind, self.name, self.classes = kind, name, classes
         self.faults = [Fault(place, what) for place, what in static_faults(fresh)]
         self.unseeded = tuple(unseeded(fresh))
         places = [each.place for each in components(fresh)]
@@ -158,7 +162,7 @@ class _Run:
         for number, (x, y) in enumerate(examples):
             self._example(number, x, y)
             if number == half:
-                self.restored = load(dump(self.live), resolve=self.resolve)
+                self.restored = load(dump(self.live), self.make(), self.classes)
             self.before = None
             if number in checkpoints:
                 self.before = _states(self.live)

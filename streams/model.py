@@ -10,7 +10,7 @@ from river import base
 
 from schemas.records import Command, Entry, Features, Score, ScoreValue
 from streams.digest import state_digest
-from streams.mould import Mould
+from streams.rewind import Rewind
 from streams.task import Model, Task
 from streams.version import Version
 
@@ -46,8 +46,8 @@ class ModelFold:
         self.task, self.model, self.runtime = task, model, runtime
         self.spec = task.spec(model)
         self.estimator = model.make()
-        self._mould: Mould | None = None
-        """What copies of the estimator are made from, until it has learned something."""
+        self._untaught: tuple[Any, Rewind] | None = None
+        """A copy that answers until the estimator has learned something, and what puts it back each time."""
         self.learned = 0
         self.next_offset = 0
         self.opened = False
@@ -77,7 +77,7 @@ class ModelFold:
             return  # what was learned from a label that no longer holds stays learned: River cannot unlearn
         cast(Any, self.estimator).learn_one(self._x(entry.prediction.features), label.value)
         self.learned += 1
-        self._mould = None
+        self._untaught = None
         self._set_version(self.version.revision, offset)
 
     def _command(self, offset: int, command: Command) -> None:
@@ -108,7 +108,17 @@ class ModelFold:
         for the features they see first, and predicting must not decide what those are.
         """
         x = self._x(features)
-        estimator: Any = self.estimator if self.learned else self._untaught(x)
+        if self.learned:
+            return self._score(self.estimator, x, role)
+        if self._untaught is None:
+            self._untaught = self._copy(x)
+        copied, rewind = self._untaught
+        try:
+            return self._score(copied, x, role)
+        finally:
+            rewind.back()
+
+    def _score(self, estimator: Any, x: dict[str, Any], role: Literal["served", "shadow"]) -> Score:
         score: ScoreValue
         label: bool | str | None = None
         if self.task.kind == "regression":
@@ -125,16 +135,15 @@ class ModelFold:
                     score = {str(name): float(p) for name, p in probabilities.items()}
         return Score(self.model.name, self._version, self.spec, role, score, label)
 
-    def _untaught(self, x: dict[str, Any]) -> Any:
-        """Give a copy of a model that has learned nothing yet: labels may be weeks away."""
-        if self._mould is None:
-            # River plans a pipeline's steps at its first prediction, which costs more than the copy. So the copies
-            # are made of one that has its plan, where that is all that predicting has changed.
-            asked: Any = copy.deepcopy(self.estimator)
-            (asked.predict_one if self.task.kind == "regression" else asked.predict_proba_one)(dict(x))
-            only_planned = state_digest(asked) == self.digest
-            self._mould = Mould(asked if only_planned else self.estimator)
-        return self._mould.copy()
+    def _copy(self, x: dict[str, Any]) -> tuple[Any, Rewind]:
+        """Copy a model that has learned nothing yet, for labels may be weeks away."""
+        # River plans a pipeline's steps at its first prediction, which costs more than all else. So a copy that has
+        # its plan answers, where that is all that predicting has changed.
+        asked: Any = copy.deepcopy(self.estimator)
+        (asked.predict_one if self.task.kind == "regression" else asked.predict_proba_one)(dict(x))
+        only_planned = state_digest(asked) == self.digest
+        copied = asked if only_planned else copy.deepcopy(self.estimator)
+        return copied, Rewind(copied)
 
     def _x(self, features: Features) -> dict[str, Any]:
         """Give a model's `x`: the dictionary's features only, in its order, in a dict of its own."""
@@ -159,4 +168,4 @@ class ModelFold:
         self._version = state.version
         self.opened, self.in_force = state.opened, state.in_force
         self.learned, self.next_offset = state.learned, state.next_offset
-        self.estimator, self._mould = state.estimator, None
+        self.estimator, self._untaught = state.estimator, None

@@ -58,7 +58,7 @@ def make_task(name: str) -> LoadedTask:
             Model("window", pipeline, policy=DefaultAtHorizon()),
         ),
     )
-    return LoadedTask(task, f"{name}.py:task", Path(), {"pipeline": pipeline})
+    return LoadedTask(task, f"{name}.py:task", Path(), ())
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import struct
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from schemas.errors import SnapshotError
 from schemas.records import Features, Manifest, ScoreValue
 from streams import snapshot
 from streams.model import ModelFold, ModelState
+from streams.task import Model
 
 PROBES = 20
 """Requests that a snapshot carries, with the scores that its state gives."""
@@ -92,7 +93,7 @@ def restore(
     fold: ModelFold,
     store: SnapshotStore,
     place: LogPlace,
-    namespace: Mapping[str, Any],
+    classes: Iterable[type],
     *,
     at_most: int | None = None,
 ) -> Manifest | None:
@@ -123,7 +124,7 @@ def restore(
             continue
         try:
             stored = store.load(fold.task.name, manifest.version)
-            fold.restore(opened(stored, namespace))
+            fold.restore(opened(stored, fold.model, classes))
             check_probes(fold, stored)
         except SnapshotError as error:
             log.warning("snapshot %s is passed over: %s", manifest.version, error)
@@ -142,18 +143,24 @@ def stored_manifests(store: SnapshotStore, task: str) -> list[Manifest]:
         return []
 
 
-def opened(stored: Snapshot, namespace: Mapping[str, Any]) -> ModelState:
-    """Open a snapshot's state through the allow-list.
+def opened(stored: Snapshot, model: Model, classes: Iterable[type]) -> ModelState:
+    """Fill a freshly built model with a snapshot's state.
+
+    Parameters
+    ----------
+    classes
+        The task file's own, of which the state may hold objects.
 
     Raises
     ------
     SnapshotError
-        When it names anything off the list, or is not a model's state.
+        When it is not a state of this model.
     """
     manifest = stored.manifest
-    values = snapshot.load(stored.state, resolve=namespace)
+    fresh = model.make()
+    values = snapshot.load(stored.state, (None, None, None, None, None, fresh), classes)
     told = (manifest.version, True, True, manifest.learned, manifest.next_offset)
-    if not isinstance(values, tuple) or len(values) != 6 or values[:5] != told:
+    if not isinstance(values, tuple) or len(values) != 6 or values[:5] != told or values[5] is not fresh:
         raise SnapshotError(f"{manifest.version} does not hold the state of its manifest")
     return ModelState(*values)
 

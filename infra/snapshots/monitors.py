@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import logging
 from collections.abc import Sequence
@@ -93,7 +94,7 @@ def restore_monitors(
     at_most
         Only snapshots that go on reading at this offset or before.
     """
-    empty = [snapshot.dump(each.snapshot()) for each in made]
+    empty = [copy.deepcopy(each.snapshot()) for each in made]
     for manifest in stored_manifests(store, task):
         fits = (
             (manifest.kind, manifest.model) == ("metrics", name)
@@ -104,11 +105,12 @@ def restore_monitors(
         if not fits:
             continue
         try:
-            _restore(made, snapshot.load(store.load(task, manifest.version).state), manifest)
+            fresh = {each.name: copy.deepcopy(state) for each, state in zip(made, empty, strict=True)}
+            _restore(made, snapshot.load(store.load(task, manifest.version).state, fresh), manifest)
         except SnapshotError as error:
             log.warning("snapshot %s is passed over: %s", manifest.version, error)
             for each, state in zip(made, empty, strict=True):  # some may have taken over a part of it
-                each.restore(snapshot.load(state))
+                each.restore(copy.deepcopy(state))
             continue
         return manifest.next_offset
     return 0

@@ -150,7 +150,7 @@ class Refold:
                 continue
             try:
                 stored = self._store.load(self._loaded.task.name, manifest.version)
-                fold.restore(opened(stored, self._loaded.namespace))
+                fold.restore(opened(stored, fold.model, self._loaded.classes))
                 check_probes(fold, stored)
             except SnapshotError as error:
                 self.report.notes.append(f"snapshot {manifest.version} is passed over: {error}")
@@ -214,7 +214,7 @@ class Refold:
         try:
             blob = self._store.load(self._loaded.task.name, manifest.version)
             twin = ModelFold(fold.task, fold.model, self._runtime)
-            twin.restore(opened(blob, self._loaded.namespace))
+            twin.restore(opened(blob, twin.model, self._loaded.classes))
             check_probes(twin, blob)
         except SnapshotError as error:
             what = f"snapshot {manifest.version} cannot be used"

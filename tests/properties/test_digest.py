@@ -56,11 +56,11 @@ SIZES = st.sampled_from([0.0, 1.0, -1.5, 2.25, 7.0]) | st.floats(-100, 100)
 FEATURES = st.fixed_dictionaries(
     {"size": SIZES, "shop": st.sampled_from(["a", "b", "c", "d"])}, optional={"age": SIZES}
 )
-RESTORES: list[Callable[[Any], Any]] = [
-    lambda model: model,
-    lambda model: load(dump(model)),
-    lambda model: pickle.loads(pickle.dumps(model)),
-    copy.deepcopy,
+RESTORES: list[Callable[[Any, Any], Any]] = [
+    lambda model, _: model,
+    lambda model, fresh: load(dump(model), fresh),
+    lambda model, _: pickle.loads(pickle.dumps(model)),
+    lambda model, _: copy.deepcopy(model),
 ]
 STEPS = st.lists(
     st.tuples(FEATURES, st.booleans(), st.lists(FEATURES, max_size=2), st.sampled_from(RESTORES)),
@@ -75,7 +75,7 @@ def test_what_was_learned_alone_decides_the_digest(name: str, steps: list[Any]) 
     """Whatever was asked in between, and wherever the model was stored and read."""
     plain, busy = MODELS[name](), MODELS[name]()
     for number, (x, y, questions, restore) in enumerate(steps):
-        busy = restore(busy)
+        busy = restore(busy, MODELS[name]())
         for question in questions:
             (busy if number else copy.deepcopy(busy)).predict_proba_one(dict(question))
         plain.learn_one(dict(x), y)
@@ -127,4 +127,4 @@ SNAPSHOT = trained()
 @given(st.integers(2, len(SNAPSHOT) - 1), st.binary(max_size=4), st.integers(0, 4))
 def test_a_damaged_snapshot_is_refused_in_words_or_harmless(at: int, bytes_in: bytes, out: int) -> None:
     with contextlib.suppress(SnapshotError):  # nothing else may come of it
-        load(SNAPSHOT[:at] + bytes_in + SNAPSHOT[at + out :])
+        load(SNAPSHOT[:at] + bytes_in + SNAPSHOT[at + out :], MODELS["logistic"]())

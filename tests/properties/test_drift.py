@@ -113,7 +113,7 @@ def test_cuts_restarts_and_repeats_change_no_alert(cuts: list[int], again: int) 
             found += fold.alerts()
         stored = dump(fold.snapshot())
         fold = DriftFold(TASK)
-        fold.restore(load(stored))
+        fold.restore(load(stored, fold.snapshot()))
     expected, digest = undisturbed()
     assert tuple(found) == expected
     assert state_digest(fold.snapshot()) == digest

@@ -81,7 +81,7 @@ def make_loop(
         for each in folds:
             each.apply(offset, opening)
     loop = TaskLoop(
-        LoadedTask(task, f"{name}.py", Path(), {}),
+        LoadedTask(task, f"{name}.py", Path(), ()),
         settings or Settings(),
         connection or Connection("127.0.0.1:1", {"sasl.password": SECRET}),
         Codec(name, task.kind, task.features, b"a key", serving=True),

@@ -140,39 +140,20 @@ class Counting(base.Transformer):
         return x | {"seen": self.seen}
 
 
-class Forgetful(base.Transformer):
-    """Leaves its sum out of what is stored."""
-
-    def __init__(self) -> None:
-        self.total = 0.0
-
-    def learn_one(self, x: dict[Any, Any]) -> None:
-        self.total += x["size"]
-
-    def transform_one(self, x: dict[Any, Any]) -> dict[Any, Any]:
-        return x | {"total": self.total}
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"total": 0.0}
-
-
 def test_what_a_user_wrote_is_named_as_well() -> None:
-    resolve = {"Counting": Counting, "Forgetful": Forgetful}
-    for kind in resolve.values():
+    own = (Counting,)
+    for kind in own:
         kind.__module__ = "riverloop_task_1"
 
     def seen(kind: Any) -> str:
         make = lambda: numbers() | kind() | linear_model.LogisticRegression()  # noqa: E731
-        both = [exercise(make, FEATURES, "binary", 60, model="m", resolve=resolve) for _ in range(2)]
+        both = [exercise(make, FEATURES, "binary", 60, model="m", classes=own) for _ in range(2)]
         with pytest.raises(NotReproducible) as caught:
             compare(*both)
         return str(caught.value)
 
     assert "Counting at Counting gives values that differ in their bits when it is asked a second" in seen(
         Counting
-    )
-    assert "Forgetful at Forgetful gives values that differ in their bits after being stored" in seen(
-        Forgetful
     )
 
 

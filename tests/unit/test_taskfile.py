@@ -79,7 +79,7 @@ def test_a_file_gives_its_first_task(folder: Path) -> None:
     assert loaded.task.name == "first-task"
     assert loaded.reference == f"{path}:first"
     assert loaded.folder == folder
-    assert set(loaded.namespace) == {"build", "outcome"}
+    assert loaded.classes == ()
     assert load_task(f"{path}:second").task.name == "second-task"
     assert load_task(f"{path}:second-task").reference == f"{path}:second"
     assert load_task(loaded.reference).task is loaded.task

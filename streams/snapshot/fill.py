@@ -1,0 +1,311 @@
+"""Filling a freshly built model with a stored state.
+
+The stored form and the fresh model, the template, are walked together from their roots. An object of the template
+is filled in where it stands, so that whatever refers to it goes on to do so. Other objects are made without a call
+of their class, of listed classes only, and their fields are assigned. No function, class or method comes from the
+file.
+"""
+
+from __future__ import annotations
+
+import collections
+import functools
+import types
+from typing import Any, Final
+
+import numpy as np
+
+from schemas.errors import SnapshotError
+from streams.atoms import atom
+from streams.snapshot import make
+from streams.snapshot.classes import Classes, is_code
+from streams.snapshot.code import Template, code_name
+from streams.snapshot.fields import fields_of, set_fields
+from streams.snapshot.nodes import Node
+from streams.snapshot.parts import CODE, NOT_STORED, NOTHING
+from streams.snapshot.write import kind_of, partial_of
+
+MAX_DEPTH: Final = 50
+"""How deep tuples may lie in tuples."""
+MAX_KEY: Final = 1_000
+"""Most values in a key of a dict or a member of a set: their hash is computed from all of them."""
+
+
+UNSEEN, SEEN, OPEN, DONE = range(4)
+_SHELLS: Final[dict[str, type]] = {
+    "object": object,
+    "list": list,
+    "dict": dict,
+    "set": set,
+    "deque": collections.deque,
+    "ordered": collections.OrderedDict,
+    "counter": collections.Counter,
+    "defaultdict": collections.defaultdict,
+} | {
+    f"object {name}": kind
+    for name, kind in (
+        *(("list", list), ("dict", dict), ("set", set), ("deque", collections.deque)),
+        *(("ordered", collections.OrderedDict), ("counter", collections.Counter)),
+        ("defaultdict", collections.defaultdict),
+    )
+}
+"""Kinds that are made empty and filled later, so that they may refer to one another; what `__new__` makes them."""
+_PLAIN_KEYS: Final = (type(None), bool, int, float, str, bytes, complex)
+
+
+class Filling:
+    """Fills a template with the objects that nodes describe."""
+
+    def __init__(self, nodes: list[Node], template: Template, classes: Classes) -> None:
+        self.template, self.classes = template, classes
+        classes.add(template)
+        self.nodes = nodes
+        self.claimed: set[int] = set()
+        """Objects of the template that have been filled, by id: the template keeps them alive."""
+        self.order: list[Node] = []
+
+    def root(self) -> Any:
+        """Make the root and all that it refers to."""
+        self._discover(self.nodes[0], self.template.root)
+        for node in self.order:
+            if node.kind in _SHELLS:
+                self._fill(node)
+            else:
+                self._value(node)
+        return self._value(self.nodes[0])
+
+    # ------------------------------------------------------------------ pairing with the template
+
+    def _discover(self, root: Node, twin: Any) -> None:
+        """Pair each node with the template's object at its place, and make what is filled later."""
+        ahead: list[tuple[Node, Any]] = [(root, twin)]
+        while ahead:
+            node, twin = ahead.pop()
+            self._check_place(node, twin)
+            if node.state != UNSEEN:
+                continue
+            node.state = SEEN
+            self.order.append(node)
+            node.twin = twin
+            if node.kind in _SHELLS:
+                self._shell(node)
+            ahead.extend(reversed(self._children(node)))
+
+    def _check_place(self, node: Node, twin: Any) -> None:
+        """Where the model has code, the state has the same code or nothing of its own."""
+        if isinstance(twin, functools.partial) and node.kind == "partial":
+            if len(node.values) != len(partial_of(twin)):
+                raise SnapshotError("the snapshot has another partial than the model")
+        elif isinstance(twin, CODE) and (node.kind != "code" or node.values != [code_name(twin)]):
+            raise SnapshotError(f"the snapshot has a {node.kind} where the model has {code_name(twin):.80}")
+        if isinstance(twin, types.MethodType) and (
+            node.kind != "method" or node.values[0] != code_name(twin.__func__)
+        ):
+            raise SnapshotError(f"the snapshot has a {node.kind} where the model has {twin.__qualname__:.80}")
+
+    def _shell(self, node: Node) -> None:
+        base: Any = _SHELLS[node.kind]
+        kind = base if node.cls is None else self.classes.find(node.cls)
+        if (node.cls is None) == node.kind.startswith("object"):
+            raise SnapshotError(f"the snapshot is damaged: a {node.kind} with a class or without one")
+        if node.cls is not None:
+            self.classes.check(kind, node.fields)
+        keeps = {name: fresh for each in kind.__mro__ for name, fresh in NOT_STORED.get(each, {}).items()}
+        twin = node.twin
+        if type(twin) is kind and id(twin) not in self.claimed and _same_bound(node, twin):
+            self.claimed.add(id(twin))
+            node.made = twin
+            if node.kind == "object":
+                keeps |= make.unstored(twin, node.fields)
+        else:
+            node.made = base.__new__(kind)
+            if base is collections.deque:
+                collections.deque.__init__(node.made, (), node.values[0])
+            keeps |= make.unstored(node.made, node.fields)
+        node.keeps = {name: fresh for name, fresh in keeps.items() if fresh is not NOTHING}
+
+    def _children(self, node: Node) -> list[tuple[Node, Any]]:
+        twin, out = node.twin, []
+        own = fields_of(twin) if node.fields and twin is not None else {}
+        for name, value in node.fields.items():
+            part = own.get(name)
+            if not _same_type(value, part):
+                raise SnapshotError(
+                    f"the snapshot has another type of {name!r:.60} than the {type(twin).__qualname__} of the model"
+                )
+            if type(value) is Node:
+                out.append((value, part))
+                if part is None and is_code(value) and node.cls is not None:
+                    value.function = self.classes.own(self.classes.find(node.cls), name, value.values[0])
+        out += zip(node.values, self._twins(node), strict=True)
+        return [(value, part) for value, part in out if type(value) is Node]
+
+    def _twins(self, node: Node) -> list[Any]:
+        """Give what the template has in the places of a node's values."""
+        kind, twin, values = node.kind.removeprefix("object ").removeprefix("object"), node.twin, node.values
+        twins: list[Any] = [None] * len(values)
+        if twin is None:
+            return twins
+        if kind in {"list", "tuple"} and isinstance(twin, list | tuple):
+            twins[: len(twin)] = twin[: len(values)]
+        elif kind == "deque" and isinstance(twin, collections.deque):
+            twins[1 : 1 + len(twin)] = list(twin)[: len(values) - 1]
+        elif kind in {"dict", "ordered", "counter", "defaultdict"} and isinstance(twin, dict):
+            first = kind == "defaultdict"
+            if first and isinstance(twin, collections.defaultdict):
+                twins[0] = twin.default_factory
+            for at in range(first, len(values) - 1, 2):
+                if type(values[at]) in _PLAIN_KEYS:
+                    twins[at + 1] = dict.get(twin, values[at])
+        elif kind == "vector" and type(twin) is make.VectorDict:
+            twins[0] = twin.__reduce__()[1][1]
+        elif kind == "partial" and isinstance(twin, functools.partial):
+            twins = partial_of(twin)
+        elif kind == "method" and isinstance(twin, types.MethodType):
+            twins[1] = twin.__self__
+        return twins
+
+    # ------------------------------------------------------------------ making
+
+    def _fill(self, node: Node) -> None:
+        made, values = node.made, [self._part(value) for value in node.values]
+        if node.cls is not None:
+            set_fields(made, {name: self._part(value) for name, value in node.fields.items()}, node.keeps)
+        base = _SHELLS[node.kind]
+        if base is list:
+            list.clear(made)
+            list.extend(made, values)
+        elif base is collections.deque:
+            collections.deque.clear(made)
+            collections.deque.extend(made, values[1:])
+        elif base is set:
+            set.clear(made)
+            for value in values:
+                self._check_key(value)
+                set.add(made, value)
+        elif base is not object:
+            if base is collections.defaultdict:
+                made.default_factory = self._factory(values[0])
+                del values[0]
+            self._fill_dict(made, base, values)
+
+    def _fill_dict(self, made: Any, base: type, values: list[Any]) -> None:
+        like: Any = base if base is collections.OrderedDict else dict
+        clear, put = like.clear, like.__setitem__
+        clear(made)
+        for key, value in zip(values[::2], values[1::2], strict=True):
+            self._check_key(key)
+            put(made, key, value)
+
+    def _factory(self, factory: Any) -> Any:
+        if factory is not None and not callable(factory):
+            raise SnapshotError(f"the snapshot has {factory!r:.60} as the factory of a defaultdict")
+        return factory
+
+    def _part(self, value: Any) -> Any:
+        return self._value(value) if type(value) is Node else value
+
+    def _value(self, node: Node, depth: int = 0) -> Any:
+        """Give a node's object; what cannot be made empty is made here, after what it holds."""
+        if node.state == DONE or node.kind in _SHELLS:
+            return node.made
+        if node.state == OPEN or depth > MAX_DEPTH:
+            raise SnapshotError("the snapshot is damaged: tuples are nested too deeply, or hold themselves")
+        node.state = OPEN
+        if node.kind in {"vector", "generator"}:
+            self._fill_below(node, depth)
+        values = [self._value(value, depth + 1) if type(value) is Node else value for value in node.values]
+        node.made = self._made(node, values)
+        node.state = DONE
+        return node.made
+
+    def _fill_below(self, node: Node, depth: int) -> None:
+        """Fill what an object copies when it is made."""
+        for value in node.values:
+            if type(value) is Node and value.kind in {"dict", "set"}:
+                if depth > MAX_DEPTH:
+                    raise SnapshotError("the snapshot is damaged: a generator is nested too deeply")
+                self._fill_below(value, depth + 1)
+                self._fill(value)
+
+    def _made(self, node: Node, values: list[Any]) -> Any:
+        kind = node.kind
+        if kind == "code":
+            return (
+                node.twin if isinstance(node.twin, CODE) else node.function or self.template.code(values[0])
+            )
+        if kind == "partial":
+            return self._partial(node, values)
+        if kind == "method":
+            name, owner = values
+            same = isinstance(node.twin, types.MethodType) and node.twin.__self__ is owner
+            return node.twin if same else _bound(node.function or self.template.function(name), owner)
+        if kind in {"tuple", "object tuple"}:
+            return tuple(values) if node.cls is None else tuple.__new__(self._cls(node), values)
+        if kind in {"frozenset", "object frozenset"}:
+            for value in values:
+                self._check_key(value)
+            return frozenset(values) if node.cls is None else frozenset.__new__(self._cls(node), values)
+        cls = make.BUILT_IN.get(node.cls or "") or (self._cls(node) if node.cls is not None else None)
+        return make.MAKERS[kind](cls, values, node.twin)
+
+    def _cls(self, node: Node) -> Any:
+        kind = self.classes.find(node.cls or "")
+        if node.fields:
+            raise SnapshotError(f"the snapshot has a {kind.__qualname__} with fields, which it has not")
+        return kind
+
+    def _partial(self, node: Node, values: list[Any]) -> Any:
+        """Give the model's own partial, whose parts were filled in where they stand."""
+        if not isinstance(node.twin, functools.partial):
+            raise SnapshotError("the snapshot has a partial with a state, which the model has not")
+        for made, own in zip(values, partial_of(node.twin), strict=True):
+            if made is not own and (atom(own) is None or atom(made) != atom(own)):
+                raise SnapshotError("the snapshot has a partial with other arguments than the model's")
+        return node.twin
+
+    def _check_key(self, key: Any) -> None:
+        """Keys are plain data: their hash and their comparison run no code and end soon."""
+        left = MAX_KEY
+        ahead = [key]
+        while ahead:
+            each = ahead.pop()
+            left -= 1
+            if left < 0:
+                raise SnapshotError(
+                    "the snapshot has a key of a dict, or a member of a set, that is too large"
+                )
+            if type(each) in {tuple, frozenset}:
+                ahead.extend(each)
+            elif type(each) not in _PLAIN_KEYS and not isinstance(each, make.PLAIN):
+                raise SnapshotError(
+                    f"the snapshot has a {type(each).__qualname__} as a key of a dict or a member of a set"
+                )
+            elif type(each) is int and not -(1 << 60) < each < 1 << 60:
+                raise SnapshotError("the snapshot has a whole number beyond 60 bits as a key")
+
+
+def _same_bound(node: Node, twin: Any) -> bool:
+    """Whether a deque of the template has the length that the stored one may have."""
+    return not isinstance(twin, collections.deque) or twin.maxlen == node.values[0]
+
+
+def _same_type(value: Any, part: Any) -> bool:
+    """Whether a field may have a stored value where the model has this one.
+
+    A field may be empty in one of them, and a parameter may be a text in one and the number it means in the other.
+    """
+    if value is None or part is None:
+        return True
+    if type(value) is not Node or value.kind == "scalar":
+        return isinstance(part, bool | int | float | str | bytes | np.generic)
+    return value.kind == kind_of(part) or (value.kind == "code" and isinstance(part, functools.partial))
+
+
+def _bound(function: Any, owner: Any) -> Any:
+    """Bind a function to an object whose class defines it as a method."""
+    for each in type(owner).__mro__:
+        if callable(function) and vars(each).get(function.__name__) is function:
+            bind: Any = types.MethodType
+            return bind(function, owner)
+    raise SnapshotError(f"the snapshot has a method of a {type(owner).__qualname__} that the model has not")
