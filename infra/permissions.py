@@ -6,6 +6,9 @@ import grp
 import os
 import pwd
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 
 
@@ -48,6 +51,30 @@ def writable_because(found: os.stat_result, *, inside: bool = True) -> str:
     if mode & stat.S_IWOTH or (mode & stat.S_IWGRP and not _only_ours(found.st_gid)):
         return f"can be written by others (its mode is {mode:04o})"
     return ""
+
+
+@contextmanager
+def open_regular(path: str | Path, folder: int | None = None) -> Iterator[BufferedReader]:
+    """Open a regular file for reading: a link is not followed, a FIFO not waited for.
+
+    Parameters
+    ----------
+    folder
+        Descriptor of the folder that the path starts from.
+
+    Raises
+    ------
+    OSError
+        When there is none, or it is anything else.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError("it is no regular file")
+        with open(handle, "rb", closefd=False) as file:
+            yield file
+    finally:
+        os.close(handle)
 
 
 def make_private(path: Path) -> None:

@@ -15,11 +15,9 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from infra.kafka.crashpoints import crash_point
-from infra.permissions import make_private, writable_because
+from infra.permissions import make_private, open_regular, writable_because
 
 FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-# Without O_NONBLOCK, opening a FIFO waits until somebody writes to it.
-FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -83,11 +81,9 @@ class LocalFiles:
 
     def read(self, task: str, version: str, name: str, most: int) -> bytes:
         """Read a regular file of at most so many bytes."""
-        with self._folder(task, version) as folder:
-            handle = os.open(_part(name), FILE, dir_fd=folder)
-        with open(handle, "rb") as file:  # noqa: PTH123  a descriptor
-            found = os.fstat(handle)
-            self._check(found, regular=True)
+        with self._folder(task, version) as folder, open_regular(_part(name), folder) as file:
+            found = os.fstat(file.fileno())
+            self._check(found)
             if found.st_size > most:
                 raise ValueError(f"it has more than {most:,} bytes")
             # It may grow while it is read.
@@ -97,7 +93,8 @@ class LocalFiles:
         """Return the size of a regular file, in bytes."""
         with self._folder(task, version) as folder:
             found = os.stat(_part(name), dir_fd=folder, follow_symlinks=False)
-        self._check(found, regular=True)
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError("it is no regular file")
         return found.st_size
 
     def write(self, task: str, version: str, files: Mapping[str, bytes]) -> None:
@@ -147,9 +144,7 @@ class LocalFiles:
         finally:
             os.close(handle)
 
-    def _check(self, found: os.stat_result, *, regular: bool = False) -> None:
-        if regular and not stat.S_ISREG(found.st_mode):
-            raise OSError("it is no regular file")
+    def _check(self, found: os.stat_result) -> None:
         if not self._signed and (why := writable_because(found)):
             raise OSError(f"it {why}, and no key says whether it is ours")
 
