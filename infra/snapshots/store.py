@@ -11,8 +11,7 @@ import hmac
 import json
 import logging
 import re
-from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +21,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from infra.permissions import shared_because
 from infra.snapshots.files import LocalFiles, RemoteFiles, StoreFiles
+from infra.snapshots.manifest import read_manifest, read_probes
 from schemas.errors import SnapshotError, UsageError
 from schemas.records import Manifest
 from streams.snapshot import MAX_BYTES
@@ -32,8 +32,6 @@ STATE: Final = "state.bin"
 PROBES: Final = "probes.json"
 MAX_MANIFEST: Final = 4 * 1024 * 1024
 MAX_PROBES: Final = 64 * 1024 * 1024
-MAX_TIME: Final = 253_402_300_799_999
-"""The last millisecond of the year 9999, ms since 1970-01-01 UTC."""
 MAX_WARNINGS: Final = 200
 """Snapshots that the log names as passed over: a store full of nonsense must not fill the disk."""
 _ASIDE: Final = re.compile(r"\.[0-9a-f]{8}\.tmp\Z")
@@ -226,7 +224,7 @@ class SnapshotStore:
             raise SnapshotError(f"{ascii(version)[:100]} is no version, such as lr.1@9999") from error
         place = f"{self.where(task, version)}/{MANIFEST}"
         try:
-            manifest = _manifest(json.loads(self._files.read(task, version, MANIFEST, MAX_MANIFEST)))
+            manifest = read_manifest(json.loads(self._files.read(task, version, MANIFEST, MAX_MANIFEST)))
         except (OSError, ValueError, RecursionError) as error:
             raise SnapshotError(f"{place} cannot be read: {error}") from error
         if (manifest.task, manifest.version) != (task, version):
@@ -248,7 +246,7 @@ class SnapshotStore:
         state = self._file(manifest, STATE, MAX_BYTES, manifest.state_sha256)
         asked = self._file(manifest, PROBES, MAX_PROBES, manifest.probes_sha256)
         try:
-            return Snapshot(manifest, state, _probes(json.loads(asked)))
+            return Snapshot(manifest, state, read_probes(json.loads(asked)))
         except (ValueError, RecursionError) as error:
             raise SnapshotError(f"{self.where(task, version)}/{PROBES} cannot be read: {error}") from error
 
@@ -281,59 +279,6 @@ class SnapshotStore:
             return ""
         told = json.dumps(asdict(replace(manifest, signature="")), sort_keys=True).encode()
         return hmac.new(self._key, told, hashlib.sha256).hexdigest()
-
-
-def _manifest(told: Any) -> Manifest:
-    """Read a manifest: it has the fields of one, each of its type, and no other, which nothing would sign."""
-    if not isinstance(told, dict):
-        raise ValueError("it is no object")
-    known = {field.name: field for field in fields(Manifest)}
-    if foreign := sorted(told.keys() - known.keys()):
-        raise ValueError(f"{ascii(foreign[0])[:100]} is no field of a manifest")
-    if missing := [name for name, field in known.items() if name not in told and field.default is MISSING]:
-        raise ValueError(f"{missing[0]} is missing")
-    for name, value in told.items():
-        kind = str(known[name].type)
-        if not _FITS.get(kind, _is_text)(value):
-            raise ValueError(f"{name} is not of type {kind}")
-    if told["kind"] not in {"model", "metrics"} or not 0 <= told["created_at"] <= MAX_TIME:
-        raise ValueError("its kind or its time is none")
-    return Manifest(**told | {"parents": tuple(told["parents"])})
-
-
-def _probes(told: Any) -> list[dict[str, Any]]:
-    if not isinstance(told, list) or not all(isinstance(each, dict) for each in told):
-        raise ValueError("it is no list of probes")
-    if any(each.keys() != _PROBE or not isinstance(each["features"], dict) for each in told):
-        raise ValueError("a probe has features, a score and a label")
-    return told
-
-
-_PROBE: Final = {"features", "score", "label"}
-
-
-def _is_text(value: Any) -> bool:
-    # A lone surrogate can be neither signed nor printed.
-    return isinstance(value, str) and value.encode("utf-8", "replace") == value.encode(
-        "utf-8", "surrogatepass"
-    )
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) in {int, float}
-
-
-_FITS: Final[Mapping[str, Any]] = {
-    "int": lambda value: type(value) is int and -1 <= value < 2**53,
-    "tuple[str, ...]": lambda value: isinstance(value, list) and all(map(_is_text, value)),
-    "Mapping[str, str]": lambda value: (
-        isinstance(value, dict) and all(map(_is_text, [*value, *value.values()]))
-    ),
-    "Mapping[str, float]": lambda value: (
-        isinstance(value, dict) and all(map(_is_text, value)) and all(map(_is_number, value.values()))
-    ),
-}
-"""Checks of a field's value by the type that is written for it; all others are text."""
 
 
 def _sha256(data: bytes) -> str:
