@@ -33,6 +33,11 @@ class JsonLines(logging.Formatter):
         return json.dumps(told)
 
 
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Whether a line is not one that Faust's life cycle writes below WARNING in the name of one of our classes."""
+    return record.levelno >= logging.WARNING or not record.getMessage().startswith("[^")
+
+
 def configure(settings: Settings) -> None:
     """Set up logging to standard error, in the form and from the level on that the settings say."""
     handler = logging.StreamHandler(sys.stderr)
@@ -41,5 +46,6 @@ def configure(settings: Settings) -> None:
     # Warnings of Python and its libraries are lines of the log, too: whoever parses it finds nothing else.
     logging.captureWarnings(True)
     if settings.log_level != "DEBUG":
+        handler.addFilter(_is_ours)
         for name in LIBRARIES:
             logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(settings.log_level)))
