@@ -17,6 +17,7 @@ from agents.worker import Prepared
 from infra.kafka.ports import free_pair
 from infra.kafka.writer import Writer
 from infra.lag import EndTimes
+from infra.permissions import make_private
 from streams.garbage import collect_seldom
 
 SILENCE_S = 1.0
@@ -45,7 +46,7 @@ def make_app(prepared: Prepared) -> Any:
     settings = prepared.settings
     port = settings.http_port or free_pair()[0]  # Faust takes no 0
     register()
-    settings.data_folder.mkdir(parents=True, exist_ok=True)  # Faust makes its own folder in it, not this one
+    make_private(settings.data_folder / "faust")  # Faust would make it with any right that the umask leaves
     app: Any = faust.App(
         settings.group,
         broker="riverloop://" + settings.bootstrap,

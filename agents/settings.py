@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -13,14 +14,67 @@ from schemas.errors import UsageError
 JOIN_STORES: Final = ("memory", "rocks")
 
 
-def setting(default: Any, says: str, *, unit: str = "", secret: bool = False) -> Any:
-    """Declare a setting."""
-    return field(default=default, repr=not secret, metadata={"says": says, "unit": unit, "secret": secret})
+LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
+LOG_FORMATS: Final = ("text", "json")
+MIN_KEY: Final = 16
+"""Characters below which a key could be guessed by trying."""
+NAME: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
+"""Of what becomes part of a file's and of a transactional id's name."""
+
+
+def setting(
+    default: Any,
+    says: str,
+    *,
+    unit: str = "",
+    secret: bool = False,
+    within: tuple[int, int] | None = None,
+    one_of: tuple[str, ...] = (),
+    pattern: str = "",
+    characters: int = 0,
+) -> Any:
+    """Declare a setting.
+
+    Parameters
+    ----------
+    within
+        The least and the largest number.
+    one_of
+        All texts that it may be.
+    pattern
+        A regular expression that all of the text must match; an empty text is the default's business.
+    characters
+        The least length of a text that is not empty.
+    """
+    bounds = {"within": within, "one_of": one_of, "pattern": pattern, "characters": characters}
+    return field(
+        default=default, repr=not secret, metadata={"says": says, "unit": unit, "secret": secret, **bounds}
+    )
+
+
+def allowed(declared: Any) -> str:
+    """Return the bounds of a setting as a reader sees them; empty when any value of its type will do."""
+    told = declared.metadata
+    if told["within"]:
+        return "{:,} to {:,}".format(*told["within"])
+    if told["one_of"]:
+        return ", ".join(told["one_of"])
+    if told["characters"]:
+        return f"{told['characters']} characters or more"
+    return "up to 100 letters, digits, dots, dashes, underscores" if told["pattern"] else ""
 
 
 def _data_home() -> str:
-    base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
-    return str(Path(base) / "riverloop")
+    base = os.environ.get("XDG_DATA_HOME", "")
+    # The XDG base directory specification: a relative path there is invalid and to be ignored.
+    if Path(base).is_absolute():
+        return str(Path(base) / "riverloop")
+    try:
+        return str(Path.home() / ".local" / "share" / "riverloop")
+    except RuntimeError:
+        raise UsageError(
+            "this user has no home folder: say with --data or RIVERLOOP_DATA where a worker keeps its files"
+        ) from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,11 +90,14 @@ class Settings:
         "Further librdkafka properties, one KEY=VALUE per line: TLS, SASL, anything.",
         secret=True,
     )
-    group: str = setting("riverloop", "Consumer group; workers of one group share the partitions.")
+    group: str = setting(
+        "riverloop", "Consumer group; workers of one group share the partitions.", pattern=NAME
+    )
     slot: str = setting(
         "",
         "Stable name of this worker among its group, part of its transactional ids: a restarted worker fences "
         "its dead self by it. Empty: the first free number on this machine.",
+        pattern=NAME,
     )
     http_host: str = setting("127.0.0.1", "Address that HTTP listens on.")
     http_token: str = setting(
@@ -59,40 +116,70 @@ class Settings:
         False,
         "HTTP may listen beyond this machine without an http_token: whoever reaches it may report outcomes.",
     )
-    http_port: int = setting(0, "Port that HTTP listens on; 0: any free one.")
+    http_port: int = setting(0, "Port that HTTP listens on; 0: any free one.", within=(0, 65_535))
     snapshots: str = setting(
         "", "Where snapshots lie: an fsspec URI that all workers see. Empty: DATA/snapshots."
     )
-    snapshot_every: int = setting(10_000, "A snapshot is written after so many entries.", unit="entries")
-    snapshots_kept: int = setting(10, "So many snapshots of each model are kept.", unit="snapshots")
-    snapshot_key: str = setting("", "Key that signs manifests; unsigned ones are then refused.", secret=True)
-    token_key: str = setting("", "Key of the tokens that stand for personal data.", secret=True)
+    snapshot_every: int = setting(
+        10_000, "A snapshot is written after so many entries.", unit="entries", within=(1, 10**9)
+    )
+    snapshots_kept: int = setting(
+        10, "So many snapshots of each model are kept.", unit="snapshots", within=(1, 10_000)
+    )
+    snapshot_key: str = setting(
+        "", "Key that signs manifests; unsigned ones are then refused.", secret=True, characters=MIN_KEY
+    )
+    token_key: str = setting(
+        "", "Key of the tokens that stand for personal data.", secret=True, characters=MIN_KEY
+    )
     data: str = setting("", "Folder for what a worker keeps on this machine. Empty: the user's data folder.")
     join_store: str = setting(
         "memory",
         "Where the join's state lies, beside its changelog: memory, or rocks for a folder under DATA/join when it "
         "may outgrow memory.",
+        one_of=JOIN_STORES,
     )
     join_cache_mb: int = setting(
-        64, "Memory of each task's join state in rocks, all partitions together.", unit="MiB"
+        64,
+        "Memory of each task's join state in rocks, all partitions together.",
+        unit="MiB",
+        within=(1, 1_048_576),
     )
     max_batch: int = setting(
-        1000, "At most so many records are processed in one transaction.", unit="records"
+        1000, "At most so many records are processed in one transaction.", unit="records", within=(1, 100_000)
     )
     idle_ms: int = setting(
-        2_000, "Without predictions for so long, stream time advances by the time elapsed.", unit="ms"
+        2_000,
+        "Without predictions for so long, stream time advances by the time elapsed.",
+        unit="ms",
+        within=(1, 10**10),
     )
-    metrics_every_ms: int = setting(1_000, "Metrics are published so often while entries come.", unit="ms")
+    metrics_every_ms: int = setting(
+        1_000, "Metrics are published so often while entries come.", unit="ms", within=(1, 86_400_000)
+    )
     remembered: int = setting(
-        100_000, "So many predictions made over HTTP are remembered for look-up.", unit="predictions"
+        100_000,
+        "So many predictions made over HTTP are remembered for look-up.",
+        unit="predictions",
+        within=(1, 10**8),
     )
-    max_body: int = setting(1_048_576, "Largest HTTP request body.", unit="bytes")
-    max_list: int = setting(1_000, "Most requests in one HTTP call.", unit="requests")
+    max_body: int = setting(
+        1_048_576, "Largest HTTP request body.", unit="bytes", within=(1_024, 104_857_600)
+    )
+    max_list: int = setting(1_000, "Most requests in one HTTP call.", unit="requests", within=(1, 100_000))
     lockstep: bool = setting(
         False, "Time advances by punctuations only: for replay against River's evaluator."
     )
     json_records: bool = setting(False, "Predictions are written as JSON, not as Avro.")
-    log_level: str = setting("INFO", "DEBUG, INFO, WARNING or ERROR.")
+    log_level: str = setting("INFO", "The worker logs lines of this level and above.", one_of=LOG_LEVELS)
+    log_format: str = setting(
+        "text", "Form of the log's lines: text for people, json for machines.", one_of=LOG_FORMATS
+    )
+
+    def __post_init__(self) -> None:
+        """Check each setting against its bounds."""
+        for each in fields(self):
+            _check(each.name, getattr(self, each.name))
 
     @classmethod
     def load(cls, given: Mapping[str, Any] | None = None, env: Mapping[str, str] | None = None) -> Self:
@@ -101,7 +188,7 @@ class Settings:
         Raises
         ------
         UsageError
-            Naming the setting whose value is not of its type.
+            Naming the setting whose value is not of its type, or out of its bounds.
         """
         env = os.environ if env is None else env
         given = {key: value for key, value in (given or {}).items() if value is not None}
@@ -112,9 +199,6 @@ class Settings:
                 told[each.name] = given[each.name]
             elif text := from_environment(each.name, env):
                 told[each.name] = _convert(name, text, type(each.default))
-        if told.get("join_store", "memory") not in JOIN_STORES:
-            name = environment_name("join_store")
-            raise UsageError(f"{name}={told['join_store']!r} must be one of {', '.join(JOIN_STORES)}")
         return cls(**told)
 
     @property
@@ -156,7 +240,7 @@ def from_environment(name: str, env: Mapping[str, str] | None = None) -> str:
     Raises
     ------
     UsageError
-        When both are given, or the file cannot be read; the secret is not repeated.
+        When both are given, the file cannot be read, or the key is short; the secret is not repeated.
 
     Examples
     --------
@@ -167,7 +251,7 @@ def from_environment(name: str, env: Mapping[str, str] | None = None) -> str:
     variable = environment_name(name)
     text, file = env.get(variable, ""), env.get(variable + FILE, "") if name in SECRETS else ""
     if not file:
-        return text
+        return _checked(name, text)
     if text:
         raise UsageError(f"{variable} and {variable}{FILE} are both set: give one of them")
     try:
@@ -175,11 +259,48 @@ def from_environment(name: str, env: Mapping[str, str] | None = None) -> str:
             data = opened.read(MAX_SECRET + 1)
         if len(data) > MAX_SECRET:
             raise UsageError(f"{variable}{FILE}: {file} has more than {MAX_SECRET:,} bytes: it is no secret")
-        return data.decode().strip()
+        return _checked(name, data.decode().strip())
     except OSError as error:
         raise UsageError(f"{variable}{FILE}: {file} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise UsageError(f"{variable}{FILE}: {file} is not valid UTF-8") from None
+
+
+def _checked(name: str, text: str) -> str:
+    """Check a text from the environment, which some commands read without the other settings."""
+    if name in SECRETS:
+        _check(name, text)
+    return text
+
+
+def _check(name: str, value: Any) -> None:
+    """Check a value against the bounds that its setting declares.
+
+    Raises
+    ------
+    UsageError
+        Naming the setting and its bounds; a secret is not repeated.
+    """
+    declared = _DECLARED[name]
+    told, where = declared.metadata, f"--{name.replace('_', '-')} ({environment_name(name)})"
+    if told["within"] and not told["within"][0] <= value <= told["within"][1]:
+        low, high = told["within"]
+        raise UsageError(f"{where} must be from {low:,} to {high:,}, not {value:,}")
+    if told["one_of"] and value not in told["one_of"]:
+        raise UsageError(f"{where} must be one of {', '.join(told['one_of'])}, not {value[:60]!r}")
+    # Empty is the default of a slot and no name of a group.
+    if told["pattern"] and value != declared.default and not re.fullmatch(told["pattern"], value):
+        raise UsageError(
+            f"{where} must have {allowed(declared)} and begin with a letter or digit: {value[:60]!r}"
+        )
+    if told["characters"] and 0 < len(value) < told["characters"]:
+        raise UsageError(
+            f"{environment_name(name)} is shorter than {told['characters']} characters and could be guessed; make "
+            'a key with: python -c "import secrets; print(secrets.token_urlsafe(32))"'
+        )
+
+
+_DECLARED: Final = {each.name: each for each in fields(Settings)}
 
 
 def _convert(name: str, text: str, kind: type) -> Any:

@@ -8,6 +8,7 @@ import socket
 from pathlib import Path
 from typing import IO
 
+from infra.permissions import make_private
 from schemas.errors import UsageError
 
 SLOTS = 1000
@@ -33,10 +34,15 @@ class Slot:
         self.name = name
         if name:
             return
-        folder.mkdir(parents=True, exist_ok=True)
         self._file: IO[str] | None = None
         for number in range(SLOTS):
-            file = (folder / f"{group}.{number}.lock").open("w")
+            try:
+                make_private(folder)
+                file = (folder / f"{group}.{number}.lock").open("w")
+            except OSError as error:
+                raise UsageError(
+                    f"the folder of slots {folder} cannot be written: {error.strerror}"
+                ) from error
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:

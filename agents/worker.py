@@ -6,8 +6,11 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryFile
 
 from agents.http.access import check_exposure
+from agents.http.listening import check_listening
 from agents.loop import TaskLoop
 from agents.settings import Settings
 from agents.slots import Slot
@@ -18,6 +21,7 @@ from infra.kafka.connection import Connection, parse_properties
 from infra.kafka.reachable import check_reachable
 from infra.loadcheck import check_task
 from infra.past import learn_all
+from infra.permissions import make_private
 from infra.runtime import runtime_fingerprint
 from infra.snapshots.store import SnapshotStore
 from infra.taskfile import LoadedTask, load_task
@@ -53,6 +57,8 @@ def prepare(references: Sequence[str], settings: Settings) -> Prepared:
         When the cluster does not answer.
     """
     check_exposure(settings)
+    check_listening(settings.http_host, settings.http_port)
+    _check_data(settings.data_folder)
     loaded = [load_task(reference) for reference in references]
     names = [each.task.name for each in loaded]
     if len(set(names)) != len(names):
@@ -73,6 +79,18 @@ def prepare(references: Sequence[str], settings: Settings) -> Prepared:
         each.task.name: TaskAgents(task_loop(each, settings, connection), slot.name, store) for each in loaded
     }
     return Prepared(settings, connection, agents, slot)
+
+
+def _check_data(folder: Path) -> None:
+    """Make the data folder, for this user alone, and see that files can be written in it."""
+    try:
+        make_private(folder)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UsageError(
+            f"the data folder {folder} cannot be written: {error.strerror}; give another one with --data"
+        ) from error
 
 
 def task_loop(loaded: LoadedTask, settings: Settings, connection: Connection) -> TaskLoop:

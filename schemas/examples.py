@@ -103,6 +103,7 @@ def examples(codec: Codec) -> dict[str, Record]:
         author="worker",
         git_commit="",
         created_at=TS + DAY,
+        probes_sha256=DIGEST * 2,
     )
     return {
         "Request": Request("r-0001", TS, sent, "customer-7"),

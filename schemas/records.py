@@ -246,6 +246,8 @@ class Manifest:
     """Wall clock."""
     signature: str = ""
     """HMAC-SHA256 over the rest, where a key is given."""
+    probes_sha256: str = ""
+    """Digest of the stored probes."""
 
 
 @record(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from agents.settings import from_environment
-from infra.kafka.connection import Connection, parse_properties
+from infra.kafka.connection import Connection, check_command_line, parse_properties
 from infra.kafka.reachable import check_reachable
 from infra.taskfile import LoadedTask
 from schemas.codec import Codec
@@ -24,11 +24,17 @@ def cluster_options(command: F) -> F:
         "properties",
         multiple=True,
         metavar="KEY=VALUE",
-        help="A further librdkafka property (TLS, SASL, anything). Repeatable; or RIVERLOOP_KAFKA.",
+        callback=_no_secrets,
+        help="A further librdkafka property. Repeatable. Secrets only in RIVERLOOP_KAFKA or its file.",
     )(command)
     return click.option(
         "--bootstrap", metavar="HOST:PORT", help="The Kafka cluster; or RIVERLOOP_BOOTSTRAP."
     )(command)
+
+
+def _no_secrets(_context: click.Context, _option: click.Parameter, texts: tuple[str, ...]) -> tuple[str, ...]:
+    check_command_line(texts)
+    return texts
 
 
 def connect(bootstrap: str | None, properties: Sequence[str]) -> Connection:
@@ -47,12 +53,15 @@ def connect(bootstrap: str | None, properties: Sequence[str]) -> Connection:
             "give the Kafka cluster's address with --bootstrap HOST:PORT or in RIVERLOOP_BOOTSTRAP; "
             "riverloop demo brings its own"
         )
-    told = from_environment("kafka").splitlines()
-    connection = Connection(
-        address, parse_properties([line for line in told if line.strip()] + list(properties))
-    )
+    connection = connection_to(address, properties)
     check_reachable(connection)
     return connection
+
+
+def connection_to(address: str, properties: Sequence[str]) -> Connection:
+    """Make the connection to a cluster, with the properties of the environment and those of the options."""
+    told = from_environment("kafka").splitlines()
+    return Connection(address, parse_properties([line for line in told if line.strip()] + list(properties)))
 
 
 def codec_of(loaded: LoadedTask, *, serving: bool = False) -> Codec:

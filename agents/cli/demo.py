@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from agents.cli.cluster import cluster_options, codec_of
+from agents.cli.cluster import cluster_options, codec_of, connection_to
 from agents.cli.common import json_option, print_json, progress, table
 from agents.cli.live import RESOLUTIONS, LiveView
 from agents.cli.oracle import OracleProcess
@@ -23,7 +23,8 @@ from agents.cli.prometheus import prometheus_option, watch
 from agents.settings import Settings
 from infra.kafka.admin import create_topics
 from infra.kafka.broker import EmbeddedBroker
-from infra.kafka.connection import Connection, parse_properties
+from infra.kafka.connection import Connection
+from infra.permissions import make_private
 from infra.runtime import runtime_fingerprint
 from infra.snapshots.store import SnapshotStore
 from infra.taskfile import LoadedTask, examples, load_task
@@ -78,7 +79,7 @@ def demo(
     loaded = load_task(task or str(examples() / "hotel_bookings" / "task.py"))
     run = Demo(loaded, data, limit, lockstep=lockstep, partitions=partitions, workers=workers, quiet=as_json)
     run.prometheus = with_prometheus
-    connection = Connection(bootstrap, parse_properties(properties)) if bootstrap else None
+    connection = connection_to(bootstrap, properties) if bootstrap else None
     with ExitStack() as stack:
         report = run.play(stack, connection)
         if as_json:
@@ -164,7 +165,7 @@ class Demo:
     def _make_folder(self, stack: ExitStack) -> None:
         """Make an empty folder; what the last demo left is removed, unless that one still runs."""
         parent = self.folder
-        parent.mkdir(parents=True, exist_ok=True)
+        make_private(parent)
         for old in parent.iterdir():
             with suppress(OSError), (old / "lock").open("w") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -175,7 +176,9 @@ class Demo:
 
     def _verify(self, connection: Connection) -> dict[str, Any]:
         """Refold the log and reproduce what was served."""
-        store = SnapshotStore(str(self.folder / "snapshots"))
+        # The workers have it from the environment, too.
+        key = Settings.load().snapshot_key.encode() or None
+        store = SnapshotStore(str(self.folder / "snapshots"), key)
         with (
             KafkaSource(connection) as source,
             progress("verify", source.size(self.task.name)) as advance,

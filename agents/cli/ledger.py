@@ -9,13 +9,12 @@ from pathlib import Path
 
 import click
 
-from agents.cli.cluster import cluster_options
+from agents.cli.cluster import cluster_options, connection_to
 from agents.cli.common import json_option, print_json, table
 from agents.ledger.faults import FAULTS
 from agents.ledger.page import page as make_page
 from agents.ledger.report import OURS, Options
 from agents.ledger.run import Ledger
-from infra.kafka.connection import Connection, parse_properties
 from infra.taskfile import load_task
 from schemas.errors import UsageError
 
@@ -88,7 +87,7 @@ def run(
         loop=loop,
         command=tuple(shlex.split(command)),
     )
-    connection = Connection(bootstrap, parse_properties(properties)) if bootstrap else None
+    connection = connection_to(bootstrap, properties) if bootstrap else None
     started = time.monotonic()
 
     def say(text: str) -> None:

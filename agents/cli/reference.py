@@ -14,7 +14,7 @@ import click
 from agents.cli.main import riverloop, subcommands
 from agents.cli.metrics_page import metrics_page
 from agents.http.problems import STATUS
-from agents.settings import Settings, environment_name
+from agents.settings import Settings, allowed, environment_name
 from schemas import avro_form
 from schemas.reasons import REASONS
 from schemas.topics import MAX_RECORD_BYTES, PARTITIONER, TopicSpec
@@ -61,6 +61,7 @@ def settings() -> str:
             type(each.default).__name__,
             _default(each.default),
             each.metadata["unit"],
+            allowed(each),
             each.metadata["says"] + (" Secret." if each.metadata["secret"] else ""),
         )
         for each in fields(Settings)
@@ -72,7 +73,7 @@ environment; the option wins. Secrets have no option, since other users of the m
 line, and are never printed; each may also lie in a file, named by its variable with `_FILE` behind it
 (`RIVERLOOP_HTTP_TOKEN_FILE=/run/secrets/token`). A bool is `true` or `false`.
 
-{table(("setting", "environment", "type", "default", "unit", "what it says"), rows)}
+{table(("setting", "environment", "type", "default", "unit", "allowed", "what it says"), rows)}
 """
 
 

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
 import click
-import fsspec
 
 from agents.cli.common import json_option, print_json, table
 from agents.settings import Settings
-from infra.snapshots.store import MANIFEST, SnapshotStore
+from infra.snapshots.store import SnapshotStore
 from infra.taskfile import load_task
 from schemas.errors import SnapshotError, UsageError
 from schemas.records import Manifest
+from streams.printed import harmless
 from streams.version import Version
+
+SHOWN = 20
+"""Snapshots that are passed over, by name."""
 
 uri_option = click.option(
     "--snapshots",
@@ -37,22 +39,29 @@ def snapshots() -> None:
 def list_(task: str, snapshots: str | None, as_json: bool) -> None:
     """List the snapshots of TASK, the newest first."""
     name, store = load_task(task).task.name, _store(snapshots)
-    found = store.manifests(name)
-    hidden = _folders(store, name) - len(found)
+    survey = store.survey(name)
+    passed_over, sizes = dict(survey.passed_over), {}
+    for each in survey.manifests:
+        try:
+            sizes[each.version] = store.size(name, each.version)
+        except SnapshotError as error:
+            passed_over[each.version] = str(error)
+    found = [each for each in survey.manifests if each.version in sizes]
     if as_json:
         print_json(
             {
-                "unreadable": hidden,
+                "unreadable": len(passed_over),
+                "passed_over": passed_over,
                 "task": name,
                 "uri": store.where(name),
-                "snapshots": [
-                    {**_summary(each), "bytes": _size(store, name, each.version)} for each in found
-                ],
+                "snapshots": [{**_summary(each), "bytes": sizes[each.version]} for each in found],
             }
         )
         return
-    if hidden:
-        click.echo(f"{hidden} in {store.where(name)} are damaged or not signed with the key given", err=True)
+    for version, why in [*passed_over.items()][:SHOWN]:
+        click.echo(f"snapshot {version} is passed over: {harmless(why)}", err=True)
+    if len(passed_over) > SHOWN:
+        click.echo(f"and {len(passed_over) - SHOWN} more, see --json", err=True)
     if not found:
         click.echo(f"there are no usable snapshots of {name} in {store.where(name)}")
         return
@@ -67,7 +76,7 @@ def list_(task: str, snapshots: str | None, as_json: bool) -> None:
                 each.learned,
                 each.state_digest[:16],
                 _when(each),
-                _size(store, name, each.version),
+                sizes[each.version],
             ]
             for each in found
         ],
@@ -97,7 +106,7 @@ def show(task: str, version: str, snapshots: str | None, as_json: bool) -> None:
     manifest = stored.manifest
     if as_json:
         print_json(
-            {"manifest": asdict(manifest), "probes": stored.probes, "bytes": _size(store, name, version)}
+            {"manifest": asdict(manifest), "probes": stored.probes, "bytes": store.size(name, version)}
         )
         return
     table(f"{name}: {version}", ["what", "is"], [[key, value] for key, value in _told(manifest).items()])
@@ -119,25 +128,6 @@ def show(task: str, version: str, snapshots: str | None, as_json: bool) -> None:
 def _store(uri: str | None) -> SnapshotStore:
     settings = Settings.load({"snapshots": uri})
     return SnapshotStore(settings.snapshot_uri, settings.snapshot_key.encode() or None)
-
-
-def _size(store: SnapshotStore, task: str, version: str) -> int:
-    """Give the bytes that a snapshot takes."""
-    files, _ = fsspec.core.url_to_fs(store.uri)
-    return int(files.du(store.where(task, version)))
-
-
-def _folders(store: SnapshotStore, task: str) -> int:
-    """Count the snapshots that lie there, readable or not."""
-    files, _ = fsspec.core.url_to_fs(store.uri)
-    place = store.where(task)
-    if not files.exists(place):
-        return 0
-    return sum(files.exists(f"{folder}/{MANIFEST}") for folder in _whole(files.ls(place, detail=False)))
-
-
-def _whole(folders: Iterable[str]) -> list[str]:
-    return [folder.rstrip("/") for folder in folders if not folder.rstrip("/").endswith(".tmp")]
 
 
 def _when(manifest: Manifest) -> str:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
-import sys
 import threading
 from dataclasses import fields
 from typing import Any
@@ -13,6 +11,7 @@ from typing import Any
 import click
 
 from agents.app import run
+from agents.logs import configure
 from agents.settings import Settings, environment_name
 from agents.worker import prepare
 
@@ -45,15 +44,7 @@ def worker(tasks: tuple[str, ...], with_parent: bool, **given: Any) -> None:
     riverloop topics create TASK.
     """
     settings = Settings.load(given)
-    logging.basicConfig(
-        level=settings.log_level,
-        stream=sys.stderr,
-        format="%(asctime)s %(levelname)s %(name)s %(message)s",
-        force=True,
-    )
-    if settings.log_level != "DEBUG":
-        for name in ("faust", "mode"):
-            logging.getLogger(name).setLevel(logging.WARNING)
+    configure(settings)
     if with_parent:
         threading.Thread(target=_end_with_standard_input, daemon=True).start()
     run(prepare(tasks, settings))

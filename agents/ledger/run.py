@@ -26,6 +26,7 @@ from infra.kafka.offsets import end_offsets
 from infra.kafka.partitioner import partition_of
 from infra.ledger.reading import Reader
 from infra.ledger.sending import Sender
+from infra.permissions import make_private
 from infra.taskfile import LoadedTask
 from schemas.errors import BrokerError, UsageError
 from schemas.topics import TaskTopics, topics
@@ -84,7 +85,7 @@ class Ledger:
         """
         faults = self._faults()
         parent = Settings.load().data_folder / "ledger"
-        parent.mkdir(parents=True, exist_ok=True)
+        make_private(parent)
         self.folder = Path(tempfile.mkdtemp(prefix=time.strftime("%Y%m%d-%H%M%S-"), dir=parent))
         with ExitStack() as stack:
             broker = None

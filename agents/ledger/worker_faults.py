@@ -11,6 +11,7 @@ from typing import Final
 from agents.ledger.field import Field
 from agents.ledger.strike import Strike
 from agents.ledger.worker import LedgerWorker
+from agents.settings import Settings
 from infra.kafka.crashpoints import POINTS
 from infra.snapshots.store import STATE, SnapshotStore
 
@@ -123,7 +124,8 @@ def torn_snapshot(field: Field) -> None:
     """Kill a worker and cut the newest snapshot of each kind short: the one before is used, and the log."""
     worker = field.pick()
     field.kill(worker)
-    store = SnapshotStore(str(field.folder / "snapshots"))
+    key = Settings.load().snapshot_key.encode() or None
+    store = SnapshotStore(str(field.folder / "snapshots"), key)
     torn: dict[str, str] = {}
     for manifest in store.manifests(field.topics.task):
         if manifest.model not in torn:

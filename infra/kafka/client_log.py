@@ -11,6 +11,8 @@ from typing import Final
 QUIET_S: Final = 30.0
 MOST: Final = 200
 """So many different lines are remembered."""
+_LOADING: Final = "Coordinator load in progress: retrying"
+"""A broker that has just started says so for seconds, and nothing is to be done."""
 _CHANGING: Final = re.compile(r"\d+|\[rdkafka#[^\]]*\]|\[thrd:[^\]]*\]")
 
 
@@ -30,6 +32,8 @@ class OnceInAWhile(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether a line passes."""
         text = record.getMessage()
+        if text.endswith(_LOADING):
+            return False
         alike, now = _CHANGING.sub("", text), time.monotonic()
         with self._lock:
             passed, held = self._seen.get(alike, (-QUIET_S, 0))

@@ -13,6 +13,36 @@ from schemas.errors import UsageError
 # Wide on purpose: a hidden path costs a look into one's own settings, a printed key costs the key.
 _SECRET = re.compile(r"password|secret|key|token|jaas|credential|oauthbearer|pem|passphrase", re.IGNORECASE)
 
+# Properties of librdkafka whose names look like it, but whose values are files, addresses or names.
+_NO_SECRETS = frozenset(
+    {
+        "enable.sasl.oauthbearer.unsecure.jwt",
+        "https.ca.pem",
+        "sasl.kerberos.keytab",
+        "sasl.oauthbearer.assertion.algorithm",
+        "sasl.oauthbearer.assertion.claim.aud",
+        "sasl.oauthbearer.assertion.claim.exp.seconds",
+        "sasl.oauthbearer.assertion.claim.iss",
+        "sasl.oauthbearer.assertion.claim.jti.include",
+        "sasl.oauthbearer.assertion.claim.nbf.seconds",
+        "sasl.oauthbearer.assertion.claim.sub",
+        "sasl.oauthbearer.assertion.file",
+        "sasl.oauthbearer.assertion.jwt.template.file",
+        "sasl.oauthbearer.assertion.private.key.file",
+        "sasl.oauthbearer.client.credentials.client.id",
+        "sasl.oauthbearer.client.id",
+        "sasl.oauthbearer.grant.type",
+        "sasl.oauthbearer.metadata.authentication.type",
+        "sasl.oauthbearer.method",
+        "sasl.oauthbearer.scope",
+        "sasl.oauthbearer.token.endpoint.url",
+        "ssl.ca.pem",
+        "ssl.certificate.pem",
+        "ssl.key.location",
+        "ssl.keystore.location",
+    }
+)
+
 # What riverloop sets itself because its guarantees hang on it.
 _OURS: Mapping[str, str] = MappingProxyType(
     {
@@ -92,6 +122,28 @@ def is_secret(name: str) -> bool:
     (True, False)
     """
     return _SECRET.search(name) is not None
+
+
+def check_command_line(texts: Iterable[str]) -> None:
+    """Refuse secrets among the properties that a command line gives: every user of the machine can read it.
+
+    Raises
+    ------
+    UsageError
+        Naming the property; the value is not repeated.
+
+    Examples
+    --------
+    >>> check_command_line(["ssl.key.location=/run/secrets/key.pem", "sasl.username=ann"])
+    """
+    for text in texts:
+        name = text.partition("=")[0].strip()
+        if is_secret(name) and name not in _NO_SECRETS:
+            shown = name if "=" in text else "a property"
+            raise UsageError(
+                f"{shown} is a secret, and other users of this machine can read a command line: give it in "
+                "RIVERLOOP_KAFKA, or in a file that RIVERLOOP_KAFKA_FILE names"
+            )
 
 
 def parse_property(text: str) -> tuple[str, str]:

@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import logging
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from infra.permissions import make_private, open_regular, shared_because, writable_because
 from schemas.errors import BrokerError
 
 KAFKA_VERSION = "4.1.1"
@@ -74,8 +76,18 @@ def cache_directory() -> Path:
     """Where the jars are kept for this user: ``$XDG_CACHE_HOME/riverloop/kafka-VERSION``."""
     base = os.environ.get("XDG_CACHE_HOME", "")
     # The XDG base directory specification: a relative path there is invalid and to be ignored.
-    root = Path(base) if Path(base).is_absolute() else Path.home() / ".cache"
+    root = Path(base) if Path(base).is_absolute() else _home() / ".cache"
     return root / "riverloop" / f"kafka-{KAFKA_VERSION}"
+
+
+def _home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError:
+        raise BrokerError(
+            "this user has no home folder, so there is no cache for the embedded Kafka: set HOME, or "
+            "XDG_CACHE_HOME to a folder that only this user can write"
+        ) from None
 
 
 def class_path(report: Report = log.info, directory: Path | None = None) -> tuple[Path, ...]:
@@ -91,13 +103,19 @@ def class_path(report: Report = log.info, directory: Path | None = None) -> tupl
     Raises
     ------
     BrokerError
-        A jar cannot be fetched, or what was fetched is not what is pinned.
+        A jar cannot be fetched, or what was fetched is not what is pinned; others can write the cache.
     """
     directory = directory or cache_directory()
+    if why := shared_because(directory):
+        # A jar could be replaced between the check of its sum and the start of Java.
+        raise BrokerError(
+            f"the cache for the embedded Kafka, {directory}, is not this user's alone: {why}. Make it so, for "
+            "example with chmod go-w, or set XDG_CACHE_HOME to a folder that only this user can write"
+        )
     jars = pinned_jars()
     if _faulty(jars, directory):
         try:
-            directory.mkdir(parents=True, exist_ok=True)
+            make_private(directory)
             with _locked(directory / ".lock", report):
                 # Somebody else may have fetched them while we waited for the lock.
                 _fetch(_faulty(jars, directory), directory, report)
@@ -114,10 +132,13 @@ def _faulty(jars: tuple[Jar, ...], directory: Path) -> list[Jar]:
 
 
 def _sha256(path: Path) -> str:
+    """Return the sum of a regular file that is this user's alone; empty for anything else, which is replaced."""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except FileNotFoundError:
+        with open_regular(path) as file:
+            # Whoever can write it could change it before Java reads it.
+            shared = writable_because(os.fstat(file.fileno()))
+            return "" if shared else hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
         return ""
 
 
@@ -136,8 +157,11 @@ def _fetch(jars: list[Jar], directory: Path, report: Report) -> None:
     if not jars:
         return
     for jar in jars:
-        if (directory / jar.file_name).exists():
-            log.warning("%s is damaged and is fetched again", directory / jar.file_name)
+        path = directory / jar.file_name
+        if os.path.lexists(path):
+            log.warning("%s is damaged, or others can write it, and is fetched again", path)
+        if path.is_dir() and not path.is_symlink():  # the others are replaced by a rename
+            shutil.rmtree(path)
     report(
         f"Fetching Apache Kafka {KAFKA_VERSION} ({len(jars)} jars, once per user, 44 MB in all) "
         f"into {directory} …"

@@ -1,7 +1,7 @@
 """The snapshot store: one folder per version under an fsspec URI, shared by all workers.
 
-A version is written aside, flushed to disk and renamed; its manifest is written last. So a folder with a
-manifest is a whole snapshot, and what a crash leaves behind is a folder that nobody reads.
+Everything in a version's folder is under its manifest: the manifest holds the digests of the other files and, with
+a key, a signature. Whatever else lies in the store is passed over with a sentence.
 """
 
 from __future__ import annotations
@@ -10,26 +10,31 @@ import hashlib
 import hmac
 import json
 import logging
-import os
-import uuid
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+import re
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
+from fsspec.implementations.memory import MemoryFileSystem
 
-from infra.kafka.crashpoints import crash_point
+from infra.permissions import shared_because
+from infra.snapshots.files import LocalFiles, RemoteFiles, StoreFiles
+from infra.snapshots.manifest import read_manifest, read_probes
 from schemas.errors import SnapshotError, UsageError
 from schemas.records import Manifest
 from streams.snapshot import MAX_BYTES
+from streams.version import Version
 
 MANIFEST: Final = "manifest.json"
 STATE: Final = "state.bin"
 PROBES: Final = "probes.json"
 MAX_MANIFEST: Final = 4 * 1024 * 1024
 MAX_PROBES: Final = 64 * 1024 * 1024
+MAX_WARNINGS: Final = 200
+"""Snapshots that the log names as passed over: a store full of nonsense must not fill the disk."""
+_ASIDE: Final = re.compile(r"\.[0-9a-f]{8}\.tmp\Z")
 log = logging.getLogger(__name__)
 
 
@@ -42,6 +47,16 @@ class Snapshot:
     """What `streams.snapshot.dump` wrote; nothing of it has been opened."""
     probes: list[dict[str, Any]]
     """Features, and the score and label that this state gives for them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What lies in the folder of a task."""
+
+    manifests: list[Manifest]
+    """Of the snapshots that can be read, newest log position first."""
+    passed_over: dict[str, str]
+    """Why each of the others cannot be used, by its name."""
 
 
 class SnapshotStore:
@@ -57,16 +72,30 @@ class SnapshotStore:
     Raises
     ------
     UsageError
-        For a URI that fsspec does not know, or needs another package for.
+        For a URI that fsspec does not know, or needs another package for; for a store that others can write when
+        there is no key.
     """
 
     def __init__(self, uri: str, key: bytes | None = None) -> None:
         self.uri, self._key = uri, key
         try:
-            self._fs, self._root = fsspec.core.url_to_fs(uri)
+            files, self._root = fsspec.core.url_to_fs(uri)
         except (ImportError, ValueError) as error:
             raise UsageError(f"{uri} cannot be a store of snapshots: {error}") from error
-        self._local = isinstance(self._fs, LocalFileSystem)
+        self._files: StoreFiles
+        if isinstance(files, LocalFileSystem):
+            self._files = LocalFiles(self._root, signed=key is not None)
+            why = shared_because(Path(self._root))
+        else:
+            self._files = RemoteFiles(files, self._root)
+            # Only this process reaches its memory.
+            why = "" if isinstance(files, MemoryFileSystem) else "it is not a folder of this machine"
+        if why and key is None:
+            raise UsageError(
+                f"the snapshot store {uri} may be written by others: {why}. Set RIVERLOOP_SNAPSHOT_KEY on all "
+                "workers, so that only their snapshots are read, or choose a folder that only this user can write"
+            )
+        self._warned: set[tuple[str, str]] = set()
 
     def where(self, task: str, version: str = "") -> str:
         """Give the place of a task's snapshots, or of one of them."""
@@ -77,7 +106,7 @@ class SnapshotStore:
     def save(self, manifest: Manifest, state: bytes, probes: list[dict[str, Any]]) -> Manifest:
         """Store a version; gives the manifest with its digests and signature.
 
-        A version that is there already with equal digests is left as it is.
+        A version that is there already with equal digests is left as it is. One that cannot be used is replaced.
 
         Raises
         ------
@@ -86,55 +115,46 @@ class SnapshotStore:
         OSError
             When the store cannot be written, for example on a full disk; nothing half-written is left visible.
         """
-        manifest = replace(manifest, state_sha256=_sha256(state), signature="")
+        asked = json.dumps(probes).encode()
+        manifest = replace(manifest, state_sha256=_sha256(state), probes_sha256=_sha256(asked), signature="")
         manifest = replace(manifest, signature=self._sign(manifest))
-        place = self.where(manifest.task, manifest.version)
-        if self._fs.exists(f"{place}/{MANIFEST}"):
-            there = self.manifest(manifest.task, manifest.version)
-            same = (there.state_digest, there.spec, there.runtime) == (
-                manifest.state_digest,
-                manifest.spec,
-                manifest.runtime,
-            )
-            if there.log_topic_id == manifest.log_topic_id and not same:
-                raise SnapshotError(
-                    f"{place} holds another state of the same version: {there.state_digest[:16]} there, "
-                    f"{manifest.state_digest[:16]} here; two folds of one log disagree"
-                )
-            if there.log_topic_id == manifest.log_topic_id:
+        task, version = manifest.task, manifest.version
+        if self._files.exists(task, version):
+            if there := self._same(manifest):
                 return there
-            self._fs.rm(place, recursive=True)
-        files = {
-            STATE: state,
-            PROBES: json.dumps(probes).encode(),
-            MANIFEST: json.dumps(asdict(manifest), indent=1).encode(),
-        }
-        aside = f"{place}.{uuid.uuid4().hex[:8]}.tmp" if self._local else place
-        try:
-            self._fs.makedirs(aside, exist_ok=True)
-            for name, data in files.items():
-                with self._fs.open(f"{aside}/{name}", "wb") as file:
-                    file.write(data)
-                    if self._local:
-                        file.flush()
-                        os.fsync(file.fileno())
-                crash_point("in-snapshot")
-            if self._local:
-                Path(aside).rename(place)
-                _sync_folder(Path(place).parent)
-        except BaseException:
-            if self._local and self._fs.exists(aside):
-                self._fs.rm(aside, recursive=True)
-            raise
+            self._files.remove(task, version, MANIFEST)
+        # The manifest last: what has none is no snapshot.
+        files = {STATE: state, PROBES: asked, MANIFEST: json.dumps(asdict(manifest), indent=1).encode()}
+        self._files.write(task, version, files)
         return manifest
 
+    def _same(self, manifest: Manifest) -> Manifest | None:
+        """Give the manifest of the version that is there, if it is the same; None if it is to be replaced."""
+        place = self.where(manifest.task, manifest.version)
+        try:
+            there = self.manifest(manifest.task, manifest.version)
+            if there.log_topic_id != manifest.log_topic_id:
+                return None
+            told = (there.state_digest, there.spec, there.runtime)
+            if told == (manifest.state_digest, manifest.spec, manifest.runtime):
+                return self.load(manifest.task, manifest.version).manifest
+        except SnapshotError as error:
+            log.warning("snapshot %s is written again: %s", manifest.version, error)
+            return None
+        raise SnapshotError(
+            f"{place} holds another state of the same version: {there.state_digest[:16]} there, "
+            f"{manifest.state_digest[:16]} here; two folds of one log disagree"
+        )
+
     def delete(self, task: str, version: str) -> None:
-        """Remove a version; its manifest first, so that nobody reads a half."""
-        place = self.where(task, version)
-        if self._fs.exists(f"{place}/{MANIFEST}"):
-            self._fs.rm(f"{place}/{MANIFEST}")
-        if self._fs.exists(place):
-            self._fs.rm(place, recursive=True)
+        """Remove a version, so that nobody reads a half.
+
+        Raises
+        ------
+        OSError
+            When the store cannot be written.
+        """
+        self._files.remove(task, version, MANIFEST)
 
     # ------------------------------------------------------------------ reading
 
@@ -146,21 +166,48 @@ class SnapshotStore:
         SnapshotError
             When the store itself cannot be read.
         """
-        place = self.where(task)
+        found = self.survey(task)
+        for name, why in found.passed_over.items():
+            if (name, why) not in self._warned and len(self._warned) < MAX_WARNINGS:
+                self._warned.add((name, why))
+                log.warning("snapshot %s is passed over: %s", name, why)
+                if len(self._warned) == MAX_WARNINGS:
+                    log.warning("no further snapshots of %s that are passed over are named", self.uri)
+        return found.manifests
+
+    def survey(self, task: str) -> Survey:
+        """Look at all that lies in a task's folder; nothing but manifests is read.
+
+        Raises
+        ------
+        SnapshotError
+            When the store itself cannot be read.
+        """
         try:
-            there = self._fs.ls(place, detail=False, refresh=True) if self._fs.exists(place) else ()
-        except OSError as error:
-            raise SnapshotError(f"{place} cannot be read: {error}") from error
-        found = []
-        for folder in there:
-            version = str(folder).rstrip("/").rsplit("/", 1)[-1]
-            if version.endswith(".tmp") or not self._fs.exists(f"{place}/{version}/{MANIFEST}"):
+            names = self._files.names(task)
+        except (OSError, ValueError) as error:
+            raise SnapshotError(f"{self.where(task)} cannot be read: {error}") from error
+        found, passed_over = [], {}
+        for name in names:
+            if _ASIDE.search(name):  # being written, or left by a crash
                 continue
             try:
-                found.append(self.manifest(task, version))
+                found.append(self.manifest(task, name))
             except SnapshotError as error:
-                log.warning("snapshot %s is passed over: %s", version, error)
-        return sorted(found, key=lambda each: (each.log_offset, each.created_at), reverse=True)
+                if self._is_incomplete(task, name, error):
+                    continue
+                passed_over[ascii(name)[1:-1][:100]] = str(error)
+        found.sort(key=lambda each: (each.log_offset, each.created_at), reverse=True)
+        return Survey(found, passed_over)
+
+    def _is_incomplete(self, task: str, name: str, error: SnapshotError) -> bool:
+        """Whether a version is being written or deleted by another worker, as far as one can see."""
+        if not isinstance(error.__cause__, FileNotFoundError):
+            return False
+        try:
+            return not (self._files.whole and self._files.exists(task, name))
+        except (OSError, ValueError):
+            return False
 
     def manifest(self, task: str, version: str) -> Manifest:
         """Read a version's manifest and check its signature.
@@ -170,13 +217,18 @@ class SnapshotStore:
         SnapshotError
             When it is not there, is damaged, or its signature is wrong or missing where a key is set.
         """
+        try:
+            if str(Version.parse(version)) != version:
+                raise ValueError("a version is written without leading zeros")
+        except ValueError as error:
+            raise SnapshotError(f"{ascii(version)[:100]} is no version, such as lr.1@9999") from error
         place = f"{self.where(task, version)}/{MANIFEST}"
         try:
-            manifest = _manifest(json.loads(self._read(place, MAX_MANIFEST)))
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            manifest = read_manifest(json.loads(self._files.read(task, version, MANIFEST, MAX_MANIFEST)))
+        except (OSError, ValueError, RecursionError) as error:
             raise SnapshotError(f"{place} cannot be read: {error}") from error
         if (manifest.task, manifest.version) != (task, version):
-            raise SnapshotError(f"{place} is the manifest of {manifest.version} of task {manifest.task}")
+            raise SnapshotError(f"{place} is the manifest of another snapshot")
         signature = manifest.signature.encode()
         if self._key is not None and not hmac.compare_digest(signature, self._sign(manifest).encode()):
             raise SnapshotError(f"{place}: the signature does not match the key; nothing of it was opened")
@@ -191,22 +243,35 @@ class SnapshotStore:
             When something is missing, damaged or unsigned.
         """
         manifest = self.manifest(task, version)
-        place = self.where(task, version)
+        state = self._file(manifest, STATE, MAX_BYTES, manifest.state_sha256)
+        asked = self._file(manifest, PROBES, MAX_PROBES, manifest.probes_sha256)
         try:
-            state = self._read(f"{place}/{STATE}", MAX_BYTES)
-            probes: list[dict[str, Any]] = json.loads(self._read(f"{place}/{PROBES}", MAX_PROBES))
-        except (OSError, ValueError, RecursionError) as error:
-            raise SnapshotError(f"{place} cannot be read: {error}") from error
-        if _sha256(state) != manifest.state_sha256:
-            raise SnapshotError(f"{place}/{STATE} is damaged: its SHA-256 is not the manifest's")
-        return Snapshot(manifest, state, probes)
+            return Snapshot(manifest, state, read_probes(json.loads(asked)))
+        except (ValueError, RecursionError) as error:
+            raise SnapshotError(f"{self.where(task, version)}/{PROBES} cannot be read: {error}") from error
 
-    def _read(self, place: str, most: int) -> bytes:
-        """Read a file of bounded size: whoever can write the store must not fill our memory."""
-        with self._fs.open(place, "rb") as file:
-            data: bytes = file.read(most + 1)
-        if len(data) > most:
-            raise ValueError(f"it has more than {most:,} bytes")
+    def size(self, task: str, version: str) -> int:
+        """Return the bytes that a version takes.
+
+        Raises
+        ------
+        SnapshotError
+            When one of its files is missing, or is no regular file.
+        """
+        try:
+            return sum(self._files.size(task, version, name) for name in (STATE, PROBES, MANIFEST))
+        except (OSError, ValueError) as error:
+            raise SnapshotError(f"{self.where(task, version)} cannot be read: {error}") from error
+
+    def _file(self, manifest: Manifest, name: str, most: int, sha256: str) -> bytes:
+        """Read a file of a version: its size is bounded, its bytes are those that the manifest tells of."""
+        place = f"{self.where(manifest.task, manifest.version)}/{name}"
+        try:
+            data = self._files.read(manifest.task, manifest.version, name, most)
+        except (OSError, ValueError) as error:
+            raise SnapshotError(f"{place} cannot be read: {error}") from error
+        if _sha256(data) != sha256:
+            raise SnapshotError(f"{place} is damaged: its SHA-256 is not the manifest's")
         return data
 
     def _sign(self, manifest: Manifest) -> str:
@@ -216,26 +281,5 @@ class SnapshotStore:
         return hmac.new(self._key, told, hashlib.sha256).hexdigest()
 
 
-def _manifest(told: Mapping[str, Any]) -> Manifest:
-    known = {field.name: field.type for field in fields(Manifest)}
-    values = {key: value for key, value in told.items() if key in known}
-    for name, value in values.items():
-        if known[name] in _PLAIN and type(value) is not _PLAIN[known[name]]:
-            raise ValueError(f"{name} is not of type {known[name]}")
-    return Manifest(**values | {"parents": tuple(values["parents"])})
-
-
-_PLAIN: Final[Mapping[Any, type]] = {"int": int, "str": str}
-"""Types of fields, by how they are written."""
-
-
 def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka import Consumer, KafkaError, Producer
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
 from infra.kafka.admin import create_topics
 from infra.kafka.broker import EmbeddedBroker
@@ -73,6 +75,31 @@ def test_records_come_back_even_dead_letters_of_oversized_records(broker: Broker
     produce(broker.bootstrap, names.dead_letters, oversized)
     assert consume(broker.bootstrap, names.requests, 1) == [b"small"]
     assert consume(broker.bootstrap, names.dead_letters, 1) == [oversized]
+
+
+@pytest.mark.parametrize("stored", ["producer", "lz4", "gzip"])
+def test_records_come_back_however_clients_and_topics_compress_them(
+    stored: str, broker: Broker, task_name: str
+) -> None:
+    topic = f"{task_name}-{stored}"
+    admin = AdminClient({"bootstrap.servers": broker.bootstrap})
+    admin.create_topics([NewTopic(topic, 1, 1, config={"compression.type": stored})])[topic].result()
+    kinds = ("none", "gzip", "snappy", "lz4", "zstd")
+    failed: list[KafkaError | None] = []
+    for kind in kinds:
+        producer = Producer(
+            {"bootstrap.servers": broker.bootstrap, "compression.type": kind, "linger.ms": 20}
+        )
+        for number in range(50):
+            producer.produce(
+                topic,
+                f"{kind} {number} {'x' * 200}".encode(),
+                on_delivery=lambda error, _: failed.append(error),
+            )
+        assert producer.flush(30) == 0
+    assert failed == [None] * 250
+    said = {value.decode().split(" x")[0] for value in consume(broker.bootstrap, topic, 250) if value}
+    assert said == {f"{kind} {number}" for kind in kinds for number in range(50)}
 
 
 def test_a_killed_broker_comes_back_with_its_records_on_its_port(tmp_path: Path, task_name: str) -> None:

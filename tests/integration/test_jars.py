@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import http.server
+import os
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.kafka.jars import class_path, pinned_jars
+from infra.kafka.jars import cache_directory, class_path, pinned_jars
 from schemas.errors import BrokerError
 
 pytestmark = pytest.mark.kafka
@@ -102,3 +103,66 @@ def test_a_damaged_jar_is_fetched_again_and_a_forged_one_is_refused(mirror: Path
     with pytest.raises(BrokerError, match=r"org\.slf4j:slf4j-api:1\.7\.36 has SHA-256"):
         class_path(said.append, cache)
     assert not damaged.exists()
+
+
+def test_jars_with_known_flaws_that_the_broker_runs_without_are_left_out() -> None:
+    pinned = {(jar.group, jar.artifact) for jar in pinned_jars()}
+    assert ("org.apache.kafka", "kafka_2.13") in pinned
+    assert not {artifact for _, artifact in pinned} & {"commons-beanutils", "commons-collections"}
+    assert ("org.lz4", "lz4-java") not in pinned
+
+
+@pytest.mark.usefixtures("mirror", "no_network")
+@pytest.mark.parametrize("place", ["link", "fifo", "folder", "writable"])
+def test_what_is_no_file_of_this_user_alone_is_fetched_again(place: str, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    shutil.copytree(cache_directory(), cache)
+    jar = cache / next(jar for jar in pinned_jars() if jar.artifact == "slf4j-api").file_name
+    whole = jar.read_bytes()
+    outside = tmp_path / jar.name
+    if place == "writable":
+        jar.chmod(0o666)
+    else:
+        jar.rename(outside)
+    if place == "link":
+        jar.symlink_to(outside)
+    elif place == "fifo":
+        os.mkfifo(jar)
+    elif place == "folder":
+        jar.mkdir()
+    class_path(directory=cache)
+    assert jar.is_file()
+    assert not jar.is_symlink()
+    assert jar.read_bytes() == whole
+    assert jar.stat().st_mode & 0o022 == 0
+
+
+@pytest.mark.parametrize("above", [False, True])
+def test_a_cache_that_others_can_write_is_refused(
+    above: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "above" / "cache"
+    shutil.copytree(cache_directory(), cache)
+    class_path(directory=cache)
+    (cache.parent if above else cache).chmod(0o777)
+    with pytest.raises(BrokerError, match=r"can be written by others.*XDG_CACHE_HOME"):
+        class_path(directory=cache)
+    (cache.parent if above else cache).chmod(0o755)
+    class_path(directory=cache)
+    if os.geteuid() == 0:  # only root gives a folder away
+        os.chown(cache, 4711, 4711)
+    owner = cache.stat().st_uid
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    with pytest.raises(BrokerError, match=f"belongs to user {owner}"):
+        class_path(directory=cache)
+
+
+def test_without_a_home_the_error_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(_user: int) -> None:
+        raise KeyError
+
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr("pwd.getpwuid", nobody)
+    with pytest.raises(BrokerError, match="no home folder"):
+        class_path()

@@ -248,19 +248,23 @@ def test_an_unsigned_or_altered_snapshot_is_refused_and_nothing_of_it_runs(
     store = folder / "snapshots" / loop.task.name
     versions = [each.name for each in store.iterdir() if (each / MANIFEST).exists()]
     assert versions
-    # Whoever can write the store has put in a state of their own, with all digests right; they lack the key.
     unsigned = SnapshotStore(str(folder / "snapshots"))
-    for number, version in enumerate(versions):
-        manifest = unsigned.manifest(loop.task.name, version)
-        forged = replace(manifest, state_sha256=hashlib.sha256(hostile).hexdigest())
-        if number % 2:
-            forged = replace(forged, signature="")
-        (store / version / STATE).write_bytes(hostile)
-        (store / version / MANIFEST).write_text(json.dumps(asdict(forged)))
+
+    def forge() -> None:
+        """Put in a state of one's own, with all digests right, as whoever can write the store but lacks the key."""
+        for number, manifest in enumerate(unsigned.manifests(loop.task.name)):
+            forged = replace(manifest, state_sha256=hashlib.sha256(hostile).hexdigest())
+            if number % 2:
+                forged = replace(forged, signature="")
+            (store / manifest.version / STATE).write_bytes(hostile)
+            (store / manifest.version / MANIFEST).write_text(json.dumps(asdict(forged)))
+
+    forge()
     worker.restart()
     assert worker.log.count("the signature does not match the key") >= len(versions)
     loop.assert_digests()
     worker.stop()
+    forge()  # what it has written again at its end
     # Without a key, such a state is still read as numbers, and there is no code for it to name.
     keyless = loop.worker(snapshot_key="")
     keyless.restart()

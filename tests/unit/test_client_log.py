@@ -37,3 +37,10 @@ def test_it_remembers_a_bounded_number_of_lines() -> None:
         name = "".join(chr(ord("a") + int(digit)) for digit in str(n))
         assert keeper.filter(logging.LogRecord("x", logging.ERROR, "", 0, name, (), None))
     assert len(keeper._seen) == client_log.MOST
+
+
+def test_a_coordinator_that_loads_is_no_news() -> None:
+    line = "GETPID [rdkafka#producer-12] [thrd:main]: Failed to acquire PID from broker %s: Broker: %s"
+    for why, passes in (("Coordinator load in progress: retrying", False), ("Not authorized", True)):
+        record = logging.LogRecord("client", logging.WARNING, "", 0, line, ("TxnCoordinator/1", why), None)
+        assert OnceInAWhile().filter(record) is passes

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Iterator
 
+import click
 import pytest
+from click.testing import CliRunner
 
-from infra.kafka.connection import Connection, is_secret, parse_properties, parse_property
+from agents.cli.main import riverloop, subcommands
+from infra.kafka.connection import Connection, check_command_line, is_secret, parse_properties, parse_property
 from schemas.errors import UsageError
 
 SECRETS = {
@@ -14,6 +18,10 @@ SECRETS = {
     "ssl.keystore.password": "s3cret",
     "sasl.oauthbearer.client.secret": "s3cret",
     "sasl.oauthbearer.config": "s3cret",
+    "sasl.oauthbearer.client.credentials.client.secret": "s3cret",
+    "sasl.oauthbearer.extensions": "s3cret",
+    "sasl.oauthbearer.assertion.private.key.passphrase": "s3cret",
+    "sasl.oauthbearer.assertion.private.key.pem": "s3cret",
     "sasl.jaas.config": "s3cret",
     "some.Token": "s3cret",
 }
@@ -67,3 +75,40 @@ def test_what_guarantees_hang_on_cannot_be_set(name: str) -> None:
 
 def test_names_and_places_are_not_secret() -> None:
     assert not any(map(is_secret, ("sasl.username", "security.protocol", "ssl.ca.location", "client.id")))
+
+
+def commands(group: click.Group, *names: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    for name, command in subcommands(group).items():
+        if isinstance(command, click.Group):
+            yield from commands(command, *names, name)
+        else:
+            yield (*names, name), command
+
+
+WITH_PROPERTIES = [
+    names
+    for names, command in commands(riverloop)
+    if any("--property" in option.opts for option in command.params)
+]
+
+
+def test_the_commands_that_take_properties_are_known() -> None:
+    assert {names[0] for names in WITH_PROPERTIES} >= {"demo", "ledger", "verify", "produce", "topics"}
+
+
+@pytest.mark.parametrize("command", WITH_PROPERTIES, ids=" ".join)
+@pytest.mark.parametrize("name", SECRETS)
+def test_no_command_line_takes_a_secret(name: str, command: tuple[str, ...]) -> None:
+    arguments = [*command, "--property", "security.protocol=SSL", "--property", f" {name} = s3cret"]
+    made = CliRunner().invoke(riverloop, arguments)
+    assert isinstance(made.exception, UsageError), made.output
+    assert name in str(made.exception)
+    assert "RIVERLOOP_KAFKA_FILE" in str(made.exception)
+    assert "s3cret" not in str(made.exception) + made.output
+
+
+def test_names_and_places_may_be_on_a_command_line() -> None:
+    check_command_line(["ssl.key.location=/run/key.pem", "sasl.username=ann", "sasl.oauthbearer.method=oidc"])
+    with pytest.raises(UsageError) as caught:
+        check_command_line(["password-s3cret"])
+    assert "s3cret" not in str(caught.value)
