@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from schemas.errors import BadRecord
+from schemas.limits import NAME
 from schemas.records import DeadLetter, Outcome, Position
 from schemas.topics import MAX_RECORD_BYTES
 
@@ -83,7 +84,7 @@ class Inbound:
             key=self.message.key(),
             value=self.message.value(),
             arrived=self.arrived,
-            producer=producer.decode(errors="replace") if producer else None,
+            producer=producer[: NAME.characters].decode(errors="replace") if producer else None,
         )
 
 

@@ -15,7 +15,7 @@ from typing import Final
 
 from schemas.records import Entry, Kind, LateBy, Outcome, Position, Prediction, Punctuation, Value
 from schemas.state import EarlyOutcome, HeldState, JoinPosition, Payload
-from streams.held import Due, StateStore
+from streams.held import Due, StateStore, early_size
 from streams.overlay import Overlay
 from streams.rules import JoinRules
 
@@ -286,9 +286,16 @@ class Join:
             self._orphan(early)
             return
         known = held.early if held else ()
+        message = ""
+        budget = self.rules.early_budget_bytes
         if len(known) >= MAX_EARLY:
             message = f"{MAX_EARLY} outcomes of this request wait for its prediction already"
-            self._refuse("unknown_or_forgotten", message, early.at, early)
+        elif self._held.changes.early_bytes + early_size(early) > budget:
+            message = f"the outcomes that wait for predictions fill their {budget:,} bytes"
+        if message:
+            # The newcomer leaves, never one that was taken: predictions come in order, so those that have
+            # waited longest are the next to be joined.
+            self._refuse("too_many_early", message, early.at, early)
             return
         self.counters["early"] += 1
         self._put(early.outcome.request_id, HeldState("early", early=(*known, early)))

@@ -25,7 +25,7 @@ from streams.changelog import Change, fill
 from streams.held import MemoryStore, StateStore
 from streams.rules import JoinRules
 
-LAYOUT: Final = 1
+LAYOUT: Final = 2
 """Of the keys in the folder; one that was made with another is made anew."""
 TRUSTED_MS: Final = 12 * 3600 * 1000
 """The changelog keeps a deletion for 24 hours: what was noted longer ago may have missed some."""
