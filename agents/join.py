@@ -23,6 +23,7 @@ from schemas.records import DeadLetter, Outcome, Position, Prediction, Punctuati
 from schemas.state import POSITION_KEY, JoinPosition, Payload
 from streams.join import Join, Refused
 from streams.metrics.waiting import counter_of
+from streams.printed import line
 from streams.rules import JoinRules
 
 FORWARDED: Final = "riverloop.forwarded"
@@ -246,7 +247,7 @@ class JoinAgent:
                 loop.task.name,
                 loop.counts["misplaced"],
                 item.at,
-                outcome.reporter or "an unnamed reporter",
+                line(outcome.reporter or "an unnamed reporter"),
             )
         headers: Headers = [(FORWARDED, str(item.at).encode())]
         key = outcome.request_id.encode()

@@ -21,6 +21,8 @@ from streams.rules import JoinRules
 
 MAX_EARLY: Final = 100
 """Outcomes of one request that wait for its prediction: one noisy id must not outgrow a record."""
+MAX_COUNTERS: Final = 1_000
+"""Counters by name: a prediction from outside names its model itself."""
 LAST: Final = 2**63
 """After every offset."""
 
@@ -178,7 +180,7 @@ class Join:
         arrived
             Kafka's timestamp of it.
         counter
-            A further counter that it raises when it is taken; empty: none.
+            A further counter that it raises when it is taken, of at most 1,000 in all; empty: none.
         """
         self._begin(at, arrived)
         if self._ahead(ts, arrived, at):
@@ -194,7 +196,7 @@ class Join:
             self._refuse("stale", message, at)
             return
         self.counters["predictions"] += 1
-        if counter:
+        if counter and (counter in self.counters or len(self.counters) < MAX_COUNTERS):
             self.counters[counter] += 1
         self._put(request_id, HeldState("waiting", payload, at, ts))
         if rules.opened:
