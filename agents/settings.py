@@ -63,6 +63,11 @@ class Settings:
     snapshots: str = setting(
         "", "Where snapshots lie: an fsspec URI that all workers see. Empty: DATA/snapshots."
     )
+    pass_over: str = setting(
+        "",
+        "Records of training logs that cannot be read and are no entries, as TASK.log@OFFSET with commas between "
+        "them: all workers of a task need the same.",
+    )
     snapshot_every: int = setting(10_000, "A snapshot is written after so many entries.", unit="entries")
     snapshots_kept: int = setting(10, "So many snapshots of each model are kept.", unit="snapshots")
     snapshot_key: str = setting("", "Key that signs manifests; unsigned ones are then refused.", secret=True)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from agents.entries import Entries
 from agents.http.access import check_exposure
 from agents.loop import TaskLoop
 from agents.settings import Settings
@@ -21,6 +22,7 @@ from infra.past import learn_all
 from infra.runtime import runtime_fingerprint
 from infra.snapshots.store import SnapshotStore
 from infra.taskfile import LoadedTask, load_task
+from infra.trusted import places
 from schemas.codec import Codec
 from schemas.errors import UsageError
 from schemas.topics import TaskTopics, topics
@@ -100,5 +102,13 @@ def task_loop(loaded: LoadedTask, settings: Settings, connection: Connection) ->
     folds = [ModelFold(task, model, runtime) for model in task.models]
     server = Server(task, folds, runtime)
     return TaskLoop(
-        loaded, settings, connection, codec, names, partitions, topic_id(connection, names.log), server
+        loaded,
+        settings,
+        connection,
+        codec,
+        names,
+        partitions,
+        topic_id(connection, names.log),
+        server,
+        entries=Entries(places(settings.pass_over)),
     )
