@@ -157,9 +157,11 @@ class JoinAgent:
             if self.partitions[number].has_taken(item.at):
                 continue
             self._items[item.at] = item
+            if item.bad is not None:
+                # Not raised: its traceback would hold this frame, and with it the whole batch.
+                letters.append(dead_letter(self.loop, item, item.bad, self.letters))
+                continue
             try:
-                if item.bad is not None:
-                    raise item.bad
                 if isinstance(record, Prediction):
                     self._prediction(self.partitions[number], record, item)
                 elif isinstance(record, Punctuation):

@@ -114,6 +114,8 @@ def decoder(
                 _check_time(record, message.timestamp()[1], max_ahead_ms)
             return Inbound(message, record, None)
         except BadRecord as bad:
+            # The frames of its traceback hold whatever was decoded so far, for as long as the batch lives.
+            bad.__traceback__ = bad.__context__ = bad.__cause__ = None
             return Inbound(message, None, bad)
 
     return inbound
