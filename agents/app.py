@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import Any
 
 import faust
 
+from agents.ending import Ending
 from agents.feed import GroupFeed
 from agents.http.routes import add_routes
 from agents.places import places
@@ -27,8 +29,15 @@ log = logging.getLogger(__name__)
 
 
 def run(prepared: Prepared) -> None:
-    """Run a worker until SIGTERM or Ctrl-C."""
-    app = make_app(prepared)
+    """Run a worker until SIGTERM or Ctrl-C.
+
+    Raises
+    ------
+    Unreadable
+        A record of the loop's own topics cannot be read; the worker has stopped in order.
+    """
+    ending = Ending()
+    app = make_app(prepared, ending)
     worker = faust.Worker(
         app, loglevel=prepared.settings.log_level, override_logging=False, redirect_stdouts=False, quiet=True
     )
@@ -38,11 +47,16 @@ def run(prepared: Prepared) -> None:
     # Our timers wait for transactions; that they then come late is no news.
     logging.getLogger("mode.timers").setLevel(logging.ERROR)
     collect_seldom()
-    worker.execute_from_commandline()
+    try:
+        worker.execute_from_commandline()
+    finally:
+        if ending.error is not None:
+            raise ending.error
 
 
-def make_app(prepared: Prepared) -> Any:
+def make_app(prepared: Prepared, ending: Ending | None = None) -> Any:
     """Make the app with the agents of all tasks."""
+    ending = ending or Ending()
     settings = prepared.settings
     port = settings.http_port or free_pair()[0]  # Faust takes no 0
     register()
@@ -67,12 +81,12 @@ def make_app(prepared: Prepared) -> Any:
     loops = {name: each.loop for name, each in prepared.agents.items()}
     log.info("HTTP on http://%s:%d", settings.http_host, port)
     add_routes(app.web.web_app, loops, writer, settings)
-    feeds = [_add_task(app, agents, prepared) for agents in prepared.agents.values()]
+    feeds = [_add_task(app, agents, prepared, ending) for agents in prepared.agents.values()]
 
     async def assigned(sender: Any, assigned: set[Any], **options: Any) -> None:
         for agents in prepared.agents.values():
             mine = {tp.partition for tp in assigned if tp.topic == agents.loop.topics.predictions}
-            await agents.assigned(mine)
+            await ending.guard(partial(agents.assigned, mine))
             if any(tp.topic == agents.loop.topics.quality for tp in assigned):
                 await agents.tally_publishing.take_over(app.consumer.batches)
 
@@ -97,17 +111,17 @@ def make_app(prepared: Prepared) -> Any:
     return app
 
 
-def _add_task(app: Any, agents: TaskAgents, prepared: Prepared) -> GroupFeed:
+def _add_task(app: Any, agents: TaskAgents, prepared: Prepared, ending: Ending) -> GroupFeed:
     """Add the agents of a task; gives the feed of the log's owner."""
     name, settings = agents.loop.task.name, prepared.settings
 
     async def serve(stream: Any) -> None:
         async for batch in stream:
-            await agents.on_requests(app.consumer.batches, batch)
+            await ending.guard(partial(agents.on_requests, app.consumer.batches, batch))
 
     async def join(stream: Any) -> None:
         async for batch in stream:
-            await agents.on_sides(app.consumer.batches, batch)
+            await ending.guard(partial(agents.on_sides, app.consumer.batches, batch))
 
     async def quality(stream: Any) -> None:
         async for batch in stream:
@@ -115,7 +129,7 @@ def _add_task(app: Any, agents: TaskAgents, prepared: Prepared) -> GroupFeed:
 
     async def own(partitions: frozenset[Any]) -> None:
         if partitions:
-            await agents.log_publishing.take_over(feed.consumer)
+            await ending.guard(partial(agents.log_publishing.take_over, feed.consumer))
 
     async def disown(partitions: frozenset[Any]) -> None:
         agents.owner.release()
@@ -131,20 +145,20 @@ def _add_task(app: Any, agents: TaskAgents, prepared: Prepared) -> GroupFeed:
 
     async def publish(stream: Any) -> None:
         async for batch in feed.batches(stream):
-            await agents.log_publishing.on_batch(feed.consumer, batch)
+            await ending.guard(partial(agents.log_publishing.on_batch, feed.consumer, batch))
 
     async def follow() -> None:
         await agents.start()
         await app.add_runtime_dependency(feed)
-        await agents.follow_log()
+        await ending.guard(agents.follow_log)
 
     async def silence() -> None:
         if app.consumer.batches is not None:
-            await agents.on_silence(app.consumer.batches)
+            await ending.guard(partial(agents.on_silence, app.consumer.batches))
             await agents.publish_rest(feed.consumer, app.consumer.batches)
 
     async def revision() -> None:
-        await agents.open_revisions(feed.consumer)
+        await ending.guard(partial(agents.open_revisions, feed.consumer))
 
     ends = EndTimes()
 

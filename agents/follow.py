@@ -14,7 +14,9 @@ from infra.kafka.log import LogReader
 from infra.past import learn
 from infra.snapshots.models import LogPlace, restore
 from infra.snapshots.store import SnapshotStore
-from schemas.records import Entry, Features
+from infra.trusted import unreadable_entry
+from schemas.errors import BadRecord
+from schemas.records import Command, Entry, Features
 
 SLICE = 200
 """So many entries are folded before others on the event loop get their turn."""
@@ -94,17 +96,34 @@ class Follow:
         loop = self.loop
         offset = message.offset()
         entry = loop.entries.read(loop.codec, message)
-        for fold in loop.models:
-            fold.apply(offset, entry)
+        if entry is None:
+            self.next_offset = offset + 1
+            loop.counts["entries_passed_over"] += 1
+            log.warning("%s: %s@%d is passed over, as set", loop.task.name, loop.topics.log, offset)
+            return
+        if entry.command is None:
+            for fold in loop.models:
+                fold.apply(offset, entry)
+        else:
+            self._command(message, entry, entry.command)
         self.next_offset = offset + 1
         if entry.prediction is not None:
             self.recent.append(entry.prediction.features)
             self._freshness(entry, message.timestamp()[1])
-        elif entry.command is not None:
-            learn(loop.codec, entry.command)
         elif entry.kind == "time" and entry.trigger is not None:
             loop.completed[entry.trigger.partition] = entry.trigger.offset
         loop.counts["entries"] += 1
+
+    def _command(self, message: Any, entry: Entry, command: Command) -> None:
+        try:
+            learn(self.loop.codec, command)
+            for fold in self.loop.models:
+                fold.apply(message.offset(), entry)
+        except (BadRecord, KeyError, ValueError) as error:
+            bad = BadRecord(
+                "malformed", f"the command {command.name} of {command.model!r:.60}: {error!r:.200}"
+            )
+            raise unreadable_entry(message, bad) from error
 
     def _freshness(self, entry: Entry, logged: int) -> None:
         """Measure how fresh an entry is; `logged` is when it came to lie in the log (ms)."""

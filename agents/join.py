@@ -23,6 +23,7 @@ from schemas.records import DeadLetter, Outcome, Position, Prediction, Punctuati
 from schemas.state import POSITION_KEY, JoinPosition, Payload
 from streams.join import Join, Refused
 from streams.metrics.waiting import counter_of
+from streams.printed import line
 from streams.rules import JoinRules
 
 FORWARDED: Final = "riverloop.forwarded"
@@ -156,9 +157,11 @@ class JoinAgent:
             if self.partitions[number].has_taken(item.at):
                 continue
             self._items[item.at] = item
+            if item.bad is not None:
+                # Not raised: its traceback would hold this frame, and with it the whole batch.
+                letters.append(dead_letter(self.loop, item, item.bad, self.letters))
+                continue
             try:
-                if item.bad is not None:
-                    raise item.bad
                 if isinstance(record, Prediction):
                     self._prediction(self.partitions[number], record, item)
                 elif isinstance(record, Punctuation):
@@ -246,7 +249,7 @@ class JoinAgent:
                 loop.task.name,
                 loop.counts["misplaced"],
                 item.at,
-                outcome.reporter or "an unnamed reporter",
+                line(outcome.reporter or "an unnamed reporter"),
             )
         headers: Headers = [(FORWARDED, str(item.at).encode())]
         key = outcome.request_id.encode()

@@ -36,8 +36,8 @@ class Owned(Generic[Item]):
     """Gives the topic's id (may block)."""
     monitors: Callable[[], Sequence[Monitor[Item]]]
     """Makes them, with nothing folded yet."""
-    read: Callable[[Any], Item]
-    """Gives what a message of the topic carries, or raises `BadRecord`."""
+    read: Callable[[Any], Item | None]
+    """Gives what a message of the topic carries, None for one to pass over; raises `BadRecord` or `Unreadable`."""
     time: Callable[[Item], int | None]
     """Gives a record's event time, ms; None where it has none."""
     snapshot_every: int
@@ -133,6 +133,8 @@ class Owner(Generic[Item]):
                 raise
             loop.counts[self.owned.unreadable] += 1
             log.error("%s: %s@%d cannot be read: %s", loop.task.name, self.owned.topic, offset, bad)
+            return
+        if item is None:
             return
         for monitor in self.monitors:
             monitor.apply(offset, item)

@@ -120,6 +120,11 @@ class Settings:
     snapshots: str = setting(
         "", "Where snapshots lie: an fsspec URI that all workers see. Empty: DATA/snapshots."
     )
+    pass_over: str = setting(
+        "",
+        "Records of training logs that cannot be read and are no entries, as TASK.log@OFFSET with commas between "
+        "them: all workers of a task need the same.",
+    )
     snapshot_every: int = setting(
         10_000, "A snapshot is written after so many entries.", unit="entries", within=(1, 10**9)
     )

@@ -28,6 +28,7 @@ from infra.snapshots.store import SnapshotStore
 from schemas.errors import TransactionAborted
 from schemas.topics import MAX_TOPIC_RECORD_BYTES
 from streams.merge import MergeByTime
+from streams.metrics.waiting import PREFIX
 from streams.topology import processor, topics_of
 
 log = logging.getLogger(__name__)
@@ -290,5 +291,6 @@ class TaskAgents:
             "partitions": sorted(self.join.partitions),
             "waiting": sum(join.waiting for join in joins),
             "most_waiting": sum(join.most_waiting for join in joins),
-            "join": dict(sorted(counters.items())),
+            # Those of scores are named by whoever wrote the predictions, and are for the log.
+            "join": {name: n for name, n in sorted(counters.items()) if not name.startswith(PREFIX)},
         }

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
 
+from agents.entries import Entries
 from agents.http.access import check_exposure
 from agents.http.listening import check_listening
 from agents.loop import TaskLoop
@@ -25,6 +26,7 @@ from infra.permissions import make_private
 from infra.runtime import runtime_fingerprint
 from infra.snapshots.store import SnapshotStore
 from infra.taskfile import LoadedTask, load_task
+from infra.trusted import places
 from schemas.codec import Codec
 from schemas.errors import UsageError
 from schemas.topics import TaskTopics, topics
@@ -118,5 +120,13 @@ def task_loop(loaded: LoadedTask, settings: Settings, connection: Connection) ->
     folds = [ModelFold(task, model, runtime) for model in task.models]
     server = Server(task, folds, runtime)
     return TaskLoop(
-        loaded, settings, connection, codec, names, partitions, topic_id(connection, names.log), server
+        loaded,
+        settings,
+        connection,
+        codec,
+        names,
+        partitions,
+        topic_id(connection, names.log),
+        server,
+        entries=Entries(places(settings.pass_over)),
     )

@@ -16,6 +16,7 @@ from infra.kafka.log import read_all
 from infra.kafka.offsets import end_offsets
 from infra.kafka.transaction import OutRecord, ProducerFenced, TransactionRunner
 from infra.taskfile import LoadedTask
+from infra.trusted import unreadable_entry
 from schemas.codec import Codec
 from schemas.errors import BadRecord, BrokerError, TransactionAborted, UsageError
 from schemas.records import Entry, Outcome
@@ -164,7 +165,10 @@ class Backfill:
         mine = f"{PREFIX}{self.file[:16]}/"
         there, live = 0, 0
         for message in read_all(self._connection, *place, end=end):
-            entry = self._codec.decode_entry(message.value())
+            try:
+                entry = self._codec.decode_entry(message.value())
+            except BadRecord as bad:
+                raise unreadable_entry(message, bad) from bad
             live += entry.kind in LIVE
             if entry.entry_id.startswith(mine):
                 expected = next(entries, None)

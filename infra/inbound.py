@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from schemas.errors import BadRecord
+from schemas.limits import NAME
 from schemas.records import DeadLetter, Outcome, Position
 from schemas.topics import MAX_RECORD_BYTES
 
@@ -83,7 +84,7 @@ class Inbound:
             key=self.message.key(),
             value=self.message.value(),
             arrived=self.arrived,
-            producer=producer.decode(errors="replace") if producer else None,
+            producer=producer[: NAME.characters].decode(errors="replace") if producer else None,
         )
 
 
@@ -113,6 +114,8 @@ def decoder(
                 _check_time(record, message.timestamp()[1], max_ahead_ms)
             return Inbound(message, record, None)
         except BadRecord as bad:
+            # The frames of its traceback hold whatever was decoded so far, for as long as the batch lives.
+            bad.__traceback__ = bad.__context__ = bad.__cause__ = None
             return Inbound(message, None, bad)
 
     return inbound

@@ -16,7 +16,8 @@ from typing import Final
 
 from infra.deadletters import NOTHING, DeadLetters, Found, Place, Wanted, letter_size, shown_place
 from infra.kafka.transaction import OutRecord, ProducerFenced, TransactionRunner
-from schemas.errors import BrokerError, TransactionAborted
+from schemas.checks import make_command
+from schemas.errors import BadRecord, BrokerError, TransactionAborted, UsageError
 from schemas.records import Command, Control, Position
 
 REPLAYED: Final = "riverloop.replayed-from"
@@ -60,9 +61,15 @@ def replay_letters(
 
     Raises
     ------
+    UsageError
+        For an author or a reason that is too long for the audit.
     BrokerError
         When a transaction's end is not known, or another replay has begun. Running it again is safe.
     """
+    try:
+        make_command("replay", "", author=author, reason=why)
+    except BadRecord as bad:
+        raise UsageError(f"the audit's {bad.message}") from bad
     done = Replayed()
     batches = _batches(box.sendable(wanted, done.skipped, mended), limit)
     asyncio.run(_replay(box, batches, done, author, why, at))

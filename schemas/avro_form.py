@@ -13,6 +13,7 @@ from fastavro.schema import parse_schema, to_parsing_canonical_form
 
 from schemas.dictionary import Category, Dictionary, Feature
 from schemas.formats import AVRO_MARK
+from schemas.limits import LIMITS
 
 NAMESPACE: Final = "riverloop"
 RECORDS: Final = (
@@ -48,8 +49,15 @@ def _written(record: str) -> str:
 
 
 def load(record: str) -> Schema:
-    """Read one schema as it is written: other records are named in it, not defined."""
+    """Read one schema as it is written: other records are named in it, not defined.
+
+    The descriptions end with the fields' limits, which `schemas.limits` declares.
+    """
     found: Schema = json.loads(_written(record))
+    for field in found["fields"]:
+        limit = LIMITS.get((record, field["name"]))
+        if limit is not None:
+            field["doc"] = f"{field['doc']} {limit.sentence()}"
     return found
 
 

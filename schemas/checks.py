@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, get_args, get_type_hints
 from schemas.alert import Alert, Evidence
 from schemas.errors import BadRecord
 from schemas.features import shown
+from schemas.limits import NAME, PARENTS, REASON, TOPIC, check_scores, check_text, check_texts
 from schemas.records import (
     Command,
     Control,
@@ -34,7 +35,6 @@ TaskKind = Literal["binary", "multiclass", "regression"]
 Make = Callable[..., Any]
 """Makes a record of its fields' values, after checking them."""
 
-MAX_ID: Final = 200
 MAX_TS: Final = 2**53
 """Every JSON reader holds whole numbers below this one exactly; it lies in the year 287396."""
 KINDS: Final = frozenset(get_args(Kind))
@@ -42,11 +42,11 @@ COMMANDS: Final = frozenset(get_args(get_type_hints(Command)["name"]))
 
 
 def check_id(request_id: str) -> None:
-    """Refuse a request_id that is empty, longer than 200 characters or starts with NUL."""
-    if not 0 < len(request_id) <= MAX_ID:
+    """Refuse a request_id that is empty, too long or starts with NUL."""
+    if not 0 < len(request_id) <= NAME.characters:
         raise BadRecord(
             "out_of_range",
-            f"request_id must have 1 to {MAX_ID} characters, not {len(request_id)}",
+            f"request_id must have 1 to {NAME.characters} characters, not {len(request_id):,}",
             "request_id",
         )
     if request_id[0] == "\0":
@@ -90,6 +90,7 @@ def check_value(kind: TaskKind, value: Any) -> Value:
     if kind == "multiclass":
         if not isinstance(value, str):
             raise BadRecord("wrong_type", f"value must be a class as text, not {shown(value)}", "value")
+        check_text(value, NAME, "value")
         return value
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise BadRecord("wrong_type", f"value must be a number, not {shown(value)}", "value")
@@ -112,6 +113,7 @@ def make_request(
     """Make a request."""
     check_id(request_id)
     check_ts(ts)
+    _check_about(entity_key, parents)
     return Request(request_id, ts, features, entity_key, parents)
 
 
@@ -129,9 +131,21 @@ def make_prediction(
     """Make a prediction."""
     check_id(request_id)
     check_ts(ts)
+    _check_about(entity_key, parents)
+    check_text(runtime, NAME, "runtime")
+    check_scores(scores)
+    if source is not None:
+        check_text(source.topic, TOPIC, "source.topic")
     if propensity is not None and not 0 < propensity <= 1:
         raise BadRecord("out_of_range", "propensity must be above 0 and at most 1", "propensity")
     return Prediction(request_id, ts, features, scores, runtime, source, entity_key, parents, propensity)
+
+
+def _check_about(entity_key: str | None, parents: tuple[str, ...]) -> None:
+    if entity_key is not None:
+        check_text(entity_key, NAME, "entity_key")
+    if parents:
+        check_texts(parents, PARENTS, "parents")
 
 
 def make_punctuation(ts: int) -> Punctuation:
@@ -146,6 +160,9 @@ def make_command(
     """Make a command."""
     if name not in COMMANDS:
         raise BadRecord("out_of_range", f"name must be one of {', '.join(sorted(COMMANDS))}", "name")
+    check_text(model, NAME, "model")
+    check_text(author, NAME, "author")
+    check_text(reason, REASON, "reason")
     return Command(name, model, arguments or {}, author, reason)
 
 
@@ -156,6 +173,20 @@ def make_entry(entry_id: str, kind: Any, ts: int, *rest: Any, **named: Any) -> E
     for name, found in (("kind", kind), ("previous_kind", made.previous_kind)):
         if found is not None and found not in KINDS:
             raise BadRecord("out_of_range", f"{name} must be one of {', '.join(sorted(KINDS))}", name)
+    return made
+
+
+def make_held_state(status: Any, *rest: Any, **named: Any) -> HeldState:
+    """Make what the join holds; the fields that its status needs must be there."""
+    made = HeldState(status, *rest, **named)
+    if status == "early":
+        missing = "" if made.early else "early"
+    elif made.prediction is None or made.prediction_at is None or made.request_ts is None:
+        missing = "prediction"
+    else:
+        missing = "entry_id" if status == "closed" and made.entry_id is None else ""
+    if missing:
+        raise BadRecord("missing_field", f"a state that is {status} needs {missing}", missing)
     return made
 
 
@@ -172,6 +203,10 @@ def _outcome_maker(task_kind: TaskKind) -> Make:
         check_ts(ts)
         if value is None and not reason:
             raise BadRecord("missing_field", "an outcome without a value needs a reason", "reason")
+        if reason is not None:
+            check_text(reason, REASON, "reason")
+        if reporter is not None:
+            check_text(reporter, NAME, "reporter")
         return Outcome(request_id, ts, check_value(task_kind, value), revision, reason, reporter)
 
     return make_outcome
@@ -197,4 +232,5 @@ def makers(kind: TaskKind) -> dict[str, Make]:
         "Punctuation": make_punctuation,
         "Command": make_command,
         "Entry": make_entry,
+        "HeldState": make_held_state,
     }

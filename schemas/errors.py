@@ -4,6 +4,7 @@ RiverloopError
 ├── UsageError          a person called a command wrongly: no traceback, exit code 2
 │   └── TaskError       a task file is wrong: says where and why
 ├── BadRecord           a record that goes to the dead letters: reason code and a sentence
+├── Unreadable          a record on a topic that only riverloop writes; the worker ends, exit code 3
 ├── SnapshotError       a snapshot that must not or cannot be loaded
 ├── StoreError          the join's state on this machine cannot be used; it is made anew from the changelog
 ├── NotReproducible     the load check found a component whose scores or state differ
@@ -45,6 +46,10 @@ class BadRecord(RiverloopError):
         self.reason = reason
         self.message = message
         self.field = field
+
+
+class Unreadable(RiverloopError):
+    """A record that cannot be read, on a topic that only riverloop writes; says where and what to do."""
 
 
 class SnapshotError(RiverloopError):

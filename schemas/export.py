@@ -12,6 +12,7 @@ from schemas.dictionary import Dictionary, Feature
 from schemas.examples import examples
 from schemas.json_form import record_word
 from schemas.json_schema import json_schema
+from schemas.limits import NAME
 from schemas.reasons import REASONS
 from schemas.topics import MAX_RECORD_BYTES, PARTITIONER, topics
 
@@ -131,6 +132,7 @@ def _readme(codec: Codec) -> str:
         kind=codec.kind,
         partitioner=PARTITIONER,
         limit=MAX_RECORD_BYTES,
+        characters=NAME.characters,
         topics="\n".join(rows),
         marks="\n".join(marks),
     )
@@ -167,8 +169,8 @@ P is the same for all topics that have it.
 {topics}
 
 ## Keys and partitions
-The key is the request_id in UTF-8, 1 to 200 characters, not starting with NUL. Produce with the partitioner
-`{partitioner}`: Java's default; with librdkafka (Python, Node, Go, C) set `partitioner={partitioner}`.
+The key is the request_id in UTF-8, 1 to {characters} characters, not starting with NUL. Produce with the
+partitioner `{partitioner}`: Java's default; with librdkafka (Python, Node, Go, C) set `partitioner={partitioner}`.
 Records elsewhere are forwarded to their own partition and counted.
 
 Records larger than {limit} bytes, and whatever cannot be read, go to the dead letters with a reason, the

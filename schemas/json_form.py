@@ -58,7 +58,8 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         left = dict.fromkeys(found, 1)
         twice = next(key for key, _ in pairs if left.pop(key, 0) == 0)
-        raise BadRecord("malformed", f"the JSON has the key {twice[:60]!r} twice", twice[:60])
+        # The key is the sender's text: it must not become a field's name, which is counted and shown.
+        raise BadRecord("malformed", f"the JSON has the key {twice[:60]!r} twice")
     return found
 
 

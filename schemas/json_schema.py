@@ -6,9 +6,11 @@ from typing import Any, Final
 
 from schemas.avro_form import Schema
 from schemas.avro_form import feature_doc as describe
-from schemas.checks import MAX_ID, MAX_TS, TaskKind
+from schemas.checks import MAX_TS, TaskKind
 from schemas.dictionary import MAX_TEXT, Category, Dictionary, Feature
 from schemas.json_form import record_word
+from schemas.limits import LIMITS, NAME, REASON, Limit
+from schemas.limits import SCORES as MOST_SCORES
 from schemas.tokens import TOKEN_LENGTH
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -23,12 +25,16 @@ TYPES: Final[dict[str, dict[str, Any]]] = {
 }
 VALUES: Final[dict[TaskKind, list[dict[str, Any]]]] = {
     "binary": [{"type": "boolean"}, {"enum": [0, 1]}],
-    "multiclass": [{"type": "string"}],
+    "multiclass": [{"type": "string", "maxLength": NAME.characters}],
     "regression": [{"type": "number"}],
 }
 SCORES: Final[dict[TaskKind, dict[str, Any]]] = {
     "binary": {"type": "number", "minimum": 0, "maximum": 1},
-    "multiclass": {"type": "object", "additionalProperties": {"type": "number"}},
+    "multiclass": {
+        "type": "object",
+        "additionalProperties": {"type": "number"},
+        "propertyNames": {"maxLength": NAME.characters},
+    },
     "regression": {"type": "number"},
 }
 
@@ -55,7 +61,7 @@ def json_schema(schema: Schema, kind: TaskKind, dictionary: Dictionary, title: s
         out["if"] = {"properties": {"value": {"type": "null"}}}
         out["then"] = {
             "required": [*out["required"], "reason"],
-            "properties": {"reason": {"type": "string", "minLength": 1}},
+            "properties": {"reason": {"type": "string", "minLength": 1, "maxLength": REASON.characters}},
         }
     return {"$schema": DIALECT, "title": title} | out
 
@@ -88,14 +94,18 @@ class _Maker:
     def _field(self, record: str, field: Schema) -> dict[str, Any]:
         name = field["name"]
         if name == "request_id":
-            return {"type": "string", "minLength": 1, "maxLength": MAX_ID, "pattern": r"^[^\u0000]"}
+            return {"type": "string", "minLength": 1, "maxLength": NAME.characters, "pattern": r"^[^\u0000]"}
         if name == "ts":
             return {"type": "integer", "minimum": 0, "maximum": MAX_TS - 1}
         if record == "Outcome" and name == "value":
             return {"anyOf": [*VALUES[self._kind], {"type": "null"}]}
         if record == "Score" and name == "score":
             return {"anyOf": [SCORES[self._kind], {"type": "null"}]}
-        return self._type(field["type"])
+        made = self._type(field["type"])
+        if (record, name) == ("Prediction", "scores"):
+            made["maxItems"] = MOST_SCORES
+        limit = LIMITS.get((record, name))
+        return made if limit is None else _limited(made, limit)
 
     def _type(self, node: Any) -> dict[str, Any]:
         if isinstance(node, list):
@@ -141,3 +151,12 @@ class _Maker:
         if feature.optional or feature.missing is not None:
             made = {"anyOf": [made, {"type": "null"}]}
         return made | {"description": describe(feature)}
+
+
+def _limited(made: dict[str, Any], limit: Limit) -> dict[str, Any]:
+    """Put a limit on each text of a field's schema."""
+    if "anyOf" in made:
+        return made | {"anyOf": [_limited(each, limit) for each in made["anyOf"]]}
+    if made.get("type") == "array":
+        return made | {"items": _limited(made["items"], limit), "maxItems": limit.items}
+    return made | {"maxLength": limit.characters} if made.get("type") == "string" else made

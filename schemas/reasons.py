@@ -12,11 +12,12 @@ REASONS: Final[dict[str, str]] = {
     "wrong_record": "The record is readable but is not of the type that this topic carries.",
     "missing_field": "A required field is missing or null.",
     "wrong_type": "A field has the wrong type.",
-    "out_of_range": "A value lies outside what the dictionary allows.",
+    "out_of_range": "A value lies outside what the dictionary or the contract allows: a range, a level, a length.",
     "impossible_time": "The event time is negative or lies too far in the future.",
     "too_large": "The record is larger than the task's limit.",
     "stale": "The prediction is older than its own deadline and revision horizon together.",
     "unknown_or_forgotten": "No prediction is known for this outcome, and none came in time.",
+    "too_many_early": "Too many outcomes wait for predictions: of this request, or in its partition.",
     "outcome_before_request": "The outcome's time lies before its request's, beyond the tolerance.",
     "unexpected_punctuation": "A punctuation outside a lockstep run.",
 }

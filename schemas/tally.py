@@ -42,7 +42,7 @@ class Tally:
     repeated: int = 0
     """Of these: with a request_id that this worker still remembers."""
     refused: Mapping[str, int] = field(default_factory=dict)
-    """Requests refused, by reason, or by reason and field: `wrong_type features.LeadTime`."""
+    """Requests refused, by reason, or by reason and field: `wrong_type features.LeadTime`, `malformed other`."""
     written: Mapping[str, int] = field(default_factory=dict)
     """Requests answered, by how they were written: `json`, or the fingerprint of the writer's schema."""
     features: Mapping[str, FeatureTally] = field(default_factory=dict)

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
-from river import base, compose, feature_extraction, neighbors, proba, sketch, stats
+from river import base, compose, feature_extraction, neighbors, proba, rules, sketch, stats
 from river.tree.hoeffding_tree import HoeffdingTree
 
 
@@ -60,6 +60,8 @@ _KNOWN: Final[Mapping[type, str]] = {
     "which changes when it is stored and read",
     sketch.Counter: "depends on Python's hash of strings, which changes from process to process",
     sketch.Set: "depends on Python's hash of strings, which changes from process to process",
+    rules.AMRules: "keeps its rules by their address in memory, which changes in every process; "
+    "use a tree, such as tree.HoeffdingTreeRegressor",
     stats.KolmogorovSmirnov: "draws from Python's global random generator",
 }
 

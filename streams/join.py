@@ -15,12 +15,14 @@ from typing import Final
 
 from schemas.records import Entry, Kind, LateBy, Outcome, Position, Prediction, Punctuation, Value
 from schemas.state import EarlyOutcome, HeldState, JoinPosition, Payload
-from streams.held import Due, StateStore
+from streams.held import Due, StateStore, early_size
 from streams.overlay import Overlay
 from streams.rules import JoinRules
 
 MAX_EARLY: Final = 100
 """Outcomes of one request that wait for its prediction: one noisy id must not outgrow a record."""
+MAX_COUNTERS: Final = 1_000
+"""Counters by name: a prediction from outside names its model itself."""
 LAST: Final = 2**63
 """After every offset."""
 
@@ -178,7 +180,7 @@ class Join:
         arrived
             Kafka's timestamp of it.
         counter
-            A further counter that it raises when it is taken; empty: none.
+            A further counter that it raises when it is taken, of at most 1,000 in all; empty: none.
         """
         self._begin(at, arrived)
         if self._ahead(ts, arrived, at):
@@ -194,7 +196,7 @@ class Join:
             self._refuse("stale", message, at)
             return
         self.counters["predictions"] += 1
-        if counter:
+        if counter and (counter in self.counters or len(self.counters) < MAX_COUNTERS):
             self.counters[counter] += 1
         self._put(request_id, HeldState("waiting", payload, at, ts))
         if rules.opened:
@@ -286,9 +288,16 @@ class Join:
             self._orphan(early)
             return
         known = held.early if held else ()
+        message = ""
+        budget = self.rules.early_budget_bytes
         if len(known) >= MAX_EARLY:
             message = f"{MAX_EARLY} outcomes of this request wait for its prediction already"
-            self._refuse("unknown_or_forgotten", message, early.at, early)
+        elif self._held.changes.early_bytes + early_size(early) > budget:
+            message = f"the outcomes that wait for predictions fill their {budget:,} bytes"
+        if message:
+            # The newcomer leaves, never one that was taken: predictions come in order, so those that have
+            # waited longest are the next to be joined.
+            self._refuse("too_many_early", message, early.at, early)
             return
         self.counters["early"] += 1
         self._put(early.outcome.request_id, HeldState("early", early=(*known, early)))

@@ -6,7 +6,7 @@ import heapq
 from collections.abc import Iterator
 
 from schemas.state import HeldState, JoinPosition
-from streams.held import Changes, Due, StateStore, due_of
+from streams.held import Changes, Due, StateStore, due_of, early_size
 from streams.rules import JoinRules
 
 
@@ -28,7 +28,8 @@ class Overlay:
         self._fresh()
 
     def _fresh(self) -> None:
-        self.changes = Changes(waiting=dict(self._store.waiting()))
+        store = self._store
+        self.changes = Changes(waiting=dict(store.waiting()), early_bytes=store.early_bytes())
         """What `commit` will apply."""
         self._heap: list[Due] = []
         """What the batch added to the due index, with what it dropped of that again."""
@@ -62,7 +63,11 @@ class Overlay:
             heapq.heappush(self._heap, due)
 
     def _count(self, state: HeldState | None, by: int) -> None:
-        if state is None or state.status != "waiting" or state.request_ts is None:
+        if state is None:
+            return
+        if state.early:
+            self.changes.early_bytes += by * sum(map(early_size, state.early))
+        if state.status != "waiting" or state.request_ts is None:
             return
         waiting, cohort = self.changes.waiting, self._rules.cohort(state.request_ts)
         waiting[cohort] = waiting.get(cohort, 0) + by

@@ -1,4 +1,4 @@
-"""The join's times, in milliseconds, taken from a task."""
+"""The join's times, in milliseconds, and its bounds, taken from a task."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Self
 
-from streams.task import Task
+from streams.task import EARLY_BUDGET_BYTES, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +19,7 @@ class JoinRules:
     grace_ms: int
     max_ahead_ms: int
     tolerance_ms: int = 0
+    early_budget_bytes: int = EARLY_BUDGET_BYTES
     opened: bool = False
     """Whether a policy of the task needs an `opened` entry at each prediction."""
     lockstep: bool = False
@@ -42,5 +43,6 @@ class JoinRules:
             grace_ms=ms(task.grace),
             max_ahead_ms=ms(task.max_ahead),
             tolerance_ms=ms(task.tolerance),
+            early_budget_bytes=task.early_budget_bytes,
             lockstep=lockstep,
         )

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from river import base
 
@@ -38,6 +38,8 @@ TAKEN: Mapping[str, str] = {
     "quality": "the checks of the features",
 }
 """Names that no model may have: the monitors have them."""
+EARLY_BUDGET_BYTES: Final = 128 * 1024 * 1024
+"""Room for about 160,000 outcomes."""
 VALUES: Mapping[str, tuple[type, ...]] = {"binary": (bool,), "multiclass": (str,), "regression": (float, int)}
 
 
@@ -95,6 +97,9 @@ class Task:
         How long after the deadline a late or corrected outcome is still joined.
     early_horizon
         How long an outcome waits for its prediction, in stream time.
+    early_budget_bytes
+        Memory, in bytes and for each partition, of all outcomes that wait for their predictions. Beyond it
+        the newcomer is a dead letter `too_many_early`.
     grace
         How long an expiry waits beyond the deadline for outcomes on their way.
     max_ahead
@@ -119,6 +124,7 @@ class Task:
     kind: Literal["binary", "multiclass", "regression"] = "binary"
     revision_horizon: timedelta = timedelta(days=30)
     early_horizon: timedelta = timedelta(days=1)
+    early_budget_bytes: int = EARLY_BUDGET_BYTES
     grace: timedelta = timedelta(minutes=1)
     max_ahead: timedelta = timedelta(minutes=5)
     tolerance: timedelta = timedelta(0)
@@ -141,6 +147,9 @@ class Task:
                 raise TaskError(f"{where}: {name}= must be a timedelta, for example timedelta(days=30)")
             if span < timedelta(0) or (name == "horizon" and not span):
                 raise TaskError(f"{where}: {name}={span} must be positive")
+        budget: object = self.early_budget_bytes
+        if type(budget) is not int or budget < 0:
+            raise TaskError(f"{where}: early_budget_bytes={budget!r} must be a whole number from 0 on")
         self._check_shape()
         self._check_metrics()
         self._check_drift()

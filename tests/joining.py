@@ -23,7 +23,7 @@ RULES = JoinRules(
 CODEC = Codec("task", "binary", Dictionary(Number(name="x", unit="1")))
 MEETS = (
     *("labelled", "late", "revised", "unavailable", "duplicate_outcome", "stale_revision"),
-    *("outcome_before_request", "unknown_or_forgotten"),
+    *("outcome_before_request", "unknown_or_forgotten", "too_many_early"),
 )
 """The counters of which each outcome is in exactly one, unless it still waits for its prediction."""
 

@@ -9,7 +9,7 @@ from typing import Final
 
 import click
 
-from schemas.errors import RiverloopError, UsageError
+from schemas.errors import RiverloopError, Unreadable, UsageError
 
 COMMANDS: Final = (
     "backfill",
@@ -63,7 +63,11 @@ def subcommands(group: click.Group) -> dict[str, click.Command]:
 
 
 def main() -> None:
-    """Run the command; a person's mistake gets a sentence and exit code 2, a failed promise exit code 1."""
+    """Run the command: a sentence, no traceback.
+
+    Exit code 2 is a person's mistake, 3 a record that a person must look at before a new start helps, 1 any other
+    promise that does not hold.
+    """
     # What a Kafka client retries by itself is no news for a person at a terminal; a worker logs it.
     logging.basicConfig(level=logging.ERROR, format="%(levelname)s: %(message)s")
     try:
@@ -77,6 +81,9 @@ def main() -> None:
     except UsageError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(2)
+    except Unreadable as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(3)
     except RiverloopError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(1)

@@ -10,6 +10,7 @@ from agents.settings import Settings
 from infra.runtime import runtime_fingerprint
 from infra.snapshots.store import SnapshotStore
 from infra.taskfile import load_task
+from infra.trusted import places
 from infra.verify import KafkaSource, Report
 from infra.verify import verify as prove
 from infra.verify.report import COUNTS
@@ -36,13 +37,14 @@ def verify(
     """
     loaded = load_task(task)
     codec = codec_of(loaded, serving=True)
-    key = Settings.load().snapshot_key.encode() or None
+    given = Settings.load()
+    key, pass_over = given.snapshot_key.encode() or None, places(given.pass_over)
     store = SnapshotStore(snapshots, key) if snapshots else None
     with (
         KafkaSource(connect(bootstrap, properties)) as source,
         progress("verify", source.size(loaded.task.name)) as advance,
     ):
-        report = prove(loaded, codec, source, runtime_fingerprint()[0], store, advance)
+        report = prove(loaded, codec, source, runtime_fingerprint()[0], store, advance, pass_over)
     if as_json:
         print_json(report.as_data())
     else:

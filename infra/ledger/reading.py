@@ -19,8 +19,9 @@ from infra.kafka.offsets import committed_offsets, end_offsets
 from infra.past import learn
 from infra.runtime import runtime_fingerprint
 from infra.taskfile import LoadedTask
+from infra.trusted import unreadable_entry
 from schemas.codec import Codec
-from schemas.errors import BrokerError
+from schemas.errors import BadRecord, BrokerError
 from schemas.records import Metric, Position
 from schemas.state import POSITION_KEY, HeldState, JoinPosition
 from schemas.topics import TaskTopics, topics
@@ -226,7 +227,10 @@ class Reader:
         now = 0
         for message in self._messages(self.topics.log):
             offset, arrived = message.offset() or 0, message.timestamp()[1]
-            entry = self._codec.decode_entry(message.value())
+            try:
+                entry = self._codec.decode_entry(message.value())
+            except BadRecord as bad:
+                raise unreadable_entry(message, bad) from bad
             if entry.command is not None:
                 learn(self._codec, entry.command)
             check.entry(offset, entry)

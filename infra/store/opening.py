@@ -18,14 +18,15 @@ from infra.kafka.log import read_all
 from infra.kafka.offsets import end_offsets
 from infra.store.lock import FolderLock
 from infra.store.rocks import RocksMemory, RocksStore
+from infra.trusted import unreadable_state
 from schemas.codec import Codec
-from schemas.errors import BrokerError, StoreError, UsageError
-from schemas.state import POSITION_KEY, JoinPosition
+from schemas.errors import BadRecord, BrokerError, StoreError, Unreadable, UsageError
+from schemas.state import POSITION_KEY, HeldState, JoinPosition
 from streams.changelog import Change, fill
 from streams.held import MemoryStore, StateStore
 from streams.rules import JoinRules
 
-LAYOUT: Final = 1
+LAYOUT: Final = 2
 """Of the keys in the folder; one that was made with another is made anew."""
 TRUSTED_MS: Final = 12 * 3600 * 1000
 """The changelog keeps a deletion for 24 hours: what was noted longer ago may have missed some."""
@@ -95,6 +96,8 @@ class JoinStores:
         ------
         BrokerError
             The changelog cannot be read.
+        Unreadable
+            The last record of a key is none of ours.
         StoreError
             The folder cannot be written.
         UsageError
@@ -185,21 +188,44 @@ class JoinStores:
     def _changes(
         self, partition: int, start: int | None, end: int, positions: list[JoinPosition] | None = None
     ) -> Iterator[Change]:
-        """Read the changelog; `positions` gets the newest position."""
+        """Read the changelog; `positions` gets the newest position.
+
+        The last record of a key counts: one that cannot be read does no harm if another follows.
+        """
+        bad: dict[bytes, Unreadable] = {}
         for message in read_all(self._connection, self._topic, partition, start, end):
             crash_point("in-restore")
             key, value = bytes(message.key() or b""), message.value()
+            bad.pop(key, None)
             if value is None:
-                yield key.decode(), None
+                with suppress(UnicodeDecodeError):  # no request has such a key
+                    yield key.decode(), None
                 continue
-            state = self._codec.decode_state(value)
+            try:
+                state = self._read(key, value)
+                name = key.decode()
+            except (BadRecord, UnicodeDecodeError) as error:
+                why = error if isinstance(error, BadRecord) else BadRecord("malformed", "its key is no text")
+                bad[key] = unreadable_state(message, why)
+                continue
             if isinstance(state, JoinPosition):
                 if positions is not None:
                     positions[:] = [state]
                 yield state
             else:
-                assert key != POSITION_KEY
-                yield key.decode(), state
+                yield name, state
+        for first in bad.values():
+            raise first
+
+    def _read(self, key: bytes, value: bytes) -> HeldState | JoinPosition:
+        state = self._codec.decode_state(value)
+        if isinstance(state, JoinPosition) != (key == POSITION_KEY):
+            raise BadRecord("wrong_record", f"a {type(state).__name__} lies under the key {key!r:.100}")
+        if isinstance(state, HeldState):
+            for each in state.early:
+                if each.outcome.request_id.encode() != key:
+                    raise BadRecord("wrong_record", "it holds the outcome of another request")
+        return state
 
 
 def _progress(position: JoinPosition | None) -> list[int]:

@@ -35,6 +35,7 @@ STATE: Final = b"s"
 DUE: Final = b"d"
 """Key: then `_PLACE` and the request id; its bytes sort as `Due` does. The value is empty."""
 WAITING: Final = b"m:waiting"
+EARLY: Final = b"m:early"
 POSITION: Final = b"m:position"
 NOTE: Final = b"m:note"
 _PLACE: Final = struct.Struct(">QQ")
@@ -45,6 +46,8 @@ _COUNT: Final = struct.Struct(">QQ")
 DAMAGED: Final = "DAMAGED"
 """A file of this name in the folder says that its content must not be used again."""
 MOST_READ: Final = 4096
+MOST_READ_BYTES: Final = 16 << 20
+"""States that a batch has asked for are kept up to these bounds."""
 FIRST_CHUNK, LARGEST_CHUNK = 8, 512
 
 
@@ -97,6 +100,7 @@ class RocksStore:
         self._codec = codec
         self._read: dict[str, HeldState | None] = {}
         """What the batch at work has asked for: several rows of the join's table look at the same id."""
+        self._read_bytes = 0
         self._front = DUE
         """No entry of the due index lies before it: what was deleted there need not be passed over again."""
         self._lock = FolderLock(folder)
@@ -110,6 +114,7 @@ class RocksStore:
             self._db = Rdict(str(folder), _options(memory or RocksMemory.of(64)))
             waiting, position = self._db.get(WAITING), self._db.get(POSITION)
             self._waiting: Mapping[int, int] = dict(_COUNT.iter_unpack(waiting or b""))
+            self._early_bytes = int.from_bytes(self._db.get(EARLY) or b"", "big")
             self._position = self._decode(position, JoinPosition) if position else None
         except Exception as error:
             failed = self._failed(error)
@@ -129,9 +134,12 @@ class RocksStore:
             state = None if data is None else self._decode(data, HeldState)
         except Exception as error:
             raise self._failed(error) from error
-        if len(read) >= MOST_READ:
+        size = 0 if data is None else len(data)
+        if len(read) >= MOST_READ or self._read_bytes + size > MOST_READ_BYTES:
             read.clear()
+            self._read_bytes = 0
         read[request_id] = state
+        self._read_bytes += size
         return state
 
     def due(self) -> Iterator[Due]:
@@ -183,15 +191,17 @@ class RocksStore:
             batch.put(key, b"")
             front = min(front, key)
         batch.put(WAITING, b"".join(starmap(_COUNT.pack, changes.waiting.items())))
+        batch.put(EARLY, changes.early_bytes.to_bytes(8, "big"))
         if changes.position is not None:
             batch.put(POSITION, encode(changes.position))
         try:
             self._db.write(batch)
         except Exception as error:
             raise self._failed(error) from error
-        self._front, self._waiting = front, changes.waiting
+        self._front, self._waiting, self._early_bytes = front, changes.waiting, changes.early_bytes
         self._position = changes.position or self._position
         self._read.clear()
+        self._read_bytes = 0
 
     def items(self) -> Iterator[tuple[str, HeldState]]:
         """See `StateStore.items`."""
@@ -210,6 +220,10 @@ class RocksStore:
     def waiting(self) -> Mapping[int, int]:
         """See `StateStore.waiting`."""
         return self._waiting
+
+    def early_bytes(self) -> int:
+        """See `StateStore.early_bytes`."""
+        return self._early_bytes
 
     def position(self) -> JoinPosition | None:
         """See `StateStore.position`."""

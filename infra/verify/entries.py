@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from typing import Any
 
 from infra.inbound import Message, decoder
+from infra.trusted import Place
 from infra.verify.extent import Extent, mark, place_of, text_of, value_of
 from infra.verify.ledger import Ledger, fill
 from infra.verify.report import Report
@@ -23,8 +24,15 @@ class Entries:
     """Reads what the join and the log's owner wrote."""
 
     def __init__(
-        self, codec: Codec, rules: JoinRules, ledger: Ledger, report: Report, extent: Extent
+        self,
+        codec: Codec,
+        rules: JoinRules,
+        ledger: Ledger,
+        report: Report,
+        extent: Extent,
+        pass_over: Set[Place] = frozenset(),
     ) -> None:
+        self._pass_over = pass_over
         self._codec, self._rules, self._ledger = codec, rules, ledger
         self._report, self._extent = report, extent
         self._topics = TaskTopics(codec.task)
@@ -37,10 +45,10 @@ class Entries:
         for message in messages:
             where, number = place_of(message), place_of(message).partition
             key = bytes(message.key() or b"")
-            if message.value() is None:
-                self._drop_held(number, key.decode())
-                continue
             try:
+                if message.value() is None:
+                    self._drop_held(number, key.decode())
+                    continue
                 state = self._codec.decode_state(message.value())
                 if isinstance(state, JoinPosition):
                     self._extent.positions[number] = state
@@ -49,6 +57,10 @@ class Entries:
                     self._hold(number, key.decode(), state)
             except BadRecord as bad:
                 self._report.unreadable("the join's state", where, bad)
+            except UnicodeDecodeError:
+                if message.value() is not None:
+                    no_text = BadRecord("malformed", "its key is no text")
+                    self._report.unreadable("the join's state", where, no_text)
 
     def _drop_held(self, number: int, request_id: str) -> None:
         known = self._ledger.one("SELECT status FROM held WHERE p = ? AND id = ?", (number, request_id))
@@ -88,6 +100,9 @@ class Entries:
         def rows() -> Iterator[tuple[Any, ...]]:
             for message in messages:
                 item = decode(message)
+                if item.bad is not None and (item.at.topic, item.at.offset) in self._pass_over:
+                    self._report.notes.append(f"{item.at} is passed over, as set: {item.bad}")
+                    continue
                 if item.bad is not None:
                     self._report.unreadable("an entry of the training log", item.at, item.bad)
                     continue

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
+from contextlib import suppress
 
 from infra.inbound import Message
 from infra.past import commands, learn
@@ -13,6 +14,7 @@ from infra.verify.ledger import Ledger
 from infra.verify.report import Report
 from infra.verify.source import Source
 from schemas.codec import Codec
+from schemas.errors import BadRecord
 from schemas.topics import TaskTopics
 from streams.rules import JoinRules
 
@@ -32,6 +34,7 @@ class Reading:
         ledger: Ledger,
         report: Report,
         tick: Callable[[], None],
+        pass_over: Set[tuple[str, int]] = frozenset(),
     ) -> None:
         self._source, self._codec, self._ledger, self._report, self._tick = (
             source,
@@ -43,7 +46,7 @@ class Reading:
         self.topics = TaskTopics(codec.task)
         self.extent = Extent()
         self._inputs = Inputs(codec, ledger, report, self.extent)
-        self._entries = Entries(codec, rules, ledger, report, self.extent)
+        self._entries = Entries(codec, rules, ledger, report, self.extent, pass_over)
 
     def run(self) -> Extent:
         """Read everything; gives how far."""
@@ -76,7 +79,8 @@ class Reading:
         places = [(topic, number) for number in range(source.partitions(topic))]
         for place, end in source.ends(places).items():
             for command in commands(self._codec, source.read(*place, source.first(*place), end)):
-                learn(self._codec, command)
+                with suppress(BadRecord):  # no audit of ours: its records stay unreadable, and are reported
+                    learn(self._codec, command)
 
     # ------------------------------------------------------------------ topics
 

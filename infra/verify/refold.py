@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from typing import Any
 
 from infra.inbound import decoder
 from infra.snapshots.models import LogPlace, check_probes, opened
 from infra.snapshots.store import SnapshotStore
 from infra.taskfile import LoadedTask
+from infra.trusted import Place
 from infra.verify.extent import Extent
 from infra.verify.ledger import Ledger
 from infra.verify.report import Report
@@ -45,7 +46,9 @@ class Refold:
         report: Report,
         runtime: str,
         store: SnapshotStore | None,
+        pass_over: Set[Place] = frozenset(),
     ) -> None:
+        self._pass_over = pass_over
         self._loaded, self._codec, self._source = loaded, codec, source
         self._ledger, self._extent, self.report = ledger, extent, report
         self._store, self._runtime = store, runtime
@@ -70,6 +73,8 @@ class Refold:
         for message in self._source.read(*self._log, first, end):
             item = decode(message)
             tick()
+            if item.bad is not None and (item.at.topic, item.at.offset) in self._pass_over:
+                continue
             if item.bad is not None:
                 report.notes.append(f"refolding ended at {item.at}, which cannot be read")
                 break

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from pathlib import Path
 
 from infra.snapshots.store import SnapshotStore
 from infra.taskfile import LoadedTask
+from infra.trusted import Place
 from infra.verify.checks import Checks
 from infra.verify.ledger import Ledger
 from infra.verify.reading import Reading
@@ -27,6 +28,7 @@ def verify(
     runtime: str,
     store: SnapshotStore | None = None,
     progress: Callable[[int], None] = lambda done: None,
+    pass_over: Set[Place] = frozenset(),
 ) -> Report:
     """Prove a task's history.
 
@@ -44,6 +46,8 @@ def verify(
         Snapshots to compare and to start from; None: announced digests are compared only.
     progress
         Called with the number of records read and entries refolded.
+    pass_over
+        Records of the log that no worker folds; where they cannot be read, they are noted and do not fail.
 
     Returns
     -------
@@ -77,9 +81,9 @@ def verify(
     with tempfile.TemporaryDirectory(prefix="riverloop-verify-") as folder:
         ledger = Ledger(Path(folder) / "history.sqlite")
         try:
-            extent = Reading(source, codec, rules, ledger, report, tick).run()
+            extent = Reading(source, codec, rules, ledger, report, tick, pass_over).run()
             Checks(ledger, extent, TaskTopics(task.name), rules, task.features.digest, report).run()
-            Refold(loaded, codec, source, ledger, extent, report, runtime, store).run(tick)
+            Refold(loaded, codec, source, ledger, extent, report, runtime, store, pass_over).run(tick)
         finally:
             ledger.close()
     report.seconds = time.monotonic() - started

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from schemas.codec import Codec
+from schemas.paths import known_paths
 from schemas.reasons import REASONS
 from schemas.records import DeadLetter
 from streams.printed import printed
@@ -27,6 +28,7 @@ class Letters:
 
     def __init__(self, codec: Codec, *, open_: bool) -> None:
         self._codec, self._open = codec, open_
+        self._paths = known_paths(codec.dictionary)
         self.counts: dict[str, int] = {}
         self._newest: dict[str, tuple[str, DeadLetter]] = {}
         self._printed: dict[str, tuple[str, dict[str, Any]]] = {}
@@ -64,5 +66,7 @@ class Letters:
             told = printed(letter, self._codec)
             if not self._open:
                 told = {name: told[name] for name in TOLD_OF_ALL}
+                # Whoever may write there, and no sender's text: the names of our own fields only.
+                told["field"] = letter.field if letter.field in self._paths else ""
             known = self._printed[reason] = place, {"place": place, **told}
         return known[1]

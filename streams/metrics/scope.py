@@ -9,12 +9,14 @@ from river import metrics
 from river.metrics.base import Metric
 
 from schemas.errors import SnapshotError
+from schemas.features import Feature
 from schemas.records import Prediction, Score, Value
 from streams.metrics.binary import BinaryTally
 from streams.metrics.estimated import estimate
 from streams.metrics.registry import KEPT, OBSERVE, REGISTRY, TALLIES
 from streams.metrics.rules import MS, MetricRules
-from streams.metrics.slices import Levels, Newest, Panes, Rolling
+from streams.metrics.slices import OTHER, Levels, Newest, Panes, Rolling
+from streams.quality.grid import level
 from streams.task import Task
 
 MISSING: Final = "missing"
@@ -52,7 +54,7 @@ class Scope:
         if pane is not None:
             tallies.append(pane)
         for feature, levels in self.levels.items():
-            tallies.append(levels.at(_level(prediction.features, feature)))
+            tallies.append(levels.at(_level(prediction.features, self._task.features.by_name[feature])))
         if old is not None:
             for tally in tallies:
                 tally.take(old)
@@ -146,9 +148,17 @@ def metric_wants_labels(metric: Metric) -> bool:
 
 def _revision(version: str) -> int:
     """Give the revision of `model.revision@offset`."""
-    return int(version[version.rindex(".") + 1 : version.rindex("@")])
+    try:
+        return int(version[version.rindex(".") + 1 : version.rindex("@")])
+    except ValueError:
+        return -1  # a prediction that somebody else wrote: it counts among the older revisions
 
 
-def _level(features: Mapping[str, Any], feature: str) -> str:
-    value = features.get(feature)
-    return MISSING if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+def _level(features: Mapping[str, Any], feature: Feature) -> str:
+    """Give a value's level: as the dictionary declares it, of an open set the first characters."""
+    value = features.get(feature.name)
+    if value is None:
+        return MISSING
+    if isinstance(value, bool):
+        return str(value).lower()
+    return OTHER if feature.outlies(value) else level(str(value))

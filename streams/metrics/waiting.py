@@ -85,8 +85,8 @@ class Waiting:
             self._taken[entry.partition] = {name: n for name, n in told if name.startswith(PREFIX)}
         prediction = entry.prediction
         counter = "" if prediction is None else counter_of(prediction)
-        if prediction is None or not counter:
-            return
+        if prediction is None or not counter or prediction.scores[0].model not in self._policies:
+            return  # others wrote it, or a model that the task has no more
         served = prediction.scores[0]
         self._versions[served.model] = served.version
         if entry.corrects is None:

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator
 from itertools import islice
 from typing import Final, Literal
 
 from schemas.dictionary import Dictionary
 from schemas.errors import BadRecord
+from schemas.paths import known_paths
 from schemas.records import Features, Request
 from schemas.tally import Tally
 from streams.quality.columns import Columns
-from streams.quality.tally import CELL_MS, Total
+from streams.quality.tally import CELL_MS, Total, bounded, refusal
 
 REMEMBERED: Final = 5_000
 """Ids a partition: one repeated within so many requests is noticed here; the join notices all the others."""
-MAX_KINDS: Final = 50
-"""Kinds of refusals, and schemas, that a tally tells apart."""
-REST: Final = "other"
 
 
 class EdgeCounter:
@@ -50,6 +48,7 @@ class EdgeCounter:
     def __init__(self, dictionary: Dictionary, slot: str, way: Literal["topic", "http"] = "topic") -> None:
         self.slot, self.way = slot, way
         self._columns = Columns(each for each in dictionary if each.personal_data != "left_out")
+        self._paths = known_paths(dictionary)
         self._times: dict[int, int] = {}
         self._ids: dict[int, dict[str, None]] = {}
         self._begin()
@@ -77,7 +76,7 @@ class EdgeCounter:
         total = self._totals[cell]
         total.requests += 1
         seen = total.written
-        seen[written if written in seen else _bounded(seen, written)] += 1
+        seen[written if written in seen else bounded(seen, written)] += 1
         newest = self._new_times.get(partition)
         if newest is None:
             newest = self._times.get(partition, ts)
@@ -109,7 +108,7 @@ class EdgeCounter:
         """
         ts = self._new_times.get(partition, self._times.get(partition, arrived))
         refused = self._totals[ts - ts % CELL_MS].refused
-        refused[_bounded(refused, f"{bad.reason} {bad.field}".strip())] += 1
+        refused[bounded(refused, refusal(bad.reason, bad.field, self._paths))] += 1
 
     def tallies(self) -> Iterator[Tally]:
         """Give the counts since the last commit, by minute."""
@@ -132,8 +131,3 @@ class EdgeCounter:
     def drop(self) -> None:
         """Forget what was counted since the last commit."""
         self._begin()
-
-
-def _bounded(counter: Counter[str], key: str) -> str:
-    """Give the key, or that of the rest where there are too many."""
-    return key if key in counter or len(counter) < MAX_KINDS else REST

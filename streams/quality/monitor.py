@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from schemas.alert import Alert
 from schemas.dictionary import Dictionary
+from schemas.paths import OTHER, known_paths
 from schemas.tally import Tally
 from streams.episodes import Episodes
 from streams.fold import Measurement
@@ -17,8 +19,11 @@ from streams.quality.loop import odd_hour, requests_findings, stands_still
 from streams.quality.means import MeanWatch
 from streams.quality.reference import Reference
 from streams.quality.rules import QualityRules
-from streams.quality.tally import CELL_MS, Total
+from streams.quality.tally import CELL_MS, Total, refusal
 from streams.quality.volume import Hour, Volume
+
+SCHEMA: Final = re.compile(r"json|[0-9a-f]{16}")
+"""How a request may be written: `json`, or the fingerprint of its schema."""
 
 
 class QualityMonitor:
@@ -59,6 +64,7 @@ class QualityMonitor:
         self.newest = 0
         self.late = 0
         """Requests whose minute was closed when they were counted; they count in the next one."""
+        self._paths = known_paths(dictionary)
         self._cells: dict[int, Total] = {}
         self._closed = 0
         self._means = self._mean_watches()
@@ -94,6 +100,7 @@ class QualityMonitor:
         if offset < self.next_offset:
             return
         self.next_offset = offset + 1
+        tally = self._named(tally)
         self.sum.add(replace(tally, features={}))
         cell = tally.ts
         if not tally.requests and not self._closed <= cell <= self.newest:
@@ -108,6 +115,19 @@ class QualityMonitor:
         for each in sorted(self._cells):
             if each + CELL_MS + self.rules.grace_ms <= self.newest:
                 self._close(each, self._cells.pop(each), offset)
+
+    def _named(self, tally: Tally) -> Tally:
+        """Give a tally with the names that are told apart, and no others: they become labels and are shown."""
+        refused: Counter[str] = Counter()
+        for kind, count in tally.refused.items():
+            reason, _, field = kind.partition(" ")
+            refused[refusal(reason, field, self._paths)] += count
+        written: Counter[str] = Counter()
+        for name, count in tally.written.items():
+            written[name if SCHEMA.fullmatch(name) else OTHER] += count
+        names = self.dictionary.by_name
+        features = {name: each for name, each in tally.features.items() if name in names}
+        return replace(tally, refused=refused, written=written, features=features)
 
     def flush(self) -> None:
         """Close the minutes that are open, at the end of a replay."""

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any, Literal
+from collections.abc import Mapping, Set
+from typing import Any, Final, Literal
 
+from schemas.paths import OTHER
+from schemas.reasons import REASONS
 from schemas.tally import FeatureTally, Tally
 
 CELL_MS = 60_000
 """Counts are kept apart by the minute of event time."""
+MAX_KINDS: Final = 100
+"""Kinds of refusals, and schemas, that are told apart; the others are `other`."""
+MAX_BINS: Final = 2_000
+"""Bins of a feature that are told apart; the others are `other`. Numbers have at most 961 (`grid`)."""
 
 
 class Counts:
@@ -39,7 +45,8 @@ class Counts:
     def add(self, other: FeatureTally | Counts, sign: Literal[1, -1] = 1) -> None:
         """Add other counts, or take them away again."""
         bins = self.bins
-        for key, count in other.bins.items():
+        for name, count in other.bins.items():
+            key = name if name in bins or len(bins) < MAX_BINS else OTHER
             left = bins.get(key, 0) + sign * count
             if left:
                 bins[key] = left
@@ -128,7 +135,28 @@ class Total:
 
 
 def _add(mine: Counter[str], other: Mapping[str, int], sign: Literal[1, -1]) -> None:
-    for key, count in other.items():
+    for name, count in other.items():
+        key = bounded(mine, name)
         mine[key] += sign * count
         if not mine[key]:
             del mine[key]
+
+
+def bounded(counter: Mapping[str, int], key: str) -> str:
+    """Give the key, or that of the rest where there are too many."""
+    return key if key in counter or len(counter) < MAX_KINDS else OTHER
+
+
+def refusal(reason: str, field: str, paths: Set[str]) -> str:
+    """Name a kind of refusal: by reason and field, as far as these are ours and not a sender's text.
+
+    Examples
+    --------
+    >>> refusal("wrong_type", "features.price", {"features.price"}), refusal("malformed", "", {"ts"})
+    ('wrong_type features.price', 'malformed')
+    >>> refusal("malformed", "text of a sender", {"ts"}), refusal("reason of a sender", "", {"ts"})
+    ('malformed other', 'other')
+    """
+    if reason not in REASONS:
+        return OTHER
+    return reason if not field else f"{reason} {field if field in paths else OTHER}"

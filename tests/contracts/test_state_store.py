@@ -84,7 +84,7 @@ def change(waiting: int = 0, **states: HeldState | None) -> Changes:
 
 def test_memory_and_disk_are_among_them() -> None:
     assert {MemoryStore, RocksStore} == set(IMPLEMENTATIONS.values())
-    assert {"get", "due", "apply", "items", "waiting", "position", "close"} == set(METHODS)
+    assert {"get", "due", "apply", "items", "waiting", "early_bytes", "position", "close"} == set(METHODS)
 
 
 def test_an_empty_store_holds_nothing(store: StateStore) -> None:
@@ -92,6 +92,7 @@ def test_an_empty_store_holds_nothing(store: StateStore) -> None:
     assert list(store.items()) == []
     assert list(store.due()) == []
     assert store.waiting() == {}
+    assert store.early_bytes() == 0
     assert store.position() is None
 
 
@@ -102,6 +103,13 @@ def test_what_was_applied_is_given_back_as_it_was(store: StateStore) -> None:
     for request_id, state in states.items():
         assert store.get(request_id) == state
     assert store.get("A") is None
+
+
+def test_the_bytes_of_early_outcomes_are_those_of_the_last_batch(store: StateStore) -> None:
+    store.apply(Changes({"b": EARLY}, early_bytes=2**33))
+    assert store.early_bytes() == 2**33
+    store.apply(Changes({"b": None}, early_bytes=0))
+    assert store.early_bytes() == 0
 
 
 def test_later_changes_replace_and_none_forgets(store: StateStore) -> None:

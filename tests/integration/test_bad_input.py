@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import time
 import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,6 +31,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
 
 YEAR_9999 = 253_370_764_800_000
 MIB = 1024 * 1024
+SENDERS_TEXT = "Ada-Lovelace"
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +89,9 @@ def requests(loop: Loop, good: Event) -> Iterator[Bad]:
     yield Bad(topic, json.dumps(plain | {"ts": YEAR_9999}).encode(), "impossible_time")
     yield Bad(topic, json.dumps(plain | {"ts": -1}).encode(), "impossible_time")
     yield Bad(topic, json.dumps(plain | {"request_id": "\0r"}).encode(), "out_of_range")
+    yield Bad(topic, json.dumps(plain | {"entity_key": "x" * 201}).encode(), "out_of_range")
+    yield Bad(topic, codec.encode(replace(request, parents=("x",) * 101)), "out_of_range")
+    yield Bad(topic, f'{{"{SENDERS_TEXT}": 1, "{SENDERS_TEXT}": 2}}'.encode(), "malformed")
     yield Bad(topic, changed(Agent="x" * 2 * MIB), "too_large")
     yield Bad(topic, b"no request", "unreadable", b"k" * (3 * MIB + MIB // 2))
     yield Bad(topic, codec.encode(Outcome("r", 5, True)), "wrong_record")
@@ -106,6 +112,8 @@ def outcomes(loop: Loop, good: Event) -> Iterator[Bad]:
     yield Bad(topic, b'{"request_id": "r", "ts": 5, "value": "perhaps"}', "wrong_type")
     yield Bad(topic, b'{"request_id": "r", "ts": 5, "value": 7}', "out_of_range")
     yield Bad(topic, b'{"request_id": "r", "ts": 5}', "missing_field")
+    yield Bad(topic, codec.encode(Outcome("r", 5, True, reporter="x" * 201)), "out_of_range")
+    yield Bad(topic, codec.encode(Outcome("r", 5, None, reason="x" * 900_000)), "out_of_range")
     yield Bad(topic, codec.encode(Outcome("r", YEAR_9999, True)), "impossible_time")
     yield Bad(topic, codec.encode(Punctuation(good.request.ts)), "unexpected_punctuation")
     yield Bad(topic, b'{"request_id": "r", "ts": 5, "reason": "' + b"x" * 2 * MIB + b'"}', "too_large")
@@ -250,6 +258,65 @@ def test_bad_calls_over_http_are_problems_and_good_ones_next_to_them_count(
     until(lambda: loop.resolutions()["http-1", "labelled", True, None] == 1, 60)
     assert len(loop.dead_letters()) == before
     loop.assert_verified()
+
+
+def text_of(worker: Worker, path: str) -> str:
+    with urllib.request.urlopen(worker.url + path, timeout=30) as answer:
+        return str(answer.read().decode())
+
+
+def test_bursts_of_keys_that_nobody_knows_make_no_series_and_no_page_shows_them(
+    loop: Loop, worker: Worker
+) -> None:
+    producer = Producer(loop.connection.config())
+    found: list[set[str]] = []
+    for burst in range(3):
+        before = len(loop.dead_letters())
+        for number in range(60):
+            key = f"{SENDERS_TEXT}-{burst}-{number}"
+            unknown = {"request_id": "r", "ts": 5, "features": {key: 1}}
+            for body in (f'{{"{key}": 1, "{key}": 2}}', json.dumps(unknown)):
+                producer.produce(loop.topics.requests, body.encode(), b"k")
+                url = f"{worker.url}/tasks/{loop.task.name}/predictions"
+                assert post(url, body.encode())[0] in {400, 422}
+        assert producer.flush(30) == 0
+        until(lambda before=before: len(loop.dead_letters()) >= before + 120, 60)  # type: ignore[misc]
+        until(loop.published, 60)
+        page = text_of(worker, "/metrics")
+        found.append({line.rpartition(" ")[0] for line in page.splitlines() if "refused" in line})
+        shown = json.loads(text_of(worker, f"/tasks/{loop.task.name}/live/state"))
+        del shown["letters"]  # with an example of each reason, on 127.0.0.1 and without a serve_token
+        for each in (page, json.dumps(shown), text_of(worker, f"/tasks/{loop.task.name}/status")):
+            assert SENDERS_TEXT not in each
+    assert found[0] == found[1] == found[2]
+    assert any("malformed" in each for each in found[0])
+
+
+def test_outcomes_with_reasons_of_900_kb_are_refused_and_hold_no_memory(loop: Loop, worker: Worker) -> None:
+    """300 of them waited for predictions that never came, and took 700 MB."""
+    producer = Producer(loop.connection.config(**{"message.max.bytes": 4 * MIB}))
+
+    def refused() -> int:
+        return int(worker.status()["dead_letters"].get("out_of_range", 0))
+
+    before, took = refused(), []
+    for burst in range(3):
+        for number in range(200):
+            request_id = f"early-{burst}-{number}"
+            outcome = Outcome(request_id, 1_700_000_000_000, None, reason=request_id + "x" * 900_000)
+            producer.produce(loop.topics.outcomes, loop.codec.encode(outcome), request_id)
+            producer.poll(0)
+        assert producer.flush(60) == 0
+        until(lambda burst=burst: refused() == before + 200 * (burst + 1), 120)  # type: ignore[misc]
+        took.append(memory_mb(worker))
+    # A batch at work takes memory, which the process then keeps; what waits would add 180 MB with each burst.
+    assert took[2] - took[0] < 200, took
+
+
+def memory_mb(worker: Worker) -> float:
+    """What a process holds now, in MB."""
+    pages = Path(f"/proc/{worker.pid}/statm").read_text().split()[1]
+    return int(pages) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def test_after_all_that_the_worker_restarts_into_the_same_state(loop: Loop, worker: Worker) -> None:

@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 
 from schemas.records import Entry, Outcome, Request, Value
 from streams.datafile import Event
-from streams.held import due_of
+from streams.held import due_of, early_size
 from streams.join import Refused
+from streams.rules import JoinRules
 from streams.schedule import Sync, schedule
 from tests.joining import MEETS, RULES, Bench, DiskBench
 
@@ -117,8 +118,10 @@ def interleaved(world: World, choices: Iterable[bool], *, keeping: bool = True) 
     raise AssertionError
 
 
-def play(records: Sequence[Record], then: Callable[[Bench, int], None] = lambda *_: None) -> Bench:
-    bench = Bench()
+def play(
+    records: Sequence[Record], then: Callable[[Bench, int], None] = lambda *_: None, rules: JoinRules = RULES
+) -> Bench:
+    bench = Bench(rules)
     for number, record in enumerate(records):
         record.play(bench)
         then(bench, number)
@@ -224,15 +227,17 @@ FATES = st.lists(
 
 
 def check_due(bench: Bench) -> None:
-    """Exactly what is held falls due, and what waits is counted."""
+    """Exactly what is held falls due, what waits is counted, and early outcomes are within their bytes."""
     held = bench.held()
     assert bench.due() == sorted(due_of(RULES, request_id, state) for request_id, state in held.items())
     assert bench.join.waiting == sum(state.status == "waiting" for state in held.values())
+    early_bytes = sum(early_size(early) for state in held.values() for early in state.early)
+    assert bench.join._held.changes.early_bytes == early_bytes <= bench.rules.early_budget_bytes
 
 
 def check_disturbed(bench: Bench, records: Sequence[Record], fates: Sequence[Fate]) -> None:
     """Batches, aborts and restarts as the fates will; then it is what an undisturbed join is."""
-    undisturbed = play(records)
+    undisturbed = play(records, rules=bench.rules)
     fate = cycle(fates or [Fate(True, True, 1, 1)])
     for number, record in enumerate(records):
         happens = next(fate)
@@ -274,6 +279,34 @@ def test_nor_do_they_with_the_state_on_disk(world: World, choices: list[bool], f
     records = interleaved(world, choices)
     with TemporaryDirectory() as folder:
         bench = DiskBench(Path(folder) / "3")
+        try:
+            check_disturbed(bench, records, fates)
+        finally:
+            bench.store.close()
+
+
+TIGHT = replace(RULES, early_budget_bytes=2 * 810)
+"""Two early outcomes fit."""
+
+
+@settings(max_examples=200)
+@given(worlds(), CHOICES, FATES)
+def test_nor_do_they_where_early_outcomes_exceed_their_budget(
+    world: World, choices: list[bool], fates: list[Fate]
+) -> None:
+    # Outcomes first: most come before their predictions.
+    records = interleaved(world, [True, True, True, *choices], keeping=False)
+    bench = Bench(TIGHT)
+    check_disturbed(bench, records, fates)
+    check_whole(bench, world)
+
+
+@settings(max_examples=25, deadline=None)
+@given(worlds(), CHOICES, FATES)
+def test_nor_there_with_the_state_on_disk(world: World, choices: list[bool], fates: list[Fate]) -> None:
+    records = interleaved(world, [True, True, True, *choices], keeping=False)
+    with TemporaryDirectory() as folder:
+        bench = DiskBench(Path(folder) / "3", TIGHT)
         try:
             check_disturbed(bench, records, fates)
         finally:

@@ -8,7 +8,8 @@ import pytest
 
 from agents import entries
 from agents.entries import Entries
-from schemas.errors import BadRecord
+from infra.trusted import places
+from schemas.errors import BadRecord, Unreadable, UsageError
 
 
 class Said:
@@ -27,6 +28,12 @@ class Said:
 class Lies:
     def __init__(self, offset: int, value: bytes) -> None:
         self.offset, self.value = (lambda: offset), (lambda: value)
+
+    def topic(self) -> str:
+        return "task.log"
+
+    def partition(self) -> int:
+        return 0
 
 
 def test_the_second_reader_gets_what_the_first_has_decoded_whoever_is_ahead() -> None:
@@ -53,9 +60,24 @@ def test_without_a_second_reader_the_oldest_fall_out(monkeypatch: pytest.MonkeyP
     assert len(codec.decoded) == 51
 
 
-def test_what_is_no_entry_is_told_to_both() -> None:
+def test_what_is_no_entry_is_told_to_both_with_its_place_and_what_to_do() -> None:
     codec: Any = Said()
     read = Entries()
     for _ in range(2):
-        with pytest.raises(BadRecord):
-            read.read(codec, Lies(0, b"bad"))
+        with pytest.raises(Unreadable, match=r"task\.log\[0\]@7 cannot.*RIVERLOOP_PASS_OVER=task\.log@7"):
+            read.read(codec, Lies(7, b"bad"))
+
+
+def test_one_that_a_person_has_looked_at_is_passed_over_for_both_and_no_other() -> None:
+    codec: Any = Said()
+    read = Entries(places("task.log@7, other.log@8"))
+    for _ in range(2):
+        assert read.read(codec, Lies(7, b"bad")) is None
+        with pytest.raises(Unreadable):
+            read.read(codec, Lies(8, b"bad"))
+
+
+@pytest.mark.parametrize("text", ["7", "task.log", "task.log[0]@7", "task.log@x", "task.requests@7"])
+def test_a_place_that_is_none_of_a_log_is_refused_at_the_start(text: str) -> None:
+    with pytest.raises(UsageError, match="no record of a training log"):
+        places(text)

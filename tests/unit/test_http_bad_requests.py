@@ -14,6 +14,9 @@ BAD: list[tuple[str, Any, int, str, str | None]] = [
     ("no request_id", {"ts": 5, "features": FEATURES}, 422, "missing_field", "request_id"),
     ("an empty request_id", SENT | {"request_id": ""}, 422, "out_of_range", "request_id"),
     ("a long request_id", SENT | {"request_id": "x" * 201}, 422, "out_of_range", "request_id"),
+    ("a long entity_key", SENT | {"entity_key": "x" * 201}, 422, "out_of_range", "entity_key"),
+    ("a long parent", SENT | {"parents": ["x" * 201]}, 422, "out_of_range", "parents"),
+    ("many parents", SENT | {"parents": ["x"] * 101}, 422, "out_of_range", "parents"),
     ("no features", {"request_id": "b", "ts": 5}, 422, "missing_field", "features"),
     ("a missing feature", SENT | {"features": {"Meal": "BB"}}, 422, "missing_field", "features.LeadTime"),
     (

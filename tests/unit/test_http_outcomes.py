@@ -79,6 +79,8 @@ def test_a_list_is_accepted_in_order_and_bad_ones_do_not_harm_their_neighbours()
         ({"request_id": "b", "ts": 5}, 422, "missing_field", "value"),
         (TOLD | {"value": None}, 422, "missing_field", "reason"),
         (TOLD | {"value": 2}, 422, "out_of_range", "value"),
+        (TOLD | {"reason": "x" * 1001}, 422, "out_of_range", "reason"),
+        (TOLD | {"reporter": "x" * 201}, 422, "out_of_range", "reporter"),
         (TOLD | {"value": "cancelled"}, 422, "wrong_type", "value"),
         (TOLD | {"ts": 253_370_764_800_000}, 422, "impossible_time", "ts"),
         (TOLD | {"revision": "first"}, 422, "wrong_type", "revision"),

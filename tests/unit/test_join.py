@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from schemas.records import Position
+from streams.held import EARLY_BYTES
 from streams.join import Join
 from streams.rules import JoinRules
 from tests.joining import RULES, Bench, Step, ask, idle, played, punctuate, tell, unpack
@@ -515,6 +516,21 @@ CASES = [
         ["unknown_or_forgotten outcomes@0"],
         {"early": 1, "unknown_or_forgotten": 1},
         waiting=1,
+    ),
+    Case(
+        "an early outcome beyond the budget is refused, and those that wait already stay",
+        [tell("a", 5), tell("b", 6), tell("c", 7), ask("b", 4), tell("d", 8), tell("e", 9)],
+        ["labelled b@6 True"],
+        ["too_many_early outcomes@2", "too_many_early outcomes@4"],
+        {"early": 3, "labelled": 1, "too_many_early": 2},
+        rules=replace(RULES, early_budget_bytes=2 * (EARLY_BYTES + 1)),
+    ),
+    Case(
+        "so is the outcome of a request of which a hundred wait",
+        [*(tell("a", ts) for ts in range(101)), ask("b", 0), tell("b", 5)],
+        ["labelled b@5 True"],
+        ["too_many_early outcomes@100"],
+        {"early": 100, "labelled": 1, "too_many_early": 1},
     ),
     Case(
         "a punctuation outside lockstep is refused",

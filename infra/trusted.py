@@ -1,0 +1,64 @@
+"""Records of topics that only riverloop writes: one that cannot be read is no dead letter, it is for a person."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from infra.inbound import Message
+from schemas.errors import RiverloopError, Unreadable, UsageError
+
+Place = tuple[str, int]
+"""Topic of a training log, and offset."""
+_PLACE: Final = re.compile(r"(\S+\.log)@(\d{1,18})\Z")
+
+
+def unreadable_entry(message: Message, why: RiverloopError) -> Unreadable:
+    """Make the error for a record of a training log."""
+    place = f"{message.topic()}@{message.offset()}"
+    return Unreadable(
+        f"{_said(message, why)} Nothing was folded beyond it. If a newer riverloop wrote it, start that one. Else "
+        "find out who may write this topic, and take that permission away; then start every worker with "
+        f"RIVERLOOP_PASS_OVER={place}, which passes over this one record. If it was an entry and is damaged, "
+        "restore the topic from a copy in place of that"
+    )
+
+
+def unreadable_state(message: Message, why: RiverloopError) -> Unreadable:
+    """Make the error for a record of a join's changelog."""
+    topic, partition = message.topic(), message.partition()
+    return Unreadable(
+        f"{_said(message, why)} The state of this partition's join cannot be restored. If a newer riverloop wrote "
+        "it, start that one. Else find out who may write this topic, and take that permission away; then either "
+        f"write a tombstone, that is the key {bytes(message.key() or b'')!r:.250} without a value, to partition "
+        f"{partition} of {topic} (the join then holds nothing of that request), or restore the topic from a copy"
+    )
+
+
+def _said(message: Message, why: RiverloopError) -> str:
+    where = f"{message.topic()}[{message.partition()}]@{message.offset()}"
+    return f"{where} cannot be read, although only riverloop writes this topic: {why}."
+
+
+def places(text: str) -> frozenset[Place]:
+    """Read which records of training logs are passed over.
+
+    Raises
+    ------
+    UsageError
+        For anything else.
+
+    Examples
+    --------
+    >>> sorted(places("hotel.log@17, hotel.log@18")), sorted(places(""))
+    ([('hotel.log', 17), ('hotel.log', 18)], [])
+    """
+    found = set()
+    for each in text.replace(",", " ").split():
+        match = _PLACE.match(each)
+        if match is None:
+            raise UsageError(
+                f"pass_over: {each[:60]!r} is no record of a training log: write TASK.log@OFFSET, as hotel.log@17"
+            )
+        found.add((match[1], int(match[2])))
+    return frozenset(found)
