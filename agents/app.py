@@ -7,9 +7,12 @@ import logging
 from typing import Any
 
 import faust
+from aiohttp import web
 
+from agents.boot import Boot
 from agents.feed import GroupFeed
 from agents.http.routes import add_routes
+from agents.http.server import HttpServer
 from agents.places import places
 from agents.task_agents import TaskAgents
 from agents.transport import batches, register
@@ -43,7 +46,7 @@ def run(prepared: Prepared) -> None:
 def make_app(prepared: Prepared) -> Any:
     """Make the app with the agents of all tasks."""
     settings = prepared.settings
-    port = settings.http_port or free_pair()[0]  # Faust takes no 0
+    port = settings.http_port or free_pair()[0]
     register()
     settings.data_folder.mkdir(parents=True, exist_ok=True)  # Faust makes its own folder in it, not this one
     app: Any = faust.App(
@@ -56,16 +59,15 @@ def make_app(prepared: Prepared) -> Any:
         stream_recovery_delay=0.0,
         stream_wait_empty=True,
         datadir=str(settings.data_folder / "faust"),
-        web_host=settings.http_host,
-        web_bind=settings.http_host,
-        web_port=port,
-        web_enabled=True,
+        web_enabled=False,
     )
     app.kafka_connection = prepared.connection
     writer = Writer(prepared.connection)
     loops = {name: each.loop for name, each in prepared.agents.items()}
+    web_app = web.Application()
+    add_routes(web_app, loops, writer, settings)
+    app.boot_strategy = Boot(app, HttpServer(web_app, settings.http_host, port, settings.http_connections))
     log.info("HTTP on http://%s:%d", settings.http_host, port)
-    add_routes(app.web.web_app, loops, writer, settings)
     feeds = [_add_task(app, agents, prepared) for agents in prepared.agents.values()]
 
     async def assigned(sender: Any, assigned: set[Any], **options: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -13,9 +14,19 @@ from schemas.errors import UsageError
 JOIN_STORES: Final = ("memory", "rocks")
 
 
-def setting(default: Any, says: str, *, unit: str = "", secret: bool = False) -> Any:
-    """Declare a setting."""
-    return field(default=default, repr=not secret, metadata={"says": says, "unit": unit, "secret": secret})
+def setting(
+    default: Any,
+    says: str,
+    *,
+    unit: str = "",
+    secret: bool = False,
+    low: int | None = None,
+    high: int | None = None,
+    each: str = "",
+) -> Any:
+    """Declare a setting; `low` and `high` bound a number, each word of a text has the form `each`."""
+    metadata = {"says": says, "unit": unit, "secret": secret, "low": low, "high": high, "each": each}
+    return field(default=default, repr=not secret, metadata=metadata)
 
 
 def _data_home() -> str:
@@ -59,7 +70,36 @@ class Settings:
         False,
         "HTTP may listen beyond this machine without an http_token: whoever reaches it may report outcomes.",
     )
-    http_port: int = setting(0, "Port that HTTP listens on; 0: any free one.")
+    http_port: int = setting(0, "Port that HTTP listens on; 0: any free one.", low=0, high=65_535)
+    http_hosts: str = setting(
+        "",
+        "Further names under which HTTP is called, such as that of a proxy which passes it on, separated by white "
+        "space. On a loopback address no others are taken, but for those of the loopback interface; elsewhere any "
+        "name is, unless this is set.",
+        each=r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+",
+    )
+    http_origins: str = setting(
+        "",
+        "Origins of web pages elsewhere that may call and read the answers (CORS), separated by white space, such "
+        "as https://app.example.com. Empty: none may.",
+        each=r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?",
+    )
+    http_connections: int = setting(
+        256,
+        "HTTP connections at once, and no more than half of the files that the process may open; a further one "
+        "takes the place of one without a call.",
+        unit="connections",
+        low=16,
+        high=65_536,
+    )
+    live_pages_per_client: int = setting(
+        20,
+        "Live pages that one address may have open at once, of 100 in all; a further one takes the place of its "
+        "oldest. Behind a proxy all callers have one address.",
+        unit="pages",
+        low=1,
+        high=100,
+    )
     snapshots: str = setting(
         "", "Where snapshots lie: an fsspec URI that all workers see. Empty: DATA/snapshots."
     )
@@ -86,8 +126,10 @@ class Settings:
     remembered: int = setting(
         100_000, "So many predictions made over HTTP are remembered for look-up.", unit="predictions"
     )
-    max_body: int = setting(1_048_576, "Largest HTTP request body.", unit="bytes")
-    max_list: int = setting(1_000, "Most requests in one HTTP call.", unit="requests")
+    max_body: int = setting(
+        1_048_576, "Largest HTTP request body.", unit="bytes", low=1_024, high=64 * 1_048_576
+    )
+    max_list: int = setting(1_000, "Most requests in one HTTP call.", unit="requests", low=1, high=100_000)
     lockstep: bool = setting(
         False, "Time advances by punctuations only: for replay against River's evaluator."
     )
@@ -115,6 +157,9 @@ class Settings:
         if told.get("join_store", "memory") not in JOIN_STORES:
             name = environment_name("join_store")
             raise UsageError(f"{name}={told['join_store']!r} must be one of {', '.join(JOIN_STORES)}")
+        for each in fields(cls):
+            if each.name in told:
+                _check(environment_name(each.name), told[each.name], each.metadata)
         return cls(**told)
 
     @property
@@ -180,6 +225,17 @@ def from_environment(name: str, env: Mapping[str, str] | None = None) -> str:
         raise UsageError(f"{variable}{FILE}: {file} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise UsageError(f"{variable}{FILE}: {file} is not valid UTF-8") from None
+
+
+def _check(name: str, value: Any, declared: Mapping[str, Any]) -> None:
+    """Hold a value against the bounds of its declaration."""
+    low, high = declared["low"], declared["high"]
+    if low is not None and not low <= value <= high:
+        raise UsageError(f"{name}={value} must lie between {low:,} and {high:,}")
+    if declared["each"]:
+        for word in value.split():
+            if not re.fullmatch(declared["each"], word):
+                raise UsageError(f"{name}: {word[:100]!r} is not of the form {declared['each']}")
 
 
 def _convert(name: str, text: str, kind: type) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final
@@ -61,7 +61,7 @@ def settings() -> str:
             type(each.default).__name__,
             _default(each.default),
             each.metadata["unit"],
-            each.metadata["says"] + (" Secret." if each.metadata["secret"] else ""),
+            each.metadata["says"] + _bounds(each.metadata) + (" Secret." if each.metadata["secret"] else ""),
         )
         for each in fields(Settings)
     ]
@@ -74,6 +74,10 @@ line, and are never printed; each may also lie in a file, named by its variable 
 
 {table(("setting", "environment", "type", "default", "unit", "what it says"), rows)}
 """
+
+
+def _bounds(declared: Mapping[str, Any]) -> str:
+    return "" if declared["low"] is None else f" From {declared['low']:,} to {declared['high']:,}."
 
 
 def _default(value: Any) -> str:
