@@ -1,4 +1,4 @@
-"""The Faust app of a worker: its agents, timers, web server and life cycle; nothing else of Faust is used."""
+"""The Faust app of a worker: its agents, timers and life cycle; nothing else of Faust is used."""
 
 from __future__ import annotations
 
