@@ -11,13 +11,13 @@ from aiohttp import web
 
 from agents.boot import Boot
 from agents.feed import GroupFeed
+from agents.http.address import authority, bind
 from agents.http.routes import add_routes
 from agents.http.server import HttpServer
 from agents.places import places
 from agents.task_agents import TaskAgents
 from agents.transport import batches, register
 from agents.worker import Prepared
-from infra.kafka.ports import free_pair
 from infra.kafka.writer import Writer
 from infra.lag import EndTimes
 from streams.garbage import collect_seldom
@@ -46,7 +46,7 @@ def run(prepared: Prepared) -> None:
 def make_app(prepared: Prepared) -> Any:
     """Make the app with the agents of all tasks."""
     settings = prepared.settings
-    port = settings.http_port or free_pair()[0]
+    sockets = bind(settings.http_host, settings.http_port)
     register()
     settings.data_folder.mkdir(parents=True, exist_ok=True)  # Faust makes its own folder in it, not this one
     app: Any = faust.App(
@@ -66,8 +66,8 @@ def make_app(prepared: Prepared) -> Any:
     loops = {name: each.loop for name, each in prepared.agents.items()}
     web_app = web.Application()
     add_routes(web_app, loops, writer, settings)
-    app.boot_strategy = Boot(app, HttpServer(web_app, settings.http_host, port, settings.http_connections))
-    log.info("HTTP on http://%s:%d", settings.http_host, port)
+    app.boot_strategy = Boot(app, HttpServer(web_app, sockets, settings.http_connections))
+    log.info("HTTP on http://%s", authority(settings.http_host, sockets[0].getsockname()[1]))
     feeds = [_add_task(app, agents, prepared) for agents in prepared.agents.values()]
 
     async def assigned(sender: Any, assigned: set[Any], **options: Any) -> None:

@@ -12,6 +12,7 @@ from aiohttp.typedefs import Middleware
 
 from agents.http import status
 from agents.http.access import Access
+from agents.http.api_pages import ApiPages
 from agents.http.body import BodyReader, single_or_list
 from agents.http.clients import Waits, client_of
 from agents.http.live import LivePage
@@ -94,7 +95,7 @@ class Pages:
         self.bodies = BodyReader(settings.max_body, settings.max_list, time_bound_s / 2)
         self._tasks: dict[str, TaskPages] = {}
         self._exporter = exporter(loops)
-        self._waits = Waits()
+        self._waits, self._api = Waits(), ApiPages(loops)
         self.live_page = LivePage(
             lambda request: self._task(request).feed, loops, settings.live_pages_per_client
         )
@@ -113,6 +114,7 @@ class Pages:
             Route("GET", "/tasks/{task}/status", self.status),
             Route("GET", "/tasks/{task}/digests", self.digests),
             *self.live_page.routes(),
+            *self._api.routes(),
         )
 
     # ------------------------------------------------------------------ the worker

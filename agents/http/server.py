@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import logging
 import resource
-from collections.abc import Awaitable, Callable
+import socket
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, Literal, cast
 
 import aiohttp
@@ -33,16 +34,14 @@ log = logging.getLogger(__name__)
 
 
 class HttpServer:
-    """Serves an application on an address.
+    """Serves an application on sockets.
 
     Parameters
     ----------
     app
         The application, with all its routes.
-    host
-        The address; empty for every address of this machine.
-    port
-        The port; 0 for any free one, which `port` then gives.
+    sockets
+        Bound, and not listening yet; the server closes them.
     most
         Connections at once. A further one takes the place of the one that has waited longest without a call. The
         bound is lower where the process may not open twice as many files: Kafka and snapshots need some, too.
@@ -53,48 +52,40 @@ class HttpServer:
     def __init__(
         self,
         app: web.Application,
-        host: str,
-        port: int,
+        sockets: Sequence[socket.socket],
         most: int,
         *,
         head_s: float = HEAD_S,
         write_s: float = WRITE_S,
     ) -> None:
-        self.host, self.port = host, port
+        self._sockets = tuple(sockets)
         self._most = min(most, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
         self._head_s, self._write_s = head_s, write_s
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=STOP_S)
         self._connections: dict[Connection, None] = {}
         self._malformed = 0
-        self._listening: asyncio.Server | None = None
+        self._listening: list[asyncio.Server] = []
         self._sweeper: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
         return len(self._connections)
 
     async def start(self) -> None:
-        """Listen.
-
-        Raises
-        ------
-        OSError
-            When the port is taken or the address is not this machine's.
-        """
+        """Listen."""
         await self._runner.setup()
         manager = self._runner.server
         assert manager is not None
         manager.request_handler = _watched(manager.request_handler)
         loop = asyncio.get_running_loop()
-        self._listening = await loop.create_server(
-            lambda: Connection(self, manager, loop), self.host or None, self.port, backlog=128
-        )
-        self.port = self._listening.sockets[0].getsockname()[1]
+        for each in self._sockets:
+            made = await loop.create_server(lambda: Connection(self, manager, loop), sock=each, backlog=128)
+            self._listening.append(made)
         self._sweeper = asyncio.create_task(self._sweep())
 
     async def stop(self) -> None:
         """Take no more calls, and end those under way within 5 s."""
-        if self._listening is not None:
-            self._listening.close()
+        for each in self._listening:
+            each.close()
         if self._sweeper is not None:
             self._sweeper.cancel()
             with contextlib.suppress(asyncio.CancelledError):

@@ -50,6 +50,20 @@ def worker(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield made
 
 
+def test_a_worker_on_every_address_is_reached_over_ipv6_too(
+    worker: Worker, broker: Broker, tmp_path: Path
+) -> None:
+    file = hotel_task(tmp_path / "task", f"ipv6-{uuid.uuid4().hex[:8]}")
+    reference = f"{file}:cancellation_within_30_days"
+    with Loop(reference, Connection(broker.bootstrap), tmp_path, http_host="::", http_open=True) as loop:
+        made = loop.worker()
+        made.restart()
+        assert f"HTTP on http://[::]:{made.port}" in made.log
+        for address in ("::1", "127.0.0.1"):
+            with socket.create_connection((address, made.port), 30) as wire:
+                assert b"200 OK" in rest(wire, LIVE)
+
+
 def connect(worker: Worker, source: str = "127.0.0.1") -> socket.socket:
     return socket.create_connection(("127.0.0.1", worker.port), 30, (source, 0))
 

@@ -7,7 +7,6 @@ import contextlib
 import inspect
 import json
 import logging
-import socket
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,8 +16,10 @@ from aiohttp import web
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agents.cli import status
 from agents.http import body as bodies
 from agents.http import routes
+from agents.http.address import authority, bind
 from agents.http.clients import Streams, Waits
 from agents.http.listeners import Listener
 from agents.http.problems import Problem
@@ -26,6 +27,7 @@ from agents.http.routes import add_routes
 from agents.http.server import Connection, HttpServer
 from agents.settings import Settings
 from schemas import json_form
+from schemas.errors import UsageError
 from tests.unit.http_worker import SENT, HeldWriter, make_loop, serving
 
 LIVE = b"GET /live HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
@@ -33,8 +35,14 @@ PREDICT = "/tasks/stay/predictions"
 Wire = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
+class Listening(HttpServer):
+    """A server whose port is known."""
+
+    port: int
+
+
 @asynccontextmanager
-async def listening(host: str = "127.0.0.1", most: int = 256, **more: float) -> AsyncIterator[HttpServer]:
+async def listening(host: str = "127.0.0.1", most: int = 256, **more: float) -> AsyncIterator[Listening]:
     app = web.Application()
     add_routes(app, {"stay": make_loop()}, HeldWriter(), Settings(http_host=host))
 
@@ -46,7 +54,9 @@ async def listening(host: str = "127.0.0.1", most: int = 256, **more: float) -> 
 
     app.router.add_get("/large", large)
     app.router.add_get("/broken", broken)
-    server = HttpServer(app, host, 0, most, **more)
+    sockets = bind(host, 0)
+    server = Listening(app, sockets, most, **more)
+    server.port = sockets[0].getsockname()[1]
     await server.start()
     try:
         yield server
@@ -55,7 +65,7 @@ async def listening(host: str = "127.0.0.1", most: int = 256, **more: float) -> 
 
 
 @asynccontextmanager
-async def connected(server: HttpServer, host: str = "127.0.0.1") -> AsyncIterator[Wire]:
+async def connected(server: Listening, host: str = "127.0.0.1") -> AsyncIterator[Wire]:
     reader, writer = await asyncio.open_connection(host, server.port)
     try:
         yield reader, writer
@@ -345,21 +355,64 @@ def test_what_a_connection_overrides_is_what_aiohttp_calls(name: str) -> None:
 # ---------------------------------------------------------------------- IPv6
 
 
-def has_ipv6() -> bool:
-    with contextlib.suppress(OSError), socket.socket(socket.AF_INET6) as probe:
-        probe.bind(("::1", 0))
-        return True
-    return False
-
-
-@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
-def test_a_worker_listens_on_ipv6() -> None:
+@pytest.mark.parametrize(
+    ("host", "reached"),
+    [
+        ("127.0.0.1", ["127.0.0.1"]),
+        ("::1", ["::1"]),
+        ("::", ["::1", "127.0.0.1"]),
+        ("", ["::1", "127.0.0.1"]),
+        ("0.0.0.0", ["127.0.0.1"]),
+        ("localhost", ["127.0.0.1"]),
+    ],
+)
+def test_a_worker_listens_on_addresses_of_both_kinds(host: str, reached: list[str]) -> None:
     async def run() -> None:
-        async with listening("::1") as server, connected(server, "::1") as wire:
-            message = LIVE.replace(b"127.0.0.1", f"[::1]:{server.port}".encode())
-            assert (await answer(wire, message))[0] == 200
+        async with listening(host) as server:
+            for each in reached:
+                async with connected(server, each) as wire:
+                    message = LIVE.replace(b"127.0.0.1", authority(each, server.port).encode())
+                    assert (await answer(wire, message))[0] == 200
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_a_port_in_use_is_a_sentence_that_names_it(host: str) -> None:
+    (first,) = bind(host, 0)
+    with first:
+        first.listen()
+        port = first.getsockname()[1]
+        with pytest.raises(UsageError) as caught:
+            bind(host, port)
+    assert str(caught.value).startswith(
+        f"HTTP cannot listen on {authority(host, port)}: Address already in use; "
+    )
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid", "::g", "[::1]"])
+def test_an_address_of_elsewhere_is_a_sentence(host: str) -> None:
+    with pytest.raises(UsageError, match=r"HTTP cannot listen on .*--http-host"):
+        bind(host, 0)
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("", "http://127.0.0.1:8080"),
+        ("0.0.0.0", "http://127.0.0.1:8080"),
+        ("::", "http://127.0.0.1:8080"),
+        ("::1", "http://[::1]:8080"),
+        ("worker-1", "http://worker-1:8080"),
+    ],
+)
+def test_the_status_command_finds_the_worker_of_these_settings(
+    host: str, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(status.URL, raising=False)
+    monkeypatch.setenv("RIVERLOOP_HTTP_HOST", host)
+    monkeypatch.setenv("RIVERLOOP_HTTP_PORT", "8080")
+    assert status.url_of_worker(None) == url
 
 
 # ---------------------------------------------------------------------- shares
