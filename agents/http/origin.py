@@ -20,6 +20,7 @@ from agents.settings import Settings
 
 FOREIGN_SITES: Final = frozenset({"cross-site", "same-site"})
 HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{0,5})?")
+MOST_TAKEN: Final = 64
 PREFLIGHT_S: Final = 600
 """A browser may remember so long what a preflight allows."""
 
@@ -38,6 +39,8 @@ class Origins:
         self._names = frozenset(each.lower() for each in settings.http_hosts.split())
         self._loopback = is_loopback(settings.http_host)
         self._guarded = bool(self._names) or self._loopback
+        self._taken: set[str] = set()
+        """Hosts that were found to be known, as they are said: reading an address takes time."""
         self._allowed = frozenset(each.lower() for each in settings.http_origins.split())
 
     def check(self, request: web.BaseRequest) -> None:
@@ -55,7 +58,7 @@ class Origins:
         if "://" in target.partition("?")[0] and not target.startswith("/"):
             hosts = [*hosts, urlsplit(target).netloc]  # the absolute form says it, too
         for host in hosts:
-            if self._guarded and not self._is_known(host):
+            if self._guarded and host not in self._taken and not self._is_known(host):
                 detail = (
                     f"this worker is not known as {host[:100]!r}: call it by the address that it listens on, or "
                     "name the host in its setting http_hosts"
@@ -108,7 +111,10 @@ class Origins:
     def _is_known(self, host: str) -> bool:
         name = _name(host)
         # A page cannot let an address point elsewhere, as it can a name.
-        return name in self._names or is_loopback(name) or (not self._loopback and _is_address(name))
+        known = name in self._names or is_loopback(name) or (not self._loopback and _is_address(name))
+        if known and len(self._taken) < MOST_TAKEN:
+            self._taken.add(host)
+        return known
 
 
 def _name(host: str) -> str:
