@@ -1,4 +1,4 @@
-"""The Faust app of a worker: its agents, timers, web server and life cycle; nothing else of Faust is used."""
+"""The Faust app of a worker: its agents, timers and life cycle; nothing else of Faust is used."""
 
 from __future__ import annotations
 
@@ -8,15 +8,18 @@ from functools import partial
 from typing import Any
 
 import faust
+from aiohttp import web
 
+from agents.boot import Boot
 from agents.ending import Ending
 from agents.feed import GroupFeed
+from agents.http.address import authority, bind
 from agents.http.routes import add_routes
+from agents.http.server import HttpServer
 from agents.places import places
 from agents.task_agents import TaskAgents
 from agents.transport import batches, register
 from agents.worker import Prepared
-from infra.kafka.ports import free_pair
 from infra.kafka.writer import Writer
 from infra.lag import EndTimes
 from infra.permissions import make_private
@@ -58,7 +61,7 @@ def make_app(prepared: Prepared, ending: Ending | None = None) -> Any:
     """Make the app with the agents of all tasks."""
     ending = ending or Ending()
     settings = prepared.settings
-    port = settings.http_port or free_pair()[0]  # Faust takes no 0
+    sockets = bind(settings.http_host, settings.http_port)
     register()
     make_private(settings.data_folder / "faust")  # Faust would make it with any right that the umask leaves
     app: Any = faust.App(
@@ -71,16 +74,15 @@ def make_app(prepared: Prepared, ending: Ending | None = None) -> Any:
         stream_recovery_delay=0.0,
         stream_wait_empty=True,
         datadir=str(settings.data_folder / "faust"),
-        web_host=settings.http_host,
-        web_bind=settings.http_host,
-        web_port=port,
-        web_enabled=True,
+        web_enabled=False,
     )
     app.kafka_connection = prepared.connection
     writer = Writer(prepared.connection)
     loops = {name: each.loop for name, each in prepared.agents.items()}
-    log.info("HTTP on http://%s:%d", settings.http_host, port)
-    add_routes(app.web.web_app, loops, writer, settings)
+    web_app = web.Application()
+    add_routes(web_app, loops, writer, settings)
+    app.boot_strategy = Boot(app, HttpServer(web_app, sockets, settings.http_connections))
+    log.info("HTTP on http://%s", authority(settings.http_host, sockets[0].getsockname()[1]))
     feeds = [_add_task(app, agents, prepared, ending) for agents in prepared.agents.values()]
 
     async def assigned(sender: Any, assigned: set[Any], **options: Any) -> None:

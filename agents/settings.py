@@ -32,6 +32,7 @@ def setting(
     one_of: tuple[str, ...] = (),
     pattern: str = "",
     characters: int = 0,
+    each: str = "",
 ) -> Any:
     """Declare a setting.
 
@@ -45,8 +46,10 @@ def setting(
         A regular expression that all of the text must match; an empty text is the default's business.
     characters
         The least length of a text that is not empty.
+    each
+        A regular expression that each word of the text must match.
     """
-    bounds = {"within": within, "one_of": one_of, "pattern": pattern, "characters": characters}
+    bounds = {"within": within, "one_of": one_of, "pattern": pattern, "characters": characters, "each": each}
     return field(
         default=default, repr=not secret, metadata={"says": says, "unit": unit, "secret": secret, **bounds}
     )
@@ -117,6 +120,33 @@ class Settings:
         "HTTP may listen beyond this machine without an http_token: whoever reaches it may report outcomes.",
     )
     http_port: int = setting(0, "Port that HTTP listens on; 0: any free one.", within=(0, 65_535))
+    http_hosts: str = setting(
+        "",
+        "Further names under which HTTP is called, such as that of a proxy which passes it on, separated by white "
+        "space. On a loopback address no others are taken, but for those of the loopback interface; elsewhere any "
+        "name is, unless this is set.",
+        each=r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+",
+    )
+    http_origins: str = setting(
+        "",
+        "Origins of web pages elsewhere that may call and read the answers (CORS), separated by white space, such "
+        "as https://app.example.com. Empty: none may.",
+        each=r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?",
+    )
+    http_connections: int = setting(
+        256,
+        "HTTP connections at once, and no more than half of the files that the process may open; a further one "
+        "takes the place of one without a call.",
+        unit="connections",
+        within=(16, 65_536),
+    )
+    live_pages_per_client: int = setting(
+        20,
+        "Live pages that one address may have open at once, of 100 in all; a further one takes the place of its "
+        "oldest. Behind a proxy all callers have one address.",
+        unit="pages",
+        within=(1, 100),
+    )
     snapshots: str = setting(
         "", "Where snapshots lie: an fsspec URI that all workers see. Empty: DATA/snapshots."
     )
@@ -298,6 +328,9 @@ def _check(name: str, value: Any) -> None:
         raise UsageError(
             f"{where} must have {allowed(declared)} and begin with a letter or digit: {value[:60]!r}"
         )
+    for word in value.split() if told["each"] else ():
+        if not re.fullmatch(told["each"], word):
+            raise UsageError(f"{where}: {word[:100]!r} is not of the form {told['each']}")
     if told["characters"] and 0 < len(value) < told["characters"]:
         raise UsageError(
             f"{environment_name(name)} is shorter than {told['characters']} characters and could be guessed; make "

@@ -1,7 +1,7 @@
 """Faust on the batch consumer: agents whose events are whole batches.
 
 Faust's own consumption is not used: it takes 68 µs per message, acknowledges what failed, and loses on hard kills.
-What is kept of Faust is the app, its agents, timers, web server and life cycle. This module is all that stands
+What is kept of Faust is the app, its agents, timers and life cycle. This module is all that stands
 between the two; `tests/contracts/test_faust.py` has a test for each of Faust's internals that it leans on.
 
 A batch that an agent gets ends in one of three ways. The agent commits it (`BatchConsumer.commit`) and takes the

@@ -11,7 +11,7 @@ from tempfile import TemporaryFile
 
 from agents.entries import Entries
 from agents.http.access import check_exposure
-from agents.http.listening import check_listening
+from agents.http.address import bind
 from agents.loop import TaskLoop
 from agents.settings import Settings
 from agents.slots import Slot
@@ -59,7 +59,8 @@ def prepare(references: Sequence[str], settings: Settings) -> Prepared:
         When the cluster does not answer.
     """
     check_exposure(settings)
-    check_listening(settings.http_host, settings.http_port)
+    for probe in bind(settings.http_host, settings.http_port):
+        probe.close()
     _check_data(settings.data_folder)
     loaded = [load_task(reference) for reference in references]
     names = [each.task.name for each in loaded]

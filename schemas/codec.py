@@ -56,6 +56,8 @@ DAMAGE: Final = (IndexError, struct.error, UnicodeDecodeError, Malformed)
 """What the generated readers raise on bytes that do not follow their schema."""
 NO_SCHEMA: Final = (ValueError, LookupError, TypeError, AttributeError, RecursionError, SyntaxError)
 """What making a reader of foreign text raises; a syntax error is lists nested deeper than Python's loops may."""
+Data = bytes | dict[str, Any] | None
+"""A record's value: bytes, or a JSON object that is parsed already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +210,7 @@ class Codec:
             return False
         return any(not each.nullable and each.name not in prediction.features for each in self._stored)
 
-    def decode_request(self, data: bytes | None) -> Request:
+    def decode_request(self, data: Data) -> Request:
         """Read a record of `T.requests`: its features become canonical, tokens are put in."""
         return self._decode(data, (Request,))
 
@@ -226,7 +228,7 @@ class Codec:
             return Written(data[HEADER_BYTES:])
         return self.decode_prediction(data)
 
-    def decode_outcome(self, data: bytes | None) -> Outcome | Punctuation:
+    def decode_outcome(self, data: Data) -> Outcome | Punctuation:
         """Read a record of `T.outcomes`; the value is canonical for the task's kind."""
         wanted: tuple[type[Outcome | Punctuation], ...] = (Outcome, Punctuation)
         return self._decode(data, wanted)
@@ -292,9 +294,9 @@ class Codec:
         """Read a record of `T.quality`."""
         return self._decode(data, (Tally,))
 
-    def _decode(self, data: bytes | None, wanted: tuple[type[T], ...]) -> T:
-        known = self._readers.get(data[:HEADER_BYTES]) if data else None
-        if data is None or known is None:
+    def _decode(self, data: Data, wanted: tuple[type[T], ...]) -> T:
+        known = self._readers.get(data[:HEADER_BYTES]) if isinstance(data, bytes) else None
+        if known is None or not isinstance(data, bytes):
             return self._decode_json(data, wanted)
         if known.record not in wanted:
             raise _wrong_record(known.record, wanted)
@@ -312,11 +314,11 @@ class Codec:
             raise BadRecord("malformed", f"the record goes on for {end - at} bytes behind its end")
         return found if known.check is None else known.check(found)  # type: ignore[no-any-return]
 
-    def _decode_json(self, data: bytes | None, wanted: tuple[type[T], ...]) -> T:
-        if detect(data) == "avro":
+    def _decode_json(self, data: Data, wanted: tuple[type[T], ...]) -> T:
+        if not isinstance(data, dict) and detect(data) == "avro":
             mark = (data or b"")[2:HEADER_BYTES].hex()
             raise BadRecord("unknown_schema", f"task {self.task} knows no schema with the fingerprint {mark}")
-        found = json_form.parse(data or b"")
+        found = data if isinstance(data, dict) else json_form.parse(data or b"")
         said = found.get("record")
         name = json_form.BY_WORD.get(said) if isinstance(said, str) else None
         record = RECORD_TYPES[name] if name else wanted[0]

@@ -36,8 +36,22 @@ def parse(data: bytes) -> dict[str, Any]:
     BadRecord
         `malformed` for what is not one JSON object in UTF-8, for a key given twice, for nesting without end.
     """
+    found = load(data)
+    if not isinstance(found, dict):
+        raise BadRecord("malformed", "the JSON is not an object")
+    return found
+
+
+def load(data: bytes) -> Any:
+    """Read any JSON, in a time that grows linearly with its size.
+
+    Raises
+    ------
+    BadRecord
+        `malformed` for what is not JSON in UTF-8, for a key given twice, for nesting without end.
+    """
     try:
-        found = json.loads(data.decode(), object_pairs_hook=_once)
+        return json.loads(data.decode(), object_pairs_hook=_once)
     except UnicodeDecodeError as error:
         raise BadRecord("malformed", f"the JSON is not valid UTF-8 at byte {error.start}") from None
     except RecursionError:
@@ -48,9 +62,6 @@ def parse(data: bytes) -> dict[str, Any]:
         ) from None
     except ValueError as error:  # a whole number of more than 4,300 digits
         raise BadRecord("malformed", f"not valid JSON: {error}"[:200]) from None
-    if not isinstance(found, dict):
-        raise BadRecord("malformed", "the JSON is not an object")
-    return found
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final
@@ -75,6 +75,10 @@ line, and are never printed; each may also lie in a file, named by its variable 
 
 {table(("setting", "environment", "type", "default", "unit", "allowed", "what it says"), rows)}
 """
+
+
+def _bounds(declared: Mapping[str, Any]) -> str:
+    return "" if declared["low"] is None else f" From {declared['low']:,} to {declared['high']:,}."
 
 
 def _default(value: Any) -> str:

@@ -18,12 +18,14 @@ from rich.table import Table
 from rich.text import Text
 
 from agents.cli.common import json_option, print_json, shown
+from agents.http.address import authority
 from agents.settings import from_environment
 from infra.taskfile import load_task
 from schemas.errors import BrokerError, UsageError
 from streams.printed import harmless
 
 URL: Final = "RIVERLOOP_WORKER_URL"
+EVERYWHERE: Final = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - where a worker listens, not this command
 EVERY_S: Final = 1.0
 TIMEOUT_S: Final = 15.0
 MOST_BYTES: Final = 16 * 1024 * 1024
@@ -51,7 +53,7 @@ def status(task: str, worker_url: str | None, watch: bool, as_json: bool) -> Non
     """
     if watch and as_json:
         raise UsageError("--watch draws on a terminal; without it, --json prints once")
-    url = _url(worker_url)
+    url = url_of_worker(worker_url)
     name = load_task(task).task.name if any(sign in task for sign in "./:") else task
     if as_json:
         print_json(ask(url, name))
@@ -99,9 +101,18 @@ def _detail(error: urllib.error.HTTPError) -> str:
         return f"{error.code} {error.reason}"
 
 
-def _url(given: str | None) -> str:
+def url_of_worker(given: str | None) -> str:
+    """Give the worker's URL: as given, or as the environment says it.
+
+    Raises
+    ------
+    UsageError
+        When neither says it.
+    """
     port = from_environment("http_port")
-    url = given or os.environ.get(URL) or (f"http://127.0.0.1:{port}" if port not in {"", "0"} else "")
+    host = from_environment("http_host")
+    here = authority(host if host not in EVERYWHERE else "127.0.0.1", port)
+    url = given or os.environ.get(URL) or (f"http://{here}" if port not in {"", "0"} else "")
     if not url:
         raise UsageError(
             f"say where a worker of the task listens: --worker-url http://127.0.0.1:PORT, or {URL}; a worker's log "

@@ -1,11 +1,13 @@
-"""The body of a call: read within bounds of size and time, and cut into records."""
+"""The body of a call: read within bounds of size and time, parsed once, and cut into records."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import aiohttp
 from aiohttp import web
@@ -14,9 +16,13 @@ from aiohttp.http_exceptions import HttpProcessingError
 from agents.http.problems import Problem, dump
 from schemas.errors import BadRecord
 from schemas.formats import AVRO_MARK
+from schemas.json_form import load
+from schemas.topics import MAX_RECORD_BYTES
 
 JSON: Final = "application/json"
 AVRO: Final = "application/avro"
+OFF_LOOP_BYTES: Final = 65_536
+"""A larger body is parsed in a thread: other calls, such as probes of liveness, are answered meanwhile."""
 _BROKEN: Final = (aiohttp.ClientPayloadError, HttpProcessingError, web.RequestPayloadError)
 
 
@@ -27,7 +33,7 @@ class Body:
     Parameters
     ----------
     records
-        Each record as parsed from JSON, or as the bytes of Avro.
+        Each record as parsed from JSON, or as the bytes of Avro, or `Oversized`.
     listed
         Whether they came as a list, so that a list is the answer.
     """
@@ -36,8 +42,24 @@ class Body:
     listed: bool
 
 
-async def read_body(request: web.Request, limit: int, most: int, within_s: float) -> Body:
-    """Read the body of a call.
+@dataclass(frozen=True, slots=True)
+class Oversized:
+    """In the place of a record that is larger than a record may be.
+
+    Parameters
+    ----------
+    size
+        Its bytes, written compactly.
+    request_id
+        The one that it gives, if it gives one.
+    """
+
+    size: int
+    request_id: str | None
+
+
+class BodyReader:
+    """Reads the bodies of calls.
 
     Parameters
     ----------
@@ -46,13 +68,42 @@ async def read_body(request: web.Request, limit: int, most: int, within_s: float
     most
         Most records of a list.
     within_s
-        Time for all of it to arrive, in s.
-
-    Raises
-    ------
-    Problem
-        400, 408, 413 or 415.
+        Time for all of a body to arrive, in s.
     """
+
+    def __init__(self, limit: int, most: int, within_s: float) -> None:
+        self._limit, self._most, self._within_s = limit, most, within_s
+        # One thread: parsing holds the interpreter, so a second one would only take the event loop's turns.
+        self._parser = ThreadPoolExecutor(1, thread_name_prefix="http-json")
+
+    async def read(self, request: web.Request) -> Body:
+        """Read the body of a call.
+
+        Raises
+        ------
+        Problem
+            400, 408, 413 or 415.
+        """
+        data = await _arrived(request, self._limit, self._within_s)
+        if request.content_type == AVRO:
+            if not data.startswith(AVRO_MARK):
+                message = (
+                    f"{AVRO} is single-object encoding and starts with the bytes c3 01; this body does not"
+                )
+                raise Problem(400, "unreadable", message)
+            if len(data) > MAX_RECORD_BYTES:
+                return Body([Oversized(len(data), None)], listed=False)
+            return Body([data], listed=False)
+        if len(data) <= OFF_LOOP_BYTES:
+            return _cut(data, self._most)
+        return await asyncio.get_running_loop().run_in_executor(self._parser, _cut, data, self._most)
+
+    def close(self) -> None:
+        """Let the thread end."""
+        self._parser.shutdown(wait=False, cancel_futures=True)
+
+
+async def _arrived(request: web.Request, limit: int, within_s: float) -> bytes:
     kind = request.content_type
     charset = (request.charset or "utf-8").lower().replace("_", "-")
     if kind not in {JSON, AVRO} or charset not in {"utf-8", "utf8", "us-ascii"}:
@@ -68,46 +119,68 @@ async def read_body(request: web.Request, limit: int, most: int, within_s: float
         async with asyncio.timeout(
             None if request.content.is_eof() else within_s
         ):  # a timer costs as much as reading
-            data = await _bytes(request, limit)
+            return await _bytes(request, limit)
     except TimeoutError:
         raise Problem(408, "slow_body", f"the body did not arrive within {within_s:g} s") from None
     except _BROKEN as error:
         message = f"the body cannot be read: {type(error).__name__}; check its transfer and content encoding"
         raise Problem(400, "bad_request", message) from error
-    if kind == AVRO:
-        if not data.startswith(AVRO_MARK):
-            message = f"{AVRO} is single-object encoding and starts with the bytes c3 01; this body does not"
-            raise Problem(400, "unreadable", message)
-        return Body([data], listed=False)
-    found = _parse(data)
-    if not isinstance(found, list):
-        return Body([found], listed=False)
-    if len(found) > most:
-        raise Problem(413, "too_many", f"the list has {len(found):,} records, one call may have {most:,}")
-    return Body(found, listed=True)
 
 
-def as_bytes(record: Any) -> bytes:
-    """Give a record's bytes for the codec, which then says what is wrong with it.
+def _cut(data: bytes, most: int) -> Body:
+    """Parse a body and cut it into its records; the one pass over it that takes time."""
+    try:
+        found = load(data)
+    except BadRecord as bad:
+        raise Problem.of(bad) from None
+    listed = isinstance(found, list)
+    records = found if listed else [found]
+    if len(records) > most and listed:
+        raise Problem(413, "too_many", f"the list has {len(records):,} records, one call may have {most:,}")
+    if len(data) > MAX_RECORD_BYTES:  # else none of them can be larger
+        records = [_bounded(each) for each in records]
+    return Body(records, listed)
+
+
+def _bounded(record: Any) -> Any:
+    if not isinstance(record, dict):
+        return record
+    try:
+        text = json.dumps(record, separators=(",", ":"), ensure_ascii=False)
+    except RecursionError:
+        return record  # the codec says what is wrong with it
+    size = len(text.encode("utf-8", "surrogatepass"))
+    return Oversized(size, said_id(record)) if size > MAX_RECORD_BYTES else record
+
+
+T = TypeVar("T")
+
+
+def read_record(record: Any, decode: Callable[[bytes | dict[str, Any]], T]) -> T:
+    """Make a record of one of `Body.records`.
+
+    Parameters
+    ----------
+    decode
+        Reads it.
 
     Raises
     ------
     BadRecord
-        For what is not an object.
+        For what is not a record, or too large.
     """
-    if isinstance(record, bytes):
-        return record
-    if not isinstance(record, dict):
+    if isinstance(record, Oversized):
+        message = f"the record has {record.size:,} bytes, the limit is {MAX_RECORD_BYTES:,}"
+        raise BadRecord("too_large", message)
+    if not isinstance(record, bytes | dict):
         raise BadRecord("wrong_type", "a record must be a JSON object")
-    try:
-        # Numbers keep their bits: json writes the shortest text that reads back as the same double.
-        return json.dumps(record).encode()
-    except RecursionError:
-        raise BadRecord("malformed", "the JSON is nested too deeply") from None
+    return decode(record)
 
 
 def said_id(record: Any) -> str | None:
     """Give the request_id that a record says, where it can be repeated to the caller."""
+    if isinstance(record, Oversized):
+        return record.request_id
     found = record.get("request_id") if isinstance(record, dict) else None
     return found[:200] if isinstance(found, str) else None
 
@@ -127,29 +200,6 @@ async def _bytes(request: web.Request, limit: int) -> bytes:
 
 def _too_large(limit: int) -> Problem:
     return Problem(413, "too_large", f"the body is larger than {limit:,} bytes: send fewer records")
-
-
-def _parse(data: bytes) -> Any:
-    try:
-        return json.loads(data.decode(), object_pairs_hook=_once)
-    except UnicodeDecodeError as error:
-        message = f"the body is not valid UTF-8 at byte {error.start}"
-    except RecursionError:
-        message = "the JSON is nested too deeply"
-    except json.JSONDecodeError as error:
-        message = f"not valid JSON: {error.msg} (line {error.lineno}, column {error.colno})"
-    except ValueError:
-        message = "not valid JSON: a whole number has too many digits"
-    raise Problem(400, "malformed", message)
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)[:60]
-        raise Problem(400, "malformed", f"the JSON has the key {twice!r} twice", twice)
-    return found
 
 
 def single_or_list(body: Body, results: list[bytes | Problem], status: int) -> tuple[bytes, int]:

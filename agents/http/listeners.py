@@ -31,6 +31,8 @@ class Listener:
         self._news = asyncio.Event()
         self._whole_next = True
         self._closed = False
+        self.replaced = False
+        """Whether its place is another's now."""
         self.dropped = 0
         """Messages that it has missed."""
 
@@ -50,6 +52,11 @@ class Listener:
         self._queue.clear()
         self._whole_next = True
         self._news.set()
+
+    def replace(self) -> None:
+        """End the stream in favour of another one."""
+        self.replaced = True
+        self.close()
 
     def close(self) -> None:
         """End the stream."""

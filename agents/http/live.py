@@ -9,6 +9,8 @@ from typing import Final
 
 from aiohttp import web
 
+from agents.http.clients import Streams, client_of
+from agents.http.listeners import Listener
 from agents.http.live_feed import LiveFeed
 from agents.http.problems import HEADERS, Problem, answer, dump
 from agents.http.route import Route
@@ -16,11 +18,13 @@ from agents.loop import TaskLoop
 from infra.web.assets import PAGE, assets
 
 MOST_LISTENERS: Final = 100
-"""Streams that one task has open at once."""
+"""Streams that a worker has open at once."""
 WRITE_S: Final = 30.0
 """Who does not take a message for so long is gone."""
 RETRY_MS: Final = 1_000
 """When a browser connects again."""
+REPLACED_RETRY_MS: Final = 30_000
+"""When it does so after another page took its place, lest they take it from each other by turns."""
 SAFE: Final = HEADERS | {
     # Nothing but the worker's own files; no script and no style within the page.
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -41,10 +45,15 @@ class LivePage:
         Gives the feed of the task that a request names, or raises `Problem`.
     loops
         The tasks by name.
+    per_client
+        Streams that one client may have open at once.
     """
 
-    def __init__(self, feed: Callable[[web.Request], LiveFeed], loops: Mapping[str, TaskLoop]) -> None:
+    def __init__(
+        self, feed: Callable[[web.Request], LiveFeed], loops: Mapping[str, TaskLoop], per_client: int
+    ) -> None:
         self._feed, self._loops = feed, loops
+        self.streams = Streams(MOST_LISTENERS, per_client)
         self._assets = assets()
 
     def routes(self) -> tuple[Route, ...]:
@@ -84,10 +93,18 @@ class LivePage:
 
     async def events(self, request: web.Request) -> web.StreamResponse:
         """Send the whole state, and then what changes, until either side ends it."""
-        feed = self._feed(request)
-        if len(feed.listeners) >= MOST_LISTENERS:
-            raise Problem(503, "too_many_pages", f"{MOST_LISTENERS} live pages of this task are open here")
-        listener = await feed.listen()
+        feed, client = self._feed(request), client_of(request)
+        listener = feed.listener()
+        self.streams.make_room(client)
+        self.streams.add(listener, client)
+        try:
+            return await self._stream(request, feed, listener)
+        finally:
+            self.streams.discard(listener)
+            feed.listeners.discard(listener)
+
+    async def _stream(self, request: web.Request, feed: LiveFeed, listener: Listener) -> web.StreamResponse:
+        await feed.listen(listener)
         stream = web.StreamResponse(headers=SAFE | {"Content-Type": "text/event-stream"})
         try:
             await stream.prepare(request)
@@ -95,10 +112,10 @@ class LivePage:
             while (message := await listener.get()) is not None:
                 async with asyncio.timeout(WRITE_S):
                     await stream.write(message)
+            if listener.replaced:
+                await stream.write(f"retry: {REPLACED_RETRY_MS}\n\n".encode())
         except (ConnectionError, TimeoutError):
             log.debug("a live page of %s is gone", feed.loop.task.name)
-        finally:
-            feed.listeners.discard(listener)
         return stream
 
 

@@ -86,12 +86,14 @@ class LiveFeed:
 
     # ------------------------------------------------------------------ listeners
 
-    async def listen(self) -> Listener:
+    def listener(self) -> Listener:
+        """Make a listener, which hears nothing yet."""
+        return Listener(self._whole)
+
+    async def listen(self, listener: Listener) -> None:
         """Begin to listen; starts the feed if nobody did before, and waits until it has caught up."""
         await self.wake()
-        listener = Listener(self._whole)
         self.listeners.add(listener)
-        return listener
 
     async def wake(self) -> None:
         """Start the feed, and wait until it has caught up, or for 8 s."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
-from agents.http.body import as_bytes, said_id
+from agents.http.body import read_record, said_id
 from agents.http.problems import Problem, dump
 from agents.http.remembered import Sends
 from agents.loop import TaskLoop, now_ms
@@ -14,7 +14,9 @@ from infra.kafka.transaction import OutRecord
 from infra.kafka.writer import Delivery
 from schemas.errors import BadRecord, BrokerError
 from schemas.records import Outcome
-from schemas.topics import MAX_RECORD_BYTES
+
+SLICE: Final = 50
+"""So many outcomes of a list are written before others on the event loop get their turn."""
 
 
 class Outcomes:
@@ -37,7 +39,11 @@ class Outcomes:
 
         An outcome that is written twice because a call was repeated counts once: the join knows it.
         """
-        found = [self._one(record) for record in records]
+        found = []
+        for index, record in enumerate(records, start=1):
+            found.append(self._one(record))
+            if index % SLICE == 0:
+                await asyncio.sleep(0)
         # All are under way: it makes no difference in which order they are waited for.
         return [await self._accepted(*each) for each in found]
 
@@ -55,14 +61,7 @@ class Outcomes:
             return said_id(record), self._not_acknowledged()
 
     def _read(self, record: Any) -> Outcome:
-        data = as_bytes(record)
-        if len(data) > MAX_RECORD_BYTES:
-            message = f"the outcome has {len(data):,} bytes, the limit is {MAX_RECORD_BYTES:,}"
-            raise BadRecord("too_large", message)
-        try:
-            outcome = self.loop.codec.decode_outcome(data)
-        except RecursionError:
-            raise BadRecord("malformed", "the JSON is nested too deeply") from None
+        outcome = read_record(record, self.loop.codec.decode_outcome)
         if not isinstance(outcome, Outcome):
             raise BadRecord("unexpected_punctuation", "a punctuation is not taken over HTTP")
         arrived = now_ms()

@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import Any, Final
 
-from agents.http.body import as_bytes, said_id
+from agents.http.body import read_record, said_id
 from agents.http.problems import Problem, dump
 from agents.http.remembered import Answer, Remembered, Sends
 from agents.http.tallies import HttpTallies
@@ -15,7 +15,6 @@ from infra.kafka.transaction import OutRecord
 from schemas.errors import BadRecord, BrokerError
 from schemas.json_form import plain
 from schemas.records import Prediction, Request
-from schemas.topics import MAX_RECORD_BYTES
 
 SLICE: Final = 50
 """So many requests of a list are scored before others on the event loop get their turn."""
@@ -97,14 +96,7 @@ class Predictions:
         if isinstance(record, dict) and record.get("ts") is None:
             # Who asks when the event happens need not tell the time; the answer says which was taken.
             record = record | {"ts": arrived}
-        data = as_bytes(record)
-        if len(data) > MAX_RECORD_BYTES:
-            message = f"the request has {len(data):,} bytes, the limit is {MAX_RECORD_BYTES:,}"
-            raise BadRecord("too_large", message)
-        try:
-            request = self.loop.codec.decode_request(data)
-        except RecursionError:
-            raise BadRecord("malformed", "the JSON is nested too deeply") from None
+        request = read_record(record, self.loop.codec.decode_request)
         self.loop.server.check_time(request, arrived)
         return request
 

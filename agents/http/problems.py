@@ -19,11 +19,14 @@ RETRY_S: Final = 1
 TITLES: Final = {
     400: "Bad Request",
     401: "Unauthorized",
+    403: "Forbidden",
     404: "Not Found",
     405: "Method Not Allowed",
     408: "Request Timeout",
     413: "Content Too Large",
     415: "Unsupported Media Type",
+    417: "Expectation Failed",
+    421: "Misdirected Request",
     422: "Unprocessable Content",
     500: "Internal Server Error",
     503: "Service Unavailable",
@@ -37,7 +40,12 @@ HTTP_REASONS: Final[dict[str, str]] = {
     "not_remembered": "The prediction is not, or no longer, remembered by this worker.",
     "wrong_method": "The path does not take this method; the header Allow has those it takes.",
     "slow_body": "The body did not arrive in time.",
-    "too_many_pages": "So many live pages are open that this worker takes no more.",
+    "slow_head": "The head of the HTTP message did not arrive in time.",
+    "unknown_host": "The header Host has a name that this worker is not known by: setting `http_hosts`.",
+    "foreign_origin": "A page of another site makes the call, and may not: setting `http_origins`.",
+    "too_many_pages": "This worker's live pages are all in use by other callers.",
+    "too_many_waits": "Too many calls wait for progress, of this caller or of all.",
+    "too_many_connections": "The worker's connections are all in use.",
     "too_many": "The list has more records than one call may have.",
     "wrong_content_type": "The content type is none of those taken here.",
     "none_usable": "No record of the list could be used; `problems` says why, one by one.",
@@ -96,7 +104,7 @@ class Problem(RiverloopError):
         """Give the members, as RFC 9457 names them and with `reason` and `field`."""
         found = {
             "type": "about:blank",
-            "title": TITLES[self.status],
+            "title": TITLES.get(self.status, "Error"),
             "status": self.status,
             "detail": self.detail,
             "reason": self.reason,
@@ -113,6 +121,14 @@ class Problem(RiverloopError):
             content_type=CONTENT_TYPE,
             headers=HEADERS | self.headers,
         )
+
+    def message(self) -> bytes:
+        """Give the answer as it goes over the wire, where there is no request to answer; then comes the end."""
+        body = dump(self.data())
+        headers = HEADERS | self.headers
+        headers |= {"Content-Type": CONTENT_TYPE, "Content-Length": str(len(body)), "Connection": "close"}
+        lines = [f"HTTP/1.1 {self.status} {TITLES[self.status]}", *(f"{k}: {v}" for k, v in headers.items())]
+        return "\r\n".join([*lines, "", ""]).encode() + body
 
 
 def dump(data: Any) -> bytes:

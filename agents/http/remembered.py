@@ -57,6 +57,8 @@ class Answer:
         BrokerError
             When it cannot be sent now.
         """
+        if self._delivery is not None and self._delivery.done():
+            self._delivered(self._delivery)  # its own call of this comes a turn of the event loop later
         if self._record is None or self.under_way:
             return
         self._delivery = writer.send(self._record)

@@ -8,13 +8,17 @@ from collections.abc import Mapping
 from typing import Final
 
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
 from agents.http import status
 from agents.http.access import Access
-from agents.http.body import read_body, single_or_list
+from agents.http.api_pages import ApiPages
+from agents.http.body import BodyReader, single_or_list
+from agents.http.clients import Waits, client_of
 from agents.http.live import LivePage
 from agents.http.live_feed import LiveFeed
 from agents.http.metrics import exporter
+from agents.http.origin import Origins
 from agents.http.outcomes import Outcomes
 from agents.http.predictions import Predictions
 from agents.http.problems import HEADERS, Problem, answer, dump
@@ -48,7 +52,8 @@ def add_routes(
     writer
         Writes predictions and outcomes.
     settings
-        Bounds: `max_body`, `max_list`; tokens: `http_token`, `serve_token`.
+        Bounds: `max_body`, `max_list`, `live_pages_per_client`; tokens: `http_token`, `serve_token`; from where
+        calls may come: `http_host`, `http_hosts`, `http_origins`.
     time_bound_s
         How long a call may take, in s.
     """
@@ -59,7 +64,19 @@ def add_routes(
             app.router.add_get(route.path, guarded)
         else:
             app.router.add_route(route.method, route.path, guarded)
-    app.middlewares.append(_misses)
+    origins = Origins(settings)
+    app.middlewares.append(_edge(origins))
+
+    async def share(request: web.Request, response: web.StreamResponse) -> None:
+        response.headers.update(origins.shared(request))
+
+    if settings.http_origins:
+        app.on_response_prepare.append(share)
+
+    async def close(app: web.Application) -> None:
+        pages.bodies.close()
+
+    app.on_cleanup.append(close)
 
 
 class Pages:
@@ -74,11 +91,14 @@ class Pages:
     def __init__(
         self, loops: Mapping[str, TaskLoop], writer: Sends, settings: Settings, time_bound_s: float
     ) -> None:
-        self.loops, self._writer, self._settings = loops, writer, settings
-        self._body_s = time_bound_s / 2
+        self.loops, self._writer = loops, writer
+        self.bodies = BodyReader(settings.max_body, settings.max_list, time_bound_s / 2)
         self._tasks: dict[str, TaskPages] = {}
         self._exporter = exporter(loops)
-        self.live_page = LivePage(lambda request: self._task(request).feed, loops)
+        self._waits, self._api = Waits(), ApiPages(loops)
+        self.live_page = LivePage(
+            lambda request: self._task(request).feed, loops, settings.live_pages_per_client
+        )
 
     def routes(self) -> tuple[Route, ...]:
         """Give all paths; `docs/reference/openapi.json` describes them."""
@@ -94,6 +114,7 @@ class Pages:
             Route("GET", "/tasks/{task}/status", self.status),
             Route("GET", "/tasks/{task}/digests", self.digests),
             *self.live_page.routes(),
+            *self._api.routes(),
         )
 
     # ------------------------------------------------------------------ the worker
@@ -119,7 +140,7 @@ class Pages:
     async def predict(self, request: web.Request) -> web.Response:
         """Answer one request or a list."""
         task = self._task(request)
-        body = await read_body(request, self._settings.max_body, self._settings.max_list, self._body_s)
+        body = await self.bodies.read(request)
         return answer(*single_or_list(body, await task.predictions.answer(body.records), 200))
 
     async def look_up(self, request: web.Request) -> web.Response:
@@ -129,12 +150,16 @@ class Pages:
     async def report(self, request: web.Request) -> web.Response:
         """Take one outcome or a list."""
         task = self._task(request)
-        body = await read_body(request, self._settings.max_body, self._settings.max_list, self._body_s)
+        body = await self.bodies.read(request)
         return answer(*single_or_list(body, await task.outcomes.accept(body.records), 202))
 
     async def versions(self, request: web.Request) -> web.Response:
         """Give the versions, and wait for progress if asked to."""
-        return answer(dump(await status.versions(self._task(request).loop, request.query)))
+        loop = self._task(request).loop
+        if "wait_s" not in request.query:
+            return answer(dump(await status.versions(loop, request.query)))
+        with self._waits.hold(client_of(request)):
+            return answer(dump(await status.versions(loop, request.query)))
 
     async def status(self, request: web.Request) -> web.Response:
         """Give what a page about the task shows."""
@@ -201,15 +226,25 @@ def _guarded(route: Route, access: Access, time_bound_s: float) -> Handler:
     return guarded
 
 
-@web.middleware
-async def _misses(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer what the router does not find as a problem, too."""
-    miss = request.match_info.http_exception
-    if isinstance(miss, web.HTTPMethodNotAllowed):
-        allowed = ", ".join(sorted(miss.allowed_methods))
-        detail = f"{request.path[:200]} does not take {request.method[:20]}; it takes {allowed}"
-        return Problem(405, "wrong_method", detail, headers={"Allow": allowed}).response()
-    if isinstance(miss, web.HTTPNotFound):
-        detail = f"there is nothing at {request.path[:200]}; GET /tasks lists what this worker runs"
-        return Problem(404, "unknown_path", detail).response()
-    return await handler(request)
+def _edge(origins: Origins) -> Middleware:
+    """Turn away calls from where none may come; answer what the router does not find as a problem, too."""
+
+    @web.middleware
+    async def edge(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            origins.check(request)
+        except Problem as problem:
+            return problem.response()
+        miss = request.match_info.http_exception
+        if isinstance(miss, web.HTTPMethodNotAllowed):
+            allowed = ", ".join(sorted(miss.allowed_methods))
+            if (preflight := origins.preflight(request, allowed)) is not None:
+                return preflight
+            detail = f"{request.path[:200]} does not take {request.method[:20]}; it takes {allowed}"
+            return Problem(405, "wrong_method", detail, headers={"Allow": allowed}).response()
+        if isinstance(miss, web.HTTPNotFound):
+            detail = f"there is nothing at {request.path[:200]}; GET /tasks lists what this worker runs"
+            return Problem(404, "unknown_path", detail).response()
+        return await handler(request)
+
+    return edge

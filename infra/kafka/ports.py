@@ -39,7 +39,7 @@ def listens(address: str) -> bool:
     """Whether a connection to ``HOST:PORT`` is accepted."""
     host, _, port = address.rpartition(":")
     try:
-        with socket.create_connection((host, int(port)), timeout=1.0):
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=1.0):
             return True
     except OSError:
         return False

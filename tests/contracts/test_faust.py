@@ -12,7 +12,7 @@ from typing import Any
 import faust
 import faust._cython
 import pytest
-from faust.app.base import App
+from faust.app.base import App, BootStrategy
 from faust.tables.recovery import Recovery
 from faust.transport import base, conductor, consumer, producer
 from faust.types import TP
@@ -82,6 +82,8 @@ CALLS = {
     "the streams resume": (Recovery._resume_streams, "consumer.resume_flow()"),
     "stopping stops the flow": (App._stop_consumer, "consumer.stop_flow()"),
     "stopping waits for streams": (App._stop_consumer, "self._consumer_wait_empty"),
+    "the start asks the boot for its services": (App.on_init_dependencies, "self.boot_strategy.server()"),
+    "the boot's services have the web server among them": (BootStrategy.server, "self.web_server()"),
     "a pure stream acknowledges through _acked": (consumer.Consumer.ack, "acked_for_tp.append(offset)"),
 }
 

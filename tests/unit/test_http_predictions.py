@@ -4,8 +4,10 @@ import asyncio
 import json
 from typing import Any
 
+from agents.http.remembered import Answer
 from agents.loop import now_ms
 from agents.settings import Settings
+from infra.kafka.transaction import OutRecord
 from schemas.examples import examples
 from schemas.json_form import plain
 from schemas.records import Entry, Outcome
@@ -258,5 +260,24 @@ def test_while_not_ready_new_requests_are_refused_with_the_reason_and_remembered
         assert mixed.status == 200
         assert mixed.data[1]["reason"] == "not_ready"
         assert (several.status, several.reason) == (503, "none_usable")
+
+    asyncio.run(run())
+
+
+def test_a_repetition_in_the_moment_of_the_acknowledgement_is_not_sent_again() -> None:
+    async def run() -> None:
+        writer = HeldWriter(acknowledges=False)
+        answer = Answer(b"{}", OutRecord("stay.predictions", b"b-1", b"a prediction"))
+        answer.send(writer)
+        writer.acknowledge()
+        answer.send(writer)  # nothing else on the event loop had its turn in between
+        assert len(writer.records) == 1
+        await answer.wait()
+        assert answer.acknowledged
+        failed = Answer(b"{}", OutRecord("stay.predictions", b"b-2", b"a prediction"))
+        failed.send(writer)
+        writer.fail()
+        failed.send(writer)
+        assert len(writer.records) == 3
 
     asyncio.run(run())

@@ -8,17 +8,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import faust
 import pytest
-from aiohttp.test_utils import TestClient, TestServer
-from faust.web.drivers.aiohttp import Web
 from river import base
 
 from agents.http.problems import HTTP_REASONS
-from agents.http.routes import Pages, add_routes
+from agents.http.routes import Pages
 from agents.settings import Settings
 from schemas.reasons import REASONS
-from tests.unit.http_worker import OPENAPI, SENT, Client, HeldWriter, make_loop, operations, serving
+from tests.unit.http_worker import OPENAPI, SENT, HeldWriter, make_loop, operations, serving
 
 PAGE = Path(__file__).parents[2] / "docs/reference/http.md"
 PATH = "/tasks/stay/predictions"
@@ -188,21 +185,11 @@ def test_an_error_of_a_model_is_a_problem_without_its_secrets(caplog: pytest.Log
     asyncio.run(run())
 
 
-def test_the_paths_live_on_fausts_own_web_server_beside_its_own() -> None:
+def test_a_body_may_be_larger_than_aiohttp_takes_by_itself() -> None:
     async def run() -> None:
-        app = faust.App("worker", broker="memory://")
-        loop, settings = make_loop(), Settings(max_body=5_000_000, max_list=30_000)
-        assert isinstance(app.web, Web)
-        add_routes(app.web.web_app, {"stay": loop}, HeldWriter(), settings)
-        app.web.init_server()
-        async with TestClient(TestServer(app.web.web_app, host="127.0.0.1")) as found:
-            client = Client(found)
-            # More than the megabyte that Faust's application would take.
+        limits = Settings(max_body=5_000_000, max_list=30_000)
+        async with serving(make_loop(), HeldWriter(), limits) as client:
             reply = await client.post(PATH, [SENT | {"entity_key": "x" * 50}] * 20_000)
             assert (reply.status, len(reply.data)) == (200, 20_000)
-            assert (await client.get("/nothing")).reason == "unknown_path"
-            assert (await client.get("/live")).status == 200
-            async with found.get("/") as index:
-                assert index.status == 200
 
     asyncio.run(run())

@@ -107,7 +107,7 @@ async def living(settings: Settings | None = None) -> AsyncIterator[Live]:
     loop, topics = make_loop(settings=settings), Topics()
     feed = LiveFeed(loop, topics.tail, lambda: {"requests": 3, "predictions": 2, "outcomes": 1})
     app = web.Application()
-    for route in LivePage(lambda request: feed, {"stay": loop}).routes():
+    for route in LivePage(lambda request: feed, {"stay": loop}, 20).routes():
         app.router.add_get(route.path, route.handler)
     async with TestClient(TestServer(app, host="127.0.0.1")) as client:
         try:
@@ -328,8 +328,10 @@ def test_only_so_many_streams_are_open_at_once(monkeypatch: pytest.MonkeyPatch) 
         app = web.Application()
         loop, topics = make_loop(), Topics()
         feed = LiveFeed(loop, topics.tail, dict)
-        feed.listeners |= {Listener(bytes), Listener(bytes)}
-        routes = {route.path: route for route in LivePage(lambda request: feed, {"stay": loop}).routes()}
+        page = LivePage(lambda request: feed, {"stay": loop}, 20)
+        for number in range(2):
+            page.streams.add(Listener(bytes), f"10.0.0.{number}")
+        routes = {route.path: route for route in page.routes()}
 
         async def guarded(request: web.Request) -> web.StreamResponse:
             try:
