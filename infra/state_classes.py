@@ -15,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TypeGuard
 
+from streams.snapshot.classes import ANY
 from streams.snapshot.fields import slots_of
 
 # What models are made of. Not: datasets, stream, evaluate, api, checks, compat, and of other packages what
@@ -26,8 +27,6 @@ PACKAGES = (
     *("misc", "model_selection", "multiclass", "multioutput", "naive_bayes", "neighbors", "optim"),
     *("preprocessing", "proba", "reco", "rules", "sketch", "stats", "time_series", "tree", "utils"),
 )
-ANY = "*"
-"""Stands for the fields of a class that takes them as they come."""
 NOT_MODELS = {"datasets", "envs", "evaluate"}
 TARGET = Path(__file__).resolve().parent.parent / "streams" / "snapshot" / "river_classes.json"
 

@@ -8,11 +8,16 @@ import json
 import sys
 from collections.abc import Iterable, Mapping
 from importlib import resources
-from typing import Any
+from typing import Any, Final
 
 from schemas.errors import SnapshotError
 from streams.snapshot.code import Template, class_name, code_name
 from streams.snapshot.fields import may_be_field
+from streams.snapshot.nodes import Node
+
+ANY: Final = "*"
+"""Stands for the fields of a class that takes them as they come."""
+CODE_KINDS: Final = frozenset({"code", "method", "partial"})
 
 
 @functools.cache
@@ -34,7 +39,8 @@ class Classes:
 
     def __init__(self, own: Iterable[type] = ()) -> None:
         self._found: dict[str, type] = {class_name(each): each for each in own}
-        self._fields: Mapping[type, Mapping[str, bool]] = {}
+        self._fields: Mapping[type, Mapping[str, set[bool]]] = {}
+        self._declared: dict[tuple[type, str], bool] = {}
 
     def add(self, template: Template) -> None:
         """Take over the template's classes, and the fields that its objects have."""
@@ -72,20 +78,33 @@ class Classes:
         SnapshotError
             Naming the field that they have not.
         """
-        declared = river_fields().get(class_name(kind))
         there = self._fields.get(kind, {})
         for name, value in fields.items():
+            code = type(value) is Node and value.kind in CODE_KINDS
             if name in there:  # as the task's own code made it
-                if there[name] and not is_code(value):
+                if code not in there[name] and not (code and self._is_own(kind, name, value)):
                     raise SnapshotError(
-                        f"the snapshot sets {name!r:.60} of a {kind.__qualname__}, which is code"
+                        f"the snapshot has code or has none in {name!r:.60} of a {kind.__qualname__}, "
+                        "unlike the model"
                     )
-            elif not _is_declared(declared, name) or not may_be_field(kind, name):
+                continue
+            if not self._may_have(kind, name):
                 raise SnapshotError(
                     f"the snapshot sets {name!r:.60}, which is no field of {kind.__qualname__}"
                 )
-            elif is_code(value) and self.own(kind, name, value.values[0]) is None:
+            if code and not self._is_own(kind, name, value):
                 raise SnapshotError(f"the snapshot puts code into {name!r:.60} of a {kind.__qualname__}")
+
+    def _may_have(self, kind: type, name: str) -> bool:
+        found = self._declared.get((kind, name))
+        if found is None:
+            declared = river_fields().get(class_name(kind))
+            listed = declared is None or name in declared or ANY in declared
+            found = self._declared[kind, name] = listed and may_be_field(kind, name)
+        return found
+
+    def _is_own(self, kind: type, name: str, value: Node) -> bool:
+        return self.own(kind, name, value.values[0]) is not None
 
     def own(self, kind: type, field: str, name: Any) -> Any:
         """Give the function of a name, where an object's class keeps one of its own in this field; else None."""
@@ -95,12 +114,3 @@ class Classes:
             if code_name(function) == name:
                 return function
         return None
-
-
-def _is_declared(declared: Mapping[str, Any] | None, name: str) -> bool:
-    return declared is None or name in declared or "*" in declared
-
-
-def is_code(value: Any) -> bool:
-    """Whether a stored value stands for code."""
-    return getattr(value, "kind", "") in {"code", "method", "partial"}

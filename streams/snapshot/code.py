@@ -49,8 +49,8 @@ class Template:
     def __init__(self, root: Any) -> None:
         self.root = root
         self.classes: dict[str, type] = {}
-        self.fields: dict[type, dict[str, bool]] = {}
-        """By class: the fields that its objects in the template have, and whether they hold code."""
+        self.fields: dict[type, dict[str, set[bool]]] = {}
+        """By class: the fields that its objects in the template have, and whether these hold code."""
         self._code: dict[str, list[Any]] = {}
         self._functions: dict[str, Any] = {}
         self._walk(root)
@@ -98,7 +98,7 @@ class Template:
                 self.classes[class_name(parts.cls)] = parts.cls
                 fields = self.fields.setdefault(parts.cls, {})
                 for name, part in parts.fields.items():
-                    fields[name] = fields.get(name, True) and isinstance(part, (*CODE, types.MethodType))
+                    fields.setdefault(name, set()).add(isinstance(part, (*CODE, types.MethodType)))
             ahead.extend(parts.fields.values())
             ahead.extend(parts.items)
             ahead.extend(parts.members)

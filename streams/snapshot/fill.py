@@ -14,15 +14,16 @@ import types
 from typing import Any, Final
 
 import numpy as np
+from river import base, compose
 
 from schemas.errors import SnapshotError
 from streams.atoms import atom
 from streams.snapshot import make
-from streams.snapshot.classes import Classes, is_code
-from streams.snapshot.code import Template, code_name
+from streams.snapshot.classes import CODE_KINDS, Classes
+from streams.snapshot.code import Template, class_name, code_name
 from streams.snapshot.fields import fields_of, set_fields
 from streams.snapshot.nodes import Node
-from streams.snapshot.parts import CODE, NOT_STORED, NOTHING
+from streams.snapshot.parts import CODE
 from streams.snapshot.write import kind_of, partial_of
 
 MAX_DEPTH: Final = 50
@@ -81,7 +82,8 @@ class Filling:
         ahead: list[tuple[Node, Any]] = [(root, twin)]
         while ahead:
             node, twin = ahead.pop()
-            self._check_place(node, twin)
+            if twin is not None:
+                self._check_place(node, twin)
             if node.state != UNSEEN:
                 continue
             node.state = SEEN
@@ -102,68 +104,61 @@ class Filling:
             node.kind != "method" or node.values[0] != code_name(twin.__func__)
         ):
             raise SnapshotError(f"the snapshot has a {node.kind} where the model has {twin.__qualname__:.80}")
+        if isinstance(twin, base.Estimator) and node.cls != class_name(type(twin)):
+            found = node.cls or node.kind
+            raise SnapshotError(
+                f"the snapshot has a {found:.80} where the model has a {type(twin).__qualname__}"
+            )
+        if isinstance(twin, compose.Pipeline | compose.TransformerUnion):
+            self._check_steps(node, twin)
+
+    @staticmethod
+    def _check_steps(node: Node, twin: Any) -> None:
+        """Check that a pipeline or union has the parts that the task file gives it, in their order."""
+        field = "steps" if isinstance(twin, compose.Pipeline) else "transformers"
+        stored = node.fields.get(field)
+        names = stored.values[::2] if type(stored) is Node else None
+        if names != list(getattr(twin, field)):
+            raise SnapshotError(f"the snapshot has other {field} than the model: {names!r:.120}")
 
     def _shell(self, node: Node) -> None:
         base: Any = _SHELLS[node.kind]
-        kind = base if node.cls is None else self.classes.find(node.cls)
         if (node.cls is None) == node.kind.startswith("object"):
             raise SnapshotError(f"the snapshot is damaged: a {node.kind} with a class or without one")
+        kind = base
         if node.cls is not None:
+            kind = self.classes.find(node.cls)
             self.classes.check(kind, node.fields)
-        keeps = {name: fresh for each in kind.__mro__ for name, fresh in NOT_STORED.get(each, {}).items()}
         twin = node.twin
         if type(twin) is kind and id(twin) not in self.claimed and _same_bound(node, twin):
             self.claimed.add(id(twin))
             node.made = twin
-            if node.kind == "object":
-                keeps |= make.unstored(twin, node.fields)
         else:
             node.made = base.__new__(kind)
             if base is collections.deque:
                 collections.deque.__init__(node.made, (), node.values[0])
-            keeps |= make.unstored(node.made, node.fields)
-        node.keeps = {name: fresh for name, fresh in keeps.items() if fresh is not NOTHING}
+        if node.cls is not None:
+            node.keeps = make.unstored(node.made, node.fields)
 
     def _children(self, node: Node) -> list[tuple[Node, Any]]:
         twin, out = node.twin, []
         own = fields_of(twin) if node.fields and twin is not None else {}
         for name, value in node.fields.items():
             part = own.get(name)
-            if not _same_type(value, part):
+            if part is not None and value is not None and not _same_type(value, part):
                 raise SnapshotError(
                     f"the snapshot has another type of {name!r:.60} than the {type(twin).__qualname__} of the model"
                 )
             if type(value) is Node:
                 out.append((value, part))
-                if part is None and is_code(value) and node.cls is not None:
+                if part is None and value.kind in CODE_KINDS and node.cls is not None:
                     value.function = self.classes.own(self.classes.find(node.cls), name, value.values[0])
-        out += zip(node.values, self._twins(node), strict=True)
-        return [(value, part) for value, part in out if type(value) is Node]
-
-    def _twins(self, node: Node) -> list[Any]:
-        """Give what the template has in the places of a node's values."""
-        kind, twin, values = node.kind.removeprefix("object ").removeprefix("object"), node.twin, node.values
-        twins: list[Any] = [None] * len(values)
         if twin is None:
-            return twins
-        if kind in {"list", "tuple"} and isinstance(twin, list | tuple):
-            twins[: len(twin)] = twin[: len(values)]
-        elif kind == "deque" and isinstance(twin, collections.deque):
-            twins[1 : 1 + len(twin)] = list(twin)[: len(values) - 1]
-        elif kind in {"dict", "ordered", "counter", "defaultdict"} and isinstance(twin, dict):
-            first = kind == "defaultdict"
-            if first and isinstance(twin, collections.defaultdict):
-                twins[0] = twin.default_factory
-            for at in range(first, len(values) - 1, 2):
-                if type(values[at]) in _PLAIN_KEYS:
-                    twins[at + 1] = dict.get(twin, values[at])
-        elif kind == "vector" and type(twin) is make.VectorDict:
-            twins[0] = twin.__reduce__()[1][1]
-        elif kind == "partial" and isinstance(twin, functools.partial):
-            twins = partial_of(twin)
-        elif kind == "method" and isinstance(twin, types.MethodType):
-            twins[1] = twin.__self__
-        return twins
+            out += [(value, None) for value in node.values if type(value) is Node]
+        else:
+            pairs = zip(node.values, _twins(node, twin), strict=True)
+            out += [(value, part) for value, part in pairs if type(value) is Node]
+        return out
 
     # ------------------------------------------------------------------ making
 
@@ -290,13 +285,35 @@ def _same_bound(node: Node, twin: Any) -> bool:
     return not isinstance(twin, collections.deque) or twin.maxlen == node.values[0]
 
 
+def _twins(node: Node, twin: Any) -> list[Any]:
+    """Give what the template's object has in the places of a node's values."""
+    kind, values = node.kind.removeprefix("object ").removeprefix("object"), node.values
+    twins: list[Any] = [None] * len(values)
+    if kind in {"list", "tuple"} and isinstance(twin, list | tuple):
+        twins[: len(twin)] = twin[: len(values)]
+    elif kind == "deque" and isinstance(twin, collections.deque):
+        twins[1 : 1 + len(twin)] = list(twin)[: len(values) - 1]
+    elif kind in {"dict", "ordered", "counter", "defaultdict"} and isinstance(twin, dict):
+        first = kind == "defaultdict"
+        if first and isinstance(twin, collections.defaultdict):
+            twins[0] = twin.default_factory
+        for at in range(first, len(values) - 1, 2):
+            if type(values[at]) in _PLAIN_KEYS:
+                twins[at + 1] = dict.get(twin, values[at])
+    elif kind == "vector" and type(twin) is make.VectorDict:
+        twins[0] = twin.__reduce__()[1][1]
+    elif kind == "partial" and isinstance(twin, functools.partial):
+        twins = partial_of(twin)
+    elif kind == "method" and isinstance(twin, types.MethodType):
+        twins[1] = twin.__self__
+    return twins
+
+
 def _same_type(value: Any, part: Any) -> bool:
     """Whether a field may have a stored value where the model has this one.
 
     A field may be empty in one of them, and a parameter may be a text in one and the number it means in the other.
     """
-    if value is None or part is None:
-        return True
     if type(value) is not Node or value.kind == "scalar":
         return isinstance(part, bool | int | float | str | bytes | np.generic)
     return value.kind == kind_of(part) or (value.kind == "code" and isinstance(part, functools.partial))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import math
 import random
 import re
@@ -14,6 +15,7 @@ from river import proba, utils
 
 from schemas.errors import SnapshotError
 from streams.snapshot import rust
+from streams.snapshot.parts import NOT_STORED, NOTHING
 
 VectorDict: Final[Any] = utils.VectorDict
 PLAIN: Final = (np.generic, datetime.date, datetime.time, datetime.timedelta)
@@ -37,11 +39,24 @@ BUILT_IN: Final[dict[str, Any]] = {
 """Classes that are made by a handler, by name."""
 
 
+_RANDOM: Final = random.Random(0)  # noqa: S311  nothing uses it
+
+
 def unstored(value: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the generator of a distribution without a seed, which nothing uses and no snapshot holds."""
-    if isinstance(value, proba.base.Distribution) and "_rng" not in fields:
-        return {"_rng": vars(value).get("_rng") or random.Random(0)}  # noqa: S311  nothing uses it
-    return {}
+    """Give an object's fields that no snapshot holds, as they are after restoring."""
+    kind: type = type(value)
+    kept: dict[str, Any] = _unstored(kind)
+    if "_rng" in kept:  # a distribution: one with a seed has it among its fields
+        return {} if "_rng" in fields else {"_rng": vars(value).get("_rng", _RANDOM)}
+    return kept
+
+
+@functools.cache
+def _unstored(kind: Any) -> dict[str, Any]:
+    if issubclass(kind, proba.base.Distribution):
+        return {"_rng": None}
+    every = (each for base in kind.__mro__ for each in NOT_STORED.get(base, {}).items())
+    return {name: fresh for name, fresh in every if fresh is not NOTHING}
 
 
 def dtype(code: Any) -> np.dtype[Any]:

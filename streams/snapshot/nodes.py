@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from schemas.errors import SnapshotError
@@ -41,7 +40,7 @@ def parse(table: StateTable) -> list[Node]:
     """
     nodes = [Node() for _ in range(table.objects)]
     shapes = _shapes(table)
-    cells, floats = table.cells, iter(table.floats)
+    cells, texts, floats = table.cells, table.texts, iter(table.floats)
     at = 0
     for node in nodes:
         kind, shape, more = cells[at : at + 3]
@@ -53,7 +52,21 @@ def parse(table: StateTable) -> list[Node]:
         end = at + len(names) + more
         if end > len(cells):
             raise SnapshotError("the snapshot is damaged: an object is longer than the file")
-        values = [_value(cell, table, nodes, floats) for cell in cells[at:end]]
+        values: list[Any] = []
+        for cell in cells[at:end]:
+            tag = cell & 7
+            if tag == INTEGER:
+                values.append(cell >> 3)
+            elif cell < 0:
+                raise SnapshotError("the snapshot is damaged: a negative index")
+            elif tag == FLOAT:
+                values.append(next(floats))
+            elif tag == OBJECT:
+                values.append(nodes[cell >> 3])
+            elif tag == TEXT:
+                values.append(texts[cell >> 3])
+            else:
+                values.append(_other(tag, cell >> 3, table))
         at = end
         node.fields = dict(zip(names, values, strict=False))
         node.values = values[len(names) :]
@@ -62,18 +75,7 @@ def parse(table: StateTable) -> list[Node]:
     return nodes
 
 
-def _value(cell: int, table: StateTable, nodes: list[Node], floats: Iterator[float]) -> Any:
-    tag, index = cell & 7, cell >> 3
-    if tag == INTEGER:
-        return index
-    if index < 0:
-        raise SnapshotError("the snapshot is damaged: a negative index")
-    if tag == FLOAT:
-        return next(floats)
-    if tag == OBJECT:
-        return nodes[index]
-    if tag == TEXT:
-        return table.texts[index]
+def _other(tag: int, index: int, table: StateTable) -> Any:
     if tag == CONSTANT:
         return CONSTANTS[index]
     if tag == BLOB:

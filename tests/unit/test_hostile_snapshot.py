@@ -358,9 +358,9 @@ def test_code_of_the_model_stays_where_it_is() -> None:
     assert restored(data, make) is not None
     name = next(text for text in decode(data).texts if text.startswith("partial "))
     factory = code(name)
-    stolen = forged(Object("object", cls=MEAN, _mean=factory), factory)
+    mean = Object("object", cls=MEAN, _mean=factory)
     with pytest.raises(SnapshotError, match="puts code into '_mean' of a Mean"):
-        load(stolen, make())
+        load(forged(Object("list", None, mean), mean, factory), [make()])
     scaler = preprocessing.StandardScaler
     with pytest.raises(SnapshotError, match="another type of 'counts' than the StandardScaler"):
         load(with_field(SCALER, "counts", Object("list")), scaler())
