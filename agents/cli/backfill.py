@@ -41,6 +41,7 @@ def backfill(
     loaded = load_task(task)
     connection = connect(bootstrap, properties)
     codec, subjects = writing_codec(loaded, connection)
+    subjects.load()
     work = Backfill(loaded, codec, connection, loaded.data_path(data), subjects)
     with progress("backfill", work.requests) as advance:
         done = work.run(force=force, progress=advance)

@@ -74,7 +74,7 @@ def codec_of(loaded: LoadedTask) -> Codec:
 
 
 def writing_codec(loaded: LoadedTask, connection: Connection) -> tuple[Codec, Subjects]:
-    """Make a task's codec for what is stored, with the keys of its tokens, read from Kafka (blocks).
+    """Make a task's codec for what is stored, with the keys of its tokens, which are yet to be loaded.
 
     Raises
     ------
@@ -84,6 +84,4 @@ def writing_codec(loaded: LoadedTask, connection: Connection) -> tuple[Codec, Su
     task = loaded.task
     token_key = from_environment("token_key").encode()
     subjects = Subjects.of(connection, TaskTopics(task.name), task.features, token_key)
-    codec = Codec(task.name, task.kind, task.features, subjects.keys, serving=True)
-    subjects.load()
-    return codec, subjects
+    return Codec(task.name, task.kind, task.features, subjects.keys, serving=True), subjects
