@@ -31,6 +31,7 @@ from infra.kafka.transaction import OutRecord, ProducerFenced, TransactionRunner
 from infra.subjects import Subjects
 from schemas.codec import Codec
 from schemas.errors import BadRecord, BrokerError, TransactionAborted, UsageError
+from schemas.limits import REASON
 from schemas.records import Command, Control
 from schemas.subject_keys import BEGIN, END, LOOKUP_BYTES
 from schemas.topics import TaskTopics
@@ -118,8 +119,10 @@ class Forgetting:
         Raises
         ------
         UsageError
-            For one that does.
+            For one that does, or is too long.
         """
+        if any(len(text) > REASON.characters for text in texts):
+            raise UsageError(f"the reason and the author have at most {REASON.characters:,} characters each")
         named = re.compile(rf"(?<!\w){re.escape(self._subject)}(?!\w)", re.IGNORECASE)
         if any(named.search(text) for text in texts):
             raise UsageError(
