@@ -162,6 +162,9 @@ def _add_task(app: Any, agents: TaskAgents, prepared: Prepared, ending: Ending) 
     async def revision() -> None:
         await ending.guard(partial(agents.open_revisions, feed.consumer))
 
+    async def follow_keys() -> None:
+        await agents.loop.subjects.follow()
+
     ends = EndTimes()
 
     async def look_ahead() -> None:
@@ -173,6 +176,7 @@ def _add_task(app: Any, agents: TaskAgents, prepared: Prepared, ending: Ending) 
     app.agent(batches(app, agents.tallies), name=f"{name}.quality")(quality)
     app.agent(feed.channel, name=f"{name}.publish")(publish)
     app.task(follow)
+    app.task(follow_keys)
     app.timer(SILENCE_S, name=f"{name}.silence")(silence)
     app.timer(REVISION_S, name=f"{name}.revision")(revision)
     app.timer(PLACES_S, name=f"{name}.places")(look_ahead)

@@ -12,7 +12,7 @@ from typing import Final
 from agents.join_partition import JoinPartition
 from agents.loop import TaskLoop
 from agents.serve import count_dead_letters, dead_letter
-from infra.inbound import Inbound
+from infra.inbound import SERVED, Inbound
 from infra.kafka.buffers import Partition
 from infra.kafka.offsets import committed_offsets, end_offsets, refuse_if_gone
 from infra.kafka.partitioner import partition_of
@@ -172,6 +172,7 @@ class JoinAgent:
                     self.partitions[number].join.outcome(record, item.at, item.arrived)
             except BadRecord as bad:
                 letters.append(dead_letter(self.loop, item, bad, self.letters))
+        letters += self.loop.subjects.records("join")
         for (topic, number), offset in offsets.items():
             # Never back: a group whose offsets have expired reads again what the state has taken.
             at = self.partitions[number]
@@ -184,8 +185,13 @@ class JoinAgent:
             yield from self._outputs(number)
 
     def _prediction(self, at: JoinPartition, prediction: Prediction, item: Inbound) -> None:
+        payload = item.message.value()
+        if item.header(SERVED) is None:
+            # From outside: checked and stored like a request.
+            prediction = self.loop.codec.protection.served(prediction)
+            payload = self.loop.codec.encode(prediction)
         name, ts, counter = prediction.request_id, prediction.ts, counter_of(prediction)
-        at.join.prediction(name, ts, item.message.value(), item.at, item.arrived, counter)
+        at.join.prediction(name, ts, payload, item.at, item.arrived, counter)
         at.quiet_since, at.quiet_from = time.monotonic(), at.join.stream_time
 
     def _outputs(self, number: int) -> Iterator[OutRecord]:
@@ -264,6 +270,7 @@ class JoinAgent:
             self.loop.counts["resolved"] += len(out.entries)
             at.commit()
         self._items = {}
+        self.loop.subjects.commit("join")
         count_dead_letters(self.loop, self.letters)
 
     def rollback(self, partitions: Iterable[int]) -> None:

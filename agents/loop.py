@@ -14,6 +14,7 @@ from agents.settings import Settings
 from infra.exporter import Here, Places
 from infra.kafka.connection import Connection
 from infra.kafka.crashpoints import FAULTS
+from infra.subjects import Subjects
 from infra.taskfile import LoadedTask
 from schemas.codec import Codec
 from schemas.topics import TaskTopics
@@ -43,6 +44,8 @@ class TaskLoop:
     """Of requests, predictions, outcomes, join-state and dead letters."""
     log_topic_id: str
     server: Server
+    subjects: Subjects = field(default_factory=Subjects)
+    """The keys of those whom requests are about."""
     slot: str = ""
     """This worker's stable name."""
     entries: Entries = field(default_factory=Entries)

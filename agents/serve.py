@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from agents.loop import TaskLoop, now_ms
-from infra.inbound import Inbound
-from infra.kafka.transaction import OutRecord
+from infra.inbound import SERVED, Inbound
+from infra.kafka.transaction import Headers, OutRecord
 from schemas.errors import BadRecord
 from schemas.formats import AVRO_MARK, HEADER_BYTES
 from schemas.records import Request
@@ -34,6 +34,7 @@ class Serve:
         """Dead letters of the batch at work, by reason; counted when it is committed."""
         self._arrived: list[int] = []
         """When the batch's answered requests came (ms)."""
+        self._headers = served_by(loop)
 
     def process(self, items: list[Inbound]) -> Iterator[OutRecord]:
         """Give the batch's outputs: a prediction or a dead letter per request, and the tallies of all.
@@ -62,16 +63,24 @@ class Serve:
             loop.counts["predictions"] += 1
             self._arrived.append(item.arrived)
             counter.answered(partition, request, written(item.message.value()))
-            yield OutRecord(loop.topics.predictions, request.request_id.encode(), value)
+            key = request.request_id.encode()
+            yield OutRecord(loop.topics.predictions, key, value, headers=self._headers)
         yield from tally_records(loop, counter)
+        yield from loop.subjects.records("serve")
 
     def commit(self) -> None:
         """Keep what the counter remembers of the batch: it is committed."""
         self.counter.commit()
+        self.loop.subjects.commit("serve")
         now, answers = now_ms(), self.loop.answers["topic"]
         for arrived in self._arrived:
             answers.add(max(0, now - arrived) / 1000)
         count_dead_letters(self.loop, self.letters)
+
+
+def served_by(loop: TaskLoop) -> Headers:
+    """Give the headers of a prediction that this worker serves."""
+    return [(SERVED, loop.slot.encode())]
 
 
 def tally_records(loop: TaskLoop, counter: EdgeCounter) -> Iterator[OutRecord]:

@@ -25,6 +25,7 @@ from infra.past import learn_all
 from infra.permissions import make_private
 from infra.runtime import runtime_fingerprint
 from infra.snapshots.store import SnapshotStore
+from infra.subjects import Subjects
 from infra.taskfile import LoadedTask, load_task
 from infra.trusted import places
 from schemas.codec import Codec
@@ -115,7 +116,9 @@ def task_loop(loaded: LoadedTask, settings: Settings, connection: Connection) ->
         )
     if settings.lockstep and partitions != 1:
         raise UsageError(f"lockstep needs one partition, the topics of task {task.name} have {partitions}")
-    codec = Codec(task.name, task.kind, task.features, settings.token_key.encode() or None, serving=True)
+    subjects = Subjects.of(connection, names, task.features, settings.token_key.encode())
+    codec = Codec(task.name, task.kind, task.features, subjects.keys, serving=True)
+    subjects.load()
     learn_all(codec, connection, names)
     runtime = runtime_fingerprint()[0]
     folds = [ModelFold(task, model, runtime) for model in task.models]
@@ -129,5 +132,6 @@ def task_loop(loaded: LoadedTask, settings: Settings, connection: Connection) ->
         partitions,
         topic_id(connection, names.log),
         server,
+        subjects,
         entries=Entries(places(settings.pass_over)),
     )

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from schemas.errors import BadRecord
 from schemas.limits import NAME
 from schemas.records import DeadLetter, Outcome, Position
 from schemas.topics import MAX_RECORD_BYTES
+
+SERVED: Final = "riverloop.served"
+"""Header of a prediction that a worker has served: what is personal in it is stored as it must be."""
 
 
 class Message(Protocol):
@@ -68,10 +71,7 @@ class Inbound:
 
     def header(self, name: str) -> bytes | None:
         """Give the value of a header; None when it is not there."""
-        for key, value in self.message.headers() or ():
-            if key == name:
-                return bytes(value or b"")
-        return None
+        return header(self.message, name)
 
     def refuse(self, bad: BadRecord) -> DeadLetter:
         """Make the dead letter of it."""
@@ -86,6 +86,14 @@ class Inbound:
             arrived=self.arrived,
             producer=producer[: NAME.characters].decode(errors="replace") if producer else None,
         )
+
+
+def header(message: Message, name: str) -> bytes | None:
+    """Give the value of a message's header; None when it is not there."""
+    for key, value in message.headers() or ():
+        if key == name:
+            return bytes(value or b"")
+    return None
 
 
 def decoder(

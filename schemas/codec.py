@@ -31,8 +31,9 @@ from schemas.records import (
     Written,
 )
 from schemas.state import HeldState, JoinPosition
+from schemas.subject_keys import SubjectKeys
 from schemas.tally import Tally
-from schemas.tokens import request_canonical, request_plan, stored_plan
+from schemas.tokens import Protection, request_plan, stored_plan
 from schemas.wire import Malformed
 from schemas.writers import Writer
 
@@ -85,9 +86,10 @@ class Codec:
     dictionary
         Its features.
     token_key
-        Key of the tokens that stand for features which are personal data.
+        The subjects' keys, of which the tokens are made that stand for personal data. A task's token key alone
+        gives keys that nobody can destroy: for runs that store nothing.
     serving
-        Whether requests will be read: then a dictionary with such features needs the key.
+        Whether requests will be read: then a dictionary with personal data may need the keys.
 
     Raises
     ------
@@ -110,7 +112,7 @@ class Codec:
         task: str,
         kind: TaskKind,
         dictionary: Dictionary,
-        token_key: bytes | None = None,
+        token_key: bytes | SubjectKeys | None = None,
         *,
         serving: bool = False,
     ) -> None:
@@ -119,12 +121,15 @@ class Codec:
         self.dictionary = dictionary
         self._stored = dictionary.stored()
         past = dictionary.past().canonical
+        keys = SubjectKeys(token_key) if isinstance(token_key, bytes) else token_key
+        self.protection = Protection(dictionary, keys, serving=serving)
+        """Puts what comes in in the form in which it is stored."""
         canonical = {
-            "Request": request_canonical(dictionary, token_key, serving=serving),
+            "Request": dictionary.canonical,
             **dict.fromkeys(("Prediction", "Entry"), past),
         }
         plans = {
-            "Request": request_plan(dictionary, token_key),
+            "Request": request_plan(dictionary),
             **dict.fromkeys(("Prediction", "Entry"), stored_plan(dictionary)),
         }
         made = makers(kind)
@@ -212,10 +217,17 @@ class Codec:
 
     def decode_request(self, data: Data) -> Request:
         """Read a record of `T.requests`: its features become canonical, tokens are put in."""
+        return self.protection.asked(self.decode_sent(data))
+
+    def decode_sent(self, data: Data) -> Request:
+        """Read a record of `T.requests` with personal data in plain: for comparing, not for storing."""
         return self._decode(data, (Request,))
 
     def decode_prediction(self, data: bytes | None) -> Prediction:
-        """Read a record of `T.predictions`; its features are taken as they were stored."""
+        """Read a record of `T.predictions`; its features are taken as they were stored.
+
+        One that was not served here is put in its stored form by `protection` first.
+        """
         return self._decode(data, (Prediction,))
 
     def written_prediction(self, data: bytes) -> Prediction:
@@ -229,9 +241,10 @@ class Codec:
         return self.decode_prediction(data)
 
     def decode_outcome(self, data: Data) -> Outcome | Punctuation:
-        """Read a record of `T.outcomes`; the value is canonical for the task's kind."""
+        """Read a record of `T.outcomes`; the value is canonical for the task's kind, the reporter as stored."""
         wanted: tuple[type[Outcome | Punctuation], ...] = (Outcome, Punctuation)
-        return self._decode(data, wanted)
+        found = self._decode(data, wanted)
+        return self.protection.outcome(found) if isinstance(found, Outcome) else found
 
     def decode_entry(self, data: bytes | None) -> Entry:
         """Read a record of `T.log`; features are taken as they were stored."""

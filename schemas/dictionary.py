@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from schemas.errors import BadRecord, TaskError
 from schemas.features import MAX_TEXT, Boolean, Category, Feature, Integer, Number, PersonalData
@@ -35,12 +35,35 @@ NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 @dataclass(frozen=True, slots=True)
 class Dictionary:
-    """The features of a task, in the order in which models see them."""
+    """The features of a task, in the order in which models see them.
+
+    Parameters
+    ----------
+    features
+        The features.
+    entity_key, parents, reporter
+        What is kept of these fields of requests and outcomes, which may name a person: `left_out`; `tokenised`,
+        a keyed hash; `none`, as they were sent, where they never name one. Models never see them.
+    """
 
     features: tuple[Feature, ...]
     by_name: Mapping[str, Feature] = field(init=False, repr=False, compare=False)
+    entity_key: PersonalData = "left_out"
+    parents: PersonalData = "left_out"
+    reporter: PersonalData = "left_out"
 
-    def __init__(self, *features: Feature) -> None:
+    def __init__(
+        self,
+        *features: Feature,
+        entity_key: PersonalData = "left_out",
+        parents: PersonalData = "left_out",
+        reporter: PersonalData = "left_out",
+    ) -> None:
+        for name, personal in (("entity_key", entity_key), ("parents", parents), ("reporter", reporter)):
+            if personal not in get_args(PersonalData):
+                allowed = ", ".join(get_args(PersonalData))
+                raise TaskError(f"the dictionary says {name}={personal!r}; it is one of {allowed}")
+            object.__setattr__(self, name, personal)
         object.__setattr__(self, "features", tuple(_checked(each) for each in features))
         object.__setattr__(self, "by_name", {each.name: each for each in self.features})
         if not features:
@@ -86,11 +109,22 @@ class Dictionary:
         What was served stays readable when ranges and levels change later, and tokens are no levels.
         """
         kept = (each for each in self.features if each.personal_data != "left_out")
-        return Dictionary(*(each.lenient() for each in kept))
+        return self._with(each.lenient() for each in kept)
 
     def past(self) -> Dictionary:
         """Give the dictionary for features stored under an older one: what they lack stays missing."""
-        return Dictionary(*(replace(each, optional=True, missing=None) for each in self.stored()))
+        return self._with(replace(each, optional=True, missing=None) for each in self.stored())
+
+    def _with(self, features: Iterable[Feature]) -> Dictionary:
+        return Dictionary(*features, entity_key=self.entity_key, parents=self.parents, reporter=self.reporter)
+
+    @property
+    def tokenised(self) -> tuple[str, ...]:
+        """What is stored as a token: names of features and of fields."""
+        fields_ = ("entity_key", "parents", "reporter")
+        return tuple(each.name for each in self.features if each.personal_data == "tokenised") + tuple(
+            name for name in fields_ if getattr(self, name) == "tokenised"
+        )
 
     def parse(self, cells: Mapping[str, str]) -> dict[str, Any]:
         """Read the features' values from the cells of a text file's row; an empty cell is missing."""

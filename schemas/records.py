@@ -132,9 +132,9 @@ class Punctuation:
 
 @record(frozen=True, slots=True)
 class Command:
-    """An entry that changes what folds do, from its own offset on; `replay` occurs in the audit only."""
+    """An entry that changes what folds do, from its own offset on; `replay` and `forget` are audits only."""
 
-    name: Literal["revision", "freeze", "resume", "promote", "leave_out", "replay"]
+    name: Literal["revision", "freeze", "resume", "promote", "leave_out", "replay", "forget"]
     model: str
     """The model it concerns; empty for all of the task."""
     arguments: Mapping[str, str] = field(default_factory=dict)

@@ -1,18 +1,33 @@
-"""Tokens for personal data: a keyed hash stands for the value; without the key it means nothing."""
+"""Tokens for personal data: a keyed hash stands for the value; without the key it means nothing.
+
+What names a person is put in its stored form here, once: features of requests and of predictions from outside, and
+the fields `entity_key`, `parents` and `reporter`. The key of a token is its subject's (`schemas.subject_keys`): the
+entity's, where a request names one, else the value's own.
+"""
 
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final, TypeVar
 
-from schemas.dictionary import Dictionary, Feature
+from schemas.dictionary import Dictionary
 from schemas.errors import TaskError
-from schemas.readers import Convert, FeaturePlan
-from schemas.records import FeatureValue
+from schemas.features import PersonalData
+from schemas.readers import FeaturePlan
+from schemas.records import Features, FeatureValue, Outcome, Prediction, Request
+from schemas.subject_keys import SubjectKeys
 
 TOKEN_LENGTH: Final = 32
 """Hex digits: 128 bits of HMAC-SHA256."""
+FIELD_TOKEN: Final = "token:"  # noqa: S105  no secret
+"""Begins what stands in a field, as opposed to a feature: it is not hashed again where it is read again."""
+_FIELD_TOKEN: Final = re.compile(FIELD_TOKEN + r"[0-9a-f]{32}\Z")
+MASKED: Final = "personal"
+"""Stands for every personal value where records are compared without their keys."""
+Asked = TypeVar("Asked", Request, Prediction)
 
 
 def token(key: bytes, feature: str, value: str) -> str:
@@ -26,10 +41,10 @@ def token(key: bytes, feature: str, value: str) -> str:
     return hmac.digest(key, f"{feature}\0{value}".encode(), "sha256").hex()[:TOKEN_LENGTH]
 
 
-def request_plan(dictionary: Dictionary, key: bytes | None) -> FeaturePlan:
-    """Give how the features of requests become canonical: ranges and levels may refuse, tokens are put in."""
-    convert = {each.name: _convert(each, key) for each in dictionary}
-    return FeaturePlan(convert, frozenset(each.name for each in dictionary if each.refuses or _hashed(each)))
+def request_plan(dictionary: Dictionary) -> FeaturePlan:
+    """Give how the features of requests become canonical: ranges and levels may refuse."""
+    convert = {each.name: each.canonical for each in dictionary}
+    return FeaturePlan(convert, frozenset(each.name for each in dictionary if each.refuses))
 
 
 def stored_plan(dictionary: Dictionary) -> FeaturePlan:
@@ -37,61 +52,123 @@ def stored_plan(dictionary: Dictionary) -> FeaturePlan:
     return FeaturePlan({each.name: each.canonical for each in dictionary.stored()})
 
 
-def request_canonical(
-    dictionary: Dictionary, key: bytes | None, *, serving: bool = True
-) -> Callable[[Mapping[str, Any]], dict[str, FeatureValue]]:
-    """Give what makes a request's canonical features, with tokens put in, of its values as they were sent.
+class Protection:
+    """Puts records in the form in which they are stored: personal data left out, or tokens in their place.
 
     Parameters
     ----------
     dictionary
-        The task's features.
-    key
-        The key of the tokens.
+        The task's: it says what is personal.
+    keys
+        The subjects' keys; None where no record will be read that needs one.
     serving
-        Whether a missing key is an error now, or only when a request is read.
+        Whether missing keys are an error now, or only when a record needs one.
 
     Raises
     ------
     TaskError
-        Without the key that the dictionary needs.
+        Without the keys that the dictionary needs.
     """
-    hashed = {each.name: _convert(each, key) for each in dictionary if _hashed(each)}
-    if not hashed:
-        return dictionary.canonical
-    if key is None and serving:
-        raise _no_key(next(iter(hashed)))
 
-    def canonical(values: Mapping[str, Any]) -> dict[str, FeatureValue]:
-        found = dictionary.canonical(values)
-        for name, convert in hashed.items():
-            value = convert(values.get(name))
-            if value is not None:
-                found[name] = value
+    def __init__(
+        self, dictionary: Dictionary, keys: SubjectKeys | None = None, *, serving: bool = False
+    ) -> None:
+        self.dictionary, self.keys = dictionary, keys
+        self._hashed = {each.name: each.missing for each in dictionary if each.personal_data == "tokenised"}
+        self._personal = [each.name for each in dictionary if each.personal_data != "none"]
+        self._open = dictionary.entity_key == dictionary.parents == "none"
+        if serving and keys is None and dictionary.tokenised:
+            raise self._no_key(dictionary.tokenised[0])
+
+    def asked(self, record: Asked) -> Asked:
+        """Give a request, or a prediction from outside, as it is stored; its features are canonical."""
+        entity = record.entity_key
+        if self._hashed:
+            record = replace(record, features=self._features(record.features, entity))
+        if self._open or (entity is None and not record.parents):
+            return record
+        kept, lineage = self.dictionary.entity_key, self.dictionary.parents
+        parents = (self._field(lineage, "parents", each, entity) for each in record.parents)
+        return replace(
+            record,
+            entity_key=None if entity is None else self._field(kept, "entity_key", entity),
+            parents=tuple(each for each in parents if each is not None),
+        )
+
+    def served(self, prediction: Prediction) -> Prediction:
+        """Give a prediction from outside as it is stored: it is checked against the dictionary like a request.
+
+        Raises
+        ------
+        BadRecord
+            When the dictionary refuses its features.
+        """
+        return self.asked(self.checked(prediction))
+
+    def checked(self, prediction: Prediction) -> Prediction:
+        """Give a prediction from outside with canonical features, personal ones in plain."""
+        return replace(prediction, features=self.dictionary.canonical(prediction.features))
+
+    def outcome(self, outcome: Outcome) -> Outcome:
+        """Give an outcome as it is stored."""
+        if outcome.reporter is None or self.dictionary.reporter == "none":
+            return outcome
+        return replace(outcome, reporter=self._field(self.dictionary.reporter, "reporter", outcome.reporter))
+
+    def _features(self, features: Features, entity: str | None) -> dict[str, FeatureValue]:
+        found: dict[str, FeatureValue] = dict(features)
+        for name, missing in self._hashed.items():
+            value = found.get(name)
+            if value is not None and value != missing:
+                found[name] = token(self._key(name, entity or str(value)), name, str(value))
         return found
 
-    return canonical
+    def _field(self, personal: PersonalData, name: str, value: str, entity: str | None = None) -> str | None:
+        if personal == "left_out":
+            return None
+        if personal == "none" or _FIELD_TOKEN.match(value):
+            return value
+        return FIELD_TOKEN + token(self._key(name, entity or value), name, value)
+
+    def _key(self, name: str, subject: str) -> bytes:
+        if self.keys is None:
+            raise self._no_key(name)
+        return self.keys.key(subject)
+
+    def _no_key(self, name: str) -> TaskError:
+        what = "feature " if name in self.dictionary.by_name else ""
+        return TaskError(f"{what}{name} is tokenised, so requests can be read only with a token key")
+
+    # ------------------------------------------------------------------ comparing without keys
+
+    def masked(self, record: Asked) -> Asked:
+        """Give a request or a prediction without its personal data, to be compared with what was made of it."""
+        features = record.features
+        if self._personal:
+            told: dict[str, Any] = dict(features)
+            for name in self._personal:
+                if name in told:
+                    told[name] = MASKED
+            features = told
+        return replace(record, features=features, entity_key=None, parents=())
 
 
-def _hashed(feature: Feature) -> bool:
-    return feature.personal_data == "tokenised"
+def mentions(fields: Any, subject: str) -> bool:
+    """Whether plain data has a text that is the subject, at any depth (not as a key).
 
-
-def _convert(feature: Feature, key: bytes | None) -> Convert:
-    """Give what makes a feature's canonical form and then its token; `missing` stays what it is."""
-    if not _hashed(feature):
-        return feature.canonical
-
-    def convert(value: Any) -> FeatureValue | None:
-        found = feature.canonical(value)
-        if found is None or found == feature.missing:
-            return found
-        if key is None:
-            raise _no_key(feature.name)
-        return token(key, feature.name, str(found))
-
-    return convert
-
-
-def _no_key(name: str) -> TaskError:
-    return TaskError(f"feature {name} is tokenised, so requests can be read only with a token key")
+    Examples
+    --------
+    >>> mentions({"features": {"Guest": "Ada"}}, "Ada"), mentions({"Ada": ["Adam"]}, "Ada")
+    (True, False)
+    """
+    left = [fields]
+    while left:
+        each = left.pop()
+        if isinstance(each, str):
+            if each == subject:
+                return True
+        elif isinstance(each, Mapping):
+            left.extend(each.values())
+        elif isinstance(each, list | tuple):
+            left.extend(each)
+    return False

@@ -121,6 +121,11 @@ class TaskTopics:
         return f"{self.task}.snapshots"
 
     @property
+    def keys(self) -> str:
+        """Salts of the keys that tokens are made with."""
+        return f"{self.task}.keys"
+
+    @property
     def control(self) -> str:
         """Requests for commands, and what was done."""
         return f"{self.task}.control"
@@ -132,7 +137,7 @@ class TaskTopics:
 
 
 def topics(task: str, partitions: int, retention_ms: int = RETENTION_MS) -> tuple[TopicSpec, ...]:
-    """Declare the eleven topics of a task.
+    """Declare the twelve topics of a task.
 
     Parameters
     ----------
@@ -235,6 +240,12 @@ def topics(task: str, partitions: int, retention_ms: int = RETENTION_MS) -> tupl
             "Manifests of snapshots, with a tombstone for those that retention removed.",
             "the log's owner",
             cleanup="compact",
+        ),
+        spec(
+            names.keys,
+            "a keyed hash of whom it is about",
+            "A random salt of each subject's key, 32 bytes, no record: `riverloop forget` destroys it.",
+            "every worker, `riverloop backfill` and `riverloop forget`",
         ),
         spec(
             names.control,

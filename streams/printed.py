@@ -19,9 +19,11 @@ MAX_FIELDS: Final = 100
 MAX_BYTES: Final = 256
 """Bytes that are shown of what cannot be decoded."""
 KNOWN: Final = frozenset(
-    {"record", "request_id", "ts", "value", "revision", "reason", "reporter", "runtime", "propensity"}
+    {"record", "request_id", "ts", "value", "revision", "reason", "runtime", "propensity"}
 )
-"""Fields that are shown although the dictionary flags personal data; `entity_key`, whom it is about, is not."""
+"""Fields that are shown although the dictionary flags personal data."""
+FIELDS: Final = ("entity_key", "parents", "reporter")
+"""Fields of which the dictionary says, each by itself, whether they are."""
 
 
 def printed(letter: DeadLetter, codec: Codec) -> dict[str, Any]:
@@ -71,7 +73,7 @@ def printed(letter: DeadLetter, codec: Codec) -> dict[str, Any]:
 
 def is_careful(dictionary: Dictionary) -> bool:
     """Whether a dictionary flags any personal data."""
-    return any(each.personal_data != "none" for each in dictionary)
+    return bool(dictionary.tokenised) or any(each.personal_data != "none" for each in dictionary)
 
 
 def line(text: str, most: int = MAX_TEXT) -> str:
@@ -149,7 +151,8 @@ def _record(fields: Mapping[str, Any], dictionary: Dictionary, careful: bool) ->
         if name == "features" and isinstance(value, Mapping):
             found: Any = _features(value, dictionary, careful)
         else:
-            found = _shape(value) if careful and name not in KNOWN else _value(value)
+            hidden = getattr(dictionary, name) != "none" if name in FIELDS else careful and name not in KNOWN
+            found = _shape(value) if hidden else _value(value)
         out[line(name, MAX_NAME)] = found
     return out | _left(len(fields))
 

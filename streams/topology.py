@@ -23,12 +23,15 @@ class Processor:
 
 TOPOLOGY: Final = (
     Processor(
-        "serve", ("requests",), ("predictions", "quality", "dead_letters"), "every worker, by partition"
+        "serve",
+        ("requests",),
+        ("predictions", "quality", "dead_letters", "keys"),
+        "every worker, by partition",
     ),
     Processor(
         "join",
         ("predictions", "outcomes"),
-        ("log", "join_state", "outcomes", "dead_letters"),
+        ("log", "join_state", "outcomes", "dead_letters", "keys"),
         "every worker, by partition; both inputs merged by event time",
         "join-state, a compacted changelog",
     ),
@@ -38,6 +41,13 @@ TOPOLOGY: Final = (
         ("metrics", "alerts", "snapshots"),
         "one worker",
         "snapshots, and the tallies from there up to its committed offset",
+    ),
+    Processor(
+        "subjects",
+        ("keys",),
+        (),
+        "every worker, all of it; only where the dictionary has tokens",
+        "keys itself",
     ),
     Processor("follow", ("log",), (), "every worker, all of it", "snapshots, and the log from there on"),
     Processor(

@@ -6,7 +6,7 @@ import dataclasses
 
 import click
 
-from agents.cli.cluster import cluster_options, codec_of, connect
+from agents.cli.cluster import cluster_options, connect, writing_codec
 from agents.cli.common import json_option, print_json, progress, table
 from infra.backfill import Backfill
 from infra.taskfile import load_task
@@ -40,7 +40,9 @@ def backfill(
     """
     loaded = load_task(task)
     connection = connect(bootstrap, properties)
-    work = Backfill(loaded, codec_of(loaded, serving=True), connection, loaded.data_path(data))
+    codec, subjects = writing_codec(loaded, connection)
+    subjects.load()
+    work = Backfill(loaded, codec, connection, loaded.data_path(data), subjects)
     with progress("backfill", work.requests) as advance:
         done = work.run(force=force, progress=advance)
     if as_json:

@@ -10,9 +10,11 @@ import click
 from agents.settings import from_environment
 from infra.kafka.connection import Connection, check_command_line, parse_properties
 from infra.kafka.reachable import check_reachable
+from infra.subjects import Subjects
 from infra.taskfile import LoadedTask
 from schemas.codec import Codec
 from schemas.errors import UsageError
+from schemas.topics import TaskTopics
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -64,8 +66,22 @@ def connection_to(address: str, properties: Sequence[str]) -> Connection:
     return Connection(address, parse_properties([line for line in told if line.strip()] + list(properties)))
 
 
-def codec_of(loaded: LoadedTask, *, serving: bool = False) -> Codec:
-    """Make a task's codec, with the token key of the environment."""
+def codec_of(loaded: LoadedTask) -> Codec:
+    """Make a task's codec, with the token key of the environment: for reading, not for what is stored."""
     key = from_environment("token_key").encode() or None
     task = loaded.task
-    return Codec(task.name, task.kind, task.features, key, serving=serving)
+    return Codec(task.name, task.kind, task.features, key)
+
+
+def writing_codec(loaded: LoadedTask, connection: Connection) -> tuple[Codec, Subjects]:
+    """Make a task's codec for what is stored, with the keys of its tokens, which are yet to be loaded.
+
+    Raises
+    ------
+    TaskError
+        Without the token key that the dictionary needs.
+    """
+    task = loaded.task
+    token_key = from_environment("token_key").encode()
+    subjects = Subjects.of(connection, TaskTopics(task.name), task.features, token_key)
+    return Codec(task.name, task.kind, task.features, subjects.keys, serving=True), subjects

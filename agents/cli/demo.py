@@ -183,7 +183,7 @@ class Demo:
             KafkaSource(connection) as source,
             progress("verify", source.size(self.task.name)) as advance,
         ):
-            codec, runtime = codec_of(self.loaded, serving=True), runtime_fingerprint()[0]
+            codec, runtime = codec_of(self.loaded), runtime_fingerprint()[0]
             return prove(self.loaded, codec, source, runtime, store, advance).as_data()
 
     def stay(self) -> None:

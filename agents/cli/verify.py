@@ -36,7 +36,7 @@ def verify(
     file or another runtime made are counted, for they need that one.
     """
     loaded = load_task(task)
-    codec = codec_of(loaded, serving=True)
+    codec = codec_of(loaded)
     given = Settings.load()
     key, pass_over = given.snapshot_key.encode() or None, places(given.pass_over)
     store = SnapshotStore(snapshots, key) if snapshots else None

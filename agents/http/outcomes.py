@@ -53,6 +53,7 @@ class Outcomes:
             out = OutRecord(
                 self.loop.topics.outcomes, outcome.request_id.encode(), self.loop.codec.encode(outcome)
             )
+            self.loop.subjects.send(self._writer)
             return outcome.request_id, self._writer.send(out)
         except BadRecord as bad:
             self.loop.counts["http_refused"] += 1

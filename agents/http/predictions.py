@@ -11,6 +11,7 @@ from agents.http.problems import Problem, dump
 from agents.http.remembered import Answer, Remembered, Sends
 from agents.http.tallies import HttpTallies
 from agents.loop import TaskLoop, now_ms
+from agents.serve import served_by
 from infra.kafka.transaction import OutRecord
 from schemas.errors import BadRecord, BrokerError
 from schemas.json_form import plain
@@ -109,12 +110,15 @@ class Predictions:
             # Stamp and score come from this one synchronous step.
             prediction = loop.server.predict(request)
             value = loop.codec.encode(prediction, json=loop.settings.json_records)
-            record = OutRecord(loop.topics.predictions, request.request_id.encode(), value)
+            key = request.request_id.encode()
+            record = OutRecord(loop.topics.predictions, key, value, headers=served_by(loop))
             answer = Answer(_body(prediction), record)
             self.remembered.add(request.request_id, answer)
             loop.counts["predictions"] += 1
             loop.counts["http_predictions"] += 1
             self._edge.answered(request)
+        # Salts first: what was made with one that is lost belongs to nobody.
+        self.loop.subjects.send(self._writer)
         answer.send(self._writer)
         return answer
 

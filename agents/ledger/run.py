@@ -118,7 +118,7 @@ class Ledger:
         options, task = self.options, self.loaded.task
         create_topics(connection, topics(task.name, options.partitions))
         self._check_empty(connection)
-        codec, names = codec_of(self.loaded, serving=True), TaskTopics(task.name)
+        codec, names = codec_of(self.loaded), TaskTopics(task.name)
         workload = Workload(
             options.seed,
             options.requests,

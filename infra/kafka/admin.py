@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from confluent_kafka import (
     KafkaError,
     KafkaException,
     TopicCollection,
+    TopicPartition,
 )
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public, but re-exported without __all__
     AdminClient,
@@ -162,6 +163,43 @@ def delete_topics(connection: Connection, names: Iterable[str]) -> None:
             lambda: not _describe(connection, admin, wanted),
             f"the topics {', '.join(wanted)} are still on {connection.bootstrap}",
         )
+
+
+def delete_records(
+    connection: Connection, before: Mapping[tuple[str, int], int]
+) -> dict[tuple[str, int], int]:
+    """Delete the records of partitions below an offset.
+
+    No reader gets them from then on. The broker keeps their bytes on its disk until the segment that they lie in
+    is closed, and lies whole below the offset.
+
+    Parameters
+    ----------
+    before
+        By topic and partition: the first offset that stays, at most the high watermark.
+
+    Returns
+    -------
+    dict
+        By topic and partition: the oldest offset that is left.
+
+    Raises
+    ------
+    BrokerError
+        The cluster refuses or does not answer within 20 s.
+    """
+    wanted = [TopicPartition(topic, number, offset) for (topic, number), offset in before.items()]
+    if not wanted:
+        return {}
+    found = {}
+    with client_of(connection) as admin:
+        for place, future in admin.delete_records(wanted, request_timeout=TIMEOUT_S).items():
+            try:
+                found[place.topic, place.partition] = int(future.result().low_watermark)
+            except KafkaException as error:
+                what = f"records of {place.topic}[{place.partition}] could not be deleted"
+                raise failed(connection, what, error) from error
+    return found
 
 
 def topic_id(connection: Connection, name: str) -> str:

@@ -48,6 +48,14 @@ def end_offsets(
     return _offsets(connection, partitions, latest, isolation)
 
 
+def first_offsets(
+    connection: Connection, partitions: Iterable[tuple[str, int]]
+) -> dict[tuple[str, int], int]:
+    """Return the oldest offset that is kept of each partition; raises as `end_offsets`."""
+    earliest = OffsetSpec.earliest()  # type: ignore[no-untyped-call]  # confluent-kafka left it without types
+    return _offsets(connection, partitions, earliest)
+
+
 def refuse_if_gone(connection: Connection, needed: Mapping[tuple[str, int], int], what_to_do: str) -> None:
     """Check that partitions still hold what somebody has to read (blocks).
 
@@ -65,8 +73,7 @@ def refuse_if_gone(connection: Connection, needed: Mapping[tuple[str, int], int]
     BrokerError
         As `end_offsets`.
     """
-    earliest = OffsetSpec.earliest()  # type: ignore[no-untyped-call]  # confluent-kafka left it without types
-    for (topic, number), start in _offsets(connection, needed, earliest).items():
+    for (topic, number), start in first_offsets(connection, needed).items():
         if start > needed[topic, number]:
             raise RecordsGone(
                 f"{topic}[{number}] begins at offset {start} and must be read from {needed[topic, number]} on: "

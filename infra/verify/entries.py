@@ -13,7 +13,7 @@ from infra.verify.ledger import Ledger, fill
 from infra.verify.report import Report
 from schemas.codec import Codec
 from schemas.errors import BadRecord
-from schemas.records import Entry, Position
+from schemas.records import Entry, Position, Prediction
 from schemas.state import POSITION_KEY, HeldState, JoinPosition
 from schemas.topics import MAX_TOPIC_RECORD_BYTES, TaskTopics
 from streams.rules import JoinRules
@@ -72,10 +72,10 @@ class Entries:
 
     def _hold(self, number: int, request_id: str, state: HeldState) -> None:
         offset = state.prediction_at.offset if state.prediction_at else None
-        digest = None
+        digest, loose = None, None
         if isinstance(state.prediction, bytes):
-            digest = mark(self._codec, self._codec.decode_prediction(state.prediction))
-        row = (number, request_id, state.status, offset, digest, state.entry_id)
+            digest, loose = self._marks(self._codec.decode_prediction(state.prediction))
+        row = (number, request_id, state.status, offset, digest, loose, state.entry_id)
         self._ledger.insert("held", [row])
         self._ledger.insert("early", [(number, early.at.offset, request_id) for early in state.early])
 
@@ -133,7 +133,7 @@ class Entries:
             int(entry.corrects is None and entry.kind in ROOTS),
             place.partition if place else None,
             place.offset if place else None,
-            mark(self._codec, entry.prediction) if place and entry.prediction else None,
+            *(self._marks(entry.prediction) if place and entry.prediction else (None, None)),
             outcome_at.partition if outcome_at else None,
             outcome_at.offset if outcome_at else None,
             mark(self._codec, outcome) if outcome_at and outcome else None,
@@ -142,6 +142,10 @@ class Entries:
             outcome.revision if outcome else None,
             outcome.ts if outcome else None,
         )
+
+    def _marks(self, prediction: Prediction) -> tuple[bytes, bytes]:
+        """Give the digests of a prediction: whole, and masked, as one from outside is compared."""
+        return mark(self._codec, prediction), mark(self._codec, self._codec.protection.masked(prediction))
 
     def _link(self, entry: Entry, place: Position, where: str, within: bool) -> None:
         row = self._ledger.one(

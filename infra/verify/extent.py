@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from infra.inbound import Message
 from schemas.codec import Codec, Record
-from schemas.records import Manifest, Position, Prediction, Request, Value
+from schemas.records import Manifest, Outcome, Position, Prediction, Request, Value
 from schemas.state import JoinPosition
 from streams.version import Version
 
@@ -69,12 +69,20 @@ class Extent:
 
 
 def mark(codec: Codec, record: Record) -> bytes:
-    """Give a short digest of a record: equal only for records that are equal bit for bit."""
+    """Give a short digest of a record: equal only for records that are equal bit for bit.
+
+    But for the reporter of an outcome, of which the log may have a token.
+    """
+    if isinstance(record, Outcome):
+        record = replace(record, reporter=None)
     return hashlib.blake2b(codec.encode(record), digest_size=16).digest()
 
 
 def asked(record: Request | Prediction) -> Prediction:
-    """Give what a prediction repeats of its request, in a form in which the two can be compared."""
+    """Give what a prediction repeats of its request, in a form in which the two can be compared.
+
+    Both are masked: that a token was made of this value can be shown only while its subject is not forgotten.
+    """
     if isinstance(record, Prediction):
         return replace(record, scores=(), runtime="", source=None, propensity=None)
     names = (record.request_id, record.ts, record.features)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from infra.inbound import Message, decoder
+from infra.inbound import SERVED, Inbound, Message, decoder
 from infra.verify.extent import Extent, asked, made_by, mark, place_of, text_of
 from infra.verify.ledger import Ledger, chunks, fill
 from infra.verify.report import Report
@@ -36,13 +36,13 @@ class Inputs:
 
     def requests(self, messages: Iterator[Message]) -> None:
         """Read a partition of `T.requests`."""
-        decode = decoder(self._codec.decode_request)
+        decode, masked = decoder(self._codec.decode_sent), self._codec.protection.masked
 
         def rows() -> Iterator[tuple[Any, ...]]:
             for message in messages:
                 item = decode(message)
                 request: Request | None = item.record
-                digest = None if request is None else mark(self._codec, asked(request))
+                digest = None if request is None else mark(self._codec, asked(masked(request)))
                 name = "" if request is None else request.request_id
                 yield item.at.partition, item.at.offset, name, digest, item.arrived
 
@@ -60,7 +60,7 @@ class Inputs:
         def rows() -> Iterator[tuple[Any, ...]]:
             for message in messages:
                 item = decode(message)
-                prediction: Prediction | None = item.record
+                prediction, loose = self._prediction(item)
                 at = item.at
                 self._extent.note(message)
                 if prediction is None:
@@ -79,7 +79,7 @@ class Inputs:
                     source.partition if source else None,
                     source.offset if source else None,
                     mark(self._codec, prediction),
-                    mark(self._codec, asked(prediction)),
+                    mark(self._codec, asked(loose)),
                     item.arrived,
                     message.value(),
                     *made_by(prediction),
@@ -90,6 +90,20 @@ class Inputs:
             self._ledger.insert("predictions", chunk)
             self._ledger.insert("scores", scores)
             scores.clear()
+
+    def _prediction(self, item: Inbound) -> tuple[Prediction | None, Prediction]:
+        """Give a prediction as the join takes it, and masked; one from outside is masked in both forms."""
+        prediction: Prediction = item.record
+        protection = self._codec.protection
+        if item.bad is not None:
+            return None, prediction
+        if item.header(SERVED) is not None:
+            return prediction, protection.masked(prediction)
+        try:
+            loose = protection.masked(protection.checked(prediction))
+        except BadRecord:
+            return None, prediction
+        return loose, loose
 
     def _scores(self, prediction: Prediction, at: Position, settled: bool) -> Iterator[tuple[Any, ...]]:
         log_end = self._extent.end.get((self._topics.log, 0), 0)

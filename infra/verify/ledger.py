@@ -22,13 +22,13 @@ CREATE TABLE outcomes (
     from_p INT, from_o INT, punctuation INT, PRIMARY KEY (p, o)) WITHOUT ROWID;
 CREATE TABLE letters (side TEXT, p INT, o INT, at TEXT);
 CREATE TABLE held (
-    p INT, id TEXT, status TEXT, prediction_o INT, digest BLOB, entry_id TEXT,
+    p INT, id TEXT, status TEXT, prediction_o INT, digest BLOB, loose BLOB, entry_id TEXT,
     PRIMARY KEY (p, id)) WITHOUT ROWID;
 CREATE TABLE early (p INT, o INT, id TEXT, PRIMARY KEY (p, o)) WITHOUT ROWID;
 CREATE INDEX early_by_id ON early (p, id);
 CREATE TABLE entries (
     at INT PRIMARY KEY, entry_id TEXT, kind TEXT, cause TEXT, number INT, within INT, root INT,
-    prediction_p INT, prediction_o INT, prediction BLOB,
+    prediction_p INT, prediction_o INT, prediction BLOB, loose BLOB,
     outcome_p INT, outcome_o INT, outcome BLOB, id TEXT, value TEXT, revision INT, ts INT);
 CREATE TABLE chains (
     p INT, o INT, entry_id TEXT, kind TEXT, value TEXT, revision INT, ts INT, late_by TEXT, within_id TEXT,

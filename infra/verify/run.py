@@ -37,7 +37,7 @@ def verify(
     loaded
         The task under whose rules the history was made.
     codec
-        Of the task; with its token key where requests carry personal data.
+        Of the task; it needs no token key.
     source
         Where the history lies; the loop may go on meanwhile.
     runtime

@@ -197,7 +197,7 @@ def test_outcomes_of_a_producer_with_librdkafka_s_own_partitioner_still_join(
     assert 50 < report.counts["forwarded_outcomes"] < 150
     assert worker.status()["counts"]["misplaced"] == report.counts["forwarded_outcomes"]
     assert "needs partitioner=murmur2_random" in worker.log
-    assert "a service in C" in worker.log
+    assert "a service in C" not in worker.log  # the dictionary leaves reporters out
 
 
 def post(url: str, body: bytes) -> tuple[int, Any]:

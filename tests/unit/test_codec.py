@@ -33,9 +33,17 @@ from schemas.records import (
     Request,
 )
 from schemas.state import HeldState
+from schemas.subject_keys import SubjectKeys
 from schemas.tokens import token
 
-SMALL = Dictionary(Number(name="price"), Integer(name="items"), Category(name="channel", optional=True))
+SMALL = Dictionary(
+    Number(name="price"),
+    Integer(name="items"),
+    Category(name="channel", optional=True),
+    entity_key="none",
+    parents="none",
+    reporter="none",
+)
 CODEC = Codec("shop", "binary", SMALL)
 REQUEST = Request("r-1", 5, {"price": 1.5, "items": 2, "channel": "web"})
 SENT: dict[str, Any] = {
@@ -483,7 +491,10 @@ def test_personal_data_is_left_out_or_tokenised_when_a_request_is_read() -> None
     from_json = codec.decode_request(json.dumps(sent).encode())
     from_avro = codec.decode_request(codec.encode(Request("r-1", 5, {"price": 1.0, "guest": "Ada"})))
     assert from_json == from_avro
-    assert from_json.features == {"price": 1.0, "guest": token(b"a key", "guest", "Ada")}
+    assert from_json.features == {
+        "price": 1.0,
+        "guest": token(SubjectKeys(b"a key").key("Ada"), "guest", "Ada"),
+    }
     prediction = Prediction("r-1", 5, from_json.features, ())
     for data in (codec.encode(prediction), codec.encode(prediction, json=True)):
         assert codec.decode_prediction(data) == prediction

@@ -7,7 +7,6 @@ import pytest
 
 from schemas.dictionary import Boolean, Category, Dictionary, Feature, Integer, Number, subset
 from schemas.errors import BadRecord, TaskError
-from schemas.tokens import TOKEN_LENGTH, request_canonical, token
 
 
 def refused(feature: Feature, value: Any) -> BadRecord:
@@ -119,23 +118,13 @@ def test_a_personal_value_is_never_shown(personal: Any) -> None:
     assert "Ada" not in str(feature.outside("Ada", "one of x"))
 
 
-def test_a_token_stands_for_a_tokenised_value() -> None:
-    dictionary = Dictionary(
-        Category(name="guest", personal_data="tokenised", missing="unknown"),
-        Category(name="email", personal_data="tokenised", optional=True),
-    )
-    canonical = request_canonical(dictionary, b"a key")
-    found = canonical({"guest": "Ada", "email": "Ada"})
-    assert found == {"guest": token(b"a key", "guest", "Ada"), "email": token(b"a key", "email", "Ada")}
-    assert found["guest"] != found["email"]
-    assert len(str(found["guest"])) == TOKEN_LENGTH
-    assert canonical({}) == {"guest": "unknown"}
-    assert request_canonical(dictionary, b"another key")({"guest": "Ada"}) != {"guest": found["guest"]}
-
-
-def test_tokens_need_a_key() -> None:
-    with pytest.raises(TaskError, match=r"guest.*key"):
-        request_canonical(Dictionary(Category(name="guest", personal_data="tokenised")), None)
+@pytest.mark.parametrize("field", ["entity_key", "parents", "reporter"])
+def test_what_is_kept_of_a_personal_field_is_one_of_three(field: str) -> None:
+    options: dict[str, Any] = {field: "tokenized"}
+    with pytest.raises(TaskError, match=rf"{field}='tokenized'; it is one of none, left_out, tokenised"):
+        Dictionary(Number(name="n"), **options)
+    kept = Dictionary(Number(name="n"), **{field: "tokenised"})  # type: ignore[arg-type]
+    assert getattr(kept.stored(), field) == getattr(kept.past(), field) == "tokenised"
 
 
 @pytest.mark.parametrize(

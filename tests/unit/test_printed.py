@@ -161,3 +161,11 @@ def test_no_message_of_a_refusal_repeats_personal_data(features: Any) -> None:
         except BadRecord as bad:
             said = bad.message + bad.field
         assert "Ada" not in said
+
+
+@pytest.mark.parametrize("field", ["entity_key", "parents", "reporter"])
+def test_personal_fields_are_shown_only_where_the_dictionary_says_that_they_are_none(field: str) -> None:
+    fields = SENT | {field: PERSONAL}
+    assert "Ada" not in json.dumps(shown(fields, OPEN))
+    plain = Codec("plain", "binary", Dictionary(Number(name="x"), **{field: "none"}))  # type: ignore[arg-type]
+    assert shown(fields, plain)["record"][field] == PERSONAL

@@ -24,6 +24,7 @@ def test_names_are_the_declared_ones() -> None:
         names.alerts,
         names.quality,
         names.snapshots,
+        names.keys,
         names.control,
         names.dead_letters,
     ]
@@ -31,7 +32,7 @@ def test_names_are_the_declared_ones() -> None:
         f"hotel.{kind}"
         for kind in (
             *("requests", "predictions", "outcomes", "log", "join-state"),
-            *("metrics", "alerts", "quality", "snapshots", "control", "dead-letters"),
+            *("metrics", "alerts", "quality", "snapshots", "keys", "control", "dead-letters"),
         )
     ]
 
