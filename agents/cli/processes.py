@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from agents.settings import environment_name
+from agents.declared import environment_name
 from infra.kafka.connection import Connection
 from infra.kafka.ports import free_pair
 from infra.taskfile import load_task

@@ -13,8 +13,9 @@ import click
 
 from agents.cli.main import riverloop, subcommands
 from agents.cli.metrics_page import metrics_page
+from agents.declared import allowed, environment_name
 from agents.http.problems import STATUS
-from agents.settings import Settings, allowed, environment_name
+from agents.settings import Settings
 from schemas import avro_form
 from schemas.reasons import REASONS
 from schemas.topics import MAX_RECORD_BYTES, PARTITIONER, TopicSpec

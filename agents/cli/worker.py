@@ -11,8 +11,9 @@ from typing import Any
 import click
 
 from agents.app import run
+from agents.declared import environment_name
 from agents.logs import configure
-from agents.settings import Settings, environment_name
+from agents.settings import Settings
 from agents.worker import prepare
 
 

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from agents.declared import environment_name
 from agents.ledger.field import Field
 from agents.ledger.report import Round
-from agents.settings import environment_name
 from infra.ledger.reading import History, Reader
 from infra.taskfile import LoadedTask
 from schemas.errors import BrokerError

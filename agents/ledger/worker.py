@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from agents.cli.processes import WorkerProcess
-from agents.settings import environment_name
+from agents.declared import environment_name
 from infra.kafka.connection import Connection
 from schemas.errors import BrokerError
 

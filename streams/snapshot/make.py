@@ -185,6 +185,13 @@ def _bytearray(_: Any, values: list[Any], __: Any) -> bytearray:
     return bytearray(data)
 
 
+def _value(_: Any, values: list[Any], __: Any) -> Any:
+    (value,) = values
+    if not isinstance(value, int | float | str | bytes | type(None) | type(Ellipsis)):
+        raise SnapshotError("the snapshot has an object where a number or text is all that it holds")
+    return value
+
+
 MAKERS: Final[Mapping[str, Callable[[Any, list[Any], Any], Any]]] = {
     "array": _array,
     "objects": _objects,
@@ -196,6 +203,7 @@ MAKERS: Final[Mapping[str, Callable[[Any, list[Any], Any], Any]]] = {
     "enum": _enum,
     "vector": _vector,
     "complex": _complex,
+    "value": _value,
     "bytearray": _bytearray,
 }
 """By kind: makes an object from its class, its values and the template's object at its place."""

@@ -40,7 +40,7 @@ KINDS: Final = (
         "complex",
         "bytearray",
     ),
-    *("code", "method", "partial"),
+    *("code", "method", "partial", "value"),
 )
 """Kinds of objects in a file, by number. A new kind comes at the end."""
 NUMBER: Final = {kind: number for number, kind in enumerate(KINDS)}
@@ -156,6 +156,8 @@ def _described(value: Any) -> tuple[str, str | None, dict[str, Any], list[Any]]:
         return "partial", None, {}, partial_of(value)
     if isinstance(value, CODE):
         return "code", None, {}, [_code_name(value)]
+    if type(value) in _PLAIN:
+        return "value", None, {}, [value]
     if isinstance(value, types.MethodType):
         return "method", None, {}, [_code_name(value.__func__), value.__self__]
     if isinstance(value, np.generic):

@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import Any
 
 from agents.cli.processes import WorkerProcess
-from agents.settings import environment_name
+from agents.declared import environment_name
 from infra.kafka.admin import create_topics
 from infra.kafka.answers import Answers
 from infra.kafka.connection import Connection

@@ -19,9 +19,10 @@ import pytest
 from click.testing import CliRunner
 
 from agents.cli.main import riverloop
+from agents.declared import allowed, environment_name
 from agents.http.address import authority, bind
 from agents.logs import configure
-from agents.settings import Settings, allowed, environment_name
+from agents.settings import Settings
 from agents.slots import Slot
 from agents.worker import prepare
 from schemas.errors import UsageError
