@@ -13,18 +13,16 @@ import functools
 import types
 from typing import Any, Final
 
-import numpy as np
-from river import base, compose
-
 from schemas.errors import SnapshotError
 from streams.atoms import atom
 from streams.snapshot import make
 from streams.snapshot.classes import CODE_KINDS, Classes
-from streams.snapshot.code import Template, class_name, code_name
+from streams.snapshot.code import Template
 from streams.snapshot.fields import fields_of, set_fields
 from streams.snapshot.nodes import Node
+from streams.snapshot.pairing import PLAIN_KEYS, check_place, same_type, twins_of
 from streams.snapshot.parts import CODE
-from streams.snapshot.write import kind_of, partial_of
+from streams.snapshot.write import partial_of
 
 MAX_DEPTH: Final = 50
 """How deep tuples may lie in tuples."""
@@ -52,7 +50,6 @@ _SHELLS: Final[dict[str, type]] = {
     )
 }
 """Kinds that are made empty and filled later, so that they may refer to one another; what `__new__` makes them."""
-_PLAIN_KEYS: Final = (type(None), bool, int, float, str, bytes, complex)
 
 
 class Filling:
@@ -85,7 +82,7 @@ class Filling:
         while ahead:
             node, twin = ahead.pop()
             if twin is not None:
-                self._check_place(node, twin)
+                check_place(node, twin)
             if node.state != UNSEEN:
                 continue
             node.state = SEEN
@@ -94,34 +91,6 @@ class Filling:
             if node.kind in _SHELLS:
                 self._shell(node)
             ahead.extend(reversed(self._children(node)))
-
-    def _check_place(self, node: Node, twin: Any) -> None:
-        """Where the model has code, the state has the same code or nothing of its own."""
-        if isinstance(twin, functools.partial) and node.kind == "partial":
-            if len(node.values) != len(partial_of(twin)):
-                raise SnapshotError("the snapshot has another partial than the model")
-        elif isinstance(twin, CODE) and (node.kind != "code" or node.values != [code_name(twin)]):
-            raise SnapshotError(f"the snapshot has a {node.kind} where the model has {code_name(twin):.80}")
-        if isinstance(twin, types.MethodType) and (
-            node.kind != "method" or node.values[0] != code_name(twin.__func__)
-        ):
-            raise SnapshotError(f"the snapshot has a {node.kind} where the model has {twin.__qualname__:.80}")
-        if isinstance(twin, base.Estimator) and node.cls != class_name(type(twin)):
-            found = node.cls or node.kind
-            raise SnapshotError(
-                f"the snapshot has a {found:.80} where the model has a {type(twin).__qualname__}"
-            )
-        if isinstance(twin, compose.Pipeline | compose.TransformerUnion):
-            self._check_steps(node, twin)
-
-    @staticmethod
-    def _check_steps(node: Node, twin: Any) -> None:
-        """Check that a pipeline or union has the parts that the task file gives it, in their order."""
-        field = "steps" if isinstance(twin, compose.Pipeline) else "transformers"
-        stored = node.fields.get(field)
-        names = stored.values[::2] if type(stored) is Node else None
-        if names != list(getattr(twin, field)):
-            raise SnapshotError(f"the snapshot has other {field} than the model: {names!r:.120}")
 
     def _shell(self, node: Node) -> None:
         base: Any = _SHELLS[node.kind]
@@ -147,7 +116,7 @@ class Filling:
         own = fields_of(twin) if node.fields and twin is not None else {}
         for name, value in node.fields.items():
             part = own.get(name)
-            if part is not None and value is not None and not _same_type(value, part):
+            if part is not None and value is not None and not same_type(value, part):
                 raise SnapshotError(
                     f"the snapshot has another type of {name!r:.60} than the {type(twin).__qualname__} of the model"
                 )
@@ -158,7 +127,7 @@ class Filling:
         if twin is None:
             out += [(value, None) for value in node.values if type(value) is Node]
         else:
-            pairs = zip(node.values, _twins(node, twin), strict=True)
+            pairs = zip(node.values, twins_of(node, twin), strict=True)
             out += [(value, part) for value, part in pairs if type(value) is Node]
         return out
 
@@ -274,7 +243,7 @@ class Filling:
                 )
             if type(each) in {tuple, frozenset}:
                 ahead.extend(each)
-            elif type(each) not in _PLAIN_KEYS and not isinstance(each, make.PLAIN):
+            elif type(each) not in PLAIN_KEYS and not isinstance(each, make.PLAIN):
                 raise SnapshotError(
                     f"the snapshot has a {type(each).__qualname__} as a key of a dict or a member of a set"
                 )
@@ -287,40 +256,6 @@ class Filling:
 def _same_bound(node: Node, twin: Any) -> bool:
     """Whether a deque of the template has the length that the stored one may have."""
     return not isinstance(twin, collections.deque) or twin.maxlen == node.values[0]
-
-
-def _twins(node: Node, twin: Any) -> list[Any]:
-    """Give what the template's object has in the places of a node's values."""
-    kind, values = node.kind.removeprefix("object ").removeprefix("object"), node.values
-    twins: list[Any] = [None] * len(values)
-    if kind in {"list", "tuple"} and isinstance(twin, list | tuple):
-        twins[: len(twin)] = twin[: len(values)]
-    elif kind == "deque" and isinstance(twin, collections.deque):
-        twins[1 : 1 + len(twin)] = list(twin)[: len(values) - 1]
-    elif kind in {"dict", "ordered", "counter", "defaultdict"} and isinstance(twin, dict):
-        first = kind == "defaultdict"
-        if first and isinstance(twin, collections.defaultdict):
-            twins[0] = twin.default_factory
-        for at in range(first, len(values) - 1, 2):
-            if type(values[at]) in _PLAIN_KEYS:
-                twins[at + 1] = dict.get(twin, values[at])
-    elif kind == "vector" and type(twin) is make.VectorDict:
-        twins[0] = twin.__reduce__()[1][1]
-    elif kind == "partial" and isinstance(twin, functools.partial):
-        twins = partial_of(twin)
-    elif kind == "method" and isinstance(twin, types.MethodType):
-        twins[1] = twin.__self__
-    return twins
-
-
-def _same_type(value: Any, part: Any) -> bool:
-    """Whether a field may have a stored value where the model has this one.
-
-    A field may be empty in one of them, and a parameter may be a text in one and the number it means in the other.
-    """
-    if type(value) is not Node or value.kind == "scalar":
-        return isinstance(part, bool | int | float | str | bytes | np.generic)
-    return value.kind == kind_of(part) or (value.kind == "code" and isinstance(part, functools.partial))
 
 
 def _bound(function: Any, owner: Any) -> Any:
