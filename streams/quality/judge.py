@@ -20,7 +20,7 @@ LARGE: Final = 0.25
 """PSI beyond what chance gives: a large shift opens an episode, a moderate one keeps it open (Siddiqi, Credit
 risk scorecards, 2006)."""
 NEARER: Final = 2 / 3
-"""A season that came before is known: what moved is less far from it than this share of the way to the reference."""
+"""A season that came before is known: what moved is nearer to it than this share of the way to the reference."""
 LEAST_RISE: Final = 0.01
 """Shares that rise by less are left alone, however certain the rise."""
 MOVED: Final = frozenset({"values", "unseen", "mean"})

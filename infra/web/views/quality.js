@@ -2,7 +2,7 @@
 
 import { Chart } from "../chart.js";
 import { empty, h, num, panel, refresh, s, table } from "../dom.js";
-import { count, metric, share, windowName, words } from "../format.js";
+import { bare, count, metric, share, windowName, words } from "../format.js";
 import { chooser, measured, qualityChart, roleOf } from "./common.js";
 
 /** The calibration plot: mean score against base rate by group, the diagonal, areas by labels. */
@@ -52,8 +52,8 @@ export function quality(context) {
       const found = Object.entries(slices);
       if (!found.length) return empty("None.");
       const has = names.filter((name) => found.some(([, each]) => each[name] !== undefined)).slice(0, most);
-      const rows = found.map(([name, each]) => [label(name), num(count(each.count)), ...has.map((one) => num(metric(each[one], store.facts.units[one]?.unit).replace(" nats", "")))]);
-      return table(["", num("labels"), ...has.map((name) => num(words(name)))], rows, "Metrics");
+      const rows = found.map(([name, each]) => [label(name), num(count(each.count)), ...has.map((one) => num(bare(metric(each[one], store.facts.units[one]?.unit))))]);
+      return table(["slice", num("labels"), ...has.map((name) => num(words(name)))], rows, "Metrics");
     };
     const order = [store.facts.rolling, store.facts.window, "all"];
     const place = (name) => (order.indexOf(name) + 1 || 9);
