@@ -14,11 +14,11 @@ from typing import Any, Final
 from schemas.alert import Alert, Evidence
 from schemas.records import Entry, Score, Value
 from streams.drift import budget, texts
-from streams.drift.cost import ExcessLoss
 from streams.drift.delay import DelayDrift
 from streams.drift.detector import Change
+from streams.drift.loss import LossEpisodes
 from streams.drift.outage import LabelOutage
-from streams.drift.rules import DELAY, LOSS, OUTAGE, SEVERITY, WATCHED, Watch
+from streams.drift.rules import DELAY, OUTAGE, SEVERITY, WATCHED, Watch
 from streams.drift.watching import ModelWatch
 from streams.episodes import Alarm, Episodes
 from streams.fold import Measurement
@@ -58,11 +58,8 @@ class DriftFold:
         firsts: dict[str, Model] = {}
         for model in task.models:
             firsts.setdefault(repr(model.policy), model)
-        share = budget.Share(
-            rules.one_false_alarm_in,
-            [each.signal for each in rules.watches],
-            len(task.models),
-        )
+        signals = [each.signal for each in rules.watches]
+        share = budget.Share(rules.one_false_alarm_in, signals, len(task.models))
         self.models = [
             ModelWatch(rules, task.kind, share, labels=firsts[repr(model.policy)] is model)
             for model in task.models
@@ -74,10 +71,7 @@ class DriftFold:
         self.drift = Episodes(task.name, "drift", rules.cool_down)
         self.delays = Episodes(task.name, "delay", rules.cool_down)
         self.outage = Episodes(task.name, "outage", None)
-        self.cost = ExcessLoss(task.kind, rules.warm_up) if rules.loss else None
-        self.loss = Episodes(task.name, LOSS, None, doubles="statistic")
-        self._level = 0.0
-        """That of the loss when its newest episode opened."""
+        self.cost = LossEpisodes(task.name, task.kind, rules.warm_up) if rules.loss else None
         self._horizon_ms = task.horizon // timedelta(milliseconds=1)
         self.next_offset = 0
         self._judged = 0
@@ -155,7 +149,8 @@ class DriftFold:
         found, spans, when = item
         for place, score, label, served in found:
             if served and self.cost is not None:
-                self._measure(self.cost, score, label, offset, when)
+                moved = [each.lead for each in (self.drift, self.delays) if each.lead is not None]
+                self._tell(self.cost.update(score, label, when, offset, moved))
             for watch, change in self.models[place].update(score, label):
                 self._tell(self.drift.alarm(self._alarm(watch, place, score, change), offset, ts))
         if spans and self.delay and self._delay_watch:
@@ -182,28 +177,6 @@ class DriftFold:
             model,
             score.version if score is not None and model else "",
         )
-
-    def _measure(self, watch: ExcessLoss, score: Score, label: Value, offset: int, ts: int) -> None:
-        """Open, update or close the episode of the loss."""
-        cost = watch.update(score, label, ts)
-        lead = self.loss.lead
-        if cost is None:
-            if lead is not None:
-                self._tell(self.loss.close(offset, watch.ts, texts.of_recovery(watch, self._level)))
-            return
-        evidence = cost.evidence
-        if lead is not None:
-            if (
-                cost.severity in ("warning", self.loss.severity)
-                and (evidence.value or 0.0) <= 2 * self.loss.told
-            ):
-                return
-        else:
-            self._level = watch.level
-        moved = [each.lead for each in (self.drift, self.delays) if each.lead is not None]
-        text = texts.of_loss(watch, evidence, moved)
-        alarm = Alarm(LOSS, "up", cost.severity, (0,), evidence, text, score.model, score.version)
-        self._tell(self.loss.alarm(alarm, offset, watch.ts))
 
     # ------------------------------------------------------------------ the outcome feed
 
@@ -258,8 +231,9 @@ class DriftFold:
         elif dead is None and self.outage.lead is not None:
             self._until = ts
             self._tell(self.outage.close(offset, ts, "Outcomes come again."))
-        for episodes in (self.loss, self.drift, self.delays):
-            self._tell(episodes.hold(self.outage.lead is not None, offset, ts))
+        for episodes in self._all:
+            if episodes is not self.outage:
+                self._tell(episodes.hold(self.outage.lead is not None, offset, ts))
 
     @property
     def _suspicious(self) -> bool:
@@ -269,7 +243,8 @@ class DriftFold:
 
     @property
     def _all(self) -> tuple[Episodes, ...]:
-        return self.drift, self.delays, self.outage, self.loss
+        families = self.drift, self.delays, self.outage
+        return (*families, self.cost.episodes) if self.cost else families
 
     def _tell(self, alert: Alert | None) -> None:
         if alert is not None:
@@ -318,14 +293,13 @@ class DriftFold:
             "delay": self.delay.snapshot() if self.delay else None,
             "feeds": {name: feed.snapshot() for name, feed in self.feeds.items()},
             "cost": self.cost.snapshot() if self.cost else None,
-            "level": self._level,
             "episodes": [each.snapshot() for each in self._all],
         }
 
     def restore(self, state: Any) -> None:
         """See `Fold.restore`."""
         self.next_offset, self._judged = state["next_offset"], state["judged"]
-        self._first, self._level = state["first"], state["level"]
+        self._first = state["first"]
         self._until, self._silence_teaches = state["until"], state["silence_teaches"]
         self._asked = dict(state["asked"])
         self._kept = [
