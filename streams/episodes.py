@@ -79,6 +79,11 @@ class Episodes:
         return self._severity
 
     @property
+    def opened_ts(self) -> int:
+        """Event time at which the newest episode opened, ms."""
+        return self._ts
+
+    @property
     def told(self) -> float:
         """The statistic that was published last."""
         return self._told

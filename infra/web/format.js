@@ -48,7 +48,7 @@ export const words = (name) => ({ roc_auc: "ROC AUC", ece: "ECE", f1: "F1", mae:
 /** 2017-03-01 12:30 UTC. */
 export function time(ms, precise = false) {
   if (!known(ms) || ms <= 0 || ms > 8.64e15) return none;
-  return `${new Date(ms).toISOString().slice(0, precise ? 19 : 16).replace("T", NBSP)}${NBSP}UTC`;
+  return `${new Date(ms).toISOString().slice(0, precise ? 19 : 16).replace("T", NBSP).replaceAll("-", "\u2060-\u2060")}${NBSP}UTC`;
 }
 
 /** How long ago, as 3 s ago. */

@@ -8,8 +8,8 @@ the sum is back at 0, so a loss that returns to its level closes it within some 
 The level is the median of the means of the last blocks of labels, which a bad stretch moves only when it makes up
 half of them. What lasts that long has become the level.
 
-Labels of one event time have no order among themselves: dates, nightly batches. They count together, when the next
-time comes.
+Labels of one event time have no order among themselves: dates, nightly batches. They count together, when
+another time comes.
 """
 
 from __future__ import annotations

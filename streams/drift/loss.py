@@ -50,7 +50,9 @@ class LossEpisodes:
         if cost is None:
             if episodes.lead is None:
                 return None
-            return episodes.close(offset, watch.ts, texts.of_recovery(watch, self._level))
+            # Partitions may be apart in event time: the end does not lie before the beginning.
+            end = max(watch.ts, episodes.opened_ts)
+            return episodes.close(offset, end, texts.of_recovery(watch, self._level))
         evidence = cost.evidence
         if episodes.lead is None:
             self._level = watch.level
@@ -58,7 +60,7 @@ class LossEpisodes:
             return None
         text = texts.of_loss(watch, evidence, moved)
         alarm = Alarm(LOSS, "up", cost.severity, (0,), evidence, text, score.model, score.version)
-        return episodes.alarm(alarm, offset, watch.ts)
+        return episodes.alarm(alarm, offset, max(watch.ts, episodes.opened_ts) if episodes.lead else watch.ts)
 
     def snapshot(self) -> Any:
         """Give the state; that of the episodes is apart, with those of the other families."""

@@ -38,7 +38,7 @@ window.broken = () => {
   while (walk.nextNode()) {
     const node = walk.currentNode;
     if (!node.parentElement.checkVisibility()) continue;
-    for (const found of node.textContent.matchAll(/[\d,.]*\d(\u00a0[^\s]+)?/g)) {
+    for (const found of node.textContent.matchAll(/(?<![\p{L}\d_])\d[\d,.:\u2060-]*(\u00a0[^\s]+)?/gu)) {
       const range = document.createRange();
       range.setStart(node, found.index);
       range.setEnd(node, found.index + found[0].length);

@@ -44,6 +44,7 @@ export function loop(context) {
   main.body.append(chart.root);
   const now = panel("Now");
   const alarms = panel("Episodes");
+  for (const [name, value] of Object.entries({ tabindex: 0, role: "region", "aria-label": "Open and newest episodes" })) alarms.body.setAttribute(name, value);
   const speed = new Chart({ height: 104, label: "Speed over time", format: (value) => bare(rate(value)) });
   const pace = panel("Pace", { note: "per second" });
   pace.body.append(speed.root);
@@ -108,107 +109,6 @@ export function loop(context) {
     alarms.note(`${open.filter(pages).length} open, ${paging.length} seen; ${all.length - paging.length} that only inform`);
     const shown = [...paging.filter((each) => each.state !== "closed"), ...open.filter((each) => !pages(each)), ...paging.filter((each) => each.state === "closed")].slice(0, 4);
     refresh(alarms.body, shown.length ? h("ul", { class: "episodes" }, shown.map((each) => h("li", { class: `${each.severity} ${each.state}` }, h("b", {}, `${pages(each) ? "" : "information, "}${stateOf(each)} · ${each.family}`), " ", h("small", {}, spell(each)), " ", h("span", { title: each.ended || each.text }, each.text)))) : empty("Nothing has moved: no episode was opened."));
-  }
-
-  return {
-    root,
-    set(speed, total, lag, more, late) {
-      text(parts.speed, speed);
-      text(parts.total, total);
-      text(parts.lag, lag);
-      text(parts.more, more);
-      root.classList.toggle("late", late);
-    },
-  };
-}
-
-/** So many records in front of a stage: as a number, and as the time that they take at its speed. */
-function lag(records, speed, what) {
-  if (records === undefined || records === null) return "lag not known";
-  const time = records > 0 && speed > 0 ? ` ≈ ${seconds(records / speed)}` : "";
-  return `${count(records)} ${what}${time}`;
-}
-
-const isLate = (records, speed) => records > 0 && (speed > 0 ? records / speed > 30 : records > 1000);
-
-export function loop(context) {
-  const stages = {
-    requests: stage("requests", "Requests answered and refused, by all workers; how many wait on the topic"),
-    predictions: stage("predictions", "Predictions that the join took; how many it has yet to take"),
-    waiting: stage("waiting", "Predictions that wait for their outcome"),
-    resolved: stage("resolved", "First resolutions: labelled, expired or unavailable; outcomes that have yet to be joined"),
-    learned: stage("learned", "Examples that the champion has learned in this worker; entries of the log that it has yet to apply"),
-  };
-  const back = h("span", {}, "");
-  const strip = h("section", { class: "loop", "aria-label": "The loop" }, h("ol", {}, Object.values(stages).map((each) => each.root)), h("p", { class: "back" }, back));
-  const chart = qualityChart(context, "fill");
-  const main = panel("Served quality", { controls: [chart.control], className: "grow" });
-  main.body.append(chart.root);
-  const now = panel("Now");
-  const alarms = panel("Episodes");
-  const speed = new Chart({ height: 104, label: "Speed over time", format: (value) => bare(rate(value)) });
-  const pace = panel("Pace", { note: "per second" });
-  pace.body.append(speed.root);
-  const figures = {
-    coverage: figure("coverage", "Predictions with a first resolution"),
-    delay: figure("outcome delay", "Median; 99th percentile"),
-    fresh: figure("freshness", "From the arrival of a resolution's trigger until this worker has learned it"),
-    refused: figure("refused", "Requests that were refused"),
-  };
-  const health = panel("Health");
-  health.body.append(h("div", { class: "figures" }, Object.values(figures).map((each) => each.root)));
-  const root = h("div", { class: "view overview" }, strip, main.root, h("div", { class: "side" }, now.root, alarms.root), pace.root, health.root);
-
-  function flow(store) {
-    const { loop: told, worker } = store.sections;
-    const { rates, counts, values } = told;
-    const champion = worker.models[0];
-    const asked = (counts.requests ?? 0) + (counts.requests_refused ?? 0);
-    const speedOf = (name) => rates[name] ?? 0;
-    const arriving = speedOf("requests") + speedOf("requests_refused");
-    const { behind } = worker;
-    stages.requests.set(rate(rates.requests === null ? null : arriving), `${count(asked)} in all`, lag(behind.requests, arriving, "behind"), `${count(counts.requests_refused ?? 0)} refused`, isLate(behind.requests, arriving));
-    stages.predictions.set(rate(rates.predictions), `${count(counts.predictions)} in all`, lag(behind.predictions, speedOf("predictions"), "behind"), `${count(values.early ?? 0)} outcomes came early`, isLate(behind.predictions, speedOf("predictions")));
-    const horizon = store.facts.horizon_s;
-    stages.waiting.set(count(values.waiting), `${share(values.coverage)} resolved`, `oldest ${seconds(values.oldest_waiting)}`, `horizon ${seconds(horizon)}`, values.oldest_waiting > 1.1 * horizon);
-    const kinds = ["labelled", "expired", "late", "revised", "unavailable"].filter((name) => counts[name]).map((name) => `${count(counts[name])} ${name}`);
-    stages.resolved.set(rate(rates.resolved), `${count(counts.resolved)} in all`, lag(behind.outcomes, speedOf("outcomes"), "outcomes behind"), kinds.slice(0, 2).join(" · ") || "nothing yet", isLate(behind.outcomes, speedOf("outcomes")));
-    // The newest entry's commit marker lies behind it.
-    const unread = worker.log_end === null ? null : Math.max(0, worker.log_end - worker.next_offset - 1);
-    stages.learned.set(rate(worker.learned_rate), `${count(champion.learned)} in all`, lag(unread, worker.learned_rate, "behind"), `p99 ${seconds(worker.freshness_ms.p99 / 1000)} after arrival`, isLate(unread, worker.learned_rate));
-    text(back, `${champion.version} answers the next request`);
-    figures.coverage.set(share(values.coverage), `${count(values.waiting)} wait`);
-    const delay = store.sections.labels.outcome_delay ?? {};
-    figures.delay.set(seconds(delay.p50?.value), `p99 ${seconds(delay.p99?.value)}`);
-    figures.fresh.set(worker.freshness_ms.count ? seconds(worker.freshness_ms.p50 / 1000) : "–", `p99 ${worker.freshness_ms.count ? seconds(worker.freshness_ms.p99 / 1000) : "–"}`);
-    figures.refused.set(count(counts.requests_refused ?? 0), `${count(store.sections.letters.counted)} dead letters`);
-    now.note(ago(told.metrics_at, store.time));
-  }
-
-  function scores(store) {
-    const models = store.facts.models;
-    const names = measured(store).filter((name) => !name.startsWith("estimate")).slice(0, 6);
-    if (!names.length) return refresh(now.body, empty("No label has come yet."));
-    const value = (model, name) => store.sections.quality?.[model]?.windows[store.facts.rolling]?.[name];
-    // Better is marked where it is known: of the loss there is an interval, of the others there is none.
-    const { gains } = store.sections;
-    const compared = store.facts.kind === "regression" ? "mae" : "log_loss";
-    const served = Object.values(gains).length > 0 && Object.values(gains).every((each) => better(each) < 0);
-    const isBetter = (model, name) => name === compared && (better(gains[model]) > 0 || (served && model === models[0]));
-    const rows = names.map((name) => {
-      const { unit } = store.facts.units[name];
-      return [words(name), ...models.map((model) => ({ text: bare(metric(value(model, name), unit)), class: `num${isBetter(model, name) ? " best" : ""}`, title: isBetter(model, name) ? "Better on the same requests: the 95 % interval of the difference leaves out 0" : undefined }))];
-    });
-    const head = ["metric", ...models.map((model) => ({ text: `${model} ${roleOf(store, model)}`, class: "num" }))];
-    return refresh(now.body, table(head, rows, "Metrics of the rolling window by model"));
-  }
-
-  function episodes(store) {
-    const all = store.sections.episodes;
-    const open = all.filter((each) => each.state !== "closed");
-    alarms.note(`${open.length} open, ${all.length} seen`);
-    const shown = [...open, ...all.filter((each) => each.state === "closed")].slice(0, 4);
-    refresh(alarms.body, shown.length ? h("ul", { class: "episodes" }, shown.map((each) => h("li", { class: `${each.severity} ${each.state}` }, h("b", {}, `${stateOf(each)} · ${each.family}`), " ", h("span", { title: each.ended || each.text }, each.text)))) : empty("Nothing has moved: no episode was opened."));
   }
 
   return {

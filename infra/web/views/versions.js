@@ -60,7 +60,7 @@ export function versions(context) {
       refresh(lineage.body,
         h("ol", { class: "line" }, steps.map((each, index) => h("li", {}, each.gone ? h("small", {}, `${each.version} was removed by retention`) : h("button", { type: "button", class: "link", "data-key": `line ${each.version}`, onclick: () => choose(each.version) }, each.version), index === 0 ? " chosen" : ""))),
         h("dl", {}, facts.map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])),
-        h("pre", {}, first.spec_text));
+        h("pre", { tabindex: 0, "aria-label": "Specification" }, first.spec_text));
     }
     refresh(changes.body, marks.length ? h("ul", { class: "plain" }, [...marks].reverse().map((each) => h("li", {}, h("b", {}, each.what), ` at ${time(each.ts)}`))) : empty("No model's revision or role has changed while this page's worker looked on."));
   }
