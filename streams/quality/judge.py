@@ -219,7 +219,8 @@ def _share(name: str, signal: str, hits: int, n: int, was: float, base_n: int) -
     share = hits / n
     # Of what the dictionary promises each breach counts; without a promise what moves is information.
     promised = signal in {"range", "new_level"} or (signal == "missing" and not base_n)
-    severity: Severity = "critical" if share - was > 0.5 else "warning" if promised else "info"
+    broken = share - was > 0.5 and signal != "unseen"
+    severity: Severity = "critical" if broken else "warning" if promised else "info"
     evidence = Evidence("Chernoff bound", "share", share, was, was, base_n, share, n)
     text = f"{share:.1%} of the requests come {WORDS[signal]} in {name}, where {was:.1%} did"
     return Finding(name, signal, severity, "up", evidence, text)
