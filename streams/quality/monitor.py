@@ -14,13 +14,14 @@ from schemas.paths import OTHER, known_paths
 from schemas.tally import Tally
 from streams.episodes import Episodes
 from streams.fold import Measurement
-from streams.quality.judge import DRIFT, MOVED, Finding, Verdict, came_before, judge, limit, together
+from streams.quality.judge import DRIFT, MOVED, Finding, Verdict, came_before, judge, together
 from streams.quality.loop import odd_hour, requests_findings, stands_still
 from streams.quality.means import MeanWatch
+from streams.quality.measured import of_feature
 from streams.quality.reference import Reference
 from streams.quality.rules import QualityRules
-from streams.quality.seasons import Seasons
-from streams.quality.tally import CELL_MS, Counts, Total, refusal
+from streams.quality.seasons import Seasons, added
+from streams.quality.tally import CELL_MS, Total, refusal
 from streams.quality.volume import Hour, Volume
 
 SCHEMA: Final = re.compile(r"json|[0-9a-f]{16}")
@@ -157,17 +158,13 @@ class QualityMonitor:
         for name, watch in self._means.items():
             reference = self.references[name]
             finding = watch.update(reference, cell.of(name)) if reference.present else None
-            if finding is not None and not self._came_before(name, ts):
+            if finding is None:
+                continue
+            now = added(name, *self._recent[-1:], self.window)
+            if not came_before(reference, now, self.seasons.year_ago(ts, name), self.rules):
                 self._take(finding, offset, ts)
         if self.window.requests >= self.rules.window:
             self._judge(offset, ts)
-
-    def _came_before(self, name: str, ts: int) -> bool:
-        """Whether a feature is now as it was at the same season a year ago."""
-        counts = Counts()
-        for each in (*self._recent[-1:], self.window):
-            counts.add(each.of(name))
-        return came_before(self.references[name], counts, self.seasons.year_ago(ts, name), self.rules)
 
     def _learn(self) -> None:
         self.references = {each.name: Reference.of(each, self.window.of(each.name)) for each in self.features}
@@ -275,15 +272,7 @@ class QualityMonitor:
             yield Measurement("open_episodes", float(family in self._open), "count", **told)  # type: ignore[arg-type]
             yield Measurement("episodes", count, "count", **told)  # type: ignore[arg-type]  # as named above
         for name, verdict in self.verdicts.items():
-            told = {"count": verdict.present, "window": "last", "segment": name}
-            for share in ("missing", "outside", "unseen"):
-                yield Measurement(f"feature_{share}", getattr(verdict, share), "ratio", **told)  # type: ignore[arg-type]
-            if verdict.psi is not None and verdict.js is not None:
-                yield Measurement("feature_psi", verdict.psi.excess, "nats", **told)  # type: ignore[arg-type]
-                yield Measurement("feature_psi_limit", limit(verdict.psi), "nats", **told)  # type: ignore[arg-type]
-                if verdict.season is not None:
-                    yield Measurement("feature_psi_season", verdict.season, "nats", **told)  # type: ignore[arg-type]
-                yield Measurement("feature_js", verdict.js.excess, "nats", **told)  # type: ignore[arg-type]
+            yield from of_feature(name, verdict)
 
     def snapshot(self) -> Any:
         """Give the state: plain data and River's ADWIN."""

@@ -9,6 +9,14 @@ from streams.quality.tally import Counts, Total
 from streams.seasons import KEPT, month, year_ago
 
 
+def added(feature: str, *windows: Total) -> Counts:
+    """Give the counts of a feature in several windows together."""
+    found = Counts()
+    for each in windows:
+        found.add(each.of(feature))
+    return found
+
+
 class Seasons:
     """Counts of the features by month of event time, for a year."""
 

@@ -291,7 +291,10 @@ def test_times_of_a_chart_only_rise(page: Page) -> None:
         await page.open()
         await page.tab.until("window.plots?.length > 0")
         await asyncio.sleep(3)  # the first changes come after the whole
-        falls = "plots.flatMap((plot) => [...plot.data[0]].filter((at, index, all) => index && at <= all[index - 1]))"
+        falls = (
+            "plots.flatMap((plot) => "
+            "[...plot.data[0]].filter((at, index, all) => index && at <= all[index - 1]))"
+        )
         assert await page.tab.run(falls) == []
 
     page.run(look())
