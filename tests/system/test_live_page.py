@@ -284,7 +284,8 @@ def test_times_of_a_chart_only_rise(page: Page) -> None:
     async def look() -> None:
         await page.tab.call(
             "Page.addScriptToEvaluateOnNewDocument",
-            source="addEventListener('DOMContentLoaded', () => { const made = uPlot; window.plots = []; "
+            source="addEventListener('DOMContentLoaded', () => { const made = window.uPlot; "
+            "if (!made) return; window.plots = []; "
             "window.uPlot = new Proxy(made, { construct(target, given) { const plot = new target(...given); "
             "plots.push(plot); return plot; } }); });",
         )
