@@ -74,6 +74,21 @@ class Episodes:
         return self._lead
 
     @property
+    def severity(self) -> Severity:
+        """The highest that the newest episode has had."""
+        return self._severity
+
+    @property
+    def opened_ts(self) -> int:
+        """Event time at which the newest episode opened, ms."""
+        return self._ts
+
+    @property
+    def told(self) -> float:
+        """The statistic that was published last."""
+        return self._told
+
+    @property
     def quiet(self) -> int:
         """Steps since the last alarm."""
         return self._quiet

@@ -18,6 +18,7 @@ COMMANDS: Final = (
     "deadletters",
     "demo",
     "drift-bench",
+    "episodes",
     "forget",
     "ledger",
     "produce",

@@ -9,6 +9,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import click
@@ -130,11 +131,21 @@ def drawn(state: dict[str, Any]) -> Group:
     """Draw a state: the loop, the models, open episodes, dead letters."""
     facts, worker = state["facts"], state["worker"]
     parts: list[Any] = [Text.assemble((facts["task"], "bold"), "  ", (_clean(facts["question"]), "dim"))]
+    parts.append(_verdict(state["verdict"]))
     if worker["problem"]:
         parts.append(Text(f"stale: {_clean(worker['problem'])}", style="bold red"))
     if not worker["ready"]:
         parts.append(Text(f"not ready: {_clean(worker['why'])}", style="yellow"))
     return Group(*parts, _stages(state), _models(state), *_gains(state), *_episodes(state), *_letters(state))
+
+
+def _verdict(verdict: dict[str, Any]) -> Text:
+    style = {"healthy": "green", "degraded": "yellow", "down": "red"}[verdict["state"]]
+    since = datetime.fromtimestamp(verdict["since"] / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    reasons = [
+        f"\n  {each['what']}: {_clean(each['why'])} ({each['runbook']}.md)" for each in verdict["reasons"]
+    ]
+    return Text.assemble((verdict["state"], f"bold {style}"), f" since {since}", *reasons)
 
 
 def _stages(state: dict[str, Any]) -> Table:
@@ -204,13 +215,18 @@ def _gains(state: dict[str, Any]) -> list[Text]:
 def _episodes(state: dict[str, Any]) -> list[Text]:
     open_ = [each for each in state["episodes"] if each["state"] != "closed"]
     if not open_:
-        return [Text(f"no episode is open, {len(state['episodes'])} seen", style="green")]
+        return [Text(f"no episode is open, {len(state['episodes'])} seen")]
+    open_.sort(key=lambda each: each["severity"] == "info")
     lines = [
-        Text.assemble((f"{each['severity']} {each['family']}  ", "bold yellow"), _clean(each["text"]))
+        Text.assemble((f"{each['severity']} {each['family']}  ", _style(each)), _clean(each["text"]))
         for each in open_[:EPISODES]
     ]
     more = len(open_) - EPISODES
     return lines + [Text(f"and {more} more", style="dim")] * (more > 0)
+
+
+def _style(episode: dict[str, Any]) -> str:
+    return "bold" if episode["severity"] == "info" else "bold yellow"
 
 
 def _letters(state: dict[str, Any]) -> list[Text]:

@@ -22,6 +22,15 @@ from schemas.errors import BadRecord, RiverloopError
 from streams.live.board import Board
 from streams.live.letters import Letters
 from streams.live.rates import Rate
+from streams.live.verdict import (
+    Reason,
+    Verdict,
+    episode_reasons,
+    lag_reasons,
+    readiness_reasons,
+    refusal_reasons,
+    stale_reasons,
+)
 from streams.printed import finite
 
 EVERY_S: Final = 0.5
@@ -38,6 +47,8 @@ CAUGHT_UP_S: Final = 8.0
 """The first listener waits at most so long for what lies on the topics already."""
 NEWEST: Final = {"metrics": 60_000, "alerts": 2_000, "snapshots": 5_000, "dead_letters": 1_000}
 """Records of each topic that are read at the start; of dead letters so many in all."""
+RUNBOOKS: Final = "docs/operations/runbooks/"
+"""Where the runbooks lie; from an address the page makes links."""
 log = logging.getLogger(__name__)
 
 
@@ -70,6 +81,7 @@ class LiveFeed:
         self._tasks: list[asyncio.Task[None]] = []
         self.board, self.letters = self._empty()
         self._learned = Rate()
+        self._verdict = Verdict()
         self._skew_ms: int | None = None
         self._problem = "reading what lies on the topics"
         self._behind: dict[str, int] = {}
@@ -118,7 +130,7 @@ class LiveFeed:
 
     def state(self) -> dict[str, Any]:
         """Give all that is shown now, but for the history."""
-        told: dict[str, Any] = finite({"now": self.now(), "facts": self.board.facts(), **self._sections()})
+        told: dict[str, Any] = finite({"now": self.now(), "facts": self._facts(), **self._sections()})
         return told
 
     # ------------------------------------------------------------------ reading
@@ -139,6 +151,7 @@ class LiveFeed:
                         if batch.caught_up and self.board is not made[0]:
                             self.board, self.letters = made
                             self._problem = ""
+                            self._told.clear()
                             self.caught_up.set()
                             for listener in self.listeners:
                                 listener.start_over()
@@ -193,12 +206,11 @@ class LiveFeed:
             now = self.now()
             self.board.settle(now)
             self._learned.observe(now_ms(), self.loop.models[0].learned)
-            rows = [(name, *row) for name, row in self.board.fresh]
+            rows = [(number, name, *row) for number, name, row in self.board.fresh]
             self.board.fresh.clear()
             if not self.listeners:
                 self._told.clear()
                 continue
-            # After a time without listeners that is all: they may have been told what was before the newest news.
             sections = _dumped(self._sections())
             changed = {name: text for name, text in sections.items() if text != self._told.get(name)}
             self._told |= changed
@@ -216,12 +228,34 @@ class LiveFeed:
             listener.put(message)
 
     def _whole(self) -> bytes:
-        whole = {"now": self.now(), "facts": self.board.facts(), "histories": self.board.histories()}
-        return event("whole", _json(whole | {"sections": self._sections()}))
+        """Give the whole state: the sections as all listeners have them, so that changes fit to it.
+
+        Its histories may be newer than the rows that come next, which is why rows are numbered.
+        """
+        if not self._told:
+            self._told = _dumped(self._sections())
+        whole = {"now": self.now(), "facts": self._facts(), "histories": self.board.histories()}
+        parts = ",".join(f'"{name}":{text}' for name, text in self._told.items())
+        return event("whole", f'{_json(whole | {"row": self.board.closed})[:-1]},"sections":{{{parts}}}}}')
+
+    def _facts(self) -> dict[str, Any]:
+        return self.board.facts() | {"runbooks": RUNBOOKS}
 
     def _sections(self) -> dict[str, Any]:
         found = {"loop": self.board.loop(self.now()), "worker": self._worker(), **self.board.sections()}
-        return found | {"letters": self.letters.told()}
+        return found | {"letters": self.letters.told(), "verdict": self._judge(found)}
+
+    def _judge(self, found: dict[str, Any]) -> dict[str, Any]:
+        """Give the verdict on the task, as far as this worker can tell."""
+        worker, loop, now = found["worker"], found["loop"], self.now()
+        reasons = [*readiness_reasons(worker)]
+        if self._problem:
+            reasons.append(Reason("down", "The topics cannot be read", self._problem, "worker-not-ready"))
+        reasons += lag_reasons(self._behind, loop["rates"])
+        reasons += stale_reasons(loop["metrics_at"], now, self._behind)
+        reasons += refusal_reasons(loop["rates"])
+        reasons += episode_reasons(found["episodes"])
+        return self._verdict.of(reasons, now)
 
     def _worker(self) -> dict[str, Any]:
         """Give what this worker knows itself, and how far all of them are behind."""

@@ -26,7 +26,7 @@ TASKS = {
 }
 WIDTH, HEIGHT, LEFT, TOP, PLOT = 880, 330, 60, 44, 210
 COLOURS = {"label mean": "#2a78d6", "score mean": "#1baf7a", "error": "#e34948"}
-FAMILIES = {"drift": "#eda100", "delay": "#4a3aa7", "outage": "#e34948"}
+FAMILIES = {"loss": "#e34948", "drift": "#eda100", "delay": "#4a3aa7", "outage": "#8a1c1c"}
 BLOCK = 500
 
 
@@ -73,11 +73,12 @@ class Play:
         self.alerts: list[Alert] = list(fold.alerts())
         self.length = len(driver.log)
 
-    def episodes(self) -> list[list[Alert]]:
-        """Give the alerts by episode."""
+    def episodes(self, *, loss: bool = False) -> list[list[Alert]]:
+        """Give the alerts by episode: of the loss, or of all else."""
         found: dict[str, list[Alert]] = {}
         for alert in self.alerts:
-            found.setdefault(alert.episode, []).append(alert)
+            if (alert.family == "loss") is loss:
+                found.setdefault(alert.episode, []).append(alert)
         return list(found.values())
 
 
@@ -105,7 +106,7 @@ def table(play: Play) -> str:
 
 
 def picture(play: Play) -> str:
-    """Give the picture as SVG: three means over the log, episodes as bands."""
+    """Give the picture as SVG: three means over the log, episodes as bands and lanes."""
     top = max(max(row) for row in play.blocks.rows) * 1.1
 
     def x(offset: int) -> float:
@@ -127,17 +128,21 @@ def picture(play: Play) -> str:
         out.append(
             f'<text x="{LEFT - 8}" y="{y(value) + 4:.1f}" text-anchor="end" fill="#5c5b57">{value:.0%}</text>'
         )
-    for number, alerts in enumerate(play.episodes(), start=1):
+    numbered = [(0, each) for each in play.episodes(loss=True)]
+    numbered += enumerate(play.episodes(), start=1)
+    for number, alerts in numbered:
         first, last = alerts[0], alerts[-1]
         start, end = x(first.log_offset), x(last.log_offset if last.state == "closed" else play.length)
         colour = FAMILIES[first.family]
-        low = TOP + (0 if first.family == "drift" else PLOT * 0.06)
-        wide, high = max(end - start, 2), TOP + PLOT - low
+        # What pages is shaded; what has only moved has a lane at the top.
+        low = TOP + (16 if first.family == "delay" else 0)
+        wide, high = max(end - start, 2), PLOT if last.severity != "info" else 14
         out.append(
             f'<rect x="{start:.1f}" y="{low:.1f}" width="{wide:.1f}" height="{high:.1f}" '
-            f'fill="{colour}" fill-opacity="0.18"/><path d="M{start:.1f} {low:.1f}V{TOP + PLOT}" stroke="{colour}" '
-            f'stroke-width="2"/><text x="{start + 4:.1f}" y="{low + 13:.1f}" fill="#1c1c1a">{number}</text>'
+            f'fill="{colour}" fill-opacity="{0.18 if high == PLOT else 0.35}"/>'
         )
+        if number:
+            out.append(f'<text x="{start + 4:.1f}" y="{low + 12:.1f}" fill="#1c1c1a">{number}</text>')
     for place, (name, colour) in enumerate(COLOURS.items()):
         points = " ".join(
             f"{x(offset):.1f},{y(row[place]):.1f}"
@@ -149,7 +154,7 @@ def picture(play: Play) -> str:
         )
         out.append(f'<text x="{LEFT + place * 120 + 17}" y="{HEIGHT - 11}" fill="#1c1c1a">{name}</text>')
     for place, (name, colour) in enumerate(FAMILIES.items()):
-        left = LEFT + 390 + place * 140
+        left = LEFT + 330 + place * 122
         out.append(
             f'<rect x="{left}" y="{HEIGHT - 22}" width="12" height="12" fill="{colour}" fill-opacity="0.4"/>'
         )

@@ -1,8 +1,10 @@
 // The live page: which task, which view, which theme; the views do the rest.
 
 import { h, refresh, text } from "./dom.js";
-import { count, seconds, time } from "./format.js";
+import { count, time } from "./format.js";
 import { Store } from "./store.js";
+import { showVerdict } from "./verdict.js";
+import { pages } from "./views/common.js";
 import { loop } from "./views/loop.js";
 import { quality } from "./views/quality.js";
 import { labels } from "./views/labels.js";
@@ -43,7 +45,7 @@ function show() {
     mounted[name] ??= VIEWS[name](context);
     byId("main").replaceChildren(mounted[name].root);
     document.body.dataset.view = name;
-    for (const link of byId("views").children) link.toggleAttribute("aria-current", link.dataset.view === name);
+    for (const link of byId("views").children) link.dataset.view === name ? link.setAttribute("aria-current", "page") : link.removeAttribute("aria-current");
   }
   update(true);
 }
@@ -54,29 +56,25 @@ function update(rows) {
   mounted[current].update(store, rows);
 }
 
+const verdict = { state: byId("state"), since: byId("since"), reasons: byId("reasons"), shown: "" };
+
 function frame() {
   const { store } = context;
-  const state = byId("state");
-  const problem = store.sections.worker?.problem ?? "";
-  document.body.dataset.phase = store.phase === "live" && problem ? "stale" : store.phase;
-  const told = { live: "live", connecting: "connecting", stale: `stale for ${seconds(Math.round(store.silence / 1000))}` }[store.phase];
-  text(state, store.phase === "live" && problem ? "stale" : told);
-  const trouble = byId("trouble");
-  const sentence = store.phase === "stale" ? "The worker does not answer: what you see is old. It is tried again all the time." : problem && store.facts ? `The worker does not see the topics, what you see may be old: ${problem}` : store.facts && store.sections.worker?.ready === false ? `This worker does not serve yet: ${store.sections.worker.why}` : "";
-  trouble.hidden = !sentence;
-  text(trouble, sentence);
+  document.body.dataset.phase = store.phase;
+  showVerdict(store, verdict);
   text(byId("clock"), time(store.sections.loop?.stream_time));
   if (!store.facts) return;
   text(byId("question"), store.facts.question);
-  const open = (store.sections.episodes ?? []).filter((each) => each.state !== "closed").length;
-  badge("drift", open);
-  badge("letters", store.sections.letters?.counted ?? 0);
+  badge("drift", (store.sections.episodes ?? []).filter((each) => each.state !== "closed" && pages(each)).length, "open episodes that page");
+  badge("letters", store.sections.letters?.counted ?? 0, "dead letters");
 }
 
-function badge(view, value) {
+function badge(view, value, what) {
   const place = document.querySelector(`#views [data-view="${view}"] b`);
   place.hidden = !value;
   text(place, count(value));
+  place.setAttribute("aria-label", `${count(value)} ${what}`);
+  place.setAttribute("role", "img");
 }
 
 function setAxis(axis) {

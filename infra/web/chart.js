@@ -72,10 +72,11 @@ export class Chart {
     }
     this.spans = spans;
     this.marks = marks;
+    // Time only goes on: of several rows at one time the newest counts, and one that goes back is left out.
     const rising = [];
     x.forEach((value, index) => {
-      // Of several at one time the newest counts.
-      if (index + 1 === x.length || x[index + 1] > value) rising.push(index);
+      while (rising.length && x[rising.at(-1)] === value) rising.pop();
+      if (!rising.length || x[rising.at(-1)] < value) rising.push(index);
     });
     const data = [rising.map((index) => x[index] / 1000), ...drawn.map((line) => rising.map((index) => line.values[index]))];
     const theme = document.documentElement.dataset.theme ?? matchMedia("(prefers-color-scheme: dark)").matches;
@@ -139,7 +140,7 @@ export class Chart {
     const look = colours();
     const end = bbox.left + bbox.width;
     ctx.save();
-    // Of the labels' own families the whole height is shaded; the others have a lane each at the top.
+    // What costs something is shaded; what has only moved has a lane at the top, one for each family.
     const lanes = [...new Set(this.spans.filter((span) => !span.shaded).map((span) => span.family))].sort();
     for (const span of this.spans) {
       const from = Math.max(bbox.left, plot.valToPos(span.from / 1000, "x", true));
@@ -184,7 +185,7 @@ export const spansOf = (episodes, axis) =>
     to: each.state === "closed" ? each[axis] : null,
     severity: each.severity,
     family: each.family,
-    shaded: each.family === "drift" || each.family === "outage",
+    shaded: each.severity !== "info",
   }));
 
 /** Version changes as marks on the time axis in use. */

@@ -48,9 +48,14 @@ export function table(head, rows, caption) {
     const special = value !== null && typeof value === "object" && !(value instanceof Node);
     return h(tag, { class: special ? value.class : undefined, scope: tag === "th" ? "col" : undefined, title: special ? value.title : undefined }, special ? value.text : value);
   };
+  const first = (value) => {
+    const made = cell("th")(value);
+    made.scope = "row";
+    return made;
+  };
   return h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": caption },
     h("table", {}, h("caption", { class: "hidden" }, caption), h("thead", {}, h("tr", {}, head.map(cell("th")))),
-      h("tbody", {}, rows.map((row) => h("tr", {}, row.map(cell("td")))))));
+      h("tbody", {}, rows.map((row) => h("tr", {}, row.slice(0, 1).map(first), row.slice(1).map(cell("td")))))));
 }
 
 export const num = (value) => ({ text: value, class: "num" });

@@ -10,6 +10,7 @@ export class Store {
     this.sections = {};
     this.facts = null;
     this.histories = {};
+    this.rows = 0;
     this.now = 0;
     this.heard = 0;
     this.phase = "connecting";
@@ -37,15 +38,21 @@ export class Store {
     this.facts = told.facts;
     this.sections = told.sections;
     this.histories = told.histories;
+    this.rows = told.row;
     this.#hear(told.now);
     this.tell(Object.keys(told.sections), true);
   }
 
   #change(told) {
     Object.assign(this.sections, told.sections);
-    for (const [name, at, ts, values] of told.rows) this.#row(this.histories[name], at, ts, values);
+    // What the whole had already comes again with the first change.
+    const rows = told.rows.filter(([number]) => number > this.rows);
+    for (const [number, name, at, ts, values] of rows) {
+      this.rows = number;
+      this.#row(this.histories[name], at, ts, values);
+    }
     this.#hear(told.now);
-    this.tell(Object.keys(told.sections), told.rows.length > 0);
+    this.tell(Object.keys(told.sections), rows.length > 0);
   }
 
   #row(history, at, ts, values) {

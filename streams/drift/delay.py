@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from streams.drift.detector import Change, Detector
+from streams.seasons import KEPT, month, year_ago
 
 REFERENCE: Final = 1_000
 """Delays in the reference, and outcomes before the bound is set."""
@@ -82,6 +83,8 @@ class DelayDrift:
     def __init__(self, detector: Detector) -> None:
         self.ranks, self.detector = DelayRanks(), detector
         self._sum, self._count = 0.0, 0
+        self._months: dict[int, tuple[int, float]] = {}
+        """By month of event time: means of ranks, and their sum."""
 
     def update(self, asked: int, came: int) -> Change | None:
         """Take an outcome: event times of request and outcome, in ms. Up means slower."""
@@ -93,8 +96,9 @@ class DelayDrift:
         if self._count < TOGETHER:
             return None
         mean, self._sum, self._count = self._sum / TOGETHER, 0.0, 0
+        self._remember(came, mean)
         change = self.detector.update(mean)
-        if change is None:
+        if change is None or self._came_before(came, change):
             return None
         found = change.evidence
         counts = (found.reference_count * TOGETHER, found.recent_count * TOGETHER)
@@ -102,12 +106,29 @@ class DelayDrift:
         evidence = replace(found, statistic=told, reference_count=counts[0], recent_count=counts[1])
         return replace(change, evidence=evidence)
 
+    def _remember(self, ts: int, mean: float) -> None:
+        now = month(ts)
+        count, total = self._months.get(now, (0, 0.0))
+        self._months[now] = count + 1, total + mean
+        newest = max(self._months)
+        self._months = {each: sums for each, sums in self._months.items() if each > newest - KEPT}
+
+    def _came_before(self, ts: int, change: Change) -> bool:
+        """Whether delays are more like those of the same season a year ago than like those before the change."""
+        seen = [self._months[each] for each in year_ago(ts) if each in self._months]
+        count, total = sum(n for n, _ in seen), sum(each for _, each in seen)
+        recent, reference = change.evidence.recent, change.evidence.reference
+        if not count or recent is None or reference is None:
+            return False
+        return abs(recent - total / count) < abs(recent - reference) / 2
+
     def snapshot(self) -> Any:
         """Give the state."""
-        return self.ranks.snapshot(), self.detector.snapshot(), (self._sum, self._count)
+        return self.ranks.snapshot(), self.detector.snapshot(), (self._sum, self._count), dict(self._months)
 
     def restore(self, state: Any) -> None:
         """Take over a state that `snapshot` gave."""
-        ranks, detector, (self._sum, self._count) = state
+        ranks, detector, (self._sum, self._count), months = state
+        self._months = dict(months)
         self.ranks.restore(ranks)
         self.detector.restore(detector)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import astuple
+from datetime import timedelta
 from typing import Any, Final
 
 from schemas.alert import Alert, Evidence
@@ -15,6 +16,7 @@ from schemas.records import Entry, Score, Value
 from streams.drift import budget, texts
 from streams.drift.delay import DelayDrift
 from streams.drift.detector import Change
+from streams.drift.loss import LossEpisodes
 from streams.drift.outage import LabelOutage
 from streams.drift.rules import DELAY, OUTAGE, SEVERITY, WATCHED, Watch
 from streams.drift.watching import ModelWatch
@@ -26,8 +28,9 @@ RESOLVED: Final = frozenset({"labelled", "expired", "late", "revised", "unavaila
 KEPT: Final = 2_000
 """Resolutions that are kept unjudged at most, while an outage is suspected."""
 
-Judged = tuple[list[tuple[int, Score, Value]], tuple[int, int] | None]
-"""What one entry gives to judge: place of the model, its score, the label; event times of request and outcome."""
+Judged = tuple[list[tuple[int, Score, Value, bool]], tuple[int, int] | None, int]
+"""What one entry gives to judge: place of the model, its score, the label, whether the loss takes it; the
+event times of request and outcome; its own event time."""
 
 
 class DriftFold:
@@ -55,11 +58,8 @@ class DriftFold:
         firsts: dict[str, Model] = {}
         for model in task.models:
             firsts.setdefault(repr(model.policy), model)
-        share = budget.Share(
-            rules.one_false_alarm_in,
-            [each.signal for each in rules.watches],
-            len(task.models),
-        )
+        signals = [each.signal for each in rules.watches]
+        share = budget.Share(rules.one_false_alarm_in, signals, len(task.models))
         self.models = [
             ModelWatch(rules, task.kind, share, labels=firsts[repr(model.policy)] is model)
             for model in task.models
@@ -71,8 +71,12 @@ class DriftFold:
         self.drift = Episodes(task.name, "drift", rules.cool_down)
         self.delays = Episodes(task.name, "delay", rules.cool_down)
         self.outage = Episodes(task.name, "outage", None)
+        self.cost = LossEpisodes(task.name, task.kind, rules.warm_up) if rules.loss else None
+        self._horizon_ms = task.horizon // timedelta(milliseconds=1)
         self.next_offset = 0
         self._judged = 0
+        self._first: int | None = None
+        """Event time of the oldest request that was resolved."""
         self._until = -1
         """What was asked before this event time (ms) was hit by an outage."""
         self._silence_teaches = False
@@ -120,7 +124,11 @@ class DriftFold:
         prediction, outcome = entry.prediction, entry.outcome
         if prediction is None or self.outage.lead is not None:
             return None
-        found: list[tuple[int, Score, Value]] = []
+        found: list[tuple[int, Score, Value, bool]] = []
+        # After an outage outcomes come first, and silence only with the next deadlines: no measure of the loss.
+        measured = not (
+            self._silence_teaches and self._until >= 0 and entry.ts < self._until + self._horizon_ms
+        )
         for place, model in enumerate(self.task.models):
             label = model.policy.label(entry)
             if label is None or label.value is None or label.replaces is not None:
@@ -128,18 +136,21 @@ class DriftFold:
             for score in prediction.scores:
                 if score.model == model.name:
                     self._silence_teaches = self._silence_teaches or outcome is None
-                    found.append((place, score, label.value))
+                    found.append((place, score, label.value, measured and score is prediction.scores[0]))
                     break
         spans = None
         if outcome is not None and entry.kind in {"labelled", "late"}:
             spans = (prediction.ts, outcome.ts)
         if prediction.ts < self._until:
-            return None if self._silence_teaches else (found, None)
-        return (found, spans) if found or spans else None
+            return None if self._silence_teaches else (found, None, entry.ts)
+        return (found, spans, entry.ts) if found or spans else None
 
     def _judge(self, item: Judged, offset: int, ts: int) -> None:
-        found, spans = item
-        for place, score, label in found:
+        found, spans, when = item
+        for place, score, label, served in found:
+            if served and self.cost is not None:
+                moved = [each.lead for each in (self.drift, self.delays) if each.lead is not None]
+                self._tell(self.cost.update(score, label, when, offset, moved))
             for watch, change in self.models[place].update(score, label):
                 self._tell(self.drift.alarm(self._alarm(watch, place, score, change), offset, ts))
         if spans and self.delay and self._delay_watch:
@@ -153,9 +164,9 @@ class DriftFold:
                 self._tell(episodes.step(offset, ts))
 
     def _alarm(self, watch: Watch, place: int, score: Score | None, change: Change) -> Alarm:
-        # The label mean and delays are the task's own; of a shadow nobody has to get up at night.
+        # The label mean and delays are the task's own.
         model = "" if score is None or watch.signal == "label_mean" else self.task.models[place].name
-        severity = watch.severity or ("info" if place and model else SEVERITY[watch.signal])
+        severity = watch.severity or "info"
         return Alarm(
             watch.signal,
             change.direction,
@@ -175,12 +186,20 @@ class DriftFold:
         deadlines, requests = self._deadlines, self._requests
         before = deadlines.state, requests.state
         if entry.outcome is not None:
-            deadlines.outcome(entry.ts)
+            if self._can_expire(entry):
+                deadlines.outcome(entry.ts)
             requests.outcome(entry.ts)
         elif entry.kind == "expired":
             deadlines.silence(entry.ts)
         if (deadlines.state, requests.state) != before:
             self._outage(offset, entry.ts)
+
+    def _can_expire(self, entry: Entry) -> bool:
+        """Whether a deadline could have passed by now: a stream that has just begun shows outcomes only."""
+        if entry.prediction is not None:
+            asked = entry.prediction.ts
+            self._first = asked if self._first is None else min(self._first, asked)
+        return self._first is not None and entry.ts >= self._first + self._horizon_ms
 
     def _progress(self, offset: int, entry: Entry) -> None:
         told = (entry.progress or {}).get("predictions", 0)
@@ -212,14 +231,20 @@ class DriftFold:
         elif dead is None and self.outage.lead is not None:
             self._until = ts
             self._tell(self.outage.close(offset, ts, "Outcomes come again."))
-        for episodes in (self.drift, self.delays):
-            self._tell(episodes.hold(self.outage.lead is not None, offset, ts))
+        for episodes in self._all:
+            if episodes is not self.outage:
+                self._tell(episodes.hold(self.outage.lead is not None, offset, ts))
 
     @property
     def _suspicious(self) -> bool:
         return self._deadlines.state == "suspected" or self._requests.state == "suspected"
 
     # ------------------------------------------------------------------ what it tells
+
+    @property
+    def _all(self) -> tuple[Episodes, ...]:
+        families = self.drift, self.delays, self.outage
+        return (*families, self.cost.episodes) if self.cost else families
 
     def _tell(self, alert: Alert | None) -> None:
         if alert is not None:
@@ -232,7 +257,7 @@ class DriftFold:
 
     def measurements(self) -> Iterator[Measurement]:
         """See `Monitor.measurements`."""
-        for episodes in (self.drift, self.delays, self.outage):
+        for episodes in self._all:
             told = {"count": self._judged, "segment": episodes.family, "monitor": self.name}
             is_open = float(episodes.lead is not None)
             yield Measurement("open_episodes", is_open, "count", **told)  # type: ignore[arg-type]  # as named above
@@ -256,34 +281,39 @@ class DriftFold:
         return {
             "next_offset": self.next_offset,
             "judged": self._judged,
+            "first": self._first,
             "until": self._until,
             "silence_teaches": self._silence_teaches,
             "asked": dict(self._asked),
             "kept": [
-                ([(place, astuple(score), label) for place, score, label in found], spans)
-                for found, spans in self._kept
+                ([(place, astuple(score), label, served) for place, score, label, served in found], spans, ts)
+                for found, spans, ts in self._kept
             ],
             "models": [watched.snapshot() for watched in self.models],
             "delay": self.delay.snapshot() if self.delay else None,
             "feeds": {name: feed.snapshot() for name, feed in self.feeds.items()},
-            "episodes": [each.snapshot() for each in (self.drift, self.delays, self.outage)],
+            "cost": self.cost.snapshot() if self.cost else None,
+            "episodes": [each.snapshot() for each in self._all],
         }
 
     def restore(self, state: Any) -> None:
         """See `Fold.restore`."""
         self.next_offset, self._judged = state["next_offset"], state["judged"]
+        self._first = state["first"]
         self._until, self._silence_teaches = state["until"], state["silence_teaches"]
         self._asked = dict(state["asked"])
         self._kept = [
-            ([(place, Score(*score), label) for place, score, label in found], spans)
-            for found, spans in state["kept"]
+            ([(place, Score(*score), label, served) for place, score, label, served in found], spans, ts)
+            for found, spans, ts in state["kept"]
         ]
         for watched, one in zip(self.models, state["models"], strict=True):
             watched.restore(one)
         if self.delay:
             self.delay.restore(state["delay"])
+        if self.cost:
+            self.cost.restore(state["cost"])
         for name, feed in self.feeds.items():
             feed.restore(state["feeds"][name])
-        for episodes, one in zip((self.drift, self.delays, self.outage), state["episodes"], strict=True):
+        for episodes, one in zip(self._all, state["episodes"], strict=True):
             episodes.restore(one)
         self._pending = []

@@ -18,6 +18,7 @@ from streams.snapshot import dump
 
 DELAY: Final = "delay"
 OUTAGE: Final = "label_outage"
+LOSS: Final = "loss"
 WATCHED: Final = (*NAMES, DELAY)
 """Signals that a detector can watch, the most telling first."""
 HASTY: Final = frozenset({"excess_log_loss", "error"})
@@ -32,15 +33,8 @@ WORSE: Final[Mapping[str, Worse]] = {
     "score_mean": "both",
     DELAY: "both",
 }
-SEVERITY: Final[Mapping[str, Severity]] = {
-    OUTAGE: "critical",
-    "excess_log_loss": "warning",
-    "error": "warning",
-    DELAY: "warning",
-    "label_mean": "info",
-    "score_mean": "info",
-}
-"""How bad an episode is that a signal leads; of a shadow it is never more than info."""
+SEVERITY: Final[Mapping[str, Severity]] = {OUTAGE: "critical"}
+"""Signals whose alarm is more than information. What has moved is information; what it costs, the loss says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +53,7 @@ class Watch:
     worse
         Which way of going alarms: `up`, `down` or `both`; by default what is bad for the signal.
     severity
-        `info`, `warning` or `critical`; by default as docs/concepts/drift.md says.
+        `info`, `warning` or `critical`; by default `info`: an episode of the loss says what a move costs.
     """
 
     signal: str
@@ -114,6 +108,8 @@ class DriftRules:
         An episode closes after so many resolutions without an alarm.
     outage
         Whether a dead feed of outcomes opens an episode, and holds the others back.
+    loss
+        Whether a loss above its own recent level opens an episode.
     """
 
     watches: tuple[Watch, ...] = tuple(Watch(name) for name in WATCHED)
@@ -121,11 +117,14 @@ class DriftRules:
     warm_up: int = 1_000
     cool_down: int = 1_000
     outage: bool = True
+    loss: bool = True
 
     def describe(self) -> str:
         """Give the rules as text that is the same in every process."""
         watches = "; ".join(each.describe() for each in self.watches)
-        return f"{watches}; {self.one_false_alarm_in} {self.warm_up} {self.cool_down} {self.outage}"
+        return (
+            f"{watches}; {self.one_false_alarm_in} {self.warm_up} {self.cool_down} {self.outage} {self.loss}"
+        )
 
     def problems(self, kind: TaskKind) -> Iterator[str]:
         """Say what is wrong with the rules, for a task of this kind."""

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from schemas.alert import Evidence
+from streams.drift.cost import ExcessLoss
 from streams.drift.detector import Change
 from streams.drift.outage import LabelOutage
 from streams.drift.rules import DELAY
+from streams.episodes import Alarm
 
 MEANS = {
     "excess_log_loss": "what the features mean has changed, not only how often",
@@ -51,3 +56,23 @@ def of_outage(feed: LabelOutage, what: str) -> str:
         f"No outcome with the last {feed.run:,} {what}, where {feed.share:.1%} used to come with one: the feed of "
         f"outcomes stopped. Labels are not judged until it is back."
     )
+
+
+def of_loss(watch: ExcessLoss, evidence: Evidence, moved: Sequence[Alarm]) -> str:
+    """Say what the served answers cost more than of late, and what has moved."""
+    assert evidence.recent is not None
+    assert evidence.reference is not None
+    names = [f"{each.signal.replace('_', ' ')}{f' of {each.model}' if each.model else ''}" for each in moved]
+    why = f" Moved as well: {', '.join(names)}." if names else ""
+    return (
+        f"The {watch.name} of what is served rose to {evidence.recent:.3g}{watch.unit} over the last "
+        f"{evidence.recent_count:,} labels; its recent level is {evidence.reference:.3g}.{why}"
+    )
+
+
+def of_recovery(watch: ExcessLoss, before: float) -> str:
+    """Say why an episode of the loss ends: it is back, or has stayed."""
+    if watch.level > 1.1 * before:
+        now = f"{watch.level:.3g}{watch.unit}"
+        return f"The {watch.name} has stayed high: its level is {now} now, and was {before:.3g}."
+    return f"The {watch.name} is back at its level of {watch.level:.3g}{watch.unit}."

@@ -60,8 +60,10 @@ class Board:
         """By model, empty for the loop: the log offsets of the newest burst of metrics and the one before."""
         self._open: dict[str, tuple[int, int, int, dict[str, float]]] = {}
         """By history, the row that is being filled: log offset, published at, event time, values."""
-        self.fresh: deque[tuple[str, Row]] = deque(maxlen=MOST_FRESH)
-        """Rows that were added to a history since somebody last took them away."""
+        self.fresh: deque[tuple[int, str, Row]] = deque(maxlen=MOST_FRESH)
+        """Rows that were added to a history since somebody last took them away, each with its number."""
+        self.closed = 0
+        """Rows that were ever added to a history: the number of the newest."""
         self.metrics_at = 0
         """When the newest metric was published, ms."""
         self.stream_time = 0
@@ -158,7 +160,8 @@ class Board:
     def _close(self, name: str) -> None:
         _, at, ts, values = self._open.pop(name)
         self.history[name].add(at, ts, values)
-        self.fresh.append((name, self.history[name].rows[-1]))
+        self.closed += 1
+        self.fresh.append((self.closed, name, self.history[name].rows[-1]))
 
     def settle(self, now_ms: int) -> None:
         """End the rows whose burst is over: what comes later begins a row of its own."""

@@ -369,7 +369,15 @@ METRICS: Final = (
         for name, formula in (
             ("feature_psi", "population stability index"),
             ("feature_js", "Jensen-Shannon divergence"),
+            ("feature_psi_season", "PSI against the same season a year ago,"),
         )
+    ),
+    Declared(
+        "feature_psi_limit",
+        "nats",
+        "PSI above which a feature counts as moved, last window",
+        "neither",
+        _FEATURE,
     ),
 )
 UNITS: Final = {each.name: each.unit for each in METRICS}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from schemas.alert import Evidence
 from schemas.dictionary import Category
@@ -19,6 +19,8 @@ MODERATE: Final = 0.1
 LARGE: Final = 0.25
 """PSI beyond what chance gives: a large shift opens an episode, a moderate one keeps it open (Siddiqi, Credit
 risk scorecards, 2006)."""
+NEARER: Final = 2 / 3
+"""A season that came before is known: what moved is nearer to it than this share of the way to the reference."""
 LEAST_RISE: Final = 0.01
 """Shares that rise by less are left alone, however certain the rise."""
 MOVED: Final = frozenset({"values", "unseen", "mean"})
@@ -65,6 +67,8 @@ class Verdict:
     ----------
     judged
         False: there were too few values.
+    psi, js
+        Against the reference.
     """
 
     feature: str
@@ -78,10 +82,50 @@ class Verdict:
     """Of the values, in the feature's unit; None for texts and without values."""
     psi: Divergence | None = None
     js: Divergence | None = None
+    season: float | None = None
+    """PSI beyond chance against the same season a year ago; None before there was one."""
     findings: tuple[Finding, ...] = field(default=())
 
 
-def judge(reference: Reference, counts: Counts, rules: QualityRules, alpha: float) -> Verdict:
+def limit(psi: Divergence) -> float:
+    """Give what a PSI beyond chance must exceed to count as moved."""
+    return max(MODERATE, psi.limit - psi.mean)
+
+
+def season_psi(
+    reference: Reference, counts: Counts, then: Sequence[Counts], rules: QualityRules
+) -> float | None:
+    """Give the PSI beyond chance between a window and the same season a year ago; None for too few values.
+
+    Parameters
+    ----------
+    then
+        Counts of the season in several cuts, since a window may lie across two months; the nearest counts.
+    """
+    seasons = [
+        Reference.of(reference.feature, each)
+        for each in then
+        if min(counts.present, each.present) >= rules.least
+    ]
+    found = [
+        divergence.psi(each.coarse(each.counts.bins), each.coarse(counts.bins), 0.5).excess
+        for each in seasons
+    ]
+    return min(found, default=None)
+
+
+def came_before(reference: Reference, counts: Counts, then: Sequence[Counts], rules: QualityRules) -> bool:
+    """Whether values that moved are more like those of the same season a year ago than like the reference."""
+    season = season_psi(reference, counts, then, rules)
+    if season is None or not reference.present:
+        return False
+    base, recent = reference.coarse(reference.counts.bins), reference.coarse(counts.bins)
+    return season < NEARER * divergence.psi(base, recent, 0.5).excess
+
+
+def judge(
+    reference: Reference, counts: Counts, rules: QualityRules, alpha: float, then: Sequence[Counts] = ()
+) -> Verdict:
     """Compare a window of one feature with its reference.
 
     Parameters
@@ -94,6 +138,8 @@ def judge(reference: Reference, counts: Counts, rules: QualityRules, alpha: floa
         The task's.
     alpha
         Probability of a false alarm that each test may have.
+    then
+        Counts of the same season a year ago: what came then has not moved.
     """
     feature, present = reference.feature, counts.present
     requests = present + counts.missing
@@ -106,7 +152,7 @@ def judge(reference: Reference, counts: Counts, rules: QualityRules, alpha: floa
         "unseen": unseen / max(present, 1),
         "mean": counts.total / present if reference.numeric and present else None,
     }
-    found = list(_shares(reference, counts, unseen, alpha))
+    found = list(_shares(reference, counts, unseen, alpha, then))
     if min(present, reference.present) < rules.least:
         return Verdict(**told, judged=False, findings=tuple(found))  # type: ignore[arg-type]  # named above
     if feature.personal_data != "none":  # of tokens it is only asked whether they are new
@@ -115,12 +161,17 @@ def judge(reference: Reference, counts: Counts, rules: QualityRules, alpha: floa
     psi = divergence.psi(base, recent, alpha)
     js = divergence.jensen_shannon(base, recent, alpha)
     # Where bins are nearly empty the one is too lively, and the other one bounded: both must be beyond chance.
-    if feature.watch and psi.excess > MODERATE and psi.value > psi.limit and js.value > js.limit:
+    moved = feature.watch and psi.excess > MODERATE and psi.value > psi.limit and js.value > js.limit
+    season = season_psi(reference, counts, then, rules)
+    if moved and not (season is not None and season < NEARER * psi.excess):
         found.append(_moved(reference, counts, psi))
-    return Verdict(**told, judged=True, psi=psi, js=js, findings=tuple(found))  # type: ignore[arg-type]
+    more: dict[str, Any] = {"psi": psi, "js": js, "season": season, "findings": tuple(found)}
+    return Verdict(**told, judged=True, **more)  # type: ignore[arg-type]  # named above
 
 
-def _shares(reference: Reference, counts: Counts, unseen: int, alpha: float) -> Iterator[Finding]:
+def _shares(
+    reference: Reference, counts: Counts, unseen: int, alpha: float, then: Sequence[Counts]
+) -> Iterator[Finding]:
     feature, base = reference.feature, reference.counts
     present, base_present = counts.present, reference.present
     requests, base_requests = present + counts.missing, base_present + base.missing
@@ -139,7 +190,10 @@ def _shares(reference: Reference, counts: Counts, unseen: int, alpha: float) -> 
         once = sum(count == 1 for count in base.bins.values()) / base_present
         allowed = 2 * once + LEAST_RISE
         chance = divergence.above(unseen, present, min(allowed, 1.0))
-        if feature.watch and chance < alpha and unseen / present > allowed + 5 * LEAST_RISE:
+        before = set(base.bins).union(*(each.bins for each in then))
+        new = sum(n for key, n in counts.bins.items() if key not in before)
+        known = new < NEARER * unseen
+        if feature.watch and chance < alpha and unseen / present > allowed + 5 * LEAST_RISE and not known:
             yield _share(feature.name, "unseen", unseen, present, once, base_present)
 
 
@@ -163,7 +217,10 @@ WORDS: Final = {
 
 def _share(name: str, signal: str, hits: int, n: int, was: float, base_n: int) -> Finding:
     share = hits / n
-    severity: Severity = "critical" if share - was > 0.5 else "info" if signal == "unseen" else "warning"
+    # Of what the dictionary promises each breach counts; without a promise what moves is information.
+    promised = signal in {"range", "new_level"} or (signal == "missing" and not base_n)
+    broken = share - was > 0.5 and signal != "unseen"
+    severity: Severity = "critical" if broken else "warning" if promised else "info"
     evidence = Evidence("Chernoff bound", "share", share, was, was, base_n, share, n)
     text = f"{share:.1%} of the requests come {WORDS[signal]} in {name}, where {was:.1%} did"
     return Finding(name, signal, severity, "up", evidence, text)
@@ -174,9 +231,7 @@ def _moved(reference: Reference, counts: Counts, psi: Divergence) -> Finding:
     n, m = counts.present, reference.present
     was = base.total / m if reference.numeric else None
     now = counts.total / n if reference.numeric else None
-    evidence = Evidence(
-        "PSI", "PSI without its null mean", psi.excess, max(MODERATE, psi.limit - psi.mean), was, m, now, n
-    )
+    evidence = Evidence("PSI", "PSI without its null mean", psi.excess, limit(psi), was, m, now, n)
     direction: Literal["up", "down", "none"] = "none"
     if was is not None and now is not None:
         direction = "up" if now > was else "down"
@@ -184,7 +239,7 @@ def _moved(reference: Reference, counts: Counts, psi: Divergence) -> Finding:
         told = f"mean {was:.3g}{unit}, now {now:.3g}"
     else:
         told = _most_changed(base.bins, m, counts.bins, n)
-    return Finding(name, "values", "warning", direction, evidence, f"PSI of {name} {psi.excess:.2f} ({told})")
+    return Finding(name, "values", "info", direction, evidence, f"PSI of {name} {psi.excess:.2f} ({told})")
 
 
 def _most_changed(was: Mapping[str, int], m: int, bins: Mapping[str, int], n: int) -> str:

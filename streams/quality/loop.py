@@ -82,7 +82,7 @@ def odd_hour(hour: Hour) -> Finding:
         1,
     )
     text = f"{hour.requests:,} requests in an hour that had {hour.expected:,.0f} in the {hour.weeks} weeks before."
-    severity = "warning" if hour.requests else "critical"
+    severity = "info" if hour.requests else "critical"
     return Finding("", "volume", severity, "down" if down else "up", evidence, text)  # type: ignore[arg-type]
 
 

@@ -73,7 +73,7 @@ class MeanWatch:
         text = (
             f"{name} went {way}: a value of now lies above one of the reference in {after:.0%} of all pairs"
         )
-        return Finding(name, "mean", "warning", "up" if after > 0.5 else "down", evidence, text)
+        return Finding(name, "mean", "info", "up" if after > 0.5 else "down", evidence, text)
 
     def state(self) -> list[Any]:
         """Give the state: plain data and River's ADWIN."""

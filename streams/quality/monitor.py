@@ -14,11 +14,13 @@ from schemas.paths import OTHER, known_paths
 from schemas.tally import Tally
 from streams.episodes import Episodes
 from streams.fold import Measurement
-from streams.quality.judge import DRIFT, MOVED, Finding, Verdict, judge, together
+from streams.quality.judge import DRIFT, MOVED, Finding, Verdict, came_before, judge, together
 from streams.quality.loop import odd_hour, requests_findings, stands_still
 from streams.quality.means import MeanWatch
+from streams.quality.measured import of_feature
 from streams.quality.reference import Reference
 from streams.quality.rules import QualityRules
+from streams.quality.seasons import Seasons, added
 from streams.quality.tally import CELL_MS, Total, refusal
 from streams.quality.volume import Hour, Volume
 
@@ -78,6 +80,8 @@ class QualityMonitor:
         self._lasting = 0
         """Windows in which values were moved since the episode about that opened."""
         self._alerts: list[Alert] = []
+        self.seasons = Seasons()
+        """The judged windows of a year."""
         self._recent: list[Total] = []
         """The newest windows: as many as make up a reference."""
         self._found: set[str] = set()
@@ -154,7 +158,10 @@ class QualityMonitor:
         for name, watch in self._means.items():
             reference = self.references[name]
             finding = watch.update(reference, cell.of(name)) if reference.present else None
-            if finding is not None:
+            if finding is None:
+                continue
+            now = added(name, *self._recent[-1:], self.window)
+            if not came_before(reference, now, self.seasons.year_ago(ts, name), self.rules):
                 self._take(finding, offset, ts)
         if self.window.requests >= self.rules.window:
             self._judge(offset, ts)
@@ -167,7 +174,9 @@ class QualityMonitor:
     def _judge(self, offset: int, ts: int) -> None:
         moved: list[Finding] = []
         for each in self.features:
-            verdict = judge(self.references[each.name], self.window.of(each.name), self.rules, self.alpha)
+            then = self.seasons.year_ago(ts, each.name)
+            now = self.window.of(each.name)
+            verdict = judge(self.references[each.name], now, self.rules, self.alpha, then)
             self.verdicts[each.name] = verdict
             moved += [finding for finding in verdict.findings if finding.signal in MOVED]
             for finding in verdict.findings:
@@ -182,6 +191,7 @@ class QualityMonitor:
         self._step([each for each in self._open if each not in {"requests.volume", *found}], offset, ts)
         self._found = set()
         self.judged_at += 1
+        self.seasons.add(ts, self.window)
         self._recent = [*self._recent, self.window][-self.rules.kept :]
         self.window = Total()
         self._adopt(offset, ts)
@@ -262,12 +272,7 @@ class QualityMonitor:
             yield Measurement("open_episodes", float(family in self._open), "count", **told)  # type: ignore[arg-type]
             yield Measurement("episodes", count, "count", **told)  # type: ignore[arg-type]  # as named above
         for name, verdict in self.verdicts.items():
-            told = {"count": verdict.present, "window": "last", "segment": name}
-            for share in ("missing", "outside", "unseen"):
-                yield Measurement(f"feature_{share}", getattr(verdict, share), "ratio", **told)  # type: ignore[arg-type]
-            if verdict.psi is not None and verdict.js is not None:
-                yield Measurement("feature_psi", verdict.psi.excess, "nats", **told)  # type: ignore[arg-type]
-                yield Measurement("feature_js", verdict.js.excess, "nats", **told)  # type: ignore[arg-type]
+            yield from of_feature(name, verdict)
 
     def snapshot(self) -> Any:
         """Give the state: plain data and River's ADWIN."""
@@ -275,6 +280,7 @@ class QualityMonitor:
             "next_offset": self.next_offset,
             "times": [self.newest, self._closed, self.late, self.judged_at],
             "totals": [self.sum.state(), self.window.state(), self.base.state()],
+            "seasons": self.seasons.state(),
             "recent": [each.state() for each in self._recent],
             "cells": {cell: total.state() for cell, total in self._cells.items()},
             "references": {name: each.state() for name, each in self.references.items()},
@@ -293,6 +299,7 @@ class QualityMonitor:
         self.next_offset = state["next_offset"]
         self.newest, self._closed, self.late, self.judged_at = state["times"]
         self.sum, self.window, self.base = map(Total.of_state, state["totals"])
+        self.seasons.restore(state["seasons"])
         self._recent = [Total.of_state(each) for each in state["recent"]]
         self._cells = {cell: Total.of_state(each) for cell, each in state["cells"].items()}
         by_name = self.dictionary.by_name

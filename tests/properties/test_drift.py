@@ -96,7 +96,7 @@ def undisturbed() -> tuple[tuple[Alert, ...], str]:
 
 def test_the_log_has_what_the_property_is_about() -> None:
     found, _ = undisturbed()
-    assert {alert.family for alert in found} >= {"drift", "outage"}
+    assert {alert.family for alert in found} >= {"drift", "outage", "loss"}
     assert {alert.state for alert in found} == {"opened", "updated", "closed"}
 
 

@@ -9,6 +9,7 @@ import urllib.request
 from collections.abc import Coroutine, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,6 +29,7 @@ VIEWS = ("loop", "quality", "labels", "drift", "features", "versions", "letters"
 HOSTILE = "<img src=x onerror=\"document.title='owned'\">"
 TOTAL = "document.querySelector('[data-stage=\"{}\"] span').textContent"
 PHASE = "document.body.dataset.phase"
+LEGIBLE = (Path(__file__).parent / "legible.js").read_text("utf-8")
 T = TypeVar("T")
 
 
@@ -233,6 +235,72 @@ def test_every_view_shows_something_without_an_error_and_asks_nobody_but_the_wor
     page.run(look())
 
 
+@pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 1280), ("light", 390), ("dark", 390)])
+def test_every_view_can_be_read_by_everybody(page: Page, theme: str, width: int) -> None:
+    async def look() -> None:
+        await page.tab.theme(theme)
+        await page.tab.size(width, 800, mobile=width < 600)
+        await page.open()
+        await page.tab.run(LEGIBLE)
+        for view in VIEWS:
+            await page.tab.run(f"location.hash = '{view}'")
+            await page.tab.until(f"document.body.dataset.view === '{view}'")
+            await page.tab.until("document.querySelectorAll('.panel .body > *').length > 0")
+            assert await page.tab.run("faint()") == [], view
+            assert await page.tab.run("broken()") == [], view
+            assert await page.tab.run("document.querySelectorAll('h1').length") == 1, view
+            nameless = (
+                "[...document.querySelectorAll('th')].filter((each) => !each.textContent.trim()).length"
+            )
+            assert await page.tab.run(nameless) == 0, view
+            levels = await page.tab.run(
+                "[...document.querySelectorAll('h1, h2, h3')].map((each) => Number(each.tagName[1]))"
+            )
+            assert all(after - before <= 1 for before, after in pairwise(levels)), (view, levels)
+        await page.tab.size(1280, 720)
+
+    page.run(look())
+
+
+def test_the_page_begins_with_the_verdict_of_the_api(page: Page) -> None:
+    async def look() -> None:
+        await page.open()
+        told = page.state(page.other)["verdict"]
+        await page.tab.until(f"document.querySelector('#state').textContent === '{told['state']}'")
+        above = await page.tab.run(
+            "document.querySelector('#verdict').getBoundingClientRect().bottom <= "
+            "document.querySelector('main').getBoundingClientRect().top"
+        )
+        assert above
+        assert await page.tab.run("document.querySelectorAll('#reasons li').length") == min(
+            len(told["reasons"]), 4
+        )
+        assert "since 20" in await page.tab.run("document.querySelector('#since').textContent")
+
+    page.run(look())
+
+
+def test_times_of_a_chart_only_rise(page: Page) -> None:
+    async def look() -> None:
+        await page.tab.call(
+            "Page.addScriptToEvaluateOnNewDocument",
+            source="addEventListener('DOMContentLoaded', () => { const made = window.uPlot; "
+            "if (!made) return; window.plots = []; "
+            "window.uPlot = new Proxy(made, { construct(target, given) { const plot = new target(...given); "
+            "plots.push(plot); return plot; } }); });",
+        )
+        await page.open()
+        await page.tab.until("window.plots?.length > 0")
+        await asyncio.sleep(3)  # the first changes come after the whole
+        falls = (
+            "plots.flatMap((plot) => "
+            "[...plot.data[0]].filter((at, index, all) => index && at <= all[index - 1]))"
+        )
+        assert await page.tab.run(falls) == []
+
+    page.run(look())
+
+
 def test_a_hostile_dead_letter_is_text(page: Page) -> None:
     async def look() -> None:
         await page.open("letters")
@@ -268,11 +336,16 @@ def test_a_connection_that_is_cut_shows_as_stale_and_heals_by_itself(page: Page)
         await page.open()
         await page.wire.cut()
         await page.tab.until(f"{PHASE} === 'stale'", 10)
-        assert "stale" in await page.tab.run("document.querySelector('#state').textContent")
-        assert await page.tab.run("!document.querySelector('#trouble').hidden")
+        await page.tab.until("document.body.dataset.verdict === 'down'")
+        assert await page.tab.run("document.querySelector('#state').textContent") == "down"
+        first = await page.tab.run("document.querySelector('#reasons li').textContent")
+        assert "cannot be reached" in first
+        assert "since 20" in first
+        assert "worker-down.md" in first
         await page.wire.mend()
         await page.tab.until(f"{PHASE} === 'live'", 20)
-        await page.tab.until("document.querySelector('#trouble').hidden")
+        await page.tab.until("document.body.dataset.verdict !== 'down'")
+        assert "cannot be reached" not in await page.tab.run("document.querySelector('#reasons').textContent")
 
     page.run(look())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import random
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -90,7 +91,7 @@ def test_going_back_soon_after_an_alarm_is_a_recovery_also_where_both_ways_are_b
 def test_every_detector_of_river_can_be_named_and_alarms_when_errors_rise(
     make: Callable[..., Any], parameters: dict[str, Any]
 ) -> None:
-    rules = DriftRules(watches=(Watch("error", make, parameters),), warm_up=500)
+    rules = DriftRules(watches=(Watch("error", make, parameters),), warm_up=500, loss=False)
     found = alerts(worlds((3_000, 0.5, 0.1), (1_500, 0.5, 0.6)), rules)
     opened = [alert for alert in found if alert.state == "opened"]
     assert opened, make
@@ -118,7 +119,7 @@ def test_scores_that_move_towards_the_truth_have_learned_and_away_from_it_alarm(
 ) -> None:
     rng = random.Random(5)
     events = [Scored(rng.gauss(first if n < 4_000 else then, 0.02), rng.random() < 0.5) for n in range(8_000)]
-    found = alerts(events, DriftRules(watches=(Watch("score_mean"),)))
+    found = alerts(events, DriftRules(watches=(Watch("score_mean"),), loss=False))
     assert [alert.signal for alert in found if alert.state == "opened"] == ["score_mean"] * alarmed
 
 
@@ -127,14 +128,85 @@ def test_nothing_opens_where_nothing_drifts() -> None:
 
 
 def test_one_cause_opens_one_episode_led_by_the_most_telling_signal_and_closes_it() -> None:
-    found = alerts(worlds((4_000, 0.5, 0.1), (600, 0.9, 0.7), (4_000, 0.5, 0.1)))
+    stretches = worlds((4_000, 0.5, 0.1), (600, 0.9, 0.7), (4_000, 0.5, 0.1))
+    found = [alert for alert in alerts(stretches) if alert.family == "drift"]
     assert [alert.state for alert in found].count("opened") == 1
     assert len({alert.episode for alert in found}) == 1
     assert found[0].log_offset < 4_200
     assert found[-1].state == "closed"
     assert found[-1].signal == "excess_log_loss"
-    assert found[-1].severity == "warning"
+    assert found[-1].severity == "info", "what has moved is information"
     assert found[0].episode == f"bench/drift@{found[0].log_offset}"
+
+
+def loss_steps(found: list[Alert]) -> list[tuple[str, str]]:
+    return [(alert.state, alert.severity) for alert in found if alert.family == "loss"]
+
+
+def test_a_loss_above_its_level_opens_an_episode_that_ends_when_it_is_back() -> None:
+    found = alerts(worlds((4_000, 0.5, 0.1), (300, 0.5, 0.5), (4_000, 0.5, 0.1)))
+    steps = loss_steps(found)
+    assert steps[0] == ("opened", "warning")
+    assert steps[-1][0] == "closed"
+    opened, closed = (alert for alert in found if alert.family == "loss" and alert.state != "updated")
+    assert 4_000 <= opened.log_offset < 4_150
+    assert 4_300 <= closed.log_offset < 4_600
+    assert opened.ts == (opened.log_offset - 1) * 1_000 + 60_000, "the time of the labels that it rests on"
+    evidence = opened.evidence
+    assert evidence.reference == pytest.approx(0.9 * 0.223 + 0.1 * 1.609, abs=0.03)
+    assert evidence.recent is not None
+    assert evidence.recent > 1.5 * 0.36
+    assert "its recent level is 0.3" in opened.text
+    assert "back at its level" in closed.text
+
+
+def test_a_loss_that_doubles_for_long_is_critical_and_what_lasts_becomes_the_level() -> None:
+    found = [a for a in alerts(worlds((4_000, 0.5, 0.1), (8_000, 0.5, 0.6))) if a.family == "loss"]
+    assert found[0].severity == "warning"
+    critical = next(alert for alert in found if alert.severity == "critical")
+    assert critical.evidence.recent_count >= 250
+    assert found[-1].state == "closed"
+    assert "has stayed high" in found[-1].text
+    assert 4_000 + 2_500 < found[-1].log_offset < 4_000 + 3_500
+
+
+def test_what_moves_without_hurting_is_information() -> None:
+    # The base rate and the scores move together, and the requests are no harder than before.
+    rng = random.Random(4)
+    events = []
+    for number in range(8_000):
+        score = 0.1 if (rng.random() < 0.8) == (number < 4_000) else 0.9
+        events.append(Scored(score, rng.random() < score))
+    found = alerts(events)
+    assert {alert.family for alert in found} == {"drift"}
+    assert {alert.severity for alert in found} == {"info"}
+
+
+def test_labels_of_one_time_have_no_order() -> None:
+    # A day's 40 labels come together, its wrong ones first or spread: the same is said.
+    log = list(entries(worlds((8_000, 0.5, 0.15), seed=3)))
+
+    def wrong_first(entry: Entry) -> bool:
+        assert entry.prediction is not None
+        assert entry.outcome is not None
+        return entry.prediction.scores[0].label == entry.outcome.value
+
+    days = [log[start : start + 40] for start in range(0, len(log), 40)]
+    days = [[dataclasses.replace(each, ts=day[-1].ts) for each in day] for day in days]
+    spread = told(DriftFold(bench_task()), [each for day in days for each in day])
+    sorted_ = told(DriftFold(bench_task()), [each for day in days for each in sorted(day, key=wrong_first)])
+    assert loss_steps(spread) == loss_steps(sorted_) == []
+
+
+@pytest.mark.parametrize("base", [0.05, 0.3, 0.5])
+def test_a_calibrated_model_s_loss_opens_nothing(base: float) -> None:
+    rng = random.Random(9)
+    events = []
+    for _ in range(40_000):
+        odds = math.exp(rng.gauss(math.log(base / (1 - base)), 1.0))
+        score = odds / (1 + odds)
+        events.append(Scored(score, rng.random() < score))
+    assert loss_steps(alerts(events, DriftRules(watches=()))) == []
 
 
 def test_recovery_opens_nothing() -> None:
@@ -143,7 +215,8 @@ def test_recovery_opens_nothing() -> None:
 
 
 def test_evidence_says_windows_sizes_statistic_and_threshold() -> None:
-    first = alerts(worlds((4_000, 0.5, 0.1), (1_000, 0.5, 0.6)))[0]
+    found = alerts(worlds((4_000, 0.5, 0.1), (1_000, 0.5, 0.6)))
+    first = next(alert for alert in found if alert.family == "drift")
     evidence = first.evidence
     assert evidence.reference_count + evidence.recent_count <= first.log_offset
     assert evidence.value is not None
@@ -196,7 +269,9 @@ def test_a_new_specification_is_no_drift() -> None:
         log.append(
             dataclasses.replace(entry, prediction=dataclasses.replace(entry.prediction, scores=scores))
         )
-    assert told(DriftFold(bench_task()), log) == []
+    found = told(DriftFold(bench_task()), log)
+    assert {alert.family for alert in found} == {"loss"}, "but a release that answers worse costs something"
+    assert found[0].version == "model.1@0"
 
 
 def test_corrections_and_backfilled_examples_are_not_judged() -> None:
@@ -312,7 +387,7 @@ def test_an_open_episode_is_held_back_during_an_outage_and_says_so() -> None:
     ]
     rules = DriftRules(warm_up=500, cool_down=100_000)
     found = told(DriftFold(dataclasses.replace(task, drift=rules)), flipped)
-    steps = [(alert.family, alert.state, alert.held_back) for alert in found]
+    steps = [(alert.family, alert.state, alert.held_back) for alert in found if alert.family != "loss"]
     outage = steps.index(("outage", "opened", False))
     assert steps[0] == ("drift", "opened", False)
     assert steps[outage + 1] == ("drift", "updated", True)

@@ -184,4 +184,5 @@ def test_open_episodes_of_requests_stand_beside_those_of_drift_and_each_names_it
     named = {
         (dict(each)["monitor"], dict(each)["segment"]) for each in values(page, "riverloop_open_episodes")
     }
-    assert named == {("drift", "drift"), ("drift", "delay"), ("drift", "outage"), ("quality", "features")}
+    of_drift = {("drift", family) for family in ("drift", "delay", "outage", "loss")}
+    assert named == of_drift | {("quality", "features")}

@@ -191,7 +191,7 @@ def test_a_burst_becomes_one_row_of_the_history() -> None:
             told = {"model": model, "version": f"{model}.1@{burst}"}
             board.metric(served("log_loss", burst + 0.5, burst, ts=burst, **told), at)
         board.metric(metric("waiting", 7.0, burst, ts=burst), at + 5)
-    assert [name for name, _ in board.fresh] == ["log", "log"]
+    assert [(number, name) for number, name, _ in board.fresh] == [(1, "log"), (2, "log")]
     board.settle(2600)
     assert len(board.fresh) == 2, "its burst may still go on"
     board.settle(3000)

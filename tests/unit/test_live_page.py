@@ -193,6 +193,47 @@ def test_the_vendored_library_has_its_licence_beside_it() -> None:
 # ---------------------------------------------------------------------- the stream
 
 
+def test_what_the_whole_had_does_not_come_again() -> None:
+    async def run() -> None:
+        async with living() as found:
+            for number in range(60):  # history: as many bursts as there are
+                found.metric(float(number), number)
+            async with found.client.get(f"{PAGE}/events") as answer:
+                stream = events(answer)
+                _, whole = await anext(stream)
+                known = whole["row"]
+                assert known >= 59
+                found.metric(99.0, 100)
+                async with asyncio.timeout(10):
+                    async for name, told in stream:
+                        if name != "change":
+                            continue
+                        assert set(told["sections"]) < set(whole["sections"]), "only what has changed"
+                        if told["sections"].get("loop", {}).get("values") == {"waiting": 99}:
+                            break
+                        assert [row for row in told["rows"] if row[0] > known] == []
+
+    asyncio.run(run())
+
+
+def test_a_worker_that_is_not_ready_is_down_and_says_why() -> None:
+    async def run() -> None:
+        async with living() as found:
+            found.metric(7.0, 1)
+            loop = found.feed.loop
+            loop.ready.set()
+            async with found.client.get(f"{PAGE}/state") as answer:
+                assert (await answer.json())["verdict"]["state"] == "healthy"
+            loop.ready.clear()
+            loop.why_not_ready = "reading the training log"
+            async with found.client.get(f"{PAGE}/state") as answer:
+                told = (await answer.json())["verdict"]
+            assert told["state"] == "down"
+            assert told["reasons"][0]["why"] == "reading the training log"
+
+    asyncio.run(run())
+
+
 def test_a_stream_gives_all_of_it_first_and_then_what_changes() -> None:
     async def run() -> None:
         async with living() as found:

@@ -25,7 +25,7 @@ NUMBERS = (
     Integer(name="TotalOfSpecialRequests", unit="requests", low=0, high=10),
 )
 CATEGORIES = (
-    Category(name="ArrivalDateMonth", missing="NA", watch=False),  # moves with the calendar
+    Category(name="ArrivalDateMonth", missing="NA"),  # moves with the calendar: known after a year
     Category(name="Meal", missing="NA", levels=("BB", "FB", "HB", "SC", "Undefined")),
     Category(name="MarketSegment", missing="NA"),
     Category(name="DistributionChannel", missing="NA"),

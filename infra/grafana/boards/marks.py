@@ -7,9 +7,11 @@ from typing import Final
 from infra.grafana.parts import Marks
 
 EPISODES: Final = Marks(
-    "Open episodes", "red", 'max by (segment) (riverloop_open_episodes{task="$task"}) > 0'
+    "Open episodes that page",
+    "red",
+    'max by (segment) (riverloop_open_episodes{task="$task", segment=~"loss|outage"}) > 0',
 )
-"""From the alarm that opened it to its end."""
+"""From the alarm that opened it to its end; what has only moved is not marked."""
 REVISIONS: Final = Marks(
     "New revisions",
     "blue",

@@ -2,7 +2,7 @@
 
 import { Chart, marksOf, spansOf } from "../chart.js";
 import { h, text } from "../dom.js";
-import { metric, words } from "../format.js";
+import { metric, seconds, time, words } from "../format.js";
 
 /** A model's place among the champion and the shadows. */
 export const roleOf = (store, model) => store.sections.quality?.[model]?.role ?? (store.facts.models[0] === model ? "served" : "shadow");
@@ -47,7 +47,7 @@ export function qualityChart(context, height) {
     const lines = store.facts.models.map((model) => ({ name: model, values: log?.values[`${choice.value}|${model}|`], shadow: roleOf(store, model) === "shadow" }));
     const unit = store.facts.units[choice.value]?.unit;
     chart.format = (value) => (unit === "nats" ? value.toFixed(3) : metric(value, unit));
-    chart.draw(log?.[context.axis] ?? [], lines, { spans: spansOf(store.sections.episodes, context.axis), marks: marksOf(store.sections.versions, context.axis) });
+    chart.draw(log?.[context.axis] ?? [], lines, { spans: spansOf((store.sections.episodes ?? []).filter(pages), context.axis), marks: marksOf(store.sections.versions, context.axis) });
   }
   return { root: chart.root, control: choice.root, draw };
 }
@@ -62,5 +62,17 @@ export function figure(name, title) {
 /** A bar from 0 to 1 with its value in words. */
 export const bar = (part, shown, className = "") => h("div", { class: `bar ${className}` }, h("i", { "width%": 100 * (part || 0) }), h("span", {}, shown));
 
+/** Whether an episode is more than information: it costs something, or something is broken. */
+export const pages = (each) => each.severity !== "info";
+
 /** What became of an episode, in words. */
 export const stateOf = (each) => (each.state === "closed" ? "closed" : each.held_back ? "held back" : "open");
+
+/** When it was open: event times to the minute, and how long. */
+export function spell(each) {
+  const end = each.state === "closed" ? each.ts : null;
+  return end === null ? `open since ${time(each.opened_ts)}` : `${time(each.opened_ts)} to ${time(end)}, ${seconds((end - each.opened_ts) / 1000)}`;
+}
+
+/** Which of two compared models is better, where the interval of their difference leaves out 0: 1 the shadow, -1 the served one. */
+export const better = (gain) => (gain && gain.low > 0 ? 1 : gain && gain.high < 0 ? -1 : 0);

@@ -3,7 +3,7 @@
 import { Chart, spansOf } from "../chart.js";
 import { empty, h, panel, refresh } from "../dom.js";
 import { count, metric, time, words } from "../format.js";
-import { roleOf, stateOf } from "./common.js";
+import { pages, roleOf, spell, stateOf } from "./common.js";
 
 const MEANS = {
   excess_log_loss: "log loss less the entropy of the score: the concept",
@@ -39,11 +39,12 @@ export function drift(context) {
   function episodes(store) {
     const all = store.sections.episodes;
     const open = all.filter((each) => each.state !== "closed");
-    list.note(`${open.length} open, ${all.length} seen`);
-    const ordered = [...open, ...all.filter((each) => each.state === "closed")];
+    list.note(`${open.filter(pages).length} open, ${all.filter(pages).length} seen; ${all.filter((each) => !pages(each)).length} that only inform`);
+    const rank = (each) => (each.state === "closed" ? 2 : 0) + (pages(each) ? 0 : 1);
+    const ordered = [...all].sort((a, b) => rank(a) - rank(b));
     const item = (each) => {
       const details = h("details", { class: `${each.severity} ${each.state}`, open: opened.has(each.episode) },
-        h("summary", { "data-key": each.episode }, h("b", {}, `${stateOf(each)} · ${each.family}`), h("span", {}, each.text), h("small", {}, time(each.opened_ts))), evidence(each));
+        h("summary", { "data-key": each.episode }, h("b", {}, `${pages(each) ? each.severity : "information"}, ${stateOf(each)} · ${each.family}`), h("span", {}, each.text), h("small", {}, spell(each))), evidence(each));
       details.addEventListener("toggle", () => (details.open ? opened.add(each.episode) : opened.delete(each.episode)));
       return details;
     };

@@ -38,13 +38,13 @@ export function labels(context) {
       const horizon = store.facts.horizon_s;
       const line = (name, words) => [words, ...["p50", "p90", "p99"].map((each) => num(seconds(told[name]?.[each]?.value)))];
       refresh(delays.body,
-        table(["", num("p50"), num("p90"), num("p99")], [line("outcome_delay", "request → outcome"), line("report_delay", "outcome → its arrival")], "Delays"),
+        table(["delay", num("p50"), num("p90"), num("p99")], [line("outcome_delay", "request → outcome"), line("report_delay", "outcome → its arrival")], "Delays"),
         h("dl", {}, [["horizon", seconds(horizon)], ["oldest that waits", seconds(values.oldest_waiting)], ["partitions apart", seconds(values.watermark_lag)]].map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])));
       const cohorts = Object.entries(told.label_rate ?? {}).sort(([a], [b]) => a.localeCompare(b, "en", { numeric: true }));
       refresh(maturity.body, cohorts.length
         ? h("div", { class: "bars" }, cohorts.map(([name, each]) => [h("span", {}, windowName(name)), bar(each.value, share(each.value)), h("small", {}, `${count(each.count)} resolved`)]))
         : empty("No cohort has a resolution yet."));
-      refresh(fates.body, table(["", num("count"), "means"], FATES.filter(([name]) => values[name] || counts[name]).map(([name, means]) => [name.replaceAll("_", " "), num(count(values[name] ?? counts[name])), means]), "Resolutions"));
+      refresh(fates.body, table(["resolution", num("count"), "means"], FATES.filter(([name]) => values[name] || counts[name]).map(([name, means]) => [name.replaceAll("_", " "), num(count(values[name] ?? counts[name])), means]), "Resolutions"));
       if (!rows) return;
       const log = store.histories.log;
       const x = log?.[context.axis] ?? [];

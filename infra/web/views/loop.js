@@ -2,12 +2,12 @@
 
 import { Chart } from "../chart.js";
 import { empty, h, panel, refresh, table, text } from "../dom.js";
-import { ago, count, metric, rate, seconds, share, words } from "../format.js";
-import { figure, measured, qualityChart, roleOf, stateOf } from "./common.js";
+import { ago, bare, count, metric, rate, seconds, share, words } from "../format.js";
+import { better, figure, measured, pages, qualityChart, roleOf, spell, stateOf } from "./common.js";
 
 function stage(name, title) {
   const parts = { speed: h("strong", {}, "–"), total: h("span", {}, "–"), lag: h("span", { class: "lag" }, "–"), more: h("small", {}, "") };
-  const root = h("li", { class: "stage", "data-stage": name, title }, h("h3", {}, name), parts.speed, parts.total, parts.lag, parts.more);
+  const root = h("li", { class: "stage", "data-stage": name, title }, h("h2", {}, name), parts.speed, parts.total, parts.lag, parts.more);
   return {
     root,
     set(speed, total, lag, more, late) {
@@ -44,7 +44,8 @@ export function loop(context) {
   main.body.append(chart.root);
   const now = panel("Now");
   const alarms = panel("Episodes");
-  const speed = new Chart({ height: 104, label: "Speed over time", format: (value) => rate(value).replace(" /s", "") });
+  for (const [name, value] of Object.entries({ tabindex: 0, role: "region", "aria-label": "Open and newest episodes" })) alarms.body.setAttribute(name, value);
+  const speed = new Chart({ height: 104, label: "Speed over time", format: (value) => bare(rate(value)) });
   const pace = panel("Pace", { note: "per second" });
   pace.body.append(speed.root);
   const figures = {
@@ -88,22 +89,26 @@ export function loop(context) {
     const names = measured(store).filter((name) => !name.startsWith("estimate")).slice(0, 6);
     if (!names.length) return refresh(now.body, empty("No label has come yet."));
     const value = (model, name) => store.sections.quality?.[model]?.windows[store.facts.rolling]?.[name];
+    // Better is marked where it is known: of the loss there is an interval, of the others there is none.
+    const { gains } = store.sections;
+    const compared = store.facts.kind === "regression" ? "mae" : "log_loss";
+    const served = Object.values(gains).length > 0 && Object.values(gains).every((each) => better(each) < 0);
+    const isBetter = (model, name) => name === compared && (better(gains[model]) > 0 || (served && model === models[0]));
     const rows = names.map((name) => {
-      const { unit, better } = store.facts.units[name];
-      const all = models.map((model) => value(model, name)).filter((each) => each !== undefined);
-      const best = better === "higher" ? Math.max(...all) : better === "lower" ? Math.min(...all) : NaN;
-      return [words(name), ...models.map((model) => ({ text: metric(value(model, name), unit).replace(" nats", ""), class: `num${value(model, name) === best && all.length > 1 ? " best" : ""}` }))];
+      const { unit } = store.facts.units[name];
+      return [words(name), ...models.map((model) => ({ text: bare(metric(value(model, name), unit)), class: `num${isBetter(model, name) ? " best" : ""}`, title: isBetter(model, name) ? "Better on the same requests: the 95 % interval of the difference leaves out 0" : undefined }))];
     });
-    const head = ["", ...models.map((model) => ({ text: `${model} ${roleOf(store, model)}`, class: "num" }))];
+    const head = ["metric", ...models.map((model) => ({ text: `${model} ${roleOf(store, model)}`, class: "num" }))];
     return refresh(now.body, table(head, rows, "Metrics of the rolling window by model"));
   }
 
   function episodes(store) {
     const all = store.sections.episodes;
     const open = all.filter((each) => each.state !== "closed");
-    alarms.note(`${open.length} open, ${all.length} seen`);
-    const shown = [...open, ...all.filter((each) => each.state === "closed")].slice(0, 4);
-    refresh(alarms.body, shown.length ? h("ul", { class: "episodes" }, shown.map((each) => h("li", { class: `${each.severity} ${each.state}` }, h("b", {}, `${stateOf(each)} · ${each.family}`), " ", h("span", { title: each.ended || each.text }, each.text)))) : empty("Nothing has moved: no episode was opened."));
+    const paging = all.filter(pages);
+    alarms.note(`${open.filter(pages).length} open, ${paging.length} seen; ${all.length - paging.length} that only inform`);
+    const shown = [...paging.filter((each) => each.state !== "closed"), ...open.filter((each) => !pages(each)), ...paging.filter((each) => each.state === "closed")].slice(0, 4);
+    refresh(alarms.body, shown.length ? h("ul", { class: "episodes" }, shown.map((each) => h("li", { class: `${each.severity} ${each.state}` }, h("b", {}, `${pages(each) ? "" : "information, "}${stateOf(each)} · ${each.family}`), " ", h("small", {}, spell(each)), " ", h("span", { title: each.ended || each.text }, each.text)))) : empty("Nothing has moved: no episode was opened."));
   }
 
   return {

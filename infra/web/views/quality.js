@@ -2,7 +2,7 @@
 
 import { Chart } from "../chart.js";
 import { empty, h, num, panel, refresh, s, table } from "../dom.js";
-import { count, metric, share, windowName, words } from "../format.js";
+import { bare, count, metric, share, windowName, words } from "../format.js";
 import { chooser, measured, qualityChart, roleOf } from "./common.js";
 
 /** The calibration plot: mean score against base rate by group, the diagonal, areas by labels. */
@@ -48,19 +48,19 @@ export function quality(context) {
       return;
     }
     const names = measured(store).slice(0, 10);
-    const grid = (slices, label, most = 10) => {
+    const grid = (slices, label, caption, most = 10) => {
       const found = Object.entries(slices);
       if (!found.length) return empty("None.");
       const has = names.filter((name) => found.some(([, each]) => each[name] !== undefined)).slice(0, most);
-      const rows = found.map(([name, each]) => [label(name), num(count(each.count)), ...has.map((one) => num(metric(each[one], store.facts.units[one]?.unit).replace(" nats", "")))]);
-      return table(["", num("labels"), ...has.map((name) => num(words(name)))], rows, "Metrics");
+      const rows = found.map(([name, each]) => [label(name), num(count(each.count)), ...has.map((one) => num(bare(metric(each[one], store.facts.units[one]?.unit))))]);
+      return table(["slice", num("labels"), ...has.map((name) => num(words(name)))], rows, `Metrics by ${caption}`);
     };
     const order = [store.facts.rolling, store.facts.window, "all"];
     const place = (name) => (order.indexOf(name) + 1 || 9);
     const { waiting, ...seen } = told.windows;
-    refresh(windows.body, grid(Object.fromEntries(Object.entries(seen).sort(([a], [b]) => place(a) - place(b) || a.localeCompare(b, "en", { numeric: true }))), windowName));
-    refresh(segments.body, Object.keys(told.segments).length ? grid(told.segments, String, 3) : empty("The task names no segments: MetricRules(segments=…)."));
-    refresh(revisions.body, grid(told.revisions, String, 3));
+    refresh(windows.body, grid(Object.fromEntries(Object.entries(seen).sort(([a], [b]) => place(a) - place(b) || a.localeCompare(b, "en", { numeric: true }))), windowName, "window"));
+    refresh(segments.body, Object.keys(told.segments).length ? grid(told.segments, String, "segment", 3) : empty("The task names no segments: MetricRules(segments=…)."));
+    refresh(revisions.body, grid(told.revisions, String, "revision", 3));
     const groups = store.sections.calibration?.[model.value] ?? [];
     const all = told.windows.all ?? {};
     refresh(calibration.body, groups.length

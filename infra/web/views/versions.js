@@ -2,11 +2,15 @@
 
 import { empty, h, num, panel, refresh, table, text } from "../dom.js";
 import { count, metric, time, words } from "../format.js";
+import { better } from "./common.js";
 
 const short = (digest) => (digest ? digest.slice(0, 16) : "–");
 
-/** What a shadow's gain says: nothing yet while its interval holds 0. */
-const verdict = (each) => (each.low > 0 ? "better" : each.high < 0 ? "worse" : "not told apart yet");
+/** What a comparison says: nothing yet while its interval holds 0. */
+const verdict = (each) => ({ text: { 1: "better", 0: "not told apart yet", "-1": "worse" }[better(each)], class: better(each) > 0 ? "best" : "" });
+
+/** A difference as a person reads it: by how much the loss is lower, or higher. */
+const difference = (each) => `${metric(Math.abs(each.gain))} ${each.gain >= 0 ? "lower" : "higher"}`;
 
 export function versions(context) {
   const force = panel("In force here");
@@ -56,7 +60,7 @@ export function versions(context) {
       refresh(lineage.body,
         h("ol", { class: "line" }, steps.map((each, index) => h("li", {}, each.gone ? h("small", {}, `${each.version} was removed by retention`) : h("button", { type: "button", class: "link", "data-key": `line ${each.version}`, onclick: () => choose(each.version) }, each.version), index === 0 ? " chosen" : ""))),
         h("dl", {}, facts.map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])),
-        h("pre", {}, first.spec_text));
+        h("pre", { tabindex: 0, "aria-label": "Specification" }, first.spec_text));
     }
     refresh(changes.body, marks.length ? h("ul", { class: "plain" }, [...marks].reverse().map((each) => h("li", {}, h("b", {}, each.what), ` at ${time(each.ts)}`))) : empty("No model's revision or role has changed while this page's worker looked on."));
   }
@@ -71,7 +75,7 @@ export function versions(context) {
       const gains = Object.values(store.sections.gains);
       const loss = store.facts.kind === "regression" ? "absolute error" : "log loss";
       refresh(shadows.body, gains.length
-        ? table(["shadow", "against", num("labels"), num(`${loss} lower by`), num("95 % interval"), ""], gains.map((each) => [each.shadow, each.against, num(count(each.count)), num(metric(each.gain)), num(`${metric(each.low)} to ${metric(each.high)}`), verdict(each)]), "Shadows")
+        ? table(["shadow", "against", num("labels"), num(`its ${loss}`), num("95 % interval of the reduction"), "verdict"], gains.map((each) => [each.shadow, each.against, num(count(each.count)), num(difference(each)), num(`${metric(each.low)} to ${metric(each.high)}`), verdict(each)]), "Shadows")
         : empty(store.facts.models.length > 1 ? "Too few labels yet that both have scored." : "The task has no shadow: a second Model in the task file is one."));
       const now = JSON.stringify(store.sections.versions);
       if (now !== shown) draw(store);

@@ -13,7 +13,7 @@ from schemas.dictionary import Dictionary, Number
 from schemas.records import Entry, Outcome, Prediction, Score
 from streams.drift.bench.concepts import UNJUDGED, Scored
 from streams.drift.fold import DriftFold
-from streams.drift.rules import DriftRules
+from streams.drift.rules import LOSS, DriftRules
 from streams.task import Model, Task
 
 STEP_MS: Final = 1_000
@@ -54,5 +54,5 @@ def alerts(scored: Iterable[Scored], rules: DriftRules | None = None) -> list[Al
 
 
 def openings(found: Sequence[Alert]) -> list[int]:
-    """Give the events at which an episode opened: that is when somebody is told."""
-    return [alert.log_offset for alert in found if alert.state == "opened"]
+    """Give the events at which an episode of what is watched opened; those of the loss are left out."""
+    return [alert.log_offset for alert in found if alert.state == "opened" and alert.family != LOSS]

@@ -1,0 +1,95 @@
+"""The verdict of the live page: never healthy while something is wrong, and since when."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from streams.live.verdict import (
+    Reason,
+    Verdict,
+    episode_reasons,
+    lag_reasons,
+    readiness_reasons,
+    refusal_reasons,
+    stale_reasons,
+)
+
+
+def episode(**changes: Any) -> dict[str, Any]:
+    told = {"state": "opened", "severity": "warning", "family": "loss", "text": "It rose.", "opened_ts": 7}
+    return told | changes
+
+
+def test_nothing_wrong_is_healthy_since_it_was_first_seen() -> None:
+    verdict = Verdict()
+    assert verdict.of([], 5) == {"state": "healthy", "since": 5, "reasons": []}
+    assert verdict.of([], 9)["since"] == 5
+
+
+def test_the_worst_reason_comes_first_and_makes_the_state() -> None:
+    reasons = [*episode_reasons([episode()]), *readiness_reasons({"ready": False, "why": "reading the log"})]
+    told = Verdict().of(reasons, 5)
+    assert told["state"] == "down"
+    assert [each["state"] for each in told["reasons"]] == ["down", "degraded"]
+    assert told["reasons"][0]["why"] == "reading the log"
+    assert told["reasons"][0]["runbook"] == "worker-not-ready"
+
+
+def test_a_worker_may_give_several_reasons_and_their_runbooks() -> None:
+    ready = {
+        "ready": False,
+        "reasons": ["a sentence", {"text": "no broker", "runbook": "cluster-unreachable"}],
+    }
+    found = [(each.why, each.runbook) for each in readiness_reasons(ready)]
+    assert found == [("a sentence", "worker-not-ready"), ("no broker", "cluster-unreachable")]
+    assert list(readiness_reasons({"ready": True})) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "state"),
+    [
+        ({}, "degraded"),
+        ({"severity": "critical", "family": "outage"}, "degraded"),
+        ({"severity": "info", "family": "drift"}, "healthy"),
+        ({"state": "closed"}, "healthy"),
+    ],
+)
+def test_what_only_informs_leaves_it_healthy(changes: dict[str, Any], state: str) -> None:
+    assert Verdict().of(list(episode_reasons([episode(**changes)])), 5)["state"] == state
+
+
+def test_an_episode_is_open_since_its_event_time() -> None:
+    (reason,) = Verdict().of(list(episode_reasons([episode()])), 5)["reasons"]
+    assert (reason["since"], reason["since_event"]) == (7, True)
+
+
+def test_a_stage_is_late_by_time_and_one_that_stands_still_by_records() -> None:
+    assert [each.what for each in lag_reasons({"requests": 301}, {"requests": 10.0})] == [
+        "The requests are behind"
+    ]
+    assert list(lag_reasons({"requests": 299}, {"requests": 10.0})) == []
+    assert list(lag_reasons({"requests": 999}, {"requests": None})) == []
+    assert list(lag_reasons({"outcomes": 1_001}, {"outcomes": 0.0})) != []
+
+
+def test_old_metrics_are_stale_only_where_something_waits() -> None:
+    assert list(stale_reasons(1_000, 62_000, {"requests": 1})) != []
+    assert list(stale_reasons(1_000, 62_000, {"requests": 0})) == []
+    assert list(stale_reasons(1_000, 60_000, {"requests": 1})) == []
+
+
+def test_refusals_degrade_above_one_in_a_hundred() -> None:
+    assert list(refusal_reasons({"requests": 98.0, "requests_refused": 2.0})) != []
+    assert list(refusal_reasons({"requests": 100.0, "requests_refused": 1.0})) == []
+    assert list(refusal_reasons({"requests": None, "requests_refused": None})) == []
+
+
+def test_figures_that_change_do_not_restart_the_clock_of_a_reason() -> None:
+    verdict = Verdict()
+    verdict.of([Reason("degraded", "Late", "5 wait", "consumer-lag")], 10)
+    told = verdict.of([Reason("degraded", "Late", "9 wait", "consumer-lag")], 20)
+    assert (told["since"], told["reasons"][0]["since"]) == (10, 10)
+    verdict.of([], 30)
+    assert verdict.of([Reason("degraded", "Late", "9 wait", "consumer-lag")], 40)["reasons"][0]["since"] == 40
