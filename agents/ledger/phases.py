@@ -32,7 +32,11 @@ LASTS_MS: Final = 120_000
 
 
 def mark_phases(
-    rounds: Sequence[Round], logs: Mapping[int, Path], seen: Mapping[Place, Seen], log: str
+    rounds: Sequence[Round],
+    logs: Mapping[int, Path],
+    seen: Mapping[Place, Seen],
+    log: str,
+    pauses: Sequence[tuple[int, int]] = (),
 ) -> None:
     """Put on each round with a death, or a return, how long each phase took (ms).
 
@@ -46,6 +50,8 @@ def mark_phases(
         When records could be read.
     log
         The training log's topic; the others are predictions.
+    pauses
+        When nothing was sent, so that there was nothing to do (ms UTC).
     """
     said = [(number, *line) for number, file in logs.items() for line in _lines(file)]
     for index, each in enumerate(rounds):
@@ -68,9 +74,15 @@ def mark_phases(
         answered = [_first_after(found, begin) for (topic, _), found in seen.items() if topic != log]
         each.phases["answered"] = max(answered, default=begin) - begin
         moved = [
-            (until - since, until) for since, until in seen[log, 0].silences if begin - 500 <= since < end
+            (until - since - _idle(since, until, pauses), until)
+            for since, until in seen[log, 0].silences
+            if begin - 500 <= since < end
         ]
         each.phases["moved"] = max(moved, default=(0, begin))[1] - begin
+
+
+def _idle(since: int, until: int, pauses: Sequence[tuple[int, int]]) -> int:
+    return sum(max(0, min(until, end) - max(since, begin)) for begin, end in pauses)
 
 
 def _first_after(seen: Seen, begin_ms: int) -> int:

@@ -187,7 +187,7 @@ class Ledger:
             history = prove(self.loaded, ground, reader, check)
         mark_times(self.rounds, history, sender.pauses)
         logs = {worker.number: worker.log_file for worker in ground.workers}
-        mark_phases(self.rounds, logs, probe.seen, names.log)
+        mark_phases(self.rounds, logs, probe.seen, names.log, sender.pauses)
         return report(options, task.name, self.rounds, check, sender, seconds)
 
     def _tell(self, reader: Reader, sender: Sender) -> None:

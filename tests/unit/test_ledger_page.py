@@ -150,13 +150,19 @@ def test_phases_are_counted_from_the_death_and_read_from_the_logs_of_the_others(
     dead.write_text(lines((3000, "agents.app group: 1 partitions are assigned here")))
     seen = {
         ("log", 0): Seen(
-            silences=[(died - 9000, died - 8000), (died + 2000, died + 2100), (died + 6000, died + 7900)]
+            silences=[
+                (died - 9000, died - 8000),
+                (died + 2000, died + 2100),
+                (died + 6000, died + 7900),
+                (died + 9000, died + 30_000),
+            ]
         ),
         ("predictions", 0): Seen(silences=[(died + 5900, died + 7400)]),
         ("predictions", 1): Seen(silences=[(died - 200, died + 7600)]),
     }
     struck, calm = Round("kill", died - 10_000, struck=(died, 1)), Round("none", died + 60_000)
-    mark_phases([struck, calm], {0: survivor, 1: dead}, seen, "log")
+    pauses = [(died + 9100, died + 29_900)]
+    mark_phases([struck, calm], {0: survivor, 1: dead}, seen, "log", pauses)
     assert struck.phases == {
         "noticed": 6000,
         "assigned": 6300,
