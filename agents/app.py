@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from functools import partial
 from typing import Any
 
@@ -17,9 +18,12 @@ from agents.http.address import authority, bind
 from agents.http.routes import add_routes
 from agents.http.server import HttpServer
 from agents.places import places
+from agents.stopping import BoundedWorker, Stopping, run_to_the_end
 from agents.task_agents import TaskAgents
 from agents.transport import batches, register
 from agents.worker import Prepared
+from infra.kafka.fencing import Fencing, client_id
+from infra.kafka.watch import ClusterWatch
 from infra.kafka.writer import Writer
 from infra.lag import EndTimes
 from infra.permissions import make_private
@@ -28,10 +32,12 @@ from streams.garbage import collect_seldom
 SILENCE_S = 1.0
 REVISION_S = 0.2
 PLACES_S = 5.0
+UNREADABLE_CODE = 3
+"""The exit code of a worker that met a record which nobody can read: see `agents.cli.main`."""
 log = logging.getLogger(__name__)
 
 
-def run(prepared: Prepared) -> None:
+def run(prepared: Prepared, stopping: Stopping | None = None) -> None:
     """Run a worker until SIGTERM or Ctrl-C.
 
     Raises
@@ -41,7 +47,7 @@ def run(prepared: Prepared) -> None:
     """
     ending = Ending()
     app = make_app(prepared, ending)
-    worker = faust.Worker(
+    worker = BoundedWorker(
         app, loglevel=prepared.settings.log_level, override_logging=False, redirect_stdouts=False, quiet=True
     )
     worker.spinner = None  # it writes a terminal's codes, even into a file
@@ -50,8 +56,11 @@ def run(prepared: Prepared) -> None:
     # Our timers wait for transactions; that they then come late is no news.
     logging.getLogger("mode.timers").setLevel(logging.ERROR)
     collect_seldom()
+    stopping = stopping or Stopping()
+    stopping.why_slow = lambda: prepared.cluster.problems(time.monotonic())
+    stopping.code = lambda: UNREADABLE_CODE if ending.error is not None else 0
     try:
-        worker.execute_from_commandline()
+        run_to_the_end(worker, stopping)
     finally:
         if ending.error is not None:
             raise ending.error
@@ -77,15 +86,32 @@ def make_app(prepared: Prepared, ending: Ending | None = None) -> Any:
         web_enabled=False,
     )
     app.kafka_connection = prepared.connection
-    writer = Writer(prepared.connection)
+    writer = Writer(prepared.connection, cluster=prepared.cluster)
     loops = {name: each.loop for name, each in prepared.agents.items()}
+    logs = [(loop.topics.log, 0) for loop in loops.values()]
+    watch = ClusterWatch(prepared.connection, logs, prepared.cluster)
+    watch.start()
     web_app = web.Application()
     add_routes(web_app, loops, writer, settings)
     app.boot_strategy = Boot(app, HttpServer(web_app, sockets, settings.http_connections))
     log.info("HTTP on http://%s", authority(settings.http_host, sockets[0].getsockname()[1]))
     feeds = [_add_task(app, agents, prepared, ending) for agents in prepared.agents.values()]
 
+    app.kafka_properties = {"client.id": client_id(settings.group, prepared.slot.name)}
+    fencing = Fencing(
+        prepared.connection,
+        settings.group,
+        prepared.slot.name,
+        lambda slot: [
+            agents.transactional_id(role, slot)
+            for agents in prepared.agents.values()
+            for role in ("serve", "join", "quality")
+        ],
+    )
+
     async def assigned(sender: Any, assigned: set[Any], **options: Any) -> None:
+        log.info("%s: %d partitions are assigned here", settings.group, len(assigned))
+        await asyncio.get_running_loop().run_in_executor(None, fencing.rebalanced)
         for agents in prepared.agents.values():
             mine = {tp.partition for tp in assigned if tp.topic == agents.loop.topics.predictions}
             await ending.guard(partial(agents.assigned, mine))
@@ -93,6 +119,7 @@ def make_app(prepared: Prepared, ending: Ending | None = None) -> Any:
                 await agents.tally_publishing.take_over(app.consumer.batches)
 
     async def revoked(sender: Any, revoked: set[Any], **options: Any) -> None:
+        log.info("%s: %d partitions are given up for a rebalance", settings.group, len(revoked))
         for agents in prepared.agents.values():
             agents.revoked(tp.partition for tp in revoked if tp.topic == agents.loop.topics.predictions)
             if any(tp.topic == agents.loop.topics.quality for tp in revoked):
@@ -101,6 +128,7 @@ def make_app(prepared: Prepared, ending: Ending | None = None) -> Any:
     async def stopping(sender: Any, **options: Any) -> None:
         # Faust has closed its gate, behind which a batch would wait that is on its way to an agent.
         app.flow_control.resume()
+        watch.stop()
         for loop in loops.values():
             await loop.stop_waiting()
         pairs = zip(prepared.agents.values(), feeds, strict=True)
@@ -129,7 +157,16 @@ def _add_task(app: Any, agents: TaskAgents, prepared: Prepared, ending: Ending) 
         async for batch in stream:
             await agents.tally_publishing.on_batch(app.consumer.batches, batch)
 
+    log_group = f"{settings.group}.{name}.log"
+    fencing = Fencing(
+        prepared.connection,
+        log_group,
+        prepared.slot.name,
+        lambda slot: [agents.transactional_id("owner", slot)],
+    )
+
     async def own(partitions: frozenset[Any]) -> None:
+        await asyncio.get_running_loop().run_in_executor(None, fencing.rebalanced)
         if partitions:
             await ending.guard(partial(agents.log_publishing.take_over, feed.consumer))
 
@@ -139,10 +176,11 @@ def _add_task(app: Any, agents: TaskAgents, prepared: Prepared, ending: Ending) 
     feed = GroupFeed(
         app,
         prepared.connection,
-        f"{settings.group}.{name}.log",
+        log_group,
         agents.log,
         on_assigned=own,
         on_revoked=disown,
+        properties={"client.id": client_id(log_group, prepared.slot.name)},
     )
 
     async def publish(stream: Any) -> None:

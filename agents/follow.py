@@ -18,8 +18,6 @@ from infra.trusted import unreadable_entry
 from schemas.errors import BadRecord
 from schemas.records import Command, Entry, Features
 
-SLICE = 200
-"""So many entries are folded before others on the event loop get their turn."""
 RECENT = 20
 NEAR = 500
 """Entries behind which the models count as near to the log."""
@@ -85,10 +83,7 @@ class Follow:
 
     async def apply(self, messages: Sequence[Any]) -> None:
         """Fold a batch of the log's records."""
-        for start in range(0, len(messages), SLICE):
-            for message in messages[start : start + SLICE]:
-                self._one(message)
-            await asyncio.sleep(0)
+        await self.loop.turns.run(map(self._one, messages))
         async with self.loop.progress:
             self.loop.progress.notify_all()
 
@@ -113,6 +108,8 @@ class Follow:
         elif entry.kind == "time" and entry.trigger is not None:
             loop.completed[entry.trigger.partition] = entry.trigger.offset
         loop.counts["entries"] += 1
+        if self.caught_up:  # what a restart reads again is no growth
+            loop.counts["log_bytes"] += len(message.value() or b"") + len(message.key() or b"")
 
     def _command(self, message: Any, entry: Entry, command: Command) -> None:
         try:

@@ -18,7 +18,7 @@ from infra.kafka.offsets import committed_offsets, end_offsets, refuse_if_gone
 from infra.kafka.partitioner import partition_of
 from infra.kafka.transaction import Headers, OutRecord
 from infra.store.opening import JoinStores
-from schemas.errors import BadRecord, BrokerError, RecordsGone
+from schemas.errors import BadRecord, BrokerError, RecordsGone, TransactionAborted
 from schemas.records import DeadLetter, Outcome, Position, Prediction, Punctuation
 from schemas.state import POSITION_KEY, JoinPosition, Payload
 from streams.join import Join, Refused
@@ -146,8 +146,24 @@ class JoinAgent:
 
     # ------------------------------------------------------------------ a batch
 
-    def process(self, items: list[Inbound], offsets: Mapping[Partition, int]) -> Iterator[OutRecord]:
-        """Take a batch's records; gives all that its transaction writes."""
+    def steps(self, items: list[Inbound], offsets: Mapping[Partition, int]) -> Iterator[OutRecord | None]:
+        """Take a batch's records; gives all that its transaction writes.
+
+        A None comes after each record: a place where the event loop may do something else.
+
+        Raises
+        ------
+        TransactionAborted
+            A partition of the batch was given up, or restored, meanwhile.
+        """
+        mine = {number: self.partitions[number] for _, number in offsets}
+        for step in self._steps(items, offsets):
+            yield step
+            if any(self.partitions.get(number) is not at for number, at in mine.items()):
+                text = f"{self.loop.task.name}: a partition of the batch was given up while it was joined"
+                raise TransactionAborted(text, certain=True)
+
+    def _steps(self, items: list[Inbound], offsets: Mapping[Partition, int]) -> Iterator[OutRecord | None]:
         self._items = {}
         self.letters.clear()  # of a batch that was not committed
         letters: list[OutRecord] = []
@@ -172,6 +188,7 @@ class JoinAgent:
                     self.partitions[number].join.outcome(record, item.at, item.arrived)
             except BadRecord as bad:
                 letters.append(dead_letter(self.loop, item, bad, self.letters))
+            yield None
         letters += self.loop.subjects.records("join")
         for (topic, number), offset in offsets.items():
             # Never back: a group whose offsets have expired reads again what the state has taken.
@@ -182,7 +199,7 @@ class JoinAgent:
                 at.outcomes = max(at.outcomes, offset)
         yield from letters
         for number in {number for _, number in offsets}:
-            yield from self._outputs(number)
+            yield from self.outputs(number)
 
     def _prediction(self, at: JoinPartition, prediction: Prediction, item: Inbound) -> None:
         payload = item.message.value()
@@ -194,7 +211,8 @@ class JoinAgent:
         at.join.prediction(name, ts, payload, item.at, item.arrived, counter)
         at.quiet_since, at.quiet_from = time.monotonic(), at.join.stream_time
 
-    def _outputs(self, number: int) -> Iterator[OutRecord]:
+    def outputs(self, number: int) -> Iterator[OutRecord]:
+        """Give what a batch, or an idle advance, writes of a partition."""
         loop, at = self.loop, self.partitions[number]
         topics, codec, out = loop.topics, loop.codec, at.join.out
         key = loop.task.name.encode()
@@ -307,7 +325,3 @@ class JoinAgent:
                 at.join.idle(stream_time)
                 moved.append(number)
         return moved
-
-    def outputs(self, number: int) -> Iterator[OutRecord]:
-        """Give what an idle advance of a partition writes."""
-        return self._outputs(number)

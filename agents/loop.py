@@ -11,7 +11,9 @@ from typing import Any, Final
 
 from agents.entries import Entries
 from agents.settings import Settings
+from agents.turns import Turns
 from infra.exporter import Here, Places
+from infra.kafka.acknowledging import Acknowledging
 from infra.kafka.connection import Connection
 from infra.kafka.crashpoints import FAULTS
 from infra.subjects import Subjects
@@ -48,6 +50,10 @@ class TaskLoop:
     """The keys of those whom requests are about."""
     slot: str = ""
     """This worker's stable name."""
+    turns: Turns = field(default_factory=Turns)
+    """Shares the event loop among all tasks of the worker."""
+    cluster: Acknowledging = field(default_factory=Acknowledging)
+    """Whether the cluster acknowledges; one for all tasks of the worker."""
     entries: Entries = field(default_factory=Entries)
     """Reads the log's records, for all who read them here."""
     ready: asyncio.Event = field(default_factory=asyncio.Event)
@@ -83,6 +89,11 @@ class TaskLoop:
     """Gives what of the task lies in this worker now."""
     places: Places = field(default_factory=Places)
     """How far the worker is behind its topics, as last asked."""
+
+    def not_ready(self) -> list[str]:
+        """Say why the task is not ready, a sentence each; empty while it is."""
+        models = [] if self.ready.is_set() else [self.why_not_ready or "restoring the models"]
+        return models + self.cluster.problems(time.monotonic())
 
     async def stop_waiting(self) -> None:
         """End the waits for progress: the web server would wait for the callers behind them."""

@@ -112,15 +112,23 @@ class Owner(Generic[Item]):
 
     # ------------------------------------------------------------------ a batch
 
-    def process(self, messages: list[Any]) -> Iterator[OutRecord]:
-        """Fold a batch of the topic's records; gives what is to be published with its offset."""
+    def steps(self, messages: list[Any]) -> Iterator[OutRecord | None]:
+        """Fold a batch of the topic's records; gives what is to be published with its offset.
+
+        A None comes after each record: a place where the event loop may do something else.
+        """
         for message in messages:
             yield from self._fold(message)
+            yield None
         yield from self.metric_records()
+
+    def snapshot_due(self) -> bool:
+        """Whether it is time for snapshots; says so once."""
         due = self.next_offset // self.owned.snapshot_every
-        if due > self._snapshot_at:
-            self._snapshot_at = due
-            yield from self.snapshot_records()
+        if due <= self._snapshot_at:
+            return False
+        self._snapshot_at = due
+        return True
 
     def _fold(self, message: Any) -> Iterator[OutRecord]:
         """Fold one record; gives the alerts that it raises."""

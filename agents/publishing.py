@@ -45,7 +45,11 @@ class Publishing:
         """Publish for a batch of the topic."""
         async with self.lock:
             try:
-                await consumer.commit(batch, self.runner, list(self.owner.process(batch.items)))
+                steps = await self.owner.loop.turns.run(self.owner.steps(batch.items))
+                records = [each for each in steps if each is not None]
+                if self.owner.snapshot_due():
+                    records += await self.owner.loop.turns.apart(lambda: list(self.owner.snapshot_records()))
+                await consumer.commit(batch, self.runner, records)
             except BaseException as error:
                 # Whether it committed may be unknown, so what was folded is dropped and read again.
                 await self.take_over(consumer)

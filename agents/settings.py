@@ -157,6 +157,11 @@ class Settings:
         False, "Time advances by punctuations only: for replay against River's evaluator."
     )
     json_records: bool = setting(False, "Predictions are written as JSON, not as Avro.")
+    runbook_base: str = setting(
+        "",
+        "URL under which the pages of docs/operations/runbooks/ are published; alerts link to them. Empty: their "
+        "paths in the repository.",
+    )
     log_level: str = setting("INFO", "The worker logs lines of this level and above.", one_of=LOG_LEVELS)
     log_format: str = setting(
         "text", "Form of the log's lines: text for people, json for machines.", one_of=LOG_FORMATS

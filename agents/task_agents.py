@@ -76,9 +76,10 @@ class TaskAgents:
         loop.metrics = self.status
         loop.here = self.here
         name, settings, topics = loop.task.name, loop.settings, loop.topics
-        prefix = f"{settings.group}.{name}"
         self._runners = {
-            role: TransactionRunner(loop.connection, f"{prefix}.{role}.{slot}", last_point=point)
+            role: TransactionRunner(
+                loop.connection, self.transactional_id(role, slot), last_point=point, cluster=loop.cluster
+            )
             for role, point in ROLES.items()
         }
         self.owner = LogOwner(loop, self.follow, store)
@@ -123,6 +124,10 @@ class TaskAgents:
             pace_s=OWNER_PACE_S,
         )
 
+    def transactional_id(self, role: str, slot: str) -> str:
+        """Give the transactional id of a role in the worker of a slot."""
+        return f"{self.loop.settings.group}.{self.loop.task.name}.{role}.{slot}"
+
     async def start(self) -> None:
         """Initialise the transactional ids: what a dead holder of this slot left open ends now."""
         await asyncio.gather(*(runner.start() for runner in self._runners.values()))
@@ -150,7 +155,7 @@ class TaskAgents:
         """Serve a batch of requests."""
         await self.loop.ready.wait()
         await self.follow.near()
-        records = list(self.serve.process(batch.items))
+        records = await self.loop.turns.run(self.serve.process(batch.items))
         crash_point("after-predict")
         try:
             await consumer.commit(batch, self._runners["serve"], records)
@@ -164,7 +169,8 @@ class TaskAgents:
         await self.follow.near()
         async with self._joining:
             try:
-                records = list(self.join.process(batch.items, batch.offsets))
+                steps = await self.loop.turns.run(self.join.steps(batch.items, batch.offsets))
+                records = [each for each in steps if each is not None]
                 await consumer.commit(batch, self._runners["join"], records)
                 self.join.commit()
             except BaseException as error:
@@ -191,7 +197,9 @@ class TaskAgents:
             for number, at in moved:
                 offsets[Partition(topics.predictions, number)] = at.predictions
                 offsets[Partition(topics.outcomes, number)] = at.outcomes
-            records = [record for number, _ in moved for record in self.join.outputs(number)]
+            records = await self.loop.turns.run(
+                record for number, _ in moved for record in self.join.outputs(number)
+            )
             try:
                 if moved:
                     await self._runners["join"].commit(records, offsets, consumer.metadata)

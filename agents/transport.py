@@ -87,7 +87,7 @@ class Consumer(consumer.Consumer):  # type: ignore[misc]  # Faust has no types
     The app's attributes say how to consume, where they are set:
 
     - ``app.kafka_connection``: a `Connection`, instead of the address in the broker's URL;
-    - ``app.kafka_properties``: further librdkafka properties of the consumer.
+    - ``app.kafka_properties``: further librdkafka properties of the consumer, such as its client.id.
     """
 
     consumer_stopped_errors = ()

@@ -16,7 +16,9 @@ from agents.loop import TaskLoop
 from agents.settings import Settings
 from agents.slots import Slot
 from agents.task_agents import TaskAgents
+from agents.turns import Turns
 from infra.checked import CheckMemory
+from infra.kafka.acknowledging import Acknowledging
 from infra.kafka.admin import check_topics, partition_count, topic_id
 from infra.kafka.connection import Connection, parse_properties
 from infra.kafka.reachable import check_reachable
@@ -45,6 +47,7 @@ class Prepared:
     connection: Connection
     agents: dict[str, TaskAgents]
     slot: Slot
+    cluster: Acknowledging
 
 
 def prepare(references: Sequence[str], settings: Settings) -> Prepared:
@@ -79,10 +82,12 @@ def prepare(references: Sequence[str], settings: Settings) -> Prepared:
         )
     slot = Slot(settings.data_folder / "slots", settings.group, settings.slot)
     store = SnapshotStore(settings.snapshot_uri, settings.snapshot_key.encode() or None)
-    agents = {
-        each.task.name: TaskAgents(task_loop(each, settings, connection), slot.name, store) for each in loaded
-    }
-    return Prepared(settings, connection, agents, slot)
+    turns, cluster = Turns(), Acknowledging()
+    loops = [task_loop(each, settings, connection) for each in loaded]
+    for loop in loops:
+        loop.turns, loop.cluster = turns, cluster
+    agents = {loop.task.name: TaskAgents(loop, slot.name, store) for loop in loops}
+    return Prepared(settings, connection, agents, slot, cluster)
 
 
 def _check_data(folder: Path) -> None:

@@ -79,6 +79,18 @@ class TaskView:
     """Of the monitors whose owner this worker is."""
 
 
+@dataclass(frozen=True, slots=True)
+class WorkerView:
+    """What a worker shows that belongs to no task."""
+
+    reachable: bool = True
+    """Whether the cluster acknowledges."""
+    calls: Mapping[tuple[str, int], int] = field(default_factory=dict)
+    """HTTP calls by route and status."""
+    spans: Mapping[str, Histogram] = field(default_factory=dict)
+    """By route: how long they took."""
+
+
 class Exporter(Collector):
     """Makes the samples of all tasks of a worker.
 
@@ -91,10 +103,18 @@ class Exporter(Collector):
         Gives what there is to show, at each scrape.
     version, runtime
         Of the worker.
+    worker
+        Gives what belongs to no task, at each scrape.
     """
 
-    def __init__(self, views: Callable[[], Iterable[TaskView]], version: str, runtime: str) -> None:
-        self._views = views
+    def __init__(
+        self,
+        views: Callable[[], Iterable[TaskView]],
+        version: str,
+        runtime: str,
+        worker: Callable[[], WorkerView] = WorkerView,
+    ) -> None:
+        self._views, self._worker = views, worker
         self._build = {"version": version, "runtime": runtime}
         self._highest: dict[tuple[str, ...], float] = {}
         self._registry = CollectorRegistry(auto_describe=False)
@@ -111,6 +131,7 @@ class Exporter(Collector):
         build = InfoMetricFamily("riverloop_build", OWN["riverloop_build_info"].says)
         build.add_metric((), self._build)
         yield build
+        yield from self._of_worker(self._worker())
         yield from self._gauges(views)
         yield from self._counters(views)
         yield self._spans("riverloop_answer_seconds", [(view.task, view.answers) for view in views])
@@ -121,6 +142,23 @@ class Exporter(Collector):
             yield from self._measured(declared, mine)
 
     # ------------------------------------------------------------------ the worker's own
+
+    @classmethod
+    def _of_worker(cls, view: WorkerView) -> Iterator[Metric]:
+        own = OWN["riverloop_cluster_reachable"]
+        reachable = GaugeMetricFamily(own.name, own.says)
+        reachable.add_metric((), view.reachable)
+        yield reachable
+        own = OWN["riverloop_http_requests_total"]
+        calls = CounterMetricFamily(own.name, own.says, labels=own.labels)
+        for (route, status), count in sorted(view.calls.items()):
+            calls.add_metric((route, str(status)), count)
+        yield calls
+        own = OWN["riverloop_http_seconds"]
+        spans = HistogramMetricFamily(own.name, own.says, labels=own.labels)
+        for route, each in sorted(view.spans.items()):
+            spans.add_metric((route,), *cls._buckets(each))
+        yield spans
 
     @staticmethod
     def _gauges(views: Sequence[TaskView]) -> Iterator[Metric]:
@@ -171,15 +209,19 @@ class Exporter(Collector):
                 letters.add_metric((view.task, reason), view.dead_letters.get(reason, 0))
         yield letters
 
-    @staticmethod
-    def _spans(name: str, by_task: Iterable[tuple[str, Mapping[str, Histogram]]]) -> Metric:
+    @classmethod
+    def _spans(cls, name: str, by_task: Iterable[tuple[str, Mapping[str, Histogram]]]) -> Metric:
         own = OWN[name]
         made = HistogramMetricFamily(own.name, own.says, labels=own.labels)
         for task, histograms in by_task:
             for label, spans in histograms.items():
-                buckets = [(str(bound), float(count)) for bound, count in spans.buckets()]
-                made.add_metric((task, label), [*buckets, ("+Inf", float(spans.count))], spans.sum_s)
+                made.add_metric((task, label), *cls._buckets(spans))
         return made
+
+    @staticmethod
+    def _buckets(spans: Histogram) -> tuple[list[tuple[str, float]], float]:
+        buckets = [(str(bound), float(count)) for bound, count in spans.buckets()]
+        return [*buckets, ("+Inf", float(spans.count))], spans.sum_s
 
     # ------------------------------------------------------------------ the monitors'
 

@@ -30,6 +30,24 @@ OWN: Final = {
             "Two runtimes of one task: finish the upgrade; models open a revision with each of them.",
         ),
         Own(
+            "riverloop_cluster_reachable",
+            (),
+            "1 while the Kafka cluster answers this worker and acknowledges what it writes, else 0.",
+            "`GET /readyz` says what was not answered; then look at the brokers.",
+        ),
+        Own(
+            "riverloop_http_requests_total",
+            ("route", "status"),
+            "HTTP calls by route and status; 499: the caller did not wait for the answer.",
+            "5xx: `GET /readyz` and the worker's log. 4xx: the answers said why.",
+        ),
+        Own(
+            "riverloop_http_seconds",
+            ("route",),
+            "From an HTTP call to its answer, by route.",
+            "Of predictions: the cluster's acknowledgement is most of it, then the processor.",
+        ),
+        Own(
             "riverloop_ready",
             ("task",),
             "1 while the task's models may answer, else 0.",
@@ -82,6 +100,13 @@ OWN: Final = {
             ("task",),
             "The training log's last stable offset: where its oldest open transaction begins, or its end.",
             "It stands still below the end: an open transaction hangs.",
+        ),
+        Own(
+            "riverloop_log_bytes_total",
+            ("task",),
+            "Bytes of the training log's records, keys included, since this worker has followed it.",
+            "Its rate is what the log grows by on every replica, before compression.",
+            "log_bytes",
         ),
         Own(
             "riverloop_lag_records",

@@ -197,7 +197,7 @@ class History:
             if not items:
                 break
             items.sort(key=lambda item: (item.ts or 0, item.at.topic != topics.outcomes))
-            self.write(list(self.join.process(items, offsets)))
+            self.write([each for each in self.join.steps(items, offsets) if each is not None])
             self.join.commit()
         self.learn()
 

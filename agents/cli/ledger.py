@@ -13,6 +13,7 @@ from agents.cli.cluster import cluster_options, connection_to
 from agents.cli.common import json_option, print_json, table
 from agents.ledger.faults import FAULTS
 from agents.ledger.page import page as make_page
+from agents.ledger.phases import PHASES
 from agents.ledger.report import OURS, Options
 from agents.ledger.run import Ledger
 from infra.taskfile import load_task
@@ -139,6 +140,12 @@ def show(report: dict[str, object]) -> None:
     title = f"{report['requests']:,} requests in {report['seconds']} s, seed {report['seed']}"
     heads = [name.removesuffix("_s").replace("_", " ") + " (s)" * name.endswith("_s") for name in columns]
     table(title, ["fault", *heads], [[name, *(row[key] for key in columns)] for name, row in faults.items()])
+    if any(row["phases_s"] for row in faults.values()):
+        title = (
+            "seconds from the death of a worker, or the return of the broker, until …, most over the rounds"
+        )
+        phases = [[name, *(row["phases_s"].get(key, "") for key in PHASES)] for name, row in faults.items()]
+        table(title, ["fault", *PHASES], phases)
     examples = report["examples"]
     assert isinstance(examples, dict)
     for kind, texts in examples.items():

@@ -22,6 +22,7 @@ COMMANDS: Final = (
     "forget",
     "ledger",
     "produce",
+    "rules",
     "schemas",
     "snapshots",
     "status",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
@@ -14,7 +15,10 @@ from agents.app import run
 from agents.declared import environment_name
 from agents.logs import configure
 from agents.settings import Settings
+from agents.stopping import Stopping, ends_at_once
 from agents.worker import prepare
+
+log = logging.getLogger(__name__)
 
 
 def settings_options(command: Any) -> Any:
@@ -48,7 +52,10 @@ def worker(tasks: tuple[str, ...], with_parent: bool, **given: Any) -> None:
     configure(settings)
     if with_parent:
         threading.Thread(target=_end_with_standard_input, daemon=True).start()
-    run(prepare(tasks, settings))
+    stopping = Stopping()
+    ends_at_once(stopping)
+    log.info("starting, for %s", ", ".join(tasks))
+    run(prepare(tasks, settings), stopping)
 
 
 def _end_with_standard_input() -> None:

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 
 from agents.http import status
+from agents.http.meter import HttpMeter
 from agents.loop import TaskLoop
-from infra.exporter import Exporter, ModelView, TaskView
+from infra.exporter import Exporter, ModelView, TaskView, WorkerView
 from infra.runtime import runtime_fingerprint
 from streams.model import ModelFold
 
 
-def exporter(loops: Mapping[str, TaskLoop]) -> Exporter:
+def exporter(loops: Mapping[str, TaskLoop], meter: HttpMeter) -> Exporter:
     """Make the exporter of a worker's tasks, which are read at each scrape."""
-    return Exporter(lambda: views(loops), version("riverloop"), runtime_fingerprint()[0])
+    runtime = runtime_fingerprint()[0]
+    return Exporter(lambda: views(loops), version("riverloop"), runtime, lambda: worker_view(loops, meter))
+
+
+def worker_view(loops: Mapping[str, TaskLoop], meter: HttpMeter) -> WorkerView:
+    """Give what belongs to no task."""
+    now = time.monotonic()
+    reachable = not any(loop.cluster.problems(now) for loop in loops.values())
+    return WorkerView(reachable, meter.calls, meter.spans)
 
 
 def views(loops: Mapping[str, TaskLoop]) -> Iterator[TaskView]:
@@ -22,7 +32,7 @@ def views(loops: Mapping[str, TaskLoop]) -> Iterator[TaskView]:
     for name, loop in loops.items():
         yield TaskView(
             task=name,
-            ready=loop.ready.is_set(),
+            ready=not loop.not_ready(),
             here=loop.here(),
             next_offset=status.next_offset(loop),
             models=[_model(fold, "shadow" if index else "served") for index, fold in enumerate(loop.models)],

@@ -39,11 +39,7 @@ class Outcomes:
 
         An outcome that is written twice because a call was repeated counts once: the join knows it.
         """
-        found = []
-        for index, record in enumerate(records, start=1):
-            found.append(self._one(record))
-            if index % SLICE == 0:
-                await asyncio.sleep(0)
+        found = await self.loop.turns.run(map(self._one, records))
         # All are under way: it makes no difference in which order they are waited for.
         return [await self._accepted(*each) for each in found]
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from typing import Any, Final
+from typing import Any
 
 from agents.http.body import read_record, said_id
 from agents.http.problems import Problem, dump
@@ -16,9 +15,6 @@ from infra.kafka.transaction import OutRecord
 from schemas.errors import BadRecord, BrokerError
 from schemas.json_form import plain
 from schemas.records import Prediction, Request
-
-SLICE: Final = 50
-"""So many requests of a list are scored before others on the event loop get their turn."""
 
 
 class Predictions:
@@ -40,11 +36,7 @@ class Predictions:
     async def answer(self, records: list[Any]) -> list[bytes | Problem]:
         """Answer each record, in order: the answer as JSON, or its problem."""
         started = time.monotonic()
-        found: list[Answer | Problem] = []
-        for index, record in enumerate(records, start=1):
-            found.append(self._one(record))
-            if index % SLICE == 0:
-                await asyncio.sleep(0)
+        found = await self.loop.turns.run(map(self._one, records))
         # All are under way: it makes no difference in which order they are waited for.
         told = [await self._acknowledged(each) for each in found]
         took, answers = time.monotonic() - started, self.loop.answers["http"]

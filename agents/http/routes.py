@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Mapping
 from typing import Final
 
@@ -17,6 +18,7 @@ from agents.http.body import BodyReader, single_or_list
 from agents.http.clients import Waits, client_of
 from agents.http.live import LivePage
 from agents.http.live_feed import LiveFeed
+from agents.http.meter import UNMATCHED, HttpMeter
 from agents.http.metrics import exporter
 from agents.http.origin import Origins
 from agents.http.outcomes import Outcomes
@@ -30,6 +32,8 @@ from infra.exporter import CONTENT_TYPE
 
 TIME_BOUND_S: Final = 10.0
 """A call takes no longer, and its body half of it; a look that waits takes as long as it asks for on top."""
+GONE: Final = 499
+"""The status that is counted where the caller did not wait for the answer."""
 log = logging.getLogger(__name__)
 
 
@@ -59,13 +63,13 @@ def add_routes(
     """
     pages, access = Pages(loops, writer, settings, time_bound_s), Access(settings)
     for route in pages.routes():
-        guarded = _guarded(route, access, time_bound_s)
+        guarded = _measured(route, pages.meter, _guarded(route, access, time_bound_s))
         if route.method == "GET":
             app.router.add_get(route.path, guarded)
         else:
             app.router.add_route(route.method, route.path, guarded)
     origins = Origins(settings)
-    app.middlewares.append(_edge(origins))
+    app.middlewares.append(_edge(origins, pages.meter))
 
     async def share(request: web.Request, response: web.StreamResponse) -> None:
         response.headers.update(origins.shared(request))
@@ -94,7 +98,8 @@ class Pages:
         self.loops, self._writer = loops, writer
         self.bodies = BodyReader(settings.max_body, settings.max_list, time_bound_s / 2)
         self._tasks: dict[str, TaskPages] = {}
-        self._exporter = exporter(loops)
+        self.meter = HttpMeter()
+        self._exporter = exporter(loops, self.meter)
         self._waits, self._api = Waits(), ApiPages(loops)
         self.live_page = LivePage(
             lambda request: self._task(request).feed, loops, settings.live_pages_per_client
@@ -103,8 +108,9 @@ class Pages:
     def routes(self) -> tuple[Route, ...]:
         """Give all paths; `docs/reference/openapi.json` describes them."""
         return (
-            Route("GET", "/live", self.live),
-            Route("GET", "/ready", self.ready),
+            *(Route("GET", path, self.live) for path in ("/live", "/livez")),
+            *(Route("GET", path, self.ready) for path in ("/ready", "/readyz")),
+            Route("GET", "/healthz", self.health),
             Route("GET", "/metrics", self.metrics),
             Route("GET", "/tasks", self.tasks),
             Route("POST", "/tasks/{task}/predictions", self.predict, True, "serve_token"),
@@ -126,6 +132,10 @@ class Pages:
     async def ready(self, request: web.Request) -> web.Response:
         """Say whether all tasks may answer."""
         return answer(dump(status.ready(self.loops)))
+
+    async def health(self, request: web.Request) -> web.Response:
+        """Say that the process is alive, and whether its tasks may answer."""
+        return answer(dump(status.health(self.loops)))
 
     async def metrics(self, request: web.Request) -> web.Response:
         """Give the page for Prometheus."""
@@ -168,7 +178,8 @@ class Pages:
 
     async def digests(self, request: web.Request) -> web.Response:
         """Give the digests of the models' states."""
-        return answer(dump(self._task(request).digests.give()))
+        task = self._task(request)
+        return answer(dump(await task.loop.turns.apart(task.digests.give)))
 
     def _task(self, request: web.Request) -> TaskPages:
         name = request.match_info["task"]
@@ -226,25 +237,44 @@ def _guarded(route: Route, access: Access, time_bound_s: float) -> Handler:
     return guarded
 
 
-def _edge(origins: Origins) -> Middleware:
+def _measured(route: Route, meter: HttpMeter, handler: Handler) -> Handler:
+    """Count a handler's calls; one whose caller has gone before the answer counts as 499, as nginx has it."""
+
+    async def measured(request: web.Request) -> web.StreamResponse:
+        started, status_code = time.monotonic(), GONE
+        try:
+            response = await handler(request)
+            status_code = response.status
+            return response
+        finally:
+            meter.add(route.path, status_code, None if route.endless else time.monotonic() - started)
+
+    return measured
+
+
+def _edge(origins: Origins, meter: HttpMeter) -> Middleware:
     """Turn away calls from where none may come; answer what the router does not find as a problem, too."""
+
+    def turned_away(problem: Problem) -> web.Response:
+        meter.add(UNMATCHED, problem.status, None)
+        return problem.response()
 
     @web.middleware
     async def edge(request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
             origins.check(request)
         except Problem as problem:
-            return problem.response()
+            return turned_away(problem)
         miss = request.match_info.http_exception
         if isinstance(miss, web.HTTPMethodNotAllowed):
             allowed = ", ".join(sorted(miss.allowed_methods))
             if (preflight := origins.preflight(request, allowed)) is not None:
                 return preflight
             detail = f"{request.path[:200]} does not take {request.method[:20]}; it takes {allowed}"
-            return Problem(405, "wrong_method", detail, headers={"Allow": allowed}).response()
+            return turned_away(Problem(405, "wrong_method", detail, headers={"Allow": allowed}))
         if isinstance(miss, web.HTTPNotFound):
             detail = f"there is nothing at {request.path[:200]}; GET /tasks lists what this worker runs"
-            return Problem(404, "unknown_path", detail).response()
+            return turned_away(Problem(404, "unknown_path", detail))
         return await handler(request)
 
     return edge

@@ -19,6 +19,17 @@ def live() -> dict[str, Any]:
     return {"status": "live"}
 
 
+def health(loops: Mapping[str, TaskLoop]) -> dict[str, Any]:
+    """Say that the process is alive, and beside it whether its tasks may answer: never an error.
+
+    A probe that restarts what is not healthy must not restart a worker whose cluster is away.
+    """
+    tasks = {name: readiness(loop) for name, loop in loops.items()}
+    return {"status": "live", "ready": bool(tasks) and all(each["ready"] for each in tasks.values())} | {
+        "tasks": tasks
+    }
+
+
 def ready(loops: Mapping[str, TaskLoop]) -> dict[str, Any]:
     """Say which tasks may answer.
 
@@ -37,9 +48,8 @@ def ready(loops: Mapping[str, TaskLoop]) -> dict[str, Any]:
 
 def readiness(loop: TaskLoop) -> dict[str, Any]:
     """Say whether a task may answer, and why not."""
-    if loop.ready.is_set():
-        return {"ready": True}
-    return {"ready": False, "why": loop.why_not_ready or "restoring the models"}
+    reasons = loop.not_ready()
+    return {"ready": False, "why": "; ".join(reasons), "reasons": reasons} if reasons else {"ready": True}
 
 
 def tasks(loops: Mapping[str, TaskLoop]) -> list[dict[str, Any]]:

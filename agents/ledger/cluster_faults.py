@@ -6,6 +6,7 @@ import json
 import time
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 from confluent_kafka import Producer
@@ -30,6 +31,7 @@ def broker_crash(field: Field) -> None:
     broker = _ours(field)
     broker.kill()
     broker.start()
+    field.back()
     _wait_all(field)
 
 
@@ -45,10 +47,12 @@ def broker_away(field: Field) -> None:
     ]
     broker.kill()
     back = time.monotonic() + AWAY_S
-    for body in bodies:
-        _ask(field, worker.url, worker.task, body)
+    # All at once: each is refused only after some seconds.
+    with ThreadPoolExecutor(len(bodies)) as pool:
+        list(pool.map(lambda body: _ask(field, worker.url, worker.task, body), bodies))
     time.sleep(max(0.0, back - time.monotonic()))
     broker.start()
+    field.back()
     _wait_all(field)
     until = time.monotonic() + ACKNOWLEDGED_S
     for body in bodies:

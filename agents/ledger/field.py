@@ -13,6 +13,7 @@ from typing import Protocol
 from agents.ledger.worker import LedgerWorker
 from infra.kafka.broker import EmbeddedBroker
 from infra.kafka.connection import Connection
+from infra.kafka.fencing import client_id
 from infra.kafka.offsets import end_offsets
 from infra.ledger.sending import Sender
 from schemas.errors import BrokerError
@@ -35,6 +36,8 @@ class Field:
     """The workers' data folder: their logs, and `snapshots/`, the shared store."""
     topics: TaskTopics
     partitions: int
+    log_group: str
+    """The consumer group of the log's owners."""
     random: random.Random
     """Seeded; every choice of a fault comes from it, so that a run can be repeated."""
     workers: list[LedgerWorker]
@@ -52,7 +55,20 @@ class Field:
     """Request ids, beginning with `fault-`, that a fault has sent over HTTP and got an answer to: each must
     have a prediction on the topic. Use `sender.event_time` as their ts and send no outcomes for them."""
 
+    struck: tuple[int, int] = (0, -1)
+    """When the first worker of this round died or hung (ms UTC), and its number; or when the broker came back, and
+    -1: from then on a failover is measured."""
+
     # ------------------------------------------------------------------ workers
+
+    def died(self, worker: LedgerWorker) -> None:
+        """Note that a worker has died or hangs, unless one has already in this round, or nothing is under way."""
+        if not self.struck[0] and not self.sender.idle:
+            self.struck = time.time_ns() // 1_000_000, worker.number
+
+    def back(self) -> None:
+        """Note that the broker is back."""
+        self.struck = time.time_ns() // 1_000_000, -1
 
     def running(self) -> list[LedgerWorker]:
         """Give the workers whose process lives."""
@@ -62,12 +78,18 @@ class Field:
         """Choose one of the running workers."""
         return self.random.choice(self.running())
 
+    def owner(self) -> LedgerWorker:
+        """Give the running worker that owns the training log whenever all of them are members of its group."""
+        return min(self.running(), key=lambda worker: client_id(self.log_group, worker.slot))
+
     def start(self, worker: LedgerWorker, **environment: str) -> None:
         """Start a worker; `environment` as in `LedgerWorker.start`. Does not wait: see `wait_ready`."""
         worker.start(**environment)
 
     def kill(self, worker: LedgerWorker) -> None:
         """End a worker as a crash would (SIGKILL)."""
+        if worker.running:
+            self.died(worker)
         worker.kill()
 
     def stop(self, worker: LedgerWorker) -> None:
@@ -76,6 +98,7 @@ class Field:
 
     def pause(self, worker: LedgerWorker) -> None:
         """Stop a worker in mid-air (SIGSTOP)."""
+        self.died(worker)
         worker.pause()
 
     def resume(self, worker: LedgerWorker) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
@@ -54,6 +54,10 @@ class Round:
     """When the fault struck (ms UTC, wall clock)."""
     seconds: float = 0.0
     """How long it took until it was healed."""
+    struck: tuple[int, int] = (0, -1)
+    """When a worker died or hung (ms UTC), and its number; or when the broker was back, and -1."""
+    phases: dict[str, int] = field(default_factory=dict)
+    """By phase of `agents.ledger.phases`: how long after that it was over (ms)."""
     stall_ms: int = 0
     """Longest time without an entry, while there was something to do."""
     fresh_p99_ms: int = 0
@@ -94,7 +98,7 @@ def report(
     }
 
 
-def _row(fault: str, options: Options, rounds: Sequence[Round], check: Check) -> dict[str, float]:
+def _row(fault: str, options: Options, rounds: Sequence[Round], check: Check) -> dict[str, Any]:
     mine = [each for each in rounds if each.fault == fault]
     findings = check.findings
 
@@ -115,4 +119,8 @@ def _row(fault: str, options: Options, rounds: Sequence[Round], check: Check) ->
         "longest_stall_s": max(each.stall_ms for each in mine) / 1000,
         "freshness_p99_s": max(each.fresh_p99_ms for each in mine) / 1000,
         "longest_s": round(max(each.seconds for each in mine), 1),
+        "phases_s": {
+            phase: max(each.phases[phase] for each in mine if phase in each.phases) / 1000
+            for phase in dict.fromkeys(phase for each in mine for phase in each.phases)
+        },
     }

@@ -15,6 +15,7 @@ from typing import Any, Final
 from agents.cli.cluster import codec_of
 from agents.ledger.faults import FAULTS
 from agents.ledger.field import Fault, Field
+from agents.ledger.phases import mark_phases
 from agents.ledger.proof import mark_times, prove, prove_other
 from agents.ledger.report import Options, Round, report
 from agents.ledger.worker import LedgerWorker, OtherWorker
@@ -24,6 +25,7 @@ from infra.kafka.broker import EmbeddedBroker
 from infra.kafka.connection import Connection
 from infra.kafka.offsets import end_offsets
 from infra.kafka.partitioner import partition_of
+from infra.ledger.probe import Probe
 from infra.ledger.reading import Reader
 from infra.ledger.sending import Sender
 from infra.permissions import make_private
@@ -145,6 +147,7 @@ class Ledger:
             folder=self.folder,
             topics=names,
             partitions=options.partitions,
+            log_group=f"{GROUP}.{task.name}.log",
             random=random.Random(options.seed),  # noqa: S311  repeatable, not secret
             workers=[],
             make=lambda number: self._worker(connection, number),
@@ -159,6 +162,10 @@ class Ledger:
             worker.wait_ready()
         self.say(f"{len(ground.workers)} workers are ready")
         reader = Reader(connection, self.loaded, codec, options.partitions, GROUP, whole=not options.command)
+        readable = [(names.log, 0), *((names.predictions, number) for number in range(options.partitions))]
+        probe = Probe(connection, readable)
+        probe.start()
+        stack.callback(probe.stop)
         sender.start()
         started = time.monotonic()
         try:
@@ -179,6 +186,8 @@ class Ledger:
         else:
             history = prove(self.loaded, ground, reader, check)
         mark_times(self.rounds, history, sender.pauses)
+        logs = {worker.number: worker.log_file for worker in ground.workers}
+        mark_phases(self.rounds, logs, probe.seen, names.log, sender.pauses)
         return report(options, task.name, self.rounds, check, sender, seconds)
 
     def _tell(self, reader: Reader, sender: Sender) -> None:
@@ -228,7 +237,9 @@ class Ledger:
         self.say(f"round {number + 1} of {self.options.rounds}: {fault.name}")
         struck = Round(fault.name, time.time_ns() // 1_000_000)
         started = time.monotonic()
+        ground.struck = (0, -1)
         fault.strike(ground)
+        struck.struck = ground.struck
         struck.seconds = time.monotonic() - started
         self.rounds.append(struck)
 

@@ -40,7 +40,8 @@ class LedgerWorker(WorkerProcess):
         self.number = number
         self.settings: dict[str, str] = {key: str(value) for key, value in settings.items()}
         """A fault may change them; they hold from the next start on."""
-        self._base = self._environment | {"RIVERLOOP_SLOT": f"ledger-{number}"}
+        self.slot = f"ledger-{number}"
+        self._base = self._environment | {"RIVERLOOP_SLOT": self.slot}
 
     def __repr__(self) -> str:
         state = f"pid {self.pid}" if self.running else "not running"

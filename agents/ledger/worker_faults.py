@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
 from agents.ledger.field import Field
@@ -24,6 +24,8 @@ SLOW: Final = ("serve:0.1", "join:0.1", "owner:0.3")
 """Role and delay (s) of each transaction while others abort."""
 OWNERS: Final = ("between-publish-and-commit", "in-snapshot")
 """Points that only the log's owner passes."""
+SELDOM: Final = ("in-revoke", "in-restore")
+"""Points that are passed at a rebalance only."""
 
 
 def kill(field: Field) -> None:
@@ -35,17 +37,15 @@ def kill(field: Field) -> None:
 
 
 def crash(point: str) -> Callable[[Field], None]:
-    """Make what lets a worker die at a point; for the owner's points whichever worker becomes the owner."""
+    """Make what lets a worker die at a point; for the owner's points the worker that will be the owner."""
 
     def act(field: Field) -> None:
-        doomed = field.running() if point in OWNERS else [field.pick()]
-        count = field.random.randrange(1, 2 if point in OWNERS else 30)
-        for worker in doomed:
-            field.stop(worker)
-        for worker in doomed:
-            field.start(worker, crash_point=f"{point}:{count}")
+        doomed = field.owner() if point in OWNERS else field.pick()
+        count = 1 if point in (*OWNERS, *SELDOM) else field.random.randrange(1, 30)
+        field.stop(doomed)
+        field.start(doomed, crash_point=f"{point}:{count}")
         if point == "in-revoke":
-            field.wait_ready(doomed[0])
+            field.wait_ready(doomed)
             newcomer = field.make(1 + max(each.number for each in field.workers))
             field.workers.append(newcomer)
             field.start(newcomer)
@@ -54,21 +54,21 @@ def crash(point: str) -> Callable[[Field], None]:
             field.remove(newcomer)
         else:
             _wait_dead(field, doomed)
-        for worker in doomed:
-            # Without the fault it starts anew, also where it has not died of it.
-            field.kill(worker)
-            field.restart(worker)
+        # Without the fault it starts anew, also where it has not died of it.
+        field.kill(doomed)
+        field.restart(doomed)
 
     return act
 
 
-def _wait_dead(field: Field, doomed: Sequence[LedgerWorker]) -> None:
+def _wait_dead(field: Field, doomed: LedgerWorker) -> None:
     until = time.monotonic() + PASSED_S
-    while all(worker.running for worker in doomed):
+    while doomed.running:
         if time.monotonic() > until or not field.sender.go_on():
-            field.say("the crash point was not passed; the workers are killed")
+            field.say("the crash point was not passed; the worker is killed")
             return
         time.sleep(0.05)
+    field.died(doomed)
 
 
 def hang(field: Field) -> None:

@@ -59,6 +59,10 @@ _OURS: Mapping[str, str] = MappingProxyType(
 )
 
 
+# librdkafka waits up to 10 s between two attempts: so much later a cluster would be back for its clients.
+DEFAULTS: Mapping[str, Any] = MappingProxyType({"reconnect.backoff.max.ms": 1000})
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Connection:
     """A cluster's address and the librdkafka properties to reach it with.
@@ -103,7 +107,7 @@ class Connection:
             What the client needs beside the connection; they win over the connection's properties. Names with
             dots are given as ``**{"group.id": "g"}``.
         """
-        return {**self.properties, "bootstrap.servers": self.bootstrap, **overrides}
+        return {**DEFAULTS, **self.properties, "bootstrap.servers": self.bootstrap, **overrides}
 
     def hide(self, text: str) -> str:
         """Return the text with this connection's secret values replaced by ``***``."""

@@ -25,7 +25,7 @@ from schemas.errors import TransactionAborted, UsageError
 Partitions = frozenset[Partition]
 RebalanceCallback = Callable[[Partitions], Awaitable[None]]
 
-DRAIN_S = 15.0
+DRAIN_S = 8.0
 ASK_AGAIN_S = 0.1
 FENCED_WAIT_S = 3.0
 

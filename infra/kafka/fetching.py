@@ -38,7 +38,8 @@ A = TypeVar("A")
 
 POLL_S = 0.02
 POLL_PAUSED_S = 0.002
-FETCH_AT_MOST = 1000
+FETCH_AT_MOST = 500
+"""Records that the event loop decodes at once."""
 HOLD_S = 0.25
 SLOW_S = 5.0
 RETRY_S = 0.1
@@ -129,6 +130,8 @@ class FetchThread:
         self._undone: dict[Partition, int] = {}
         self._new: list[Partition] = []
         self._rebalanced = False
+        self._fetched = False
+        """Whether something was handed over in this turn."""
         self._metadata = b""
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="kafka-consumer", daemon=True)
@@ -186,6 +189,7 @@ class FetchThread:
             )
             while not self._stopping:
                 self._turn(consumer)
+                self._wait_until_taken()
         except BaseException as error:  # it dies alone in its thread otherwise
             self._post(self._owner.failed, error)
         finally:
@@ -202,6 +206,19 @@ class FetchThread:
         self._seek_back(consumer)
         self._make_room(consumer)
         self._fetch(consumer)
+
+    def _wait_until_taken(self) -> None:
+        """Wait until the event loop has what was fetched last.
+
+        It decodes what it is given at once. Everything that lies in front of a worker that starts would hold it for
+        seconds.
+        """
+        if not self._fetched:
+            return
+        self._fetched, taken = False, threading.Event()
+        self._post(taken.set)
+        while not (taken.wait(0.002) or self._stopping or self._loop.is_closed()):
+            self._serve(0.0)
 
     def _serve(self, wait_s: float) -> None:
         while True:
@@ -352,6 +369,7 @@ class FetchThread:
             fetched = self._sort(messages)
             if fetched:
                 self._post(self._owner.fetched, fetched, arrived)
+                self._fetched = True
 
     def _watch_membership(self, consumer: Consumer) -> None:
         # A generation may change while all partitions stay: then nobody is told, and the old metadata is refused.

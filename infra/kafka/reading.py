@@ -11,6 +11,8 @@ from infra.kafka.connection import Connection
 FETCH_WAIT_MS: Final = 100
 """A broker answers a fetch at once when there is something, else after so long: an end of a partition is known as
 late, and a reader with nothing to read costs as many requests (ADR 22)."""
+REBALANCE_MS: Final = 10_000
+"""A rebalance waits at most so long for a member that is not heard of (ADR 28)."""
 COMMITTED: Final[Mapping[str, Any]] = MappingProxyType(
     {
         "enable.auto.commit": False,
@@ -34,8 +36,9 @@ def consumer_config(connection: Connection, group_id: str, properties: Mapping[s
     config: dict[str, Any] = {**COMMITTED, "group.id": group_id, "queued.min.messages": 20000}
     # A rebalance waits so long for members that are not heard of. A broker that was killed has been seen to forget
     # (4.1) that members of before have sessions that expire: nobody consumed for the default of five minutes. A
-    # callback of a rebalance may last longer, as a restoration does, as long as no other rebalance begins.
-    config["max.poll.interval.ms"] = 45_000
+    # callback of a rebalance may last longer, as a restoration does, as long as no other rebalance begins. Whoever
+    # restores for longer, and often, sets it higher (ADR 28).
+    config["max.poll.interval.ms"] = connection.properties.get("max.poll.interval.ms", REBALANCE_MS)
     if properties.get("group.protocol", "classic") == "classic":
         config |= {
             "partition.assignment.strategy": "range",

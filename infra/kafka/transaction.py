@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
+from infra.kafka.acknowledging import SILENCE, Acknowledging
 from infra.kafka.buffers import Partition
 from infra.kafka.call_thread import CallThread, LeftBehind
 from infra.kafka.client_log import CLIENT_LOG
@@ -18,6 +20,8 @@ from schemas.errors import BrokerError, TransactionAborted
 
 TIMEOUT_MS = 10_000
 INIT_TIMEOUT_S = 30.0
+OFFSETS_S = 4.0
+"""Sending offsets takes milliseconds. After a broker's return it may hang (ADR 21), and everything behind it."""
 GRACE_S = 1.0
 """A call of librdkafka that has not ended so long after its time-out is given up."""
 MAX_RECORD_BYTES = 6 * 1024 * 1024
@@ -80,6 +84,8 @@ class TransactionRunner:
         Faults on demand, for tests; by default those that the environment asks for.
     last_point
         The crash point between the records and the commit.
+    cluster
+        Learns what becomes of the transactions.
 
     Notes
     -----
@@ -95,7 +101,9 @@ class TransactionRunner:
         properties: Mapping[str, Any] | None = None,
         faults: Faults = FAULTS,
         last_point: str = "between-produce-and-commit",
+        cluster: Acknowledging | None = None,
     ) -> None:
+        self._cluster = cluster or Acknowledging()
         self._faults, self._last_point = faults, last_point
         self.transactional_id = transactional_id
         self._timeout_s = timeout_ms / 1000
@@ -131,6 +139,17 @@ class TransactionRunner:
         """
         await self._in_thread(self._open)
 
+    def fence(self, timeout_s: float) -> None:
+        """End what a holder of this transactional id has left open, and hold it no longer; blocks.
+
+        Raises
+        ------
+        BrokerError
+            The cluster does not answer within `timeout_s`.
+        """
+        self._open(timeout_s)
+        self._discard()
+
     async def commit(
         self, records: Iterable[OutRecord], offsets: Mapping[Partition, int], metadata: bytes
     ) -> None:
@@ -162,9 +181,19 @@ class TransactionRunner:
             group's committed offsets. The input is to be read again from those. Its `certain` says which.
         """
         self._faults.hold(self.transactional_id)
+        self._cluster.began(self.transactional_id, time.monotonic())
+        try:
+            self._run(records, offsets, metadata)
+            self._cluster.acknowledged(self.transactional_id)
+        finally:
+            self._cluster.ended(self.transactional_id)
+        self._faults.pass_point("after-commit")
+
+    def _run(self, records: Iterable[OutRecord], offsets: Mapping[Partition, int], metadata: bytes) -> None:
         try:
             producer = self._producer or self._open()
         except BrokerError as error:
+            self._silent(str(error))
             raise TransactionAborted(str(error), certain=True) from error
         try:
             self._write(producer, records, offsets, metadata)
@@ -176,7 +205,6 @@ class TransactionRunner:
             # Not Kafka's: such as records that cannot be made. Nothing of it may stay open.
             self._discard()
             raise
-        self._faults.pass_point("after-commit")
 
     def _write(
         self,
@@ -192,8 +220,9 @@ class TransactionRunner:
         if offsets:
             places = [TopicPartition(*partition, offset) for partition, offset in offsets.items()]
             # librdkafka forgets this time-out while the group's coordinator that it knows is gone (ADR 21).
-            with self._thread.limited(self._timeout_s + GRACE_S):
-                producer.send_offsets_to_transaction(places, metadata, self._timeout_s)
+            limit_s = min(OFFSETS_S, self._timeout_s)
+            with self._thread.limited(limit_s + GRACE_S):
+                producer.send_offsets_to_transaction(places, metadata, limit_s)
         self._faults.pass_point(self._last_point)
         if self._faults.aborts():
             producer.flush(self._timeout_s)  # so that readers meet what was aborted
@@ -202,11 +231,11 @@ class TransactionRunner:
         # Flushes first, and fails if any record could not be delivered.
         producer.commit_transaction(self._timeout_s)
 
-    def _open(self) -> Producer:
+    def _open(self, timeout_s: float = INIT_TIMEOUT_S) -> Producer:
         self._discard()
         producer = Producer(self._config, logger=CLIENT_LOG)
         try:
-            producer.init_transactions(INIT_TIMEOUT_S)
+            producer.init_transactions(timeout_s)
         except KafkaException as error:
             message = f"{self.transactional_id} cannot be initialised: {error.args[0].str()}"
             if error.args[0].code() in _FENCED:
@@ -226,6 +255,8 @@ class TransactionRunner:
         cause = error.args[0] if isinstance(error, KafkaException) else None
         code = cause.code() if cause is not None else None
         what = f"{self.transactional_id}: {cause.str() if cause is not None else error}"
+        if code in SILENCE:
+            self._silent(str(cause))
         if code in _FENCED:
             # Not replaced at once: initialising would fence who took over, and this process may be the zombie.
             self._discard()
@@ -246,6 +277,9 @@ class TransactionRunner:
             return GenerationLost(f"{what}; the group has gone on without this consumer", certain=certain)
         return TransactionAborted(what, certain=certain)
 
+    def _silent(self, why: str) -> None:
+        self._cluster.failed(self.transactional_id, time.monotonic(), why)
+
     def _replace(self) -> None:
         self._discard()
         try:
@@ -259,8 +293,9 @@ class TransactionRunner:
         except LeftBehind:
             # A new producer of this transactional id fences the one that hangs.
             self._thread = self._thread.successor()
+            self._silent("the offsets were not taken")
             await self._thread.call(self._replace)
-            text = f"{self.transactional_id}: sending offsets did not end within {self._timeout_s:g} s"
+            text = f"{self.transactional_id}: sending offsets did not end within {OFFSETS_S:g} s"
             raise TransactionAborted(text, certain=True) from None  # nobody has asked to commit it
 
 

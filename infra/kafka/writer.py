@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from typing import Any, Final
 
 from confluent_kafka import KafkaException, Message, Producer
 
+from infra.kafka.acknowledging import SILENCE, Acknowledging
 from infra.kafka.client_log import CLIENT_LOG
 from infra.kafka.connection import Connection
 from infra.kafka.transaction import OutRecord
@@ -37,6 +39,8 @@ class Writer:
         The cluster.
     delivery_ms
         After how long without an acknowledgement a record counts as not written.
+    cluster
+        Learns what becomes of the records.
 
     Notes
     -----
@@ -44,7 +48,14 @@ class Writer:
     lost. Who writes it again writes the same bytes.
     """
 
-    def __init__(self, connection: Connection, *, delivery_ms: int = DELIVERY_MS) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        delivery_ms: int = DELIVERY_MS,
+        cluster: Acknowledging | None = None,
+    ) -> None:
+        self._cluster = cluster or Acknowledging()
         self._connection = connection
         self._config = connection.config(
             **{
@@ -96,10 +107,13 @@ class Writer:
         def delivered(error: Any, message: Message) -> None:
             # In the polling thread, within its poll().
             if error is None:
+                self._cluster.acknowledged("HTTP")
                 place = Position(message.topic() or "", message.partition() or 0, message.offset() or 0)
                 self._settled.append((delivery, place))
                 return
             self._fatal = self._fatal or bool(error.fatal())
+            if error.code() in SILENCE:
+                self._cluster.failed("HTTP", time.monotonic(), error.str())
             self._settled.append((delivery, BrokerError(f"{record.topic}: not acknowledged: {error.str()}")))
 
         partition = -1 if record.partition is None else record.partition

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 FOLDER: Final = Path(__file__).parent
+PAGES: Final = "docs/operations/runbooks"
 _RULE: Final = re.compile(r"^ +- (record|alert): (\S+)\n(.*?)(?=^ +- |^\S|\Z)", re.MULTILINE | re.DOTALL)
 _EXPR: Final = re.compile(r"^( +)expr: (?:>-)?(.*\n(?:\1 +.*\n)*)", re.MULTILINE)
 
@@ -77,6 +78,27 @@ def rules(*files: str) -> list[Rule]:
                 )
             )
     return found
+
+
+def published(file: str, runbook_base: str) -> str:
+    """Give a file of rules with the pages' URLs in place of their paths.
+
+    Parameters
+    ----------
+    file
+        Name in this folder.
+    runbook_base
+        URL under which the pages lie; empty: the paths stay.
+
+    Examples
+    --------
+    >>> text = published("alerts.yml", "https://wiki.example.com/runbooks/")
+    >>> next(line.strip() for line in text.splitlines() if "no-owner" in line)
+    'runbook_url: https://wiki.example.com/runbooks/no-owner.md'
+    """
+    text = (FOLDER / file).read_text("utf-8")
+    base = runbook_base.rstrip("/")
+    return text.replace(f"runbook_url: {PAGES}/", f"runbook_url: {base}/") if base else text
 
 
 def _field(body: str, pattern: str) -> str:

@@ -7,6 +7,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+
+from agents.cli.main import riverloop
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "infra" / "prometheus"
@@ -51,6 +54,29 @@ def test_the_cases_notice_an_alert_that_never_fires_and_one_that_always_does(
             promtool("test", "rules", str(tmp_path / "alerts_test.yml"))
 
 
+@pytest.mark.system
+def test_published_rules_link_to_pages_by_full_urls_and_are_taken(tmp_path: Path) -> None:
+    base = "https://wiki.example.com/riverloop"
+    done = CliRunner().invoke(riverloop, ["rules", str(tmp_path / "rules"), "--runbook-base", f"{base}/"])
+    assert done.exit_code == 0, done.output
+    text = (tmp_path / "rules" / "alerts.yml").read_text("utf-8")
+    urls = re.findall(r"runbook_url: (\S+)", text)
+    assert len(urls) == len(NAMES)
+    for url in urls:
+        assert url.startswith(f"{base}/")
+        assert (ROOT / "docs/operations/runbooks" / url.removeprefix(f"{base}/")).is_file()
+    told = promtool(
+        "check", "rules", *(str(tmp_path / "rules" / name) for name in ("recording.yml", "alerts.yml"))
+    )
+    assert f"SUCCESS: {len(NAMES)} rules found" in told
+
+
+def test_a_base_that_is_no_url_is_refused(tmp_path: Path) -> None:
+    done = CliRunner().invoke(riverloop, ["rules", str(tmp_path), "--runbook-base", "wiki\n  - evil"])
+    assert done.exit_code != 0
+    assert not list(tmp_path.iterdir())
+
+
 def test_every_alert_has_a_severity_and_a_page_that_exists() -> None:
     rules = ALERTS.split("- alert: ")[1:]
     pages = {}
@@ -60,7 +86,9 @@ def test_every_alert_has_a_severity_and_a_page_that_exists() -> None:
         found = re.search(r"runbook_url: (\S+)", rule)
         assert found is not None, name
         pages[found[1]] = name
-        assert (ROOT / found[1]).read_text("utf-8").startswith(f"# {name}\n")
+        text = (ROOT / found[1]).read_text("utf-8")
+        assert text.startswith(f"# {name}\n")
+        assert "```sh\n" in text, f"{name}: its page has no command"
     there = {str(page.relative_to(ROOT)) for page in (ROOT / "docs/operations/runbooks").glob("*.md")}
     assert pages.keys() == there
 

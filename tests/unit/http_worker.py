@@ -148,6 +148,12 @@ class Client:
     async def get(self, path: str, **more: Any) -> Reply:
         return await self.call("GET", path, **more)
 
+    async def page(self, path: str) -> str:
+        """Get a page that is no JSON."""
+        async with self._client.get(path) as answer:
+            assert answer.status == 200
+            return await answer.text()
+
     async def post(self, path: str, json_data: Any = None, **more: Any) -> Reply:
         if json_data is not None:
             # As a stream: aiohttp's client warns of large bytes.

@@ -43,7 +43,10 @@ def test_any_property_reaches_librdkafka_and_what_the_client_needs_wins() -> Non
         "bootstrap.servers": "kafka:9093",
         "security.protocol": "SSL",
         "linger.ms": 5,
+        "reconnect.backoff.max.ms": 1000,
     }
+    patient = Connection("kafka:9093", {"reconnect.backoff.max.ms": "9000"})
+    assert patient.config()["reconnect.backoff.max.ms"] == "9000"
 
 
 def test_a_connection_travels_to_a_worker_process_and_does_not_change_behind_its_back() -> None:

@@ -31,6 +31,67 @@ def test_a_worker_is_live_while_it_is_not_ready_and_ready_names_what_it_waits_fo
     asyncio.run(run())
 
 
+def test_readiness_names_a_cluster_that_does_not_acknowledge_and_comes_back_by_itself() -> None:
+    async def run() -> None:
+        loop = make_loop()
+        async with serving(loop, HeldWriter()) as client:
+            loop.cluster.silent("the Kafka cluster at kafka:9092 does not answer")
+            loop.cluster.failed("HTTP", time.monotonic(), "timed out")
+            waiting = [await client.get(path) for path in ("/ready", "/readyz")]
+            alive = [await client.get(path) for path in ("/live", "/livez")]
+            health = await client.get("/healthz")
+            scrape = await client.page("/metrics")
+            loop.cluster.answered()
+            loop.cluster.acknowledged("HTTP")
+            ready = await client.get("/readyz")
+            scraped = await client.page("/metrics")
+        reasons = [
+            "the Kafka cluster at kafka:9092 does not answer",
+            "the Kafka cluster did not acknowledge a write of HTTP: timed out",
+        ]
+        for each in waiting:
+            assert (each.status, each.reason) == (503, "not_ready")
+            assert each.data["tasks"]["stay"] == {
+                "ready": False,
+                "why": "; ".join(reasons),
+                "reasons": reasons,
+            }
+        assert [(each.status, each.data) for each in alive] == [(200, {"status": "live"})] * 2
+        assert (health.status, health.data["status"], health.data["ready"]) == (200, "live", False)
+        assert health.data["tasks"]["stay"]["reasons"] == reasons
+        assert "riverloop_cluster_reachable 0.0" in scrape
+        assert 'riverloop_ready{task="stay"} 0.0' in scrape
+        assert ready.status == 200
+        assert "riverloop_cluster_reachable 1.0" in scraped
+
+    asyncio.run(run())
+
+
+def test_calls_are_counted_by_route_and_status_and_never_by_path() -> None:
+    async def run() -> None:
+        loop = make_loop()
+        async with serving(loop, HeldWriter()) as client:
+            await client.post("/tasks/stay/predictions", SENT)
+            await client.post("/tasks/stay/predictions", SENT | {"features": {}})
+            await client.get("/tasks/stay/predictions/b-1")
+            await client.get("/tasks/other/status")
+            await client.get("/nothing/here")
+            await client.get("/nothing/there")
+            page = await client.page("/metrics")
+        calls = [line for line in page.splitlines() if line.startswith("riverloop_http_requests_total{")]
+        assert calls == [
+            'riverloop_http_requests_total{route="/tasks/{task}/predictions",status="200"} 1.0',
+            'riverloop_http_requests_total{route="/tasks/{task}/predictions",status="422"} 1.0',
+            'riverloop_http_requests_total{route="/tasks/{task}/predictions/{request_id:.+}",status="200"} 1.0',
+            'riverloop_http_requests_total{route="/tasks/{task}/status",status="404"} 1.0',
+            'riverloop_http_requests_total{route="unmatched",status="404"} 2.0',
+        ]
+        assert 'riverloop_http_seconds_count{route="/tasks/{task}/predictions"} 2.0' in page
+        assert 'riverloop_http_seconds_count{route="unmatched"}' not in page
+
+    asyncio.run(run())
+
+
 def test_a_worker_without_tasks_is_not_ready() -> None:
     async def run() -> None:
         async with serving({}, HeldWriter()) as client:

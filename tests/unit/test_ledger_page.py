@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from array import array
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ from click.testing import CliRunner
 from agents.cli.ledger import chosen, ledger
 from agents.ledger.faults import FAULTS
 from agents.ledger.page import page
+from agents.ledger.phases import mark_phases
 from agents.ledger.proof import mark_times
 from agents.ledger.report import Options, Round
 from agents.ledger.run import closing_ids
 from infra.kafka.partitioner import partition_of
+from infra.ledger.probe import Seen
 from infra.ledger.reading import History
 from schemas.errors import UsageError
 
@@ -120,3 +123,52 @@ def test_a_run_says_how_to_repeat_it() -> None:
     assert options.repeat == (
         "riverloop ledger run --seed 3 --rounds 2 --requests 100 --workers 2 --partitions 4 --faults kill"
     )
+
+
+def test_phases_are_counted_from_the_death_and_read_from_the_logs_of_the_others(tmp_path: Path) -> None:
+    died = 1_700_000_000_000
+
+    def lines(*said: tuple[int, str]) -> str:
+        written = [
+            (f"{datetime.fromtimestamp((died + at) / 1000):%Y-%m-%d %H:%M:%S,%f}"[:-3], text)
+            for at, text in said
+        ]
+        return "".join(f"{at} INFO {text}\n" for at, text in written)
+
+    survivor, dead = tmp_path / "worker-0.log", tmp_path / "worker-1.log"
+    survivor.write_text(
+        lines(
+            (-5000, "agents.app group: 2 partitions are assigned here"),
+            (6000, "agents.app group: 2 partitions are given up for a rebalance"),
+            (6300, "agents.app group: 4 partitions are assigned here"),
+            (6500, "infra.kafka.fencing group: fenced ledger-1, which left the group, in 0.20 s"),
+            (7000, "agents.join task: join of partition 0 restored: 1 waiting, in 0.50 s"),
+            (7200, "agents.join task: join of partition 1 restored: 1 waiting, in 0.70 s"),
+            (20_000, "agents.join task: join of partition 1 restored: 1 waiting, in 0.70 s"),
+        )
+    )
+    dead.write_text(lines((3000, "agents.app group: 1 partitions are assigned here")))
+    seen = {
+        ("log", 0): Seen(
+            silences=[
+                (died - 9000, died - 8000),
+                (died + 2000, died + 2100),
+                (died + 6000, died + 7900),
+                (died + 9000, died + 30_000),
+            ]
+        ),
+        ("predictions", 0): Seen(silences=[(died + 5900, died + 7400)]),
+        ("predictions", 1): Seen(silences=[(died - 200, died + 7600)]),
+    }
+    struck, calm = Round("kill", died - 10_000, struck=(died, 1)), Round("none", died + 60_000)
+    pauses = [(died + 9100, died + 29_900)]
+    mark_phases([struck, calm], {0: survivor, 1: dead}, seen, "log", pauses)
+    assert struck.phases == {
+        "noticed": 6000,
+        "assigned": 6300,
+        "fenced": 6500,
+        "restored": 7200,
+        "answered": 7600,
+        "moved": 7900,
+    }
+    assert calm.phases == {}

@@ -1,0 +1,81 @@
+"""Watches what readers of committed records get while a ledger runs: when it stood still, and when it went on."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Final
+
+from confluent_kafka import Consumer, TopicPartition
+
+from infra.kafka.client_log import CLIENT_LOG
+from infra.kafka.connection import Connection
+from infra.kafka.reading import COMMITTED
+
+SHORT_MS: Final = 50
+"""Shorter silences are not kept."""
+Place = tuple[str, int]
+
+
+@dataclass(slots=True)
+class Seen:
+    """When records of a partition became readable."""
+
+    last_ms: int = 0
+    silences: list[tuple[int, int]] = field(default_factory=list)
+    """From the last record before to the first one after (ms UTC, wall clock)."""
+
+    def note(self, now_ms: int) -> None:
+        """Note that records have come."""
+        if self.last_ms and now_ms - self.last_ms >= SHORT_MS:
+            self.silences.append((self.last_ms, now_ms))
+        self.last_ms = now_ms
+
+
+class Probe:
+    """Reads the log and the predictions from their ends on, in a thread of its own.
+
+    The log's own times say when a record was written. Here it counts when it can be read: behind an open
+    transaction that is later.
+
+    Parameters
+    ----------
+    connection
+        The cluster.
+    places
+        The partitions.
+    """
+
+    def __init__(self, connection: Connection, places: list[Place]) -> None:
+        self._connection = connection
+        self.seen = {place: Seen() for place in places}
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="ledger-probe", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stopping.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        told = {**COMMITTED, "group.id": "riverloop-ledger-probe", "auto.offset.reset": "latest"}
+        consumer = Consumer(self._connection.config(**told, **{"log_level": 0}), logger=CLIENT_LOG)
+        consumer.assign([TopicPartition(*place) for place in self.seen])
+        while not self._stopping.is_set():
+            messages = consumer.consume(1, 0.05)
+            if messages:
+                messages += consumer.consume(5000, 0)
+            now_ms = time.time_ns() // 1_000_000
+            places = {
+                (message.topic() or "", message.partition() or 0)
+                for message in messages
+                if message.error() is None
+            }
+            for place in places:
+                self.seen[place].note(now_ms)
+        consumer.close()
