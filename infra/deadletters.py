@@ -99,7 +99,9 @@ class DeadLetters:
     def read(self, wanted: Wanted) -> Iterator[Found]:
         """Give the letters that are meant, as they lie; the ends are those of this call (blocks)."""
         topic, replayed = self.topics.dead_letters, self.replayed()
-        ends = end_offsets(self.connection, [(topic, number) for number in range(self.partitions)])
+        ends = end_offsets(
+            self.connection, [(topic, number) for number in range(self.partitions)], committed=False
+        )
         for number in sorted({place[0] for place in wanted.places} or range(self.partitions)):
             end = ends.get((topic, number), 0)
             for message in read_all(self.connection, topic, number, end=end) if end else ():
