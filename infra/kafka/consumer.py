@@ -120,7 +120,7 @@ class BatchConsumer:
         self._stable = StableOffsets(connection)
         self._metadata = b""
         self._epoch = 0
-        self._paused = False
+        self._paused = self._started = False
         self._wanted: set[Partition] = set()
         self._asking = False
 
@@ -141,6 +141,7 @@ class BatchConsumer:
     async def start(self) -> None:
         """Join the group and begin to consume."""
         self._loop = asyncio.get_running_loop()
+        self._started = True
         self._thread.start()
 
     async def stop(self) -> None:
@@ -172,8 +173,9 @@ class BatchConsumer:
     def resume(self) -> None:
         """Deliver again."""
         self._paused = False
-        for lane in self._lanes:
-            self._wake(lane)
+        if self._started:
+            for lane in self._lanes:
+                self._wake(lane)
 
     def done(self, batch: Batch[Any]) -> None:
         """Release the channel for its next batch; the batch's offsets are committed."""
