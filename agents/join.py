@@ -133,7 +133,8 @@ class JoinAgent:
         TransactionAborted
             A partition of the batch was given up, or restored, meanwhile.
         """
-        mine = {number: self.partitions[number] for _, number in offsets}
+        count = self.loop.partitions  # those beyond have no join
+        mine = {number: self.partitions[number] for _, number in offsets if number < count}
         for step in self._steps(items, offsets):
             yield step
             if any(self.partitions.get(number) is not at for number, at in mine.items()):
