@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import ChainMap
 from functools import partial
 from typing import Any
 
@@ -20,8 +21,10 @@ from agents.http.server import HttpServer
 from agents.places import places
 from agents.stopping import BoundedWorker, Stopping, run_to_the_end
 from agents.task_agents import TaskAgents
+from agents.topic_watch import WATCH_S
 from agents.transport import batches, register
 from agents.worker import Prepared
+from infra.kafka.buffers import Partition
 from infra.kafka.fencing import Fencing, client_id
 from infra.kafka.watch import ClusterWatch
 from infra.kafka.writer import Writer
@@ -86,6 +89,14 @@ def make_app(prepared: Prepared, ending: Ending | None = None) -> Any:
         web_enabled=False,
     )
     app.kafka_connection = prepared.connection
+    # Each task's topics are its own.
+    app.kafka_stamps = ChainMap(*(agents.loop.stamps for agents in prepared.agents.values()))
+
+    def gone(partition: Partition, text: str) -> None:
+        for agents in prepared.agents.values():
+            agents.taking_up.gone(partition, text)
+
+    app.kafka_gone = gone
     writer = Writer(prepared.connection, cluster=prepared.cluster)
     loops = {name: each.loop for name, each in prepared.agents.items()}
     logs = [(loop.topics.log, 0) for loop in loops.values()]
@@ -112,17 +123,19 @@ def make_app(prepared: Prepared, ending: Ending | None = None) -> Any:
     async def assigned(sender: Any, assigned: set[Any], **options: Any) -> None:
         log.info("%s: %d partitions are assigned here", settings.group, len(assigned))
         await asyncio.get_running_loop().run_in_executor(None, fencing.rebalanced)
+        partitions = [Partition(tp.topic, tp.partition) for tp in assigned]
         for agents in prepared.agents.values():
-            mine = {tp.partition for tp in assigned if tp.topic == agents.loop.topics.predictions}
-            await ending.guard(partial(agents.assigned, mine))
-            if any(tp.topic == agents.loop.topics.quality for tp in assigned):
+            names = agents.watch.names
+            own = [each for each in partitions if each.topic in names]
+            await ending.guard(partial(agents.taking_up.assigned, app.consumer.batches, own))
+            if Partition(agents.loop.topics.quality, 0) in partitions:
                 await agents.tally_publishing.take_over(app.consumer.batches)
 
     async def revoked(sender: Any, revoked: set[Any], **options: Any) -> None:
         log.info("%s: %d partitions are given up for a rebalance", settings.group, len(revoked))
         for agents in prepared.agents.values():
             agents.revoked(tp.partition for tp in revoked if tp.topic == agents.loop.topics.predictions)
-            if any(tp.topic == agents.loop.topics.quality for tp in revoked):
+            if any(tuple(tp) == (agents.loop.topics.quality, 0) for tp in revoked):
                 agents.tally_owner.release()
 
     async def stopping(sender: Any, **options: Any) -> None:
@@ -167,7 +180,7 @@ def _add_task(app: Any, agents: TaskAgents, prepared: Prepared, ending: Ending) 
 
     async def own(partitions: frozenset[Any]) -> None:
         await asyncio.get_running_loop().run_in_executor(None, fencing.rebalanced)
-        if partitions:
+        if Partition(agents.loop.topics.log, 0) in partitions:
             await ending.guard(partial(agents.log_publishing.take_over, feed.consumer))
 
     async def disown(partitions: frozenset[Any]) -> None:
@@ -181,7 +194,11 @@ def _add_task(app: Any, agents: TaskAgents, prepared: Prepared, ending: Ending) 
         on_assigned=own,
         on_revoked=disown,
         properties={"client.id": client_id(log_group, prepared.slot.name)},
+        stamps=agents.loop.stamps,
+        on_gone=agents.taking_up.gone,
     )
+
+    agents.taking_up.wakes.append(feed.consumer.resume)
 
     async def publish(stream: Any) -> None:
         async for batch in feed.batches(stream):
@@ -205,6 +222,10 @@ def _add_task(app: Any, agents: TaskAgents, prepared: Prepared, ending: Ending) 
 
     ends = EndTimes()
 
+    async def watch() -> None:
+        if app.consumer.batches is not None:
+            await agents.taking_up.look([app.consumer.batches, feed.consumer])
+
     async def look_ahead() -> None:
         found = [each for each in (app.consumer.batches, feed.consumer) if each is not None]
         agents.loop.places = await places(agents.loop, found, ends)
@@ -217,5 +238,6 @@ def _add_task(app: Any, agents: TaskAgents, prepared: Prepared, ending: Ending) 
     app.task(follow_keys)
     app.timer(SILENCE_S, name=f"{name}.silence")(silence)
     app.timer(REVISION_S, name=f"{name}.revision")(revision)
+    app.timer(WATCH_S, name=f"{name}.topics")(watch)
     app.timer(PLACES_S, name=f"{name}.places")(look_ahead)
     return feed

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import weakref
-from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import faust
 from mode import Service
 
+from infra.kafka.buffers import Partition
 from infra.kafka.channel import Batch, Channel
 from infra.kafka.connection import Connection
 from infra.kafka.consumer import BatchConsumer, RebalanceCallback, nothing_to_do
@@ -38,7 +40,7 @@ class GroupFeed(Service):  # type: ignore[misc]  # mode has no types
         The consumer group, another one than the app's.
     source
         What is consumed.
-    on_assigned, on_revoked
+    on_assigned, on_revoked, stamps, on_gone
         As for `BatchConsumer`.
     properties
         Further librdkafka properties.
@@ -67,6 +69,8 @@ class GroupFeed(Service):  # type: ignore[misc]  # mode has no types
         on_assigned: RebalanceCallback = nothing_to_do,
         on_revoked: RebalanceCallback = nothing_to_do,
         properties: Mapping[str, Any] | None = None,
+        stamps: Mapping[str, str] = MappingProxyType({}),
+        on_gone: Callable[[Partition, str], None] | None = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
@@ -81,6 +85,8 @@ class GroupFeed(Service):  # type: ignore[misc]  # mode has no types
             on_revoked=on_revoked,
             on_error=self._failed,
             properties=properties,
+            stamps=stamps,
+            on_gone=on_gone,
         )
 
     async def on_start(self) -> None:

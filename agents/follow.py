@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from agents.loop import STAGES, TaskLoop, now_ms
+from agents.owner import start_of
 from infra.kafka.log import LogReader
 from infra.past import learn
 from infra.snapshots.models import LogPlace, restore
@@ -65,7 +66,7 @@ class Follow:
                     time.monotonic() - started,
                     fold.next_offset,
                 )
-        self.next_offset = min(fold.next_offset for fold in loop.models)
+        self.next_offset = start_of(loop, loop.topics.log, min(fold.next_offset for fold in loop.models))
         return self.next_offset
 
     async def near(self) -> None:
@@ -138,7 +139,10 @@ class Follow:
         loop = self.loop
         self.caught_up = caught_up
         out = [fold.model.name for fold in loop.models if not fold.in_force]
-        if not caught_up:
+        if loop.refused:
+            loop.why_not_ready = "; ".join(loop.refused.values())
+            loop.ready.clear()
+        elif not caught_up:
             loop.why_not_ready = f"reading the training log, at offset {self.next_offset}"
         elif out:
             loop.why_not_ready = (

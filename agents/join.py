@@ -9,26 +9,27 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
+from agents.forwarding import Forwarding
 from agents.join_partition import JoinPartition
 from agents.loop import TaskLoop
+from agents.resume import join_start
 from agents.serve import count_dead_letters, dead_letter
 from infra.inbound import SERVED, Inbound
 from infra.kafka.buffers import Partition
-from infra.kafka.offsets import committed_offsets, end_offsets, refuse_if_gone
-from infra.kafka.partitioner import partition_of
-from infra.kafka.transaction import Headers, OutRecord
+from infra.kafka.offsets import end_offsets
+from infra.kafka.transaction import OutRecord
 from infra.store.opening import JoinStores
-from schemas.errors import BadRecord, BrokerError, RecordsGone, TransactionAborted
-from schemas.records import DeadLetter, Outcome, Position, Prediction, Punctuation
-from schemas.state import POSITION_KEY, JoinPosition, Payload
+from schemas.errors import BadRecord, BrokerError, TransactionAborted
+from schemas.records import DeadLetter, Position, Prediction, Punctuation
+from schemas.state import POSITION_KEY, Payload
 from streams.join import Join, Refused
 from streams.metrics.waiting import counter_of
-from streams.printed import line
 from streams.rules import JoinRules
 
-FORWARDED: Final = "riverloop.forwarded"
 TELL_S: Final = 60.0
 """The log is told of a join's progress so often, even when nothing is resolved or falls due."""
+MARKS_S: Final = 10.0
+"""So often, at most, it is noted that a silent partition was read to behind the marks of transactions."""
 NOTE_S: Final = 5.0
 """So often it is noted up to where the changelog is in the stores on disk: a restart reads it from there."""
 log = logging.getLogger(__name__)
@@ -57,6 +58,7 @@ class JoinAgent:
             loop.settings.join_cache_mb,
         )
         self._noted_at = time.monotonic()
+        self._forwarding = Forwarding(loop)
         self.partitions: dict[int, JoinPartition] = {}
         self._items: dict[Position, Inbound] = {}
         """The batch at work, by place."""
@@ -79,42 +81,17 @@ class JoinAgent:
         loop = self.loop
         started = time.monotonic()
         store = self._stores.restored(partition)
-        position = store.position()
         try:
-            self._refuse_if_gone(partition, position)
+            position = join_start(loop, partition, store.position())
         except BaseException:
             store.close()
             raise
         join = Join(self.rules, store, self._unpack, loop.task.name, partition, position)
         told = (loop.task.name, partition, join.waiting, time.monotonic() - started)
         log.info("%s: join of partition %d restored: %d waiting, in %.2f s", *told)
-        return JoinPartition(join, loop.topics, position)
-
-    def _refuse_if_gone(self, partition: int, position: JoinPosition | None) -> None:
-        """Check that nothing is missing between the state and what will be read next."""
-        loop, topics = self.loop, self.loop.topics
-        group, changelog = loop.settings.group, topics.join_state
-        inputs = [(topics.predictions, partition), (topics.outcomes, partition)]
-        # Compaction leaves a partition's beginning where it is.
-        restore = f"Of a changelog nothing may be deleted: restore {changelog} from a copy of it"
-        refuse_if_gone(loop.connection, {(changelog, partition): 0}, restore)
-        committed = committed_offsets(loop.connection, group, inputs)
-        if position is not None:
-            # Where the group has an offset, the consumer itself refuses to pass over what was not read.
-            next_offsets = dict(zip(inputs, (position.predictions, position.outcomes), strict=True))
-            refuse_if_gone(
-                loop.connection,
-                {place: offset for place, offset in next_offsets.items() if place not in committed},
-                f"Restore the records; or, to go on without them, set the offset of group {group} yourself "
-                "(kafka-consumer-groups.sh --reset-offsets --to-earliest)",
-            )
-        elif committed:
-            read = ", ".join(f"{topic} to offset {offset}" for (topic, _), offset in committed.items())
-            raise RecordsGone(
-                f"{changelog}[{partition}] is empty, although the group {group} has read {read}: the state of "
-                f"the join is gone. Restore {changelog} from a copy of it; or, to join again from the oldest "
-                "records, delete the group's offsets of these topics (kafka-consumer-groups.sh --delete-offsets)"
-            )
+        topics = loop.topics
+        ids = (loop.stamps.get(topics.predictions, ""), loop.stamps.get(topics.outcomes, ""))
+        return JoinPartition(join, topics, position, ids)
 
     def forget(self, partition: int) -> None:
         """Drop a partition that is no longer ours."""
@@ -156,7 +133,8 @@ class JoinAgent:
         TransactionAborted
             A partition of the batch was given up, or restored, meanwhile.
         """
-        mine = {number: self.partitions[number] for _, number in offsets}
+        count = self.loop.partitions  # those beyond have no join
+        mine = {number: self.partitions[number] for _, number in offsets if number < count}
         for step in self._steps(items, offsets):
             yield step
             if any(self.partitions.get(number) is not at for number, at in mine.items()):
@@ -168,38 +146,55 @@ class JoinAgent:
         self.letters.clear()  # of a batch that was not committed
         letters: list[OutRecord] = []
         for item in items:
-            number = item.message.partition() or 0
-            record = item.record
-            if self.partitions[number].has_taken(item.at):
-                continue
-            self._items[item.at] = item
-            if item.bad is not None:
-                # Not raised: its traceback would hold this frame, and with it the whole batch.
-                letters.append(dead_letter(self.loop, item, item.bad, self.letters))
-                continue
             try:
-                if isinstance(record, Prediction):
-                    self._prediction(self.partitions[number], record, item)
-                elif isinstance(record, Punctuation):
-                    self.partitions[number].join.punctuation(record, item.at)
-                elif (right := self._right_place(number, record, item)) != number:
-                    letters.append(self._forward(record, item, right))
-                else:
-                    self.partitions[number].join.outcome(record, item.at, item.arrived)
+                if (forwarded := self._take(item)) is not None:
+                    letters.append(forwarded)
             except BadRecord as bad:
                 letters.append(dead_letter(self.loop, item, bad, self.letters))
             yield None
         letters += self.loop.subjects.records("join")
-        for (topic, number), offset in offsets.items():
-            # Never back: a group whose offsets have expired reads again what the state has taken.
+        mine = {partition: offset for partition, offset in offsets.items() if partition[1] in self.partitions}
+        for (topic, number), offset in mine.items():
+            # Never back: what was read again is in the state already.
             at = self.partitions[number]
             if topic == self.loop.topics.predictions:
                 at.predictions = max(at.predictions, offset)
             else:
                 at.outcomes = max(at.outcomes, offset)
         yield from letters
-        for number in {number for _, number in offsets}:
+        for number in {number for _, number in mine}:
             yield from self.outputs(number)
+
+    def _take(self, item: Inbound) -> OutRecord | None:
+        """Take a record; gives what is to be written for it to count elsewhere.
+
+        Raises
+        ------
+        BadRecord
+            It cannot be used.
+        """
+        loop, record, message = self.loop, item.record, item.message
+        number = message.partition() or 0
+        if number >= loop.partitions:  # no join has it: services may have more partitions than the loop
+            if item.bad is not None:
+                return dead_letter(loop, item, item.bad, self.letters)
+            return self._forwarding.from_further(item)
+        at = self.partitions[number]
+        if at.has_taken(message.topic() or "", message.offset() or 0):
+            return None
+        self._items[item.at] = item
+        if item.bad is not None:
+            # Not raised: its traceback would hold this frame, and with it the whole batch.
+            return dead_letter(loop, item, item.bad, self.letters)
+        if isinstance(record, Prediction):
+            self._prediction(at, record, item)
+        elif isinstance(record, Punctuation):
+            at.join.punctuation(record, item.at)
+        elif (right := self._forwarding.right_place(number, record, item, at.join)) != number:
+            return self._forwarding.forward(record, item, right)
+        else:
+            at.join.outcome(record, item.at, item.arrived)
+        return None
 
     def _prediction(self, at: JoinPartition, prediction: Prediction, item: Inbound) -> None:
         payload = item.message.value()
@@ -224,8 +219,7 @@ class JoinAgent:
         for request_id, state in out.changes.items():
             value = None if state is None else codec.encode(state)
             yield OutRecord(topics.join_state, request_id.encode(), value, number)
-        position = at.join.position(at.predictions, at.outcomes)
-        yield OutRecord(topics.join_state, POSITION_KEY, codec.encode(position), number)
+        yield OutRecord(topics.join_state, POSITION_KEY, codec.encode(at.position()), number)
 
     def _tell(self, at: JoinPartition) -> None:
         """Write the join's counters into the log: with the batch's last entry, or now and then without one."""
@@ -251,33 +245,6 @@ class JoinAgent:
             refused.reason, refused.message, "", early.at, key, value, early.arrived, outcome.reporter
         )
         return OutRecord(loop.topics.dead_letters, key, loop.codec.encode(letter))
-
-    def _right_place(self, number: int, outcome: Outcome, item: Inbound) -> int:
-        """Give the partition on which an outcome belongs.
-
-        Our own predictions lie where murmur2 puts their key. So an outcome whose prediction is known here is
-        in place, and only for the others the hash is computed.
-        """
-        if self.loop.partitions == 1 or self.partitions[number].join.knows(outcome.request_id):
-            return number
-        right = partition_of(outcome.request_id.encode(), self.loop.partitions)
-        return number if right != number and item.header(FORWARDED) else right
-
-    def _forward(self, outcome: Outcome, item: Inbound, right: int) -> OutRecord:
-        loop = self.loop
-        loop.counts["misplaced"] += 1
-        if loop.counts["misplaced"] in {1, 10, 100, 1000, 10_000}:
-            log.warning(
-                "%s: %d outcomes lay on the wrong partition and were forwarded; the last one, %s, comes from %s: "
-                "its producer needs partitioner=murmur2_random",
-                loop.task.name,
-                loop.counts["misplaced"],
-                item.at,
-                line(outcome.reporter or "an unnamed reporter"),
-            )
-        headers: Headers = [(FORWARDED, str(item.at).encode())]
-        key = outcome.request_id.encode()
-        return OutRecord(loop.topics.outcomes, key, item.message.value(), right, headers)
 
     # ------------------------------------------------------------------ the end of a batch
 
@@ -324,4 +291,26 @@ class JoinAgent:
                 at.told_at = now
                 at.join.idle(stream_time)
                 moved.append(number)
+        return moved
+
+    def pass_marks(self, predictions: Mapping[int, int], outcomes: Mapping[int, int]) -> set[int]:
+        """Note that partitions are read to behind the marks of transactions; gives those that moved.
+
+        Else a silent partition of which retention has deleted all would seem to have lost records unread.
+
+        Parameters
+        ----------
+        predictions, outcomes
+            By partition: the offset up to which everything is worked off.
+        """
+        now, moved = time.monotonic(), set()
+        for number, at in self.partitions.items():
+            further = (
+                max(at.predictions, predictions.get(number, 0)),
+                max(at.outcomes, outcomes.get(number, 0)),
+            )
+            if further > (at.predictions, at.outcomes) and now - at.marks_at > MARKS_S:
+                at.predictions, at.outcomes = further
+                at.marks_at = now
+                moved.add(number)
         return moved

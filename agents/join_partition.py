@@ -3,24 +3,43 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
+from math import inf
 
-from schemas.records import Position
 from schemas.state import JoinPosition
 from schemas.topics import TaskTopics
 from streams.join import Join
 
 
 class JoinPartition:
-    """The join of one partition on Kafka, with the next offsets of its two inputs."""
+    """The join of one partition on Kafka, with the next offsets of its two inputs.
 
-    def __init__(self, join: Join, topics: TaskTopics, position: JoinPosition | None) -> None:
+    Parameters
+    ----------
+    join
+        The join.
+    topics
+        The task's.
+    position
+        Where to go on; None when nothing was taken yet.
+    ids
+        Of the topics of predictions and outcomes that the offsets are of.
+    """
+
+    def __init__(
+        self, join: Join, topics: TaskTopics, position: JoinPosition | None, ids: tuple[str, str] = ("", "")
+    ) -> None:
         self.join = join
+        self.restored = position is not None
+        """Whether the state says where to go on."""
         self.predictions = position.predictions if position else 0
         self.outcomes = position.outcomes if position else 0
-        self._topics = topics
+        self._topics, self._ids = topics, ids
         self._committed = (self.predictions, self.outcomes)
         self.quiet_since = time.monotonic()
         """When the last prediction was taken (s, monotonic)."""
+        self.marks_at = -inf
+        """When it was last noted that marks of transactions were passed (s, monotonic)."""
         self.told_at = self.quiet_since
         """When the log was last told of this join's progress (s, monotonic)."""
         self.told = join.stream_time
@@ -28,10 +47,15 @@ class JoinPartition:
         self.quiet_from = join.stream_time
         """Stream time then."""
 
+    def position(self) -> JoinPosition:
+        """Give how far the join is, with the batch at work."""
+        made = self.join.position(self.predictions, self.outcomes)
+        return replace(made, predictions_id=self._ids[0], outcomes_id=self._ids[1])
+
     def commit(self) -> None:
         """Make the batch's changes the state: its transaction has committed."""
         self._committed = (self.predictions, self.outcomes)
-        self.join.commit(self.join.position(self.predictions, self.outcomes))
+        self.join.commit(self.position())
 
     def rollback(self) -> None:
         """Drop the batch: its transaction is known not to have committed."""
@@ -40,6 +64,6 @@ class JoinPartition:
         self.quiet_since = self.told_at = time.monotonic()
         self.quiet_from = self.told = self.join.stream_time
 
-    def has_taken(self, at: Position) -> bool:
+    def has_taken(self, topic: str, offset: int) -> bool:
         """Whether a record's effects are in the state already: the changelog, not the group, has the last word."""
-        return at.offset < (self.predictions if at.topic == self._topics.predictions else self.outcomes)
+        return offset < (self.predictions if topic == self._topics.predictions else self.outcomes)

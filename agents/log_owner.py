@@ -79,7 +79,7 @@ class LogOwner(Owner[Entry]):
             audit = Control("audit", command, entry.ts, entry.entry_id)
             # JSON, because the schema of an entry depends on the dictionary, and this one is to be read by all.
             yield OutRecord(loop.topics.log, key, loop.codec.encode(entry, json=True), 0)
-            yield OutRecord(loop.topics.control, key, loop.codec.encode(audit))
+            yield OutRecord(loop.topics.control, key, loop.codec.encode(audit), 0)
 
     def _takes(self) -> Iterator[Callable[[], Snapshot]]:
         loop, text, recent = self.loop, runtime_fingerprint()[1], list(self.follow.recent)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -23,9 +24,11 @@ from schemas.topics import TaskTopics
 from streams.fold import Measurement
 from streams.metrics.histogram import ANSWER_S, Histogram
 from streams.model import ModelFold
+from streams.positions import KnownTopics, TopicSeen
 from streams.serve import Server
 from streams.task import Task
 
+log = logging.getLogger(__name__)
 STAGES: Final = ("arrival_to_log", "log_to_serving", "arrival_to_serving")
 """Of a resolution: from the arrival of its trigger until it lies in the log, is applied where requests are
 served, and both. Learning and serving are one process, so what is learned serves at once."""
@@ -43,7 +46,7 @@ class TaskLoop:
     codec: Codec
     topics: TaskTopics
     partitions: int
-    """Of requests, predictions, outcomes, join-state and dead letters."""
+    """P: into so many the joins' state is divided. Requests, outcomes and dead letters may have more."""
     log_topic_id: str
     server: Server
     subjects: Subjects = field(default_factory=Subjects)
@@ -64,6 +67,19 @@ class TaskLoop:
     """Called when the worker stops, while records can still be written."""
     stopping: bool = False
     """Set when the worker stops: nobody should wait for progress any more."""
+    known: KnownTopics = field(default_factory=KnownTopics)
+    """What is known of the task's topics."""
+    seen: dict[str, TopicSeen] = field(default_factory=dict)
+    """The task's topics as the cluster had them when it was asked last."""
+    stamps: dict[str, str] = field(default_factory=dict)
+    """By topic: its id, which is written with offsets of it."""
+    names: dict[str, str] = field(default_factory=dict)
+    """How positions name topics that are not the first of their names."""
+    refused: dict[str, str] = field(default_factory=dict)
+    """By topic or partition: why the task does not go on with it, and what to do. Nothing is served, joined or
+    published then."""
+    open: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set while nothing is refused."""
     why_not_ready: str = "restoring the models"
     completed: dict[int, int] = field(default_factory=dict)
     """By partition: the offset on `T.outcomes` of the newest punctuation whose effects are applied."""
@@ -102,6 +118,23 @@ class TaskLoop:
             say()
         async with self.progress:
             self.progress.notify_all()
+
+    def refuse(self, what: str, why: str) -> None:
+        """Stop the task, and only it, for a topic or partition; `why` says what to do."""
+        if self.refused.get(what) != why:
+            log.error("%s: stopped: %s", self.task.name, why)
+        self.refused[what] = why
+        self.open.clear()
+        self.ready.clear()
+        self.why_not_ready = "; ".join(self.refused.values())
+
+    def may_work(self) -> bool:
+        """Whether nothing is refused."""
+        return not self.refused
+
+    def count_of(self, topic: str) -> int:
+        """Give the number of a topic's partitions, as far as it is known."""
+        return self.seen[topic].partitions if topic in self.seen else self.partitions
 
     @property
     def task(self) -> Task:

@@ -11,15 +11,33 @@ from typing import Any, Generic, TypeVar
 
 from agents.loop import TaskLoop, now_ms
 from infra.kafka.log import NEWER_SNAPSHOT, read_all
-from infra.kafka.offsets import refuse_if_gone
 from infra.kafka.transaction import OutRecord
+from infra.kafka.watching import extents
 from infra.runtime import runtime_fingerprint
 from infra.snapshots.models import LogPlace
 from infra.snapshots.monitors import pack_monitors, restore_monitors
 from infra.snapshots.store import Snapshot, SnapshotStore
-from schemas.errors import BadRecord, SnapshotError
+from schemas.errors import BadRecord, RecordsGone, SnapshotError
 from schemas.records import Manifest, Metric
 from streams.fold import Measurement, Monitor
+from streams.positions import wrong_place
+
+
+def start_of(loop: TaskLoop, topic: str, offset: int) -> int:
+    """Give where a fold of a topic goes on, by what a person has accepted (blocks).
+
+    Raises
+    ------
+    RecordsGone
+        What is to be folded next is not there; says what to do.
+    """
+    place = (topic, 0)
+    there = extents(loop.connection, [place])[place]
+    offset = loop.known.settled(place, offset, there)
+    if why := wrong_place(place, offset, there):
+        raise RecordsGone(f"{why}. {NEWER_SNAPSHOT}" if offset < there.first else why)
+    return offset
+
 
 Item = TypeVar("Item")
 log = logging.getLogger(__name__)
@@ -42,6 +60,8 @@ class Owned(Generic[Item]):
     """Gives a record's event time, ms; None where it has none."""
     snapshot_every: int
     """Records between two snapshots: so many are read again, at most, by a new owner."""
+    lossy: bool = False
+    """Whether it goes on, with a warning, where records were deleted unread; else that is an error."""
     unreadable: str = ""
     """The counter of records that cannot be read, which are passed over; empty: they are an error."""
 
@@ -94,7 +114,14 @@ class Owner(Generic[Item]):
         self.next_offset = restore_monitors(
             self.owned.name, self.monitors, self.store, loop.task.name, self.place, until
         )
-        refuse_if_gone(loop.connection, {(topic, 0): self.next_offset}, NEWER_SNAPSHOT)
+        try:
+            self.next_offset = start_of(loop, topic, self.next_offset)
+        except RecordsGone as gone:
+            if not self.owned.lossy:
+                raise
+            self.next_offset = extents(loop.connection, [(topic, 0)])[topic, 0].first
+            until = max(until, self.next_offset)
+            log.warning("%s: goes on without what is gone: %s", loop.task.name, gone)
         for message in read_all(loop.connection, topic, 0, self.next_offset, until):
             for _ in self._fold(message):
                 pass  # the last owner has published it
@@ -151,7 +178,7 @@ class Owner(Generic[Item]):
             self._last_ts = max(self._last_ts, ts)
         for monitor in self.monitors:
             for alert in monitor.alerts():
-                yield OutRecord(loop.topics.alerts, monitor.name.encode(), loop.codec.encode(alert))
+                yield OutRecord(loop.topics.alerts, monitor.name.encode(), loop.codec.encode(alert), 0)
 
     def metric_records(self) -> Iterator[OutRecord]:
         """Give the measurements as of now, where it is time for them and something has come since the last."""
@@ -176,7 +203,7 @@ class Owner(Generic[Item]):
                     segment=each.segment,
                     task=loop.task.name,
                 )
-                yield OutRecord(loop.topics.metrics, monitor.name.encode(), loop.codec.encode(metric))
+                yield OutRecord(loop.topics.metrics, monitor.name.encode(), loop.codec.encode(metric), 0)
 
     def measurements(self) -> list[Measurement]:
         """Give the current values of all monitors; none while another worker holds the partition."""
@@ -216,9 +243,9 @@ class Owner(Generic[Item]):
         manifest = self.store.save(taken.manifest, taken.state, taken.probes)
         self._stored(manifest)
         loop.counts["snapshots"] += 1
-        yield OutRecord(loop.topics.snapshots, manifest.version.encode(), loop.codec.encode(manifest))
+        yield OutRecord(loop.topics.snapshots, manifest.version.encode(), loop.codec.encode(manifest), 0)
         for old in self._retire(manifest):
-            yield OutRecord(loop.topics.snapshots, old.encode(), None)
+            yield OutRecord(loop.topics.snapshots, old.encode(), None, 0)
 
     def _retire(self, newest: Manifest) -> Iterator[str]:
         """Delete all but the newest few snapshots of a model, or of the monitors; gives their versions."""

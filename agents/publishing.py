@@ -9,16 +9,20 @@ from typing import Any, Final, TypeVar
 
 from agents.loop import TaskLoop
 from agents.owner import Owner
+from agents.published import published_to
 from infra.kafka.buffers import Partition
 from infra.kafka.channel import Batch
 from infra.kafka.consumer import BatchConsumer
-from infra.kafka.offsets import committed_offsets
 from infra.kafka.transaction import OutRecord, TransactionRunner
 from schemas.errors import BrokerError, RecordsGone, TransactionAborted
 
 AGAIN_S: Final = 1.0
 T = TypeVar("T")
 log = logging.getLogger(__name__)
+
+
+class TaskStopped(Exception):
+    """A topic of the task is refused: its state is read when that is over."""
 
 
 class Publishing:
@@ -43,6 +47,8 @@ class Publishing:
 
     async def on_batch(self, consumer: BatchConsumer, batch: Batch[Any]) -> None:
         """Publish for a batch of the topic."""
+        if self.owner.loop.refused:
+            return
         async with self.lock:
             try:
                 steps = await self.owner.loop.turns.run(self.owner.steps(batch.items))
@@ -64,16 +70,25 @@ class Publishing:
                 await self.publish(consumer, list(self.owner.metric_records()), "the last metrics")
 
     async def take_over(self, consumer: BatchConsumer) -> None:
-        """Become the owner: from the offset that the last one committed."""
-        connection, group = self.owner.loop.connection, consumer.group_id
+        """Become the owner: from where the last one published.
+
+        What cannot be gone on with stops the task, and no other.
+        """
+        loop = self.owner.loop
 
         def take_over() -> None:
-            committed = committed_offsets(connection, group, [self._partition])
-            self.owner.take_over(committed.get(self._partition))
+            self.owner.take_over(published_to(self.owner, consumer.group_id))
 
-        await patiently(self.owner.loop, take_over)
+        try:
+            await patiently(loop, take_over)
+        except RecordsGone as gone:
+            loop.refuse(f"owner of {self.owner.owned.topic}", str(gone))
+        except TaskStopped:
+            return
         if self._partition not in consumer.assignment:  # it went to another worker meanwhile
             self.owner.release()
+        elif self.owner.held:
+            consumer.start_at(self._partition, self.owner.next_offset)
 
     async def publish(self, consumer: BatchConsumer, records: list[OutRecord], what: str) -> bool:
         """Write what is not caused by a batch; gives whether it was written."""
@@ -103,5 +118,7 @@ async def patiently(loop: TaskLoop, read: Callable[..., T], *told: int) -> T:
         except BrokerError as error:
             if loop.stopping:
                 raise
+            if loop.refused:
+                raise TaskStopped from error
             log.warning("%s: tried again in %g s: %s", loop.task.name, AGAIN_S, error)
             await asyncio.sleep(AGAIN_S)

@@ -34,6 +34,7 @@ def tally_owner(loop: TaskLoop, store: SnapshotStore) -> Owner[Tally]:
         lambda message: loop.codec.decode_tally(message.value()),
         lambda tally: tally.ts if tally.requests else None,  # a refusal knows no event time
         SNAPSHOT_EVERY,
-        "tallies_unreadable",
+        lossy=True,  # what is counted must not stop what is served
+        unreadable="tallies_unreadable",
     )
     return Owner(loop, store, owned)

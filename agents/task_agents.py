@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
 from agents.follow import Follow
@@ -13,9 +13,11 @@ from agents.join import JoinAgent
 from agents.known import Known
 from agents.log_owner import LogOwner
 from agents.loop import TaskLoop
-from agents.publishing import Publishing, patiently
+from agents.publishing import Publishing, TaskStopped, patiently
 from agents.serve import Serve, count_dead_letters
+from agents.taking_up import POSITIONS, TakingUp
 from agents.tally_owner import tally_owner
+from agents.topic_watch import TopicWatch
 from infra.exporter import Here
 from infra.inbound import decoder
 from infra.kafka.buffers import Partition
@@ -25,7 +27,7 @@ from infra.kafka.crashpoints import crash_point
 from infra.kafka.log import LogReader
 from infra.kafka.transaction import TransactionRunner
 from infra.snapshots.store import SnapshotStore
-from schemas.errors import TransactionAborted
+from schemas.errors import RecordsGone, TransactionAborted
 from schemas.topics import MAX_TOPIC_RECORD_BYTES
 from streams.merge import MergeByTime
 from streams.metrics.waiting import PREFIX
@@ -78,10 +80,16 @@ class TaskAgents:
         name, settings, topics = loop.task.name, loop.settings, loop.topics
         self._runners = {
             role: TransactionRunner(
-                loop.connection, self.transactional_id(role, slot), last_point=point, cluster=loop.cluster
+                loop.connection,
+                self.transactional_id(role, slot),
+                last_point=point,
+                cluster=loop.cluster,
+                stamps=loop.stamps,
             )
             for role, point in ROLES.items()
         }
+        self.watch = TopicWatch(loop)
+        self.taking_up = TakingUp(loop, self.watch, self.join, self.follow, self._tenures, self.take_up)
         self.owner = LogOwner(loop, self.follow, store)
         self.tally_owner = tally_owner(loop, store)
         self.log_publishing = Publishing(self.owner, self._runners["owner"])
@@ -91,11 +99,13 @@ class TaskAgents:
         self.requests = Channel(
             name=f"{name}.serve",
             topics=topics_of(name, processor("serve").reads),
-            decode=decoder(loop.codec.decode_request),
+            decode=decoder(loop.codec.decode_request, names=loop.names),
+            may=loop.may_work,
             max_batch=settings.max_batch,
         )
-        predictions = decoder(loop.codec.decode_prediction, MAX_TOPIC_RECORD_BYTES)
-        outcomes = decoder(loop.codec.decode_outcome, max_ahead_ms=self.join.rules.max_ahead_ms)
+        predictions = decoder(loop.codec.decode_prediction, MAX_TOPIC_RECORD_BYTES, names=loop.names)
+        max_ahead_ms = self.join.rules.max_ahead_ms
+        outcomes = decoder(loop.codec.decode_outcome, max_ahead_ms=max_ahead_ms, names=loop.names)
         # At equal times the outcome goes first; in lockstep the prediction, which was sent before it.
         first, second = topics.outcomes, topics.predictions
         if settings.lockstep:
@@ -106,13 +116,17 @@ class TaskAgents:
             decode=lambda message: (predictions if message.topic() == topics.predictions else outcomes)(
                 message
             ),
-            picker=lambda: MergeByTime(first, second),
+            picker=lambda: MergeByTime(first, second, loop.partitions),
+            follows=self._outcomes_of,
+            followers=(topics.outcomes,),
+            may=loop.may_work,
             max_batch=settings.max_batch,
             pace_s=0.0 if settings.lockstep else JOIN_PACE_S,
         )
         self.log = Channel(
             name=f"{name}.owner",
             topics=topics_of(name, processor("publish").reads),
+            may=loop.may_work,
             max_batch=settings.max_batch,
             pace_s=OWNER_PACE_S,
         )
@@ -120,6 +134,7 @@ class TaskAgents:
         self.tallies = Channel(
             name=f"{name}.quality",
             topics=topics_of(name, processor("quality").reads),
+            may=loop.may_work,
             max_batch=settings.max_batch,
             pace_s=OWNER_PACE_S,
         )
@@ -128,8 +143,19 @@ class TaskAgents:
         """Give the transactional id of a role in the worker of a slot."""
         return f"{self.loop.settings.group}.{self.loop.task.name}.{role}.{slot}"
 
+    def _outcomes_of(self, partition: Partition) -> Iterator[Partition]:
+        """Give the partitions of outcomes that are read where one of predictions is: its own, and further ones."""
+        loop, topics = self.loop, self.loop.topics
+        if partition.topic == topics.predictions and partition.number < loop.partitions:
+            count = loop.count_of(topics.outcomes)
+            for number in range(partition.number, max(count, loop.partitions), loop.partitions):
+                yield Partition(topics.outcomes, number)
+
     async def start(self) -> None:
         """Initialise the transactional ids: what a dead holder of this slot left open ends now."""
+        await self.watch.look()
+        if not self._tenures:
+            self.watch.take()
         await asyncio.gather(*(runner.start() for runner in self._runners.values()))
 
     async def stop(self, consumer: BatchConsumer) -> None:
@@ -144,7 +170,7 @@ class TaskAgents:
         async with self.log_publishing.lock, self._joining, self.tally_publishing.lock:
             self._stopped = True
             await self.join.checkpoint(now=True)
-            if self.owner.held and self.loop.ready.is_set():
+            if self.owner.held and self.loop.ready.is_set() and not self.loop.refused:
                 records = list(self.owner.snapshot_records())
                 await self.log_publishing.publish(consumer, records, "the last snapshots")
             await asyncio.gather(*(runner.close() for runner in self._runners.values()))
@@ -154,6 +180,8 @@ class TaskAgents:
     async def on_requests(self, consumer: BatchConsumer, batch: Batch[Any]) -> None:
         """Serve a batch of requests."""
         await self.loop.ready.wait()
+        if self.loop.refused:
+            return
         await self.follow.near()
         records = await self.loop.turns.run(self.serve.process(batch.items))
         crash_point("after-predict")
@@ -167,6 +195,8 @@ class TaskAgents:
     async def on_sides(self, consumer: BatchConsumer, batch: Batch[Any]) -> None:
         """Join a batch of predictions and outcomes."""
         await self.follow.near()
+        if self.loop.refused:
+            return
         async with self._joining:
             try:
                 steps = await self.loop.turns.run(self.join.steps(batch.items, batch.offsets))
@@ -183,7 +213,7 @@ class TaskAgents:
 
     async def on_silence(self, consumer: BatchConsumer) -> None:
         """Advance stream time where predictions are caught up and silent."""
-        if self.loop.settings.lockstep or self._joining.locked():
+        if self.loop.settings.lockstep or self._joining.locked() or self.loop.refused:
             return
         async with self._joining:
             await self.join.checkpoint()
@@ -192,7 +222,11 @@ class TaskAgents:
         if not quiet or self._joining.locked() or self._stopped or not consumer.metadata:
             return
         async with self._joining:
-            moved = [(number, self.join.partitions[number]) for number in self.join.idle(quiet)]
+            numbers = {*self.join.idle(quiet)}
+            numbers |= self.join.pass_marks(
+                consumer.passed(topics.predictions), consumer.passed(topics.outcomes)
+            )
+            moved = [(number, self.join.partitions[number]) for number in sorted(numbers)]
             offsets = {}
             for number, at in moved:
                 offsets[Partition(topics.predictions, number)] = at.predictions
@@ -215,15 +249,15 @@ class TaskAgents:
 
     async def publish_rest(self, log_consumer: BatchConsumer, consumer: BatchConsumer) -> None:
         """Publish the last metrics of a burst, as an owner."""
-        if not self._stopped:
+        if not self._stopped and not self.loop.refused:
             await self.log_publishing.on_silence(log_consumer)
             await self.tally_publishing.on_silence(consumer)
 
     # ------------------------------------------------------------------ state
 
-    async def assigned(self, partitions: set[int]) -> None:
-        """Take up those partitions that are not ours already."""
-        new = partitions - self._tenures.keys()
+    async def take_up(self, numbers: set[int]) -> None:
+        """Restore the joins of those partitions that are not ours already."""
+        new = numbers - self._tenures.keys()
         self._tenures |= {number: object() for number in new}
         await self.restore(new)
 
@@ -247,11 +281,18 @@ class TaskAgents:
             self.join.rollback(partitions)
         else:
             # Whether it committed may be unknown, so the state is dropped and read again from the changelog.
-            await self.restore(partitions)
+            try:
+                await self.restore(partitions & self._tenures.keys())
+            except RecordsGone as gone:
+                self.loop.refuse(POSITIONS, str(gone))
+            except TaskStopped:
+                log.warning("%s: the joins are restored when the task may go on", self.loop.task.name)
 
     async def _restore(self, number: int) -> None:
         tenure = self._tenures.get(number)
         self.join.forget(number)
+        if self.watch.refused:
+            raise TaskStopped
         made = await patiently(self.loop, self.join.restored, number)
         if tenure is not None and self._tenures.get(number) is tenure:
             self.join.partitions[number] = made
@@ -260,17 +301,24 @@ class TaskAgents:
 
     async def follow_log(self) -> None:
         """Fold the models from the newest snapshot on, for ever."""
-        start = await asyncio.get_running_loop().run_in_executor(None, self.follow.restore)
-        async with LogReader(self.loop.connection, self.loop.topics.log, 0, start) as reader:
-            self.follow.reader = reader
-            async for batch in reader:
-                await self.follow.apply(batch.messages)
-                self.follow.check_ready(batch.caught_up)
+        loop = self.loop
+        await loop.open.wait()
+        try:
+            start = await asyncio.get_running_loop().run_in_executor(None, self.follow.restore)
+            async with LogReader(loop.connection, loop.topics.log, 0, start) as reader:
+                self.follow.reader = reader
+                async for batch in reader:
+                    await self.follow.apply(batch.messages)
+                    self.follow.check_ready(batch.caught_up)
+        except RecordsGone as gone:
+            loop.refuse("log", str(gone))
 
     async def open_revisions(self, consumer: BatchConsumer) -> None:
         """Put this worker's specifications in force, as the log's owner, once it has read the whole log."""
         async with self.log_publishing.lock:
-            if not self.owner.held or not self.follow.caught_up or self.loop.ready.is_set() or self._stopped:
+            if not self.owner.held or not self.follow.caught_up or self.loop.ready.is_set():
+                return
+            if self._stopped or self.loop.refused:
                 return
             revisions = {fold.model.name: fold.version.revision * fold.opened for fold in self.loop.models}
             if any(revisions[model] < number for model, number in self._opening.items()):

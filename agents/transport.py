@@ -87,7 +87,8 @@ class Consumer(consumer.Consumer):  # type: ignore[misc]  # Faust has no types
     The app's attributes say how to consume, where they are set:
 
     - ``app.kafka_connection``: a `Connection`, instead of the address in the broker's URL;
-    - ``app.kafka_properties``: further librdkafka properties of the consumer, such as its client.id.
+    - ``app.kafka_properties``: further librdkafka properties of the consumer, such as its client.id;
+    - ``app.kafka_stamps``, ``app.kafka_gone``: its `stamps` and `on_gone`.
     """
 
     consumer_stopped_errors = ()
@@ -118,6 +119,8 @@ class Consumer(consumer.Consumer):  # type: ignore[misc]  # Faust has no types
             on_revoked=self._revoked,
             on_error=self._failed,
             properties=getattr(self.app, "kafka_properties", None),
+            stamps=getattr(self.app, "kafka_stamps", {}),
+            on_gone=getattr(self.app, "kafka_gone", None),
         )
         # Until Faust has gone through its first rebalance nobody could take a batch.
         self.batches.pause()

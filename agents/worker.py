@@ -19,9 +19,11 @@ from agents.task_agents import TaskAgents
 from agents.turns import Turns
 from infra.checked import CheckMemory
 from infra.kafka.acknowledging import Acknowledging
-from infra.kafka.admin import check_topics, partition_count, topic_id
+from infra.kafka.admin import check_topics
 from infra.kafka.connection import Connection, parse_properties
 from infra.kafka.reachable import check_reachable
+from infra.kafka.watching import seen_topics
+from infra.known_topics import read_known
 from infra.loadcheck import check_task
 from infra.past import learn_all
 from infra.permissions import make_private
@@ -34,6 +36,7 @@ from schemas.codec import Codec
 from schemas.errors import UsageError
 from schemas.topics import TaskTopics, topics
 from streams.model import ModelFold
+from streams.positions import KnownTopics, refusals
 from streams.serve import Server
 
 log = logging.getLogger(__name__)
@@ -112,8 +115,16 @@ def task_loop(loaded: LoadedTask, settings: Settings, connection: Connection) ->
     """
     task = loaded.task
     names = TaskTopics(task.name)
-    partitions = partition_count(connection, names.outcomes)
-    wrong = check_topics(connection, topics(task.name, max(partitions, 1)))
+    specs = topics(task.name, 1)
+    seen = seen_topics(connection, [spec.name for spec in specs])
+    plain = Codec(task.name, task.kind, task.features)
+    known = read_known(plain, connection, names) if names.control in seen else KnownTopics()
+    state = seen.get(names.join_state)
+    partitions = known.partitions or (state.partitions if state else 1)
+    refused = dict(refusals(names, known, seen, {spec.name: spec.cleanup for spec in specs}))
+    # A task that has run before, and whose topics have changed, says so while it runs.
+    here = [spec for spec in topics(task.name, partitions) if not (known.ids and spec.name in refused)]
+    wrong = check_topics(connection, here)
     if wrong:
         raise UsageError(
             f"the topics of task {task.name} are not as they must be: {'; '.join(wrong)}; "
@@ -128,15 +139,10 @@ def task_loop(loaded: LoadedTask, settings: Settings, connection: Connection) ->
     runtime = runtime_fingerprint()[0]
     folds = [ModelFold(task, model, runtime) for model in task.models]
     server = Server(task, folds, runtime)
-    return TaskLoop(
-        loaded,
-        settings,
-        connection,
-        codec,
-        names,
-        partitions,
-        topic_id(connection, names.log),
-        server,
-        subjects,
-        entries=Entries(places(settings.pass_over)),
+    log_id = known.current(names.log) or seen[names.log].topic_id
+    entries = Entries(places(settings.pass_over))
+    loop = TaskLoop(
+        loaded, settings, connection, codec, names, partitions, log_id, server, subjects, entries=entries
     )
+    loop.known, loop.seen = known, seen
+    return loop

@@ -186,7 +186,7 @@ class Backfill:
         """Take from the entries those that are in the log; gives their number."""
         place = (self._topic, 0)
         try:
-            # Open transactions included: one that began before ours may hide what an earlier run committed.
+            # Open transactions included: they may hide what an earlier run committed.
             end = end_offsets(self._connection, [place], committed=False)[place]
         except BrokerError as error:
             raise BrokerError(f"{error}; `riverloop topics create` makes a task's topics") from error

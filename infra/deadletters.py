@@ -21,6 +21,7 @@ from schemas.codec import Codec
 from schemas.errors import BadRecord, TaskError, UsageError
 from schemas.records import DeadLetter
 from schemas.topics import MAX_RECORD_BYTES, MAX_TOPIC_RECORD_BYTES, TaskTopics
+from streams.positions import plain
 
 Place = tuple[int, int]
 """Partition and offset on `T.dead-letters`."""
@@ -50,7 +51,7 @@ class Wanted:
         return (
             (not self.places or found.place in self.places)
             and (not self.reasons or letter.reason in self.reasons)
-            and (not self.topics or (letter.source is not None and letter.source.topic in self.topics))
+            and (not self.topics or (letter.source is not None and plain(letter.source.topic) in self.topics))
             and (self.since is None or letter.arrived >= self.since)
             and (self.until is None or letter.arrived < self.until)
         )
@@ -99,7 +100,9 @@ class DeadLetters:
     def read(self, wanted: Wanted) -> Iterator[Found]:
         """Give the letters that are meant, as they lie; the ends are those of this call (blocks)."""
         topic, replayed = self.topics.dead_letters, self.replayed()
-        ends = end_offsets(self.connection, [(topic, number) for number in range(self.partitions)])
+        ends = end_offsets(
+            self.connection, [(topic, number) for number in range(self.partitions)], committed=False
+        )
         for number in sorted({place[0] for place in wanted.places} or range(self.partitions)):
             end = ends.get((topic, number), 0)
             for message in read_all(self.connection, topic, number, end=end) if end else ():
@@ -155,14 +158,16 @@ class DeadLetters:
             topics.outcomes: self.codec.decode_outcome,
             topics.predictions: self.codec.decode_prediction,
         }
-        if letter.source is None or letter.source.topic not in decode:
+        if letter.source is None or plain(letter.source.topic) not in decode:
             # Whoever can write dead letters must not choose where we write.
             return "their source is no topic of this task"
-        limit = MAX_TOPIC_RECORD_BYTES if letter.source.topic == topics.predictions else MAX_RECORD_BYTES
+        limit = (
+            MAX_TOPIC_RECORD_BYTES if plain(letter.source.topic) == topics.predictions else MAX_RECORD_BYTES
+        )
         if letter_size(letter) > MAX_TOPIC_RECORD_BYTES - ROOM_BYTES or len(letter.value or b"") > limit:
             return "too large still"
         try:
-            decode[letter.source.topic](letter.value)
+            decode[plain(letter.source.topic)](letter.value)
         except BadRecord as bad:
             return f"today's task refuses them, too: {bad.reason}"
         except TaskError:  # without the key of its tokens; a worker has it

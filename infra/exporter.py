@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -75,6 +75,8 @@ class TaskView:
     answers: Mapping[str, Histogram]
     freshness: Mapping[str, Histogram]
     places: Places
+    refused: Collection[str]
+    """The topics, or positions, with which the task does not go on."""
     measurements: Sequence[Measurement]
     """Of the monitors whose owner this worker is."""
 
@@ -180,6 +182,10 @@ class Exporter(Collector):
         }
         for name, value in simple.items():
             yield family(name, [((view.task,), value(view)) for view in views])
+        yield family(
+            "riverloop_topic_refused",
+            [((view.task, what), 1) for view in views for what in sorted(view.refused)],
+        )
         models = [(view.task, model) for view in views for model in view.models]
         yield family(
             "riverloop_model_info",

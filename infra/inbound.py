@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Final, Protocol
 
 from schemas.errors import BadRecord
@@ -12,6 +13,8 @@ from schemas.topics import MAX_RECORD_BYTES
 
 SERVED: Final = "riverloop.served"
 """Header of a prediction that a worker has served: what is personal in it is stored as it must be."""
+FORWARDED: Final = "riverloop.forwarded"
+"""Header of an outcome that was forwarded to its partition: where the original lies."""
 
 
 class Message(Protocol):
@@ -50,19 +53,23 @@ class Inbound:
         Why not; None when it can.
     ts
         Event time; None when it cannot be used.
+    topic
+        How positions name its topic, where not by its name: see `streams.positions`.
     """
 
-    __slots__ = ("bad", "message", "record", "ts")
+    __slots__ = ("bad", "message", "record", "topic", "ts")
 
-    def __init__(self, message: Message, record: Any, bad: BadRecord | None) -> None:
+    def __init__(self, message: Message, record: Any, bad: BadRecord | None, topic: str = "") -> None:
         self.message, self.record, self.bad = message, record, bad
+        self.topic = topic
         self.ts: int | None = None if record is None else record.ts
 
     @property
     def at(self) -> Position:
         """Where it lies."""
         message = self.message
-        return Position(message.topic() or "", message.partition() or 0, message.offset() or 0)
+        topic = self.topic or message.topic() or ""
+        return Position(topic, message.partition() or 0, message.offset() or 0)
 
     @property
     def arrived(self) -> int:
@@ -97,7 +104,10 @@ def header(message: Message, name: str) -> bytes | None:
 
 
 def decoder(
-    decode: Callable[[bytes | None], Any], limit: int = MAX_RECORD_BYTES, max_ahead_ms: int | None = None
+    decode: Callable[[bytes | None], Any],
+    limit: int = MAX_RECORD_BYTES,
+    max_ahead_ms: int | None = None,
+    names: Mapping[str, str] = MappingProxyType({}),
 ) -> Callable[[Any], Inbound]:
     """Make a channel's `decode`.
 
@@ -110,6 +120,8 @@ def decoder(
     max_ahead_ms
         How far an outcome's time may lie ahead of its arrival (ms). One from the future, at the head of its
         partition, would otherwise hold back all behind it until time has come that far, or silence.
+    names
+        How positions name topics, where not by their names; it may change.
     """
 
     def inbound(message: Message) -> Inbound:
@@ -120,11 +132,11 @@ def decoder(
             record = decode(value)
             if max_ahead_ms is not None and isinstance(record, Outcome):
                 _check_time(record, message.timestamp()[1], max_ahead_ms)
-            return Inbound(message, record, None)
+            return Inbound(message, record, None, names.get(message.topic() or "", "") if names else "")
         except BadRecord as bad:
             # The frames of its traceback hold whatever was decoded so far, for as long as the batch lives.
             bad.__traceback__ = bad.__context__ = bad.__cause__ = None
-            return Inbound(message, None, bad)
+            return Inbound(message, None, bad, names.get(message.topic() or "", "") if names else "")
 
     return inbound
 

@@ -54,6 +54,26 @@ OWN: Final = {
             "`GET /ready` says why not.",
         ),
         Own(
+            "riverloop_topic_refused",
+            ("task", "what"),
+            "1 for each topic, or positions, with which the task does not go on: it has stopped.",
+            "`GET /ready` says why, and what to do.",
+        ),
+        Own(
+            "riverloop_topics_renewed_total",
+            ("task",),
+            "Topics that were deleted and made again while they were in use, and that the task went on with.",
+            "Somebody deletes topics in use: what was on them and not read is lost.",
+            "topics_renewed",
+        ),
+        Own(
+            "riverloop_further_total",
+            ("task",),
+            "Outcomes forwarded from partitions that only the services' topic has.",
+            "None: `T.outcomes` has more partitions than the task's own topics, which costs each a detour.",
+            "further",
+        ),
+        Own(
             "riverloop_owner",
             ("task",),
             "1 in the worker that owns the training log, else 0.",

@@ -19,6 +19,7 @@ from infra.kafka.transaction import OutRecord, ProducerFenced, TransactionRunner
 from schemas.checks import make_command
 from schemas.errors import BadRecord, BrokerError, TransactionAborted, UsageError
 from schemas.records import Command, Control, Position
+from streams.positions import plain
 
 REPLAYED: Final = "riverloop.replayed-from"
 """Header of a replayed record: the place of its dead letter."""
@@ -112,7 +113,7 @@ def _record(box: DeadLetters, found: Found) -> OutRecord:
     # Where it lay: the join forwards what belongs elsewhere. All three topics have as many partitions.
     partition = source.partition if 0 <= source.partition < box.partitions else None
     at = Position(box.topics.dead_letters, *found.place)
-    return OutRecord(source.topic, letter.key, letter.value, partition, [(REPLAYED, str(at).encode())])
+    return OutRecord(plain(source.topic), letter.key, letter.value, partition, [(REPLAYED, str(at).encode())])
 
 
 def _batches(letters: Iterable[Found], limit: int | None) -> Iterator[list[Found]]:

@@ -132,9 +132,14 @@ class Punctuation:
 
 @record(frozen=True, slots=True)
 class Command:
-    """An entry that changes what folds do, from its own offset on; `replay` and `forget` are audits only."""
+    """An entry that changes what folds do, from its own offset on.
 
-    name: Literal["revision", "freeze", "resume", "promote", "leave_out", "replay", "forget"]
+    `replay`, `forget`, `topics` and `accept` occur in the audit only.
+    """
+
+    name: Literal[
+        "revision", "freeze", "resume", "promote", "leave_out", "replay", "forget", "topics", "accept"
+    ]
     model: str
     """The model it concerns; empty for all of the task."""
     arguments: Mapping[str, str] = field(default_factory=dict)

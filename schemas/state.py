@@ -66,3 +66,7 @@ class JoinPosition:
     """Next offset to read of `T.outcomes`."""
     counters: Mapping[str, int] = field(default_factory=dict)
     """How often each row of the join's table applied."""
+    predictions_id: str = ""
+    """Id of the topic that the offset of `T.predictions` is of; empty: not known."""
+    outcomes_id: str = ""
+    """Id of the topic that the offset of `T.outcomes` is of; empty: not known."""

@@ -61,6 +61,9 @@ class MergeByTime:
     ----------
     first, second
         The two topics. At equal event time the record of `first` goes first (the outcome, in the join).
+    partitions
+        So many are merged. What lies on further ones of one topic has nothing to be merged with, and is taken at
+        once; 0: all are merged.
 
     Notes
     -----
@@ -83,9 +86,10 @@ class MergeByTime:
     [5]
     """
 
-    def __init__(self, first: str, second: str) -> None:
+    def __init__(self, first: str, second: str, partitions: int = 0) -> None:
         self.first = first
         self.second = second
+        self.partitions = partitions
         self._turn = 0
 
     def __repr__(self) -> str:
@@ -97,7 +101,11 @@ class MergeByTime:
         taken: list[R] = []
         for place in range(len(numbers)):
             number = numbers[(self._turn + place) % len(numbers)]
-            if (self.second, number) in buffers:
+            if self.partitions and number >= self.partitions:
+                queue = buffers[self.first, number]
+                while queue and len(taken) < limit:
+                    taken.append(queue.popleft())
+            elif (self.second, number) in buffers:
                 self._merge(number, buffers, caught_up, limit, taken)
         self._turn += 1
         return taken

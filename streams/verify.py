@@ -6,12 +6,14 @@ They are written anew rather than borrowed from the join: a proof that runs the 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 from schemas.records import Entry, Kind, LateBy, Outcome, Position, Prediction, Score, ScoreValue, Value
 from schemas.state import JoinPosition
+from streams.positions import plain
 from streams.rules import JoinRules
 
 ROOTS: Final = frozenset({"labelled", "expired", "unavailable"})
@@ -192,7 +194,12 @@ def trigger_of(entry: Entry) -> tuple[str, int]:
     return (cause, int(index)) if index.isdecimal() else (entry.entry_id, -1)
 
 
-def is_within(entry: Entry, positions: Mapping[int, JoinPosition], predictions: str) -> bool:
+def is_within(
+    entry: Entry,
+    positions: Mapping[int, JoinPosition],
+    predictions: str,
+    offset_of: Callable[[Position], int] = attrgetter("offset"),
+) -> bool:
     """Whether the join's state, as it was read, knows of an entry already.
 
     Parameters
@@ -201,13 +208,16 @@ def is_within(entry: Entry, positions: Mapping[int, JoinPosition], predictions: 
         The join's progress by partition, read with that state.
     predictions
         The name of `T.predictions`; any other trigger lies on `T.outcomes`.
+    offset_of
+        Gives a position's offset; below 0 on a topic that is gone.
     """
     trigger = entry.trigger
     if trigger is not None:
         position = positions.get(trigger.partition)
         if position is None:
             return False
-        return trigger.offset < (position.predictions if trigger.topic == predictions else position.outcomes)
+        is_prediction = plain(trigger.topic) == predictions
+        return offset_of(trigger) < (position.predictions if is_prediction else position.outcomes)
     # An idle advance: task[partition]@stream_time#index.
     place = position_of(trigger_of(entry)[0])
     position = positions.get(place.partition) if place else None

@@ -11,12 +11,12 @@ from typing import Any
 
 from river import compose, linear_model, preprocessing
 
-from agents.join import FORWARDED, JoinAgent
+from agents.join import JoinAgent
 from agents.join_partition import JoinPartition
 from agents.loop import TaskLoop
 from agents.serve import Serve
 from agents.settings import Settings
-from infra.inbound import Inbound, Message, decoder
+from infra.inbound import FORWARDED, Inbound, Message, decoder
 from infra.kafka.buffers import Partition
 from infra.kafka.connection import Connection
 from infra.kafka.partitioner import partition_of

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -62,3 +63,11 @@ def shown(cell: Any) -> str:
     if isinstance(cell, float):
         return f"{cell:.4f}"
     return f"{cell:,}" if isinstance(cell, int) and not isinstance(cell, bool) else str(cell)
+
+
+def user_name() -> str:
+    """Give who calls a command, for audits."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import heapq
 import json
 import os
@@ -14,7 +13,7 @@ from typing import Any
 import click
 
 from agents.cli.cluster import cluster_options, codec_of, connect
-from agents.cli.common import json_option, print_json, table
+from agents.cli.common import json_option, print_json, table, user_name
 from agents.cli.filters import Meant, filters
 from agents.loop import now_ms
 from infra.deadletters import DeadLetters, Found, Wanted, parse_place, shown_place
@@ -195,7 +194,13 @@ def replay(
         )
     else:
         made = replay_letters(
-            letters, wanted, author=author or _user(), why=because, at=now_ms(), limit=limit, mended=corrected
+            letters,
+            wanted,
+            author=author or user_name(),
+            why=because,
+            at=now_ms(),
+            limit=limit,
+            mended=corrected,
         )
         by_topic, skipped = made.by_topic, made.skipped
     _tell(name, by_topic, skipped, dry_run, as_json)
@@ -263,10 +268,3 @@ def _save(file: Path, data: bytes) -> None:
         raise UsageError(f"{file} cannot be written: {error.strerror}") from error
     with os.fdopen(handle, "wb") as opened:
         opened.write(data)
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "unknown"

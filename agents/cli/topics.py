@@ -6,9 +6,11 @@ from dataclasses import asdict
 
 import click
 
-from agents.cli.cluster import cluster_options, connect
-from agents.cli.common import json_option, print_json, table
+from agents.cli.cluster import cluster_options, codec_of, connect
+from agents.cli.common import json_option, print_json, table, user_name
+from agents.loop import now_ms
 from infra.kafka.admin import check_topics, create_topics
+from infra.known_topics import accept_topics
 from infra.taskfile import load_task
 from schemas.topics import topics as specs_of
 from streams.topology import TOPOLOGY, describe
@@ -18,13 +20,13 @@ partitions_option = click.option(
     type=click.IntRange(1, 1000),
     default=1,
     show_default=True,
-    help="Of requests, predictions, outcomes, join-state and dead letters. It cannot be changed later.",
+    help="Of requests, predictions, outcomes, join-state and dead letters.",
 )
 
 
 @click.group()
 def topics() -> None:
-    """Create, check or show the topics of a task."""
+    """Create, check or show the topics of a task, or accept what became of them."""
 
 
 @topics.command(epilog="Example: riverloop topics create task.py --partitions 4 --bootstrap localhost:9092")
@@ -100,3 +102,41 @@ def check(
             click.echo(sentence)
     if wrong:
         raise click.exceptions.Exit(1)
+
+
+@topics.command(
+    epilog="Example: riverloop topics accept task.py hotel-cancellation.log --because 'disk lost'"
+)
+@click.argument("task")
+@click.argument("names", nargs=-1, required=True, metavar="TOPIC...")
+@click.option("--because", default="", help="Why, for the audit.")
+@click.option("--author", default="", help="Who, for the audit; your user name by default.")
+@cluster_options
+@json_option
+def accept(
+    task: str,
+    names: tuple[str, ...],
+    because: str,
+    author: str,
+    bootstrap: str | None,
+    properties: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Let TASK go on with what each TOPIC holds now, although records that it needs are gone.
+
+    For a topic that was deleted and made again, and for one whose records were deleted before they were read. Stop
+    the workers of the task first, and start them again afterwards. The audit lies on the task's control topic.
+    """
+    loaded = load_task(task)
+    connection = connect(bootstrap, properties)
+    told = accept_topics(
+        codec_of(loaded), connection, loaded.task.name, names, because, author or user_name(), now_ms()
+    )
+    if as_json:
+        print_json(told)
+    else:
+        for name, each in told.items():
+            holds = ", ".join(
+                f"[{number}] from {first} to {end}" for number, (first, end) in each["partitions"].items()
+            )
+            click.echo(f"{name} is accepted as it is, id {each['topic_id']}: {holds}")

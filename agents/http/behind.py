@@ -22,9 +22,11 @@ class Behind:
     def __init__(self, loop: TaskLoop) -> None:
         self._connection, self._group = loop.connection, loop.settings.group
         topics = loop.topics
-        names = {"requests": topics.requests, "predictions": topics.predictions, "outcomes": topics.outcomes}
-        self._places = {
-            name: [(topic, number) for number in range(loop.partitions)] for name, topic in names.items()
+        self._loop = loop
+        self._names = {
+            "requests": topics.requests,
+            "predictions": topics.predictions,
+            "outcomes": topics.outcomes,
         }
         self._taken: dict[Place, int] = {}
 
@@ -36,14 +38,18 @@ class Behind:
         BrokerError
             When the cluster does not answer.
         """
-        every = [place for found in self._places.values() for place in found]
+        by_name = {
+            name: [(topic, number) for number in range(self._loop.count_of(topic))]
+            for name, topic in self._names.items()
+        }
+        every = [place for found in by_name.values() for place in found]
         # The group's place first: asked for the other way round, it could lie beyond the end. It is not told for a
         # partition that is being committed right now; then the last one known holds.
         self._taken |= committed_offsets(self._connection, self._group, every)
         ends = end_offsets(self._connection, every, committed=False)
         return {
             name: waiting(ends, self._taken, places, marked=name == "predictions")
-            for name, places in self._places.items()
+            for name, places in by_name.items()
         }
 
 

@@ -41,6 +41,7 @@ def views(loops: Mapping[str, TaskLoop]) -> Iterator[TaskView]:
             answers=loop.answers,
             freshness=loop.freshness,
             places=loop.places,
+            refused=tuple(loop.refused),
             measurements=loop.measurements() if loop.measurements is not None else (),
         )
 

@@ -1,7 +1,7 @@
 """The faults there are.
 
-Not among them, since no run goes on after it: retention that has eaten what is still needed. The workers then
-refuse to start (`schemas.errors.RecordsGone`).
+Not among them, since no run goes on after it: retention that has eaten what is still needed. The task then
+stops (`schemas.errors.RecordsGone`).
 """
 
 from __future__ import annotations

@@ -209,7 +209,9 @@ class Ledger:
     def _check_empty(self, connection: Connection) -> None:
         specs = topics(self.loaded.task.name, self.options.partitions)
         places = [(spec.name, number) for spec in specs for number in range(spec.partitions)]
-        used = sorted({topic for (topic, _), end in end_offsets(connection, places).items() if end})
+        used = sorted(
+            {topic for (topic, _), end in end_offsets(connection, places, committed=False).items() if end}
+        )
         if used:
             raise UsageError(
                 f"the ledger needs topics of its own, and {', '.join(used)} hold records: "

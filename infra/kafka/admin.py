@@ -123,10 +123,10 @@ def check_topics(connection: Connection, specs: Iterable[TopicSpec]) -> list[str
             differences.append(f"topic {name} is missing; `riverloop topics create` makes it")
             continue
         partitions = len(described[name].partitions)
-        if partitions != spec.partitions:
+        if partitions < spec.partitions:
             differences.append(
-                f"topic {name} has {partitions} partitions, not {spec.partitions}; the number of a task's "
-                "partitions cannot change while its topics exist"
+                f"topic {name} has {partitions} partitions, not {spec.partitions}; "
+                f"kafka-topics --alter --topic {name} --partitions {spec.partitions} adds them"
             )
     for name, config in configs.items():
         for key, value in topic_config(wanted[name]).items():

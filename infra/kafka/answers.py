@@ -16,6 +16,7 @@ from schemas.codec import Codec
 from schemas.errors import BrokerError
 from schemas.records import Prediction
 from schemas.topics import TaskTopics
+from streams.positions import plain
 
 PATIENCE_S: Final = 120.0
 """How long nothing may come before waiting is given up."""
@@ -52,7 +53,9 @@ class Answers:
             }
         )
         read = (topics.predictions, topics.dead_letters)
-        ends = end_offsets(connection, [(topic, number) for topic in read for number in range(partitions)])
+        places = [(topic, number) for topic in read for number in range(partitions)]
+        # Answers of before may not be visible yet, and are none of ours.
+        ends = end_offsets(connection, places, committed=False)
         self._next = dict(ends)
         """By place: the offset behind the last record counted."""
         self._consumer = self._reader()
@@ -99,7 +102,7 @@ class Answers:
                     self._seen(self._codec.decode_prediction(message.value()))
             else:
                 source = self._codec.decode_dead_letter(message.value()).source
-                self.count += source is not None and source.topic == self._topics.requests
+                self.count += source is not None and plain(source.topic) == self._topics.requests
         return self.count
 
     def wait(self, count: int, what: str, tick: Callable[[], None] = lambda: None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
@@ -27,6 +27,11 @@ T = TypeVar("T")
 State = Literal["at work", "committing", "committed", "dropped"]
 
 
+def always() -> bool:
+    """Allow."""
+    return True
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Channel:
     """Topics that are consumed together, one batch at a time.
@@ -43,6 +48,13 @@ class Channel:
     too. Without it the items are the messages themselves and have no `ts`."""
     picker: Callable[[], Picker] | None = None
     """Makes the picker that decides which buffered records come next; by default partitions take turns."""
+    follows: Callable[[Partition], Iterable[Partition]] | None = None
+    """Gives the partitions that come with one that is assigned: co-partitioned topics travel together, whatever
+    the numbers of their partitions. The topics of what it gives are not subscribed to."""
+    followers: tuple[str, ...] = ()
+    """Those of `topics` that are read as `follows` says, and not shared out by the group."""
+    may: Callable[[], bool] = always
+    """Whether the next batch may be delivered. It is asked again after each rebalance, and after `resume`."""
     max_batch: int = 1000
     """At most so many records in a batch."""
     pace_s: float = 0.0

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import Any, cast
 
 from confluent_kafka import Consumer, TopicPartition
@@ -20,7 +21,7 @@ from infra.kafka.membership import is_member
 from infra.kafka.reading import consumer_config
 from infra.kafka.stable import StableOffsets
 from infra.kafka.transaction import GenerationLost, OutRecord, ProducerFenced, TransactionRunner
-from schemas.errors import TransactionAborted, UsageError
+from schemas.errors import RecordsGone, TransactionAborted, UsageError
 
 Partitions = frozenset[Partition]
 RebalanceCallback = Callable[[Partitions], Awaitable[None]]
@@ -61,6 +62,12 @@ class BatchConsumer:
         Called with what made consuming impossible; nothing is delivered after it.
     properties
         Further librdkafka properties, such as ``group.protocol``.
+    stamps
+        By topic: its id, as transactions write it with their offsets. Where it is given, an offset of the group
+        without it is not gone back to: it was moved by somebody else.
+    on_gone
+        Called with a partition whose next record is not there, and with the cluster's words for it; nothing of it
+        is fetched any more. Without it that is an error as any other.
     drain_s
         How long a revocation waits for batches at work (s). One that is not being committed by then is taken
         back: committing it raises TransactionAborted.
@@ -87,8 +94,13 @@ class BatchConsumer:
         on_error: Callable[[BaseException], None] | None = None,
         properties: Mapping[str, Any] | None = None,
         drain_s: float = DRAIN_S,
+        stamps: Mapping[str, str] = MappingProxyType({}),
+        on_gone: Callable[[Partition, str], None] | None = None,
     ) -> None:
         self.group_id = group_id
+        self.starts: dict[Partition, int] = {}
+        """Where to begin with partitions, as `start_at` was told."""
+        self._on_gone = on_gone
         self.error: BaseException | None = None
         self._deliver = deliver
         self._on_assigned = on_assigned
@@ -103,12 +115,12 @@ class BatchConsumer:
                     raise UsageError(f"topic {topic} is in two channels of the consumer group {group_id}")
                 self._by_topic[topic] = lane
         self._thread = FetchThread(
-            consumer_config(connection, group_id, properties or {}), self._by_topic, self
+            consumer_config(connection, group_id, properties or {}), self._by_topic, self, stamps
         )
         self._stable = StableOffsets(connection)
         self._metadata = b""
         self._epoch = 0
-        self._paused = False
+        self._paused = self._started = False
         self._wanted: set[Partition] = set()
         self._asking = False
 
@@ -129,6 +141,7 @@ class BatchConsumer:
     async def start(self) -> None:
         """Join the group and begin to consume."""
         self._loop = asyncio.get_running_loop()
+        self._started = True
         self._thread.start()
 
     async def stop(self) -> None:
@@ -142,6 +155,17 @@ class BatchConsumer:
         self._paused = True
         await self._drain(self._lanes)
 
+    def start_at(self, partition: Partition, offset: int) -> None:
+        """Begin with a partition at an offset; to be called in `on_assigned`.
+
+        The state of whoever consumes knows better than the group how far it is.
+        """
+        self.starts[partition] = offset
+
+    def rejoin(self) -> None:
+        """Give all partitions up and take them again, soon: topics have changed."""
+        self._thread.rejoin()
+
     def pause(self) -> None:
         """Deliver nothing more until `resume`; fetching goes on until the buffers are full."""
         self._paused = True
@@ -149,8 +173,9 @@ class BatchConsumer:
     def resume(self) -> None:
         """Deliver again."""
         self._paused = False
-        for lane in self._lanes:
-            self._wake(lane)
+        if self._started:
+            for lane in self._lanes:
+                self._wake(lane)
 
     def done(self, batch: Batch[Any]) -> None:
         """Release the channel for its next batch; the batch's offsets are committed."""
@@ -232,6 +257,20 @@ class BatchConsumer:
             and buffer.read_to >= ends[buffer.partition]
         )
 
+    def passed(self, topic: str) -> dict[int, int]:
+        """Give up to which offset partitions are worked off, where nothing of them is buffered or at work.
+
+        It lies behind the marks of transactions, where the offset after a record never gets.
+        """
+        lane = self._by_topic[topic]
+        if lane.batch is not None or lane.seeking:
+            return {}
+        return {
+            buffer.partition.number: buffer.read_to
+            for buffer in lane.buffers.values()
+            if buffer.partition.topic == topic and not buffer.queue and buffer.handed == buffer.received
+        }
+
     async def extents(self) -> dict[Partition, tuple[int, int]]:
         """Give for each partition the first offset that was not picked yet, and its end; markers count, too."""
         buffers = [buffer for lane in self._lanes for buffer in lane.buffers.values()]
@@ -274,6 +313,7 @@ class BatchConsumer:
         self._metadata = metadata if is_member(metadata) else b""
         for lane, buffer in buffers:
             lane.add(buffer)
+            self.starts.pop(buffer.partition, None)
         await self._on_assigned(frozenset(buffer.partition for _, buffer in buffers))
         for lane in self._lanes:
             self._wake(lane)
@@ -300,6 +340,18 @@ class BatchConsumer:
                 lane.suspended -= 1
                 self._wake(lane)
 
+    def gone(self, partition: Partition, text: str) -> None:
+        """Learn that a partition cannot be read on (the consumer's thread calls)."""
+        if self._on_gone is not None:
+            self._on_gone(partition, text)
+            return
+        self.failed(
+            RecordsGone(
+                f"{partition}: the next record of the consumer group is not there any more ({text}): it was "
+                "deleted, by retention or by hand, before it was read"
+            )
+        )
+
     def failed(self, error: BaseException) -> None:
         """Deliver nothing more (the consumer's thread calls)."""
         self._paused = True
@@ -322,6 +374,8 @@ class BatchConsumer:
     def _dispatch(self, lane: Lane) -> None:
         lane.scheduled = False
         if self._paused or not lane.open or not self._metadata or lane.refused == self._metadata:
+            return
+        if not lane.channel.may():
             return
         now = time.monotonic()
         if (rest_s := lane.rest_s(now)) > 0:

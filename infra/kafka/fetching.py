@@ -17,7 +17,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol, TypeVar
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from confluent_kafka import (
     OFFSET_BEGINNING,
@@ -32,7 +33,7 @@ from infra.kafka.buffers import Partition, PartitionBuffer
 from infra.kafka.channel import Lane
 from infra.kafka.client_log import CLIENT_LOG
 from infra.kafka.membership import is_member
-from schemas.errors import BrokerError, RecordsGone
+from schemas.errors import BrokerError
 
 A = TypeVar("A")
 
@@ -52,6 +53,8 @@ HOPELESS = {
     KafkaError.GROUP_AUTHORIZATION_FAILED,
 }
 
+NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
+
 log = logging.getLogger(__name__)
 
 
@@ -67,6 +70,9 @@ class Fetched(NamedTuple):
 class Owner(Protocol):
     """Who runs the thread; all of it is called on the event loop, in the order of what happened."""
 
+    starts: dict[Partition, int]
+    """Where to begin with partitions that were just assigned, where that is known better than by the group."""
+
     def fetched(self, fetched: list[Fetched], arrived: float) -> None:
         """Take records and partition ends; `arrived` in s, monotonic."""
 
@@ -78,6 +84,9 @@ class Owner(Protocol):
 
     async def revoked(self, partitions: frozenset[Partition]) -> None:
         """Give partitions up; they are ours, unless lost, until this returns."""
+
+    def gone(self, partition: Partition, text: str) -> None:
+        """Learn that a partition's next record is not there any more."""
 
     def failed(self, error: BaseException) -> None:
         """Learn that the thread has died of an error."""
@@ -116,10 +125,21 @@ class FetchThread:
         The lane of each topic; the topics are subscribed to.
     owner
         Takes what happens, on the event loop that runs when `start` is called.
+    stamps
+        See `BatchConsumer`.
     """
 
-    def __init__(self, config: dict[str, Any], lanes: dict[str, Lane], owner: Owner) -> None:
+    def __init__(
+        self,
+        config: dict[str, Any],
+        lanes: dict[str, Lane],
+        owner: Owner,
+        stamps: Mapping[str, str] = NOTHING,
+    ) -> None:
         self._config = config
+        self._stamps = stamps
+        self._followed: dict[Partition, list[Partition]] = {}
+        """By partition that the group has assigned: those that came with it."""
         self._lanes = lanes
         self._owner = owner
         self._commands: queue.SimpleQueue[tuple[Callable[[Consumer], Any], asyncio.Future[Any]]] = (
@@ -132,6 +152,7 @@ class FetchThread:
         self._rebalanced = False
         self._fetched = False
         """Whether something was handed over in this turn."""
+        self._rejoin = False
         self._metadata = b""
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="kafka-consumer", daemon=True)
@@ -155,6 +176,10 @@ class FetchThread:
         answer: asyncio.Future[A] = self._loop.create_future()
         self._commands.put((function, answer))
         return await answer
+
+    def rejoin(self) -> None:
+        """Leave the group and join it again, soon: all partitions are given up and taken up anew."""
+        self._rejoin = True
 
     def seek_to_committed(
         self, partitions: Collection[Partition], then: Callable[[list[Partition]], None]
@@ -181,12 +206,7 @@ class FetchThread:
         consumer: Consumer | None = None
         try:
             consumer = self._consumer = Consumer(self._config, logger=CLIENT_LOG)
-            consumer.subscribe(
-                list(self._lanes),
-                on_assign=self._on_assign,
-                on_revoke=self._on_revoke,
-                on_lost=self._on_revoke,
-            )
+            self._subscribe(consumer)
             while not self._stopping:
                 self._turn(consumer)
                 self._wait_until_taken()
@@ -199,7 +219,19 @@ class FetchThread:
             self._refuse_commands()
             self._post(self._ended.set)
 
+    def _subscribe(self, consumer: Consumer) -> None:
+        consumer.subscribe(
+            [topic for topic, lane in self._lanes.items() if topic not in lane.channel.followers],
+            on_assign=self._on_assign,
+            on_revoke=self._on_revoke,
+            on_lost=self._on_revoke,
+        )
+
     def _turn(self, consumer: Consumer) -> None:
+        if self._rejoin:  # here, and not as a command: those run within rebalances, too
+            self._rejoin = False
+            consumer.unsubscribe()
+            self._subscribe(consumer)
         self._serve(0.0)
         self._resume_new(consumer)
         self._put_back(consumer)
@@ -257,6 +289,10 @@ class FetchThread:
         self._rebalanced = True
         if self._stopping:
             return
+        for partition in [*new]:
+            follows = self._lanes[partition.topic].channel.follows
+            self._followed[partition] = [] if follows is None else [*follows(partition)]
+            new += self._followed[partition]
         self._metadata = consumer.consumer_group_metadata()
         buffers = [(self._lanes[partition.topic], PartitionBuffer(partition)) for partition in new]
         self._wait_for(self._owner.assigned(buffers, self._metadata))
@@ -273,22 +309,28 @@ class FetchThread:
         committed: dict[Partition, int] = {}
         while not self._stopping:
             try:
-                committed = self._committed(consumer, partitions)
+                committed = self._committed(consumer, partitions, any_stamp=True)
                 break
             except KafkaException as error:
                 log.info("partitions are taken up as soon as the cluster allows: %s", error)
                 self._serve(RETRY_S)
-        places = [TopicPartition(*each, committed.get(each, OFFSET_BEGINNING)) for each in partitions]
+        starts = {**committed, **self._owner.starts}
+        places = [TopicPartition(*each, starts.get(each, OFFSET_BEGINNING)) for each in partitions]
         if is_incremental(self._config):
             consumer.incremental_assign(places)
         else:
             consumer.assign(places)
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        gone = frozenset(Partition(place.topic, place.partition) for place in partitions)
+        named = [Partition(place.topic, place.partition) for place in partitions]
+        gone = frozenset(
+            each for partition in named for each in (partition, *self._followed.pop(partition, ()))
+        )
         self._rebalanced = True
         if not self._stopping:
             self._wait_for(self._owner.revoked(gone))
+        if len(gone) > len(named) and is_incremental(self._config):
+            consumer.incremental_unassign([TopicPartition(*partition) for partition in gone])
         for partition in gone:
             self._progress.pop(partition, None)
             self._undone.pop(partition, None)
@@ -393,7 +435,7 @@ class FetchThread:
                 append = None
             error = message.error()
             if error is not None and error.code() != KafkaError._PARTITION_EOF:
-                _report(error, partition)
+                self._report(error, partition)
             elif self._undone and partition in self._undone:
                 self._undone[partition] = min(self._undone[partition], _offset(message))
             elif error is None:
@@ -415,6 +457,14 @@ class FetchThread:
                 progress.buffer.handed += len(mine)
             fetched.append(Fetched(progress.buffer, mine, ends.get(partition, -1)))
         return fetched
+
+    def _report(self, error: KafkaError, partition: Partition) -> None:
+        if error.code() == KafkaError._AUTO_OFFSET_RESET:
+            self._post(self._owner.gone, partition, error.str())
+        elif error.fatal() or error.code() in HOPELESS:
+            raise BrokerError(f"{partition} cannot be consumed: {error.str()}")
+        else:
+            log.warning("consumer: %s", error.str())
 
     def _undo(self, messages: Iterable[Message]) -> None:
         """Make all partitions of some messages be read again from where they stood before."""
@@ -466,14 +516,20 @@ class FetchThread:
             self._seeks.popleft()
             self._post(seek.then, started)
 
-    def _committed(self, consumer: Consumer, partitions: Iterable[Partition]) -> dict[Partition, int]:
-        """Ask what the group has committed; waits for the decision on open transactions (`read_committed`)."""
+    def _committed(
+        self, consumer: Consumer, partitions: Iterable[Partition], *, any_stamp: bool = False
+    ) -> dict[Partition, int]:
+        """Ask what the group has committed; waits for the decision on open transactions (`read_committed`).
+
+        Only offsets that a transaction for the topic as it is now has written, unless `any_stamp`.
+        """
         places = [TopicPartition(*partition) for partition in partitions]
         committed = {}
         for place in consumer.committed(places, COMMITTED_TIMEOUT_S) if places else ():
             if place.error is not None:
                 raise KafkaException(place.error)
-            if place.offset >= 0:
+            stamp = self._stamps.get(place.topic)
+            if place.offset >= 0 and (any_stamp or stamp is None or (place.metadata or "") == stamp):
                 committed[Partition(place.topic, place.partition)] = place.offset
         return committed
 
@@ -492,19 +548,6 @@ def is_incremental(config: Mapping[str, Any]) -> bool:
     """Whether a group's protocol tells of the partitions that are new or gone, and not of all."""
     told = {config.get("group.protocol"), config.get("partition.assignment.strategy")}
     return not told.isdisjoint({"consumer", "cooperative-sticky"})
-
-
-def _report(error: KafkaError, partition: Partition) -> None:
-    if error.code() == KafkaError._AUTO_OFFSET_RESET:
-        raise RecordsGone(
-            f"{partition}: the next record of the consumer group is not there any more ({error.str()}): it was "
-            "deleted, by retention or by hand, before it was read. To go on without it, set the group's offset "
-            "to the oldest record (kafka-consumer-groups.sh --reset-offsets --to-earliest), and let the topic "
-            "keep its records for longer"
-        )
-    if error.fatal() or error.code() in HOPELESS:
-        raise BrokerError(f"{partition} cannot be consumed: {error.str()}")
-    log.warning("consumer: %s", error.str())
 
 
 def succeed(answer: asyncio.Future[Any], result: object) -> None:

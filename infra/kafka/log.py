@@ -21,6 +21,9 @@ from schemas.errors import BrokerError, RecordsGone
 AT_ONCE = 1000
 POLL_S = 0.02
 STALLED_S = 60.0
+SETTLE_S = 12.0
+"""A reader that follows waits at most so long for transactions that are open when it starts: longer than any of
+ours may stay open (`TIMEOUT_MS` in `infra.kafka.transaction`)."""
 NEWER_SNAPSHOT = (
     "What was folded from it is only in snapshots: put one from the log's oldest offset or later into the "
     "snapshot store (a copy of it, or another worker's), or restore the log, and start again"
@@ -35,7 +38,8 @@ class LogBatch(NamedTuple):
     messages: list[Message]
     """The records; empty when the only news is `caught_up`."""
     caught_up: bool
-    """Whether all that was committed when the reader started is in this batch or came before it."""
+    """Whether all that was committed when the reader started is in this batch or came before it, also what was
+    not visible yet: see `LogReader`."""
 
 
 class LogReader:
@@ -57,6 +61,10 @@ class LogReader:
     Iterating raises RecordsGone when `start` is not on the partition any more, BrokerError when the cluster
     refuses.
     Offsets have gaps: commit markers and aborted records occupy some.
+
+    A commit that has returned is not visible at once: its markers are written afterwards, and they wait behind
+    older transactions. So the reader has caught up when it has passed all that was written when it started.
+    A transaction that stays open for 12 s is not waited for any longer, with a warning.
 
     Examples
     --------
@@ -141,12 +149,23 @@ class LogReader:
 
     def _read(self) -> None:
         topic, partition = self._place.topic, self._place.partition
-        end = end_offsets(self._connection, [(topic, partition)])[topic, partition]
-        caught_up = False
+        place = (topic, partition)
+        stable = end_offsets(self._connection, [place])[place]
+        end = end_offsets(self._connection, [place], committed=False)[place]
+        caught_up, position = False, -1
+        until = time.monotonic() + SETTLE_S
         with _assigned(self._connection, self._place) as consumer:
             while self._wait_for_room():
-                messages, position = _fetch(consumer)
+                messages, reached = _fetch(consumer)
+                position = max(position, reached)
                 news = not caught_up and position >= end
+                if not (caught_up or news) and position >= stable and time.monotonic() > until:
+                    log.warning(
+                        "%s[%d] is read to offset %d of %d: a transaction has been open there for %.0f s, and "
+                        "is not waited for any longer",
+                        *(topic, partition, position, end, SETTLE_S),
+                    )
+                    news = True
                 caught_up = caught_up or news
                 if messages or news:
                     with self._room:
@@ -169,20 +188,20 @@ def read_all(
     start
         The first offset; None for the oldest record there is.
     end
-        The offset before which to stop; by default the last stable offset at the call. One beyond it is waited
-        for: with ``end_offsets(..., committed=False)`` the records of transactions that are still open at the
-        call come, too, if they commit. State that another worker may just have written must be restored so: the
-        group's offsets may already tell of a commit whose marker this partition has yet to get.
+        The offset before which to stop; by default the end of all that is written at the call. Transactions that
+        are open there are waited for, and their records come, too, if they commit: a commit that has returned
+        may still be among them, since the broker answers before it has marked the partitions, and the marks wait
+        behind older transactions.
 
     Raises
     ------
     RecordsGone
         `start` is not on the partition any more.
     BrokerError
-        The cluster refuses, or nothing happens for 60 s.
+        The cluster refuses, or nothing happens for 60 s: somebody has left a transaction open.
     """
     if end is None:
-        end = end_offsets(connection, [(topic, partition)])[topic, partition]
+        end = end_offsets(connection, [(topic, partition)], committed=False)[topic, partition]
     place = TopicPartition(topic, partition, OFFSET_BEGINNING if start is None else start)
     with _assigned(connection, place) as consumer:
         position, moved = -1, time.monotonic()
@@ -197,7 +216,8 @@ def read_all(
             elif time.monotonic() > moved + STALLED_S:
                 raise BrokerError(
                     f"{topic}[{partition}] was read to offset {position} of {end}, then nothing came for "
-                    f"{STALLED_S:.0f} s: is a transaction left open, or the broker gone?"
+                    f"{STALLED_S:.0f} s: is a transaction left open, or the broker gone? "
+                    f"`kafka-transactions.sh find-hanging --topic {topic} --partition {partition}` names it"
                 )
 
 

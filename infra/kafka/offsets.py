@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
+from typing import NamedTuple
 
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]  # public, but re-exported without __all__
@@ -12,7 +13,7 @@ from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]  # pu
 from infra.kafka.admin import TIMEOUT_S, client_of, code_of, failed
 from infra.kafka.client_log import CLIENT_LOG
 from infra.kafka.connection import Connection
-from schemas.errors import BrokerError, RecordsGone
+from schemas.errors import BrokerError
 
 # Said of a partition that is new or moves; `KafkaError.retriable` speaks of transactions only.
 PASSING = {
@@ -51,34 +52,9 @@ def end_offsets(
 def first_offsets(
     connection: Connection, partitions: Iterable[tuple[str, int]]
 ) -> dict[tuple[str, int], int]:
-    """Return the oldest offset that is kept of each partition; raises as `end_offsets`."""
+    """Return the oldest offset of each partition; raises as `end_offsets` does."""
     earliest = OffsetSpec.earliest()  # type: ignore[no-untyped-call]  # confluent-kafka left it without types
     return _offsets(connection, partitions, earliest)
-
-
-def refuse_if_gone(connection: Connection, needed: Mapping[tuple[str, int], int], what_to_do: str) -> None:
-    """Check that partitions still hold what somebody has to read (blocks).
-
-    Parameters
-    ----------
-    needed
-        By topic and partition: the first offset that was not read yet.
-    what_to_do
-        A sentence for the error.
-
-    Raises
-    ------
-    RecordsGone
-        A partition begins behind that offset.
-    BrokerError
-        As `end_offsets`.
-    """
-    for (topic, number), start in first_offsets(connection, needed).items():
-        if start > needed[topic, number]:
-            raise RecordsGone(
-                f"{topic}[{number}] begins at offset {start} and must be read from {needed[topic, number]} on: "
-                f"what lay between was deleted, by retention or by hand. {what_to_do}"
-            )
 
 
 def _offsets(
@@ -108,6 +84,14 @@ def _offsets(
             time.sleep(0.1)
 
 
+class Committed(NamedTuple):
+    """What a group has committed of a partition."""
+
+    offset: int
+    stamp: str
+    """The id of the topic, where one of our transactions wrote it; a person's tool leaves it empty."""
+
+
 class GroupOffsets:
     """Asks what a consumer group has committed; for who asks again and again. To be closed.
 
@@ -124,6 +108,10 @@ class GroupOffsets:
 
     def committed(self, places: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
         """See `committed_offsets`."""
+        return {place: each.offset for place, each in self.stamped(places).items()}
+
+    def stamped(self, places: Sequence[tuple[str, int]]) -> dict[tuple[str, int], Committed]:
+        """Give what is committed with who wrote it; raises as `committed_offsets` does."""
         unknown = f"the offsets of group {self._group} are not known"
         try:
             asked = [TopicPartition(*place) for place in places]
@@ -134,7 +122,11 @@ class GroupOffsets:
         for place in found:
             if place.error is not None:
                 raise BrokerError(f"{unknown}: {place.topic}/{place.partition}: {place.error.str()}")
-        return {(place.topic, place.partition): place.offset for place in found if place.offset >= 0}
+        return {
+            (place.topic, place.partition): Committed(place.offset, place.metadata or "")
+            for place in found
+            if place.offset >= 0
+        }
 
     def close(self) -> None:
         """End the client."""
@@ -158,3 +150,11 @@ def committed_offsets(
     """
     with closing(GroupOffsets(connection, group)) as offsets:
         return offsets.committed(places)
+
+
+def stamped_offsets(
+    connection: Connection, group: str, places: Sequence[tuple[str, int]]
+) -> dict[tuple[str, int], Committed]:
+    """Do as `committed_offsets`, and say of each offset which topic it was written for."""
+    with closing(GroupOffsets(connection, group)) as offsets:
+        return offsets.stamped(places)

@@ -39,6 +39,8 @@ def consumer_config(connection: Connection, group_id: str, properties: Mapping[s
     # callback of a rebalance may last longer, as a restoration does, as long as no other rebalance begins. Whoever
     # restores for longer, and often, sets it higher (ADR 28).
     config["max.poll.interval.ms"] = connection.properties.get("max.poll.interval.ms", REBALANCE_MS)
+    # Partitions that are added are shared out within seconds; the default is five minutes.
+    config["topic.metadata.refresh.interval.ms"] = 5_000
     if properties.get("group.protocol", "classic") == "classic":
         config |= {
             "partition.assignment.strategy": "range",

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
@@ -86,6 +87,9 @@ class TransactionRunner:
         The crash point between the records and the commit.
     cluster
         Learns what becomes of the transactions.
+    stamps
+        By topic: its id, which is written with each offset of it. An offset without it was moved by somebody else,
+        or belongs to another topic of that name. It may change while the runner lives.
 
     Notes
     -----
@@ -102,7 +106,9 @@ class TransactionRunner:
         faults: Faults = FAULTS,
         last_point: str = "between-produce-and-commit",
         cluster: Acknowledging | None = None,
+        stamps: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
+        self._stamps = stamps
         self._cluster = cluster or Acknowledging()
         self._faults, self._last_point = faults, last_point
         self.transactional_id = transactional_id
@@ -218,7 +224,10 @@ class TransactionRunner:
         _produce(producer, records)
         self._faults.pass_point("after-produce")
         if offsets:
-            places = [TopicPartition(*partition, offset) for partition, offset in offsets.items()]
+            places = [
+                TopicPartition(*partition, offset, self._stamps.get(partition[0], ""))
+                for partition, offset in offsets.items()
+            ]
             # librdkafka forgets this time-out while the group's coordinator that it knows is gone (ADR 21).
             limit_s = min(OFFSETS_S, self._timeout_s)
             with self._thread.limited(limit_s + GRACE_S):

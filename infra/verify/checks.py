@@ -141,7 +141,7 @@ class Checks:
                 counts["unread_predictions"] += 1
             elif again and not unreadable and not self._is_forgotten(before[3], ts):
                 counts["duplicate_predictions"] += 1
-            elif self._extent.first[topics.log, 0] or self._extent.is_cut(
+            elif self._extent.begins_later(topics.log) or self._extent.is_cut(
                 topics.predictions, topics.dead_letters
             ):
                 counts["cut"] += 1
@@ -178,7 +178,7 @@ class Checks:
             what = f"entry {entry_id} is in the log more than once"
             found = f"{count} times, the first at {log}[0]@{first}"
             yield Difference(what, f"{log}[0]@{last}", "once", found)
-        lowest = "min(number)" if self._extent.first[log, 0] else "0"
+        lowest = "min(number)" if self._extent.begins_later(log) else "0"
         query = f"""
             SELECT cause, {lowest}, max(number), count(DISTINCT number), max(at) FROM entries
             WHERE cause <> '' GROUP BY cause
@@ -240,7 +240,9 @@ class Checks:
                 counts["unread_outcomes"] += 1
             elif name is not None and self._repeats(p, o, Outcome(name, ts, value_of(value), revision)):
                 counts["duplicate_outcomes"] += 1
-            elif self._extent.first[topics.log, 0] or self._extent.may_be_cut(arrived, topics.dead_letters):
+            elif self._extent.begins_later(topics.log) or self._extent.may_be_cut(
+                arrived, topics.dead_letters
+            ):
                 counts["cut"] += 1
             else:
                 what = (
@@ -280,8 +282,8 @@ class Checks:
             AND NOT EXISTS (SELECT 1 FROM letters l WHERE l.side = 'outcomes' AND l.p = t.p AND l.o = t.o)
             AND NOT EXISTS (SELECT 1 FROM entries e
                 WHERE e.kind = 'time' AND e.cause = ? || '[' || p || ']@' || o)"""
-        for p, o, ts in self._ledger.rows(query, (topic,)):
-            if self._extent.is_taken(p, outcomes=o) and not self._extent.first[self._topics.log, 0]:
+        for p, o, ts in self._ledger.rows(query, (self._extent.known.name(topic),)):
+            if self._extent.is_taken(p, outcomes=o) and not self._extent.begins_later(self._topics.log):
                 yield Difference(
                     "the punctuation did not advance time", f"{topic}[{p}]@{o}", f"time {ts}", "no entry"
                 )
@@ -306,6 +308,6 @@ class Checks:
             LEFT JOIN chains c ON c.p = h.p AND c.o = h.prediction_o
             WHERE h.status = 'closed' AND c.within_id IS NOT h.entry_id"""
         for p, name, held, logged in self._ledger.rows(query):
-            if logged is not None or not self._extent.first[topics.log, 0]:
+            if logged is not None or not self._extent.begins_later(topics.log):
                 what = f"the newest entry about {name!r} that the join knows of is not the log's"
                 yield Difference(what, f"{topics.join_state}[{p}]", str(held), str(logged))

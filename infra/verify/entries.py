@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Set
+from dataclasses import replace
 from typing import Any
 
 from infra.inbound import Message, decoder
@@ -51,7 +52,7 @@ class Entries:
                     continue
                 state = self._codec.decode_state(message.value())
                 if isinstance(state, JoinPosition):
-                    self._extent.positions[number] = state
+                    self._extent.positions[number] = self._now(state)
                 elif key != POSITION_KEY:
                     self._drop_held(number, key.decode())
                     self._hold(number, key.decode(), state)
@@ -62,6 +63,22 @@ class Entries:
                     no_text = BadRecord("malformed", "its key is no text")
                     self._report.unreadable("the join's state", where, no_text)
 
+    def _now(self, position: JoinPosition) -> JoinPosition:
+        """Give how far the join is with the topics as they are now: nothing of one that was made again."""
+        known, topics = self._extent.known, self._topics
+        new = [
+            told not in {"", known.current(topic) or told}
+            for topic, told in (
+                (topics.predictions, position.predictions_id),
+                (topics.outcomes, position.outcomes_id),
+            )
+        ]
+        return replace(
+            position,
+            predictions=position.predictions * (not new[0]),
+            outcomes=position.outcomes * (not new[1]),
+        )
+
     def _drop_held(self, number: int, request_id: str) -> None:
         known = self._ledger.one("SELECT status FROM held WHERE p = ? AND id = ?", (number, request_id))
         if known is None:
@@ -71,13 +88,15 @@ class Entries:
         self._ledger.execute("DELETE FROM held WHERE p = ? AND id = ?", (number, request_id))
 
     def _hold(self, number: int, request_id: str, state: HeldState) -> None:
-        offset = state.prediction_at.offset if state.prediction_at else None
+        offset = self._extent.offset(state.prediction_at) if state.prediction_at else None
         digest, loose = None, None
         if isinstance(state.prediction, bytes):
             digest, loose = self._marks(self._codec.decode_prediction(state.prediction))
         row = (number, request_id, state.status, offset, digest, loose, state.entry_id)
         self._ledger.insert("held", [row])
-        self._ledger.insert("early", [(number, early.at.offset, request_id) for early in state.early])
+        self._ledger.insert(
+            "early", [(number, self._extent.offset(early.at), request_id) for early in state.early]
+        )
 
     # ------------------------------------------------------------------ the log
 
@@ -114,7 +133,7 @@ class Entries:
         where, report = str(at), self._report
         report.resolutions[entry.kind] += 1
         report.fail(check_entry(entry, where, self._rules))
-        within = is_within(entry, self._extent.positions, self._topics.predictions)
+        within = is_within(entry, self._extent.positions, self._topics.predictions, self._extent.offset)
         if entry.command is not None and entry.command.name == "revision":
             self._revision(entry, where)
         place = entry.prediction_at
@@ -132,10 +151,10 @@ class Entries:
             int(within),
             int(entry.corrects is None and entry.kind in ROOTS),
             place.partition if place else None,
-            place.offset if place else None,
+            self._extent.offset(place) if place else None,
             *(self._marks(entry.prediction) if place and entry.prediction else (None, None)),
             outcome_at.partition if outcome_at else None,
-            outcome_at.offset if outcome_at else None,
+            self._extent.offset(outcome_at) if outcome_at else None,
             mark(self._codec, outcome) if outcome_at and outcome else None,
             outcome.request_id if outcome_at and outcome else None,
             text_of(outcome.value) if outcome else None,
@@ -150,10 +169,10 @@ class Entries:
     def _link(self, entry: Entry, place: Position, where: str, within: bool) -> None:
         row = self._ledger.one(
             "SELECT entry_id, kind, value, revision, ts, late_by, within_id FROM chains WHERE p = ? AND o = ?",
-            (place.partition, place.offset),
+            (place.partition, self._extent.offset(place)),
         )
         before = Standing(row[0], row[1], value_of(row[2]), *row[3:6]) if row else None
-        if before is not None or not self._extent.first[self._topics.log, 0]:
+        if before is not None or not self._extent.begins_later(self._topics.log):
             self._report.fail(check_link(entry, where, before))
         now = Standing.of(entry)
         known = entry.entry_id if within else row[6] if row else None
@@ -166,7 +185,7 @@ class Entries:
             now.late_by,
             known,
         )
-        self._ledger.insert("chains", [(place.partition, place.offset, *values)])
+        self._ledger.insert("chains", [(place.partition, self._extent.offset(place), *values)])
 
     def _revision(self, entry: Entry, where: str) -> None:
         command = entry.command
@@ -174,7 +193,7 @@ class Entries:
         told = command.arguments
         number = told.get("revision", "")
         last = self._revisions[command.model]
-        expected = last + 1 if last or not self._extent.first[self._topics.log, 0] else None
+        expected = last + 1 if last or not self._extent.begins_later(self._topics.log) else None
         if not number.isdecimal() or expected not in {None, int(number)}:
             what = f"the command that opens a revision of {command.model}"
             self._report.fail([Difference(what, where, f"revision {expected}", f"revision {number!r}")])

@@ -6,15 +6,21 @@ import hashlib
 import json
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from infra.inbound import Message
 from schemas.codec import Codec, Record
 from schemas.records import Manifest, Outcome, Position, Prediction, Request, Value
 from schemas.state import JoinPosition
+from streams.positions import KnownTopics, age, plain
 from streams.version import Version
 
 Place = tuple[str, int]
 """A topic and the number of one of its partitions."""
+
+
+GONE: Final = 2**50
+"""By so much the offsets of a topic lie below those of the next one of its name."""
 
 
 @dataclass(slots=True)
@@ -35,6 +41,37 @@ class Extent:
     """The announced snapshots by version."""
     seen: set[Place] = field(default_factory=set)
     """Of the partitions that are cut: those with a record left."""
+
+    log_since: int = 0
+    """When the oldest entry of a log that was made again came (ms): versions of before are of another log."""
+    known: KnownTopics = field(default_factory=KnownTopics)
+    """Which topics the task has had."""
+
+    def offset(self, at: Position) -> int:
+        """Give a place's offset; below 0 on a topic that is gone, since another one has its name."""
+        back = age(self.known.name(plain(at.topic))) - age(at.topic)
+        return at.offset - back * GONE
+
+    def note_known(self) -> list[str]:
+        """Take what was lost with a topic that was made again as cut; gives a note for each."""
+        notes = []
+        for topic, ids in sorted(self.known.ids.items()):
+            if len(ids) < 2:
+                continue
+            notes.append(
+                f"{topic} was made again {len(ids) - 1} times; what lay on it before was not checked"
+            )
+            if topic.endswith(".join-state"):
+                # What waited was lost with it.
+                self.kept_since[topic.removesuffix("join-state") + "predictions"] = 2**63 - 1
+            elif not topic.endswith(".log"):
+                # Of what is answered or resolved there, some counterparts lay on the topic from before.
+                self.kept_since[topic] = max(self.kept_since.get(topic, 0), 2**63 - 1)
+        return notes
+
+    def begins_later(self, topic: str) -> bool:
+        """Whether something came before what a topic of one partition holds."""
+        return bool(self.first[topic, 0]) or len(self.known.ids.get(topic, ())) > 1
 
     def is_cut(self, *topics: str) -> bool:
         """Whether retention has deleted anything of the topics."""

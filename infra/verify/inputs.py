@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any
 
-from infra.inbound import SERVED, Inbound, Message, decoder
+from infra.inbound import FORWARDED, SERVED, Inbound, Message, decoder
 from infra.verify.extent import Extent, asked, made_by, mark, place_of, text_of
 from infra.verify.ledger import Ledger, chunks, fill
 from infra.verify.report import Report
@@ -13,11 +13,9 @@ from schemas.codec import Codec
 from schemas.errors import BadRecord
 from schemas.records import Outcome, Position, Prediction, Punctuation, Request
 from schemas.topics import MAX_TOPIC_RECORD_BYTES, TaskTopics
+from streams.positions import plain
 from streams.verify import Difference, check_scores, position_of
 from streams.version import Version
-
-FORWARDED: Final = "riverloop.forwarded"
-"""Header of a forwarded outcome: where the original lies."""
 
 
 class Inputs:
@@ -68,16 +66,17 @@ class Inputs:
                     continue
                 self._report.fail(check_scores(prediction, str(at)))
                 source = prediction.source
+                answered = -1 if source is None else self._extent.offset(source)
                 if source is not None and settled:
-                    self._answered(source)
-                scores.extend(self._scores(prediction, at, settled))
+                    self._answered(source.partition, answered)
+                scores.extend(self._scores(prediction, at, item.arrived, settled))
                 yield (
                     at.partition,
                     at.offset,
                     prediction.request_id,
                     prediction.ts,
                     source.partition if source else None,
-                    source.offset if source else None,
+                    answered if source else None,
                     mark(self._codec, prediction),
                     mark(self._codec, asked(loose)),
                     item.arrived,
@@ -105,7 +104,9 @@ class Inputs:
             return None, prediction
         return loose, loose
 
-    def _scores(self, prediction: Prediction, at: Position, settled: bool) -> Iterator[tuple[Any, ...]]:
+    def _scores(
+        self, prediction: Prediction, at: Position, arrived: int, settled: bool
+    ) -> Iterator[tuple[Any, ...]]:
         log_end = self._extent.end.get((self._topics.log, 0), 0)
         for number, score in enumerate(prediction.scores):
             try:
@@ -117,6 +118,8 @@ class Inputs:
                 self._report.fail(
                     [Difference(what, str(at), f"{score.model}.revision@offset", score.version)]
                 )
+            elif arrived < self._extent.log_since:
+                self._report.counts["cut"] += 1
             elif settled or version.offset < log_end:
                 yield score.model, version.offset, version.revision, at.partition, at.offset, number
 
@@ -145,7 +148,7 @@ class Inputs:
                     mark(self._codec, record),
                     arrived,
                     origin.partition if origin else None,
-                    origin.offset if origin else None,
+                    self._extent.offset(origin) if origin else None,
                     0,
                 )
 
@@ -170,15 +173,16 @@ class Inputs:
                 except BadRecord as bad:
                     self._report.unreadable("a dead letter", at, bad)
                     continue
-                side = self._sides.get(source.topic) if source else None
+                side = self._sides.get(plain(source.topic)) if source else None
                 if source is None or side is None:
                     continue
+                offset = self._extent.offset(source)
                 if side == "requests" and settled:
-                    self._answered(source)
-                yield side, source.partition, source.offset, str(at)
+                    self._answered(source.partition, offset)
+                yield side, source.partition, offset, str(at)
 
         fill(self._ledger, "letters", rows())
 
-    def _answered(self, source: Position) -> None:
+    def _answered(self, partition: int, offset: int) -> None:
         answered = self._extent.answered
-        answered[source.partition] = max(answered[source.partition], source.offset + 1)
+        answered[partition] = max(answered[partition], offset + 1)

@@ -70,6 +70,7 @@ class Reading:
         self._read(topics.snapshots, entries.manifests)
         self._read(topics.log, entries.entries)
         self._note_what_is_cut()
+        self._report.notes += extent.note_known()
         self._ledger.index()
         return extent
 
@@ -81,6 +82,12 @@ class Reading:
             for command in commands(self._codec, source.read(*place, source.first(*place), end)):
                 with suppress(BadRecord):  # no audit of ours: its records stay unreadable, and are reported
                     learn(self._codec, command)
+                self.extent.known.learn(command)
+        log = (self.topics.log, 0)
+        if len(self.extent.known.ids.get(log[0], ())) > 1:
+            (end,) = source.ends([log]).values()
+            oldest = next(source.read(*log, source.first(*log), end), None)
+            self.extent.log_since = 2**63 if oldest is None else oldest.timestamp()[1]
 
     # ------------------------------------------------------------------ topics
 

@@ -33,13 +33,13 @@ def test_no_package_is_made_of_the_tests() -> None:
 LONG = {
     "schemas/codec.py": 370,  # a method per record that is read
     "agents/join.py": 340,  # a batch from its records to its outputs
-    "agents/task_agents.py": 350,  # a method per kind of batch, and what they share
+    "agents/task_agents.py": 360,  # a method per kind of batch, and what they share
     "streams/join.py": 460,  # the table of the join, whole
-    "infra/kafka/consumer.py": 440,  # the loop's side of the batch consumer
+    "infra/kafka/consumer.py": 490,  # the loop's side of the batch consumer
     "streams/metrics/registry.py": 385,  # a declaration per metric
     "agents/transport.py": 340,  # every hook into Faust, in one place
     "streams/quality/monitor.py": 330,  # the fold of the tallies and its state
-    "infra/kafka/fetching.py": 530,  # the thread's side of it
+    "infra/kafka/fetching.py": 580,  # the thread's side of it
 }
 """Files above 300 lines that were looked at again, and stay one room."""
 

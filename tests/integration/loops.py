@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import csv
 import gzip
+import json
 import os
 import sys
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Self
 
 from agents.cli.processes import WorkerProcess
 from agents.declared import environment_name
@@ -177,7 +180,7 @@ class Loop:
         self.workers: list[Worker] = []
         self.sent: list[Event] = []
 
-    def __enter__(self) -> Loop:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *failure: object) -> None:
@@ -394,6 +397,29 @@ class Loop:
             for number in range(self.partitions)
             for message in read_all(self.connection, self.topics.dead_letters, number)
         ]
+
+
+def refusal(worker: Worker, words: str) -> str:
+    """Wait until a worker is not ready for a reason; gives it."""
+
+    def why() -> str:
+        detail = str(ready_document(worker).get("detail", ""))
+        return detail if words in detail else ""
+
+    return str(until(why, 60.0, f"it is not ready: {words}"))
+
+
+def ready_document(worker: Worker) -> dict[str, Any]:
+    """Give what `/ready` answers, with any status; empty while nobody listens."""
+    try:
+        with urllib.request.urlopen(f"{worker.url}/ready", timeout=30) as answer:
+            found: dict[str, Any] = json.loads(answer.read())
+            return found
+    except urllib.error.HTTPError as error:
+        refused: dict[str, Any] = json.loads(error.read())
+        return refused
+    except OSError:
+        return {}
 
 
 def no_traceback(worker: Worker) -> None:

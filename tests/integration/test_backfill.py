@@ -7,10 +7,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from confluent_kafka import Producer
 
 from agents.cli.backfill import backfill as backfill_command
 from agents.cli.verify import verify as verify_command
@@ -20,6 +23,7 @@ from infra.kafka.admin import create_topics
 from infra.kafka.connection import Connection
 from infra.kafka.crashpoints import Faults
 from infra.kafka.log import read_all
+from infra.kafka.offsets import end_offsets
 from infra.kafka.pytest_plugin import Broker
 from infra.kafka.transaction import OutRecord, TransactionRunner
 from infra.taskfile import LoadedTask, load_task
@@ -133,6 +137,42 @@ def test_a_backfill_killed_half_way_goes_on_where_it_was(
     found = [entry.entry_id for entry in entries(file, connection)]
     _, _, whole = make(file, connection)
     assert found == [entry.entry_id for entry in whole.history]
+
+
+def resumed(file: Path, broker: Broker, connection: Connection) -> int:
+    return int(json.loads(run(file, broker, "--json").stdout)["there"])
+
+
+def read(file: Path, broker: Broker, connection: Connection) -> int:
+    return len(entries(file, connection))
+
+
+def proved(file: Path, broker: Broker, connection: Connection) -> int:
+    command = [str(file), "--bootstrap", broker.bootstrap, "--json"]
+    return int(json.loads(CliRunner().invoke(verify_command, command).stdout)["resolutions"]["backfill"])
+
+
+@pytest.mark.parametrize("count", [resumed, read, proved])
+def test_what_a_backfill_has_committed_counts_though_it_is_not_visible_yet(
+    file: Path, broker: Broker, connection: Connection, count: Callable[[Path, Broker, Connection], int]
+) -> None:
+    _, _, work = make(file, connection)
+    log = f"{load_task(str(file)).task.name}.log"
+    older = Producer(connection.config(**{"transactional.id": f"{log}-older"}))
+    older.init_transactions(30)
+
+    def hide(done: int) -> None:
+        if done == 0:  # what was there is read, nothing is written
+            older.begin_transaction()
+            older.produce(log, b"aborted", partition=0)
+            older.flush(10)
+
+    assert work.run(progress=hide).written == ROWS + 1
+    assert end_offsets(connection, [(log, 0)]) == {(log, 0): 0}  # nobody sees it
+    timer = threading.Timer(1.0, older.abort_transaction)
+    timer.start()
+    assert count(file, broker, connection) == ROWS + 1
+    timer.join()
 
 
 def test_aborted_transactions_leave_no_hole_and_nothing_twice(

@@ -78,8 +78,16 @@ def test_a_log_is_read_to_its_end_and_on_as_it_grows(
 
 @pytest.mark.parametrize("ending", ["nothing", "an abort", "an open transaction"])
 def test_a_reader_knows_that_it_has_caught_up_whatever_the_log_ends_with(
-    connection: Connection, task_name: str, write: Callable[[range], None], ending: str
+    connection: Connection,
+    task_name: str,
+    write: Callable[[range], None],
+    ending: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    monkeypatch.setattr(
+        "infra.kafka.log.SETTLE_S", 1.5
+    )  # a transaction that nobody ends is not waited for any longer
     if ending != "nothing":
         write(range(3))
         end = leave_open(connection, task_name, commit=False)
@@ -96,6 +104,59 @@ def test_a_reader_knows_that_it_has_caught_up_whatever_the_log_ends_with(
         return read
 
     assert asyncio.run(asyncio.wait_for(scenario(), 20)) == ([] if ending == "nothing" else [0, 1, 2])
+    assert ("a transaction has been open there" in caplog.text) == (ending == "an open transaction")
+
+
+def committed_behind_an_open_one(
+    connection: Connection, topic: str, write: Callable[[range], None]
+) -> Callable[[], None]:
+    """Commit records that nobody sees yet: an older transaction is open before them. Gives what ends that one."""
+    end = leave_open(connection, topic, commit=False)
+    write(range(3))
+    return end
+
+
+def test_what_was_committed_before_a_reader_starts_is_there_when_it_has_caught_up(
+    connection: Connection, task_name: str, write: Callable[[range], None]
+) -> None:
+    end = committed_behind_an_open_one(connection, task_name, write)
+    assert end_offsets(connection, [(task_name, 0)])[task_name, 0] == 0
+    timer = threading.Timer(1.0, end)
+
+    async def scenario() -> list[int]:
+        read: list[int] = []
+        async with LogReader(connection, task_name) as reader:
+            timer.start()
+            async for batch in reader:
+                read += numbers(batch.messages)
+                if batch.caught_up:
+                    break
+        return read
+
+    assert asyncio.run(asyncio.wait_for(scenario(), 20)) == [0, 1, 2]
+    timer.join()
+
+
+def test_everything_is_read_that_was_committed_before_whether_it_is_visible_or_not(
+    connection: Connection, task_name: str, write: Callable[[range], None]
+) -> None:
+    end = committed_behind_an_open_one(connection, task_name, write)
+    assert end_offsets(connection, [(task_name, 0)])[task_name, 0] == 0
+    timer = threading.Timer(0.5, end)
+    timer.start()
+    assert numbers(list(read_all(connection, task_name))) == [0, 1, 2]
+    timer.join()
+
+
+def test_a_transaction_that_stays_open_is_not_waited_for_for_ever(
+    connection: Connection, task_name: str, write: Callable[[range], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("infra.kafka.log.STALLED_S", 1.0)
+    end = committed_behind_an_open_one(connection, task_name, write)
+    with pytest.raises(BrokerError, match=r"nothing came for 1 s: is a transaction left open.*find-hanging"):
+        list(read_all(connection, task_name))
+    end()
+    assert numbers(list(read_all(connection, task_name))) == [0, 1, 2]
 
 
 def test_a_reader_starts_where_it_is_told(
@@ -125,17 +186,17 @@ def test_a_start_that_is_not_there_is_an_error_and_not_a_hole(
 
 
 @pytest.mark.parametrize("commit", [True, False])
-def test_a_transaction_open_at_the_call_is_waited_for_where_the_end_of_all_is_given(
+def test_a_transaction_open_at_the_call_is_waited_for_unless_the_stable_end_is_given(
     connection: Connection, task_name: str, write: Callable[[range], None], commit: bool
 ) -> None:
     write(range(3))
     end = leave_open(connection, task_name, commit)
-    assert numbers(list(read_all(connection, task_name))) == [0, 1, 2]
+    stable = end_offsets(connection, [(task_name, 0)])[task_name, 0]
+    assert numbers(list(read_all(connection, task_name, end=stable))) == [0, 1, 2]
     timer = threading.Timer(0.5, end)
     timer.start()
-    everything = end_offsets(connection, [(task_name, 0)], committed=False)[task_name, 0]
     began = time.monotonic()
-    read = numbers(list(read_all(connection, task_name, end=everything)))
+    read = numbers(list(read_all(connection, task_name)))
     assert time.monotonic() - began > 0.3
     assert read == ([0, 1, 2, 100] if commit else [0, 1, 2])
     timer.join()

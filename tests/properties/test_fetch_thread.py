@@ -154,6 +154,10 @@ class Half:
         self.buffers: dict[Partition, PartitionBuffer] = {}
         self.metadata = b""
         self.seeking = 0
+        self.starts: dict[Partition, int] = {}
+
+    def gone(self, partition: Partition, text: str) -> None:
+        raise AssertionError(f"{partition}: {text}")
 
     def fetched(self, fetched: list[Fetched], arrived: float) -> None:
         for buffer, messages, _ in fetched:

@@ -18,11 +18,12 @@ from confluent_kafka import Message
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents import join as join_module
+from agents import resume as resume_module
 from agents.task_agents import TaskAgents
 from infra.kafka.buffers import Partition, Record
 from infra.kafka.channel import Batch
 from infra.kafka.fetching import succeed
+from infra.kafka.offsets import Committed
 from infra.kafka.transaction import OutRecord
 from infra.snapshots.store import SnapshotStore
 from infra.store import opening as opening_module
@@ -115,9 +116,11 @@ class Cluster:
                     value=written.record.value,
                 )
 
-    def committed_offsets(self, connection: Any, group: str, places: Any) -> dict[Any, int]:
+    def stamped_offsets(self, connection: Any, group: str, places: Any) -> dict[Any, Committed]:
         return {
-            place: self.committed[Partition(*place)] for place in places if self.committed[Partition(*place)]
+            place: Committed(self.committed[Partition(*place)], "id")
+            for place in places
+            if self.committed[Partition(*place)]
         }
 
 
@@ -128,6 +131,7 @@ class Worker:
         self.cluster = cluster
         loop = make_loop(NAME, partitions=1)
         loop.codec = CODEC
+        loop.stamps |= dict.fromkeys((TOPICS.predictions, TOPICS.outcomes), "id")
         self.agents = TaskAgents(loop, "slot", SnapshotStore("memory://join-agent"))
         self.work: asyncio.Task[None] | None = None
         self.batch: Batch[Any] | None = None
@@ -182,7 +186,7 @@ class Worker:
         return True
 
     def assign(self) -> None:
-        self.assigning = asyncio.ensure_future(self.agents.assigned({0}))
+        self.assigning = asyncio.ensure_future(self.agents.take_up({0}))
 
     def revoke(self) -> None:
         """Take the partition away; a batch at work is taken back."""
@@ -294,8 +298,8 @@ def run(inputs: list[tuple[str, bytes]], actions: Iterable[tuple[str, int]]) -> 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(opening_module, "end_offsets", cluster.end_offsets)
         patch.setattr(opening_module, "read_all", cluster.read_all)
-        patch.setattr(join_module, "committed_offsets", cluster.committed_offsets)
-        patch.setattr(join_module, "refuse_if_gone", lambda *told: None)
+        patch.setattr(resume_module, "stamped_offsets", cluster.stamped_offsets)
+        patch.setattr(resume_module, "settled", lambda loop, places: places)
         asyncio.run(main())
     return cluster.output
 

@@ -1,0 +1,81 @@
+"""Outcomes that lie on another partition than their join's: they are forwarded, each in the join's transaction."""
+
+from __future__ import annotations
+
+import logging
+
+from agents.loop import TaskLoop
+from infra.inbound import FORWARDED, Inbound
+from infra.kafka.partitioner import partition_of
+from infra.kafka.transaction import Headers, OutRecord
+from schemas.errors import BadRecord
+from schemas.records import Outcome
+from streams.join import Join
+from streams.printed import line
+
+log = logging.getLogger(__name__)
+
+
+class Forwarding:
+    """Says where outcomes of a task belong, and forwards them.
+
+    Parameters
+    ----------
+    loop
+        The task's.
+    """
+
+    def __init__(self, loop: TaskLoop) -> None:
+        self._loop = loop
+
+    def right_place(self, number: int, outcome: Outcome, item: Inbound, join: Join) -> int:
+        """Give the partition on which an outcome belongs that lies on a partition with a join.
+
+        Our own predictions lie where murmur2 puts their key. So an outcome whose prediction is known here is
+        in place, and only for the others the hash is computed.
+        """
+        if self._loop.partitions == 1 or join.knows(outcome.request_id):
+            return number
+        right = partition_of(outcome.request_id.encode(), self._loop.partitions)
+        return number if right != number and item.header(FORWARDED) else right
+
+    def forward(self, outcome: Outcome, item: Inbound, right: int) -> OutRecord:
+        """Forward an outcome to its partition."""
+        loop = self._loop
+        if loop.count_of(loop.topics.outcomes) > loop.partitions:
+            loop.counts["further"] += 1  # by its key it lies right among more partitions
+        else:
+            self._misplaced(outcome, item)
+        return self._copy(outcome, item, right)
+
+    def from_further(self, item: Inbound) -> OutRecord:
+        """Forward what lies on a partition that no join has: services may have more partitions than the loop.
+
+        Raises
+        ------
+        BadRecord
+            It is no outcome.
+        """
+        if not isinstance(item.record, Outcome):
+            raise BadRecord("unexpected_punctuation", "punctuations are for lockstep runs only")
+        self._loop.counts["further"] += 1
+        right = partition_of(item.record.request_id.encode(), self._loop.partitions)
+        return self._copy(item.record, item, right)
+
+    def _misplaced(self, outcome: Outcome, item: Inbound) -> None:
+        loop = self._loop
+        loop.counts["misplaced"] += 1
+        if loop.counts["misplaced"] in {1, 10, 100, 1000, 10_000}:
+            log.warning(
+                "%s: %d outcomes lay on the wrong partition and were forwarded; the last one, %s, comes from %s: "
+                "its producer needs partitioner=murmur2_random",
+                loop.task.name,
+                loop.counts["misplaced"],
+                item.at,
+                line(outcome.reporter or "an unnamed reporter"),
+            )
+
+    def _copy(self, outcome: Outcome, item: Inbound, right: int) -> OutRecord:
+        headers: Headers = [(FORWARDED, str(item.at).encode())]
+        key = outcome.request_id.encode()
+        return OutRecord(self._loop.topics.outcomes, key, item.message.value(), right, headers)

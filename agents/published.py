@@ -1,0 +1,63 @@
+"""Up to where an owner has published: its group says so, or else what it has published."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Final
+
+from confluent_kafka import Message
+
+from agents.owner import Owner
+from agents.resume import is_ours
+from infra.kafka.newest import newest
+from infra.kafka.offsets import stamped_offsets
+from infra.kafka.watching import extents
+from schemas.errors import BadRecord
+from streams.positions import age
+
+ALL: Final = "all"
+log = logging.getLogger(__name__)
+
+
+def published_to(owner: Owner[Any], group: str) -> int | None:
+    """Give the offset up to which everything is published (blocks); None when nothing is.
+
+    The group's offset says so, where one of our transactions committed it for the topic as it is now. If somebody
+    has moved it, or it has expired, the newest metric or alert says it.
+
+    Raises
+    ------
+    BrokerError
+        The cluster does not answer.
+    """
+    loop, topic = owner.loop, owner.owned.topic
+    place = (topic, 0)
+    committed = stamped_offsets(loop.connection, group, [place]).get(place)
+    if is_ours(loop, place, committed):
+        assert committed is not None
+        return committed.offset
+    if age(loop.known.name(topic)) > 1:
+        return None  # what is published tells offsets of the topic from before
+    end = extents(loop.connection, [place])[place].end
+    mine = {monitor.name.encode() for monitor in owner.owned.monitors()}
+    codec, alerts = loop.codec, loop.topics.alerts
+
+    def told(message: Message) -> tuple[str, int] | None:
+        if message.key() not in mine:
+            return None
+        try:
+            decode = codec.decode_alert if message.topic() == alerts else codec.decode_metric
+            return ALL, decode(message.value()).log_offset + 1
+        except BadRecord:
+            return None
+
+    places = [(loop.topics.metrics, 0), (alerts, 0)]
+    found = min(newest(loop.connection, places, [ALL], told).get(ALL, 0), end)
+    if committed is not None or found:
+        log.warning(
+            "%s: the offset of group %s for %s %s; publishing goes on at %d, behind what was published",
+            *(loop.task.name, group, topic),
+            f"is {committed.offset}, which no worker wrote" if committed else "is gone",
+            found,
+        )
+    return found or None

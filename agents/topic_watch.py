@@ -1,0 +1,127 @@
+"""Watching a task's topics: what became of them is noticed within seconds, and then handled or refused."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection
+from typing import Final, TypeVar
+
+from agents.loop import TaskLoop, now_ms
+from infra.kafka.watching import seen_topics
+from infra.known_topics import write_audit
+from schemas.errors import BrokerError
+from schemas.topics import topics
+from streams.positions import KNOWN, TopicSeen, lasting, refusals
+
+WATCH_S: Final = 2.0
+"""The topics are looked at so often."""
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+
+class TopicWatch:
+    """Looks at the topics of one task.
+
+    Parameters
+    ----------
+    loop
+        The task's: what is found lies in its `seen`, `stamps`, `names` and `refused`.
+    """
+
+    def __init__(self, loop: TaskLoop) -> None:
+        self._loop = loop
+        if not loop.refused:
+            loop.open.set()
+        self._every = {spec.name: spec.cleanup for spec in topics(loop.task.name, 1)}
+        names = loop.topics
+        self._read = (names.requests, names.predictions, names.outcomes, names.quality)
+        """What is consumed in the worker's group."""
+        self._looking = asyncio.Lock()
+        self.refused = False
+        """Whether a topic was refused when the watch looked last."""
+        self._taken: dict[str, tuple[str, int]] = {}
+        """By topic: the id and the number of partitions with which it was taken up."""
+
+    @property
+    def names(self) -> Collection[str]:
+        """The task's topics."""
+        return self._every.keys()
+
+    async def look(self) -> bool:
+        """Look at all topics; gives whether partitions are to be given up and taken up again."""
+        async with self._looking:
+            loop = self._loop
+            try:
+                seen = await self._in_thread(lambda: seen_topics(loop.connection, [*self._every]))
+                await self._note(seen)
+            except BrokerError as error:
+                log.info("%s: what became of the topics is not known: %s", loop.task.name, error)
+                return False
+            loop.seen = seen
+            found = dict(refusals(loop.topics, loop.known, seen, self._every))
+            self.refused = bool(found)
+            for name, why in found.items():
+                loop.refuse(name, why)
+            for name in [name for name in loop.refused if name in self._every and name not in found]:
+                # Until the partitions are taken up again nothing goes on.
+                loop.refused[name] = f"topic {name} is taken up again"
+            if found:
+                return False
+            again = any(name in self._every for name in loop.refused)
+            return again or self._taken != self._now()
+
+    def take(self) -> None:
+        """Go on with the topics as they are now; to be called while nothing of them is consumed.
+
+        Else an offset of the topic from before would be committed as one of the topic as it is now.
+        """
+        loop = self._loop
+        self._taken = self._now()
+        for name, each in loop.seen.items():
+            loop.stamps[name] = loop.known.current(name) or each.topic_id
+            if (named := loop.known.name(name)) != name:
+                loop.names[name] = named
+
+    def _now(self) -> dict[str, tuple[str, int]]:
+        # Followers are no part of what the group shares out: nobody else says that they have grown.
+        outcomes, seen = self._loop.topics.outcomes, self._loop.seen
+        return {
+            name: (seen[name].topic_id, seen[name].partitions if name == outcomes else 0)
+            for name in self._read
+            if name in seen
+        }
+
+    async def _note(self, seen: dict[str, TopicSeen]) -> None:
+        """Write down which topics these are, where that is news."""
+        loop, control = self._loop, self._loop.topics.control
+        before = {name: loop.known.current(name) for name in seen}
+        if control not in seen:
+            return
+        kept = {name: each for name, each in seen.items() if not self._is_lost(name, each)}
+        audits = [(KNOWN, loop.known.news(kept, loop.partitions))]
+        if before[control] not in {"", seen[control].topic_id}:
+            audits = [*loop.known.audits(), *audits]  # what lay on it is gone
+        for name, arguments in audits:
+            if arguments:
+                reason = "topics that the task has from now on"
+                told = (loop.codec, loop.connection, loop.topics, name, arguments, reason, now_ms())
+                loop.known.learn(await self._in_thread(lambda told=told: write_audit(*told)))  # type: ignore[misc]  # the default binds the loop's variable
+        for name, each in kept.items():
+            if before[name] not in {"", each.topic_id}:
+                loop.counts["topics_renewed"] += 1
+                log.warning(
+                    "%s: topic %s is another one than before (id %s, not %s): it was deleted and made again. "
+                    "What was on it and not read is gone; the new one is read from its beginning",
+                    *(loop.task.name, name, each.topic_id, before[name]),
+                )
+
+    def _is_lost(self, name: str, seen: TopicSeen) -> bool:
+        return name in lasting(self._loop.topics) and self._loop.known.current(name) not in {
+            "",
+            seen.topic_id,
+        }
+
+    @staticmethod
+    async def _in_thread(function: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(None, function)

@@ -1,0 +1,132 @@
+"""What a task does about its topics, as far as it can be said without them: names, refusals, what was accepted."""
+
+from __future__ import annotations
+
+import pytest
+
+from schemas.records import Command, Position
+from schemas.topics import TaskTopics, topics
+from streams.positions import (
+    ACCEPTED,
+    KNOWN,
+    Extent,
+    KnownTopics,
+    TopicSeen,
+    age,
+    plain,
+    refusals,
+    wrong_place,
+)
+from streams.verify import position_of
+
+NAMES = TaskTopics("t")
+EVERY = {spec.name: spec.cleanup for spec in topics("t", 2)}
+LASTING = {NAMES.log, NAMES.join_state, NAMES.keys}
+
+
+def seen() -> dict[str, TopicSeen]:
+    return {spec.name: TopicSeen(f"id {spec.name}", spec.partitions, spec.cleanup) for spec in topics("t", 2)}
+
+
+def known() -> KnownTopics:
+    made = KnownTopics()
+    made.learn(Command(KNOWN, "", made.news(seen(), 2)))
+    return made
+
+
+def refused(cluster: dict[str, TopicSeen], told: KnownTopics) -> dict[str, str]:
+    return dict(refusals(NAMES, told, cluster, EVERY))
+
+
+def test_topics_as_they_were_are_no_news() -> None:
+    assert refused(seen(), known()) == {}
+    assert known().news(seen(), 2) == {}
+    assert refused(seen(), KnownTopics()) == {}
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_topic_that_is_gone_is_refused_and_the_sentence_has_the_command(name: str) -> None:
+    there = seen()
+    del there[name]
+    why = refused(there, known())
+    assert [*why] == [name]
+    assert "riverloop topics create TASK --partitions 2" in why[name]
+    assert ("riverloop topics accept" in why[name]) == (name in LASTING)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_topic_that_was_made_again_is_refused_where_it_held_what_was_learned(name: str) -> None:
+    there, told = seen(), known()
+    there[name] = there[name]._replace(topic_id="another")
+    assert ([*refused(there, told)] == [name]) == (name in LASTING)
+    told.learn(Command(KNOWN, "", told.news(there, 2)))
+    assert refused(there, told) == {}
+    assert (told.name(name), plain(told.name(name)), age(told.name(name))) == (f"{name}~2", name, 2)
+    place = Position(told.name(name), 1, 5)
+    assert position_of(str(place)) == place
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_only_the_topic_whose_partitions_are_the_joins_must_not_grow(name: str) -> None:
+    there = seen()
+    there[name] = there[name]._replace(partitions=7)
+    assert [*refused(there, known())] == ([name] if name == NAMES.predictions else [])
+
+
+@pytest.mark.parametrize("name", [NAMES.predictions, NAMES.outcomes, NAMES.join_state])
+def test_fewer_partitions_than_the_joins_have_are_refused(name: str) -> None:
+    there = seen()
+    there[name] = there[name]._replace(partitions=1)
+    assert f"kafka-topics --alter --topic {name} --partitions 2" in refused(there, known())[name]
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_another_cleanup_policy_is_refused(name: str) -> None:
+    there = seen()
+    there[name] = there[name]._replace(cleanup="compact,delete")
+    assert f"--add-config cleanup.policy={EVERY[name]}" in refused(there, known())[name]
+
+
+def test_the_number_of_partitions_is_kept_whatever_becomes_of_the_topics() -> None:
+    told = known()
+    told.learn(Command(KNOWN, "", {NAMES.outcomes: "x", "partitions": "9"}))
+    assert told.partitions == 2
+
+
+def test_the_audits_of_two_workers_count_once() -> None:
+    told = known()
+    for _ in range(2):
+        told.learn(Command(KNOWN, "", {NAMES.outcomes: "x"}))
+    assert told.name(NAMES.outcomes) == f"{NAMES.outcomes}~2"
+
+
+def test_what_is_known_can_be_told_again_from_the_beginning() -> None:
+    told = known()
+    told.learn(Command(KNOWN, "", {NAMES.outcomes: "x"}))
+    told.learn(Command(ACCEPTED, "", {"topic": NAMES.log, "topic_id": "y", "0": "3 9"}))
+    again = KnownTopics()
+    for name, arguments in told.audits():
+        again.learn(Command(name, "", arguments))  # type: ignore[arg-type]  # one of the two
+    assert again == told
+
+
+@pytest.mark.parametrize(("offset", "expected"), [(10, 20), (25, 25), (60, 50), (50, 50)])
+def test_what_was_accepted_of_a_partition_is_where_one_goes_on(offset: int, expected: int) -> None:
+    told = known()
+    place, extent = (NAMES.requests, 1), Extent(20, 50)
+    topic_id = told.current(NAMES.requests)
+    assert told.settled(place, offset, extent) == offset
+    told.learn(Command(ACCEPTED, "", {"topic": place[0], "topic_id": topic_id, "1": "20 50"}))
+    assert told.settled(place, offset, extent) == expected
+    # It was accepted of that topic, and up to that offset: what is deleted later must be accepted anew.
+    assert told.settled((NAMES.requests, 0), offset, extent) == offset
+    assert wrong_place(place, told.settled(place, 10, Extent(30, 50)), Extent(30, 50))
+    told.learn(Command(KNOWN, "", {place[0]: "another"}))
+    assert told.settled(place, offset, extent) == offset
+
+
+def test_a_place_is_wrong_before_the_first_and_behind_the_last_record() -> None:
+    place, extent = (NAMES.requests, 1), Extent(20, 50)
+    assert "begins at offset 20 and must be read from 19 on" in wrong_place(place, 19, extent)
+    assert "ends at offset 50, and was read to 51" in wrong_place(place, 51, extent)
+    assert (wrong_place(place, 20, extent), wrong_place(place, 50, extent)) == ("", "")
