@@ -48,7 +48,7 @@ CAUGHT_UP_S: Final = 8.0
 NEWEST: Final = {"metrics": 60_000, "alerts": 2_000, "snapshots": 5_000, "dead_letters": 1_000}
 """Records of each topic that are read at the start; of dead letters so many in all."""
 RUNBOOKS: Final = "docs/operations/runbooks/"
-"""Where the runbooks lie; from an address the page makes links."""
+"""Where the runbooks lie, unless the setting `runbook_base` says it; from an address the page makes links."""
 log = logging.getLogger(__name__)
 
 
@@ -239,7 +239,8 @@ class LiveFeed:
         return event("whole", f'{_json(whole | {"row": self.board.closed})[:-1]},"sections":{{{parts}}}}}')
 
     def _facts(self) -> dict[str, Any]:
-        return self.board.facts() | {"runbooks": RUNBOOKS}
+        base = self.loop.settings.runbook_base
+        return self.board.facts() | {"runbooks": base.rstrip("/") + "/" if base else RUNBOOKS}
 
     def _sections(self) -> dict[str, Any]:
         found = {"loop": self.board.loop(self.now()), "worker": self._worker(), **self.board.sections()}

@@ -266,6 +266,22 @@ def test_a_stream_gives_all_of_it_first_and_then_what_changes() -> None:
     asyncio.run(run())
 
 
+@pytest.mark.parametrize(
+    ("base", "runbooks"),
+    [
+        ("", "docs/operations/runbooks/"),
+        ("https://wiki.example.com/runbooks", "https://wiki.example.com/runbooks/"),
+    ],
+)
+def test_the_page_knows_where_the_runbooks_lie(base: str, runbooks: str) -> None:
+    async def run() -> None:
+        async with living(Settings(runbook_base=base)) as live:
+            found = live.feed._facts()
+            assert found["runbooks"] == runbooks
+
+    asyncio.run(run())
+
+
 def test_nothing_is_read_before_somebody_looks_and_all_share_one_reader() -> None:
     async def run() -> None:
         async with living() as found:
