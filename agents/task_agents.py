@@ -148,7 +148,8 @@ class TaskAgents:
         loop, topics = self.loop, self.loop.topics
         if partition.topic == topics.predictions and partition.number < loop.partitions:
             count = loop.count_of(topics.outcomes)
-            for number in range(partition.number, max(count, loop.partitions), loop.partitions):
+            self.watch.followed = max(count, loop.partitions)
+            for number in range(partition.number, self.watch.followed, loop.partitions):
                 yield Partition(topics.outcomes, number)
 
     async def start(self) -> None:

@@ -40,8 +40,11 @@ class TopicWatch:
         self._looking = asyncio.Lock()
         self.refused = False
         """Whether a topic was refused when the watch looked last."""
-        self._taken: dict[str, tuple[str, int]] = {}
-        """By topic: the id and the number of partitions with which it was taken up."""
+        self._taken: dict[str, str] = {}
+        """By topic: the id with which it was taken up."""
+        self.followed = 0
+        """So many partitions of outcomes are shared out here, with those of predictions; 0: none yet. Nobody else
+        says that there are more."""
 
     @property
     def names(self) -> Collection[str]:
@@ -69,7 +72,8 @@ class TopicWatch:
             if found:
                 return False
             again = any(name in self._every for name in loop.refused)
-            return again or self._taken != self._now()
+            grown = 0 < self.followed < loop.count_of(loop.topics.outcomes)
+            return again or grown or self._taken != self._now()
 
     def take(self) -> None:
         """Go on with the topics as they are now; to be called while nothing of them is consumed.
@@ -83,14 +87,8 @@ class TopicWatch:
             if (named := loop.known.name(name)) != name:
                 loop.names[name] = named
 
-    def _now(self) -> dict[str, tuple[str, int]]:
-        # Followers are no part of what the group shares out: nobody else says that they have grown.
-        outcomes, seen = self._loop.topics.outcomes, self._loop.seen
-        return {
-            name: (seen[name].topic_id, seen[name].partitions if name == outcomes else 0)
-            for name in self._read
-            if name in seen
-        }
+    def _now(self) -> dict[str, str]:
+        return {name: self._loop.seen[name].topic_id for name in self._read if name in self._loop.seen}
 
     async def _note(self, seen: dict[str, TopicSeen]) -> None:
         """Write down which topics these are, where that is news."""
