@@ -77,7 +77,7 @@ def describe(task: str) -> str:
     Examples
     --------
     >>> print(describe("orders").splitlines()[0])
-    serve: orders.requests -> orders.predictions, orders.quality, orders.dead-letters
+    serve: orders.requests -> orders.predictions, orders.quality, orders.dead-letters, orders.keys
     """
     lines = []
     for each in TOPOLOGY:

@@ -104,19 +104,17 @@ def check(
         raise click.exceptions.Exit(1)
 
 
-@topics.command(
-    epilog="Example: riverloop topics accept task.py hotel-cancellation.log --because 'disk lost'"
-)
+@topics.command(epilog="Example: riverloop topics accept task.py hotel-cancellation.log --reason 'disk lost'")
 @click.argument("task")
 @click.argument("names", nargs=-1, required=True, metavar="TOPIC...")
-@click.option("--because", default="", help="Why, for the audit.")
+@click.option("--reason", default="", help="Why, for the audit.")
 @click.option("--author", default="", help="Who, for the audit; your user name by default.")
 @cluster_options
 @json_option
 def accept(
     task: str,
     names: tuple[str, ...],
-    because: str,
+    reason: str,
     author: str,
     bootstrap: str | None,
     properties: tuple[str, ...],
@@ -130,7 +128,7 @@ def accept(
     loaded = load_task(task)
     connection = connect(bootstrap, properties)
     told = accept_topics(
-        codec_of(loaded), connection, loaded.task.name, names, because, author or user_name(), now_ms()
+        codec_of(loaded), connection, loaded.task.name, names, reason, author or user_name(), now_ms()
     )
     if as_json:
         print_json(told)

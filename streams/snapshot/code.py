@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
+import collections
+import functools
 import types
-from typing import Any
+from typing import Any, Final
 
 from schemas.errors import SnapshotError
 from streams.atoms import of_task_file
 from streams.digest import state_digest
 from streams.snapshot.parts import CODE, Parts, take_apart
-
-FACTORIES: dict[str, Any] = {
-    f"builtins.{each.__name__}": each for each in (bool, int, float, str, list, tuple, dict, set)
-}
-"""Classes of plain data, which a new `defaultdict` may have as its factory wherever it stands."""
 
 
 def class_name(kind: type) -> str:
@@ -41,6 +38,12 @@ def code_name(code: Any) -> str:
         return f"{code.__module__}.{code.__qualname__}"
     # A partial is its function and its arguments, a pattern its text: the digest holds all of it.
     return f"{type(code).__qualname__} {state_digest(code)[:32]}"
+
+
+_PLAIN: Final[list[Any]] = [bool, int, float, str, list, tuple, dict, set]
+_NESTED: Final[list[Any]] = [functools.partial(collections.defaultdict, kind) for kind in _PLAIN]
+FACTORIES: Final[dict[str, Any]] = {code_name(each): each for each in [*_PLAIN, *_NESTED]}
+"""Makers of plain data, which a new `defaultdict` may have as its factory wherever it stands."""
 
 
 class Template:

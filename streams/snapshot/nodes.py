@@ -38,6 +38,8 @@ def parse(table: StateTable) -> list[Node]:
     SnapshotError
         When the columns do not fit one another.
     """
+    if 3 * table.objects > len(table.cells):  # before anything is made of a count
+        raise SnapshotError("the snapshot is damaged: it has more objects than cells")
     nodes = [Node() for _ in range(table.objects)]
     shapes = _shapes(table)
     cells, texts, floats = table.cells, table.texts, iter(table.floats)

@@ -96,6 +96,6 @@ def test_every_alert_has_a_severity_and_a_page_that_exists() -> None:
 def test_drift_is_held_back_while_outcomes_are_out() -> None:
     rule = (FOLDER / "alertmanager.yml").read_text("utf-8").split("- source_matchers: ")[1]
     assert '"RiverloopLabelOutage"' in rule.split("target_matchers")[0]
-    assert '"RiverloopDriftEpisode"' in rule
+    assert "RiverloopLossEpisode|RiverloopDriftEpisode" in rule
     assert "equal: [task]" in rule
-    assert {"RiverloopLabelOutage", "RiverloopDriftEpisode"} <= set(NAMES)
+    assert {"RiverloopLabelOutage", "RiverloopLossEpisode", "RiverloopDriftEpisode"} <= set(NAMES)

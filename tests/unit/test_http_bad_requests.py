@@ -64,7 +64,7 @@ BAD: list[tuple[str, Any, int, str, str | None]] = [
     ("no JSON", b"hello", 400, "malformed", None),
     ("nothing", b"", 400, "malformed", None),
     ("no UTF-8", b'{"request_id": "\xff"}', 400, "malformed", None),
-    ("a key twice", b'{"request_id": "a", "request_id": "b"}', 400, "malformed", "request_id"),
+    ("a key twice", b'{"request_id": "a", "request_id": "b"}', 400, "malformed", None),
     ("a long number", b'{"ts": ' + b"1" * 5000 + b"}", 400, "malformed", None),
     ("a deep list", b"[" * 100_000, 400, "malformed", None),
     (

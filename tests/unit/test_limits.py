@@ -16,7 +16,8 @@ from schemas.errors import BadRecord
 from schemas.limits import LIMITS, NAME, PARENTS, REASON, SCORES
 from schemas.records import Outcome, Position, Prediction, Request, Score
 
-CODEC = Codec("task", "multiclass", Dictionary(Number(name="x")))
+FEATURES = Dictionary(Number(name="x"), entity_key="none", parents="none", reporter="none")
+CODEC = Codec("task", "multiclass", FEATURES)
 REQUEST = Request("r", 5, {"x": 1.0})
 OUTCOME = Outcome("r", 5, "a class", reason="a reason", reporter="a service")
 SCORE = Score("lr", "lr.1@0", "spec", "served", {"a": 1.0}, "a")
