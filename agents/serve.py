@@ -53,7 +53,7 @@ class Serve:
                 continue
             request: Request = item.record
             try:
-                loop.server.check_time(request, item.arrived)
+                loop.server.times.check(request.ts, item.arrived)
                 prediction = loop.server.predict(request, item.at)
                 value = loop.codec.encode(prediction, json=loop.settings.json_records)
             except BadRecord as bad:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
 from typing import Any, Final
 
 from agents.http.body import read_record, said_id
@@ -32,7 +31,6 @@ class Outcomes:
 
     def __init__(self, loop: TaskLoop, writer: Sends) -> None:
         self.loop, self._writer = loop, writer
-        self._max_ahead_ms = loop.task.max_ahead // timedelta(milliseconds=1)
 
     async def accept(self, records: list[Any]) -> list[bytes | Problem]:
         """Write each record, in order: what is acknowledged as JSON, or its problem.
@@ -61,11 +59,7 @@ class Outcomes:
         outcome = read_record(record, self.loop.codec.decode_outcome)
         if not isinstance(outcome, Outcome):
             raise BadRecord("unexpected_punctuation", "a punctuation is not taken over HTTP")
-        arrived = now_ms()
-        if outcome.ts > arrived + self._max_ahead_ms:
-            ahead = self.loop.task.max_ahead
-            message = f"ts={outcome.ts} lies more than {ahead} ahead of its arrival, {arrived}"
-            raise BadRecord("impossible_time", message, "ts")
+        self.loop.server.times.check(outcome.ts, now_ms())
         return outcome
 
     async def _accepted(self, request_id: str | None, delivery: Delivery | Problem) -> bytes | Problem:

@@ -90,7 +90,7 @@ class Predictions:
             # Who asks when the event happens need not tell the time; the answer says which was taken.
             record = record | {"ts": arrived}
         request = read_record(record, self.loop.codec.decode_request)
-        self.loop.server.check_time(request, arrived)
+        self.loop.server.times.check(request.ts, arrived)
         return request
 
     def _answer(self, request: Request) -> Answer:
