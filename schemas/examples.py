@@ -177,6 +177,7 @@ def examples(codec: Codec) -> dict[str, Record]:
             requests=3,
             refused={"wrong_type features.LeadTime": 1},
             written={"json": 3},
+            warned={"unknown_field features.LeadTime": 1},
             features={"LeadTime": FeatureTally({"0.0": 1, "30.0": 1}, 1, 0, 31.0)},
         ),
     }

@@ -39,6 +39,18 @@ def test_outcomes_are_taken_while_the_models_are_not_ready() -> None:
     asyncio.run(run())
 
 
+def test_a_field_of_an_outcome_that_nothing_reads_is_said() -> None:
+    async def run() -> None:
+        async with serving(make_loop(), HeldWriter()) as client:
+            reply = await client.post(PATH, TOLD | {"revison": 2})
+            fine = await client.post(PATH, TOLD)
+        assert reply.status == 202
+        assert [(each["field"], each["near"]) for each in reply.data["warnings"]] == [("revison", "revision")]
+        assert "warnings" not in fine.data
+
+    asyncio.run(run())
+
+
 def test_avro_is_taken_and_a_punctuation_is_not() -> None:
     async def run() -> None:
         loop, writer = make_loop(), HeldWriter()
