@@ -242,11 +242,11 @@ Records elsewhere are forwarded to their own partition and counted.
 {clients}
 
 ## Whether a request was refused
-A record that is refused gets no prediction. Over HTTP the answer is a problem with `reason`, `field` and `detail`.
-A service that sends to the topic reads `{dead_letters}` with isolation `read_committed`. Each dead letter has the key
-of the refused record, which is the request_id, the reason, the field and a sentence. A header `client.id` on a record
-comes back as the `producer` of its dead letter, so that a service finds its own. What is odd but hinders nothing, such
-as an unknown field, is under `warnings` in the answers over HTTP.
+A record that is refused gets no prediction. Over HTTP the answer is a problem with `reason`, `field` and
+`detail`. A service that sends to the topic reads `{dead_letters}` with isolation `read_committed`. Each dead
+letter has the key of the refused record, which is the request_id, the reason, the field and a sentence. A
+header `client.id` on a record comes back as the `producer` of its dead letter, so that a service finds its own.
+What is odd but hinders nothing, such as an unknown field, is under `warnings` in the answers over HTTP.
 
 Records larger than {limit} bytes, and whatever cannot be read, go to the dead letters with a reason, the
 source position and the original bytes.
