@@ -21,7 +21,7 @@ from streams.quality.measured import of_feature
 from streams.quality.reference import Reference
 from streams.quality.rules import QualityRules
 from streams.quality.seasons import Seasons, added
-from streams.quality.tally import CELL_MS, Total, refusal, warning
+from streams.quality.tally import CELL_MS, Total, refusal, warnings
 from streams.quality.volume import Hour, Volume
 
 SCHEMA: Final = re.compile(r"json|[0-9a-f]{16}")
@@ -129,14 +129,9 @@ class QualityMonitor:
         written: Counter[str] = Counter()
         for name, count in tally.written.items():
             written[name if SCHEMA.fullmatch(name) else OTHER] += count
-        warned: Counter[str] = Counter()
-        for kind, count in tally.warned.items():
-            warned[warning(kind, self._paths)] += count
         names = self.dictionary.by_name
-        for name, each in tally.features.items():
-            if name in names and each.outside:
-                warned[f"outside features.{name}"] += each.outside
         features = {name: each for name, each in tally.features.items() if name in names}
+        warned = warnings(tally.warned, features, self._paths)
         return replace(tally, refused=refused, written=written, warned=warned, features=features)
 
     def flush(self) -> None:

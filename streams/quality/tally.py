@@ -188,3 +188,15 @@ def warning(kind: str, paths: Set[str]) -> str:
     if reason not in REMARKS:
         return OTHER
     return f"{reason} {field if field in paths else OTHER}"
+
+
+def warnings(
+    unknown: Mapping[str, int], features: Mapping[str, FeatureTally], paths: Set[str]
+) -> Counter[str]:
+    """Give the counts of unknown fields and of values outside, by kind."""
+    found = Counter(
+        {f"outside features.{name}": each.outside for name, each in features.items() if each.outside}
+    )
+    for kind, count in unknown.items():
+        found[warning(kind, paths)] += count
+    return found
