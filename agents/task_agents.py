@@ -104,8 +104,7 @@ class TaskAgents:
             max_batch=settings.max_batch,
         )
         predictions = decoder(loop.codec.decode_prediction, MAX_TOPIC_RECORD_BYTES, names=loop.names)
-        max_ahead_ms = self.join.rules.max_ahead_ms
-        outcomes = decoder(loop.codec.decode_outcome, max_ahead_ms=max_ahead_ms, names=loop.names)
+        outcomes = decoder(loop.codec.decode_outcome, times=self.join.rules.times, names=loop.names)
         # At equal times the outcome goes first; in lockstep the prediction, which was sent before it.
         first, second = topics.outcomes, topics.predictions
         if settings.lockstep:

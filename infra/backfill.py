@@ -87,7 +87,7 @@ class Backfill:
         self._subjects = subjects or Subjects()
         self._topic = TaskTopics(task.name).log
         self._key = task.name.encode()
-        events = enumerate(task.data.events(rows(path), task.features, task.kind), start=1)
+        events = enumerate(task.data.events(rows(path), task.features, task.kind, task.earliest), start=1)
         numbered = sorted(((row, self._canonical(row, event)) for row, event in events), key=_time)
         if not numbered:
             raise UsageError(f"{path} has no rows")

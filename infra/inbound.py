@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any, Final, Protocol
 
 from schemas.errors import BadRecord
+from schemas.event_time import TimeBounds
 from schemas.limits import NAME
 from schemas.records import DeadLetter, Outcome, Position
 from schemas.topics import MAX_RECORD_BYTES
@@ -106,7 +107,7 @@ def header(message: Message, name: str) -> bytes | None:
 def decoder(
     decode: Callable[[bytes | None], Any],
     limit: int = MAX_RECORD_BYTES,
-    max_ahead_ms: int | None = None,
+    times: TimeBounds | None = None,
     names: Mapping[str, str] = MappingProxyType({}),
 ) -> Callable[[Any], Inbound]:
     """Make a channel's `decode`.
@@ -117,9 +118,9 @@ def decoder(
         Makes a record of bytes, or raises `BadRecord`.
     limit
         Largest value in bytes.
-    max_ahead_ms
-        How far an outcome's time may lie ahead of its arrival (ms). One from the future, at the head of its
-        partition, would otherwise hold back all behind it until time has come that far, or silence.
+    times
+        Which times an outcome may have; None: any. One from the future, at the head of its partition, would
+        otherwise hold back all behind it until time has come that far, or silence.
     names
         How positions name topics, where not by their names; it may change.
     """
@@ -130,8 +131,8 @@ def decoder(
             if value is not None and len(value) > limit:
                 raise BadRecord("too_large", f"the record has {len(value):,} bytes, the limit is {limit:,}")
             record = decode(value)
-            if max_ahead_ms is not None and isinstance(record, Outcome):
-                _check_time(record, message.timestamp()[1], max_ahead_ms)
+            if times is not None and isinstance(record, Outcome):
+                times.check(record.ts, message.timestamp()[1])
             return Inbound(message, record, None, names.get(message.topic() or "", "") if names else "")
         except BadRecord as bad:
             # The frames of its traceback hold whatever was decoded so far, for as long as the batch lives.
@@ -139,9 +140,3 @@ def decoder(
             return Inbound(message, None, bad, names.get(message.topic() or "", "") if names else "")
 
     return inbound
-
-
-def _check_time(outcome: Outcome, arrived: int, max_ahead_ms: int) -> None:
-    if outcome.ts > arrived + max_ahead_ms:
-        message = f"ts={outcome.ts} lies more than {max_ahead_ms} ms ahead of its arrival, {arrived}"
-        raise BadRecord("impossible_time", message, "ts")

@@ -55,7 +55,7 @@ class LoadedTask:
         if task.data is None:
             raise UsageError(f"task {task.name!r} does not say how a file maps to events: give it data=")
         path = self.data_path(given)
-        events = in_time_order(task.data.events(rows(path), task.features, task.kind))[:limit]
+        events = in_time_order(task.data.events(rows(path), task.features, task.kind, task.earliest))[:limit]
         if not events:
             raise UsageError(f"{path} has no rows")
         return events

@@ -8,6 +8,7 @@ from typing import Any, Final, Literal, get_args, get_type_hints
 
 from schemas.alert import Alert, Evidence
 from schemas.errors import BadRecord
+from schemas.event_time import hint
 from schemas.features import shown
 from schemas.limits import NAME, PARENTS, REASON, TOPIC, check_scores, check_text, check_texts
 from schemas.records import (
@@ -57,7 +58,9 @@ def check_ts(ts: int) -> None:
     """Refuse a time before 1970 or beyond what every JSON reader holds exactly."""
     if not 0 <= ts < MAX_TS:
         raise BadRecord(
-            "impossible_time", f"ts must be ms since 1970-01-01 UTC, 0 to 2^53 - 1, not {ts:.6g}", "ts"
+            "impossible_time",
+            f"ts must be ms since 1970-01-01 UTC, 0 to 2^53 - 1, not {ts:.6g}{hint(ts)}",
+            "ts",
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 from schemas.alert import Alert, Evidence
@@ -58,6 +59,16 @@ def example_value(feature: Feature) -> FeatureValue:
     low, high = getattr(feature, "low", None), getattr(feature, "high", None)
     number = low if low is not None else high if high is not None else 1
     return math.ceil(number) if isinstance(feature, Integer) else float(number)
+
+
+def usable(codec: Codec, now: int) -> dict[str, Record]:
+    """Give a request and its outcome that a task takes as they are, by Avro name: their times lie at `now` (ms)."""
+    found = examples(codec)
+    request, outcome = found["Request"], found["Outcome"]
+    assert isinstance(request, Request)
+    assert isinstance(outcome, Outcome)
+    # A horizon may be short, and an outcome must not lie ahead of its arrival.
+    return {"Request": replace(request, ts=now), "Outcome": replace(outcome, ts=now + 1)}
 
 
 def examples(codec: Codec) -> dict[str, Record]:
@@ -177,6 +188,7 @@ def examples(codec: Codec) -> dict[str, Record]:
             requests=3,
             refused={"wrong_type features.LeadTime": 1},
             written={"json": 3},
+            warned={"unknown_field features.LeadTime": 1},
             features={"LeadTime": FeatureTally({"0.0": 1, "30.0": 1}, 1, 0, 31.0)},
         ),
     }

@@ -9,22 +9,23 @@ from typing import Any, Final
 from schemas.avro_form import RECORDS, file_name
 from schemas.codec import Codec
 from schemas.dictionary import Dictionary, Feature
-from schemas.examples import examples
+from schemas.examples import examples, usable
 from schemas.json_form import record_word
 from schemas.json_schema import json_schema
 from schemas.limits import NAME
 from schemas.reasons import REASONS
-from schemas.topics import MAX_RECORD_BYTES, PARTITIONER, topics
+from schemas.topics import MAX_RECORD_BYTES, PARTITIONER, TaskTopics, topics
 
 CHECKED: Final = ("Request", "Outcome", "Prediction", "DeadLetter", "Metric", "Alert")
 """Records whose JSON form gets a JSON Schema: those that services write or read."""
 MISSING: Final = {True: "may be missing", False: "required"}
 
 
-def export(codec: Codec, directory: Path) -> list[Path]:
+def export(codec: Codec, directory: Path, now: int | None = None) -> list[Path]:
     """Write schemas, examples and the data dictionary of a task.
 
-    The same task gives the same bytes. Files of an earlier export are written over; no other is touched.
+    The same task gives the same bytes at the same time. Files of an earlier export are written over; no other is
+    touched, so the schemas of an older dictionary stay beside those of today.
 
     Parameters
     ----------
@@ -32,6 +33,8 @@ def export(codec: Codec, directory: Path) -> list[Path]:
         The task's codec.
     directory
         Made if it does not exist.
+    now
+        The time (ms) of the example of a request and of its outcome; None: that of the other examples.
 
     Returns
     -------
@@ -40,13 +43,16 @@ def export(codec: Codec, directory: Path) -> list[Path]:
     """
     files: dict[str, bytes] = {"README.md": _readme(codec).encode()}
     files["data-dictionary.md"] = data_dictionary(codec.task, codec.dictionary).encode()
+    files["contract.json"] = _json(contract(codec))
     for record in RECORDS:
         files[f"avro/{file_name(record)}"] = _json(codec.schemas[record])
+    for record, mark in codec.fingerprints.items():
+        files[f"avro/by-fingerprint/{mark}.avsc"] = _json(codec.schemas[record])
     for record in CHECKED:
         title = f"{record_word(record)} of task {codec.task}"
         made = json_schema(codec.schemas[record], codec.kind, codec.dictionary, title)
         files[f"json-schema/{record_word(record)}.schema.json"] = _json(made)
-    for record, example in examples(codec).items():
+    for record, example in (examples(codec) | (usable(codec, now) if now is not None else {})).items():
         files[f"examples/{record_word(record)}.json"] = codec.encode(example, json=True) + b"\n"
         files[f"examples/{record_word(record)}.avro.bin"] = codec.encode(example)
     out = []
@@ -56,6 +62,25 @@ def export(codec: Codec, directory: Path) -> list[Path]:
         path.write_bytes(data)
         out.append(path)
     return out
+
+
+def contract(codec: Codec) -> dict[str, Any]:
+    """Give what a client must be set to, and the fingerprints of the schemas, as plain data for programs."""
+    marks = codec.fingerprints
+    return {
+        "task": codec.task,
+        "kind": codec.kind,
+        "dictionary": codec.dictionary.digest,
+        "partitioner": PARTITIONER,
+        "isolation_level": "read_committed",
+        "max_record_bytes": MAX_RECORD_BYTES,
+        "topics": {each.name: each.description for each in topics(codec.task, partitions=2)},
+        "refusals": {"topic": TaskTopics(codec.task).dead_letters, "reasons": REASONS},
+        "schemas": {
+            record_word(record): {"fingerprint": marks[record], "avro": f"avro/{file_name(record)}"}
+            for record in RECORDS
+        },
+    }
 
 
 def data_dictionary(task: str, dictionary: Dictionary) -> str:
@@ -131,11 +156,48 @@ def _readme(codec: Codec) -> str:
         task=codec.task,
         kind=codec.kind,
         partitioner=PARTITIONER,
+        clients=_clients(),
+        dead_letters=TaskTopics(codec.task).dead_letters,
         limit=MAX_RECORD_BYTES,
         characters=NAME.characters,
         topics="\n".join(rows),
         marks="\n".join(marks),
     )
+
+
+CLIENTS: Final = (
+    (
+        "Java, Kafka Streams (kafka-clients)",
+        "the default: `partitioner.class` unset",
+        "`isolation.level=read_committed`; the default reads aborted records, too",
+    ),
+    (
+        "librdkafka: Python (confluent-kafka), Go (confluent-kafka-go), .NET, C, Rust (rdkafka)",
+        f"`partitioner={PARTITIONER}`; the default is another",
+        "`isolation.level=read_committed`, which is the default",
+    ),
+    (
+        "Python (kafka-python)",
+        "the default",
+        '`isolation_level="read_committed"`; the default reads aborted records, too',
+    ),
+    (
+        "Go (franz-go)",
+        "the default, which hashes keys as Java does",
+        "`kgo.FetchIsolationLevel(kgo.ReadCommitted())`; the default reads aborted records, too",
+    ),
+    (
+        "Node (KafkaJS 2)",
+        "`Partitioners.DefaultPartitioner`; not the legacy one",
+        "the default: `readUncommitted` unset",
+    ),
+)
+"""Families of clients: their partitioner, and how they read what was committed only."""
+
+
+def _clients() -> str:
+    rows = [("client", "partitioner, with the key set", "isolation"), ("---",) * 3, *CLIENTS]
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
 README: Final = """# Contracts of the task {task}
@@ -144,7 +206,10 @@ What a service needs to ask for predictions, to report outcomes, and to read met
 {kind}.
 
 - `avro/`: Avro schemas, self-contained · `json-schema/`: JSON Schema (draft 2020-12) of the JSON form
-- `examples/`: each record in both encodings
+- `contract.json`: the settings of clients, the topics and the fingerprints, for programs
+- `avro/by-fingerprint/`: the schemas under their fingerprints. An export touches no others, so those of an older
+  dictionary stay: export into the same folder after each change of the features
+- `examples/`: each record in both encodings; the request and its outcome carry the time of the export
 - `data-dictionary.md`: the features, and the reasons of dead letters
 
 ## Encodings
@@ -172,6 +237,16 @@ P is the same for all topics that have it.
 The key is the request_id in UTF-8, 1 to {characters} characters, not starting with NUL. Produce with the
 partitioner `{partitioner}`: Java's default; with librdkafka (Python, Node, Go, C) set `partitioner={partitioner}`.
 Records elsewhere are forwarded to their own partition and counted.
+
+## Settings of clients
+{clients}
+
+## Whether a request was refused
+A record that is refused gets no prediction. Over HTTP the answer is a problem with `reason`, `field` and
+`detail`. A service that sends to the topic reads `{dead_letters}` with isolation `read_committed`. Each dead
+letter has the key of the refused record, which is the request_id, the reason, the field and a sentence. A
+header `client.id` on a record comes back as the `producer` of its dead letter, so that a service finds its own.
+What is odd but hinders nothing, such as an unknown field, is under `warnings` in the answers over HTTP.
 
 Records larger than {limit} bytes, and whatever cannot be read, go to the dead letters with a reason, the
 source position and the original bytes.

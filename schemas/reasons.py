@@ -13,7 +13,7 @@ REASONS: Final[dict[str, str]] = {
     "missing_field": "A required field is missing or null.",
     "wrong_type": "A field has the wrong type.",
     "out_of_range": "A value lies outside what the dictionary or the contract allows: a range, a level, a length.",
-    "impossible_time": "The event time is negative or lies too far in the future.",
+    "impossible_time": "The event time lies before the task's earliest, or too far ahead; is it in ms?",
     "too_large": "The record is larger than the task's limit.",
     "stale": "The prediction is older than its own deadline and revision horizon together.",
     "unknown_or_forgotten": "No prediction is known for this outcome, and none came in time.",

@@ -45,4 +45,6 @@ class Tally:
     """Requests refused, by reason, or by reason and field: `wrong_type features.LeadTime`, `malformed other`."""
     written: Mapping[str, int] = field(default_factory=dict)
     """Requests answered, by how they were written: `json`, or the fingerprint of the writer's schema."""
+    warned: Mapping[str, int] = field(default_factory=dict)
+    """Unknown fields in answered requests: `unknown_field features.country`, by the known field that is near."""
     features: Mapping[str, FeatureTally] = field(default_factory=dict)

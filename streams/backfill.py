@@ -48,11 +48,12 @@ class History:
     >>> from datetime import timedelta
     >>> from river import dummy
     >>> from schemas import Dictionary, Number
+    >>> from schemas.event_time import EPOCH
     >>> from schemas.records import Outcome, Request
     >>> from streams import Model, Task
     >>> task = Task(
     ...     name="t", question="?", features=Dictionary(Number(name="x")),
-    ...     horizon=timedelta(milliseconds=30), models=(Model("m", dummy.NoChangeClassifier),),
+    ...     earliest=EPOCH, horizon=timedelta(milliseconds=30), models=(Model("m", dummy.NoChangeClassifier),),
     ... )
     >>> events = [
     ...     (1, Event(Request("a", 0, {}), (Outcome("a", 50, True),))),

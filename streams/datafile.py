@@ -10,6 +10,7 @@ from typing import Any
 from schemas.checks import TaskKind, check_ts, check_value, make_request
 from schemas.dictionary import Dictionary
 from schemas.errors import BadRecord, UsageError
+from schemas.event_time import before, millis_of
 from schemas.records import Outcome, Request, Value
 
 Row = Mapping[str, str]
@@ -63,7 +64,11 @@ class DataFile:
     path: str = ""
 
     def events(
-        self, rows: Iterable[Row], features: Dictionary, kind: TaskKind | None = None
+        self,
+        rows: Iterable[Row],
+        features: Dictionary,
+        kind: TaskKind | None = None,
+        earliest: datetime | None = None,
     ) -> Iterator[Event]:
         """Read rows as events, in the order of the rows.
 
@@ -76,17 +81,21 @@ class DataFile:
         kind
             The task's kind, to bring the outcomes' values into the form that they have on the wire; None
             leaves them as they are.
+        earliest
+            The task's; None takes every time from 1970 on.
 
         Raises
         ------
         UsageError
             Naming the row and what is wrong with it.
         """
+        earliest_ms = millis_of(earliest) if earliest else 0
         for number, row in enumerate(rows, start=1):
             if number == 1:
                 _check_columns(row, features)
             try:
                 event = self._event(row, features, kind)
+                _check_earliest(event, earliest_ms)
             except KeyError as error:
                 raise _no_column(number, error, row) from error
             except (BadRecord, ValueError) as error:
@@ -134,6 +143,12 @@ def _check_time(what: str, ts: object) -> None:
     if isinstance(ts, bool) or not isinstance(ts, int):
         raise TypeError(f"{what} must be whole milliseconds, not {ts!r:.60}; see streams.millis")
     check_ts(ts)
+
+
+def _check_earliest(event: Event, earliest_ms: int) -> None:
+    for ts in (event.request.ts, *(each.ts for each in event.outcomes)):
+        if ts < earliest_ms:
+            raise ValueError(f"{before(ts, earliest_ms)}. Is it meant? Then give the task earliest=")
 
 
 def in_time_order(events: Iterable[Event]) -> list[Event]:

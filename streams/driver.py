@@ -82,6 +82,7 @@ class MemoryDriver:
 
     def ask(self, request: Request) -> Prediction:
         """Score a request with the models as they are, and hold it until its outcome comes."""
+        self.server.times.check(request.ts, request.ts)
         at = Position("predictions", 0, self._asked)
         self._asked += 1
         prediction = self.server.predict(request)
@@ -91,6 +92,7 @@ class MemoryDriver:
 
     def tell(self, outcome: Outcome) -> None:
         """Report an outcome."""
+        self.server.times.check(outcome.ts, outcome.ts)
         self._do(lambda: self.join.outcome(outcome, self._outcome_at(), outcome.ts))
 
     def complete(self, ts: int) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from schemas.errors import BadRecord
 from schemas.records import Entry, Kind, LateBy, Outcome, Position, Prediction, Punctuation, Value
 from schemas.state import EarlyOutcome, HeldState, JoinPosition, Payload
 from streams.held import Due, StateStore, early_size
@@ -75,7 +76,7 @@ class Join:
         partition: int,
         position: JoinPosition | None = None,
     ) -> None:
-        self.rules = rules
+        self.rules, self._times = rules, rules.times
         self.store = store
         self._unpack = unpack
         self._name, self.partition = f"{task}[{partition}]", partition
@@ -183,7 +184,7 @@ class Join:
             A further counter that it raises when it is taken, of at most 1,000 in all; empty: none.
         """
         self._begin(at, arrived)
-        if self._ahead(ts, arrived, at):
+        if self._impossible(ts, arrived, at):
             return
         self._advance(ts)
         rules = self.rules
@@ -209,7 +210,7 @@ class Join:
     def outcome(self, outcome: Outcome, at: Position, arrived: int) -> None:
         """Take an outcome."""
         self._begin(at, arrived)
-        if self._ahead(outcome.ts, arrived, at):
+        if self._impossible(outcome.ts, arrived, at):
             return
         self.counters["outcomes"] += 1
         if self.rules.lockstep:
@@ -311,11 +312,13 @@ class Join:
 
     # ------------------------------------------------------------------ time
 
-    def _ahead(self, ts: int, arrived: int, at: Position) -> bool:
-        if ts <= arrived + self.rules.max_ahead_ms:
-            return False
-        self._refuse("impossible_time", f"ts={ts} lies in the future of the record's arrival, {arrived}", at)
-        return True
+    def _impossible(self, ts: int, arrived: int, at: Position) -> bool:
+        try:
+            self._times.check(ts, arrived)
+        except BadRecord as bad:
+            self._refuse(bad.reason, bad.message, at)
+            return True
+        return False
 
     def _advance(self, ts: int) -> None:
         if ts > self.stream_time:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Self
 
+from schemas.event_time import TimeBounds, millis_of
 from streams.task import EARLY_BUDGET_BYTES, Task
 
 
@@ -24,6 +25,12 @@ class JoinRules:
     """Whether a policy of the task needs an `opened` entry at each prediction."""
     lockstep: bool = False
     """Whether time advances by punctuations only, and grace is set aside."""
+    earliest_ms: int = 0
+
+    @property
+    def times(self) -> TimeBounds:
+        """The event times that are taken."""
+        return TimeBounds(self.earliest_ms, self.max_ahead_ms)
 
     def cohort(self, request_ts: int) -> int:
         """Give the event time (ms) at which the cohort of a request begins: 256 of them fill a horizon."""
@@ -45,4 +52,5 @@ class JoinRules:
             tolerance_ms=ms(task.tolerance),
             early_budget_bytes=task.early_budget_bytes,
             lockstep=lockstep,
+            earliest_ms=millis_of(task.earliest),
         )

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
 
-from schemas.errors import BadRecord
 from schemas.records import Position, Prediction, Request
 from streams.model import ModelFold
+from streams.rules import JoinRules
 from streams.task import Task
 
 
@@ -26,19 +25,7 @@ class Server:
 
     def __init__(self, task: Task, models: Sequence[ModelFold], runtime: str = "") -> None:
         self.task, self.models, self.runtime = task, tuple(models), runtime
-        self._max_ahead_ms = task.max_ahead // timedelta(milliseconds=1)
-
-    def check_time(self, request: Request, arrived: int) -> None:
-        """Refuse a request from the future: one wrong clock must not expire everybody.
-
-        Raises
-        ------
-        BadRecord
-            `impossible_time`, when ts lies beyond its arrival by more than the task's `max_ahead`.
-        """
-        if request.ts > arrived + self._max_ahead_ms:
-            message = f"ts={request.ts} lies more than {self.task.max_ahead} ahead of its arrival, {arrived}"
-            raise BadRecord("impossible_time", message, "ts")
+        self.times = JoinRules.of(task).times
 
     def predict(self, request: Request, source: Position | None = None) -> Prediction:
         """Score a request; stamp and score come from this one synchronous step.

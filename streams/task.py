@@ -6,13 +6,14 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
 from river import base
 
 from schemas.dictionary import Boolean, Category, Dictionary
 from schemas.errors import TaskError
+from schemas.event_time import EARLIEST, EPOCH
 from streams.datafile import DataFile
 from streams.digest import state_digest
 from streams.drift.rules import DriftRules
@@ -104,6 +105,8 @@ class Task:
         How long an expiry waits beyond the deadline for outcomes on their way.
     max_ahead
         How far a record's event time may lie ahead of its arrival.
+    earliest
+        The first event time that is taken, with its time zone. A time in seconds lies before 2000, and is refused.
     tolerance
         How far an outcome's time may lie before its request's.
     metrics
@@ -127,6 +130,7 @@ class Task:
     early_budget_bytes: int = EARLY_BUDGET_BYTES
     grace: timedelta = timedelta(minutes=1)
     max_ahead: timedelta = timedelta(minutes=5)
+    earliest: datetime = EARLIEST
     tolerance: timedelta = timedelta(0)
     metrics: MetricRules = field(default_factory=MetricRules)
     drift: DriftRules = field(default_factory=DriftRules)
@@ -147,6 +151,7 @@ class Task:
                 raise TaskError(f"{where}: {name}= must be a timedelta, for example timedelta(days=30)")
             if span < timedelta(0) or (name == "horizon" and not span):
                 raise TaskError(f"{where}: {name}={span} must be positive")
+        self._check_earliest()
         budget: object = self.early_budget_bytes
         if type(budget) is not int or budget < 0:
             raise TaskError(f"{where}: early_budget_bytes={budget!r} must be a whole number from 0 on")
@@ -158,6 +163,17 @@ class Task:
             raise TaskError(f"{where}: two models have the same name ({', '.join(names)})")
         for model in self.models:
             self._check(model)
+
+    def _check_earliest(self) -> None:
+        where = f"task {self.name!r}"
+        earliest: object = self.earliest
+        if not isinstance(earliest, datetime) or earliest.utcoffset() is None:
+            example = "datetime(2000, 1, 1, tzinfo=UTC)"
+            raise TaskError(
+                f"{where}: earliest= must be a datetime with its time zone, for example {example}"
+            )
+        if earliest < EPOCH:
+            raise TaskError(f"{where}: earliest={earliest} must lie in 1970 or later: ts is never negative")
 
     def _check_shape(self) -> None:
         where = f"task {self.name!r}"

@@ -211,7 +211,7 @@ def _add_agents(app: Any, loop: Loop, names: TaskTopics) -> None:
             try:
                 if item.bad is not None:
                     raise item.bad
-                loop.server.check_time(item.record, item.arrived)
+                loop.server.times.check(item.record.ts, item.arrived)
                 prediction = loop.server.predict(item.record, item.at)
                 value = codec.encode(prediction)
             except BadRecord as bad:

@@ -8,6 +8,7 @@ import click
 
 from agents.cli.cluster import codec_of
 from agents.cli.common import json_option, print_json
+from agents.loop import now_ms
 from infra.taskfile import load_task
 from schemas.compatibility import check as check_recorded
 from schemas.export import export as export_to
@@ -24,7 +25,7 @@ def schemas() -> None:
 @json_option
 def export(task: str, directory: Path, as_json: bool) -> None:
     """Write all that a service in another language needs: Avro and JSON schemas, examples, the dictionary."""
-    made = export_to(codec_of(load_task(task)), directory)
+    made = export_to(codec_of(load_task(task)), directory, now_ms())
     if as_json:
         print_json([str(path) for path in made])
     else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
 from typing import Any, Final
 
 from agents.http.body import read_record, said_id
@@ -14,6 +13,7 @@ from infra.kafka.transaction import OutRecord
 from infra.kafka.writer import Delivery
 from schemas.errors import BadRecord, BrokerError
 from schemas.records import Outcome
+from schemas.remarks import Remarks
 
 SLICE: Final = 50
 """So many outcomes of a list are written before others on the event loop get their turn."""
@@ -32,7 +32,7 @@ class Outcomes:
 
     def __init__(self, loop: TaskLoop, writer: Sends) -> None:
         self.loop, self._writer = loop, writer
-        self._max_ahead_ms = loop.task.max_ahead // timedelta(milliseconds=1)
+        self._remarks = Remarks(loop.task.features)
 
     async def accept(self, records: list[Any]) -> list[bytes | Problem]:
         """Write each record, in order: what is acknowledged as JSON, or its problem.
@@ -41,7 +41,7 @@ class Outcomes:
         """
         found = await self.loop.turns.run(map(self._one, records))
         # All are under way: it makes no difference in which order they are waited for.
-        return [await self._accepted(*each) for each in found]
+        return [await self._accepted(*each, sent) for each, sent in zip(found, records, strict=True)]
 
     def _one(self, record: Any) -> tuple[str | None, Delivery | Problem]:
         try:
@@ -61,14 +61,12 @@ class Outcomes:
         outcome = read_record(record, self.loop.codec.decode_outcome)
         if not isinstance(outcome, Outcome):
             raise BadRecord("unexpected_punctuation", "a punctuation is not taken over HTTP")
-        arrived = now_ms()
-        if outcome.ts > arrived + self._max_ahead_ms:
-            ahead = self.loop.task.max_ahead
-            message = f"ts={outcome.ts} lies more than {ahead} ahead of its arrival, {arrived}"
-            raise BadRecord("impossible_time", message, "ts")
+        self.loop.server.times.check(outcome.ts, now_ms())
         return outcome
 
-    async def _accepted(self, request_id: str | None, delivery: Delivery | Problem) -> bytes | Problem:
+    async def _accepted(
+        self, request_id: str | None, delivery: Delivery | Problem, sent: Any
+    ) -> bytes | Problem:
         if isinstance(delivery, Problem):
             found = delivery
         else:
@@ -78,7 +76,9 @@ class Outcomes:
                 found = self._not_acknowledged()
             else:
                 self.loop.counts["http_outcomes"] += 1
-                return dump({"request_id": request_id, "accepted": True})
+                told: dict[str, Any] = {"request_id": request_id, "accepted": True}
+                remarks = self._remarks.unknown_of_outcome(sent)
+                return dump(told | ({"warnings": [each.plain() for each in remarks]} if remarks else {}))
         if request_id:
             found.more["request_id"] = request_id
         return found

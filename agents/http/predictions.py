@@ -15,6 +15,7 @@ from infra.kafka.transaction import OutRecord
 from schemas.errors import BadRecord, BrokerError
 from schemas.json_form import plain
 from schemas.records import Prediction, Request
+from schemas.remarks import Remark, Remarks
 
 
 class Predictions:
@@ -32,6 +33,7 @@ class Predictions:
         self.loop, self._writer = loop, writer
         self.remembered = Remembered(loop.settings.remembered)
         self._edge = HttpTallies(loop, writer)
+        self._remarks = Remarks(loop.task.features)
 
     async def answer(self, records: list[Any]) -> list[bytes | Problem]:
         """Answer each record, in order: the answer as JSON, or its problem."""
@@ -71,7 +73,7 @@ class Predictions:
     def _one(self, record: Any) -> Answer | Problem:
         try:
             request = self._read(record)
-            return self._answer(request)
+            return self._answer(request, record)
         except BadRecord as bad:
             self.loop.counts["http_refused"] += 1
             self._edge.refused(bad)
@@ -90,10 +92,10 @@ class Predictions:
             # Who asks when the event happens need not tell the time; the answer says which was taken.
             record = record | {"ts": arrived}
         request = read_record(record, self.loop.codec.decode_request)
-        self.loop.server.check_time(request, arrived)
+        self.loop.server.times.check(request.ts, arrived)
         return request
 
-    def _answer(self, request: Request) -> Answer:
+    def _answer(self, request: Request, sent: Any) -> Answer:
         answer = self.remembered.get(request.request_id)
         if answer is None:
             loop = self.loop
@@ -104,11 +106,12 @@ class Predictions:
             value = loop.codec.encode(prediction, json=loop.settings.json_records)
             key = request.request_id.encode()
             record = OutRecord(loop.topics.predictions, key, value, headers=served_by(loop))
-            answer = Answer(_body(prediction), record)
+            unknown = self._remarks.unknown(sent)
+            answer = Answer(_body(prediction, unknown + self._remarks.outside(request.features)), record)
             self.remembered.add(request.request_id, answer)
             loop.counts["predictions"] += 1
             loop.counts["http_predictions"] += 1
-            self._edge.answered(request)
+            self._edge.answered(request, unknown)
         # Salts first: what was made with one that is lost belongs to nobody.
         self.loop.subjects.send(self._writer)
         answer.send(self._writer)
@@ -138,7 +141,8 @@ def not_ready(loop: TaskLoop) -> Problem:
     return Problem(503, "not_ready", detail)
 
 
-def _body(prediction: Prediction) -> bytes:
+def _body(prediction: Prediction, remarks: list[Remark]) -> bytes:
     served = plain(prediction.scores[0])
-    told = {"request_id": prediction.request_id, "ts": prediction.ts}
-    return dump(told | {name: served[name] for name in ("score", "label", "version")})
+    told: dict[str, Any] = {"request_id": prediction.request_id, "ts": prediction.ts}
+    told |= {name: served[name] for name in ("score", "label", "version")}
+    return dump(told | ({"warnings": [each.plain() for each in remarks]} if remarks else {}))

@@ -12,6 +12,7 @@ from agents.serve import tally_records
 from infra.kafka.writer import Delivery
 from schemas.errors import BadRecord, BrokerError
 from schemas.records import Request
+from schemas.remarks import Remark
 from streams.quality.edge import EdgeCounter
 
 EVERY_S: Final = 1.0
@@ -35,9 +36,9 @@ class HttpTallies:
         self._due: asyncio.TimerHandle | None = None
         loop.last_words.append(self.flush)
 
-    def answered(self, request: Request) -> None:
-        """Count a request that is answered for the first time here."""
-        self.counter.answered(0, request)
+    def answered(self, request: Request, remarks: list[Remark]) -> None:
+        """Count a request that is answered for the first time here, with the remarks on unknown fields."""
+        self.counter.answered(0, request, remarks=remarks)
         self._soon()
 
     def refused(self, bad: BadRecord) -> None:

@@ -82,7 +82,9 @@ class Board:
         name, segment, offset = metric.name, metric.segment, metric.log_offset
         self.metrics_at = max(self.metrics_at, at)
         value: dict[str, Any] = {"value": metric.value, "count": metric.count}
-        if not name.startswith(("feature_", "requests", "refused")):  # which go by another topic's offsets
+        if not name.startswith(
+            ("feature_", "requests", "refused", "warned")
+        ):  # which go by another topic's offsets
             newest, _ = self._bursts.get(metric.model, (-1, -1))
             if offset != newest:
                 self._bursts[metric.model] = offset, newest
@@ -111,6 +113,8 @@ class Board:
                 self._column(metric, at, f"feature_psi||{segment}")
         elif name in {"outcome_delay", "report_delay", "label_rate"}:
             self._labels.setdefault(name, {})[segment or metric.window] = value | {"offset": offset}
+        elif name == "warned":
+            self._loop[f"warned {segment}"] = metric.value
         elif not segment:
             self._of_loop(metric, at)
 

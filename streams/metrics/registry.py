@@ -354,6 +354,7 @@ METRICS: Final = (
             ("requests_disordered", "requests older than one before them"),
             ("requests_counted_late", "requests whose minute was closed when they were counted"),
             ("refused", "refused requests, by reason"),
+            ("warned", "unknown fields and values outside their range in answered requests, by field"),
         )
     ),
     *(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Final, Literal
 
@@ -11,9 +11,10 @@ from schemas.dictionary import Dictionary
 from schemas.errors import BadRecord
 from schemas.paths import known_paths
 from schemas.records import Features, Request
+from schemas.remarks import Remark
 from schemas.tally import Tally
 from streams.quality.columns import Columns
-from streams.quality.tally import CELL_MS, Total, bounded, refusal
+from streams.quality.tally import CELL_MS, Total, bounded, refusal, warning
 
 REMEMBERED: Final = 5_000
 """Ids a partition: one repeated within so many requests is noticed here; the join notices all the others."""
@@ -59,7 +60,9 @@ class EdgeCounter:
         self._new_times: dict[int, int] = {}
         self._new_ids: dict[int, dict[str, None]] = {}
 
-    def answered(self, partition: int, request: Request, written: str = "json") -> None:
+    def answered(
+        self, partition: int, request: Request, written: str = "json", remarks: Iterable[Remark] = ()
+    ) -> None:
         """Count a request that got its answer.
 
         Parameters
@@ -70,6 +73,8 @@ class EdgeCounter:
             Canonical.
         written
             `json`, or the fingerprint of the schema that it was written with.
+        remarks
+            On fields that nothing reads. Values outside their ranges are counted from the features.
         """
         ts = request.ts
         cell = ts - ts % CELL_MS
@@ -77,6 +82,8 @@ class EdgeCounter:
         total.requests += 1
         seen = total.written
         seen[written if written in seen else bounded(seen, written)] += 1
+        for each in remarks:
+            total.warned[bounded(total.warned, warning(each.kind, self._paths))] += 1
         newest = self._new_times.get(partition)
         if newest is None:
             newest = self._times.get(partition, ts)

@@ -21,7 +21,7 @@ from streams.quality.measured import of_feature
 from streams.quality.reference import Reference
 from streams.quality.rules import QualityRules
 from streams.quality.seasons import Seasons, added
-from streams.quality.tally import CELL_MS, Total, refusal
+from streams.quality.tally import CELL_MS, Total, refusal, warnings
 from streams.quality.volume import Hour, Volume
 
 SCHEMA: Final = re.compile(r"json|[0-9a-f]{16}")
@@ -131,7 +131,8 @@ class QualityMonitor:
             written[name if SCHEMA.fullmatch(name) else OTHER] += count
         names = self.dictionary.by_name
         features = {name: each for name, each in tally.features.items() if name in names}
-        return replace(tally, refused=refused, written=written, features=features)
+        warned = warnings(tally.warned, features, self._paths)
+        return replace(tally, refused=refused, written=written, warned=warned, features=features)
 
     def flush(self) -> None:
         """Close the minutes that are open, at the end of a replay."""
@@ -267,6 +268,8 @@ class QualityMonitor:
         yield Measurement("requests_counted_late", self.late, "count", total)
         for reason, count in sorted(self.sum.refused.items()):
             yield Measurement("refused", count, "count", count, segment=reason)
+        for kind, count in sorted(self.sum.warned.items()):
+            yield Measurement("warned", count, "count", count, segment=kind)
         for family, count in sorted(self._opened.items()):
             told = {"count": total, "segment": family, "monitor": self.name}
             yield Measurement("open_episodes", float(family in self._open), "count", **told)  # type: ignore[arg-type]

@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 
 from schemas.paths import OTHER
 from schemas.reasons import REASONS
+from schemas.remarks import REASONS as REMARKS
 from schemas.tally import FeatureTally, Tally
 
 CELL_MS = 60_000
@@ -66,13 +67,13 @@ class Total:
 
     Attributes
     ----------
-    requests, disordered, repeated, refused, written
+    requests, disordered, repeated, refused, written, warned
         See `Tally`.
     features
         By feature's name; one that was never counted is not there.
     """
 
-    __slots__ = ("disordered", "features", "refused", "repeated", "requests", "written")
+    __slots__ = ("disordered", "features", "refused", "repeated", "requests", "warned", "written")
 
     def __init__(self) -> None:
         self.requests = 0
@@ -80,6 +81,7 @@ class Total:
         self.repeated = 0
         self.refused: Counter[str] = Counter()
         self.written: Counter[str] = Counter()
+        self.warned: Counter[str] = Counter()
         self.features: dict[str, Counts] = {}
 
     def __repr__(self) -> str:
@@ -92,6 +94,7 @@ class Total:
         self.repeated += sign * other.repeated
         _add(self.refused, other.refused, sign)
         _add(self.written, other.written, sign)
+        _add(self.warned, other.warned, sign)
         for name, counts in other.features.items():
             mine = self.features.get(name)
             if mine is None:
@@ -106,7 +109,14 @@ class Total:
         self, slot: str, way: Literal["topic", "http"], ts: int, features: Mapping[str, FeatureTally]
     ) -> Tally:
         """Give the counts as they are now, as those of one minute, with those of the features."""
-        told = (self.requests, self.disordered, self.repeated, dict(self.refused), dict(self.written))
+        told = (
+            self.requests,
+            self.disordered,
+            self.repeated,
+            dict(self.refused),
+            dict(self.written),
+            dict(self.warned),
+        )
         return Tally(slot, way, ts, CELL_MS, *told, features)
 
     def state(self) -> dict[str, Any]:
@@ -115,6 +125,7 @@ class Total:
             "requests": [self.requests, self.disordered, self.repeated],
             "refused": dict(self.refused),
             "written": dict(self.written),
+            "warned": dict(self.warned),
             "features": {
                 name: [dict(each.bins), each.missing, each.outside, each.total]
                 for name, each in self.features.items()
@@ -127,6 +138,7 @@ class Total:
         made = cls()
         made.requests, made.disordered, made.repeated = state["requests"]
         made.refused, made.written = Counter(state["refused"]), Counter(state["written"])
+        made.warned = Counter(state["warned"])
         for name, (bins, missing, outside, total) in state["features"].items():
             counts = made.features[name] = Counts()
             counts.bins = dict(bins)
@@ -160,3 +172,31 @@ def refusal(reason: str, field: str, paths: Set[str]) -> str:
     if reason not in REASONS:
         return OTHER
     return reason if not field else f"{reason} {field if field in paths else OTHER}"
+
+
+def warning(kind: str, paths: Set[str]) -> str:
+    """Name a kind of warning, as far as it is ours.
+
+    Examples
+    --------
+    >>> warning("unknown_field features.price", {"features.price"}), warning("unknown_field x", {"ts"})
+    ('unknown_field features.price', 'unknown_field other')
+    >>> warning("text of a sender", {"ts"})
+    'other'
+    """
+    reason, _, field = kind.partition(" ")
+    if reason not in REMARKS:
+        return OTHER
+    return f"{reason} {field if field in paths else OTHER}"
+
+
+def warnings(
+    unknown: Mapping[str, int], features: Mapping[str, FeatureTally], paths: Set[str]
+) -> Counter[str]:
+    """Give the counts of unknown fields and of values outside, by kind."""
+    found = Counter(
+        {f"outside features.{name}": each.outside for name, each in features.items() if each.outside}
+    )
+    for kind, count in unknown.items():
+        found[warning(kind, paths)] += count
+    return found

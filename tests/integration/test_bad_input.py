@@ -30,6 +30,7 @@ from tests.integration.loops import Loop, Worker, hotel_task, until
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
 
 YEAR_9999 = 253_370_764_800_000
+SECONDS = 1_700_000_000
 MIB = 1024 * 1024
 SENDERS_TEXT = "Ada-Lovelace"
 
@@ -88,6 +89,7 @@ def requests(loop: Loop, good: Event) -> Iterator[Bad]:
     yield Bad(topic, changed(LeadTime=1e400), "wrong_type")
     yield Bad(topic, json.dumps(plain | {"ts": YEAR_9999}).encode(), "impossible_time")
     yield Bad(topic, json.dumps(plain | {"ts": -1}).encode(), "impossible_time")
+    yield Bad(topic, json.dumps(plain | {"ts": SECONDS}).encode(), "impossible_time")
     yield Bad(topic, json.dumps(plain | {"request_id": "\0r"}).encode(), "out_of_range")
     yield Bad(topic, json.dumps(plain | {"entity_key": "x" * 201}).encode(), "out_of_range")
     yield Bad(topic, codec.encode(replace(request, parents=("x",) * 101)), "out_of_range")
@@ -115,6 +117,7 @@ def outcomes(loop: Loop, good: Event) -> Iterator[Bad]:
     yield Bad(topic, codec.encode(Outcome("r", 5, True, reporter="x" * 201)), "out_of_range")
     yield Bad(topic, codec.encode(Outcome("r", 5, None, reason="x" * 900_000)), "out_of_range")
     yield Bad(topic, codec.encode(Outcome("r", YEAR_9999, True)), "impossible_time")
+    yield Bad(topic, codec.encode(Outcome("r", SECONDS, True)), "impossible_time")
     yield Bad(topic, codec.encode(Punctuation(good.request.ts)), "unexpected_punctuation")
     yield Bad(topic, b'{"request_id": "r", "ts": 5, "reason": "' + b"x" * 2 * MIB + b'"}', "too_large")
 

@@ -37,9 +37,10 @@ TASK_FILE = """
 from datetime import timedelta
 from river import dummy
 from schemas import Category, Dictionary, Number
+from schemas.event_time import EPOCH
 from streams import Model, Task
 task = Task(
-    name="{name}", question="?", horizon=timedelta(days=1),
+    name="{name}", question="?", horizon=timedelta(days=1), earliest=EPOCH,
     features=Dictionary(Number(name="x"), Category(name="Guest", optional=True, personal_data="left_out")),
     models=(Model("lr", dummy.NoChangeClassifier),),
 )

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from river import linear_model, preprocessing, tree
 
 from schemas import Category, Dictionary, Number
+from schemas.event_time import EPOCH
 from schemas.records import Entry, Features, Outcome, Request
 from streams import DefaultAtHorizon, Event, MemoryDriver, Model, OnArrival, Select, Task
 from streams.digest import state_digest
@@ -41,6 +42,7 @@ TASK = Task(
         Number(name="x"), Number(name="y", optional=True), Category(name="c", missing="none")
     ),
     horizon=timedelta(seconds=10),
+    earliest=EPOCH,
     revision_horizon=timedelta(seconds=300),
     models=(
         Model("lr", logistic_regression, policy=OnArrival()),

@@ -24,6 +24,7 @@ from infra.snapshots.store import MANIFEST, PROBES, STATE, SnapshotStore
 from schemas.codec import Codec
 from schemas.dictionary import Boolean, Category, Dictionary, Integer, Number
 from schemas.errors import BadRecord, SnapshotError, UsageError
+from schemas.event_time import TimeBounds
 from schemas.examples import examples
 from schemas.records import DeadLetter
 from schemas.state_table import StateTable, encode
@@ -193,7 +194,7 @@ def test_any_message_becomes_a_record_or_a_dead_letter_that_can_be_written(
     key: bytes | None, value: bytes | None, headers: Any
 ) -> None:
     for decode in (CODEC.decode_request, CODEC.decode_prediction, CODEC.decode_outcome):
-        item: Inbound = decoder(decode, max_ahead_ms=5)(Foreign(key, value, headers))
+        item: Inbound = decoder(decode, times=TimeBounds(0, 5))(Foreign(key, value, headers))
         if item.bad is not None:
             letter = CODEC.decode_dead_letter(CODEC.encode(item.refuse(item.bad)))
             assert isinstance(letter, DeadLetter)

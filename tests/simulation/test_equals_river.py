@@ -15,6 +15,7 @@ from river import datasets, forest, linear_model, naive_bayes, preprocessing, tr
 from infra.files import rows
 from infra.taskfile import load_task
 from schemas import Dictionary, Number
+from schemas.event_time import EPOCH
 from schemas.records import Outcome, Request
 from streams import Event, MemoryDriver, Model, Task
 from streams.datafile import in_time_order
@@ -77,6 +78,7 @@ def phishing_task(*names: str) -> Task:
         name="phishing",
         question="Is this page a phishing page?",
         features=Dictionary(*(Number(name=name) for name in features)),
+        earliest=EPOCH,
         horizon=timedelta(days=1),
         models=tuple(Model(name, PHISHING_MODELS[name]) for name in names),
     )

@@ -56,7 +56,7 @@ def make_task(name: str) -> Task:
         question="Will this booking be cancelled?",
         features=Dictionary(
             Integer(name="LeadTime", unit="days", low=0, high=800, on_range="refuse"),
-            Number(name="Rate", unit="EUR", optional=True),
+            Number(name="Rate", unit="EUR", low=0, optional=True),
             Category(name="Meal", missing="NA", levels=("BB", "HB"), on_new_level="refuse"),
             Category(name="Guest", optional=True, personal_data="tokenised"),
         ),

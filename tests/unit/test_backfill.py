@@ -11,6 +11,7 @@ from infra.files import rows
 from infra.taskfile import examples, load_task
 from schemas import Dictionary, Number
 from schemas.errors import UsageError
+from schemas.event_time import EPOCH
 from schemas.records import Entry, Outcome, Prediction, Request
 from streams import Model, OnArrival, Task
 from streams.backfill import History
@@ -27,6 +28,7 @@ TASK = Task(
     question="?",
     features=Dictionary(Number(name="x", unit="1")),
     horizon=timedelta(milliseconds=20),
+    earliest=EPOCH,
     revision_horizon=timedelta(milliseconds=100),
     models=(Model("lr", pipeline, policy=OnArrival()), Model("window", pipeline, policy=DefaultAtHorizon())),
 )

@@ -7,6 +7,7 @@ import pytest
 
 from schemas import Boolean, Category, Dictionary, Integer, Number
 from schemas.errors import UsageError
+from schemas.event_time import EARLIEST
 from schemas.records import Outcome, Request
 from streams.datafile import DataFile, Event, in_time_order, millis
 
@@ -192,3 +193,14 @@ def test_times_are_utc_to_the_millisecond_whatever_the_machines_zone(text: str, 
 def test_events_are_ordered_by_request_time_and_else_stay_as_they_are() -> None:
     events = [Event(Request(name, ts, {}), ()) for name, ts in zip("abcd", (5, 3, 5, 3), strict=True)]
     assert [each.request.request_id for each in in_time_order(events)] == ["b", "d", "a", "c"]
+
+
+def test_a_row_before_the_tasks_earliest_time_is_refused_naming_the_way_out() -> None:
+    features = Dictionary(Number(name="x"))
+    data = DataFile(request_id="id", ts=lambda row: int(row["at"]), outcome=lambda row: None)
+    rows = [{"id": "a", "at": "1700000000", "x": "1"}]
+    assert [each.request.ts for each in data.events(rows, features)] == [1_700_000_000]
+    with pytest.raises(
+        UsageError, match=r"row 1: ts=1700000000 .*looks like seconds.* give the task earliest="
+    ):
+        list(data.events(rows, features, earliest=EARLIEST))

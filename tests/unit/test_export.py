@@ -14,8 +14,10 @@ from schemas.codec import Codec
 from schemas.compatibility import EXAMPLE
 from schemas.dictionary import Category, Dictionary, Integer, Number
 from schemas.errors import BadRecord
+from schemas.event_time import EARLIEST, TimeBounds, millis_of
 from schemas.export import CHECKED, export
 from schemas.json_form import record_word
+from schemas.remarks import Remarks
 
 STRICT = Dictionary(
     *EXAMPLE,
@@ -200,3 +202,46 @@ def test_the_readme_says_framing_keys_partitioner_and_topics(codec: Codec, tmp_p
     for said in ("C3 01", "CRC-64-AVRO", "murmur2_random", "`hotel.requests` | request_id | P", codec.kind):
         assert said in text
     assert all(each in text for each in codec.fingerprints.values())
+
+
+def test_the_examples_of_a_fresh_export_are_taken_as_they_are(codec: Codec, tmp_path: Path) -> None:
+    now = 1_800_000_000_000
+    export(codec, tmp_path, now)
+    bounds = TimeBounds(millis_of(EARLIEST), 300_000)
+    for form in ("json", "avro.bin"):
+        request = codec.decode_request(
+            (tmp_path / f"examples/request.{form}").read_bytes().removesuffix(b"\n")
+        )
+        outcome = codec.decode_outcome((tmp_path / f"examples/outcome.{form}").read_bytes())
+        assert (request.ts, outcome.ts) == (now, now + 1)
+        bounds.check(outcome.ts, now)
+        assert Remarks(codec.dictionary).outside(request.features) == []
+    sent = json.loads((tmp_path / "examples/request.json").read_text())
+    assert Remarks(codec.dictionary).unknown(sent) == []
+
+
+def test_the_contract_says_for_programs_what_clients_need(codec: Codec, tmp_path: Path) -> None:
+    export(codec, tmp_path)
+    told = json.loads((tmp_path / "contract.json").read_text())
+    assert (told["partitioner"], told["isolation_level"]) == ("murmur2_random", "read_committed")
+    assert told["refusals"]["topic"] == "hotel.dead-letters"
+    for record in RECORDS:
+        entry = told["schemas"][record_word(record)]
+        written = json.loads((tmp_path / entry["avro"]).read_text())
+        assert fingerprint(written).hex() == entry["fingerprint"]
+        again = json.loads((tmp_path / f"avro/by-fingerprint/{entry['fingerprint']}.avsc").read_text())
+        assert again == written
+    text = (tmp_path / "README.md").read_text()
+    for each in ("isolation.level=read_committed", "partitioner=murmur2_random", "kafka-python", "franz-go"):
+        assert each in text
+    assert "`hotel.dead-letters`" in text
+
+
+def test_an_export_keeps_the_schemas_of_an_older_dictionary(tmp_path: Path) -> None:
+    before = Codec("hotel", "binary", Dictionary(Number(name="x")))
+    after = Codec("hotel", "binary", Dictionary(Number(name="x"), Number(name="y", optional=True)))
+    export(before, tmp_path)
+    export(after, tmp_path)
+    marks = {path.stem for path in (tmp_path / "avro/by-fingerprint").iterdir()}
+    assert {before.fingerprints["Prediction"], after.fingerprints["Prediction"]} <= marks
+    assert before.fingerprints["Prediction"] != after.fingerprints["Prediction"]

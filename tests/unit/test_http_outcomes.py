@@ -39,12 +39,26 @@ def test_outcomes_are_taken_while_the_models_are_not_ready() -> None:
     asyncio.run(run())
 
 
+def test_a_field_of_an_outcome_that_nothing_reads_is_said() -> None:
+    async def run() -> None:
+        async with serving(make_loop(), HeldWriter()) as client:
+            reply = await client.post(PATH, TOLD | {"revison": 2})
+            fine = await client.post(PATH, TOLD)
+        assert reply.status == 202
+        assert [(each["field"], each["near"]) for each in reply.data["warnings"]] == [("revison", "revision")]
+        assert "warnings" not in fine.data
+
+    asyncio.run(run())
+
+
 def test_avro_is_taken_and_a_punctuation_is_not() -> None:
     async def run() -> None:
         loop, writer = make_loop(), HeldWriter()
         avro = {"Content-Type": "application/avro"}
         async with serving(loop, writer) as client:
-            good = await client.post(PATH, data=loop.codec.encode(Outcome("b", 5, False)), headers=avro)
+            good = await client.post(
+                PATH, data=loop.codec.encode(Outcome("b", 1_700_000_000_000, False)), headers=avro
+            )
             bad = await client.post(PATH, data=loop.codec.encode(Punctuation(5)), headers=avro)
             also = await client.post(PATH, {"record": "punctuation", "ts": 5})
         assert good.status == 202
@@ -84,6 +98,8 @@ def test_a_list_is_accepted_in_order_and_bad_ones_do_not_harm_their_neighbours()
         (TOLD | {"reporter": "x" * 201}, 422, "out_of_range", "reporter"),
         (TOLD | {"value": "cancelled"}, 422, "wrong_type", "value"),
         (TOLD | {"ts": 253_370_764_800_000}, 422, "impossible_time", "ts"),
+        (TOLD | {"ts": 1_700_000_000}, 422, "impossible_time", "ts"),
+        (TOLD | {"ts": 1_700_000_000_000_000}, 422, "impossible_time", "ts"),
         (TOLD | {"revision": "first"}, 422, "wrong_type", "revision"),
         (TOLD | {"record": "request"}, 422, "wrong_record", None),
         (b"{", 400, "malformed", None),

@@ -11,6 +11,7 @@ from infra.kafka.transaction import OutRecord
 from schemas.examples import examples
 from schemas.json_form import plain
 from schemas.records import Entry, Outcome
+from streams.quality.monitor import QualityMonitor
 from tests.unit.http_worker import FEATURES, SENT, HeldWriter, make_loop, serving
 
 PATH = "/tasks/stay/predictions"
@@ -279,5 +280,40 @@ def test_a_repetition_in_the_moment_of_the_acknowledgement_is_not_sent_again() -
         writer.fail()
         failed.send(writer)
         assert len(writer.records) == 3
+
+    asyncio.run(run())
+
+
+def test_what_is_odd_about_a_request_is_answered_and_counted_and_hinders_nothing() -> None:
+    async def run() -> None:
+        loop, writer = make_loop(), HeldWriter()
+        odd = {"LeadTime": 12, "Raet": 80.5, "Rate": -1, "Meal": "BB", "Ada": 1}
+        sent = SENT | {"features": odd, "entity_kye": "c-1"}
+        async with serving(loop, writer) as client:
+            fine = await client.post(PATH, SENT | {"request_id": "fine"})
+            first = await client.post(PATH, sent)
+            again = await client.post(PATH, sent)
+            for each in loop.last_words:
+                each()
+        assert "warnings" not in fine.data
+        assert first.data == again.data
+        assert [(each["reason"], each["field"], each.get("near")) for each in first.data["warnings"]] == [
+            ("unknown_field", "entity_kye", "entity_key"),
+            ("unknown_field", "features.Raet", "features.Rate"),
+            ("unknown_field", "features.Ada", None),
+            ("outside", "features.Rate", None),
+        ]
+        assert first.data["warnings"][3]["detail"] == "Rate is -1.0, outside 0 and more"
+        monitor = QualityMonitor("stay", loop.task.features)
+        for record in writer.records:
+            if record.topic == loop.topics.quality:
+                monitor.apply(monitor.next_offset, loop.codec.decode_tally(record.value))
+        warned = {each.segment: each.value for each in monitor.measurements() if each.name == "warned"}
+        assert warned == {
+            "unknown_field entity_key": 1,
+            "unknown_field features.Rate": 1,
+            "unknown_field other": 1,
+            "outside features.Rate": 1,
+        }
 
     asyncio.run(run())

@@ -45,10 +45,11 @@ def test_the_reference_names_every_reason_and_no_other() -> None:
 
 def test_the_examples_of_the_reference_are_what_a_worker_says() -> None:
     async def run() -> None:
-        example = json.loads(PAGE.read_text().split("```json\n")[1].split("```")[0])
+        examples = [json.loads(each.split("```")[0]) for each in PAGE.read_text().split("```json\n")[1:]]
         async with serving(make_loop(), HeldWriter()) as client:
-            reply = await client.post(PATH, SENT | {"features": {"LeadTime": "soon"}})
-        assert reply.data == example
+            odd = await client.post(PATH, SENT | {"features": {"LeadTime": 12, "Raet": 80.5, "Meal": "BB"}})
+            bad = await client.post(PATH, SENT | {"features": {"LeadTime": "soon"}})
+        assert [odd.data, bad.data] == examples
 
     asyncio.run(run())
 

@@ -671,8 +671,8 @@ def test_refusals_say_what_is_wrong() -> None:
     messages = [each.message for each in played(steps).join.out.refused]
     assert messages == [
         "the outcome's time 9 lies before its request's, 10",
-        "ts=9000 lies in the future of the record's arrival, 1",
-        "ts=9000 lies in the future of the record's arrival, 1",
+        "ts=9000 lies more than 0:00:00.300000 ahead of its arrival, 1",
+        "ts=9000 lies more than 0:00:00.300000 ahead of its arrival, 1",
     ]
 
 

@@ -15,6 +15,7 @@ from infra.snapshots.monitors import pack_monitors, restore_monitors
 from infra.snapshots.store import SnapshotStore
 from schemas import Category, Dictionary, Number
 from schemas.errors import TaskError
+from schemas.event_time import EPOCH
 from schemas.records import Entry, Outcome, Request
 from streams import MemoryDriver, MetricRules, Model, Select, Task
 from streams.digest import state_digest
@@ -38,6 +39,7 @@ TASK = Task(
         Number(name="x"), Category(name="shop"), Category(name="who", personal_data="tokenised")
     ),
     horizon=timedelta(seconds=60),
+    earliest=EPOCH,
     revision_horizon=timedelta(seconds=600),
     models=(Model("lr", build), Model("other", build)),
     metrics=MetricRules(segments=("shop",), least=1),

@@ -10,6 +10,7 @@ import pytest
 from river import linear_model, naive_bayes
 
 from schemas import Dictionary, Number
+from schemas.event_time import EPOCH
 from schemas.records import Entry, Outcome, Prediction, Request, Score
 from streams import Event, Model, OnArrival, Task
 from streams.backtest import backtest
@@ -117,6 +118,7 @@ def test_a_backtest_says_all_of_it() -> None:
         question="?",
         features=Dictionary(Number(name="x")),
         horizon=timedelta(days=10),
+        earliest=EPOCH,
         models=(MODEL, Model("nb", naive_bayes.GaussianNB)),
     )
     events = []

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -95,7 +95,9 @@ def test_rules_take_the_times_in_milliseconds() -> None:
         max_ahead=timedelta(milliseconds=5),
         tolerance=timedelta(milliseconds=1),
     )
-    assert JoinRules.of(task) == JoinRules(69_120_000_000, 3_600_000, 60_000, 1000, 5, 1)
+    assert JoinRules.of(task) == JoinRules(
+        69_120_000_000, 3_600_000, 60_000, 1000, 5, 1, earliest_ms=946_684_800_000
+    )
     assert JoinRules.of(task, lockstep=True) == replace(JoinRules.of(task), lockstep=True)
 
 
@@ -115,3 +117,21 @@ def test_only_the_horizon_must_not_be_zero(name: str) -> None:
     assert getattr(make(**{name: timedelta(0)}), name) == timedelta(0)
     with pytest.raises(TaskError, match=f"{name}=-1 day, 0:00:00 must be positive"):
         make(**{name: timedelta(-1)})
+
+
+@pytest.mark.parametrize(
+    ("earliest", "says"),
+    [
+        (datetime(2000, 1, 1), "must be a datetime with its time zone"),
+        (timedelta(1), "must be a datetime with its time zone"),
+        (datetime(1969, 12, 31, tzinfo=UTC), "must lie in 1970 or later"),
+    ],
+)
+def test_an_earliest_time_that_cannot_be_one_is_refused(earliest: Any, says: str) -> None:
+    with pytest.raises(TaskError, match=says):
+        make(earliest=earliest)
+
+
+def test_the_earliest_time_is_taken_in_any_time_zone() -> None:
+    zone = timezone(timedelta(hours=1))
+    assert JoinRules.of(make(earliest=datetime(1970, 1, 1, 1, tzinfo=zone))).earliest_ms == 0

@@ -10,6 +10,7 @@ import pytest
 from river import linear_model
 
 from schemas import Dictionary, Number
+from schemas.event_time import EPOCH
 from schemas.records import Entry, Outcome, Prediction, Request, Score
 from streams import MemoryDriver, Model, Select, Task
 from streams.metrics.binary import GROUPS
@@ -28,6 +29,7 @@ TASK = Task(
     question="How good is what waits?",
     features=Dictionary(Number(name="x")),
     horizon=timedelta(seconds=1000),
+    earliest=EPOCH,
     models=(Model("lr", build),),
 )
 

@@ -62,6 +62,12 @@ export function features() {
       refresh(all.body, Object.keys(found).length ? table(head, rows, "Features") : empty("Too few requests have come to judge: a reference is learned from the first ones."));
       const { values } = store.sections.loop;
       const lines = [["requests", "answered"], ["requests_refused", "refused: see the dead letters"], ["requests_repeated", "with an id that had been answered"], ["requests_disordered", "older than one before them"], ["requests_counted_late", "counted after their minute was closed"]];
+      const odd = { "warned unknown_field ": "unknown fields near ", "warned outside ": "outside the range or levels: " };
+      for (const name of Object.keys(values)) {
+        for (const [start, means] of Object.entries(odd)) {
+          if (name.startsWith(start)) lines.push([name, means + name.slice(start.length)]);
+        }
+      }
       refresh(arriving.body, values.requests === undefined ? empty("No request has come yet.") : table(["requests", num("count"), num("share")], lines.map(([name, means]) => [means, num(count(values[name])), num(share(values[name] / Math.max(1, values.requests + (values.requests_refused ?? 0))))]), "Requests"));
     },
   };

@@ -1,0 +1,61 @@
+"""Times in another unit than ms are refused wherever they come in, with the unit that they seem to have."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from infra.inbound import decoder
+from schemas.checks import check_ts
+from schemas.errors import BadRecord
+from schemas.event_time import TimeBounds
+from schemas.records import Outcome
+from tests.joining import CODEC, RULES, Bench
+from tests.properties.test_foreign_bytes import Foreign
+
+NOW = 1_700_000_000_000
+BOUNDS = TimeBounds(946_684_800_000, 300_000)
+
+
+@pytest.mark.parametrize(
+    ("ts", "unit"),
+    [(NOW // 1000, "seconds"), (NOW * 1000, "microseconds"), (946_684_799_999, ""), (NOW + 300_001, "")],
+)
+def test_a_time_that_cannot_be_meant_is_refused_with_its_unit(ts: int, unit: str) -> None:
+    with pytest.raises(BadRecord) as caught:
+        BOUNDS.check(ts, NOW)
+    assert (caught.value.reason, caught.value.field) == ("impossible_time", "ts")
+    assert str(ts) in caught.value.message
+    assert caught.value.message.endswith(f"; it looks like {unit}, send milliseconds") == bool(unit)
+
+
+def test_nanoseconds_are_beyond_every_time_and_named() -> None:
+    with pytest.raises(BadRecord, match="looks like nanoseconds"):
+        check_ts(NOW * 1_000_000)
+
+
+@pytest.mark.parametrize("ts", [946_684_800_000, NOW, NOW + 300_000])
+def test_both_bounds_are_still_taken(ts: int) -> None:
+    BOUNDS.check(ts, NOW)
+
+
+def test_an_outcome_in_seconds_is_refused_where_it_is_read() -> None:
+    value = CODEC.encode(Outcome("a", NOW // 1000, True))
+    item = decoder(CODEC.decode_outcome, times=BOUNDS)(Foreign(b"a", value, None))
+    assert item.bad is not None
+    assert item.bad.reason == "impossible_time"
+    assert item.bad.message.endswith("it looks like seconds, send milliseconds")
+
+
+def test_the_join_refuses_a_prediction_from_outside_and_an_outcome_in_seconds() -> None:
+    bench = Bench(replace(RULES, earliest_ms=BOUNDS.earliest_ms))
+    bench.ask("a", NOW // 1000)
+    bench.ask("b", NOW, arrived=NOW)
+    bench.tell("b", NOW // 1000, True)
+    bench.commit()
+    assert [(each.reason, each.message.rpartition("; ")[2]) for each in bench.refused] == [
+        ("impossible_time", "it looks like seconds, send milliseconds")
+    ] * 2
+    assert bench.join.waiting == 1
+    assert bench.join.stream_time == NOW
