@@ -72,7 +72,8 @@ def test_a_shadow_that_raises_costs_only_itself(broker: Broker, tmp_path: Path, 
         assert models()["ht"]["stopped"] is None
         assert models()["lr"]["passed_over"] == 0
         assert f"ht passes over log offset {entry['offset']}, request r150: " in worker.log
-        other.play(events(other.task, 0, 50))  # another task of the same worker answers
+        with other.replaying(events(other.task, 0, 50)):
+            pass  # another task of the same worker answers all of them
 
         digests = loop.assert_digests()
         worker.stop()
