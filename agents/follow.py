@@ -18,6 +18,8 @@ from infra.snapshots.store import SnapshotStore
 from infra.trusted import unreadable_entry
 from schemas.errors import BadRecord
 from schemas.records import Command, Entry, Features
+from streams.model import ModelFold
+from streams.printed import harmless
 
 RECENT = 20
 NEAR = 500
@@ -47,6 +49,8 @@ class Follow:
         """By model: the newest snapshot that its state goes on from."""
         self.caught_up = False
         """Whether everything that was committed when reading began is folded."""
+        self.failed = False
+        """Whether folding ended with an error: no snapshot is taken of what it left."""
 
     def restore(self) -> int:
         """Restore the models; gives the offset at which to go on reading (blocks)."""
@@ -84,7 +88,11 @@ class Follow:
 
     async def apply(self, messages: Sequence[Any]) -> None:
         """Fold a batch of the log's records."""
-        await self.loop.turns.run(map(self._one, messages))
+        try:
+            await self.loop.turns.run(map(self._one, messages))
+        except Exception:
+            self.failed = True
+            raise
         async with self.loop.progress:
             self.loop.progress.notify_all()
 
@@ -99,7 +107,10 @@ class Follow:
             return
         if entry.command is None:
             for fold in loop.models:
+                before = fold.learner.passed_over
                 fold.apply(offset, entry)
+                if fold.learner.passed_over > before:
+                    self._passed_over(fold)
         else:
             self._command(message, entry, entry.command)
         self.next_offset = offset + 1
@@ -111,6 +122,21 @@ class Follow:
         loop.counts["entries"] += 1
         if self.caught_up:  # what a restart reads again is no growth
             loop.counts["log_bytes"] += len(message.value() or b"") + len(message.key() or b"")
+
+    def _passed_over(self, fold: ModelFold) -> None:
+        """Log what a model has just passed over, unless a restart reads it again."""
+        task, name, learner = self.loop.task.name, fold.model.name, fold.learner
+        newest = learner.newest[-1]
+        if self.caught_up:
+            log.warning(
+                "%s: %s passes over log offset %d, request %s: %s",
+                *(task, name, newest.offset, harmless(newest.request_id), newest.exception),
+            )
+        if learner.stopped is not None:
+            log.error(
+                "%s: %s stops learning at log offset %d: %s",
+                *(task, name, learner.stopped.offset, learner.stopped.why),
+            )
 
     def _command(self, message: Any, entry: Entry, command: Command) -> None:
         try:

@@ -84,7 +84,7 @@ class LogOwner(Owner[Entry]):
     def _takes(self) -> Iterator[Callable[[], Snapshot]]:
         loop, text, recent = self.loop, runtime_fingerprint()[1], list(self.follow.recent)
         served = {each.name: each.get() for each in self.monitors if isinstance(each, ServedMetrics)}
-        for fold in loop.models:
+        for fold in () if self.follow.failed else loop.models:
             if fold.in_force:
                 told = (loop.codec.fingerprints, served[fold.model.name], recent, now_ms())
                 parent = self.follow.parents.get(fold.model.name)

@@ -59,6 +59,10 @@ class ModelView:
     revision: str
     in_force: bool
     learned: int
+    passed_over: int = 0
+    stopped: bool = False
+    failures: int = 0
+    """Scores that it failed to give, since the worker started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +196,7 @@ class Exporter(Collector):
             [((task, each.name, each.role, each.revision), 1) for task, each in models if each.in_force],
         )
         yield family("riverloop_model_learned", [((task, each.name), each.learned) for task, each in models])
+        yield family("riverloop_model_stopped", [((task, each.name), each.stopped) for task, each in models])
         lags = [((view.task, topic), lag) for view in views for topic, lag in sorted(view.places.lag.items())]
         yield family("riverloop_lag_records", lags)
         spans = [
@@ -207,6 +212,16 @@ class Exporter(Collector):
                 for view in views:
                     made.add_metric((view.task,), view.counts.get(each.count, 0))
                 yield made
+        by_model: dict[str, Callable[[ModelView], int]] = {
+            "riverloop_model_passed_over_total": lambda model: model.passed_over,
+            "riverloop_model_failures_total": lambda model: model.failures,
+        }
+        for name, count in by_model.items():
+            made = CounterMetricFamily(name, OWN[name].says, labels=OWN[name].labels)
+            for view in views:
+                for model in view.models:
+                    made.add_metric((view.task, model.name), count(model))
+            yield made
         own = OWN["riverloop_dead_letters_total"]
         letters = CounterMetricFamily(own.name, own.says, labels=own.labels)
         for view in views:

@@ -92,6 +92,24 @@ OWN: Final = {
             "Level while outcomes come: the policy gives no labels, or the log is not followed.",
         ),
         Own(
+            "riverloop_model_passed_over_total",
+            ("task", "model"),
+            "Labelled entries that the model has not learned from, because its code raised; all of its log.",
+            "`GET /tasks/{task}/status` lists the newest, each with offset, request and exception.",
+        ),
+        Own(
+            "riverloop_model_stopped",
+            ("task", "model"),
+            "1 when the model has stopped learning, because its code raised too often, else 0.",
+            "`riverloop verify` says where and why. Mend the model: a new specification learns the log anew.",
+        ),
+        Own(
+            "riverloop_model_failures_total",
+            ("task", "model"),
+            "Requests for which the model gave no score: its code raised, or the score was not finite.",
+            "Of the served model they are dead letters `model_failed`, or answered by the fallback.",
+        ),
+        Own(
             "riverloop_join_partitions",
             ("task",),
             "Partitions whose join runs in this worker.",

@@ -38,6 +38,8 @@ Make = Callable[..., Any]
 
 MAX_TS: Final = 2**53
 """Every JSON reader holds whole numbers below this one exactly; it lies in the year 287396."""
+MAX_NUMBER: Final = 1e150
+"""Beyond this the square of an outcome's value, or of an error, is no finite number."""
 KINDS: Final = frozenset(get_args(Kind))
 COMMANDS: Final = frozenset(get_args(get_type_hints(Command)["name"]))
 
@@ -71,7 +73,7 @@ def check_value(kind: TaskKind, value: Any) -> Value:
     ----------
     kind
         `binary` takes true, false, 0 and 1 (as whole or real numbers); `multiclass` takes text;
-        `regression` takes finite numbers. All take None.
+        `regression` takes finite numbers whose squares are finite. All take None.
     value
         The value as it was sent.
 
@@ -103,6 +105,8 @@ def check_value(kind: TaskKind, value: Any) -> Value:
         number = math.inf
     if not math.isfinite(number):
         raise BadRecord("out_of_range", f"value must be a finite number, not {number}", "value")
+    if abs(number) >= MAX_NUMBER:
+        raise BadRecord("out_of_range", f"value must lie within ±{MAX_NUMBER:g}, not {number:g}", "value")
     return number + 0.0  # -0.0 becomes 0.0
 
 

@@ -42,6 +42,8 @@ NAME: Final = Limit(200)
 """What names something: ids, entities, reporters, classes, models, versions."""
 REASON: Final = Limit(1_000)
 """What a person wrote."""
+FAILURE: Final = Limit(300)
+"""What the code of a task file raised."""
 TOPIC: Final = Limit(249)
 """Kafka's own limit of a topic's name."""
 PARENTS: Final = Limit(NAME.characters, 100)
@@ -60,6 +62,7 @@ LIMITS: Final[Mapping[tuple[str, str], Limit]] = {
     ("Score", "version"): NAME,
     ("Score", "spec"): NAME,
     ("Score", "label"): NAME,
+    ("Score", "failure"): FAILURE,
     ("Position", "topic"): TOPIC,
     ("Outcome", "request_id"): NAME,
     ("Outcome", "value"): NAME,

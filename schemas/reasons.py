@@ -19,5 +19,6 @@ REASONS: Final[dict[str, str]] = {
     "unknown_or_forgotten": "No prediction is known for this outcome, and none came in time.",
     "too_many_early": "Too many outcomes wait for predictions: of this request, or in its partition.",
     "outcome_before_request": "The outcome's time lies before its request's, beyond the tolerance.",
+    "model_failed": "The served model's code raised, or its score was no finite number. Repeating does not help.",
     "unexpected_punctuation": "A punctuation outside a lockstep run.",
 }

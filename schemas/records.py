@@ -68,9 +68,11 @@ class Score:
     role: Literal["served", "shadow"]
     """Whether this was the answer or an unseen one."""
     score: ScoreValue
-    """The score; None when a model that has learned nothing has no answer."""
+    """The score; None when a model that has learned nothing has no answer, or failed."""
     label: bool | str | None = None
     """The model's decision by River's own rule (largest probability); None for regression or no answer."""
+    failure: str = ""
+    """Why the model has no score: what its code raised, and where; empty when it did not fail."""
 
 
 @record(frozen=True, slots=True)
@@ -253,6 +255,10 @@ class Manifest:
     """HMAC-SHA256 over the rest, where a key is given."""
     probes_sha256: str = ""
     """Digest of the stored probes."""
+    passed_over: int = 0
+    """Labelled entries that the model has not learned from, because its code raised."""
+    stopped: int = -1
+    """The log offset at which the model has stopped learning; -1 while it learns."""
 
 
 @record(frozen=True, slots=True)

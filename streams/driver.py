@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from schemas.errors import BadRecord
 from schemas.records import Entry, Outcome, Position, Prediction, Punctuation, Request
 from schemas.state import Payload
 from streams.datafile import Event
@@ -70,6 +71,8 @@ class MemoryDriver:
         rules = JoinRules.of(task, lockstep=True)
         self.join = Join(rules, store or MemoryStore(), unpacked, task.name, 0)
         self.log: list[Entry] = []
+        self.refused: list[tuple[Request, BadRecord]] = []
+        """Requests of `run` that have no prediction, each with its reason."""
         self._keep_log = keep_log
         self._offset = 0
         self._asked = 0
@@ -81,7 +84,13 @@ class MemoryDriver:
     # ------------------------------------------------------------------ one step
 
     def ask(self, request: Request) -> Prediction:
-        """Score a request with the models as they are, and hold it until its outcome comes."""
+        """Score a request with the models as they are, and hold it until its outcome comes.
+
+        Raises
+        ------
+        BadRecord
+            For an impossible time, and as `Server.predict`.
+        """
         self.server.times.check(request.ts, request.ts)
         at = Position("predictions", 0, self._asked)
         self._asked += 1
@@ -109,7 +118,10 @@ class MemoryDriver:
                     self.tell(outcome)
                 self.complete(step.ts)
             else:
-                yield self.ask(step)
+                try:
+                    yield self.ask(step)
+                except BadRecord as bad:
+                    self.refused.append((step, bad))
 
     # ------------------------------------------------------------------ inside
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from river import base
 
-from schemas.records import Command, Entry, Features, Score, ScoreValue
+from schemas.errors import SnapshotError
+from schemas.records import Command, Entry, Features, Prediction, Score, ScoreValue
 from streams.digest import state_digest
+from streams.failures import check_finite, describe, is_own
+from streams.learner import Learner, PassedOver
+from streams.policies import checked_label
 from streams.rewind import Rewind
 from streams.task import Model, Task
 from streams.version import Version
@@ -24,6 +29,8 @@ class ModelState:
     in_force: bool
     learned: int
     next_offset: int
+    failures: Mapping[str, Any]
+    """What the model has passed over, and whether it has stopped learning; see `Learner.snapshot`."""
     estimator: base.Estimator
 
 
@@ -45,10 +52,9 @@ class ModelFold:
     def __init__(self, task: Task, model: Model, runtime: str = "") -> None:
         self.task, self.model, self.runtime = task, model, runtime
         self.spec = task.spec(model)
-        self.estimator = model.make()
+        self.learner = Learner(model.make(), task.kind, task.max_passed_over)
         self._untaught: tuple[Any, Rewind] | None = None
         """A copy that answers until the estimator has learned something, and what puts it back each time."""
-        self.learned = 0
         self.next_offset = 0
         self.opened = False
         """Whether the log has opened a revision of this model at all."""
@@ -62,6 +68,16 @@ class ModelFold:
         self.version = Version(self.model.name, revision, offset)
         self._version = str(self.version)
 
+    @property
+    def estimator(self) -> base.Estimator:
+        """The River model, as it is now."""
+        return self.learner.estimator
+
+    @property
+    def learned(self) -> int:
+        """Examples learned."""
+        return self.learner.learned
+
     # ------------------------------------------------------------------ the fold
 
     def apply(self, offset: int, entry: Entry) -> None:
@@ -72,13 +88,23 @@ class ModelFold:
         if entry.kind == "command" and entry.command is not None:
             self._command(offset, entry.command)
             return
-        label = self.model.policy.label(entry)
-        if label is None or label.value is None or entry.prediction is None:
+        if self.learner.stopped is None and entry.prediction is not None:
+            self._learn(offset, entry, entry.prediction)
+
+    def _learn(self, offset: int, entry: Entry, prediction: Prediction) -> None:
+        try:
+            label = checked_label(self.model.policy, entry, self.task.kind)
+            value = None if label is None else label.value
+        except BaseException as error:
+            if not is_own(error):
+                raise
+            self.learner.pass_over(PassedOver(offset, prediction.request_id, describe(error)))
+            return
+        if value is None:
             return  # what was learned from a label that no longer holds stays learned: River cannot unlearn
-        cast(Any, self.estimator).learn_one(self._x(entry.prediction.features), label.value)
-        self.learned += 1
         self._untaught = None
-        self._set_version(self.version.revision, offset)
+        if self.learner.learn(offset, prediction.request_id, self._x(prediction.features), value):
+            self._set_version(self.version.revision, offset)
 
     def _command(self, offset: int, command: Command) -> None:
         if command.name != "revision" or command.model != self.model.name:
@@ -106,34 +132,44 @@ class ModelFold:
 
         Until the first learned example this happens on a throwaway copy: some models make themselves ready
         for the features they see first, and predicting must not decide what those are.
+
+        A model that raises, or whose score is not a finite number, has no score, and its `failure` says why.
         """
-        x = self._x(features)
+        score: ScoreValue = None
+        label: bool | str | None = None
+        failure = ""
+        try:
+            score, label = self._answer(self._x(features))
+        except BaseException as error:
+            if not is_own(error):
+                raise
+            failure = describe(error)
+        return Score(self.model.name, self._version, self.spec, role, score, label, failure)
+
+    def _answer(self, x: dict[str, Any]) -> tuple[ScoreValue, bool | str | None]:
         if self.learned:
-            return self._score(self.estimator, x, role)
+            return self._score(self.estimator, x)
         if self._untaught is None:
             self._untaught = self._copy(x)
         copied, rewind = self._untaught
         try:
-            return self._score(copied, x, role)
+            return self._score(copied, x)
         finally:
             rewind.back()
 
-    def _score(self, estimator: Any, x: dict[str, Any], role: Literal["served", "shadow"]) -> Score:
-        score: ScoreValue
-        label: bool | str | None = None
+    def _score(self, estimator: Any, x: dict[str, Any]) -> tuple[ScoreValue, bool | str | None]:
         if self.task.kind == "regression":
-            score = estimator.predict_one(x)
-        else:
-            probabilities = estimator.predict_proba_one(x)
-            if not probabilities:
-                score = None
-            else:
-                label = max(probabilities, key=lambda name: probabilities[name])
-                if self.task.kind == "binary":
-                    score = float(probabilities.get(True, 0.0))
-                else:
-                    score = {str(name): float(p) for name, p in probabilities.items()}
-        return Score(self.model.name, self._version, self.spec, role, score, label)
+            value: ScoreValue = estimator.predict_one(x)
+            check_finite(value)
+            return value, None
+        probabilities = estimator.predict_proba_one(x)
+        if not probabilities:
+            return None, None
+        check_finite(probabilities)
+        label = max(probabilities, key=lambda name: probabilities[name])
+        if self.task.kind == "binary":
+            return float(probabilities.get(True, 0.0)), label
+        return {str(name): float(p) for name, p in probabilities.items()}, label
 
     def _copy(self, x: dict[str, Any]) -> tuple[Any, Rewind]:
         """Copy a model that has learned nothing yet, for labels may be weeks away."""
@@ -157,15 +193,23 @@ class ModelFold:
         return state_digest(self.estimator)
 
     def snapshot(self) -> ModelState:
-        """See `Fold.snapshot`. The estimator is the live one: write it before the next entry."""
-        return ModelState(
-            self._version, self.opened, self.in_force, self.learned, self.next_offset, self.estimator
-        )
+        """See `Fold.snapshot`. The estimator is the live one: write it before the next entry.
+
+        Raises
+        ------
+        SnapshotError
+            When the process failed while the model learned an entry: its state is that of no offset.
+        """
+        learner = self.learner
+        if learner.inside:
+            raise SnapshotError(f"{self._version} is in the middle of log offset {self.next_offset - 1}")
+        place = (self._version, self.opened, self.in_force, self.learned, self.next_offset)
+        return ModelState(*place, learner.snapshot(), learner.estimator)
 
     def restore(self, state: ModelState) -> None:
         """See `Fold.restore`."""
         self.version = Version.parse(state.version)
         self._version = state.version
         self.opened, self.in_force = state.opened, state.in_force
-        self.learned, self.next_offset = state.learned, state.next_offset
-        self.estimator, self._untaught = state.estimator, None
+        self.next_offset, self._untaught = state.next_offset, None
+        self.learner.restore(state.estimator, state.learned, state.failures)

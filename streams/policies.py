@@ -9,10 +9,13 @@ that it was revised.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from schemas.records import Entry, Value
+from streams.failures import NoLabel, is_own
 
 
 class Label(NamedTuple):
@@ -29,6 +32,43 @@ class Policy(Protocol):
 
     def label(self, entry: Entry) -> Label | None:
         """Give the label of an entry; None when the policy makes nothing of it."""
+
+
+VALUES: Mapping[str, tuple[type, ...]] = {"binary": (bool,), "multiclass": (str,), "regression": (float, int)}
+"""Types of the outcomes of a kind of task."""
+
+
+def checked_label(policy: Policy, entry: Entry, kind: str) -> Label | None:
+    """Give the label of an entry, checked, for a policy may be code of a task file.
+
+    Raises
+    ------
+    NoLabel
+        When it is no label, or its value is none of the task's kind, or not finite.
+    BaseException
+        Whatever the policy raises.
+    """
+    label: object = policy.label(entry)
+    if label is None:
+        return None
+    if not isinstance(label, Label):
+        raise NoLabel(f"a {type(label).__name__} is no Label")
+    for value in label:
+        if value is None:
+            continue
+        if type(value) not in VALUES[kind] or not (isinstance(value, str) or math.isfinite(value)):
+            raise NoLabel(f"a {type(value).__name__} is no label of kind {kind!r}, or is not finite")
+    return label
+
+
+def label_of(policy: Policy, entry: Entry, kind: str) -> Label | None:
+    """Give the label of an entry; None also where the policy fails, which the model's fold counts."""
+    try:
+        return checked_label(policy, entry, kind)
+    except BaseException as error:
+        if not is_own(error):
+            raise
+        return None
 
 
 def _corrected(entry: Entry, before: Value) -> Label | None:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.records import Entry
+from streams.policies import label_of
 from streams.task import Model
 
 QUANTILES = (0.1, 0.5, 0.9, 0.99)
@@ -58,7 +59,8 @@ class ScoreBook:
         if offset < self.next_offset:
             return
         self.next_offset = offset + 1
-        label = self.model.policy.label(entry) if entry.prediction and entry.kind != "backfill" else None
+        asked = entry.prediction is not None and entry.kind != "backfill"
+        label = label_of(self.model.policy, entry, "binary") if asked else None
         if label is None or entry.prediction is None:
             return
         for score in entry.prediction.scores:

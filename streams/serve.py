@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
-from schemas.records import Position, Prediction, Request
+from schemas.errors import BadRecord
+from schemas.records import Position, Prediction, Request, Score
 from streams.model import ModelFold
 from streams.rules import JoinRules
 from streams.task import Task
@@ -26,6 +29,8 @@ class Server:
     def __init__(self, task: Task, models: Sequence[ModelFold], runtime: str = "") -> None:
         self.task, self.models, self.runtime = task, tuple(models), runtime
         self.times = JoinRules.of(task).times
+        self.failures: Counter[str] = Counter()
+        """Scores that a model failed to give, by model, since this process began."""
 
     def predict(self, request: Request, source: Position | None = None) -> Prediction:
         """Score a request; stamp and score come from this one synchronous step.
@@ -36,11 +41,21 @@ class Server:
             Canonical.
         source
             Its place on `T.requests`; None when it came over HTTP.
+
+        Raises
+        ------
+        BadRecord
+            `model_failed`, when the served model fails, and so does its fallback, if the task names one.
         """
         scores = tuple(
             model.predict(request.features, "shadow" if index else "served")
             for index, model in enumerate(self.models)
         )
+        failed = [score for score in scores if score.failure]
+        if failed:
+            self.failures.update(score.model for score in failed)
+            if scores[0].failure:
+                scores = self._fall_back(request, scores)
         return Prediction(
             request.request_id,
             request.ts,
@@ -51,3 +66,13 @@ class Server:
             request.entity_key,
             request.parents,
         )
+
+    def _fall_back(self, request: Request, scores: tuple[Score, ...]) -> tuple[Score, ...]:
+        """Serve the fallback's score instead of the champion's, which stays as a shadow's."""
+        champion, *shadows = scores
+        for score in shadows:
+            if score.model == self.task.fallback and not score.failure:
+                others = (other for other in shadows if other is not score)
+                return (replace(score, role="served"), replace(champion, role="shadow"), *others)
+        message = f"request {request.request_id!r}: model {champion.version} failed: {champion.failure}"
+        raise BadRecord("model_failed", message)

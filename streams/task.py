@@ -18,7 +18,7 @@ from streams.datafile import DataFile
 from streams.digest import state_digest
 from streams.drift.rules import DriftRules
 from streams.metrics.rules import MetricRules
-from streams.policies import OnArrival, Policy
+from streams.policies import VALUES, OnArrival, Policy
 from streams.quality.rules import QualityRules
 
 TASK_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*\Z")
@@ -41,7 +41,6 @@ TAKEN: Mapping[str, str] = {
 """Names that no model may have: the monitors have them."""
 EARLY_BUDGET_BYTES: Final = 128 * 1024 * 1024
 """Room for about 160,000 outcomes."""
-VALUES: Mapping[str, tuple[type, ...]] = {"binary": (bool,), "multiclass": (str,), "regression": (float, int)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +114,12 @@ class Task:
         What is watched for drift, with which detectors, at which rate of false alarms.
     quality
         How the requests' quality and the drift of their features are judged.
+    fallback
+        The model whose score is the answer when the champion's code raises or gives no finite score; None: such a
+        request is a dead letter `model_failed`.
+    max_passed_over
+        Of the last 1,000 labelled entries, how many a model may pass over because its code raised; with one more it
+        stops learning.
     data
         How a data file maps to requests and outcomes; None when there is none.
     """
@@ -135,6 +140,8 @@ class Task:
     metrics: MetricRules = field(default_factory=MetricRules)
     drift: DriftRules = field(default_factory=DriftRules)
     quality: QualityRules = field(default_factory=QualityRules)
+    fallback: str | None = None
+    max_passed_over: int = 10
     data: DataFile | None = None
 
     def __post_init__(self) -> None:
@@ -163,6 +170,12 @@ class Task:
             raise TaskError(f"{where}: two models have the same name ({', '.join(names)})")
         for model in self.models:
             self._check(model)
+        if self.fallback is not None and self.fallback not in names[1:]:
+            shadows = ", ".join(names[1:]) or "there is none"
+            raise TaskError(f"{where}: fallback={self.fallback!r} must name a shadow ({shadows})")
+        most: object = self.max_passed_over
+        if type(most) is not int or not 0 <= most < 1000:
+            raise TaskError(f"{where}: max_passed_over={most!r} must be a whole number from 0 to 999")
 
     def _check_earliest(self) -> None:
         where = f"task {self.name!r}"
@@ -260,6 +273,10 @@ class Task:
         raise TaskError(f"task {self.name!r} has no model {name!r}; it has {known}")
 
     def spec(self, model: Model) -> str:
-        """Digest of what fixes a revision: pipeline, parameters, policy, kind, dictionary (16 hex digits)."""
+        """Digest of what fixes a revision (16 hex digits).
+
+        Pipeline, parameters, policy, kind, dictionary, and how many entries may be passed over.
+        """
         told = f"{self.kind}\n{self.features.digest}\n{model.describe()}\n{state_digest(model.make())}"
+        told += f"\n{self.max_passed_over}"
         return hashlib.sha256(told.encode()).hexdigest()[:16]

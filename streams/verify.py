@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from schemas.records import Entry, Kind, LateBy, Outcome, Position, Prediction, Score, ScoreValue, Value
 from schemas.state import JoinPosition
+from streams.failures import type_of
 from streams.positions import plain
 from streams.rules import JoinRules
 
@@ -259,6 +260,7 @@ def check_score(expected: Score, found: Score, where: str) -> Iterator[Differenc
         As it lies on `T.predictions`.
     """
     same = bits(expected.score) == bits(found.score)
+    same = same and type_of(expected.failure) == type_of(found.failure)
     if same and (found.version, found.spec, found.label) == (expected.version, expected.spec, expected.label):
         return
     yield Difference(

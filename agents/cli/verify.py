@@ -14,6 +14,7 @@ from infra.trusted import places
 from infra.verify import KafkaSource, Report
 from infra.verify import verify as prove
 from infra.verify.report import COUNTS
+from streams.printed import harmless
 
 
 @click.command(epilog="Example: riverloop verify task.py --bootstrap localhost:9092")
@@ -61,8 +62,19 @@ def show(report: Report) -> None:
         [f"scores of {model} reproduced bit for bit", count] for model, count in report.reproduced.items()
     ]
     told += [[f"scores of {model} by another revision or runtime", n] for model, n in report.other.items()]
+    told += [[f"entries passed over by {model}", n["entries"]] for model, n in report.passed_over.items()]
     told.append(["snapshots compared", report.snapshots])
     table(f"{report.task}: history", ["what", "count"], [row for row in told if row[1]])
+    for model, found in report.passed_over.items():
+        for each in found["newest"]:
+            click.echo(
+                f"passed over by {model}: log offset {each['offset']}, request {harmless(each['request_id'])}: "
+                f"{each['exception']}"
+            )
+        if found["stopped"]:
+            click.echo(
+                f"{model} stopped learning at log offset {found['stopped']['offset']}: {found['stopped']['why']}"
+            )
     for note in report.notes:
         click.echo(f"note: {note}")
     for each in report.failures:

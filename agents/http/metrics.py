@@ -35,7 +35,10 @@ def views(loops: Mapping[str, TaskLoop]) -> Iterator[TaskView]:
             ready=not loop.not_ready(),
             here=loop.here(),
             next_offset=status.next_offset(loop),
-            models=[_model(fold, "shadow" if index else "served") for index, fold in enumerate(loop.models)],
+            models=[
+                _model(fold, "shadow" if index else "served", loop.server.failures[fold.model.name])
+                for index, fold in enumerate(loop.models)
+            ],
             counts=dict(loop.counts),
             dead_letters=dict(loop.dead_letters),
             answers=loop.answers,
@@ -46,8 +49,15 @@ def views(loops: Mapping[str, TaskLoop]) -> Iterator[TaskView]:
         )
 
 
-def _model(fold: ModelFold, role: str) -> ModelView:
-    version = fold.version
+def _model(fold: ModelFold, role: str, failures: int) -> ModelView:
+    version, learner = fold.version, fold.learner
     return ModelView(
-        fold.model.name, role, f"{version.model}.{version.revision}", fold.in_force, fold.learned
+        fold.model.name,
+        role,
+        f"{version.model}.{version.revision}",
+        fold.in_force,
+        fold.learned,
+        learner.passed_over,
+        learner.stopped is not None,
+        failures,
     )

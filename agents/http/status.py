@@ -105,6 +105,10 @@ def models(loop: TaskLoop) -> list[dict[str, Any]]:
             "role": "shadow" if index else "served",
             "in_force": fold.in_force,
             "learned": fold.learned,
+            "passed_over": fold.learner.passed_over,
+            "newest_passed_over": [each._asdict() for each in fold.learner.newest],
+            "stopped": fold.learner.stopped._asdict() if fold.learner.stopped else None,
+            "failures": loop.server.failures[fold.model.name],
             "spec": fold.spec,
             "runtime": fold.runtime,
         }

@@ -6,7 +6,7 @@ import logging
 import struct
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from infra.snapshots.store import Snapshot, SnapshotStore
 from schemas.errors import SnapshotError
 from schemas.records import Features, Manifest, ScoreValue
 from streams import snapshot
+from streams.learner import Learner
 from streams.model import ModelFold, ModelState
 from streams.task import Model
 
@@ -84,8 +85,10 @@ def pack(
         author="riverloop",
         git_commit=commit,
         created_at=created_at,
+        passed_over=fold.learner.passed_over,
+        stopped=fold.learner.stopped.offset if fold.learner.stopped else -1,
     )
-    values = (state.version, state.opened, state.in_force, state.learned, state.next_offset, state.estimator)
+    values = tuple(getattr(state, each.name) for each in fields(state))
     return Snapshot(manifest, snapshot.dump(values), probes)
 
 
@@ -158,11 +161,19 @@ def opened(stored: Snapshot, model: Model, classes: Iterable[type]) -> ModelStat
     """
     manifest = stored.manifest
     fresh = model.make()
-    values = snapshot.load(stored.state, (None, None, None, None, None, fresh), classes)
+    values = snapshot.load(stored.state, (None, None, None, None, None, None, fresh), classes)
     told = (manifest.version, True, True, manifest.learned, manifest.next_offset)
-    if not isinstance(values, tuple) or len(values) != 6 or values[:5] != told or values[5] is not fresh:
+    if not isinstance(values, tuple) or len(values) != 7 or values[:5] != told or values[6] is not fresh:
         raise SnapshotError(f"{manifest.version} does not hold the state of its manifest")
+    _check_failures(manifest, values[5])
     return ModelState(*values)
+
+
+def _check_failures(manifest: Manifest, found: Any) -> None:
+    """Check what a state says of failures: its form, and that it is what the manifest says."""
+    fits = Learner.is_state(found) and found["passed_over"] == manifest.passed_over
+    if not fits or (found["stopped"] or [-1])[0] != manifest.stopped:
+        raise SnapshotError(f"{manifest.version} does not hold the failures of its manifest")
 
 
 def check_probes(fold: ModelFold, stored: Snapshot) -> None:

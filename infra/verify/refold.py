@@ -83,6 +83,14 @@ class Refold:
                 walk.arrive()
         for walk in walks:
             walk.finish()
+        for fold in self.folds:
+            learner = fold.learner
+            if learner.passed_over or learner.stopped:
+                report.passed_over[fold.model.name] = {
+                    "entries": learner.passed_over,
+                    "newest": [each._asdict() for each in learner.newest],
+                    "stopped": learner.stopped._asdict() if learner.stopped else None,
+                }
         self._foreign()
 
     # ------------------------------------------------------------------ scores
@@ -207,13 +215,13 @@ class Refold:
     def check_snapshot(self, fold: ModelFold, manifest: Manifest, stored: bool) -> None:
         """Compare a snapshot with the model refolded up to its version."""
         self.report.snapshots += 1
-        told, mine = (manifest.version, manifest.learned, manifest.state_digest), fold.digest
-        if told != (str(fold.version), fold.learned, mine):
+        told = (
+            f"{manifest.learned} learned, {manifest.passed_over} passed over, state {manifest.state_digest}"
+        )
+        mine = f"{fold.learned} learned, {fold.learner.passed_over} passed over, state {fold.digest}"
+        if manifest.version != str(fold.version) or told != mine:
             what = f"snapshot {manifest.version} is not what the log gives"
-            found = f"{manifest.learned} learned, state {manifest.state_digest}"
-            self.report.fail(
-                [Difference(what, manifest.version, f"{fold.learned} learned, state {mine}", found)]
-            )
+            self.report.fail([Difference(what, manifest.version, mine, told)])
         if not stored or self._store is None:
             return
         try:

@@ -22,6 +22,7 @@ from streams.drift.rules import DELAY, OUTAGE, SEVERITY, WATCHED, Watch
 from streams.drift.watching import ModelWatch
 from streams.episodes import Alarm, Episodes
 from streams.fold import Measurement
+from streams.policies import label_of
 from streams.task import Model, Task
 
 RESOLVED: Final = frozenset({"labelled", "expired", "late", "revised", "unavailable"})
@@ -130,7 +131,7 @@ class DriftFold:
             self._silence_teaches and self._until >= 0 and entry.ts < self._until + self._horizon_ms
         )
         for place, model in enumerate(self.task.models):
-            label = model.policy.label(entry)
+            label = label_of(model.policy, entry, self.task.kind)
             if label is None or label.value is None or label.replaces is not None:
                 continue
             for score in prediction.scores:

@@ -9,6 +9,7 @@ from river import base, drift
 
 from schemas.alert import Evidence
 from streams.drift.detector import Change, Direction, Recovery, Worse
+from streams.failures import describe, is_own
 
 FAST: Final = 1 / 100
 SLOW: Final = 1 / 2_000
@@ -57,6 +58,8 @@ class RiverDetector:
         self._recovery = Recovery(worse, hush)
         self._fast = self._slow = 0.0
         self._seen = 0
+        self.failure = ""
+        """What it raised: a detector that fails once finds nothing any more; its means go on."""
 
     def __repr__(self) -> str:
         return self._name
@@ -67,11 +70,7 @@ class RiverDetector:
         self._fast += (value - self._fast) * max(FAST, 1 / self._seen)
         self._slow += (value - self._slow) * max(SLOW, 1 / self._seen)
         self._recovery.step()
-        if self.takes_errors:
-            self._detector.update((value == 0) if self._hits else bool(value))
-        else:
-            self._detector.update(value / self._span)
-        if not self._detector.drift_detected:
+        if self.failure or not self._drifted(value):
             return None
         direction: Direction = "up" if self._fast >= self._slow else "down"
         slow, seen = self._slow, self._seen
@@ -84,6 +83,20 @@ class RiverDetector:
             Evidence(self._name, "its own", None, None, slow, seen - kept, self._fast, kept),
         )
 
+    def _drifted(self, value: float) -> bool:
+        try:
+            if self.takes_errors:
+                self._detector.update((value == 0) if self._hits else bool(value))
+            else:
+                self._detector.update(value / self._span)
+            return bool(self._detector.drift_detected)
+        except BaseException as error:
+            if not is_own(error):
+                raise
+            # What it has half taken in is of no use, and the next number would be no better.
+            self.failure, self._detector = describe(error), None
+            return False
+
     @property
     def level(self) -> tuple[float, int] | None:
         """See `Detector.level`: the fast one of the two means."""
@@ -91,9 +104,9 @@ class RiverDetector:
 
     def snapshot(self) -> Any:
         """See `Detector.snapshot`."""
-        return self._detector, self._fast, self._slow, self._seen, self._recovery.snapshot()
+        return self._detector, self._fast, self._slow, self._seen, self._recovery.snapshot(), self.failure
 
     def restore(self, state: Any) -> None:
         """See `Detector.restore`."""
-        self._detector, self._fast, self._slow, self._seen, recovery = state
+        self._detector, self._fast, self._slow, self._seen, recovery, self.failure = state
         self._recovery.restore(recovery)

@@ -11,6 +11,7 @@ from streams.fold import Measurement
 from streams.metrics.registry import UNITS
 from streams.metrics.rules import MS, MetricRules
 from streams.metrics.scope import Scope
+from streams.policies import label_of
 from streams.task import Model, Task
 
 Role = Literal["served", "shadow"]
@@ -64,7 +65,7 @@ class ServedMetrics:
             if turned:
                 for scope in self.scopes.values():
                     scope.panes.advance(ts)
-        label = None if prediction is None else self.model.policy.label(entry)
+        label = None if prediction is None else label_of(self.model.policy, entry, self.task.kind)
         if label is None or prediction is None:
             return
         for score in prediction.scores:

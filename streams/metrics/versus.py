@@ -17,6 +17,7 @@ from schemas.records import Entry, Prediction, Score, Value
 from streams.fold import Measurement
 from streams.metrics import binary, multiclass
 from streams.metrics.exact import ONE, exact, mean
+from streams.policies import label_of
 from streams.task import Task
 
 ALPHA: Final = 0.05
@@ -132,7 +133,7 @@ class Versus:
             return
         served = prediction.scores[0]
         policy = self._policies.get(served.model)
-        label = policy.label(entry) if policy else None
+        label = label_of(policy, entry, self.task.kind) if policy else None
         if label is None:
             return
         for value, sign in ((label.replaces, -1), (label.value, 1)):

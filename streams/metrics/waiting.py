@@ -15,6 +15,7 @@ from schemas.records import Entry, Prediction
 from streams.fold import Measurement
 from streams.metrics.binary import GROUPS
 from streams.metrics.estimated import LEAST, drawn
+from streams.policies import label_of
 from streams.task import Task
 
 PREFIX: Final = "score "
@@ -92,7 +93,7 @@ class Waiting:
         if entry.corrects is None:
             self._resolved[counter] += 1
         policy = self._policies.get(served.model)
-        label = policy.label(entry) if policy else None
+        label = label_of(policy, entry, "binary") if policy else None
         if label is not None:
             n, positive = self._labels.get(counter, (0, 0))
             for value, sign in ((label.replaces, -1), (label.value, 1)):

@@ -111,7 +111,7 @@ class World:
         for model, fresh in zip(self.models, new.models, strict=True):
             state = model.snapshot()
             values = tuple(getattr(state, each.name) for each in fields(state))
-            template = (None, None, None, None, None, fresh.model.make())
+            template = (None, None, None, None, None, None, fresh.model.make())
             fresh.restore(ModelState(*load(dump(values), template)))
         for other, new_other in zip(self.others, new.others, strict=True):
             new_other.restore(load(dump(other.snapshot()), new_other.snapshot()))

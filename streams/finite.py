@@ -1,0 +1,62 @@
+"""Whether an example has made numbers in a state infinite."""
+
+from __future__ import annotations
+
+import functools
+import math
+import types
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from schemas.checks import MAX_NUMBER
+from streams.atoms import ATOMS
+from streams.snapshot.parts import CODE, take_apart
+
+
+def is_huge(features: Mapping[str, Any], value: Any) -> bool:
+    """Whether an example has a number whose square may be infinite.
+
+    Examples
+    --------
+    >>> is_huge({"x": -1e200}, True), is_huge({"x": 3, "c": "a"}, 1e9)
+    (True, False)
+    """
+    numbers = (value, *features.values())
+    return any(isinstance(each, float | int) and not -MAX_NUMBER < each < MAX_NUMBER for each in numbers)
+
+
+def count_not_finite(state: object) -> int:
+    """Count the numbers in a state that are infinite or NaN. Some are from the start, such as a first minimum.
+
+    Examples
+    --------
+    >>> count_not_finite({"mean": float("nan"), "seen": [1.0, float("inf")]})
+    2
+    """
+    count = 0
+    seen: set[int] = set()
+    kept: list[Any] = []
+    ahead: list[Any] = [state]
+    while ahead:
+        each = ahead.pop()
+        if isinstance(each, float):
+            count += not math.isfinite(each)
+        elif isinstance(each, np.ndarray):
+            if each.dtype.kind == "f":
+                count += int(np.count_nonzero(~np.isfinite(each)))
+        elif type(each) in ATOMS or isinstance(each, CODE) or id(each) in seen:
+            continue
+        else:
+            seen.add(id(each))
+            kept.append(each)  # an id is only good while its object lives
+            if isinstance(each, functools.partial):
+                ahead += [each.func, *each.args, *each.keywords.values()]
+            elif isinstance(each, types.MethodType):
+                ahead.append(each.__self__)
+            else:
+                parts = take_apart(each)
+                ahead += [*parts.fields.values(), *parts.items, *parts.members, *parts.plain]
+                ahead += [one for pair in parts.entries for one in pair]
+    return count
