@@ -60,12 +60,14 @@ class Stopping:
     def close(self) -> None:
         """Write the closing line: everything has ended in order."""
         if self._began_s is not None and self._closed.acquire(blocking=False):
+            _silence_all_others()
             log.info("stopped by %s after %.1f s", self._cause, time.monotonic() - self._began_s)
 
     def _watch(self) -> None:
         time.sleep(self._bound_s)
         if self._closed.acquire(blocking=False):
             why = "; ".join(self.why_slow()) or "something was still under way"
+            _silence_all_others()
             log.warning(
                 "stopped by %s after %.1f s, before everything had ended (%s): nothing is lost, open transactions "
                 "are aborted and their input is read again",
@@ -73,6 +75,12 @@ class Stopping:
             )
         logging.shutdown()
         os._exit(self.code())
+
+
+def _silence_all_others() -> None:
+    """Let the closing line be the last one, whatever other threads have to say."""
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(lambda record: record.name == __name__)
 
 
 def _without_traceback(record: logging.LogRecord) -> bool:

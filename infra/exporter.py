@@ -188,7 +188,11 @@ class Exporter(Collector):
             yield family(name, [((view.task,), value(view)) for view in views])
         yield family(
             "riverloop_topic_refused",
-            [((view.task, what), 1) for view in views for what in sorted(view.refused)],
+            [
+                ((view.task, what), float(bool(what)))
+                for view in views
+                for what in sorted(view.refused) or [""]
+            ],
         )
         models = [(view.task, model) for view in views for model in view.models]
         yield family(

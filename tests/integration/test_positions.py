@@ -214,7 +214,9 @@ def refused(worker: Worker) -> set[str]:
     with urllib.request.urlopen(f"{worker.url}/metrics", timeout=30) as answer:
         lines = answer.read().decode().splitlines()
     return {
-        line.split('what="')[1].split('"')[0] for line in lines if line.startswith("riverloop_topic_refused{")
+        line.split('what="')[1].split('"')[0]
+        for line in lines
+        if line.startswith("riverloop_topic_refused{") and line.endswith(" 1.0")
     }
 
 

@@ -82,7 +82,7 @@ class Page:
     def __init__(self, loop: Loop) -> None:
         self.loop = loop
         self.events = asyncio.new_event_loop()
-        owner = next(each for each in loop.workers if each.status()["owner"])
+        owner = until(lambda: next((each for each in loop.workers if each.status()["owner"]), None), 30)
         (self.other,) = (each for each in loop.workers if each is not owner)
         self.owner = owner
         self.wire = Wire(self.other.port)
