@@ -56,8 +56,8 @@ OWN: Final = {
         Own(
             "riverloop_topic_refused",
             ("task", "what"),
-            "1 for each topic, or positions, with which the task does not go on: it has stopped. 0, without a name, "
-            "when it goes on with all of them.",
+            "1 for each topic, or positions, with which the task does not go on: it has stopped. 0, without a "
+            "name, when it goes on with all of them.",
             "`GET /ready` says why, and what to do.",
         ),
         Own(
