@@ -26,6 +26,7 @@ from infra.snapshots.store import Snapshot
 from infra.taskfile import LoadedTask
 from schemas import Dictionary, Number
 from schemas.codec import Codec, Record
+from schemas.event_time import EPOCH
 from schemas.records import Entry, Outcome, Request
 from schemas.topics import TaskTopics
 from streams import Model, OnArrival, Task
@@ -51,6 +52,7 @@ def make_task(name: str) -> LoadedTask:
         name=name,
         question="Will it be cancelled?",
         features=Dictionary(Number(name="x", unit="1"), Number(name="y", unit="1")),
+        earliest=EPOCH,
         horizon=timedelta(days=10),
         revision_horizon=timedelta(days=100),
         models=(

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from river import base, linear_model, optim, preprocessing, tree
 
 from schemas import Category, Dictionary, Number
+from schemas.event_time import EPOCH
 from schemas.records import Entry, Outcome, Request
 from streams import Event, MemoryDriver, Model, OnArrival, Select, Task
 from streams.digest import state_digest
@@ -86,6 +87,7 @@ TASK = Task(
     name="trouble",
     question="Does it cost anybody else?",
     features=Dictionary(Number(name="x"), Category(name="trouble")),
+    earliest=EPOCH,
     horizon=timedelta(seconds=10),
     models=(GOOD, BAD),
 )

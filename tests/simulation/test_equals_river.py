@@ -141,8 +141,8 @@ def test_hotel_bookings(
     if delay_days == 0:  # one second apart, each known before the next
         events = [
             Event(
-                Request(e.request.request_id, i * 1000, e.request.features),
-                (Outcome(e.request.request_id, i * 1000, e.outcomes[0].value),),
+                Request(e.request.request_id, events[0].request.ts + i * 1000, e.request.features),
+                (Outcome(e.request.request_id, events[0].request.ts + i * 1000, e.outcomes[0].value),),
             )
             for i, e in enumerate(events)
         ]

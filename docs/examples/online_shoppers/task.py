@@ -4,7 +4,7 @@ Data: UCI "Online Shoppers Purchasing Intention" (Sakar, Polat, Katircioglu and 
 times, only an order: rows are taken to be a second apart, and each tells its outcome 100 rows later.
 """
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from river import compose, linear_model, optim, preprocessing, tree
 
@@ -44,6 +44,7 @@ purchase = Task(
     name="purchase-intention",
     question="Will this visit end in a purchase?",
     features=Dictionary(*(Number(name=name) for name in NUMBERS), *(Category(name=n) for n in CATEGORIES)),
+    earliest=datetime(1970, 1, 1, tzinfo=UTC),  # the rows have no times: they are a second apart, from 1970
     horizon=timedelta(hours=1),
     models=(
         Model("lr", logistic_regression, {"learning_rate": 0.01}),
