@@ -12,7 +12,7 @@ from typing import Any
 import faust
 from aiohttp import web
 
-from agents.boot import Boot
+from agents.boot import Boot, NoTables
 from agents.ending import Ending
 from agents.feed import GroupFeed
 from agents.http.address import authority, bind
@@ -87,6 +87,7 @@ def make_app(prepared: Prepared, ending: Ending | None = None) -> Any:
         stream_wait_empty=True,
         datadir=str(settings.data_folder / "faust"),
         web_enabled=False,
+        TableManager=NoTables,
     )
     app.kafka_connection = prepared.connection
     # Each task's topics are its own.

@@ -1,4 +1,4 @@
-"""The part of Faust's start that is ours: which services run, and the web server among them."""
+"""The part of Faust's start that is ours: which services run, the web server among them, and no tables."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from faust.app.base import BootStrategy
+from faust.tables.manager import TableManager
 from mode import Service
 from mode.types import ServiceT
 
@@ -54,3 +55,12 @@ class Boot(BootStrategy):  # type: ignore[misc]  # Faust has no types
     def web_server(self) -> Iterable[ServiceT]:
         """Give the web server."""
         return [HttpService(self._http)]
+
+
+class NoTables(TableManager):  # type: ignore[misc]  # Faust has no types
+    """Faust's tables, of which we have none: it would wait a second for somebody to declare one."""
+
+    async def on_start(self) -> None:
+        """Let the consumer subscribe at once."""
+        await self._update_channels()
+        await self.recovery.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import os
 import signal
@@ -52,6 +53,8 @@ def worker(tasks: tuple[str, ...], with_parent: bool, **given: Any) -> None:
     configure(settings)
     if with_parent:
         threading.Thread(target=_end_with_standard_input, daemon=True).start()
+    # For a worker that seems to stand still: where each of its threads is goes to standard error.
+    faulthandler.register(signal.SIGUSR1)
     stopping = Stopping()
     ends_at_once(stopping)
     log.info("starting, for %s", ", ".join(tasks))

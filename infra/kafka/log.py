@@ -10,16 +10,18 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from typing import NamedTuple
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from infra.kafka.client_log import CLIENT_LOG
 from infra.kafka.connection import Connection
-from infra.kafka.offsets import end_offsets
-from infra.kafka.reading import COMMITTED
+from infra.kafka.offsets import end_offsets, first_offsets
+from infra.kafka.reading import COMMITTED, FETCH_WAIT_MS
 from schemas.errors import BrokerError, RecordsGone
 
 AT_ONCE = 1000
 POLL_S = 0.02
+BOUNDED_WAIT_MS = 10
+"""Who reads up to an end waits so long for the news that it is reached: the last record may lie before markers."""
 STALLED_S = 60.0
 SETTLE_S = 12.0
 """A reader that follows waits at most so long for transactions that are open when it starts: longer than any of
@@ -84,7 +86,7 @@ class LogReader:
         buffer: int = 4000,
     ) -> None:
         self._connection = connection
-        self._place = TopicPartition(topic, partition, OFFSET_BEGINNING if start is None else start)
+        self._place, self._start = (topic, partition), start
         self._buffer = buffer
         self._waiting = 0
         self._room = threading.Condition()
@@ -92,7 +94,7 @@ class LogReader:
         self._thread = threading.Thread(target=self._run, name=f"log-{topic}-{partition}", daemon=True)
 
     def __repr__(self) -> str:
-        return f"<LogReader {self._place.topic}[{self._place.partition}]>"
+        return f"<LogReader {self._place[0]}[{self._place[1]}]>"
 
     @property
     def waiting(self) -> int:
@@ -148,15 +150,14 @@ class LogReader:
                 self._loop.call_soon_threadsafe(self._ended.set)
 
     def _read(self) -> None:
-        topic, partition = self._place.topic, self._place.partition
-        place = (topic, partition)
+        topic, partition = place = self._place
         stable = end_offsets(self._connection, [place])[place]
         end = end_offsets(self._connection, [place], committed=False)[place]
         caught_up, position = False, -1
         until = time.monotonic() + SETTLE_S
-        with _assigned(self._connection, self._place) as consumer:
+        with _Reading(self._connection, topic, partition, self._start) as reading:
             while self._wait_for_room():
-                messages, reached = _fetch(consumer)
+                messages, reached = reading.fetch()
                 position = max(position, reached)
                 news = not caught_up and position >= end
                 if not (caught_up or news) and position >= stable and time.monotonic() > until:
@@ -202,11 +203,10 @@ def read_all(
     """
     if end is None:
         end = end_offsets(connection, [(topic, partition)], committed=False)[topic, partition]
-    place = TopicPartition(topic, partition, OFFSET_BEGINNING if start is None else start)
-    with _assigned(connection, place) as consumer:
-        position, moved = -1, time.monotonic()
+    with _Reading(connection, topic, partition, start, BOUNDED_WAIT_MS) as reading:
+        position, moved = reading.start, time.monotonic()
         while position < end:
-            messages, reached = _fetch(consumer)
+            messages, reached = reading.fetch()
             for message in messages:
                 if _offset(message) >= end:
                     return
@@ -221,41 +221,67 @@ def read_all(
                 )
 
 
-@contextlib.contextmanager
-def _assigned(connection: Connection, place: TopicPartition) -> Iterator[Consumer]:
-    # librdkafka wants a name although no group is joined and nothing is committed.
-    config = {**COMMITTED, "group.id": f"{place.topic}-readers"}
-    consumer = Consumer(connection.config(**config), logger=CLIENT_LOG)
-    try:
-        consumer.assign([place])
-        yield consumer
-    finally:
-        consumer.close()
+class _Reading:
+    """A consumer of one partition from an offset on; None is for the oldest record there is.
 
+    That one is asked for, and not left to librdkafka (2.16): it would begin half a second later.
+    """
 
-def _fetch(consumer: Consumer) -> tuple[list[Message], int]:
-    """Fetch what there is, and up to which offset everything was fetched (-1 when nothing came)."""
-    messages = consumer.consume(1, POLL_S)
-    if messages:
-        messages += consumer.consume(AT_ONCE - 1, 0)
-    records, position = [], -1
-    for message in messages:
-        error = message.error()
-        if error is None:
-            records.append(message)
-            position = _offset(message) + 1
-        elif error.code() == KafkaError._PARTITION_EOF:
-            position = _offset(message)
-        elif error.code() == KafkaError._AUTO_OFFSET_RESET:
-            raise RecordsGone(
-                f"{message.topic()}[{message.partition()}]: the offset to go on from is not there any more "
-                f"({error.str()}): it was deleted, by retention or by hand. {NEWER_SNAPSHOT}"
-            )
-        elif error.retriable() or not _hopeless(error):
-            log.warning("reading %s: %s", message.topic(), error.str())
-        else:
-            raise KafkaException(error)
-    return records, position
+    def __init__(
+        self,
+        connection: Connection,
+        topic: str,
+        partition: int,
+        start: int | None,
+        wait_ms: int = FETCH_WAIT_MS,
+    ) -> None:
+        self._connection, self._place, self._oldest = connection, (topic, partition), start is None
+        self.start = self._first() if start is None else start
+        # librdkafka wants a name although no group is joined and nothing is committed.
+        config = {**COMMITTED, "group.id": f"{topic}-readers", "fetch.wait.max.ms": wait_ms}
+        self._consumer = Consumer(connection.config(**config), logger=CLIENT_LOG)
+
+    def __enter__(self) -> _Reading:
+        self._assign()
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self._consumer.close()
+
+    def _first(self) -> int:
+        return first_offsets(self._connection, [self._place])[self._place]
+
+    def _assign(self) -> None:
+        self._consumer.assign([TopicPartition(*self._place, self.start)])
+
+    def fetch(self) -> tuple[list[Message], int]:
+        """Fetch what there is, and up to which offset everything was fetched (-1 when nothing came)."""
+        messages = self._consumer.consume(1, POLL_S)
+        if messages:
+            messages += self._consumer.consume(AT_ONCE - 1, 0)
+        records, position = [], -1
+        for message in messages:
+            error = message.error()
+            if error is None:
+                records.append(message)
+                position = _offset(message) + 1
+            elif error.code() == KafkaError._PARTITION_EOF:
+                position = _offset(message)
+            elif error.code() == KafkaError._AUTO_OFFSET_RESET and self._oldest:
+                # What was the oldest record has been deleted since it was asked for.
+                self.start = self._first()
+                self._assign()
+            elif error.code() == KafkaError._AUTO_OFFSET_RESET:
+                raise RecordsGone(
+                    f"{message.topic()}[{message.partition()}]: the offset to go on from is not there any more "
+                    f"({error.str()}): it was deleted, by retention or by hand. {NEWER_SNAPSHOT}"
+                )
+            elif error.retriable() or not _hopeless(error):
+                log.warning("reading %s: %s", message.topic(), error.str())
+            else:
+                raise KafkaException(error)
+        self._oldest = self._oldest and position < 0
+        return records, position
 
 
 def _hopeless(error: KafkaError) -> bool:

@@ -25,6 +25,8 @@ OFFSETS_S = 4.0
 """Sending offsets takes milliseconds. After a broker's return it may hang (ADR 21), and everything behind it."""
 GRACE_S = 1.0
 """A call of librdkafka that has not ended so long after its time-out is given up."""
+COORDINATORS = "__transaction_state"
+"""A topic that is made by the first transaction of a cluster, if by nobody before."""
 MAX_RECORD_BYTES = 6 * 1024 * 1024
 
 # The broker no longer counts this consumer among the group's members, or not in that generation.
@@ -244,6 +246,8 @@ class TransactionRunner:
         self._discard()
         producer = Producer(self._config, logger=CLIENT_LOG)
         try:
+            # Whoever asks for the coordinator before a broker is connected asks again after half a second only.
+            producer.list_topics(COORDINATORS, timeout_s)
             producer.init_transactions(timeout_s)
         except KafkaException as error:
             message = f"{self.transactional_id} cannot be initialised: {error.args[0].str()}"

@@ -6,6 +6,8 @@ import csv
 import gzip
 import json
 import os
+import signal
+import subprocess
 import sys
 import threading
 import time
@@ -130,7 +132,13 @@ class Worker(WorkerProcess):
     def wait_ended(self, timeout_s: float = 60.0) -> int:
         """Wait until it has ended by itself; gives the exit code, negative for a signal."""
         assert self._process is not None
-        code = self._process.wait(timeout_s)
+        try:
+            code = self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            # Where each thread is.
+            os.kill(self.pid, signal.SIGUSR1)
+            time.sleep(1.0)
+            raise AssertionError(f"it has not ended after {timeout_s:.0f} s: {self.log[-20_000:]}") from None
         self._close()
         return code
 
