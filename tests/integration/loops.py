@@ -211,17 +211,17 @@ class Loop:
         return list(self.task.data.events(bookings()[skip : skip + count], self.task.features))
 
     @contextmanager
-    def replaying(self, events: Sequence[Event]) -> Iterator[Replay]:
+    def replaying(self, events: Sequence[Event], pace_s: float = PACE_S) -> Iterator[Replay]:
         """Play events, free, in a thread, until all are answered; at the end of the block it is waited for.
 
-        Within the block they come slowly, so that there is something left whatever the block waits for.
+        Within the block there are `pace_s` between two, so that some are left whatever the block waits for.
         """
         hurry = threading.Event()
 
         def slowly() -> Iterator[Event]:
             for event in events:
                 yield event
-                hurry.wait(PACE_S)
+                hurry.wait(pace_s)
 
         answers = Answers(self.connection, self.codec, self.topics, self.partitions)
         replay = Replay(self.connection, self.codec, self.topics, answers)

@@ -40,15 +40,15 @@ def window(connection: Connection, tmp_path: Path, task_name: str) -> Iterator[L
 def test_a_worker_that_is_killed_and_stopped_in_mid_run_resolves_what_an_undisturbed_one_does(
     window: Loop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The world waits for answers, so that no life of the worker sees the end of the data.
-    monkeypatch.setattr("infra.kafka.replay.UNANSWERED", 300)
+    # The world waits for answers, and takes its time, so that no life of the worker sees the end of the data.
+    monkeypatch.setattr("infra.kafka.replay.UNANSWERED", 100)
     chance = random.Random(11)
     worker = window.worker(max_batch=25)
     # What all three agents pass comes often, what only one of them passes seldom; a snapshot has three files.
     often, seldom = range(20, 50), range(3, 9)
     # Partitions are given up to others only: see the next test.
     points = [point for point in POINTS if point != "in-revoke"]
-    with window.replaying(window.events(6000)):
+    with window.replaying(window.events(9000), 0.005):
         for point in points:
             count = chance.choice(often if point in TRANSACTION_POINTS else seldom)
             worker.start(crash_point=f"{point}:{count}")
