@@ -31,8 +31,17 @@ def task_name() -> str:
     return f"task-{uuid.uuid4().hex[:10]}"
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Let pytest-xdist, where it is used, keep to the order below."""
+    config.option.loadscopereorder = False
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave out what needs a Debian package where it is missing, and say so; in CI it fails instead."""
+    """Run what takes longest first, so that nobody waits for it at the end.
+
+    What needs a Debian package is left out where that is missing, and says so; in CI it fails instead.
+    """
+    items.sort(key=_turn)
     if os.environ.get("CI"):
         return
     for item in items:
@@ -43,3 +52,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 package = programs[0]
                 reason = f"needs Debian's {package}; apt-get install {package}"
                 item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def _turn(item: pytest.Item) -> int:
+    folders = {"integration": 0, "system": 0, "simulation": 1, "properties": 2}
+    return folders.get(item.path.parent.name, 3)
