@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Final
 
 from infra.files import digest, rows
+from infra.kafka.aborted import ProducerFenced
 from infra.kafka.connection import Connection
 from infra.kafka.log import read_all
 from infra.kafka.offsets import end_offsets
-from infra.kafka.transaction import OutRecord, ProducerFenced, TransactionRunner
+from infra.kafka.transaction import OutRecord, TransactionRunner
 from infra.subjects import Subjects
 from infra.taskfile import LoadedTask
 from infra.trusted import unreadable_entry

@@ -23,11 +23,12 @@ from typing import Any, Final
 from confluent_kafka import Message
 
 from infra.inbound import SERVED, header
+from infra.kafka.aborted import ProducerFenced
 from infra.kafka.admin import delete_records, partition_count
 from infra.kafka.connection import Connection
 from infra.kafka.log import read_all
 from infra.kafka.offsets import committed_offsets, end_offsets, first_offsets
-from infra.kafka.transaction import OutRecord, ProducerFenced, TransactionRunner
+from infra.kafka.transaction import OutRecord, TransactionRunner
 from infra.subjects import Subjects
 from schemas.codec import Codec
 from schemas.errors import BadRecord, BrokerError, TransactionAborted, UsageError

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from infra.deadletters import NOTHING, DeadLetters, Found, Place, Wanted, letter_size, shown_place
-from infra.kafka.transaction import OutRecord, ProducerFenced, TransactionRunner
+from infra.kafka.aborted import ProducerFenced
+from infra.kafka.transaction import OutRecord, TransactionRunner
 from schemas.checks import make_command
 from schemas.errors import BadRecord, BrokerError, TransactionAborted, UsageError
 from schemas.records import Command, Control, Position

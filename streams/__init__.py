@@ -5,6 +5,7 @@ from streams.drift.rules import DriftRules, Watch
 from streams.driver import MemoryDriver
 from streams.metrics.rules import MetricRules
 from streams.policies import DefaultAtHorizon, OnArrival
+from streams.quality.rules import QualityRules
 from streams.select import Select
 from streams.task import Model, Task
 
@@ -17,6 +18,7 @@ __all__ = [
     "MetricRules",
     "Model",
     "OnArrival",
+    "QualityRules",
     "Select",
     "Task",
     "Watch",

@@ -31,7 +31,7 @@ def collect_seldom() -> None:
     """Search for cyclic garbage seldom, process-wide, and never in what is there now.
 
     A batch makes many objects that live until its commit, and hardly any cycle: with Python's thresholds the
-    searches, all in vain, take a sixth of the loop's time (`riverloop bench --stages`).
+    searches, all in vain, take a sixth of the loop's time (`python -m tests.benchmarks.compare --stages`).
     """
     gc.collect()
     gc.freeze()

@@ -10,7 +10,7 @@ import click
 
 from agents.cli.common import json_option, print_json, table
 from infra.taskfile import examples, load_task
-from streams.drift.bench.real import Episode, Report, play
+from streams.drift.real import Episode, Report, play
 
 REAL = (
     "hotel_bookings/task.py:cancellation",

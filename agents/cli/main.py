@@ -14,10 +14,8 @@ from schemas.errors import RiverloopError, Unreadable, UsageError
 COMMANDS: Final = (
     "backfill",
     "backtest",
-    "bench",
     "deadletters",
     "demo",
-    "drift-bench",
     "episodes",
     "forget",
     "ledger",
@@ -65,8 +63,8 @@ def subcommands(group: click.Group) -> dict[str, click.Command]:
     return {name: command for name, command in found.items() if command is not None}
 
 
-def main() -> None:
-    """Run the command: a sentence, no traceback.
+def main(command: click.Command = riverloop) -> None:
+    """Run a command: a sentence, no traceback.
 
     Exit code 2 is a person's mistake, 3 a record that a person must look at before a new start helps, 1 any other
     promise that does not hold.
@@ -75,7 +73,7 @@ def main() -> None:
     logging.basicConfig(level=logging.ERROR, format="%(levelname)s: %(message)s")
     try:
         # Without its standalone mode click gives the code of `Exit` back instead of raising it.
-        sys.exit(riverloop.main(standalone_mode=False))
+        sys.exit(command.main(standalone_mode=False))
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

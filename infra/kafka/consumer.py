@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from confluent_kafka import Consumer, TopicPartition
 
+from infra.kafka.aborted import GenerationLost, ProducerFenced
 from infra.kafka.buffers import NEVER, Partition, PartitionBuffer
 from infra.kafka.channel import Batch, Channel, Lane
 from infra.kafka.connection import Connection
@@ -20,7 +21,7 @@ from infra.kafka.fetching import Fetched, FetchThread, succeed
 from infra.kafka.membership import is_member
 from infra.kafka.reading import consumer_config
 from infra.kafka.stable import StableOffsets
-from infra.kafka.transaction import GenerationLost, OutRecord, ProducerFenced, TransactionRunner
+from infra.kafka.transaction import OutRecord, TransactionRunner
 from schemas.errors import RecordsGone, TransactionAborted, UsageError
 
 Partitions = frozenset[Partition]

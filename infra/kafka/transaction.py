@@ -9,8 +9,9 @@ from contextlib import suppress
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import KafkaException, Producer, TopicPartition
 
+from infra.kafka.aborted import FENCED, LOST, GenerationLost, ProducerFenced
 from infra.kafka.acknowledging import SILENCE, Acknowledging
 from infra.kafka.buffers import Partition
 from infra.kafka.call_thread import CallThread, LeftBehind
@@ -29,23 +30,6 @@ COORDINATORS = "__transaction_state"
 """A topic that is made by the first transaction of a cluster, if by nobody before."""
 MAX_RECORD_BYTES = 6 * 1024 * 1024
 
-# The broker no longer counts this consumer among the group's members, or not in that generation.
-_LOST = {
-    KafkaError.ILLEGAL_GENERATION,
-    KafkaError.UNKNOWN_MEMBER_ID,
-    KafkaError.FENCED_INSTANCE_ID,
-    KafkaError.REBALANCE_IN_PROGRESS,
-    KafkaError.STALE_MEMBER_EPOCH,
-    KafkaError.FENCED_MEMBER_EPOCH,
-}
-# Somebody else has initialised this transactional id.
-_FENCED = {
-    KafkaError._FENCED,
-    KafkaError.INVALID_PRODUCER_EPOCH,
-    KafkaError.PRODUCER_FENCED,
-    KafkaError.INVALID_PRODUCER_ID_MAPPING,
-}
-
 log = logging.getLogger(__name__)
 
 Headers = list[tuple[str, str | bytes | None]]
@@ -60,14 +44,6 @@ class OutRecord(NamedTuple):
     partition: int | None = None
     """None: placed by its key, as Java's producers place it."""
     headers: Headers | None = None
-
-
-class GenerationLost(TransactionAborted):
-    """Aborted because the group has gone on without this consumer: it rejoins before anything else."""
-
-
-class ProducerFenced(TransactionAborted):
-    """Aborted because another process took over this transactional id."""
 
 
 class TransactionRunner:
@@ -251,7 +227,7 @@ class TransactionRunner:
             producer.init_transactions(timeout_s)
         except KafkaException as error:
             message = f"{self.transactional_id} cannot be initialised: {error.args[0].str()}"
-            if error.args[0].code() in _FENCED:
+            if error.args[0].code() in FENCED:
                 raise ProducerFenced(message) from error
             raise BrokerError(message) from error
         self._producer = producer
@@ -270,7 +246,7 @@ class TransactionRunner:
         what = f"{self.transactional_id}: {cause.str() if cause is not None else error}"
         if code in SILENCE:
             self._silent(str(cause))
-        if code in _FENCED:
+        if code in FENCED:
             # Not replaced at once: initialising would fence who took over, and this process may be the zombie.
             self._discard()
             return ProducerFenced(f"{what}; another process has this transactional id")
@@ -286,7 +262,7 @@ class TransactionRunner:
             # A time-out, or any state librdkafka cannot go on from: the outcome is unknown until the next producer
             # of this transactional id is initialised.
             self._replace()
-        if code in _LOST:
+        if code in LOST:
             return GenerationLost(f"{what}; the group has gone on without this consumer", certain=certain)
         return TransactionAborted(what, certain=certain)
 

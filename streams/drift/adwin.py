@@ -3,9 +3,9 @@
 Bifet and Gavalda, "Learning from Time-Changing Data with Adaptive Windowing" (SDM 2007), with two confidences
 instead of one. For the worse it needs to be sure, for that raises an alarm. For the better it is easily convinced:
 that raises nothing, and only moves the reference to the best that was seen of late, against which a turn for the
-worse stands out. On the drifting streams of `riverloop drift-bench` the whole set finds more than River's ADWIN,
-whose window is emptied by every change; on those without drift it stays below the budget, with more alarms than
-River's.
+worse stands out. On the drifting streams of `python -m tests.benchmarks.drift` the whole set finds more than
+River's ADWIN, whose window is emptied by every change; on those without drift it stays below the budget, with more
+alarms than River's.
 """
 
 from __future__ import annotations

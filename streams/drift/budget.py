@@ -2,8 +2,8 @@
 
 The rates at which directional ADWIN alarms on streams without drift were measured on calibrated scores at 0.5 to
 30 % positives, a million and a half events each: on yes-or-no signals below 2.2e-4 times delta per event and
-direction, on excess log loss, which has a longer tail, below 5e-4 times delta. `riverloop drift-bench` measures
-what the whole set comes to.
+direction, on excess log loss, which has a longer tail, below 5e-4 times delta. What the whole set comes
+to: `python -m tests.benchmarks.drift`.
 """
 
 from __future__ import annotations

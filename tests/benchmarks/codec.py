@@ -1,6 +1,6 @@
 """Time of reading and writing one record, beside fastavro and a second pass over the features.
 
-Run it with ``python tests/benchmarks/codec.py``; the 19 features are those of the hotel bookings.
+Run it with ``python -m tests.benchmarks.codec``; the 19 features are those of the hotel bookings.
 """
 
 from __future__ import annotations

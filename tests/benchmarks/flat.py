@@ -1,6 +1,6 @@
 """Whether an event costs the same however many came before: processor time and memory at each power of ten.
 
-    python tests/benchmarks/flat.py --events 10000000
+    python -m tests.benchmarks.flat --events 10000000
 
 Drives the whole loop in memory (serve, join, learn, every monitor) with the benchmark's requests and outcomes, one
 request each millisecond. The join remembers a request for a minute after its deadline here, so that what it holds
@@ -10,16 +10,10 @@ is the same from 150,000 events on; what waiting requests cost is in `join_state
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
-from agents.bench.load import requests_and_outcomes
-from agents.bench.task import bench_task
 from schemas.records import Request
 from streams.datafile import Event
 from streams.driver import MemoryDriver
@@ -27,6 +21,8 @@ from streams.garbage import collect_seldom
 from streams.metrics.served import ServedMetrics
 from streams.monitors import monitors
 from streams.quality.edge import EdgeCounter
+from tests.benchmarks.compare.load import requests_and_outcomes
+from tests.benchmarks.compare.task import bench_task
 from tests.benchmarks.join_state import resident_mb
 
 BATCH = 1000

@@ -1,7 +1,7 @@
 """What a join costs with so many requests waiting on one partition: memory, events per second, time to restore.
 
-    python tests/benchmarks/join_state.py --waiting 10000000 --store rocks
-    python tests/benchmarks/join_state.py --waiting 1000000 --store memory
+    python -m tests.benchmarks.join_state --waiting 10000000 --store rocks
+    python -m tests.benchmarks.join_state --waiting 1000000 --store memory
 
 Drives the join and its store as the join agent does, 1,000 records in a batch, each change encoded for the
 changelog, without a broker: predictions of the hotel example as bytes, a new one each 100 ms of event time. First
@@ -24,8 +24,6 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from infra.files import rows
 from infra.store.rocks import RocksMemory, RocksStore

@@ -1,6 +1,6 @@
 """How long a worker takes to come back, and how much memory it needs, on a training log of a given length.
 
-    python tests/benchmarks/restart.py --entries 1000000
+    python -m tests.benchmarks.restart --entries 1000000
 
 Writes that many labelled entries to a training log on the embedded broker, lets a worker fold all of them, stops
 it and starts it again; then kills it (SIGKILL) some thousand entries after its last snapshot.
@@ -11,13 +11,10 @@ from __future__ import annotations
 import argparse
 import itertools
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from confluent_kafka import Producer
 

@@ -12,8 +12,6 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 
-from agents.bench.load import Load, requests_and_outcomes
-from agents.bench.task import bench_task, write_task
 from infra.kafka.admin import create_topics
 from infra.kafka.connection import Connection
 from infra.kafka.log import read_all
@@ -21,6 +19,8 @@ from infra.kafka.offsets import end_offsets
 from infra.kafka.pytest_plugin import Broker
 from schemas.codec import Codec
 from schemas.topics import PARTITIONER, TaskTopics, topics
+from tests.benchmarks.compare.load import Load, requests_and_outcomes
+from tests.benchmarks.compare.task import bench_task, write_task
 from tests.integration.loops import command, until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
@@ -28,19 +28,10 @@ PAIRS = 2_000
 
 
 def test_ours_and_the_loop_by_hand_put_every_pair_through_once(broker: Broker) -> None:
-    words, environment, folder = command(
-        *(
-            "bench",
-            "--only",
-            "ours,ours-unwatched,two-workers,handwritten",
-            "--pairs",
-            str(PAIRS),
-            "--repeat",
-            "1",
-            "--json",
-        ),
-        *("--bootstrap", broker.bootstrap),
-    )
+    words = [sys.executable, "-m", "tests.benchmarks.compare", "--json", "--bootstrap", broker.bootstrap]
+    words += ["--only", "ours,ours-unwatched,two-workers,handwritten"]
+    words += ["--pairs", str(PAIRS), "--repeat", "1"]
+    _, environment, folder = command()
     done = subprocess.run(
         words, env=environment, cwd=folder, capture_output=True, text=True, timeout=280, check=False
     )
@@ -73,8 +64,17 @@ def test_the_plain_faust_loop_resolves_every_request_once_when_nothing_disturbs_
     producer.produce(names.requests, b"nothing that could be read", "x")
     producer.flush(10)
     reference = write_task(tmp_path, task_name)
-    words = [sys.executable, "-m", "agents.bench.plain_faust", reference, "--bootstrap", broker.bootstrap]
-    words += ["--data", str(tmp_path), "--group", task_name, "--state", state]
+    words = [sys.executable, "-m", "tests.benchmarks.compare.plain_faust", reference]
+    words += [
+        "--bootstrap",
+        broker.bootstrap,
+        "--data",
+        str(tmp_path),
+        "--group",
+        task_name,
+        "--state",
+        state,
+    ]
     _, environment, folder = command()
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen(words, env=environment, cwd=folder, stdout=log, stderr=log)

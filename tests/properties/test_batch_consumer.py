@@ -16,13 +16,13 @@ from confluent_kafka import Message
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from infra.kafka.aborted import GenerationLost
 from infra.kafka.buffers import Partition, PartitionBuffer
 from infra.kafka.channel import Batch, Channel
 from infra.kafka.connection import Connection
 from infra.kafka.consumer import BatchConsumer
 from infra.kafka.fetching import Fetched
 from infra.kafka.membership import MAGIC
-from infra.kafka.transaction import GenerationLost
 from schemas.errors import TransactionAborted
 from streams.merge import MergeByTime
 

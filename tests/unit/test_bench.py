@@ -1,4 +1,4 @@
-"""What `riverloop bench` says of its contenders: the job they share, the ratios, who is left out, the page."""
+"""What the benchmark says of its contenders: the job they share, the ratios, who is left out, the page."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import pytest
 from click.testing import CliRunner
 from river import metrics
 
-from agents.bench import stages
-from agents.bench.given import CONTENDERS, OURS, Contender, contender
-from agents.bench.job import Job, read_example
-from agents.bench.load import SLICE, Load, requests_and_outcomes
-from agents.bench.measure import Result
-from agents.bench.page import page
-from agents.bench.peers import find
-from agents.bench.summary import throughput
-from agents.cli import bench
 from schemas.errors import UsageError
+from tests.benchmarks.compare import __main__ as bench
+from tests.benchmarks.compare import stages
+from tests.benchmarks.compare.given import CONTENDERS, OURS, Contender, contender
+from tests.benchmarks.compare.job import Job, read_example
+from tests.benchmarks.compare.load import SLICE, Load, requests_and_outcomes
+from tests.benchmarks.compare.measure import Result
+from tests.benchmarks.compare.page import page
+from tests.benchmarks.compare.peers import find
+from tests.benchmarks.compare.summary import throughput
 
 RESULT = Result(OURS, 100, 100, 100, 1.0, 200.0, 50.0, 100.0, 0.8, {"river": "1"})
 
@@ -97,11 +97,11 @@ def test_every_contender_says_what_it_promises_and_has_a_file() -> None:
     assert len({each.name for each in CONTENDERS}) == len(CONTENDERS)
     for each in CONTENDERS:
         assert each.promise
-        assert (bench.FOLDER.parents[1] / "agents" / "bench" / f"{each.module}.py").is_file()
+        assert (bench.FOLDER.parents[1] / "tests" / "benchmarks" / "compare" / f"{each.module}.py").is_file()
 
 
 def test_a_contender_that_is_none_is_refused_with_the_names_there_are() -> None:
-    done = CliRunner().invoke(bench.bench, ["--only", "ours,theirs"])
+    done = CliRunner().invoke(bench.compare, ["--only", "ours,theirs"])
     assert isinstance(done.exception, UsageError)
     assert "there is no contender 'theirs'; it has ours, handwritten" in str(done.exception)
 

@@ -17,15 +17,15 @@ from schemas.dictionary import Dictionary, Number
 from schemas.errors import TaskError
 from schemas.records import Entry, Outcome, Prediction, Score
 from streams.drift.adwin import DirectionalAdwin
-from streams.drift.bench.calm import calm
-from streams.drift.bench.concepts import Scored
-from streams.drift.bench.ours import alerts, entries, openings
-from streams.drift.bench.ours import task as bench_task
 from streams.drift.fold import DriftFold
 from streams.drift.river_detector import RiverDetector
 from streams.drift.rules import DriftRules, Watch
 from streams.policies import DefaultAtHorizon, OnArrival
 from streams.task import Model, Task
+from tests.benchmarks.drift.calm import calm
+from tests.benchmarks.drift.concepts import Scored
+from tests.benchmarks.drift.ours import alerts, entries, openings
+from tests.benchmarks.drift.ours import task as bench_task
 
 MINUTE = 60_000
 RIVER: list[tuple[Callable[..., Any], dict[str, Any]]] = [

@@ -7,18 +7,17 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from agents.cli.drift_bench import markdown
-from agents.cli.main import riverloop
 from schemas.records import Entry
-from streams.drift.bench.calm import WORLDS, calm
-from streams.drift.bench.concepts import GENERATORS, Drifting
-from streams.drift.bench.conversion import Conversions
-from streams.drift.bench.matching import match
-from streams.drift.bench.ours import task as bench_task
-from streams.drift.bench.protocols import OURS, PROTOCOLS, Table
-from streams.drift.bench.rivals import DUMMY, RIVALS, alarms
 from streams.drift.fold import DriftFold
 from streams.fold import Monitor
+from tests.benchmarks.drift.__main__ import drift, markdown
+from tests.benchmarks.drift.calm import WORLDS, calm
+from tests.benchmarks.drift.concepts import GENERATORS, Drifting
+from tests.benchmarks.drift.conversion import Conversions
+from tests.benchmarks.drift.matching import match
+from tests.benchmarks.drift.ours import task as bench_task
+from tests.benchmarks.drift.protocols import OURS, PROTOCOLS, Table
+from tests.benchmarks.drift.rivals import DUMMY, RIVALS, alarms
 
 
 def test_the_fold_is_a_monitor_of_the_logs_owner() -> None:
@@ -71,7 +70,7 @@ def test_a_page_has_every_table_its_bar_and_whether_it_is_met() -> None:
 
 
 def test_the_command_runs_one_protocol_and_tells_machines() -> None:
-    ran = CliRunner().invoke(riverloop, ["drift-bench", "--quick", "--only", "cost", "--json"])
+    ran = CliRunner().invoke(drift, ["--quick", "--only", "cost", "--json"])
     told = json.loads(ran.stdout)
     assert [table["title"] for table in told["tables"]] == ["Cost"]
     assert ran.exit_code == (0 if told["tables"][0]["met"] else 1)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from agents.bench.aims import aims
-from agents.bench.summary import scaled
+from tests.benchmarks.compare.aims import aims
+from tests.benchmarks.compare.summary import scaled
 
-MADE: Final = "<!-- Made by `riverloop bench --page`; do not edit. -->"
+MADE: Final = "<!-- Made by `python -m tests.benchmarks.compare --page`; do not edit. -->"
 
 
 def page(recorded: Mapping[str, Any]) -> str:

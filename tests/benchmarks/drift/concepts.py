@@ -88,7 +88,7 @@ class Drifting:
 
     def events(self) -> Iterator[tuple[dict[str, Any], bool]]:
         """Give features and label of each event, up to `every` events behind the last drift."""
-        rng = random.Random(self.seed)  # noqa: S311  repeatable, not secret
+        rng = random.Random(self.seed)
         known = GENERATORS[self.generator]
         concept = 0
 

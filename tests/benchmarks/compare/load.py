@@ -10,12 +10,12 @@ from typing import Final, Self
 
 from confluent_kafka import Producer
 
-from agents.bench.task import FEATURES, bench_task
 from infra.kafka.connection import Connection
 from schemas.codec import Codec
 from schemas.errors import BrokerError
 from schemas.records import Outcome, Request
 from schemas.topics import PARTITIONER, TaskTopics
+from tests.benchmarks.compare.task import FEATURES, bench_task
 
 START_MS: Final = 1_760_000_000_000
 EVERY_MS: Final = 1
@@ -44,7 +44,7 @@ def requests_and_outcomes(
     >>> request.request_id, len(request.features), outcome.ts > request.ts
     ('r0000000', 8, True)
     """
-    draw = random.Random(seed)  # noqa: S311  no secret
+    draw = random.Random(seed)
     weights = [draw.gauss(0, 1) for _ in FEATURES]
     for number in range(pairs):
         values = [draw.gauss(0, 1) for _ in FEATURES]

@@ -15,8 +15,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 
-from agents.bench.given import Contender
 from schemas.errors import UsageError
+from tests.benchmarks.compare.given import Contender
 
 ASK: Final = """
 import json, sys
@@ -83,7 +83,7 @@ def _is_installed(name: str) -> bool:
 
 def _missing(python: str, names: list[str]) -> list[str]:
     try:
-        told = subprocess.run(  # noqa: S603  the interpreter that the user names
+        told = subprocess.run(
             [python, "-c", ASK, *names], capture_output=True, text=True, check=True, timeout=60
         )
         found: list[str] = json.loads(told.stdout)

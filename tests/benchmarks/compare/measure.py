@@ -21,23 +21,23 @@ from typing import Any, Final, Self
 
 from confluent_kafka import Consumer, TopicPartition
 
-from agents.bench import job
-from agents.bench.given import Contender, Given
-from agents.bench.load import Load
-from agents.bench.task import bench_task, write_task
 from infra.kafka.admin import create_topics, delete_topics
 from infra.kafka.connection import Connection
 from infra.kafka.log import read_all
 from schemas.codec import Codec
 from schemas.errors import BrokerError
 from schemas.topics import TaskTopics, topics
+from tests.benchmarks.compare import job
+from tests.benchmarks.compare.given import Contender, Given
+from tests.benchmarks.compare.load import Load
+from tests.benchmarks.compare.task import bench_task, write_task
 
 POLL_S: Final = 0.1
 QUIET_S: Final = 1.5
 """So long nothing comes any more: then the results are counted."""
 STALLED_S: Final = 60.0
 ANSWER_S: Final = 10.0
-ROOT: Final = Path(__file__).resolve().parents[2]
+ROOT: Final = Path(__file__).resolve().parents[3]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +69,8 @@ class Process:
     def __init__(self, python: str, chosen: Contender, given: Given) -> None:
         self.log_file = Path(given.folder) / f"{chosen.name}.log"
         with self.log_file.open("ab") as log:
-            self._child = subprocess.Popen(  # noqa: S603  our own module
-                [python, "-m", "agents.bench.meter", chosen.name, json.dumps(asdict(given))],
+            self._child = subprocess.Popen(
+                [python, "-m", "tests.benchmarks.compare.meter", chosen.name, json.dumps(asdict(given))],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

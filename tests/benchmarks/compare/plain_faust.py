@@ -2,7 +2,7 @@
 
 So what differs is the plumbing alone: Faust's consumer and its acks, its producer, its Table with the changelog.
 It runs on riverloop's topics and codec, several workers share the partitions, and it stands beside riverloop in
-the ledger, too: `python -m agents.bench.plain_faust TASK --bootstrap HOST:PORT`.
+the ledger, too: `python -m tests.benchmarks.compare.plain_faust TASK --bootstrap HOST:PORT`.
 
 What a stock loop does not have: a merge of its inputs by event time (each agent reads its topic as it comes),
 an order over all workers (each learns from its own partitions), and a way back for the model.
@@ -19,7 +19,6 @@ import click
 import faust
 from faust.serializers import codecs
 
-from agents.bench.given import Given
 from infra.inbound import Inbound, decoder
 from infra.kafka.admin import partition_count
 from infra.kafka.connection import Connection
@@ -39,6 +38,7 @@ from streams.model import ModelFold
 from streams.overlay import Overlay
 from streams.rules import JoinRules
 from streams.serve import Server
+from tests.benchmarks.compare.given import Given
 
 HELD: Final = "riverloop-held"
 """Name of the serializer of the Table's values."""

@@ -40,5 +40,5 @@ def bench_task(name: str) -> Task:
 def write_task(folder: Path, name: str) -> str:
     """Write a task file for one run; gives the reference that a worker takes."""
     file = folder / "task.py"
-    file.write_text(f"from agents.bench.task import bench_task\n\nbench = bench_task({name!r})\n")
+    file.write_text(f"from tests.benchmarks.compare.task import bench_task\n\nbench = bench_task({name!r})\n")
     return f"{file}:bench"

@@ -20,9 +20,6 @@ from typing import Any, Final
 
 from confluent_kafka import Producer
 
-from agents.bench.http_load import HttpLoad
-from agents.bench.load import requests_and_outcomes
-from agents.bench.task import bench_task, write_task
 from agents.cli.processes import WorkerProcess
 from agents.http.status import quantiles
 from infra.kafka.admin import create_topics, delete_topics
@@ -32,6 +29,9 @@ from infra.kafka.connection import Connection
 from schemas.codec import Codec
 from schemas.records import Outcome, Request
 from schemas.topics import PARTITIONER, TaskTopics, topics
+from tests.benchmarks.compare.http_load import HttpLoad
+from tests.benchmarks.compare.load import requests_and_outcomes
+from tests.benchmarks.compare.task import bench_task, write_task
 
 RATES: Final = (100, 1_000, 5_000)
 OUTCOME_AFTER_S: Final = 0.5

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from agents.bench.given import Given
-from agents.bench.job import PREDICTION, Job, written
+from tests.benchmarks.compare.given import Given
+from tests.benchmarks.compare.job import PREDICTION, Job, written
 
 BATCH: Final = 1000
 
 
 def main(given: Given) -> None:
     """Run until ended."""
-    import bytewax.operators as op  # noqa: PLC0415  a peer, not everybody has it
-    from bytewax.connectors.kafka import KafkaSink, KafkaSinkMessage, KafkaSource  # noqa: PLC0415
-    from bytewax.dataflow import Dataflow  # noqa: PLC0415
-    from bytewax.testing import run_main  # noqa: PLC0415
+    import bytewax.operators as op
+    from bytewax.connectors.kafka import KafkaSink, KafkaSinkMessage, KafkaSource
+    from bytewax.dataflow import Dataflow
+    from bytewax.testing import run_main
 
     job = Job()
     flow: Any = Dataflow("bench")

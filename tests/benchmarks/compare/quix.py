@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
-from agents.bench.given import Given
-from agents.bench.job import PREDICTION, Job, written
+from tests.benchmarks.compare.given import Given
+from tests.benchmarks.compare.job import PREDICTION, Job, written
 
 HOUR_MS: Final = 3_600_000
 
 
 def main(given: Given) -> None:
     """Run until ended."""
-    from quixstreams import Application  # noqa: PLC0415  a peer, not everybody has it
+    from quixstreams import Application
 
     exactly_once = given.options["guarantee"] == "exactly-once"
     app: Any = Application(

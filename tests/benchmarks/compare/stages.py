@@ -7,8 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
-from agents.bench.load import requests_and_outcomes
-from agents.bench.task import bench_task
 from agents.settings import Settings
 from infra.runtime import runtime_fingerprint
 from schemas.codec import Codec
@@ -24,6 +22,8 @@ from streams.quality.edge import EdgeCounter
 from streams.quality.monitor import QualityMonitor
 from streams.rules import JoinRules
 from streams.serve import Server
+from tests.benchmarks.compare.load import requests_and_outcomes
+from tests.benchmarks.compare.task import bench_task
 
 T = TypeVar("T")
 BATCH: Final = 1000

@@ -24,7 +24,7 @@ STEP_MS: Final = 5
 
 def made_up(events: int, seed: int = 7) -> list[Request]:
     """Make requests, 200 in a second of event time."""
-    rng = random.Random(seed)  # noqa: S311  repeatable, not secret
+    rng = random.Random(seed)
     return [
         Request(
             f"r-{number}",

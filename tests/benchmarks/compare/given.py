@@ -39,7 +39,7 @@ class Contender:
     name
         As in the table.
     module
-        The file under `agents/bench/` that does it: `main(given)`.
+        The file under `tests/benchmarks/compare/` that does it: `main(given)`.
     says
         How it is made, in a few words.
     promise
@@ -49,7 +49,7 @@ class Contender:
     options
         Told to it.
     entries
-        Whether its examples are entries of a training log, or records of `agents.bench.job`.
+        Whether its examples are entries of a training log, or records of `tests.benchmarks.compare.job`.
     share
         Of the pairs, how many it gets: one that takes ten times as long would take all of the benchmark's time.
     processes

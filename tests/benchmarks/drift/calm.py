@@ -7,7 +7,7 @@ import random
 from collections.abc import Mapping
 from typing import Final
 
-from streams.drift.bench.concepts import Scored
+from tests.benchmarks.drift.concepts import Scored
 
 WORLDS: Final[Mapping[str, tuple[float, float]]] = {
     "3 % positive": (-5.09, 2.0),
@@ -26,7 +26,7 @@ def calm(world: str, events: int, seed: int) -> list[Scored]:
     0.03
     """
     mean, spread = WORLDS[world]
-    rng = random.Random(f"{world} {seed}")  # noqa: S311  repeatable, not secret
+    rng = random.Random(f"{world} {seed}")
     found = []
     for _ in range(events):
         score = 1 / (1 + math.exp(-(mean + spread * rng.gauss(0, 1))))

@@ -1,4 +1,4 @@
-"""`riverloop drift-bench`: how much drift is found, and how often it is found where there is none."""
+"""`python -m tests.benchmarks.drift`: how much drift is found, and how often it is found where there is none."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from typing import Any
 import click
 
 from agents.cli.common import json_option, print_json, table
-from streams.drift.bench.protocols import PROTOCOLS, SEED, Table
+from agents.cli.main import main
+from tests.benchmarks.drift.protocols import PROTOCOLS, SEED, Table
 
 
-@click.command(epilog="Example: riverloop drift-bench --quick --only conversions")
+@click.command(epilog="Example: python -m tests.benchmarks.drift --quick --only conversions")
 @click.option("--quick", is_flag=True, help="Short streams: a minute instead of ten; bars may be missed.")
 @click.option(
     "--only",
@@ -27,7 +28,7 @@ from streams.drift.bench.protocols import PROTOCOLS, SEED, Table
 )
 @click.option("--page", metavar="FILE", type=click.Path(dir_okay=False), help="Write a Markdown page too.")
 @json_option
-def drift_bench(quick: bool, only: tuple[str, ...], page: str | None, as_json: bool) -> None:
+def drift(quick: bool, only: tuple[str, ...], page: str | None, as_json: bool) -> None:
     """Measure the drift detectors on streams whose drifts are known, beside River's defaults and a dummy.
 
     Exit code 1 when a bar is missed.
@@ -65,11 +66,11 @@ def markdown(tables: Sequence[Table], quick: bool = False) -> str:
     told = ", ".join(f"{name} {value}" for name, value in _made().items())
     size = " --quick" if quick else ""
     parts = [
-        f"<!-- Made by `riverloop drift-bench{size} --page FILE`; do not edit. -->",
+        f"<!-- Made by `python -m tests.benchmarks.drift{size} --page FILE`; do not edit. -->",
         "# Drift bench",
-        f"Made by `riverloop drift-bench{size}` ({told}), seed {SEED}. What is set in advance (the budget's "
-        "split, the rate of false alarms per delta, the spans) was set on streams of other seeds. `riverloop` "
-        "is the set of a task that says nothing about drift; it alarms when an "
+        f"Made by `python -m tests.benchmarks.drift{size}` ({told}), seed {SEED}. What is set in advance (the "
+        "budget's split, the rate of false alarms per delta, the spans) was set on streams of other seeds. "
+        "`riverloop` is the set of a task that says nothing about drift; it alarms when an "
         "[episode](../concepts/drift.md) opens. The others are River's, with their defaults, fed with the "
         "error. Times are of the machine that made this page.",
     ]
@@ -87,3 +88,7 @@ def _cell(cell: Any) -> str:
     if isinstance(cell, float):
         return f"{cell:,.0f}" if cell >= 100 else f"{cell:.3f}"
     return str(cell)
+
+
+if __name__ == "__main__":
+    main(drift)

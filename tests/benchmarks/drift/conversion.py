@@ -17,7 +17,7 @@ from typing import Final, Literal
 
 from river import compose, linear_model, optim, preprocessing
 
-from streams.drift.bench.concepts import Scored
+from tests.benchmarks.drift.concepts import Scored
 
 FEATURES: Final = 5
 SPREAD: Final = 2.0
@@ -56,7 +56,7 @@ class Conversions:
 
     def events(self) -> Iterator[tuple[dict[str, float], bool]]:
         """Give features and label of each event."""
-        rng = random.Random(self.seed)  # noqa: S311  repeatable, not secret
+        rng = random.Random(self.seed)
         weights, more, moved = _weights(rng), 0.0, 0.0
         for what in (None, *self.changes):
             if what == "concept":

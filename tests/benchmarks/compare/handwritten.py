@@ -6,8 +6,8 @@ from typing import Any, Final
 
 from confluent_kafka import Consumer, Producer
 
-from agents.bench.given import Given
-from agents.bench.job import PREDICTION, Job, written
+from tests.benchmarks.compare.given import Given
+from tests.benchmarks.compare.job import PREDICTION, Job, written
 
 BATCH: Final = 1000
 WAIT_S: Final = 0.05

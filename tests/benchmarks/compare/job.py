@@ -12,9 +12,9 @@ from typing import Any, Final
 import fastavro
 from fastavro.types import Schema
 
-from agents.bench.task import FEATURES, bench_task, pipeline
 from schemas.codec import Codec
 from schemas.formats import HEADER_BYTES
+from tests.benchmarks.compare.task import FEATURES, bench_task, pipeline
 
 AUC_BINS: Final = 400
 TINY: Final = 1e-15

@@ -1,4 +1,4 @@
-"""`riverloop bench`: the whole job side by side with others, latency, and where the time goes."""
+"""The whole job side by side with others, latency, where the time goes: `python -m tests.benchmarks.compare`."""
 
 from __future__ import annotations
 
@@ -10,27 +10,28 @@ from typing import Any
 
 import click
 
-from agents.bench.given import CONTENDERS, OURS, SCALED, UNWATCHED, Contender, contender
-from agents.bench.latency import RATES, latency
-from agents.bench.load import Load
-from agents.bench.machine import Machine
-from agents.bench.measure import Result, measure
-from agents.bench.page import page
-from agents.bench.peers import find
-from agents.bench.stages import stages
-from agents.bench.summary import scaled, throughput
 from agents.cli.common import json_option, print_json, progress, table
+from agents.cli.main import main
 from infra.kafka.broker import EmbeddedBroker
 from infra.kafka.connection import Connection
 from infra.kafka.reachable import check_reachable
 from schemas.errors import UsageError
+from tests.benchmarks.compare.given import CONTENDERS, OURS, SCALED, UNWATCHED, Contender, contender
+from tests.benchmarks.compare.latency import RATES, latency
+from tests.benchmarks.compare.load import Load
+from tests.benchmarks.compare.machine import Machine
+from tests.benchmarks.compare.measure import Result, measure
+from tests.benchmarks.compare.page import page
+from tests.benchmarks.compare.peers import find
+from tests.benchmarks.compare.stages import stages
+from tests.benchmarks.compare.summary import scaled, throughput
 
-FOLDER = Path(__file__).resolve().parents[2] / "docs" / "reference"
+FOLDER = Path(__file__).resolve().parents[3] / "docs" / "reference"
 RECORDED = "benchmarks.json"
 PAGE = "benchmarks.md"
 
 
-@click.command(epilog="Example: riverloop bench --only ours,handwritten --pairs 20000")
+@click.command(epilog="Example: python -m tests.benchmarks.compare --only ours,handwritten --pairs 20000")
 @click.option(
     "--pairs", type=click.IntRange(100), default=100_000, show_default=True, help="Of request and outcome."
 )
@@ -68,7 +69,7 @@ PAGE = "benchmarks.md"
 @click.option("--page", "with_page", is_flag=True, help="Write docs/reference/benchmarks.md, in a checkout.")
 @click.option("--bootstrap", metavar="HOST:PORT", help="A cluster; without it an embedded broker is started.")
 @json_option
-def bench(
+def compare(
     pairs: int,
     only: str | None,
     repeat: int,
@@ -159,7 +160,7 @@ def _rounds(
         return []
     loads = {share: Load.make(int(pairs * share)) for share in {each.share for each in chosen}}
     rounds: list[list[Result]] = []
-    with progress("bench", repeat * len(chosen)) as advance:
+    with progress("compare", repeat * len(chosen)) as advance:
         for number in range(repeat):
             results: list[Result] = []
             for each in chosen:
@@ -251,3 +252,7 @@ def _show_stages(measured: dict[str, Any]) -> None:
         f"monitoring: {1 - unwatched['ours_is']:.1%} of the whole loop's throughput (pairs of runs, median), "
         f"{1 - unwatched['cpu_us'] / whole['cpu_us']:.1%} of its processor time"
     )
+
+
+if __name__ == "__main__":
+    main(compare)

@@ -1,7 +1,8 @@
 """The process of one contender: it runs it, and says on request what it has used so far.
 
-`python -m agents.bench.meter NAME GIVEN` with GIVEN as JSON. A line on standard input is answered by a line of
-JSON; when standard input ends, so does the process. The first line, unasked, names the versions.
+`python -m tests.benchmarks.compare.meter NAME GIVEN` with GIVEN as JSON. A line on standard input is
+answered by a line of JSON; when standard input ends, so does the process. The first line, unasked, names the
+versions.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import threading
 from importlib.metadata import version
 from typing import IO
 
-from agents.bench.given import Given, contender
+from tests.benchmarks.compare.given import Given, contender
 
 # What `getrusage` counts the peak memory in.
 MAXRSS_BYTES = 1 if sys.platform == "darwin" else 1024
@@ -57,7 +58,7 @@ def main() -> None:
     answers.flush()
     threading.Thread(target=_answer, args=(answers,), daemon=True).start()
     sys.argv = sys.argv[:1]  # Faust's and others' command lines look there
-    importlib.import_module(f"agents.bench.{chosen.module}").main(given)
+    importlib.import_module(f"tests.benchmarks.compare.{chosen.module}").main(given)
 
 
 if __name__ == "__main__":

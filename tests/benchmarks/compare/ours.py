@@ -7,11 +7,11 @@ from typing import Any
 from unittest.mock import patch
 
 from agents.app import run
-from agents.bench.given import Given
 from agents.owner import Owner
 from agents.settings import Settings
 from agents.worker import prepare
 from streams.quality.edge import EdgeCounter
+from tests.benchmarks.compare.given import Given
 
 
 def main(given: Given) -> None:

@@ -6,8 +6,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from agents.bench.given import OURS, contender
-from agents.bench.measure import Result
+from tests.benchmarks.compare.given import OURS, contender
+from tests.benchmarks.compare.measure import Result
 
 
 def throughput(rounds: Sequence[Sequence[Result]], base: str = OURS) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""What `riverloop drift-bench` measures: each protocol makes a table, and says whether its bar is met.
+"""What `python -m tests.benchmarks.drift` measures: each protocol makes a table, and says whether its bar is met.
 
 Add one by a line in `PROTOCOLS`.
 """
@@ -12,15 +12,15 @@ from functools import cache
 from typing import Any, Final
 
 from schemas.records import Entry
-from streams.drift.bench.calm import WORLDS, calm
-from streams.drift.bench.concepts import GENERATORS, UNJUDGED, WIDTH, Drifting, Scored
-from streams.drift.bench.conversion import CONCEPT, Conversions
-from streams.drift.bench.matching import Match, match
-from streams.drift.bench.ours import alerts, entries, openings, task
-from streams.drift.bench.requests import made_up, request_side
-from streams.drift.bench.rivals import RIVALS, alarms
 from streams.drift.fold import DriftFold
 from streams.quality.waveform import rows as waves
+from tests.benchmarks.drift.calm import WORLDS, calm
+from tests.benchmarks.drift.concepts import GENERATORS, UNJUDGED, WIDTH, Drifting, Scored
+from tests.benchmarks.drift.conversion import CONCEPT, Conversions
+from tests.benchmarks.drift.matching import Match, match
+from tests.benchmarks.drift.ours import alerts, entries, openings, task
+from tests.benchmarks.drift.requests import made_up, request_side
+from tests.benchmarks.drift.rivals import RIVALS, alarms
 
 SEED: Final = 1
 """Of every stream that is reported. The budget's shares and rates were set on the streams of seeds 1001 to 1003."""

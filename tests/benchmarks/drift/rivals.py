@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from river import drift
 
-from streams.drift.bench.concepts import UNJUDGED, Scored
+from tests.benchmarks.drift.concepts import UNJUDGED, Scored
 
 SEED: Final = 1
 """Of KSWIN, which samples its window."""

@@ -11,10 +11,10 @@ from river import dummy
 from schemas.alert import Alert
 from schemas.dictionary import Dictionary, Number
 from schemas.records import Entry, Outcome, Prediction, Score
-from streams.drift.bench.concepts import UNJUDGED, Scored
 from streams.drift.fold import DriftFold
 from streams.drift.rules import LOSS, DriftRules
 from streams.task import Model, Task
+from tests.benchmarks.drift.concepts import UNJUDGED, Scored
 
 STEP_MS: Final = 1_000
 DELAY_MS: Final = 60_000

@@ -1,1 +1,0 @@
-"""Contenders for the same job, measured side by side by `riverloop bench`."""

@@ -1,1 +1,0 @@
-"""What `riverloop drift-bench` measures: streams, protocols, rivals."""
