@@ -22,7 +22,7 @@ CODE_KINDS: Final = frozenset({"code", "method", "partial"})
 
 @functools.cache
 def river_fields() -> Mapping[str, Mapping[str, tuple[str, ...]]]:
-    """Give River's listed classes and their fields; `python -m infra.state_classes` generates them.
+    """Give River's listed classes and their fields; `python -m docs.make.state_classes` generates them.
 
     With each field come the names of the class's own functions that it may hold.
     """

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from pathlib import Path
-from types import ModuleType
 
 import click
 import pytest
 
-from agents.cli import reference
 from agents.cli.main import riverloop, subcommands
+from docs.make import reference
+from docs.make.pictures import demo as picture
 from schemas.reasons import REASONS
 
 ROOT = Path(__file__).parents[2]
@@ -20,8 +19,8 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.parametrize("name", reference.pages())
 def test_a_reference_page_is_what_the_code_says_today(name: str) -> None:
     path = reference.FOLDER / name
-    assert path.is_file(), "run: python -m agents.cli.reference"
-    assert path.read_text("utf-8") == reference.pages()[name], "run: python -m agents.cli.reference"
+    assert path.is_file(), "run: python -m docs.make.reference"
+    assert path.read_text("utf-8") == reference.pages()[name], "run: python -m docs.make.reference"
 
 
 def test_every_command_with_all_its_options_is_on_its_page() -> None:
@@ -52,24 +51,13 @@ def test_the_pages_are_written_and_then_no_longer_stale(
     assert f"`{next(iter(REASONS))}`" in (tmp_path / "reasons.md").read_text("utf-8")
 
 
-@pytest.fixture(scope="module")
-def picture() -> ModuleType:
-    path = ROOT / "docs" / "images" / "draw.py"
-    spec = importlib.util.spec_from_file_location("docs_images_draw", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_the_picture_is_drawn_from_the_recorded_screen_and_fetches_nothing(picture: ModuleType) -> None:
+def test_the_picture_is_drawn_from_the_recorded_screen_and_fetches_nothing() -> None:
     drawn = picture.PICTURE.read_text("utf-8")
-    assert drawn == picture.draw(picture.SCREEN.read_text("utf-8")), "run: python docs/images/draw.py"
+    assert drawn == picture.draw(picture.SCREEN.read_text("utf-8")), "run: python -m docs.make.pictures.demo"
     assert not re.search(r"url\(.?http|<image|<script|@import", drawn)
 
 
-def test_the_screen_in_the_readme_is_the_recorded_one(picture: ModuleType) -> None:
+def test_the_screen_in_the_readme_is_the_recorded_one() -> None:
     readme = (ROOT / "README.md").read_text("utf-8")
     block = re.search(r"```text\n(.*?)\n```", readme, re.DOTALL)
     assert block is not None

@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import json
 
-from infra import state_classes
+from docs.make import state_classes
 from streams.snapshot.classes import ANY
 
 
 def test_the_list_of_classes_is_that_of_the_installed_river() -> None:
     assert state_classes.TARGET.read_text(encoding="utf-8") == state_classes.text(), (
-        "run: python -m infra.state_classes"
+        "run: python -m docs.make.state_classes"
     )
 
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 import pytest
 from confluent_kafka import Producer
 
-from infra.grafana.generate import FOLDER
+from docs.make.grafana.__main__ import FOLDER
 from infra.kafka.connection import Connection
 from infra.kafka.pytest_plugin import Broker
 from infra.prometheus.rules import Rule, rules

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from infra.grafana import generate
-from infra.grafana.generate import FOLDER, dashboards, read, written
+from docs.make.grafana import __main__ as generate
+from docs.make.grafana.__main__ import FOLDER, dashboards, read, written
 from infra.own_metrics import OWN
 from infra.prometheus.rules import rules
 from streams.metrics.registry import METRICS
@@ -30,7 +30,7 @@ def expressions(text: str) -> Iterator[str]:
 
 
 def test_the_files_are_what_the_code_makes_today() -> None:
-    assert dashboards() == BOARDS, "run: python -m infra.grafana.generate"
+    assert dashboards() == BOARDS, "run: python -m docs.make.grafana"
 
 
 @pytest.mark.parametrize("name", BOARDS)

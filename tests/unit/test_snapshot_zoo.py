@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from river import base, compose, linear_model
 
-from infra.state_classes import classes
+from docs.make.state_classes import classes
 from schemas.dictionary import Dictionary, Number
 from schemas.errors import RiverloopError
 from streams.digest import state_digest

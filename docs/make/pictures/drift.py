@@ -1,4 +1,4 @@
-"""The pictures of drift on real data: `python docs/images/draw_drift.py` plays the examples and draws drift-*.svg.
+"""Pictures of drift on real data: `python -m docs.make.pictures.drift` plays the examples and draws drift-*.svg.
 
 It prints the episodes of each task too, as in docs/concepts/drift-on-real-data.md. `--check` compares only.
 """
@@ -17,8 +17,8 @@ from streams.drift.fold import DriftFold
 from streams.driver import MemoryDriver
 from streams.task import Task
 
-HERE = Path(__file__).resolve().parent
-EXAMPLES = HERE.parent / "examples"
+DOCS = Path(__file__).resolve().parents[2]
+IMAGES, EXAMPLES = DOCS / "images", DOCS / "examples"
 TASKS = {
     "hotel-cancellation": "hotel_bookings/task.py:cancellation",
     "hotel-cancellation-30d": "hotel_bookings/task.py:cancellation_within_30_days",
@@ -49,7 +49,7 @@ class Blocks:
         if isinstance(score.score, float):
             self._now.append((float(label.value is True), score.score, float(score.label != label.value)))
         if len(self._now) == BLOCK:
-            self.rows.append(tuple(sum(column) / BLOCK for column in zip(*self._now, strict=True)))  # type: ignore[arg-type]  # three columns
+            self.rows.append(tuple(sum(column) / BLOCK for column in zip(*self._now, strict=True)))
             self.offsets.append(offset)
             self._now = []
 
@@ -172,7 +172,7 @@ def ticks(play: Play, x: Callable[[int], float]) -> list[str]:
         anchor = "start" if step == 0 else "end" if step == 5 else "middle"
         out.append(
             f'<text x="{x(offset):.1f}" y="{TOP + PLOT + 18}" text-anchor="{anchor}" fill="#5c5b57">{said}</text>'
-        )  # type: ignore[operator]  # the scale
+        )
     out.append(
         f'<text x="{WIDTH - 20}" y="{TOP + PLOT + 34}" text-anchor="end" fill="#5c5b57">log offset</text>'
     )
@@ -184,7 +184,7 @@ def main(arguments: Sequence[str]) -> int:
     stale = 0
     for name, reference in TASKS.items():
         play = Play(reference)
-        path, drawn = HERE / f"drift-{name}.svg", picture(play)
+        path, drawn = IMAGES / f"drift-{name}.svg", picture(play)
         print(f"{name}: {play.length:,} entries, {len(play.episodes())} episodes\n\n{table(play)}\n")
         if "--check" in arguments:
             stale += path.read_text("utf-8") != drawn

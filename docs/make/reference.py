@@ -1,4 +1,4 @@
-"""The generated reference pages: `python -m agents.cli.reference` writes them, `--check` compares."""
+"""The generated reference pages: `python -m docs.make.reference` writes them, `--check` compares."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import Any, Final
 import click
 
 from agents.cli.main import riverloop, subcommands
-from agents.cli.metrics_page import metrics_page
 from agents.declared import allowed, environment_name
 from agents.http.problems import STATUS
 from agents.settings import Settings
+from docs.make.metrics_page import metrics_page
 from schemas import avro_form
 from schemas.reasons import REASONS
 from schemas.topics import MAX_RECORD_BYTES, PARTITIONER, TopicSpec
@@ -24,7 +24,7 @@ from schemas.topics import topics as topics_of
 FOLDER: Final = Path(__file__).resolve().parents[2] / "docs" / "reference"
 MIB: Final = 1024 * 1024
 DAY_MS: Final = 86_400_000
-MADE: Final = "<!-- Made by `python -m agents.cli.reference`; do not edit. -->"
+MADE: Final = "<!-- Made by `python -m docs.make.reference`; do not edit. -->"
 
 
 def pages() -> dict[str, str]:
@@ -238,7 +238,7 @@ def main(check: bool) -> None:
     ]
     for name in stale:
         if check:
-            click.echo(f"stale: {known[name]}; run: python -m agents.cli.reference", err=True)
+            click.echo(f"stale: {known[name]}; run: python -m docs.make.reference", err=True)
         else:
             known[name].write_text(made[name], "utf-8")
             click.echo(f"written: {known[name]}")

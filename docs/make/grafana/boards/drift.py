@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from grafana_foundation_sdk.models import dashboard as models
 
-from infra.grafana.boards.marks import EPISODES, REVISIONS
-from infra.grafana.parts import NATS, PER_SECOND, RATIO, Limits, Query, Row, board, lines
+from docs.make.grafana.boards.marks import EPISODES, REVISIONS
+from docs.make.grafana.parts import NATS, PER_SECOND, RATIO, Limits, Query, Row, board, lines
 from streams.quality.judge import LARGE, MODERATE
 
 

@@ -1,4 +1,4 @@
-"""Generate `streams/snapshot/river_classes.json` from the installed River: `python -m infra.state_classes`."""
+"""Generate `streams/snapshot/river_classes.json` from the installed River: `python -m docs.make.state_classes`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PACKAGES = (
     *("preprocessing", "proba", "reco", "rules", "sketch", "stats", "time_series", "tree", "utils"),
 )
 NOT_MODELS = {"datasets", "envs", "evaluate"}
-TARGET = Path(__file__).resolve().parent.parent / "streams" / "snapshot" / "river_classes.json"
+TARGET = Path(__file__).resolve().parents[2] / "streams" / "snapshot" / "river_classes.json"
 
 
 def modules() -> list[ModuleType]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from grafana_foundation_sdk.models import dashboard as models
 
-from infra.grafana.boards.marks import EPISODES
-from infra.grafana.parts import (
+from docs.make.grafana.boards.marks import EPISODES
+from docs.make.grafana.parts import (
     NATS,
     PER_SECOND,
     RATIO,

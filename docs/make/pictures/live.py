@@ -1,4 +1,4 @@
-"""The pictures of the live page: `python docs/images/draw_live.py` runs the demo and takes them from Chromium.
+"""The pictures of the live page: `python -m docs.make.pictures.live` runs the demo and takes them from Chromium.
 
 They are taken while the demo runs, so they differ each time; some minutes. It needs Debian's chromium.
 """
@@ -16,13 +16,12 @@ from pathlib import Path
 
 from confluent_kafka import Producer
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
-sys.path.insert(0, str(ROOT))
+from infra.taskfile import load_task
+from schemas.topics import PARTITIONER, TaskTopics
+from tests.browser import Tab, browser
 
-from infra.taskfile import load_task  # noqa: E402
-from schemas.topics import PARTITIONER, TaskTopics  # noqa: E402
-from tests.browser import Tab, browser  # noqa: E402
+ROOT = Path(__file__).resolve().parents[3]
+IMAGES = ROOT / "docs" / "images"
 
 TASK = "docs/examples/hotel_bookings/task.py:cancellation_within_30_days"
 VIEWS = ("quality", "labels", "drift", "features", "versions", "letters")
@@ -60,7 +59,7 @@ async def view(tab: Tab, name: str, file: str) -> None:
     await tab.run(f"location.hash = {json.dumps(name)}")
     await tab.until(f"document.body.dataset.view === {json.dumps(name)} && {READY}")
     await asyncio.sleep(2)
-    (HERE / f"live-{file}.png").write_bytes(await tab.picture())
+    (IMAGES / f"live-{file}.png").write_bytes(await tab.picture())
 
 
 async def take(url: str) -> None:

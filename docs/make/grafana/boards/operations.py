@@ -6,8 +6,8 @@ from typing import Final
 
 from grafana_foundation_sdk.models import dashboard as models
 
-from infra.grafana.boards.marks import REVISIONS
-from infra.grafana.parts import PER_SECOND, RATIO, Limits, Query, Row, board, lines, number
+from docs.make.grafana.boards.marks import REVISIONS
+from docs.make.grafana.parts import PER_SECOND, RATIO, Limits, Query, Row, board, lines, number
 
 HERE: Final = 'and on (instance) riverloop_ready{task="$task"}'
 """Of the workers that run the task."""

@@ -1,4 +1,4 @@
-"""The picture of the demo: `python docs/images/draw.py` draws demo.svg from demo.ans, a recorded screen.
+"""The picture of the demo: `python -m docs.make.pictures.demo` draws demo.svg from demo.ans, a recorded screen.
 
 `--record` runs the demo on a terminal of its own first (some minutes) and keeps what it shows at the end: the live
 view's last frame and the verdict. `--check` compares only.
@@ -21,8 +21,8 @@ from rich.console import Console
 from rich.terminal_theme import DIMMED_MONOKAI
 from rich.text import Text
 
-HERE = Path(__file__).resolve().parent
-SCREEN, PICTURE = HERE / "demo.ans", HERE / "demo.svg"
+IMAGES = Path(__file__).resolve().parents[2] / "images"
+SCREEN, PICTURE = IMAGES / "demo.ans", IMAGES / "demo.svg"
 LINES, COLUMNS = 40, 120
 # Rich's own template names fonts on a foreign server; a picture must not fetch anything.
 FONTS = re.compile(r"\s*@font-face \{.*?\}\n", re.DOTALL)

@@ -1,4 +1,4 @@
-"""The checked-in dashboards: `python -m infra.grafana.generate` writes them, `--check` compares."""
+"""The checked-in dashboards: `python -m docs.make.grafana` writes them, `--check` compares."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from infra.grafana.boards.data_quality import data_quality
-from infra.grafana.boards.drift import drift
-from infra.grafana.boards.loop import loop
-from infra.grafana.boards.operations import operations
-from infra.grafana.boards.quality import quality
+from docs.make.grafana.boards.data_quality import data_quality
+from docs.make.grafana.boards.drift import drift
+from docs.make.grafana.boards.loop import loop
+from docs.make.grafana.boards.operations import operations
+from docs.make.grafana.boards.quality import quality
 
-FOLDER: Final = Path(__file__).parent / "dashboards"
+FOLDER: Final = Path(__file__).resolve().parents[3] / "infra" / "grafana" / "dashboards"
 
 
 def dashboards() -> dict[str, str]:
@@ -50,7 +50,7 @@ def main(check: bool) -> None:
     }
     for name in sorted(stale | (there - made.keys())):
         if check:
-            click.echo(f"stale: {FOLDER / name}; run: python -m infra.grafana.generate", err=True)
+            click.echo(f"stale: {FOLDER / name}; run: python -m docs.make.grafana", err=True)
         elif name in made:
             (FOLDER / name).write_text(made[name], "utf-8")
             click.echo(f"written: {FOLDER / name}")

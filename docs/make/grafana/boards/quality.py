@@ -6,8 +6,8 @@ from typing import Final
 
 from grafana_foundation_sdk.models import dashboard as models
 
-from infra.grafana.boards.marks import EPISODES, REVISIONS
-from infra.grafana.parts import PER_SECOND, RATIO, REFERENCE, Query, Row, board, lines, variable
+from docs.make.grafana.boards.marks import EPISODES, REVISIONS
+from docs.make.grafana.parts import PER_SECOND, RATIO, REFERENCE, Query, Row, board, lines, variable
 
 NAMES: Final = "log_loss_nats|roc_auc_ratio|accuracy_ratio|f1_ratio|brier_ratio|mae|rmse|r2_ratio"
 """Which metrics the reader may choose from: those of the task's kind are there."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from infra.grafana.parts import Marks
+from docs.make.grafana.parts import Marks
 
 EPISODES: Final = Marks(
     "Open episodes that page",

@@ -1,1 +1,0 @@
-"""The dashboards, a file for each."""
