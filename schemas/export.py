@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
 from schemas.avro_form import RECORDS, file_name
+from schemas.clients import CLIENTS
+from schemas.clients import rows as clients
 from schemas.codec import Codec
 from schemas.dictionary import Dictionary, Feature
 from schemas.examples import examples, usable
@@ -74,6 +77,7 @@ def contract(codec: Codec) -> dict[str, Any]:
         "partitioner": PARTITIONER,
         "isolation_level": "read_committed",
         "max_record_bytes": MAX_RECORD_BYTES,
+        "clients": [asdict(each) for each in CLIENTS],
         "topics": {each.name: each.description for each in topics(codec.task, partitions=2)},
         "refusals": {"topic": TaskTopics(codec.task).dead_letters, "reasons": REASONS},
         "schemas": {
@@ -165,39 +169,9 @@ def _readme(codec: Codec) -> str:
     )
 
 
-CLIENTS: Final = (
-    (
-        "Java, Kafka Streams (kafka-clients)",
-        "the default: `partitioner.class` unset",
-        "`isolation.level=read_committed`; the default reads aborted records, too",
-    ),
-    (
-        "librdkafka: Python (confluent-kafka), Go (confluent-kafka-go), .NET, C, Rust (rdkafka)",
-        f"`partitioner={PARTITIONER}`; the default is another",
-        "`isolation.level=read_committed`, which is the default",
-    ),
-    (
-        "Python (kafka-python)",
-        "the default",
-        '`isolation_level="read_committed"`; the default reads aborted records, too',
-    ),
-    (
-        "Go (franz-go)",
-        "the default, which hashes keys as Java does",
-        "`kgo.FetchIsolationLevel(kgo.ReadCommitted())`; the default reads aborted records, too",
-    ),
-    (
-        "Node (KafkaJS 2)",
-        "`Partitioners.DefaultPartitioner`; not the legacy one",
-        "the default: `readUncommitted` unset",
-    ),
-)
-"""Families of clients: their partitioner, and how they read what was committed only."""
-
-
 def _clients() -> str:
-    rows = [("client", "partitioner, with the key set", "isolation"), ("---",) * 3, *CLIENTS]
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    head, *families = clients()
+    return "\n".join("| " + " | ".join(row) + " |" for row in (head, ("---",) * len(head), *families))
 
 
 README: Final = """# Contracts of the task {task}
@@ -235,8 +209,7 @@ P is the same for all topics that have it.
 
 ## Keys and partitions
 The key is the request_id in UTF-8, 1 to {characters} characters, not starting with NUL. Produce with the
-partitioner `{partitioner}`: Java's default; with librdkafka (Python, Node, Go, C) set `partitioner={partitioner}`.
-Records elsewhere are forwarded to their own partition and counted.
+partitioner `{partitioner}`: Java's default. Records elsewhere are forwarded to their own partition and counted.
 
 ## Settings of clients
 {clients}

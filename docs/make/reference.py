@@ -17,6 +17,7 @@ from agents.http.problems import STATUS
 from agents.settings import Settings
 from docs.make.metrics_page import metrics_page
 from schemas import avro_form
+from schemas.clients import rows as client_rows
 from schemas.reasons import REASONS
 from schemas.topics import MAX_RECORD_BYTES, PARTITIONER, TopicSpec
 from schemas.topics import topics as topics_of
@@ -34,6 +35,7 @@ def pages() -> dict[str, str]:
         "topics.md": topics(),
         "records.md": records(),
         "reasons.md": reasons(),
+        "clients.md": clients(),
         "commands.md": commands(),
         "metrics.md": metrics_page(table),
     }
@@ -122,6 +124,34 @@ def _keeps(spec: TopicSpec) -> str:
     if spec.cleanup == "compact":
         return "the newest of each key"
     return "everything" if spec.retention_ms is None else f"{spec.retention_ms // DAY_MS} days"
+
+
+# ---------------------------------------------------------------------- clients
+
+
+def clients() -> str:
+    """Give the page of the settings of Kafka clients."""
+    head, *families = client_rows()
+    return f"""# Settings of Kafka clients
+
+A producer of requests or outcomes sets the key, the `request_id` in UTF-8, and places records as Java's default
+partitioner does. A record on another partition is forwarded to its own and counted, at the price of a second hop.
+A consumer reads committed records only: predictions, metrics and alerts are written in transactions.
+
+{table(head, families)}
+
+A client that is not here needs Java's murmur2: the lower 31 bits of the key's hash, modulo the number of
+partitions. `infra/kafka/partitioner.py` is an implementation in a few lines.
+
+## Whether a request was refused
+
+A record that is refused gets no prediction, and the producer is not informed by Kafka. Whatever the client:
+
+- Over HTTP the answer is a problem with `reason`, `field` and `detail`: [errors](http.md#errors).
+- On the topics a dead letter is written to `T.dead-letters`, under the key of the refused record. It has the
+  reason, the field and a sentence: [read dead letters](../how-to/read-dead-letters.md). A header `client.id` on a
+  record comes back as the `producer` of its dead letter, so that a service finds its own.
+"""
 
 
 # ---------------------------------------------------------------------- records

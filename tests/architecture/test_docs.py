@@ -11,7 +11,6 @@ import sys
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import click
 import pytest
@@ -24,41 +23,14 @@ from infra.kafka.pytest_plugin import Broker
 from infra.taskfile import load_task
 from schemas.topics import PARTITIONER
 from streams.task import Task
+from tests.pages import FENCE, PAGES, ROOT, WRITE_A_TASK, blocks, name_of, run_blocks, write_files
 
-ROOT = Path(__file__).parents[2]
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
-WRITE_A_TASK = ROOT / "docs" / "how-to" / "write-a-task.md"
-ADDRESS = "localhost:9092"
-FENCE = re.compile(r"^( *)```(\w+)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 # Of registries and of the machine on which a page was written.
 FOREIGN = re.compile(
     r"\b(?:pypi|pythonhosted|npmjs|crates|mvnrepository|maven\w*)\.(?:org|com|io)\b|/(?:tmp|work|root|var)/",
     re.I,
 )
-
-
-class Block(NamedTuple):
-    """A fenced block."""
-
-    language: str
-    text: str
-    line: int
-
-
-def name_of(page: Path) -> str:
-    return str(page.relative_to(ROOT))
-
-
-def blocks(page: Path, *languages: str) -> list[Block]:
-    text = page.read_text("utf-8")
-    found = []
-    for match in FENCE.finditer(text):
-        indent, language, body = match.groups()
-        if language in languages:
-            lines = [line.removeprefix(indent) for line in body.splitlines(keepends=True)]
-            found.append(Block(language, "".join(lines), text[: match.start()].count("\n") + 2))
-    return found
 
 
 def prose(page: Path) -> str:
@@ -143,27 +115,6 @@ def test_a_printed_command_exists_with_all_its_options(where: str, line: str) ->
 
 
 # ---------------------------------------------------------------------- Python
-
-
-def write_files(page: Path, folder: Path) -> list[Path]:
-    """Write the blocks that are files: CSV as orders.csv, Python whose first line is `# name.py`."""
-    written = []
-    for block in blocks(page, "python", "csv"):
-        named = re.match(r"# (\w+\.py)\n", block.text)
-        if block.language == "csv" or named:
-            path = folder / (named[1] if named else "orders.csv")
-            path.write_text(block.text, "utf-8")
-            written.append(path)
-    return written
-
-
-def run_blocks(page: Path, address: str = ADDRESS) -> None:
-    """Run the blocks that are no files, one after the other in one namespace."""
-    names: dict[str, Any] = {"__name__": "__page__"}
-    for block in blocks(page, "python"):
-        if not re.match(r"# \w+\.py\n", block.text):
-            code = "\n" * (block.line - 1) + block.text.replace(ADDRESS, address)
-            exec(compile(code, str(page), "exec"), names)
 
 
 def in_folder(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -251,7 +202,6 @@ def loop(tmp_path_factory: pytest.TempPathFactory, riverloop_broker: Broker) -> 
     ("page", "printed"),
     [
         ("report-outcomes", []),
-        ("consume-predictions", ["o-1 0.5 ", "o-5 0."]),
         (
             "read-metrics-and-alerts",
             [

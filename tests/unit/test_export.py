@@ -1,15 +1,20 @@
 from __future__ import annotations
 
 import json
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import fastavro
 import jsonschema  # type: ignore[import-untyped]  # it has no types
 import pytest
+from aiokafka import AIOKafkaConsumer
+from aiokafka.partitioner import DefaultPartitioner
 
+from infra.kafka.partitioner import partition_of
 from schemas.avro_form import RECORDS, fingerprint
 from schemas.checks import TaskKind
+from schemas.clients import CLIENTS
 from schemas.codec import Codec
 from schemas.compatibility import EXAMPLE
 from schemas.dictionary import Category, Dictionary, Integer, Number
@@ -232,9 +237,22 @@ def test_the_contract_says_for_programs_what_clients_need(codec: Codec, tmp_path
         again = json.loads((tmp_path / f"avro/by-fingerprint/{entry['fingerprint']}.avsc").read_text())
         assert again == written
     text = (tmp_path / "README.md").read_text()
-    for each in ("isolation.level=read_committed", "partitioner=murmur2_random", "kafka-python", "franz-go"):
+    for each in ("isolation.level=read_committed", "partitioner=murmur2_random"):
         assert each in text
+    assert [each["family"] for each in told["clients"]] == [each.family for each in CLIENTS]
+    for client in CLIENTS:
+        assert f"| {client.family} | {client.partitioner} | {client.isolation} | {client.source} |" in text
     assert "`hotel.dead-letters`" in text
+
+
+def test_what_is_said_of_aiokafka_is_what_it_does() -> None:
+    """Of the clients it is the one that is installed here and brings its own partitioner."""
+    placed = DefaultPartitioner()
+    for number in range(200):
+        key = f"r-{number}".encode()
+        assert placed(key, list(range(7)), list(range(7))) == partition_of(key, 7)
+    default = signature(AIOKafkaConsumer.__init__).parameters["isolation_level"].default
+    assert default == "read_uncommitted"
 
 
 def test_an_export_keeps_the_schemas_of_an_older_dictionary(tmp_path: Path) -> None:
