@@ -11,9 +11,7 @@ from infra.inbound import SERVED, Inbound
 from infra.kafka.transaction import Headers, OutRecord
 from schemas.errors import BadRecord
 from schemas.formats import AVRO_MARK, HEADER_BYTES
-from schemas.json_form import load
 from schemas.records import Request
-from schemas.remarks import Remark, Remarks
 from streams.quality.edge import EdgeCounter
 
 MAX_KEY_BYTES: Final = 1024
@@ -34,7 +32,6 @@ class Serve:
         self.counter = EdgeCounter(loop.task.features, loop.slot)
         self.letters: Counter[str] = Counter()
         """Dead letters of the batch at work, by reason; counted when it is committed."""
-        self._remarks = Remarks(loop.task.features)
         self._arrived: list[int] = []
         """When the batch's answered requests came (ms)."""
         self._headers = served_by(loop)
@@ -65,16 +62,11 @@ class Serve:
                 continue
             loop.counts["predictions"] += 1
             self._arrived.append(item.arrived)
-            value_read = item.message.value()
-            counter.answered(partition, request, written(value_read), self._unknown(value_read))
+            counter.answered(partition, request, written(item.message.value()), item.remarks)
             key = request.request_id.encode()
             yield OutRecord(loop.topics.predictions, key, value, headers=self._headers)
         yield from tally_records(loop, counter)
         yield from loop.subjects.records("serve")
-
-    def _unknown(self, value: bytes) -> list[Remark]:
-        """Find the unknown fields of a request in JSON; Avro has the fields of its schema."""
-        return [] if value.startswith(AVRO_MARK) else self._remarks.unknown(load(value))
 
     def commit(self) -> None:
         """Keep what the counter remembers of the batch: it is committed."""

@@ -28,6 +28,7 @@ from infra.kafka.log import LogReader
 from infra.kafka.transaction import TransactionRunner
 from infra.snapshots.store import SnapshotStore
 from schemas.errors import RecordsGone, TransactionAborted
+from schemas.remarks import Remarks
 from schemas.topics import MAX_TOPIC_RECORD_BYTES
 from streams.merge import MergeByTime
 from streams.metrics.waiting import PREFIX
@@ -99,7 +100,7 @@ class TaskAgents:
         self.requests = Channel(
             name=f"{name}.serve",
             topics=topics_of(name, processor("serve").reads),
-            decode=decoder(loop.codec.decode_request, names=loop.names),
+            decode=decoder(loop.codec.decode_request, names=loop.names, remarks=Remarks(loop.task.features)),
             may=loop.may_work,
             max_batch=settings.max_batch,
         )

@@ -69,6 +69,7 @@ def prepare(references: Sequence[str], settings: Settings) -> Prepared:
     for probe in bind(settings.http_host, settings.http_port):
         probe.close()
     _check_data(settings.data_folder)
+    _check_snapshots(settings.snapshot_uri)
     loaded = [load_task(reference) for reference in references]
     names = [each.task.name for each in loaded]
     if len(set(names)) != len(names):
@@ -100,9 +101,29 @@ def _check_data(folder: Path) -> None:
         with TemporaryFile(dir=folder):
             pass
     except OSError as error:
+        file = next((each for each in (folder, *folder.parents) if each.is_file()), None)
+        why = f"{file} is a file" if file else error.strerror
         raise UsageError(
-            f"the data folder {folder} cannot be written: {error.strerror}; give another one with --data"
+            f"the data folder {folder} cannot be written: {why}; give another one with --data"
         ) from error
+
+
+def _check_snapshots(uri: str) -> None:
+    """Say at the start if snapshots cannot be written to a folder: without them a restart folds all of the log."""
+    folder = Path(uri)
+    if "://" in uri:
+        return  # the first snapshot shows it
+    try:
+        make_private(folder)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        log.warning(
+            "snapshots cannot be written to %s: %s; the worker serves without, and a restart folds the log from "
+            "older ones or from its beginning: give another place with --snapshots",
+            uri,
+            error.strerror,
+        )
 
 
 def task_loop(loaded: LoadedTask, settings: Settings, connection: Connection) -> TaskLoop:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, Protocol
 
 from schemas.errors import BadRecord
 from schemas.event_time import TimeBounds
+from schemas.formats import detect
+from schemas.json_form import parse
 from schemas.limits import NAME
 from schemas.records import DeadLetter, Outcome, Position
+from schemas.remarks import Remark, Remarks
 from schemas.topics import MAX_RECORD_BYTES
 
 SERVED: Final = "riverloop.served"
@@ -56,14 +59,17 @@ class Inbound:
         Event time; None when it cannot be used.
     topic
         How positions name its topic, where not by its name: see `streams.positions`.
+    remarks
+        What is odd about the names of its fields, where its decoder looks for that.
     """
 
-    __slots__ = ("bad", "message", "record", "topic", "ts")
+    __slots__ = ("bad", "message", "record", "remarks", "topic", "ts")
 
     def __init__(self, message: Message, record: Any, bad: BadRecord | None, topic: str = "") -> None:
         self.message, self.record, self.bad = message, record, bad
         self.topic = topic
         self.ts: int | None = None if record is None else record.ts
+        self.remarks: Sequence[Remark] = ()
 
     @property
     def at(self) -> Position:
@@ -105,17 +111,18 @@ def header(message: Message, name: str) -> bytes | None:
 
 
 def decoder(
-    decode: Callable[[bytes | None], Any],
+    decode: Callable[[Any], Any],
     limit: int = MAX_RECORD_BYTES,
     times: TimeBounds | None = None,
     names: Mapping[str, str] = MappingProxyType({}),
+    remarks: Remarks | None = None,
 ) -> Callable[[Any], Inbound]:
     """Make a channel's `decode`.
 
     Parameters
     ----------
     decode
-        Makes a record of bytes, or raises `BadRecord`.
+        Makes a record of bytes, or raises `BadRecord`; with `remarks`, of parsed JSON as well.
     limit
         Largest value in bytes.
     times
@@ -123,6 +130,9 @@ def decoder(
         otherwise hold back all behind it until time has come that far, or silence.
     names
         How positions name topics, where not by their names; it may change.
+    remarks
+        Finds the unknown fields of requests in JSON. Such a request is parsed once, for its record and for the
+        names of its fields; Avro has the fields of its schema.
     """
 
     def inbound(message: Message) -> Inbound:
@@ -130,10 +140,15 @@ def decoder(
         try:
             if value is not None and len(value) > limit:
                 raise BadRecord("too_large", f"the record has {len(value):,} bytes, the limit is {limit:,}")
+            if remarks is not None and detect(value) == "json":
+                value = parse(value)
             record = decode(value)
             if times is not None and isinstance(record, Outcome):
                 times.check(record.ts, message.timestamp()[1])
-            return Inbound(message, record, None, names.get(message.topic() or "", "") if names else "")
+            made = Inbound(message, record, None, names.get(message.topic() or "", "") if names else "")
+            if remarks is not None:
+                made.remarks = remarks.unknown(value)
+            return made
         except BadRecord as bad:
             # The frames of its traceback hold whatever was decoded so far, for as long as the batch lives.
             bad.__traceback__ = bad.__context__ = bad.__cause__ = None

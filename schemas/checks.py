@@ -61,7 +61,7 @@ def check_ts(ts: int) -> None:
     if not 0 <= ts < MAX_TS:
         raise BadRecord(
             "impossible_time",
-            f"ts must be ms since 1970-01-01 UTC, 0 to 2^53 - 1, not {ts:.6g}{hint(ts)}",
+            f"ts must be ms since 1970-01-01 UTC, 0 to 2^53 - 1, not {ts}{hint(ts)}",
             "ts",
         )
 

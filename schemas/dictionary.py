@@ -16,6 +16,7 @@ from typing import Any, Final, get_args
 
 from schemas.errors import BadRecord, TaskError
 from schemas.features import MAX_TEXT, Boolean, Category, Feature, Integer, Number, PersonalData
+from schemas.near import sent_as
 from schemas.records import FeatureValue
 
 __all__ = [
@@ -98,7 +99,13 @@ class Dictionary:
         for name, feature in self.by_name.items():
             if feature.personal_data == "left_out":
                 continue
-            value = feature.canonical(values.get(name))
+            try:
+                value = feature.canonical(values.get(name))
+            except BadRecord as bad:
+                if bad.reason != "missing_field":
+                    raise
+                near = sent_as(name, values, self.by_name)
+                raise BadRecord(bad.reason, bad.message + near, bad.field) from None
             if value is not None:
                 out[name] = value
         return out

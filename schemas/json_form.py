@@ -15,6 +15,7 @@ from typing import Any, Final
 from schemas.avro_form import RECORDS, Schema, file_name
 from schemas.checks import Make
 from schemas.errors import BadRecord
+from schemas.near import sent_as
 
 Check = Callable[[Any], Any]
 WORDS: Final = {str: "text", bool: "a boolean", list: "a list", dict: "an object", type(None): "null"}
@@ -128,7 +129,8 @@ def _record(inner: list[tuple[str, Check]], make: Make) -> Check:
             found = value.get(name, MISSING)
             if found is MISSING or (found is None and not required):
                 if required:
-                    raise BadRecord("missing_field", f"{name} is required", name)
+                    near = sent_as(name, value, defaults)
+                    raise BadRecord("missing_field", f"{name} is required{near}", name)
                 continue
             try:
                 out[name] = check(found)
@@ -144,6 +146,8 @@ def _under(name: str, error: BadRecord) -> BadRecord:
     message = error.message
     if message.startswith("must be "):
         message = f"{name} {message}"
+        if name == "ts":
+            message = message.replace("whole number", "whole number of ms since 1970-01-01 UTC")
     return BadRecord(error.reason, message, path)
 
 
@@ -234,6 +238,8 @@ def _whole(value: Any) -> Any:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):
+        if isinstance(value, float):
+            raise BadRecord("wrong_type", f"must be a whole number, not {value}")
         raise wrong("a whole number", value)
     if not -(2**63) <= value < 2**63:
         raise BadRecord("out_of_range", "must be a 64-bit whole number")

@@ -10,13 +10,12 @@ from typing import Any, Final, Literal
 
 from schemas.dictionary import Category, Dictionary
 from schemas.features import shown
+from schemas.near import NAME_SHOWN
 from schemas.paths import OTHER
 from schemas.records import FeatureValue, Outcome, Request
 
 MOST: Final = 5
 """Unknown fields that are remarked on in one record; each costs a search for a near name."""
-NAME_SHOWN: Final = 60
-"""Characters of an unknown name that are compared and shown."""
 REASONS: Final[Mapping[str, str]] = {
     "unknown_field": "The record has a field that neither contract nor dictionary knows: nothing reads it.",
     "outside": "The value lies outside the dictionary's range or levels; it is scored as it is.",
@@ -76,9 +75,12 @@ class Remarks:
         """Find the unknown fields of a request as parsed from JSON; none where it is no object."""
         if not isinstance(sent, dict):
             return []
+        told = sent.get("features")
+        features = told if isinstance(told, dict) else {}
+        if sent.keys() <= self._request and features.keys() <= self._names:
+            return []  # nearly all: each request from the topic goes this way
         found = list(islice(_unknown(sent, self._request, ""), MOST))
-        features = sent.get("features")
-        if isinstance(features, dict):
+        if features:
             found += islice(_unknown(features, self._names, "features."), MOST - len(found))
         return found
 

@@ -90,6 +90,12 @@ def main(command: click.Command = riverloop) -> None:
         sys.exit(1)
     except BrokenPipeError:
         sys.exit(1)
+    except OSError as error:
+        # A file or a folder that the command names, and that cannot be read or written.
+        if error.filename is None:
+            raise
+        click.echo(f"Error: {error.filename} cannot be used: {error.strerror}", err=True)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

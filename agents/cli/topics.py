@@ -32,13 +32,17 @@ def topics() -> None:
 @topics.command(epilog="Example: riverloop topics create task.py --partitions 4 --bootstrap localhost:9092")
 @click.argument("task")
 @partitions_option
-@click.option("--replication", type=int, default=-1, help="Replicas; -1: the cluster's default.")
+@click.option(
+    "--replication",
+    type=click.IntRange(1, 1000),
+    help="Replicas, no more than the cluster has brokers; the cluster's default unless given.",
+)
 @cluster_options
 @json_option
 def create(
     task: str,
     partitions: int,
-    replication: int,
+    replication: int | None,
     bootstrap: str | None,
     properties: tuple[str, ...],
     as_json: bool,
@@ -47,7 +51,7 @@ def create(
     loaded = load_task(task)
     connection = connect(bootstrap, properties)
     specs = specs_of(loaded.task.name, partitions)
-    made = create_topics(connection, specs, replication)
+    made = create_topics(connection, specs, replication or -1)
     wrong = check_topics(connection, specs)
     if as_json:
         print_json({"created": made, "wrong": wrong})

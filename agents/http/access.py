@@ -104,11 +104,11 @@ def is_loopback(host: str) -> bool:
 
     Examples
     --------
-    >>> [is_loopback(host) for host in ("127.0.0.1", "::1", "localhost", "0.0.0.0", "", "worker-1")]
-    [True, True, True, False, False, False]
+    >>> [is_loopback(host) for host in ("127.0.0.1", "::1", "localhost", "0.0.0.0", "", "worker-1", "[::1]")]
+    [True, True, True, False, False, False, True]
     """
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return host == "localhost"
 

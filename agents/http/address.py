@@ -27,7 +27,7 @@ def bind(host: str, port: int) -> list[socket.socket]:
     ----------
     host
         An address or a name, which may stand for several; empty for every address of this machine. `::` is every
-        address, too, those of IPv4 among them.
+        address, too, those of IPv4 among them. An address of IPv6 may have the brackets that it has in a URL.
     port
         0 for any free one; all sockets then have the same.
 
@@ -37,6 +37,7 @@ def bind(host: str, port: int) -> list[socket.socket]:
         When the port is taken, or the address is not this machine's.
     """
     bound: list[socket.socket] = []
+    host = host.strip("[]")
     try:
         found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         for family, _, _, _, place in dict.fromkeys(found):

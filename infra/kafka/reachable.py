@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Final
 
@@ -11,6 +12,10 @@ from infra.kafka.connection import Connection
 from schemas.errors import BrokerError, UsageError
 
 TIMEOUT_S: Final = 10.0
+ADDRESS: Final = re.compile(
+    r"((PLAINTEXT|SSL|SASL_PLAINTEXT|SASL_SSL)://)?(\[[0-9A-Fa-f:.]+\]|[^\s:/,\[\]]+)(:[0-9]{1,5})?",
+    re.IGNORECASE,
+)
 _TLS: Final = {KafkaError._SSL}
 _LOGIN: Final = {KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED}
 
@@ -21,10 +26,16 @@ def check_reachable(connection: Connection, timeout_s: float = TIMEOUT_S) -> Non
     Raises
     ------
     UsageError
-        When librdkafka refuses a property.
+        When the address is none, or librdkafka refuses a property.
     BrokerError
         When the cluster refuses TLS or login, as soon as that is known; when it does not answer in time.
     """
+    for address in connection.bootstrap.split(","):
+        if not ADDRESS.fullmatch(address.strip()):
+            raise UsageError(
+                "the Kafka cluster's address must be HOST:PORT, or several with commas, not "
+                f"{address.strip()[:100]!r}"
+            )
     refusals: list[KafkaError] = []
     try:
         client = Producer(connection.config(error_cb=refusals.append, log_level=0))

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from agents.cli.main import riverloop, subcommands
 from infra.kafka.connection import Connection, check_command_line, is_secret, parse_properties, parse_property
+from infra.kafka.reachable import ADDRESS, check_reachable
 from schemas.errors import UsageError
 
 SECRETS = {
@@ -74,6 +75,24 @@ def test_a_property_that_cannot_be_read_is_not_repeated(text: str) -> None:
 def test_what_guarantees_hang_on_cannot_be_set(name: str) -> None:
     with pytest.raises(UsageError, match=name):
         parse_property(f"{name}=x")
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["http://localhost:9092", "localhost:port", "a:1,,b:2", "a b", "localhost:9092/", "::1", ":9092"],
+)
+def test_an_address_that_is_none_is_a_sentence_at_once(address: str) -> None:
+    with pytest.raises(
+        UsageError, match="the Kafka cluster's address must be HOST:PORT, or several with commas"
+    ):
+        check_reachable(Connection(address))
+
+
+@pytest.mark.parametrize(
+    "address", ["localhost", "kafka-1:9092, kafka-2:9092", "[::1]:9092", "SASL_SSL://k.example:1"]
+)
+def test_an_address_that_librdkafka_takes_is_asked(address: str) -> None:
+    assert all(ADDRESS.fullmatch(each.strip()) for each in address.split(","))
 
 
 def test_names_and_places_are_not_secret() -> None:

@@ -8,6 +8,8 @@ import pytest
 
 from infra.inbound import decoder
 from schemas.checks import check_ts
+from schemas.codec import Codec
+from schemas.dictionary import Dictionary, Number
 from schemas.errors import BadRecord
 from schemas.event_time import TimeBounds
 from schemas.records import Outcome
@@ -16,6 +18,29 @@ from tests.properties.test_foreign_bytes import Foreign
 
 NOW = 1_700_000_000_000
 BOUNDS = TimeBounds(946_684_800_000, 300_000)
+
+
+@pytest.mark.parametrize(
+    ("ts", "said"),
+    [
+        ('"2024-03-01"', "ts must be a whole number of ms since 1970-01-01 UTC, not text"),
+        ("1709280000.5", "ts must be a whole number of ms since 1970-01-01 UTC, not 1709280000.5"),
+        ("true", "ts must be a whole number of ms since 1970-01-01 UTC, not a boolean"),
+        ("1e300", "ts must be a 64-bit whole number of ms since 1970-01-01 UTC"),
+        ("-5", "ts must be ms since 1970-01-01 UTC, 0 to 2^53 - 1, not -5"),
+        (
+            "1709280000000000000",
+            "ts must be ms since 1970-01-01 UTC, 0 to 2^53 - 1, not 1709280000000000000; it looks like "
+            "nanoseconds, send milliseconds",
+        ),
+    ],
+)
+def test_a_time_of_another_form_is_refused_with_the_form_that_is_meant(ts: str, said: str) -> None:
+    codec = Codec("t", "binary", Dictionary(Number(name="price")))
+    sent = f'{{"request_id": "a", "ts": {ts}, "features": {{"price": 1}}}}'
+    with pytest.raises(BadRecord) as caught:
+        codec.decode_request(sent.encode())
+    assert (caught.value.message, caught.value.field) == (said, "ts")
 
 
 @pytest.mark.parametrize(

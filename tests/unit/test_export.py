@@ -8,8 +8,8 @@ from typing import Any
 import fastavro
 import jsonschema  # type: ignore[import-untyped]  # it has no types
 import pytest
-from aiokafka import AIOKafkaConsumer
-from aiokafka.partitioner import DefaultPartitioner
+from aiokafka import AIOKafkaConsumer  # type: ignore[import-untyped]
+from aiokafka.partitioner import DefaultPartitioner  # type: ignore[import-untyped]
 
 from infra.kafka.partitioner import partition_of
 from schemas.avro_form import RECORDS, fingerprint

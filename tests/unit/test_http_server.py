@@ -360,6 +360,7 @@ def test_what_a_connection_overrides_is_what_aiohttp_calls(name: str) -> None:
     [
         ("127.0.0.1", ["127.0.0.1"]),
         ("::1", ["::1"]),
+        ("[::1]", ["::1"]),
         ("::", ["::1", "127.0.0.1"]),
         ("", ["::1", "127.0.0.1"]),
         ("0.0.0.0", ["127.0.0.1"]),
@@ -392,7 +393,7 @@ def test_a_port_in_use_is_a_sentence_that_names_it(host: str) -> None:
 
 @pytest.mark.parametrize(
     "host",
-    ["192.0.2.1", "no-such-host.invalid", "::g", "[::1]", "no such host", "a" * 300, "256.1.1.1", "\0"],
+    ["192.0.2.1", "no-such-host.invalid", "::g", "[::g]", "no such host", "a" * 300, "256.1.1.1", "\0"],
 )
 def test_an_address_of_elsewhere_is_a_sentence(host: str) -> None:
     with pytest.raises(UsageError, match=r"HTTP cannot listen on .*--http-host"):

@@ -8,6 +8,8 @@ import os
 import pwd
 import re
 import socket
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
@@ -25,6 +27,7 @@ from agents.logs import configure
 from agents.settings import Settings
 from agents.slots import Slot
 from agents.worker import prepare
+from infra.taskfile import examples
 from schemas.errors import UsageError
 
 NUMBERS = [each.name for each in fields(Settings) if type(each.default) is int]
@@ -129,8 +132,48 @@ def test_without_a_home_a_worker_says_what_to_set(monkeypatch: pytest.MonkeyPatc
 def test_a_data_folder_that_cannot_be_written_is_refused(below: str, tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("in the way")
-    with pytest.raises(UsageError, match=r"the data folder .* cannot be written: .*--data"):
+    said = f"the data folder {file / below} cannot be written: {file} is a file; give another one with --data"
+    with pytest.raises(UsageError, match=re.escape(said)):
         prepare(["task.py"], Settings(data=str(file / below)))
+
+
+def test_a_folder_of_snapshots_that_cannot_be_written_is_named_at_the_start(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("in the way")
+    for place, told in ((tmp_path / "there", 0), (file, 1)):
+        caplog.clear()
+        with pytest.raises(UsageError, match="there is no task file"):
+            prepare(["no-such-task.py"], Settings(data=str(tmp_path / "data"), snapshots=str(place)))
+        assert caplog.text.count(f"snapshots cannot be written to {place}: ") == told
+    assert "--snapshots" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ("schemas", "export", "{task}", "{file}/below"),
+            "Error: {file}/below cannot be used: Not a directory",
+        ),
+        (("topics", "create", "{task}", "--replication", "0"), "Invalid value for '--replication'"),
+        (("topics", "create", "{task}", "--replication", "99999999"), "Invalid value for '--replication'"),
+        (("topics", "create", "{task}", "--bootstrap", "http://localhost:9092"), "must be HOST:PORT"),
+    ],
+)
+def test_a_command_says_in_a_sentence_what_it_cannot_use(
+    words: tuple[str, ...], said: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("in the way")
+    task = examples() / "hotel_bookings" / "task.py"
+    called = [sys.executable, "-m", "agents.cli.main", *(each.format(task=task, file=file) for each in words)]
+    root = Path(__file__).parents[2]
+    done = subprocess.run(called, cwd=root, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert said.format(file=file) in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_data_folder_is_for_its_user_alone(tmp_path: Path) -> None:
