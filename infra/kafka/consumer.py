@@ -275,6 +275,8 @@ class BatchConsumer:
     async def extents(self) -> dict[Partition, tuple[int, int]]:
         """Give for each partition the first offset that was not picked yet, and its end; markers count, too."""
         buffers = [buffer for lane in self._lanes for buffer in lane.buffers.values()]
+        if not buffers:
+            return {}  # perhaps its thread has not even started
 
         def ends(consumer: Consumer) -> list[int]:
             places = [TopicPartition(*buffer.partition) for buffer in buffers]

@@ -16,8 +16,10 @@ from typing import Any
 import pytest
 import trustme
 from confluent_kafka import Producer
+from confluent_kafka.admin._scram import ScramCredentialInfo, ScramMechanism, UserScramCredentialUpsertion
 from cryptography.hazmat.primitives import serialization
 
+from infra.kafka.admin import client_of
 from infra.kafka.broker import EmbeddedBroker
 from infra.kafka.broker_config import Listener
 from infra.kafka.connection import Connection
@@ -25,6 +27,7 @@ from infra.kafka.reachable import check_reachable
 from infra.snapshots.store import MANIFEST, STATE, SnapshotStore
 from schemas.errors import BrokerError
 from tests.integration.loops import Loop, Worker, command, hotel_task, until
+from tests.pages import ROOT, WRITE_A_TASK, Terminal, answers, write_files
 from tests.unit.test_hostile_snapshot import with_factory
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
@@ -35,6 +38,7 @@ SERVE_TOKEN = "planted-serve-token-4711"
 SNAPSHOT_KEY = "planted-snapshot-key-4711"
 TOKEN_KEY = "planted-token-key-4711"
 PERSONAL = "Ada-Lovelace-1815"
+SCRAM = "org.apache.kafka.common.security.scram.ScramLoginModule"
 SECRETS = (PASSWORD, HTTP_TOKEN, SERVE_TOKEN, SNAPSHOT_KEY, TOKEN_KEY, PERSONAL)
 
 
@@ -63,9 +67,10 @@ def listener(folder: Path) -> Listener:
             "ssl.keystore.location": str(server),
             "ssl.truststore.type": "PEM",
             "ssl.truststore.location": str(ca),
-            "sasl.enabled.mechanisms": "PLAIN",
+            "sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-512",
             "sasl.mechanism.inter.broker.protocol": "PLAIN",
             "listener.name.sasl_ssl.plain.sasl.jaas.config": f"{module} required {users};",
+            "listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config": f"{SCRAM} required;",
         },
         {
             "security.protocol": "SASL_SSL",
@@ -285,3 +290,27 @@ def test_no_secret_and_no_personal_value_is_in_anything_that_was_said(
         assert "Traceback" not in found, where
     told = json.dumps([worker.url, repr(loop.connection)])
     assert PASSWORD not in told
+
+
+def test_the_page_about_one_s_own_kafka_reaches_one_with_tls_and_accounts(
+    connection: Connection, listener: Listener, tmp_path: Path
+) -> None:
+    """Run to the letter, with an address, a password and a certificate of its own."""
+    write_files(WRITE_A_TASK, tmp_path)
+    created = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096)
+    account = UserScramCredentialUpsertion("riverloop", created, PASSWORD.encode())
+    with client_of(connection) as admin:
+        for done in admin.alter_user_scram_credentials([account]).values():
+            done.result(30)
+    (first, _), (secured, _) = answers(ROOT / "docs" / "how-to" / "use-your-own-kafka.md")
+    export, create, *_ = first.splitlines()
+    places = {
+        "kafka-1:9092,kafka-2:9092": connection.bootstrap,
+        "--replication 3": "--replication 1",
+        "…": PASSWORD,
+        "/etc/ssl/kafka-ca.pem": listener.client["ssl.ca.location"],
+    }
+    *properties, check = secured.strip().splitlines()
+    with Terminal(tmp_path, places) as terminal:
+        terminal.run("\n".join([export, *properties, create]))
+        assert "the topics of orders are as they must be" in terminal.run(check)

@@ -100,3 +100,10 @@ def test_the_new_group_protocol_gets_none_of_the_classic_one_s_settings() -> Non
         "partition.assignment.strategy",
     }
     assert consumer_config(Connection("b:1"), "g", {})["partition.assignment.strategy"] == "range"
+
+
+def test_a_consumer_that_has_not_started_yet_has_no_extents() -> None:
+    """A worker's timers ask for them from its first second on, however long its start takes."""
+    channel = Channel(name="c", topics=("t",))
+    consumer = BatchConsumer(Connection("b:1"), "g", [channel], lambda batch: None)
+    assert asyncio.run(consumer.extents()) == {}
