@@ -63,6 +63,16 @@ def subcommands(group: click.Group) -> dict[str, click.Command]:
     return {name: command for name, command in found.items() if command is not None}
 
 
+def _say(sentence: str) -> None:
+    """Write why the command ends to standard error: as a line of the log where that is JSON, for programs."""
+    from agents.logs import JsonLines  # noqa: PLC0415  commands that end well need none of it
+
+    if any(isinstance(each.formatter, JsonLines) for each in logging.getLogger().handlers):
+        logging.getLogger("agents.cli.main").error("%s", sentence)
+    else:
+        click.echo(f"Error: {sentence}", err=True)
+
+
 def main(command: click.Command = riverloop) -> None:
     """Run a command: a sentence, no traceback.
 
@@ -80,13 +90,13 @@ def main(command: click.Command = riverloop) -> None:
     except click.Abort:
         sys.exit(130)
     except UsageError as error:
-        click.echo(f"Error: {error}", err=True)
+        _say(str(error))
         sys.exit(2)
     except Unreadable as error:
-        click.echo(f"Error: {error}", err=True)
+        _say(str(error))
         sys.exit(3)
     except RiverloopError as error:
-        click.echo(f"Error: {error}", err=True)
+        _say(str(error))
         sys.exit(1)
     except BrokenPipeError:
         sys.exit(1)
@@ -94,7 +104,7 @@ def main(command: click.Command = riverloop) -> None:
         # A file or a folder that the command names, and that cannot be read or written.
         if error.filename is None:
             raise
-        click.echo(f"Error: {error.filename} cannot be used: {error.strerror}", err=True)
+        _say(f"{error.filename} cannot be used: {error.strerror}")
         sys.exit(2)
 
 

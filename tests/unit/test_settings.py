@@ -196,6 +196,17 @@ def test_a_folder_of_slots_that_cannot_be_written_is_refused(tmp_path: Path) -> 
         Slot(tmp_path / "slots", "group")
 
 
+def test_a_log_in_json_says_in_json_why_the_worker_ends(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    words = ["worker", "task.py", "--log-format", "json", "--data", str(tmp_path / "file")]
+    called = [sys.executable, "-m", "agents.cli.main", *words]
+    root = Path(__file__).parents[2]
+    done = subprocess.run(called, cwd=root, capture_output=True, text=True, timeout=60, check=False)
+    told = [json.loads(line) for line in done.stderr.splitlines()]
+    assert (done.returncode, told[-1]["level"], done.stdout) == (2, "ERROR", "")
+    assert told[-1]["message"].startswith(f"the data folder {tmp_path / 'file'} cannot be written")
+
+
 # ---------------------------------------------------------------------- HTTP's address
 
 
