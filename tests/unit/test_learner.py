@@ -1,0 +1,124 @@
+"""How a model's state is kept and made again: however deep it is, and however much it costs."""
+
+from __future__ import annotations
+
+import copy
+import sys
+from typing import Any
+
+import pytest
+from river import base, forest, preprocessing
+from river import linear_model as lm
+
+from schemas.errors import SnapshotError
+from streams.digest import state_digest
+from streams.learner import LEAST_KEPT, Learner
+from streams.state_copy import StateCopy
+
+
+class Deep(base.Regressor):
+    """Keeps what it has learned as a chain, each link within the next."""
+
+    def __init__(self) -> None:
+        self.chain: list[Any] = []
+        self.other: Any = None
+
+    def learn_one(self, x: Any, y: Any) -> None:
+        """Add a link, and fail at 0."""
+        self.chain = [self.chain, y]
+        if y == 0:
+            raise ZeroDivisionError
+
+    def predict_one(self, x: Any) -> float:
+        """Answer with the newest link."""
+        return float(self.chain[1]) if self.chain else 0.0
+
+
+def chain(links: list[Any]) -> list[Any]:
+    found = []
+    while links:
+        links, value = links
+        found.append(value)
+    return found[::-1]
+
+
+def learned(learner: Learner, values: list[float]) -> list[bool]:
+    return [learner.learn(n, n * 1000, f"r{n}", {"x": 1.0}, value) for n, value in enumerate(values)]
+
+
+def test_a_state_too_deep_to_be_copied_by_recursion_is_kept_all_the_same() -> None:
+    count = max(LEAST_KEPT + 10, 2 * sys.getrecursionlimit())
+    learner = Learner(Deep, "regression", 10)
+    assert all(learned(learner, [float(n) for n in range(1, count)]))
+    assert isinstance(learner.estimator, Deep)
+    with pytest.raises(RecursionError):
+        copy.deepcopy(learner.estimator)
+    assert learned(learner, [0.0, 7.0]) == [False, True]
+    assert learner.stopped is None
+    assert chain(learner.estimator.chain) == [*map(float, range(1, count)), 7.0]
+
+
+def test_a_model_whose_state_cannot_be_copied_stops_learning_where_it_fails() -> None:
+    def make() -> Deep:
+        made = Deep()
+        made.other = (each for each in (1, 2))  # a generator has no state that could be copied
+        return made
+
+    with pytest.raises(TypeError):
+        StateCopy(make())
+    for before in (3, LEAST_KEPT + 3):
+        learner = Learner(make, "regression", 10)
+        assert learned(learner, [*[1.0] * before, 0.0]) == [*[True] * before, False]
+        assert learner.stopped is not None
+        assert learner.stopped.offset == before
+        assert learner.stopped.why.startswith("its state cannot be made again: TypeError in copy:")
+        assert [step.signal for step in learner.steps.newest] == ["passed_over", "stopped"]
+
+
+def test_a_copy_without_the_form_of_snapshots_is_a_copy() -> None:
+    made = Deep()
+    made.other = object()
+    made.learn_one({}, 3.0)
+    taken = StateCopy(made)
+    made.learn_one({}, 4.0)
+    assert chain(taken.made(Deep).chain) == [3.0]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: preprocessing.StandardScaler() | lm.LogisticRegression(),
+        lambda: forest.ARFClassifier(n_models=3, seed=1, grace_period=20),
+    ],
+)
+def test_a_copy_is_the_state_bit_for_bit_and_may_be_used_again(make: Any) -> None:
+    model = make()
+    for n in range(300):
+        model.learn_one({"x": n * 7 % 11 / 3, "y": n % 13 / 5}, n * 7 % 11 > 4)
+    taken, digest = StateCopy(model), state_digest(model)
+    for _ in range(2):
+        twin = taken.made(make)
+        assert state_digest(twin) == digest
+        for n in range(100):
+            twin.learn_one({"x": float(n), "y": 1.0}, n % 2 == 0)
+        assert state_digest(twin) != digest
+    assert state_digest(model) == digest
+
+
+def test_a_state_of_which_nothing_can_be_made_stops_the_model_and_raises_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    learner = Learner(Deep, "regression", 10)
+    learned(learner, [1.0, 2.0])
+    calls = 0
+
+    def unlike() -> Deep:
+        nonlocal calls
+        calls += 1
+        raise SnapshotError("of another model")
+
+    monkeypatch.setattr(learner, "_make", unlike)
+    assert learned(learner, [0.0]) == [False]
+    assert calls == 1
+    assert learner.stopped is not None
+    assert "SnapshotError" in learner.stopped.why
