@@ -120,6 +120,12 @@ class Learner:
         return True
 
     @property
+    def lately(self) -> int:
+        """Entries passed over among the last 1,000 labelled ones."""
+        number = self.learned + self.passed_over
+        return sum(each > number - RATE_OVER for each in self.recent)
+
+    @property
     def is_behind(self) -> bool:
         """Whether there is something to catch up with."""
         return self._failed is not None or len(self._since) >= self._every

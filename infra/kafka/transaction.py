@@ -70,12 +70,6 @@ class TransactionRunner:
         By topic: its id, which is written with each offset of it. An offset without it was moved by somebody else,
         or belongs to another topic of that name. It may change while the runner lives.
 
-    Attributes
-    ----------
-    note
-        Written beside the stamp of each offset: progress that the offset does not say. At most 100 characters,
-        without a space.
-
     Notes
     -----
     Not for use by several tasks at the same time; one runner per channel.
@@ -95,6 +89,7 @@ class TransactionRunner:
     ) -> None:
         self._stamps = stamps
         self.note = ""
+        """Written beside the stamp of each offset: progress that it does not say, without a space."""
         self._cluster = cluster or Acknowledging()
         self._faults, self._last_point = faults, last_point
         self.transactional_id = transactional_id
