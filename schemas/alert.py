@@ -34,8 +34,8 @@ class Alert:
     """One step of an episode: something is not as it was."""
 
     episode: str
-    """`task/family@offset`, or `task/learning/model.revision@offset`, the offset being that of the entry that opened
-    it: all alerts of an episode carry it, so it is the key to deduplicate by."""
+    """`task/family@offset`, or `task/learning/model.revision@offset`, the offset being that of the entry that
+    opened it: all alerts of an episode carry it, so it is the key to deduplicate by."""
     state: Literal["opened", "updated", "closed"]
     severity: Literal["info", "warning", "critical"]
     """The highest that the episode has had so far."""
