@@ -28,7 +28,7 @@ function lag(records, speed, what) {
 }
 
 /** What a model does not learn or answer, in one line; empty when it does all of it. */
-function troubleOf(model) {
+export function troubleOf(model) {
   const passed = model.passed_over ? `passed over ${count(model.passed_over)} entries${model.lately_passed_over ? `, ${count(model.lately_passed_over)} of the last 1,000` : ""}` : "";
   const parts = [model.stopped ? `stopped learning at log offset ${count(model.stopped.offset)}` : "", passed, model.failures ? `gave no score for ${count(model.failures)} requests here` : ""].filter(Boolean);
   return parts.length ? `${model.model} ${model.role}: ${parts.join(", ")}` : "";
