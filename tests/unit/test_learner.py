@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import copy
 import sys
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from river import base, forest, preprocessing
 from river import linear_model as lm
 
+from schemas import Dictionary, Number
 from schemas.errors import SnapshotError
+from streams import Model, Task
 from streams.digest import state_digest
 from streams.learner import LEAST_KEPT, Learner
+from streams.model import ModelFold
 from streams.state_copy import StateCopy
 
 
@@ -122,3 +126,53 @@ def test_a_state_of_which_nothing_can_be_made_stops_the_model_and_raises_nothing
     assert calls == 1
     assert learner.stopped is not None
     assert "SnapshotError" in learner.stopped.why
+
+
+class Hungry(Deep):
+    """Has no memory left at 1, when it has learned half of the example."""
+
+    def learn_one(self, x: Any, y: Any) -> None:
+        """Learn, or end the process's work."""
+        super().learn_one(x, y)
+        if y == 1:
+            raise MemoryError
+
+
+def test_no_snapshot_is_taken_of_a_model_in_the_middle_of_an_entry() -> None:
+    task = Task(
+        name="hungry",
+        question="How much?",
+        features=Dictionary(Number(name="x")),
+        horizon=timedelta(days=1),
+        kind="regression",
+        models=(Model("hungry", Hungry),),
+    )
+    fold = ModelFold(task, task.models[0])
+    fold.snapshot()
+    with pytest.raises(MemoryError):
+        fold.learner.learn(0, 0, "r0", {"x": 1.0}, 1.0)
+    with pytest.raises(SnapshotError, match="in the middle of"):
+        fold.snapshot()
+
+
+def test_what_is_put_off_is_in_no_snapshot_before_it_is_done() -> None:
+    task = Task(
+        name="deep",
+        question="How much?",
+        features=Dictionary(Number(name="x")),
+        horizon=timedelta(days=1),
+        kind="regression",
+        models=(Model("deep", Deep),),
+    )
+    fold = ModelFold(task, task.models[0])
+    fold.learner.puts_off = True
+    assert fold.learner.learn(0, 0, "r0", {"x": 1.0}, 5.0)
+    assert not fold.learner.learn(1, 0, "r1", {"x": 1.0}, 0.0)
+    assert fold.learner.is_behind
+    with pytest.raises(SnapshotError, match="in the middle of"):
+        fold.snapshot()
+    fold.learner.catch_up()
+    assert fold.learner.passed_over == 1
+    assert isinstance(fold.estimator, Deep)
+    assert chain(fold.estimator.chain) == [5.0]
+    fold.snapshot()
