@@ -106,7 +106,13 @@ def metadata_of(stamp: str, note: str) -> str:
 
 
 def stamp_and_note(metadata: str | None) -> tuple[str, str]:
-    """Give the parts of what `metadata_of` gave."""
+    """Give the parts of what `metadata_of` gave.
+
+    Examples
+    --------
+    >>> stamp_and_note("Fk3xZ 712"), stamp_and_note("Fk3xZ"), stamp_and_note(None)
+    (('Fk3xZ', '712'), ('Fk3xZ', ''), ('', ''))
+    """
     stamp, _, note = (metadata or "").partition(" ")
     return stamp, note
 
