@@ -6,11 +6,12 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from agents.loop import STAGES, TaskLoop, now_ms
 from agents.owner import start_of
+from agents.turns import Long
 from infra.kafka.log import LogReader
 from infra.past import learn
 from infra.snapshots.models import LogPlace, restore
@@ -41,6 +42,8 @@ class Follow:
 
     def __init__(self, loop: TaskLoop, store: SnapshotStore) -> None:
         self.loop, self.store = loop, store
+        for fold in loop.models:
+            fold.learner.puts_off = True
         self.recent: deque[Features] = deque(maxlen=RECENT)
         """Features of the newest examples, for snapshots' probes."""
         self.next_offset = 0
@@ -89,12 +92,28 @@ class Follow:
     async def apply(self, messages: Sequence[Any]) -> None:
         """Fold a batch of the log's records."""
         try:
-            await self.loop.turns.run(map(self._one, messages))
+            await self.loop.turns.run(self._steps(messages))
         except Exception:
             self.failed = True
             raise
         async with self.loop.progress:
             self.loop.progress.notify_all()
+
+    def _steps(self, messages: Iterable[Any]) -> Iterator[Long | None]:
+        """Fold records one by one; what takes a model long is done before anybody else asks it."""
+        yield from self._catch_up()
+        for message in messages:
+            self._one(message)
+            yield from self._catch_up()
+            yield None
+
+    def _catch_up(self) -> Iterator[Long]:
+        for fold in self.loop.models:
+            if fold.learner.is_behind:
+                before = fold.learner.passed_over
+                yield Long(fold.learner.catch_up)
+                if fold.learner.passed_over > before:
+                    self._passed_over(fold)
 
     def _one(self, message: Any) -> None:
         loop = self.loop

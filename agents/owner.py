@@ -97,13 +97,23 @@ class Owner(Generic[Item]):
 
     # ------------------------------------------------------------------ ownership
 
-    def take_over(self, committed: int | None) -> None:
+    @property
+    def note(self) -> str:
+        """What the next transaction is to say of this owner's progress, beside the offset."""
+        return ""
+
+    def published(self, committed: bool) -> None:
+        """Take note of whether the transaction of what was given last has committed."""
+
+    def take_over(self, committed: int | None, note: str = "") -> None:
         """Restore the monitors to where the last owner published, silently (blocks).
 
         Parameters
         ----------
         committed
             The group's offset of the topic; None when nobody has owned it yet.
+        note
+            What the last owner's transaction said beside it.
         """
         loop, topic = self.loop, self.owned.topic
         self.held = False  # nobody is shown a state that is half restored

@@ -19,11 +19,11 @@ ALL: Final = "all"
 log = logging.getLogger(__name__)
 
 
-def published_to(owner: Owner[Any], group: str) -> int | None:
-    """Give the offset up to which everything is published (blocks); None when nothing is.
+def published_to(owner: Owner[Any], group: str) -> tuple[int | None, str]:
+    """Give the offset up to which all is published, None when nothing is, and the last owner's note (blocks).
 
     The group's offset says so, where one of our transactions committed it for the topic as it is now. If somebody
-    has moved it, or it has expired, the newest metric or alert says it.
+    has moved it, or it has expired, the newest metric or alert says it, and the note is lost.
 
     Raises
     ------
@@ -35,9 +35,9 @@ def published_to(owner: Owner[Any], group: str) -> int | None:
     committed = stamped_offsets(loop.connection, group, [place]).get(place)
     if is_ours(loop, place, committed):
         assert committed is not None
-        return committed.offset
+        return committed.offset, committed.note
     if age(loop.known.name(topic)) > 1:
-        return None  # what is published tells offsets of the topic from before
+        return None, ""  # what is published tells offsets of the topic from before
     end = extents(loop.connection, [place])[place].end
     mine = {monitor.name.encode() for monitor in owner.owned.monitors()}
     codec, alerts = loop.codec, loop.topics.alerts
@@ -60,4 +60,4 @@ def published_to(owner: Owner[Any], group: str) -> int | None:
             f"is {committed.offset}, which no worker wrote" if committed else "is gone",
             found,
         )
-    return found or None
+    return found or None, ""

@@ -55,7 +55,9 @@ class Publishing:
                 records = [each for each in steps if each is not None]
                 if self.owner.snapshot_due():
                     records += await self.owner.loop.turns.apart(lambda: list(self.owner.snapshot_records()))
+                self.runner.note = self.owner.note
                 await consumer.commit(batch, self.runner, records)
+                self.owner.published(True)
             except BaseException as error:
                 # Whether it committed may be unknown, so what was folded is dropped and read again.
                 await self.take_over(consumer)
@@ -77,7 +79,7 @@ class Publishing:
         loop = self.owner.loop
 
         def take_over() -> None:
-            self.owner.take_over(published_to(self.owner, consumer.group_id))
+            self.owner.take_over(*published_to(self.owner, consumer.group_id))
 
         try:
             await patiently(loop, take_over)
@@ -96,11 +98,16 @@ class Publishing:
         offsets = {self._partition: self.owner.next_offset}
         if not records or not consumer.metadata:
             return False
+        self.runner.note = self.owner.note
         try:
             await self.runner.commit(records, offsets, consumer.metadata)
         except TransactionAborted as error:
             log.warning("%s: publishing %s: %s", self.owner.loop.task.name, what, error)
+            self.owner.published(False)
+            if not error.certain and not self.owner.loop.stopping:
+                await self.take_over(consumer)  # else what may be published would be published again
             return False
+        self.owner.published(True)
         return True
 
 

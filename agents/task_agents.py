@@ -324,9 +324,13 @@ class TaskAgents:
             revisions = {fold.model.name: fold.version.revision * fold.opened for fold in self.loop.models}
             if any(revisions[model] < number for model, number in self._opening.items()):
                 return  # what was opened has yet to come back through the log
-            records = list(self.owner.openings())
+            out = [fold.model.name for fold in self.loop.models if not fold.in_force]
+            ended = [model for model in out if revisions[model]]
+            records = await patiently(self.loop, lambda: list(self.owner.endings(ended))) if ended else []
+            if out != [fold.model.name for fold in self.loop.models if not fold.in_force]:
+                return  # another worker has opened one meanwhile
+            records += self.owner.openings()
             if await self.log_publishing.publish(consumer, records, "a revision"):
-                out = [fold.model.name for fold in self.loop.models if not fold.in_force]
                 self._opening = {model: revisions[model] + 1 for model in out}
 
     # ------------------------------------------------------------------ status

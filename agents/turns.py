@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Final, TypeVar
 
 T = TypeVar("T")
@@ -16,6 +17,13 @@ entry of the log. So the loop is held for this long plus one step."""
 BREATHS: Final = 8
 """Iterations of the event loop between two turns. Accepting a connection, reading a request and answering it takes
 four to six of them; with one only, a health check would take as many turns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Long:
+    """A step that takes long: it is taken in a thread, within the turn of the steps before it."""
+
+    function: Callable[[], object]
 
 
 class Turns:
@@ -64,15 +72,18 @@ class Turns:
         A caller that is cancelled waits for its end: what the function reads must not change under it.
         """
         async with self:
-            working = asyncio.get_running_loop().run_in_executor(self._thread, function)
-            try:
-                return await asyncio.shield(working)
-            except asyncio.CancelledError:
-                await asyncio.wait({working})
-                raise
+            return await self._in_thread(function)
+
+    async def _in_thread(self, function: Callable[[], T]) -> T:
+        working = asyncio.get_running_loop().run_in_executor(self._thread, function)
+        try:
+            return await asyncio.shield(working)
+        except asyncio.CancelledError:
+            await asyncio.wait({working})
+            raise
 
     async def run(self, steps: Iterable[T]) -> list[T]:
-        """Take all steps, in as many turns as they need.
+        """Take all steps, in as many turns as they need; one that is `Long` has ended before the next begins.
 
         Returns
         -------
@@ -84,6 +95,8 @@ class Turns:
             async with self:
                 until = self._since + TURN_S - self._spent_s
                 for step in iterator:
+                    if isinstance(step, Long):
+                        await self._in_thread(step.function)
                     done.append(step)
                     if time.monotonic() >= until:
                         break

@@ -63,6 +63,8 @@ class ModelView:
     stopped: bool = False
     failures: int = 0
     """Scores that it failed to give, since the worker started."""
+    passed_over_share: float = 0.0
+    """Entries passed over of the last 1,000 labelled ones, as a share of those that it may pass over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +203,8 @@ class Exporter(Collector):
         )
         yield family("riverloop_model_learned", [((task, each.name), each.learned) for task, each in models])
         yield family("riverloop_model_stopped", [((task, each.name), each.stopped) for task, each in models])
+        shares = [((task, each.name), each.passed_over_share) for task, each in models]
+        yield family("riverloop_model_passed_over_ratio", shares)
         lags = [((view.task, topic), lag) for view in views for topic, lag in sorted(view.places.lag.items())]
         yield family("riverloop_lag_records", lags)
         spans = [

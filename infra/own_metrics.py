@@ -99,6 +99,12 @@ OWN: Final = {
             "`GET /tasks/{task}/status` lists the newest, each with offset, request and exception.",
         ),
         Own(
+            "riverloop_model_passed_over_ratio",
+            ("task", "model"),
+            "Entries passed over of the last 1,000 labelled ones, by `max_passed_over`: above 1 the model stops.",
+            "From a half on an alert fires. `riverloop verify` lists the entries with their exceptions.",
+        ),
+        Own(
             "riverloop_model_stopped",
             ("task", "model"),
             "1 when the model has stopped learning, because its code raised too often, else 0.",

@@ -34,13 +34,13 @@ class Alert:
     """One step of an episode: something is not as it was."""
 
     episode: str
-    """`task/family@offset`, the offset being that of the entry that opened it: all alerts of an episode carry
-    it, so it is the key to deduplicate by."""
+    """`task/family@offset`, or `task/learning/model.revision@offset`, the offset being that of the entry that
+    opened it: all alerts of an episode carry it, so it is the key to deduplicate by."""
     state: Literal["opened", "updated", "closed"]
     severity: Literal["info", "warning", "critical"]
     """The highest that the episode has had so far."""
     family: str
-    """Causes of one family share an episode: `drift`, `delay`, `outage`, or that of another watch."""
+    """Causes of one family share an episode: `drift`, `delay`, `outage`, `learning`, or that of another watch."""
     signal: str
     """The most telling signal so far, for example `excess_log_loss`."""
     direction: Literal["up", "down", "none"]
@@ -65,3 +65,7 @@ class Alert:
     """Event time of the entry that opened the episode."""
     text: str
     """A sentence for a person: what happened and what to look at."""
+    request_id: str = ""
+    """Of the entry that a model passed over; empty when it is not about one."""
+    exception: str = ""
+    """What the model's code raised, and where; empty as above."""

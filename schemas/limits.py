@@ -68,6 +68,8 @@ LIMITS: Final[Mapping[tuple[str, str], Limit]] = {
     ("Outcome", "value"): NAME,
     ("Outcome", "reason"): REASON,
     ("Outcome", "reporter"): NAME,
+    ("Alert", "request_id"): NAME,
+    ("Alert", "exception"): FAILURE,
     ("Command", "model"): NAME,
     ("Command", "author"): NAME,
     ("Command", "reason"): REASON,

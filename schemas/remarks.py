@@ -1,4 +1,7 @@
-"""What is odd about a record that is taken all the same: fields that nobody reads, values outside their range."""
+"""What is odd about a record that is taken all the same: fields that nobody reads, values outside their range.
+
+Also what is odd about its answer: it is not the served model's, or that of a model that learns no more.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,11 @@ REASONS: Final[Mapping[str, str]] = {
     "unknown_field": "The record has a field that neither contract nor dictionary knows: nothing reads it.",
     "outside": "The value lies outside the dictionary's range or levels; it is scored as it is.",
 }
+ANSWERS: Final[Mapping[str, str]] = {
+    "fallback": "The served model failed at this request, and the score is that of the task's fallback.",
+    "stopped_learning": "The model of this score has stopped learning: the score rests on older labels.",
+}
+"""Of answers; the others are of records, and are counted."""
 _ALWAYS: Final = frozenset({"record"})
 
 
@@ -27,9 +35,9 @@ _ALWAYS: Final = frozenset({"record"})
 class Remark:
     """Something odd about one field."""
 
-    reason: Literal["unknown_field", "outside"]
+    reason: Literal["unknown_field", "outside", "fallback", "stopped_learning"]
     field: str
-    """As the sender wrote it, cut to 60 characters."""
+    """As the sender wrote it, cut to 60 characters; `score` where the answer itself is odd."""
     detail: str
     near: str | None = None
     """The known field that an unknown one may stand for."""

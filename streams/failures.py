@@ -78,6 +78,8 @@ def check_finite(score: Any) -> None:
     NotFinite
         When it is not.
     """
+    if type(score) is float and -MAX_NUMBER < score < MAX_NUMBER:
+        return
     for number in score.values() if isinstance(score, Mapping) else (score,):
         if number is not None and not -MAX_NUMBER < number < MAX_NUMBER:  # also true of NaN
             raise NotFinite(f"the score is {float(number)}")

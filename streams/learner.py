@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import copy
 from collections import deque
-from collections.abc import Mapping
-from typing import Any, Final, Literal, NamedTuple, cast
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Literal, NamedTuple
 
 from river import base
 
 from schemas.records import Features
 from streams.failures import NotFinite, check_finite, describe, is_own
 from streams.finite import count_not_finite, is_huge
-from streams.garbage import without_collection
+from streams.learning_steps import RATE_OVER, Steps
+from streams.state_copy import StateCopy
 
-LEAST_KEPT: Final = 256
+LEAST_KEPT: Final = 1_000
 MOST_KEPT: Final = 10_000
-OBJECTS_PER_EXAMPLE: Final = 8
-"""A copy of the state is taken after as many examples as it has objects, divided by this, within the bounds
-above: so copying costs a small part of learning, however large the state is."""
-RATE_OVER: Final = 1000
-"""Labelled entries over which the rate of those passed over is measured."""
+BYTES_PER_EXAMPLE: Final = 128
+"""A copy of the state is taken after as many examples as its stored form has bytes, divided by this, within the
+bounds above: so copying costs a small part of learning, however large the state is."""
 NEWEST: Final = 20
 """Entries passed over that a state lists, newest last; the others are counted."""
+KEYS: Final = frozenset({"passed_over", "recent", "newest", "stopped", "learned_to", "steps"})
+"""Of a state."""
 
 
 class PassedOver(NamedTuple):
@@ -51,16 +51,17 @@ class Learner:
 
     Parameters
     ----------
-    estimator
-        With nothing learned yet.
+    make
+        Makes an estimator with nothing learned yet.
     kind
         What the outcome is, as in `Task`.
     most
         Entries passed over among the last 1,000 labelled ones; with one more the model stops learning.
     """
 
-    def __init__(self, estimator: base.Estimator, kind: str, most: int) -> None:
-        self.estimator = estimator
+    def __init__(self, make: Callable[[], base.Estimator], kind: str, most: int) -> None:
+        self._make = make
+        self.estimator = make()
         self._ask: Literal["predict_one", "predict_proba_one"]
         self._ask = "predict_one" if kind == "regression" else "predict_proba_one"
         self._most = most
@@ -71,52 +72,88 @@ class Learner:
         """Of those among the last 1,000 labelled entries: the number of each labelled entry."""
         self.newest: tuple[PassedOver, ...] = ()
         self.stopped: Stopped | None = None
+        self.steps = Steps(most)
+        """What is to be published of what was passed over."""
+        self.learned_to = -1
+        """The newest entry learned."""
         self.inside = False
         """Whether the state is that of the middle of an example: nothing may be done with it any more."""
-        self._base: Any = None
+        self.puts_off = False
+        """Whether what takes long is left to `catch_up`, whose call comes before anything else of the model's."""
+        self._base: StateCopy | None = None
         self._since: deque[tuple[Features, Any]] = deque()
         self._every = 0
+        self._why_no_copy = ""
+        self._failed: tuple[PassedOver, int] | None = None
+        """What has failed and is put off."""
 
-    def learn(self, offset: int, request_id: str, features: Features, value: Any) -> bool:
+    def learn(self, offset: int, ts: int, request_id: str, features: Features, value: Any) -> bool:
         """Learn an example; gives whether it was learned.
 
         Parameters
         ----------
-        offset, request_id
+        offset, ts, request_id
             Of the entry, to name it when it is passed over.
         features
             The model's `x`.
         value
             Its label.
         """
-        if self._base is None or len(self._since) >= self._every:
-            self._keep()
+        if not self.puts_off or self._every == 0:
+            self._keep_in_time()
         self.inside = True
         try:
             self._one(self.estimator, features, value)
         except BaseException as error:
             if not is_own(error):
                 raise
-            self._rebuild(offset)
-            self.inside = False
-            self.pass_over(PassedOver(offset, request_id, describe(error)))
+            self._failed = PassedOver(offset, request_id, describe(error)), ts
+            if not self.puts_off:
+                self.catch_up()
             return False
         self.inside = False
         self._since.append((features, value))
         self.learned += 1
+        self.learned_to = offset
+        if self.steps.is_open:
+            self.steps.learned(offset, ts)
         return True
 
-    def pass_over(self, entry: PassedOver) -> None:
+    @property
+    def lately(self) -> int:
+        """Entries passed over among the last 1,000 labelled ones."""
+        number = self.learned + self.passed_over
+        return sum(each > number - RATE_OVER for each in self.recent)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether there is something to catch up with."""
+        return self._failed is not None or len(self._since) >= self._every
+
+    def catch_up(self) -> None:
+        """Make the state again after an example that failed, or copy it: for a large state it takes seconds."""
+        if self._failed is None:
+            return self._keep_in_time()
+        (entry, ts), self._failed = self._failed, None
+        self._rebuild(entry.offset)
+        self.inside = False
+        return self.pass_over(entry, ts)
+
+    def pass_over(self, entry: PassedOver, ts: int) -> None:
         """Count an entry as passed over; above the rate the model stops learning."""
         self.passed_over += 1
         number = self.learned + self.passed_over
         self.recent = (*(each for each in self.recent if each > number - RATE_OVER), number)
         self.newest = (*self.newest, entry)[-NEWEST:]
+        place = (entry.offset, ts, entry.request_id, entry.exception)
+        self.steps.passed_over(*place, self.learned_to, len(self.recent))
         if len(self.recent) > self._most and self.stopped is None:
             count = (
                 f"{len(self.recent)} of the last {min(number, RATE_OVER):,} labelled entries were passed over"
             )
             self.stopped = Stopped(entry.offset, f"{count}, more than {self._most}; last: {entry.exception}")
+        if self.stopped is not None:
+            self.steps.stopped(self.stopped.why)
 
     def _one(self, estimator: Any, features: Features, value: Any) -> None:
         # Such an example spoils a mean or a variance at once, and the scores some examples later.
@@ -128,26 +165,39 @@ class Learner:
             raise NotFinite("a number of the state is no finite number any more")
         check_finite(getattr(estimator, self._ask)(dict(features)))
 
-    def _keep(self) -> None:
-        memo: dict[int, Any] = {}
-        with without_collection():
-            self._base = copy.deepcopy(self.estimator, memo)
-        self._every = min(max(len(memo) // OBJECTS_PER_EXAMPLE, LEAST_KEPT), MOST_KEPT)
-        self._since.clear()
+    def _keep_in_time(self) -> None:
+        if self._every == 0 or len(self._since) >= self._every:
+            self._keep()
 
-    def _rebuild(self, offset: int) -> None:
-        rebuilt = copy.deepcopy(self._base)
+    def _keep(self) -> None:
+        self._since.clear()
         try:
-            for features, value in self._since:
-                self._one(rebuilt, features, value)
+            self._base = StateCopy(self.estimator)
         except BaseException as error:
             if not is_own(error):
                 raise
-            # The same code, state and examples gave no exception before: it depends on something else.
-            self.stopped = Stopped(offset, f"its state cannot be made again: {describe(error)}")
-            rebuilt = copy.deepcopy(self._base)
-        self.estimator = cast(base.Estimator, rebuilt)
-        self._keep()
+            # Only the next failure tells that there is none: then every replica is at the same entry.
+            self._base, self._every, self._why_no_copy = None, MOST_KEPT, describe(error)
+        else:
+            self._every = min(max(self._base.size // BYTES_PER_EXAMPLE, LEAST_KEPT), MOST_KEPT)
+
+    def _rebuild(self, offset: int) -> None:
+        why = self._why_no_copy
+        if self._base is not None:
+            try:
+                rebuilt = self._base.made(self._make)
+                for features, value in self._since:
+                    self._one(rebuilt, features, value)
+                self.estimator = rebuilt
+                return self._keep()
+            except BaseException as error:
+                if not is_own(error):
+                    raise
+                # The same code, state and examples gave no exception before: it depends on something else.
+                why = describe(error)
+        # It stays as it is, with a part of the example in it: the same in every replica.
+        self.stopped = Stopped(offset, f"its state cannot be made again: {why}")
+        return None
 
     # ------------------------------------------------------------------ state
 
@@ -158,16 +208,20 @@ class Learner:
             "recent": list(self.recent),
             "newest": [list(each) for each in self.newest],
             "stopped": None if self.stopped is None else list(self.stopped),
+            "learned_to": self.learned_to,
+            "steps": self.steps.snapshot(),
         }
 
     @staticmethod
     def is_state(state: Any) -> bool:
         """Whether something has the form of what `snapshot` gives."""
-        if not isinstance(state, dict) or set(state) != {"passed_over", "recent", "newest", "stopped"}:
+        if not isinstance(state, dict) or set(state) != KEYS:
             return False
         recent, newest, stopped = state["recent"], state["newest"], state["stopped"]
         return (
             type(state["passed_over"]) is int
+            and type(state["learned_to"]) is int
+            and Steps.is_state(state["steps"])
             and type(recent) is list
             and all(type(each) is int for each in recent)
             and type(newest) is list
@@ -181,7 +235,9 @@ class Learner:
         self.passed_over, self.recent = state["passed_over"], tuple(state["recent"])
         self.newest = tuple(PassedOver(*each) for each in state["newest"])
         self.stopped = None if state["stopped"] is None else Stopped(*state["stopped"])
-        self._base = None
+        self.learned_to = state["learned_to"]
+        self.steps.restore(state["steps"])
+        self._base, self._every, self._failed = None, 0, None
         self._since.clear()
 
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from river import base
 
+from schemas.alert import Alert
 from schemas.errors import SnapshotError
 from schemas.records import Command, Entry, Features, Prediction, Score, ScoreValue
 from streams.digest import state_digest
 from streams.failures import check_finite, describe, is_own
 from streams.learner import Learner, PassedOver
+from streams.learning_steps import alert_of
 from streams.policies import checked_label
 from streams.rewind import Rewind
 from streams.task import Model, Task
@@ -52,7 +54,7 @@ class ModelFold:
     def __init__(self, task: Task, model: Model, runtime: str = "") -> None:
         self.task, self.model, self.runtime = task, model, runtime
         self.spec = task.spec(model)
-        self.learner = Learner(model.make(), task.kind, task.max_passed_over)
+        self.learner = Learner(model.make, task.kind, task.max_passed_over)
         self._untaught: tuple[Any, Rewind] | None = None
         """A copy that answers until the estimator has learned something, and what puts it back each time."""
         self.next_offset = 0
@@ -98,12 +100,13 @@ class ModelFold:
         except BaseException as error:
             if not is_own(error):
                 raise
-            self.learner.pass_over(PassedOver(offset, prediction.request_id, describe(error)))
+            self.learner.pass_over(PassedOver(offset, prediction.request_id, describe(error)), entry.ts)
             return
         if value is None:
             return  # what was learned from a label that no longer holds stays learned: River cannot unlearn
         self._untaught = None
-        if self.learner.learn(offset, prediction.request_id, self._x(prediction.features), value):
+        x = self._x(prediction.features)
+        if self.learner.learn(offset, entry.ts, prediction.request_id, x, value):
             self._set_version(self.version.revision, offset)
 
     def _command(self, offset: int, command: Command) -> None:
@@ -114,6 +117,11 @@ class ModelFold:
         self.in_force = told.get("spec") == self.spec and told.get("runtime") == self.runtime
         self._set_version(int(told["revision"]), offset)
 
+    @property
+    def next_revision(self) -> int:
+        """The number of the revision that `opening` opens."""
+        return self.version.revision + 1 if self.opened else 1
+
     def opening(self) -> Command:
         """Give the command that puts this fold's specification and runtime in force."""
         arguments = {"spec": self.spec, "runtime": self.runtime}
@@ -121,9 +129,26 @@ class ModelFold:
             return Command(
                 "revision", self.model.name, arguments | {"revision": "1"}, reason="first revision"
             )
-        number = str(self.version.revision + 1)
+        number = str(self.next_revision)
         reason = "specification or runtime changed"
         return Command("revision", self.model.name, arguments | {"revision": number}, reason=reason)
+
+    def alerts(self, revision: int, since: int = 0) -> Iterator[Alert]:
+        """Give the alerts on entries that the model has not learned, in their order.
+
+        All that a state holds, which are the newest: the same in every replica and refold.
+
+        Parameters
+        ----------
+        revision
+            Which revision of the model the log opened for this fold.
+        since
+            Only what entries from this log offset on have raised.
+        """
+        told = self.task.name, self.model.name, revision, self.model is self.task.models[0]
+        for step in self.learner.steps.newest:
+            if step.offset >= since:
+                yield alert_of(step, *told, self.task.max_passed_over)
 
     # ------------------------------------------------------------------ serving
 

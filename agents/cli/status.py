@@ -32,6 +32,7 @@ TIMEOUT_S: Final = 15.0
 MOST_BYTES: Final = 16 * 1024 * 1024
 EPISODES: Final = 5
 SCORES: Final = ("roc_auc", "log_loss", "accuracy", "f1", "mae", "rmse", "r2")
+NUMBERS: Final = frozenset({"learned", "passed over", "failed"})
 SPANS: Final = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
@@ -190,15 +191,33 @@ def _models(state: dict[str, Any]) -> Table:
     found = {name: each["windows"].get(rolling, {}) for name, each in state["quality"].items()}
     names = [name for name in SCORES if any(name in each for each in found.values())]
     table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
-    for column in ("model", "role", *(name.replace("_", " ") for name in names)):
-        table.add_column(column)
+    for column in (
+        "model",
+        "role",
+        "learned",
+        "passed over",
+        "failed",
+        *(n.replace("_", " ") for n in names),
+    ):
+        table.add_column(column, justify="right" if column in NUMBERS else "left")
     for each in state["worker"]["models"]:
         values = found.get(each["model"], {})
-        table.add_row(each["version"], each["role"], *(shown(values.get(name)) for name in names))
+        told = (_whole(each["learned"]), _passed_over(each), _whole(each["failures"]))
+        table.add_row(each["version"], each["role"], *told, *(shown(values.get(name)) for name in names))
     if names:
         table.caption = f"over the {rolling.replace('_', ' ')} labels"
         table.caption_justify = "left"
     return table
+
+
+def _passed_over(model: dict[str, Any]) -> Text:
+    """Give the entries that a model has not learned, and where it has stopped learning."""
+    count = _whole(model["passed_over"])
+    if model["stopped"]:
+        return Text(f"{count}, stopped at offset {model['stopped']['offset']:,}", style="bold red")
+    if model["lately_passed_over"]:
+        return Text(f"{count}, {model['lately_passed_over']:,} of the last 1,000", style="yellow")
+    return Text(count)
 
 
 def _gains(state: dict[str, Any]) -> list[Text]:

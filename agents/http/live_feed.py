@@ -27,6 +27,7 @@ from streams.live.verdict import (
     Verdict,
     episode_reasons,
     lag_reasons,
+    model_reasons,
     readiness_reasons,
     refusal_reasons,
     stale_reasons,
@@ -81,6 +82,7 @@ class LiveFeed:
         self._tasks: list[asyncio.Task[None]] = []
         self.board, self.letters = self._empty()
         self._learned = Rate()
+        self._failing = {fold.model.name: Rate() for fold in loop.models}
         self._verdict = Verdict()
         self._skew_ms: int | None = None
         self._problem = "reading what lies on the topics"
@@ -206,6 +208,8 @@ class LiveFeed:
             now = self.now()
             self.board.settle(now)
             self._learned.observe(now_ms(), self.loop.models[0].learned)
+            for model, rate in self._failing.items():
+                rate.observe(now_ms(), self.loop.server.failures[model])
             rows = [(number, name, *row) for number, name, row in self.board.fresh]
             self.board.fresh.clear()
             if not self.listeners:
@@ -255,6 +259,8 @@ class LiveFeed:
         reasons += lag_reasons(self._behind, loop["rates"])
         reasons += stale_reasons(loop["metrics_at"], now, self._behind)
         reasons += refusal_reasons(loop["rates"])
+        failing = {name: rate.per_second(now_ms()) for name, rate in self._failing.items()}
+        reasons += model_reasons(worker["models"], failing)
         reasons += episode_reasons(found["episodes"])
         return self._verdict.of(reasons, now)
 

@@ -60,4 +60,5 @@ def _model(fold: ModelFold, role: str, failures: int) -> ModelView:
         learner.passed_over,
         learner.stopped is not None,
         failures,
+        learner.lately / max(1, fold.task.max_passed_over),
     )

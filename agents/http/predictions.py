@@ -107,7 +107,8 @@ class Predictions:
             key = request.request_id.encode()
             record = OutRecord(loop.topics.predictions, key, value, headers=served_by(loop))
             unknown = self._remarks.unknown(sent)
-            answer = Answer(_body(prediction, unknown + self._remarks.outside(request.features)), record)
+            odd = unknown + self._remarks.outside(request.features) + _of_models(loop, prediction)
+            answer = Answer(_body(prediction, odd), record)
             self.remembered.add(request.request_id, answer)
             loop.counts["predictions"] += 1
             loop.counts["http_predictions"] += 1
@@ -139,6 +140,21 @@ def not_ready(loop: TaskLoop) -> Problem:
     """Make the problem of a task whose models must not answer yet."""
     detail = f"task {loop.task.name} is not ready: {loop.why_not_ready or 'its models are being restored'}"
     return Problem(503, "not_ready", detail)
+
+
+def _of_models(loop: TaskLoop, prediction: Prediction) -> list[Remark]:
+    """Say what is odd about the score: it is the fallback's, or that of a model that learns no more."""
+    found, served = [], prediction.scores[0]
+    if served.model != loop.models[0].model.name:
+        champion = next(each for each in prediction.scores if each.model == loop.models[0].model.name)
+        detail = f"{champion.version} failed: {champion.failure}; the score is that of {served.version}"
+        found.append(Remark("fallback", "score", detail))
+    for fold in loop.models:
+        stopped = fold.learner.stopped
+        if stopped is not None and fold.model.name == served.model:
+            detail = f"{served.version} has stopped learning at log offset {stopped.offset}: {stopped.why}"
+            found.append(Remark("stopped_learning", "score", detail))
+    return found
 
 
 def _body(prediction: Prediction, remarks: list[Remark]) -> bytes:

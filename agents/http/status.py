@@ -106,6 +106,7 @@ def models(loop: TaskLoop) -> list[dict[str, Any]]:
             "in_force": fold.in_force,
             "learned": fold.learned,
             "passed_over": fold.learner.passed_over,
+            "lately_passed_over": fold.learner.lately,
             "newest_passed_over": [each._asdict() for each in fold.learner.newest],
             "stopped": fold.learner.stopped._asdict() if fold.learner.stopped else None,
             "failures": loop.server.failures[fold.model.name],

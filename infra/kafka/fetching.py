@@ -33,6 +33,7 @@ from infra.kafka.buffers import Partition, PartitionBuffer
 from infra.kafka.channel import Lane
 from infra.kafka.client_log import CLIENT_LOG
 from infra.kafka.membership import is_member
+from infra.kafka.offsets import stamp_and_note
 from schemas.errors import BrokerError
 
 A = TypeVar("A")
@@ -529,7 +530,9 @@ class FetchThread:
             if place.error is not None:
                 raise KafkaException(place.error)
             stamp = self._stamps.get(place.topic)
-            if place.offset >= 0 and (any_stamp or stamp is None or (place.metadata or "") == stamp):
+            if place.offset >= 0 and (
+                any_stamp or stamp is None or stamp_and_note(place.metadata)[0] == stamp
+            ):
                 committed[Partition(place.topic, place.partition)] = place.offset
         return committed
 

@@ -90,6 +90,31 @@ class Committed(NamedTuple):
     offset: int
     stamp: str
     """The id of the topic, where one of our transactions wrote it; a person's tool leaves it empty."""
+    note: str = ""
+    """What else that transaction said of its progress."""
+
+
+def metadata_of(stamp: str, note: str) -> str:
+    """Give what is written beside an offset.
+
+    Examples
+    --------
+    >>> metadata_of("Fk3xZ", ""), metadata_of("Fk3xZ", "712")
+    ('Fk3xZ', 'Fk3xZ 712')
+    """
+    return f"{stamp} {note}" if note else stamp
+
+
+def stamp_and_note(metadata: str | None) -> tuple[str, str]:
+    """Give the parts of what `metadata_of` gave.
+
+    Examples
+    --------
+    >>> stamp_and_note("Fk3xZ 712"), stamp_and_note("Fk3xZ"), stamp_and_note(None)
+    (('Fk3xZ', '712'), ('Fk3xZ', ''), ('', ''))
+    """
+    stamp, _, note = (metadata or "").partition(" ")
+    return stamp, note
 
 
 class GroupOffsets:
@@ -123,7 +148,7 @@ class GroupOffsets:
             if place.error is not None:
                 raise BrokerError(f"{unknown}: {place.topic}/{place.partition}: {place.error.str()}")
         return {
-            (place.topic, place.partition): Committed(place.offset, place.metadata or "")
+            (place.topic, place.partition): Committed(place.offset, *stamp_and_note(place.metadata))
             for place in found
             if place.offset >= 0
         }

@@ -18,6 +18,7 @@ from infra.kafka.call_thread import CallThread, LeftBehind
 from infra.kafka.client_log import CLIENT_LOG
 from infra.kafka.connection import Connection
 from infra.kafka.crashpoints import FAULTS, Faults
+from infra.kafka.offsets import metadata_of
 from schemas.errors import BrokerError, TransactionAborted
 
 TIMEOUT_MS = 10_000
@@ -87,6 +88,8 @@ class TransactionRunner:
         stamps: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self._stamps = stamps
+        self.note = ""
+        """Written beside the stamp of each offset: progress that it does not say, without a space."""
         self._cluster = cluster or Acknowledging()
         self._faults, self._last_point = faults, last_point
         self.transactional_id = transactional_id
@@ -203,7 +206,7 @@ class TransactionRunner:
         self._faults.pass_point("after-produce")
         if offsets:
             places = [
-                TopicPartition(*partition, offset, self._stamps.get(partition[0], ""))
+                TopicPartition(*partition, offset, metadata_of(self._stamps.get(partition[0], ""), self.note))
                 for partition, offset in offsets.items()
             ]
             # librdkafka forgets this time-out while the group's coordinator that it knows is gone (ADR 21).

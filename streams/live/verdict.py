@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from streams.learning_steps import FAMILY
+
 State = Literal["healthy", "degraded", "down"]
 ORDER: Final[tuple[State, ...]] = ("healthy", "degraded", "down")
 LATE_S: Final = 30.0
@@ -22,6 +24,7 @@ EPISODES: Final[Mapping[str, tuple[str, str]]] = {
     "outage": ("No outcomes arrive", "label-outage"),
     "loss": ("The answers are worse than of late", "loss-episode"),
     "drift": ("The model or its world has moved", "drift-episode"),
+    FAMILY: ("A model does not learn from some entries", "model-passes-over"),
     "delay": ("Outcomes come at another pace", "drift-episode"),
 }
 """By family: what it is, and its runbook. All others concern the requests."""
@@ -100,10 +103,35 @@ def episode_reasons(episodes: Iterable[Mapping[str, Any]]) -> Iterator[Reason]:
     for each in episodes:
         if each["state"] == "closed" or each["severity"] not in PAGING:
             continue
+        if each["family"] == FAMILY and each["signal"] == "stopped":
+            continue  # the models themselves say so, also when the alert is long past: see `model_reasons`
         what, runbook = EPISODES.get(
             each["family"], ("Requests are not as they should be", "quality-episode")
         )
         yield Reason("degraded", what, each["text"], runbook, each["opened_ts"], since_event=True)
+
+
+def model_reasons(
+    models: Iterable[Mapping[str, Any]], failing: Mapping[str, float | None]
+) -> Iterator[Reason]:
+    """Give the models that have stopped learning, or give no score for some requests.
+
+    Parameters
+    ----------
+    models
+        As the worker gives them at `/tasks/{task}/status`.
+    failing
+        By model: the scores per second that it fails to give.
+    """
+    for each in models:
+        name = f"{each['model']} ({each['role']})"
+        if each["stopped"]:
+            why = f"At log offset {each['stopped']['offset']}: {each['stopped']['why']}."
+            yield Reason("degraded", f"{name} has stopped learning", why, "model-stopped")
+        if (speed := failing.get(each["model"]) or 0.0) > 0:
+            count = f"{each['failures']:,} since this worker started"
+            why = f"It gives no score for {speed:.3g} requests a second, {count}."
+            yield Reason("degraded", f"{name} fails", why, "model-fails")
 
 
 def refusal_reasons(rates: Mapping[str, float | None]) -> Iterator[Reason]:

@@ -77,9 +77,15 @@ def dump(state: object) -> bytes:
     >>> twin.predict_proba_one({"x": 1.0}) == model.predict_proba_one({"x": 1.0})
     True
     """
+    return dump_with_classes(state)[0]
+
+
+def dump_with_classes(state: object) -> tuple[bytes, set[type]]:
+    """Write a state as `dump` does; gives also the classes of its objects, by which `load` makes them again."""
     try:
         with without_collection():
-            return encode(_Writer().table(state))
+            writer = _Writer()
+            return encode(writer.table(state)), set(map(type, writer.objects))
     except (NotReproducible, UnicodeError) as error:
         raise SnapshotError(f"a {type(state).__qualname__} cannot be stored: {error}") from error
 

@@ -39,6 +39,7 @@ LONG = {
     "streams/metrics/registry.py": 385,  # a declaration per metric
     "agents/transport.py": 340,  # every hook into Faust, in one place
     "streams/quality/monitor.py": 330,  # the fold of the tallies and its state
+    "infra/kafka/transaction.py": 330,  # a transaction, and what becomes of it
     "infra/kafka/fetching.py": 580,  # the thread's side of it
 }
 """Files above 300 lines that were looked at again, and stay one room."""

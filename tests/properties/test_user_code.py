@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 from river import base, linear_model, optim, preprocessing, tree
 
 from schemas import Category, Dictionary, Number
+from schemas.alert import Alert
 from schemas.event_time import EPOCH
 from schemas.records import Entry, Outcome, Request
-from streams import Event, MemoryDriver, Model, OnArrival, Select, Task
+from streams import DriftRules, Event, MemoryDriver, Model, OnArrival, Select, Task, Watch
 from streams.digest import state_digest
+from streams.drift.fold import DriftFold
 from streams.learner import LEAST_KEPT
 from streams.model import ModelFold, ModelState
 from streams.monitors import monitors
@@ -259,3 +261,64 @@ def test_a_model_that_diverges_stops_at_an_offset_and_says_so() -> None:
     assert fold.learner.stopped is not None
     assert "no finite number" in fold.learner.stopped.why or "the score is" in fold.learner.stopped.why
     assert len(fold.learner.newest) == 11
+
+
+class Brittle(base.DriftDetector):
+    """A detector that alarms at every number, and breaks at one of them, half way through."""
+
+    def __init__(self, good: int, breaks: str) -> None:
+        super().__init__()
+        self.good, self.breaks, self.seen = good, breaks, 0
+
+    def update(self, x: float) -> None:
+        """Take a number, or break."""
+        self.seen += 1
+        self._drift_detected = True
+        if self.seen > self.good:
+            if self.breaks == "raise":
+                raise OverflowError("math range error")
+            if self.breaks == "panic":
+                raise PanicException
+            sys.exit(1)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.integers(0, 60), st.sampled_from(("raise", "panic", "exit")), st.sets(st.integers(0, 200), max_size=4)
+)
+def test_a_detector_in_trouble_finds_nothing_any_more_and_costs_no_other_detector_anything(
+    good: int, breaks: str, cuts: set[int]
+) -> None:
+    brittle = Watch("score_mean", Brittle, {"good": good, "breaks": breaks})
+    # Watched without the brittle one beside it, the label mean is judged the same.
+    watch = Watch("label_mean", Brittle, {"good": 10**9, "breaks": "raise"}, worse="both")
+    rules = DriftRules(watches=(watch, brittle), warm_up=5, cool_down=10)
+    task = replace(TASK, models=(GOOD,), drift=rules)
+    driver = played(task, [""] * 100)  # which raises nothing
+
+    def folded(rules: DriftRules, cuts: set[int]) -> tuple[DriftFold, list[Alert]]:
+        made = replace(task, drift=rules)
+        fold, found = DriftFold(made), list[Alert]()
+        for offset, entry in enumerate(driver.log):
+            if offset in cuts:
+                state, fold = (
+                    load(dump(fold.snapshot()), DriftFold(made).snapshot(), [Brittle]),
+                    DriftFold(made),
+                )
+                fold.restore(state)
+            fold.apply(offset, entry)
+            found += fold.alerts()
+        return fold, found
+
+    fold, alerts = folded(rules, set())
+    (levels,) = [{w.signal: n for w, _, n in watched.levels()} for watched in fold.models]
+    assert levels == {"label_mean": 95, "score_mean": 95}  # its mean goes on
+    again, same = folded(rules, cuts)
+    assert same == alerts
+    assert state_digest(again.snapshot()) == state_digest(fold.snapshot())
+    alone = folded(replace(rules, watches=(watch,)), set())[0]
+    mine, its = (each.models[0].snapshot()[-1][0] for each in (fold, alone))
+    assert state_digest(mine) == state_digest(its)
+    failure = fold.models[0].snapshot()[-1][1][1][-1]
+    kinds = {"raise": "OverflowError", "panic": "PanicException", "exit": "SystemExit"}
+    assert failure.partition(" ")[0] == kinds[breaks]

@@ -280,6 +280,32 @@ def test_the_page_begins_with_the_verdict_of_the_api(page: Page) -> None:
     page.run(look())
 
 
+def test_a_line_names_the_models_that_do_not_learn_or_answer_all(page: Page) -> None:
+    healthy = {"model": "lr", "role": "served", "passed_over": 0, "stopped": None, "failures": 0}
+    model = healthy | {"model": "ht", "role": "shadow", "lately_passed_over": 3, "failures": 1234}
+    stopped = model | {"passed_over": 12, "stopped": {"offset": 70, "why": "its code raised"}}
+
+    async def look() -> None:
+        await page.open()
+        await page.tab.until("document.querySelector('.troubles') !== null")
+        assert await page.tab.run("document.querySelector('.troubles').textContent") == ""
+        assert await page.tab.run("getComputedStyle(document.querySelector('.troubles')).display") == "none"
+        told = [
+            await page.tab.run(
+                f"import('/assets/views/loop.js').then((m) => m.troubleOf({json.dumps(each)}))"
+            )
+            for each in (healthy, model, stopped)
+        ]
+        assert told == [
+            "",
+            "ht shadow: gave no score for 1,234 requests here",
+            "ht shadow: stopped learning at log offset 70, passed over 12 entries, 3 of the last 1,000, "
+            "gave no score for 1,234 requests here",
+        ]
+
+    page.run(look())
+
+
 def test_times_of_a_chart_only_rise(page: Page) -> None:
     async def look() -> None:
         await page.tab.call(

@@ -2,7 +2,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from typing import Any
+
+import pytest
+from river import linear_model
 
 from agents.http.remembered import Answer
 from agents.loop import now_ms
@@ -11,6 +15,7 @@ from infra.kafka.transaction import OutRecord
 from schemas.examples import examples
 from schemas.json_form import plain
 from schemas.records import Entry, Outcome
+from streams.learner import Stopped
 from streams.quality.monitor import QualityMonitor
 from tests.unit.http_worker import FEATURES, SENT, HeldWriter, make_loop, serving
 
@@ -315,5 +320,55 @@ def test_what_is_odd_about_a_request_is_answered_and_counted_and_hinders_nothing
             "unknown_field other": 1,
             "outside features.Rate": 1,
         }
+
+    asyncio.run(run())
+
+
+class Broken(linear_model.LogisticRegression):
+    """Cannot answer any more."""
+
+    def predict_proba_one(self, x: Any, **_: Any) -> Any:
+        """Raise."""
+        raise OverflowError("of Ada Lovelace")
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_caller_learns_that_the_fallback_answered_and_nothing_of_a_shadow_that_fails(place: int) -> None:
+    async def run() -> None:
+        loop = make_loop()
+        loop.server.task = replace(loop.task, fallback="other")
+        learner = loop.models[place].learner
+        learner.estimator, learner.learned = Broken(), 1
+        async with serving(loop, HeldWriter()) as client:
+            first = await client.post(PATH, SENT)
+            again = await client.post(PATH, SENT)
+        assert first.status == 200
+        assert again.data == first.data
+        assert first.data["version"] == ("lr.1@0" if place else "other.1@1")
+        if place:
+            assert "warnings" not in first.data
+        else:
+            (warning,) = first.data["warnings"]
+            assert (warning["reason"], warning["field"]) == ("fallback", "score")
+            assert warning["detail"].startswith("lr.1@0 failed: OverflowError in ")
+            assert warning["detail"].endswith("; the score is that of other.1@1")
+            assert "Ada" not in warning["detail"]
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_caller_learns_that_the_model_which_answered_has_stopped_learning(place: int) -> None:
+    async def run() -> None:
+        loop = make_loop()
+        loop.models[place].learner.stopped = Stopped(70, "its code raised")
+        async with serving(loop, HeldWriter()) as client:
+            reply = await client.post(PATH, SENT)
+        if place:
+            assert "warnings" not in reply.data
+        else:
+            (warning,) = reply.data["warnings"]
+            assert (warning["reason"], warning["field"]) == ("stopped_learning", "score")
+            assert warning["detail"].endswith("has stopped learning at log offset 70: its code raised")
 
     asyncio.run(run())

@@ -13,6 +13,7 @@ from agents.cli.main import riverloop
 from agents.cli.status import ask, drawn
 from schemas.alert import Alert, Evidence
 from schemas.errors import BrokerError, UsageError
+from streams.learner import PassedOver, Stopped
 from tests.unit.test_live_page import Live, Sent, living
 
 
@@ -61,6 +62,35 @@ def test_it_prints_the_stages_the_models_and_what_is_open() -> None:
         assert r"warning drift  It is wrong \x1b[31m more often [bold]." in out
 
     asyncio.run(run())
+
+
+def test_it_says_which_models_pass_entries_over_have_stopped_and_fail() -> None:
+    async def run() -> None:
+        async with living() as found:
+            first, second = found.feed.loop.models
+            found.metric(1.0, 1)
+            calm = printed(await asked(found))
+            for n in range(3):
+                first.learner.pass_over(PassedOver(n, f"r{n}", "OverflowError"), 1000)
+            second.learner.pass_over(PassedOver(7, "r7", "OverflowError"), 1000)
+            second.learner.stopped = Stopped(1234, "its code raised")
+            found.feed.loop.server.failures["other"] = 56
+            told = await asked(found)
+        assert row(calm, "lr.1@0")[:5] == ["lr.1@0", "served", "0", "0", "0"]
+        out = printed(told)
+        assert row(out, "lr.1@0")[:9] == ["lr.1@0", "served", "0", *["3,", "3", "of", "the", "last", "1,000"]]
+        other = ["other.1@1", "shadow", "0", *["1,", "stopped", "at", "offset", "1,234"], "56"]
+        assert row(out, "other.1@1")[:9] == other
+        assert (
+            "other (shadow) has stopped learning: At log offset 1234: its code raised. (model-stopped.md)"
+            in (" ".join(out.split()))
+        )
+
+    asyncio.run(run())
+
+
+def row(out: str, first: str) -> list[str]:
+    return next(line.split() for line in out.splitlines() if line.split()[:1] == [first])
 
 
 def test_a_task_that_the_worker_does_not_run_and_a_worker_that_does_not_answer_are_said(

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from agents.turns import BREATHS, TURN_S, Turns
+from agents.turns import BREATHS, TURN_S, Long, Turns
 
 STEP_S = 0.015
 
@@ -141,3 +141,47 @@ async def test_a_long_step_apart_that_is_cancelled_holds_its_turn_until_its_end(
     assert log == ["long", "other"]
     with pytest.raises(asyncio.CancelledError):
         await apart
+
+
+@on_a_loop
+async def test_a_long_step_leaves_the_loop_free_and_nobody_else_gets_a_turn_before_its_end() -> None:
+    turns, log = Turns(), list[str]()
+    looks = 0
+
+    async def look() -> None:
+        nonlocal looks
+        while True:
+            await asyncio.sleep(0.001)
+            looks += "long" not in log
+
+    def long() -> None:
+        time.sleep(0.2)
+        log.append("long")
+
+    def steps() -> Iterator[Long | None]:
+        log.append("failed")
+        yield Long(long)
+        log.append("next")
+        yield None
+
+    looking = asyncio.create_task(look())
+    batch = asyncio.create_task(turns.run(steps()))
+    await asyncio.sleep(0)
+    await turns.run(map(log.append, ["other"]))
+    await batch
+    looking.cancel()
+    assert log == ["failed", "long", "other", "next"]
+    assert looks > 10
+
+
+@on_a_loop
+async def test_what_a_long_step_raises_ends_the_batch() -> None:
+    turns = Turns()
+
+    def steps() -> Iterator[Long]:
+        yield Long(lambda: 1 / 0)
+        raise AssertionError("it goes on")
+
+    with pytest.raises(ZeroDivisionError):
+        await turns.run(steps())
+    assert await turns.run([1]) == [1]

@@ -11,6 +11,7 @@ from streams.live.verdict import (
     Verdict,
     episode_reasons,
     lag_reasons,
+    model_reasons,
     readiness_reasons,
     refusal_reasons,
     stale_reasons,
@@ -93,3 +94,29 @@ def test_figures_that_change_do_not_restart_the_clock_of_a_reason() -> None:
     assert (told["since"], told["reasons"][0]["since"]) == (10, 10)
     verdict.of([], 30)
     assert verdict.of([Reason("degraded", "Late", "9 wait", "consumer-lag")], 40)["reasons"][0]["since"] == 40
+
+
+def model(**changes: Any) -> dict[str, Any]:
+    return {"model": "ht", "role": "shadow", "stopped": None, "failures": 0} | changes
+
+
+def test_a_model_that_has_stopped_or_fails_degrades_the_task_and_leads_to_its_runbook() -> None:
+    assert [*model_reasons([model(failures=7)], {"ht": 0.0})] == []
+    assert [*model_reasons([model(failures=7)], {"ht": None})] == []
+    (stopped,) = model_reasons([model(stopped={"offset": 70, "why": "its code raised"})], {})
+    assert (stopped.state, stopped.what) == ("degraded", "ht (shadow) has stopped learning")
+    assert (stopped.why, stopped.runbook) == ("At log offset 70: its code raised.", "model-stopped")
+    (fails,) = model_reasons([model(failures=1234)], {"ht": 0.5})
+    assert (fails.what, fails.runbook) == ("ht (shadow) fails", "model-fails")
+    assert fails.why == "It gives no score for 0.5 requests a second, 1,234 since this worker started."
+
+
+def test_entries_passed_over_degrade_once_they_are_many_and_a_stop_is_not_said_twice() -> None:
+    told = {"family": "learning", "signal": "passed_over"}
+    assert [*episode_reasons([episode(**told, severity="info")])] == []
+    (reason,) = episode_reasons([episode(**told)])
+    assert (reason.what, reason.runbook) == (
+        "A model does not learn from some entries",
+        "model-passes-over",
+    )
+    assert [*episode_reasons([episode(family="learning", signal="stopped", severity="critical")])] == []

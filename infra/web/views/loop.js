@@ -27,6 +27,13 @@ function lag(records, speed, what) {
   return `${count(records)} ${what}${time}`;
 }
 
+/** What a model does not learn or answer, in one line; empty when it does all of it. */
+export function troubleOf(model) {
+  const passed = model.passed_over ? `passed over ${count(model.passed_over)} entries${model.lately_passed_over ? `, ${count(model.lately_passed_over)} of the last 1,000` : ""}` : "";
+  const parts = [model.stopped ? `stopped learning at log offset ${count(model.stopped.offset)}` : "", passed, model.failures ? `gave no score for ${count(model.failures)} requests here` : ""].filter(Boolean);
+  return parts.length ? `${model.model} ${model.role}: ${parts.join(", ")}` : "";
+}
+
 const isLate = (records, speed) => records > 0 && (speed > 0 ? records / speed > 30 : records > 1000);
 
 export function loop(context) {
@@ -55,7 +62,8 @@ export function loop(context) {
     refused: figure("refused", "Requests that were refused"),
   };
   const health = panel("Health");
-  health.body.append(h("div", { class: "figures" }, Object.values(figures).map((each) => each.root)));
+  const troubles = h("p", { class: "troubles" });
+  health.body.append(h("div", { class: "figures" }, Object.values(figures).map((each) => each.root)), troubles);
   const root = h("div", { class: "view overview" }, strip, main.root, h("div", { class: "side" }, now.root, alarms.root), pace.root, health.root);
 
   function flow(store) {
@@ -81,6 +89,7 @@ export function loop(context) {
     figures.delay.set(seconds(delay.p50?.value), `p99 ${seconds(delay.p99?.value)}`);
     figures.fresh.set(worker.freshness_ms.count ? seconds(worker.freshness_ms.p50 / 1000) : "–", `p99 ${worker.freshness_ms.count ? seconds(worker.freshness_ms.p99 / 1000) : "–"}`);
     figures.refused.set(count(counts.requests_refused ?? 0), `${count(store.sections.letters.counted)} dead letters`);
+    text(troubles, worker.models.map(troubleOf).filter(Boolean).join("; "));
     now.note(ago(told.metrics_at, store.time));
   }
 
