@@ -112,6 +112,7 @@ class Connection(web.RequestHandler):
         """Begin, if there is room."""
         super().connection_made(transport)
         self._wire = cast(asyncio.Transport, transport)
+        self._server.came(self._wire.get_extra_info("socket").fileno())
         self._peer = self._wire.get_extra_info("peername", ("?",))[0]
         if not self._server.admit(self):
             self._refuse(TOO_MANY)
@@ -124,11 +125,27 @@ class Connection(web.RequestHandler):
     def data_received(self, data: bytes) -> None:
         """Take bytes; the first ones after a call are the beginning of the next head."""
         if self._only_probes and data:
-            self._only_probes = not self._begun and isinstance(read_probe(data), Probe)
+            probe = None if self._begun else read_probe(data)
+            self._only_probes = isinstance(probe, Probe)
+            if isinstance(probe, Probe) and self.at_start and self._answer(probe):
+                return
             self._begun = True
         if self.phase == "idle" and data and (self._body is None or self._body.is_eof()):
             self.enter("head")
         super().data_received(data)
+
+    def _answer(self, probe: Probe) -> bool:
+        """Answer a plain check at once: aiohttp would need some turns of the loop, and a step may be next."""
+        probes, wire = self._server.probes, self._wire
+        if probes is None or wire is None or not probes.takes(probe):
+            return False
+        status, told = probes.answer(probe, probe.close, 0.0)
+        probes.meter.add(probe.path, status, 0.0)
+        wire.write(told)
+        self.enter("answer" if probe.close else "idle")
+        if probe.close:
+            wire.close()
+        return True
 
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None

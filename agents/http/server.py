@@ -8,17 +8,21 @@ import logging
 import resource
 import socket
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, Final, cast
 
 from aiohttp import web
 
-from agents.http.connection import HEAD_S, TOO_MANY, WAITING, Connection
+from agents.http.connection import HEAD_S, IDLE_S, TOO_MANY, WAITING, Connection
 from agents.http.problems import Problem
 from agents.http.watchman import Probes, Watchman
 
 WRITE_S: Final = 30.0
 """Time for a caller to take an answer."""
 SWEEP_S: Final = 0.5
+BACKLOG: Final = 128
+ACCEPT_S: Final = 1.0
+"""A process without free descriptors tries to accept connections again after this time."""
 STOP_S: Final = 5.0
 """Calls may take so much longer when the worker stops."""
 LOGGED_AT: Final = frozenset(10**power for power in range(9))
@@ -40,7 +44,7 @@ class HttpServer:
         Connections at once. A further one takes the place of the one that has waited longest without a call. The
         bound is lower where the process may not open twice as many files: Kafka and snapshots need some, too.
     probes
-        Answers health checks while the event loop is held; None: nobody does.
+        Answers plain health checks, also while the event loop is held; None: they are calls as all others.
     head_s, write_s
         See `HEAD_S`, `WRITE_S`.
     """
@@ -61,12 +65,11 @@ class HttpServer:
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=STOP_S)
         self._connections: dict[Connection, None] = {}
         self._malformed = 0
-        self._listening: list[asyncio.Server] = []
         self._sweeper: asyncio.Task[None] | None = None
-        self._probes, self._watchman = probes, cast(Watchman | None, None)
+        self.probes, self._watchman = probes, cast(Watchman | None, None)
         self._taking: set[asyncio.Task[Any]] = set()
-        self._handed: set[socket.socket] = set()
-        """What the watchman has accepted and the loop has yet to take."""
+        self._coming: dict[int, socket.socket] = {}
+        """By descriptor: what is accepted, and no connection of the loop yet."""
 
     def __len__(self) -> int:
         return len(self._connections)
@@ -80,10 +83,12 @@ class HttpServer:
         self._loop = loop = asyncio.get_running_loop()
         self._protocol = lambda: Connection(self, manager, loop)
         for each in self._sockets:
-            self._listening.append(await loop.create_server(self._protocol, sock=each, backlog=128))
+            each.setblocking(False)
+            each.listen(BACKLOG)
+            self._listen(each)
         self._sweeper = asyncio.create_task(self._sweep())
-        if self._probes is not None:
-            self._watchman = Watchman(self, self._sockets, self._probes)
+        if self.probes is not None:
+            self._watchman = Watchman(self, self._sockets, self.probes)
 
     async def stop(self) -> None:
         """Take no more calls, and end those under way within 5 s."""
@@ -91,8 +96,10 @@ class HttpServer:
             self._watchman.stop()
             await asyncio.sleep(0)
             await asyncio.gather(*self._taking)
-        for each in self._listening:
-            each.close()
+        for each in self._sockets:
+            if each.fileno() >= 0:
+                self._loop.remove_reader(each)
+                each.close()
         if self._sweeper is not None:
             self._sweeper.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -100,6 +107,10 @@ class HttpServer:
         await self._runner.cleanup()
 
     # ------------------------------------------------------------------ connections
+
+    def came(self, number: int) -> None:
+        """Note that what was accepted under a descriptor is a connection now, or has gone."""
+        self._coming.pop(number, None)
 
     def admit(self, connection: Connection) -> bool:
         """Count a new connection in; False when there is no room for it."""
@@ -117,6 +128,26 @@ class HttpServer:
         """Count a connection out."""
         self._connections.pop(connection, None)
 
+    def _listen(self, listening: socket.socket) -> None:
+        if listening.fileno() >= 0:
+            self._loop.add_reader(listening, self._accept, listening)
+
+    def _accept(self, listening: socket.socket) -> None:
+        # Not by `create_server`: from its accepting a connection to its first call it is known to nobody.
+        for _ in range(BACKLOG):
+            try:
+                wire, _ = listening.accept()
+            except (BlockingIOError, ConnectionAbortedError):  # the watchman, or nobody, has it
+                return
+            except OSError as error:
+                log.warning("no connection can be accepted, tried again in %g s: %s", ACCEPT_S, error)
+                self._loop.remove_reader(listening)
+                self._loop.call_later(ACCEPT_S, self._listen, listening)
+                return
+            wire.setblocking(False)
+            self._coming[wire.fileno()] = wire
+            self._take(wire)
+
     # ------------------------------------------------------------------ for the watchman, in its thread
 
     def room(self) -> int:
@@ -128,13 +159,24 @@ class HttpServer:
         found = [each for each in list(self._connections) if each.at_start]
         return sorted(found, key=lambda each: -each.since)[:most]
 
+    def coming(self) -> list[tuple[socket.socket, Callable[[], bool]]]:
+        """Give what is accepted and no connection yet, as duplicates; each with what says whether that holds."""
+        found: list[tuple[socket.socket, Callable[[], bool]]] = []
+        for number, wire in list(self._coming.items()):
+            with contextlib.suppress(OSError):
+                found.append((wire.dup(), partial(self._is_coming, number, wire)))
+        return found
+
+    def _is_coming(self, number: int, wire: socket.socket) -> bool:
+        return self._coming.get(number) is wire
+
     def take(self, wire: socket.socket) -> bool:
         """Take a connection over, with what has come on it, once the loop turns; False: no room, or the end."""
-        if len(self._handed) >= self.room():
+        if len(self._coming) >= self.room():
             with contextlib.suppress(OSError):
                 wire.send(TOO_MANY.message())
             return False
-        self._handed.add(wire)
+        self._coming[wire.fileno()] = wire
         try:
             self._loop.call_soon_threadsafe(self._take, wire)
         except RuntimeError:  # the loop is closed
@@ -147,10 +189,11 @@ class HttpServer:
         taking.add_done_callback(self._taking.discard)
 
     async def _accepted(self, wire: socket.socket) -> None:
-        self._handed.discard(wire)
+        number = wire.fileno()
         try:
             await self._loop.connect_accepted_socket(self._protocol, wire)
         except OSError:  # the caller has gone
+            self.came(number)
             wire.close()
 
     # ------------------------------------------------------------------ bounds
@@ -180,6 +223,8 @@ class HttpServer:
                     each.cut_head(self._head_s)
                 elif waited_s > self._write_s and (each.phase == "answer" or each.closing):
                     each.abort()
+                elif each.phase == "idle" and waited_s > IDLE_S + HEAD_S:
+                    each.abort()  # aiohttp, which ends idle ones, has never seen a call on it
 
 
 def _watched(handle: Handle) -> Handle:

@@ -76,11 +76,21 @@ class Probes:
         """Give a value that stays the same, with an odd number in it, while one step of a batch runs."""
         return tuple(loop.turns.steps for loop in self._loops.values())
 
-    def answer(self, probe: Probe, close: bool) -> tuple[int, bytes]:
-        """Give status and answer to a check while the loop is held; `close`: the connection ends with it."""
+    def answer(self, probe: Probe, close: bool, held_s: float) -> tuple[int, bytes]:
+        """Give status and answer to a check.
+
+        Parameters
+        ----------
+        probe
+            The check.
+        close
+            Whether the connection ends with the answer.
+        held_s
+            For how long one step has held the event loop, s; 0 while it turns.
+        """
         headers = {"Connection": "close"} if close else {}
         try:
-            status, kind, data = 200, "application/json", HEALTH[probe.path](self._loops, self.pulse.held_s())
+            status, kind, data = 200, "application/json", HEALTH[probe.path](self._loops, held_s)
         except Problem as problem:
             status, kind, data = problem.status, CONTENT_TYPE, problem.data()
             headers |= problem.headers
@@ -94,8 +104,10 @@ class _Caller:
 
     wire: socket.socket
     """Its socket; for one of the loop a duplicate of it."""
+    at_start: Callable[[], bool] | None = None
+    """Whether the loop has read nothing yet of the next message; None for one that was accepted here."""
     connection: Connection | None = None
-    """The loop's; None for one that was accepted here."""
+    """The loop's; None for one that is not yet one."""
     begun: bool = False
     """Whether it has brought the beginning of a check."""
 
@@ -151,7 +163,9 @@ class Watchman:
                 for connection in self._server.quiet(MOST_WATCHED):
                     wire = connection.duplicate()
                     if wire is not None:
-                        self._add(_Caller(wire, connection))
+                        self._add(_Caller(wire, partial(getattr, connection, "at_start"), connection))
+                for wire, is_coming in self._server.coming():
+                    self._add(_Caller(wire, is_coming))
                 while self._held():
                     for key, _ in self._selector.select(PAUSE_S):
                         key.data()
@@ -170,7 +184,7 @@ class Watchman:
             wire.setblocking(False)
             caller = _Caller(wire)
             self._add(caller)
-            own = [each for each in self._callers if each.connection is None]
+            own = [each for each in self._callers if each.at_start is None]
             if len(own) > max(self._server.room(), LEAST_ROOM):
                 # As the server has it: a newcomer takes the place of the one that has waited longest.
                 self._close(own[0])
@@ -192,25 +206,26 @@ class Watchman:
     def _hand_on(self, caller: _Caller) -> None:
         """Leave a connection to the loop."""
         self._drop(caller)
-        if caller.connection is not None or not self._server.take(caller.wire):
+        if caller.at_start is not None or not self._server.take(caller.wire):
             caller.wire.close()
 
     def _look(self, caller: _Caller) -> None:
         """Look at what a connection has brought."""
-        wire, connection = caller.wire, caller.connection
+        wire = caller.wire
         started, steps = time.monotonic(), self._probes.steps()
         # The loop may turn again at any moment, and have taken the beginning of a message of which this is the
         # rest. It has not if the same step runs before and after.
-        sure = connection is None or (any(number % 2 for number in steps) and connection.at_start)
+        at_start, own = caller.at_start, caller.at_start is None
+        sure = at_start is None or (any(number % 2 for number in steps) and at_start())
         try:
             data = wire.recv(MOST_BYTES + 1, socket.MSG_PEEK)
         except BlockingIOError:
             return
         except OSError:
             data = b""
-        sure = sure and (connection is None or steps == self._probes.steps())
+        sure = sure and (own or steps == self._probes.steps())
         probe = read_probe(data) if data and sure else None
-        if not data and connection is None:
+        if not data and own:
             self._close(caller)
         elif probe == "partial":
             if not caller.begun:
@@ -228,7 +243,7 @@ class Watchman:
         wire, connection = caller.wire, caller.connection
         # One that was accepted here, or has never been answered, is not in the server's account of idle ones.
         close = probe.close or connection is None or connection.phase == "head"
-        status, told = self._probes.answer(probe, close)
+        status, told = self._probes.answer(probe, close, self._probes.pulse.held_s())
         try:
             # Else the loop has taken the check after all, and this is something else.
             whole = wire.recv(len(data)) == data and wire.send(told) == len(told)
