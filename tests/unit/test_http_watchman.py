@@ -35,6 +35,9 @@ T = TypeVar("T")
 STEP_S = 0.3
 """Of pure Python, as one prediction of a slow model."""
 HEALTH_S = 0.1
+HOLD_S = 2.0
+SOON_S = 1.5
+"""On a busy machine: before the end of a hold of that length. What is answered later was answered by the loop."""
 PROBES = 200
 """Of each path."""
 HOST = b"Host: 127.0.0.1\r\n"
@@ -144,15 +147,18 @@ def rest(wire: socket.socket) -> bytes:
     return found
 
 
-async def held(loop: TaskLoop, seconds: float, *calls: Callable[[], T]) -> list[T]:
-    """Make calls in threads of their own while one step holds the event loop; gives what they gave."""
+async def held(loop: TaskLoop, *calls: Callable[[], T], at_least_s: float = HOLD_S) -> list[T]:
+    """Make calls in threads of their own while one step holds the event loop; gives what they gave.
+
+    With a bound of 0 the step lasts until all calls are answered.
+    """
     with ThreadPoolExecutor(len(calls)) as threads:
 
         def hold() -> list[Future[T]]:
-            until = time.monotonic() + seconds
-            time.sleep(0.1)  # the watchman has noticed by then
+            until = time.monotonic() + (at_least_s or 30.0)
+            time.sleep(0.2)  # the watchman has noticed by then
             calling = [threads.submit(call) for call in calls]
-            while time.monotonic() < until:
+            while time.monotonic() < until and (at_least_s or not all(each.done() for each in calling)):
                 time.sleep(0.005)
             return calling
 
@@ -239,13 +245,13 @@ def test_other_calls_that_come_meanwhile_are_handed_on_and_answered_once_each() 
         loop = make_loop()
         async with serving(loop) as (_, port):
             made = [partial(call, port, *messages) for messages, _ in calls.values()]
-            return await held(loop, 1.0, *made)
+            return await held(loop, *made)
 
     found = asyncio.run(run())
     for (name, (_, wanted)), (took_s, answer) in zip(calls.items(), found, strict=True):
         assert answer.count(b"HTTP/1.") == 1, (name, answer)
         assert int(answer.split()[1]) == wanted, (name, answer)
-        assert took_s > 0.5, f"{name}: answered although the loop was held"
+        assert took_s > SOON_S, f"{name}: answered although the loop was held"
 
 
 def test_checks_that_come_in_pieces_and_behind_each_other_are_answered_once_each() -> None:
@@ -257,16 +263,16 @@ def test_checks_that_come_in_pieces_and_behind_each_other_are_answered_once_each
             mixed = partial(call, port, LIVE + HEAD + JSON)
             head = partial(call, port, CHECK.replace(b"GET", b"HEAD"))
             old = partial(call, port, CHECK.replace(b"1.1", b"1.0"))
-            return await held(loop, 1.0, pieces, behind, mixed, head, old)
+            return await held(loop, pieces, behind, mixed, head, old)
 
     pieces, behind, mixed, head, old = asyncio.run(run())
-    assert pieces[0] < HEALTH_S * 3, pieces
+    assert pieces[0] < SOON_S, pieces
     assert pieces[1].count(b'"status":"live"') == 1
-    assert (behind[0] > 0.5, behind[1].count(b'"status":"live"')) == (True, 3)
-    assert (mixed[0] > 0.5, mixed[1].count(b" 200 OK")) == (True, 2)
+    assert (behind[0] > SOON_S, behind[1].count(b'"status":"live"')) == (True, 3)
+    assert (mixed[0] > SOON_S, mixed[1].count(b" 200 OK")) == (True, 2)
     assert mixed[1].index(b'"status":"live"') < mixed[1].index(b'"request_id":"b-1"')
-    assert (head[0] < HEALTH_S * 3, head[1].endswith(b"\r\n\r\n")) == (True, True)
-    assert (old[0] < HEALTH_S * 3, old[1].count(b'"status":"live"')) == (True, 1)
+    assert (head[0] < SOON_S, head[1].endswith(b"\r\n\r\n")) == (True, True)
+    assert (old[0] < SOON_S, old[1].count(b'"status":"live"')) == (True, 1)
 
 
 def test_a_kept_connection_is_answered_again_and_again_unless_it_has_brought_anything_else() -> None:
@@ -287,11 +293,11 @@ def test_a_kept_connection_is_answered_again_and_again_unless_it_has_brought_any
             assert b"b-1" in await asyncio.to_thread(calls.recv, 65536)
             for _ in range(2):
                 twice = lambda: [again(checks, LIVE), again(checks, LIVE)]  # noqa: E731
-                first, other = await held(loop, 1.0, twice, lambda: [again(calls, LIVE)])
-                assert max(first) < 3 * HEALTH_S, first
-                assert min(other) > 0.5, other
+                first, other = await held(loop, twice, lambda: [again(calls, LIVE)])
+                assert max(first) < SOON_S, first
+                assert min(other) > SOON_S, other
             again_after = await asyncio.to_thread(again, checks, LIVE)
-            assert again_after < 1.0
+            assert again_after < SOON_S
             for wire in (checks, calls):
                 wire.close()
 
@@ -312,10 +318,10 @@ def test_the_body_of_a_call_that_looks_like_a_check_is_no_check() -> None:
                 first = wire.recv(65536)
                 return time.monotonic() - began, first + rest(wire)
 
-            return (await held(loop, 1.0, body))[0]
+            return (await held(loop, body))[0]
 
     took_s, answer = asyncio.run(run())
-    assert took_s > 0.5
+    assert took_s > SOON_S
     assert answer.startswith(b"HTTP/1.1 400 "), answer
 
 
@@ -334,7 +340,7 @@ def test_readiness_is_as_of_now_says_for_how_long_the_loop_is_held_and_ends_with
             def look() -> None:
                 status_code, told = asked(port, "/readyz")
                 assert (status_code, told["tasks"]) == (200, {"stay": {"ready": True}})
-                assert 0.05 < told["held_s"] < 1.0
+                assert 0.05 < told["held_s"] < 5.0
                 loop.cluster.silent("the Kafka cluster does not answer")
                 status_code, told = asked(port, "/ready")
                 assert (status_code, told["reason"]) == (503, "not_ready")
@@ -351,7 +357,7 @@ def test_readiness_is_as_of_now_says_for_how_long_the_loop_is_held_and_ends_with
                     status_code, told = asked(port, path)
                     assert (status_code, told["reason"]) == (503, "held")
 
-            await held(loop, 1.0, look)
+            await held(loop, look, at_least_s=0.0)
             assert (await asyncio.to_thread(asked, port, "/readyz")) == (
                 200,
                 {"status": "ready", "tasks": {"stay": {"ready": True}}},
@@ -364,7 +370,7 @@ def test_readiness_is_as_of_now_says_for_how_long_the_loop_is_held_and_ends_with
             for each in scraped.splitlines()
             if each.startswith("riverloop_event_loop_held_seconds_total")
         ]
-        assert 0.8 < float(line.split()[1]) < 2.0
+        assert float(line.split()[1]) > 0.1
 
     asyncio.run(run())
 
@@ -379,10 +385,10 @@ def test_callers_that_say_nothing_or_too_much_keep_no_check_from_its_answer_and_
                 slow = [sent(port, CHECK[:20]) for _ in range(40)]
                 many = [sent(port, HEAD + JSON) for _ in range(40)]
                 took_s, answer = call(port, CHECK)
-                assert (took_s < 5 * HEALTH_S, b'"status":"live"' in answer) == (True, True)
+                assert (took_s < SOON_S, b'"status":"live"' in answer) == (True, True)
                 return silent + slow + many
 
-            (wires,) = await held(loop, 3.0, crowd)
+            (wires,) = await held(loop, crowd, at_least_s=0.0)
             await asyncio.sleep(0.2)
             assert len(server) <= 8
             answers = [await asyncio.to_thread(rest, wire) for wire in wires[80:]]
@@ -404,7 +410,7 @@ def test_the_watchman_leaves_nothing_behind() -> None:
     async def run() -> None:
         loop = make_loop()
         async with serving(loop) as (_, port):
-            await held(loop, 0.3, partial(call, port, CHECK))
+            await held(loop, partial(call, port, CHECK), at_least_s=0.0)
             assert threading.active_count() > before[0]
 
     asyncio.run(run())
