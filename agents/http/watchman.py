@@ -45,6 +45,8 @@ LEAST_ROOM: Final = 16
 """Connections that are looked at although the server has no room: a check is answered even then."""
 MOST_WATCHED: Final = 64
 """Connections of the loop that are watched for health checks; those are taken that were used last."""
+MOST_BEGUN: Final = 8
+"""Checks that come in pieces at once; further ones wait for the loop. Each costs a look every 10 ms."""
 log = logging.getLogger(__name__)
 
 
@@ -169,7 +171,7 @@ class Watchman:
                 while self._held():
                     for key, _ in self._selector.select(PAUSE_S):
                         key.data()
-                    for caller in [each for each in self._callers if each.begun]:
+                    for caller in [each for each in self._callers if each.begun][:MOST_BEGUN]:
                         self._look(caller)
         finally:
             sys.setswitchinterval(interval_s)
@@ -211,6 +213,8 @@ class Watchman:
 
     def _look(self, caller: _Caller) -> None:
         """Look at what a connection has brought."""
+        if caller not in self._callers:  # it has gone since the selector named it
+            return
         wire = caller.wire
         started, steps = time.monotonic(), self._probes.steps()
         # The loop may turn again at any moment, and have taken the beginning of a message of which this is the
@@ -234,32 +238,38 @@ class Watchman:
         elif probe is None or not self._probes.takes(probe):
             self._hand_on(caller)
         else:
-            status = self._answer(caller, probe, data)
-            took_s = time.monotonic() - started
-            self._call(partial(self._probes.meter.add, probe.path, status, took_s))
+            self._answer(caller, probe, data, started)
 
-    def _answer(self, caller: _Caller, probe: Probe, data: bytes) -> int:
-        """Answer a check; gives the status."""
+    def _answer(self, caller: _Caller, probe: Probe, data: bytes, started: float) -> None:
+        """Answer a check, unless the loop has taken it after all."""
         wire, connection = caller.wire, caller.connection
+        try:
+            taken = wire.recv(len(data))
+        except OSError:
+            taken = b""
+        if not taken:
+            self._hand_on(caller)
+            return
         # One that was accepted here, or has never been answered, is not in the server's account of idle ones.
         close = probe.close or connection is None or connection.phase == "head"
         status, told = self._probes.answer(probe, close, self._probes.pulse.held_s())
         try:
-            # Else the loop has taken the check after all, and this is something else.
-            whole = wire.recv(len(data)) == data and wire.send(told) == len(told)
+            # Something else: the loop has taken the check, and the caller sent more before it had an answer.
+            whole = taken == data and wire.send(told) == len(told)
         except OSError:
             whole = False
+        took_s = time.monotonic() - started
+        self._call(partial(self._probes.meter.add, probe.path, status, took_s))
         if whole and not close:
             if caller.begun:
                 caller.begun = False
                 self._selector.register(wire, selectors.EVENT_READ, partial(self._look, caller))
-            return status
+            return
         with contextlib.suppress(OSError):
             wire.shutdown(socket.SHUT_WR)
         if connection is not None:
             self._call(connection.abort)
         self._close(caller)
-        return status
 
     def _call(self, function: Callable[[], object]) -> None:
         with contextlib.suppress(RuntimeError):  # the loop has ended
