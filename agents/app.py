@@ -104,8 +104,8 @@ def make_app(prepared: Prepared, ending: Ending | None = None) -> Any:
     watch = ClusterWatch(prepared.connection, logs, prepared.cluster)
     watch.start()
     web_app = web.Application()
-    add_routes(web_app, loops, writer, settings)
-    app.boot_strategy = Boot(app, HttpServer(web_app, sockets, settings.http_connections))
+    probes = add_routes(web_app, loops, writer, settings)
+    app.boot_strategy = Boot(app, HttpServer(web_app, sockets, settings.http_connections, probes))
     log.info("HTTP on http://%s", authority(settings.http_host, sockets[0].getsockname()[1]))
     feeds = [_add_task(app, agents, prepared, ending) for agents in prepared.agents.values()]
 

@@ -126,7 +126,8 @@ class JoinAgent:
     def steps(self, items: list[Inbound], offsets: Mapping[Partition, int]) -> Iterator[OutRecord | None]:
         """Take a batch's records; gives all that its transaction writes.
 
-        A None comes after each record: a place where the event loop may do something else.
+        A None comes after each record, and after each request that it lets fall due: a place where the event loop
+        may do something else.
 
         Raises
         ------
@@ -147,8 +148,11 @@ class JoinAgent:
         letters: list[OutRecord] = []
         for item in items:
             try:
-                if (forwarded := self._take(item)) is not None:
-                    letters.append(forwarded)
+                for step in self._take(item):
+                    if step is None:
+                        yield None
+                    else:
+                        letters.append(step)
             except BadRecord as bad:
                 letters.append(dead_letter(self.loop, item, bad, self.letters))
             yield None
@@ -165,8 +169,8 @@ class JoinAgent:
         for number in {number for _, number in mine}:
             yield from self.outputs(number)
 
-    def _take(self, item: Inbound) -> OutRecord | None:
-        """Take a record; gives what is to be written for it to count elsewhere.
+    def _take(self, item: Inbound) -> Iterator[OutRecord | None]:
+        """Take a record; gives what is to be written for it to count elsewhere, and None between steps.
 
         Raises
         ------
@@ -176,34 +180,36 @@ class JoinAgent:
         loop, record, message = self.loop, item.record, item.message
         number = message.partition() or 0
         if number >= loop.partitions:  # no join has it: services may have more partitions than the loop
-            if item.bad is not None:
-                return dead_letter(loop, item, item.bad, self.letters)
-            return self._forwarding.from_further(item)
+            yield (
+                self._forwarding.from_further(item)
+                if item.bad is None
+                else dead_letter(loop, item, item.bad, self.letters)
+            )
+            return
         at = self.partitions[number]
         if at.has_taken(message.topic() or "", message.offset() or 0):
-            return None
+            return
         self._items[item.at] = item
         if item.bad is not None:
             # Not raised: its traceback would hold this frame, and with it the whole batch.
-            return dead_letter(loop, item, item.bad, self.letters)
-        if isinstance(record, Prediction):
-            self._prediction(at, record, item)
+            yield dead_letter(loop, item, item.bad, self.letters)
+        elif isinstance(record, Prediction):
+            yield from self._prediction(at, record, item)
         elif isinstance(record, Punctuation):
             at.join.punctuation(record, item.at)
         elif (right := self._forwarding.right_place(number, record, item, at.join)) != number:
-            return self._forwarding.forward(record, item, right)
+            yield self._forwarding.forward(record, item, right)
         else:
             at.join.outcome(record, item.at, item.arrived)
-        return None
 
-    def _prediction(self, at: JoinPartition, prediction: Prediction, item: Inbound) -> None:
+    def _prediction(self, at: JoinPartition, prediction: Prediction, item: Inbound) -> Iterator[None]:
         payload = item.message.value()
         if item.header(SERVED) is None:
             # From outside: checked and stored like a request.
             prediction = self.loop.codec.protection.served(prediction)
             payload = self.loop.codec.encode(prediction)
         name, ts, counter = prediction.request_id, prediction.ts, counter_of(prediction)
-        at.join.prediction(name, ts, payload, item.at, item.arrived, counter)
+        yield from at.join.prediction_steps(name, ts, payload, item.at, item.arrived, counter)
         at.quiet_since, at.quiet_from = time.monotonic(), at.join.stream_time
 
     def outputs(self, number: int) -> Iterator[OutRecord]:
@@ -266,8 +272,8 @@ class JoinAgent:
 
     # ------------------------------------------------------------------ silence
 
-    def idle(self, quiet: Iterable[int]) -> list[int]:
-        """Advance stream time in silent partitions where something falls due; gives those that moved.
+    def idle(self, quiet: Iterable[int], moved: set[int]) -> Iterator[None]:
+        """Advance stream time in silent partitions where something falls due, in steps as in `steps`.
 
         Stream time is then the highest ts taken plus the time elapsed since, never the clock itself: a replay
         of last year would jump.
@@ -276,8 +282,9 @@ class JoinAgent:
         ----------
         quiet
             Partitions whose predictions are known to be caught up.
+        moved
+            Gets those that moved, and were not given up meanwhile.
         """
-        moved = []
         self.letters.clear()
         now = time.monotonic()
         for number in quiet:
@@ -289,9 +296,12 @@ class JoinAgent:
             told = now - at.told_at > TELL_S
             if elapsed_ms >= self.loop.settings.idle_ms and (at.join.is_due(stream_time) or told):
                 at.told_at = now
-                at.join.idle(stream_time)
-                moved.append(number)
-        return moved
+                for _ in at.join.idle_steps(stream_time):
+                    yield
+                    if self.partitions.get(number) is not at:
+                        break
+                else:
+                    moved.add(number)
 
     def pass_marks(self, predictions: Mapping[int, int], outcomes: Mapping[int, int]) -> set[int]:
         """Note that partitions are read to behind the marks of transactions; gives those that moved.

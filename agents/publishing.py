@@ -69,7 +69,8 @@ class Publishing:
         """Publish what the last batch came too early for, when no further one brings it."""
         if self.owner.held and not self.lock.locked():
             async with self.lock:
-                await self.publish(consumer, list(self.owner.metric_records()), "the last metrics")
+                records = await self.owner.loop.turns.run(self.owner.metric_records())
+                await self.publish(consumer, records, "the last metrics")
 
     async def take_over(self, consumer: BatchConsumer) -> None:
         """Become the owner: from where the last one published.

@@ -223,11 +223,17 @@ class TaskAgents:
         if not quiet or self._joining.locked() or self._stopped or not consumer.metadata:
             return
         async with self._joining:
-            numbers = {*self.join.idle(quiet)}
+            numbers: set[int] = set()
+            try:
+                await self.loop.turns.run(self.join.idle(quiet, numbers))
+            except BaseException:
+                self.join.rollback(quiet)
+                raise
             numbers |= self.join.pass_marks(
                 consumer.passed(topics.predictions), consumer.passed(topics.outcomes)
             )
-            moved = [(number, self.join.partitions[number]) for number in sorted(numbers)]
+            mine = self.join.partitions
+            moved = [(number, mine[number]) for number in sorted(numbers) if number in mine]
             offsets = {}
             for number, at in moved:
                 offsets[Partition(topics.predictions, number)] = at.predictions

@@ -45,6 +45,8 @@ class Turns:
         self._spent_s = 0.0
         """Work since the last pause."""
         self._since = 0.0
+        self.steps = 0
+        """Odd while a step holds the event loop, another number each time: for other threads."""
 
     async def __aenter__(self) -> None:
         """Wait for a turn. Nothing may be awaited in it that needs another one."""
@@ -94,11 +96,19 @@ class Turns:
         while True:
             async with self:
                 until = self._since + TURN_S - self._spent_s
-                for step in iterator:
-                    if isinstance(step, Long):
-                        await self._in_thread(step.function)
-                    done.append(step)
-                    if time.monotonic() >= until:
-                        break
-                else:
-                    return done
+                self.steps += 1
+                try:
+                    for step in iterator:
+                        if isinstance(step, Long):
+                            self.steps += 1  # the loop is free meanwhile
+                            try:
+                                await self._in_thread(step.function)
+                            finally:
+                                self.steps += 1
+                        done.append(step)
+                        if time.monotonic() >= until:
+                            break
+                    else:
+                        return done
+                finally:
+                    self.steps += 1

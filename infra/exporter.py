@@ -97,6 +97,8 @@ class WorkerView:
     """HTTP calls by route and status."""
     spans: Mapping[str, Histogram] = field(default_factory=dict)
     """By route: how long they took."""
+    held_s: float = 0.0
+    """For how long steps of more than 100 ms have held the event loop (s)."""
 
 
 class Exporter(Collector):
@@ -167,6 +169,10 @@ class Exporter(Collector):
         for route, each in sorted(view.spans.items()):
             spans.add_metric((route,), *cls._buckets(each))
         yield spans
+        own = OWN["riverloop_event_loop_held_seconds_total"]
+        held = CounterMetricFamily(own.name, own.says)
+        held.add_metric((), view.held_s)
+        yield held
 
     @staticmethod
     def _gauges(views: Sequence[TaskView]) -> Iterator[Metric]:

@@ -48,6 +48,13 @@ OWN: Final = {
             "Of predictions: the cluster's acknowledgement is most of it, then the processor.",
         ),
         Own(
+            "riverloop_event_loop_held_seconds_total",
+            (),
+            "Time for which single steps of more than 100 ms have held the worker: nothing but health checks is "
+            "answered meanwhile.",
+            "A model is slow: `riverloop_answer_seconds` grows, too. Make it faster, or start more workers.",
+        ),
+        Own(
             "riverloop_ready",
             ("task",),
             "1 while the task's models may answer, else 0.",

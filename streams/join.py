@@ -9,7 +9,7 @@ measures, or in lockstep by punctuations.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -183,10 +183,16 @@ class Join:
         counter
             A further counter that it raises when it is taken, of at most 1,000 in all; empty: none.
         """
+        _exhaust(self.prediction_steps(request_id, ts, payload, at, arrived, counter))
+
+    def prediction_steps(
+        self, request_id: str, ts: int, payload: Payload, at: Position, arrived: int, counter: str = ""
+    ) -> Iterator[None]:
+        """Do as `prediction` does, one due request at a time; to the end, or `rollback` must follow."""
         self._begin(at, arrived)
         if self._impossible(ts, arrived, at):
             return
-        self._advance(ts)
+        yield from self._advance(ts)
         rules = self.rules
         held = self._held.get(request_id)
         if held is not None and held.status != "early":
@@ -205,7 +211,7 @@ class Join:
         for early in held.early if held else ():
             self._outcome(early.outcome, early.at, early.arrived, early)
         if not rules.lockstep:
-            self._fire((self.stream_time - rules.grace_ms, -1, ""))
+            yield from self._fire((self.stream_time - rules.grace_ms, -1, ""))
 
     def outcome(self, outcome: Outcome, at: Position, arrived: int) -> None:
         """Take an outcome."""
@@ -216,7 +222,7 @@ class Join:
         if self.rules.lockstep:
             held = self._held.get(outcome.request_id)
             # Expiries due before it come first; at equal times the earlier request does.
-            self._fire((outcome.ts, _offset(held), ""))
+            _exhaust(self._fire((outcome.ts, _offset(held), "")))
         self._outcome(outcome, at, arrived)
 
     def punctuation(self, punctuation: Punctuation, at: Position) -> None:
@@ -226,16 +232,20 @@ class Join:
             self._refuse("unexpected_punctuation", "punctuations are for lockstep runs only", at)
             return
         self.stream_time = max(self.stream_time, punctuation.ts)
-        self._fire((punctuation.ts, LAST, ""))
+        _exhaust(self._fire((punctuation.ts, LAST, "")))
         self._emit("time", punctuation.ts, None, None, partition=at.partition)
 
     def idle(self, stream_time: int) -> None:
         """Advance in silence; the caller adds the time elapsed to the highest ts taken."""
+        _exhaust(self.idle_steps(stream_time))
+
+    def idle_steps(self, stream_time: int) -> Iterator[None]:
+        """Do as `idle` does, as `prediction_steps` does."""
         if stream_time <= self.stream_time:
             return
         self._trigger, self._trigger_id = None, f"{self._name}@{stream_time}"
         self._index, self._arrived = 0, None
-        self._advance(stream_time)
+        yield from self._advance(stream_time)
         self._emit("time", stream_time, None, None, partition=self.partition)
 
     # ------------------------------------------------------------------ the table
@@ -320,13 +330,13 @@ class Join:
             return True
         return False
 
-    def _advance(self, ts: int) -> None:
+    def _advance(self, ts: int) -> Iterator[None]:
         if ts > self.stream_time:
             self.stream_time = ts
             if not self.rules.lockstep:
-                self._fire((ts - self.rules.grace_ms, -1, ""))
+                yield from self._fire((ts - self.rules.grace_ms, -1, ""))
 
-    def _fire(self, until: Due) -> None:
+    def _fire(self, until: Due) -> Iterator[None]:
         while (due := self._held.first_due()) is not None and due <= until:
             request_id = due[2]
             held = self._held.get(request_id)
@@ -338,6 +348,7 @@ class Join:
                 self._put(request_id, None)
             else:
                 self._give_up(request_id, held, due[0])
+            yield
 
     def _give_up(self, request_id: str, held: HeldState, until: int) -> None:
         # Each has its own time: an old one must not take along what came after it.
@@ -435,6 +446,11 @@ class Join:
             )
         )
         return entry_id
+
+
+def _exhaust(steps: Iterator[None]) -> None:
+    for _ in steps:
+        pass
 
 
 def _offset(held: HeldState | None) -> int:

@@ -9,22 +9,25 @@ from importlib.metadata import version
 from agents.http import status
 from agents.http.meter import HttpMeter
 from agents.loop import TaskLoop
+from agents.pulse import Pulse
 from infra.exporter import Exporter, ModelView, TaskView, WorkerView
 from infra.runtime import runtime_fingerprint
 from streams.model import ModelFold
 
 
-def exporter(loops: Mapping[str, TaskLoop], meter: HttpMeter) -> Exporter:
+def exporter(loops: Mapping[str, TaskLoop], meter: HttpMeter, pulse: Pulse) -> Exporter:
     """Make the exporter of a worker's tasks, which are read at each scrape."""
     runtime = runtime_fingerprint()[0]
-    return Exporter(lambda: views(loops), version("riverloop"), runtime, lambda: worker_view(loops, meter))
+    return Exporter(
+        lambda: views(loops), version("riverloop"), runtime, lambda: worker_view(loops, meter, pulse)
+    )
 
 
-def worker_view(loops: Mapping[str, TaskLoop], meter: HttpMeter) -> WorkerView:
+def worker_view(loops: Mapping[str, TaskLoop], meter: HttpMeter, pulse: Pulse) -> WorkerView:
     """Give what belongs to no task."""
     now = time.monotonic()
     reachable = not any(loop.cluster.problems(now) for loop in loops.values())
-    return WorkerView(reachable, meter.calls, meter.spans)
+    return WorkerView(reachable, meter.calls, meter.spans, pulse.held_total_s)
 
 
 def views(loops: Mapping[str, TaskLoop]) -> Iterator[TaskView]:

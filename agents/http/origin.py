@@ -58,7 +58,7 @@ class Origins:
         if "://" in target.partition("?")[0] and not target.startswith("/"):
             hosts = [*hosts, urlsplit(target).netloc]  # the absolute form says it, too
         for host in hosts:
-            if self._guarded and host not in self._taken and not self._is_known(host):
+            if not self.knows(host):
                 detail = (
                     f"this worker is not known as {host[:100]!r}: call it by the address that it listens on, or "
                     "name the host in its setting http_hosts"
@@ -77,6 +77,10 @@ class Origins:
                 "setting http_origins if it may"
             )
             raise Problem(403, "foreign_origin", detail)
+
+    def knows(self, host: str) -> bool:
+        """Whether this worker is known by the name of a header `Host`."""
+        return not self._guarded or host in self._taken or self._is_known(host)
 
     def allows(self, origin: str) -> bool:
         """Whether a page of another origin may call."""

@@ -17,6 +17,7 @@ RETRY_S: Final = 1
 """What Retry-After says, in s."""
 # Python's own phrases change with its version.
 TITLES: Final = {
+    200: "OK",
     400: "Bad Request",
     401: "Unauthorized",
     403: "Forbidden",
@@ -50,6 +51,7 @@ HTTP_REASONS: Final[dict[str, str]] = {
     "wrong_content_type": "The content type is none of those taken here.",
     "none_usable": "No record of the list could be used; `problems` says why, one by one.",
     "internal": "An error inside riverloop; the worker's log has more.",
+    "held": "One step has held the worker for longer than any should: it hangs.",
     "not_ready": "The worker's models are not ready to answer; try again, or ask another worker.",
     "not_acknowledged": "Kafka did not acknowledge the record in time; nothing is promised. Repeat the call.",
     "time_out": "The call took too long. Repeat it: what it has done already is not done twice.",
@@ -124,11 +126,15 @@ class Problem(RiverloopError):
 
     def message(self) -> bytes:
         """Give the answer as it goes over the wire, where there is no request to answer; then comes the end."""
-        body = dump(self.data())
-        headers = HEADERS | self.headers
-        headers |= {"Content-Type": CONTENT_TYPE, "Content-Length": str(len(body)), "Connection": "close"}
-        lines = [f"HTTP/1.1 {self.status} {TITLES[self.status]}", *(f"{k}: {v}" for k, v in headers.items())]
-        return "\r\n".join([*lines, "", ""]).encode() + body
+        headers = self.headers | {"Content-Type": CONTENT_TYPE, "Connection": "close"}
+        return message(self.status, dump(self.data()), headers)
+
+
+def message(status: int, body: bytes, headers: Mapping[str, str]) -> bytes:
+    """Write an answer as it goes over the wire."""
+    headers = {**HEADERS, **headers, "Content-Length": str(len(body))}
+    lines = [f"HTTP/1.1 {status} {TITLES[status]}", *(f"{k}: {v}" for k, v in headers.items())]
+    return "\r\n".join([*lines, "", ""]).encode() + body
 
 
 def dump(data: Any) -> bytes:

@@ -26,7 +26,9 @@ from agents.http.predictions import Predictions
 from agents.http.problems import HEADERS, Problem, answer, dump
 from agents.http.remembered import Sends
 from agents.http.route import Handler, Route
+from agents.http.watchman import Probes
 from agents.loop import TaskLoop
+from agents.pulse import Pulse
 from agents.settings import Settings
 from infra.exporter import CONTENT_TYPE
 
@@ -44,7 +46,7 @@ def add_routes(
     settings: Settings,
     *,
     time_bound_s: float = TIME_BOUND_S,
-) -> None:
+) -> Probes:
     """Add all paths to an application that has not started.
 
     Parameters
@@ -60,15 +62,20 @@ def add_routes(
         calls may come: `http_host`, `http_hosts`, `http_origins`.
     time_bound_s
         How long a call may take, in s.
+
+    Returns
+    -------
+    Probes
+        What answers health checks while the event loop is held.
     """
     pages, access = Pages(loops, writer, settings, time_bound_s), Access(settings)
+    origins = Origins(settings)
     for route in pages.routes():
         guarded = _measured(route, pages.meter, _guarded(route, access, time_bound_s))
         if route.method == "GET":
             app.router.add_get(route.path, guarded)
         else:
             app.router.add_route(route.method, route.path, guarded)
-    origins = Origins(settings)
     app.middlewares.append(_edge(origins, pages.meter))
 
     async def share(request: web.Request, response: web.StreamResponse) -> None:
@@ -81,6 +88,7 @@ def add_routes(
         pages.bodies.close()
 
     app.on_cleanup.append(close)
+    return Probes(loops, origins, pages.meter, pages.pulse)
 
 
 class Pages:
@@ -98,8 +106,8 @@ class Pages:
         self.loops, self._writer = loops, writer
         self.bodies = BodyReader(settings.max_body, settings.max_list, time_bound_s / 2)
         self._tasks: dict[str, TaskPages] = {}
-        self.meter = HttpMeter()
-        self._exporter = exporter(loops, self.meter)
+        self.meter, self.pulse = HttpMeter(), Pulse()
+        self._exporter = exporter(loops, self.meter, self.pulse)
         self._waits, self._api = Waits(), ApiPages(loops)
         self.live_page = LivePage(
             lambda request: self._task(request).feed, loops, settings.live_pages_per_client
@@ -108,9 +116,7 @@ class Pages:
     def routes(self) -> tuple[Route, ...]:
         """Give all paths; `docs/reference/openapi.json` describes them."""
         return (
-            *(Route("GET", path, self.live) for path in ("/live", "/livez")),
-            *(Route("GET", path, self.ready) for path in ("/ready", "/readyz")),
-            Route("GET", "/healthz", self.health),
+            *(Route("GET", path, self.health) for path in status.HEALTH),
             Route("GET", "/metrics", self.metrics),
             Route("GET", "/tasks", self.tasks),
             Route("POST", "/tasks/{task}/predictions", self.predict, True, "serve_token"),
@@ -125,17 +131,9 @@ class Pages:
 
     # ------------------------------------------------------------------ the worker
 
-    async def live(self, request: web.Request) -> web.Response:
-        """Say that the process is alive."""
-        return answer(dump(status.live()))
-
-    async def ready(self, request: web.Request) -> web.Response:
-        """Say whether all tasks may answer."""
-        return answer(dump(status.ready(self.loops)))
-
     async def health(self, request: web.Request) -> web.Response:
-        """Say that the process is alive, and whether its tasks may answer."""
-        return answer(dump(status.health(self.loops)))
+        """Say whether the process is alive, or whether its tasks may answer."""
+        return answer(dump(status.HEALTH[request.path](self.loops, 0.0)))
 
     async def metrics(self, request: web.Request) -> web.Response:
         """Give the page for Prometheus."""

@@ -8,27 +8,25 @@ import logging
 import resource
 import socket
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final, Literal, cast
+from functools import partial
+from typing import Any, Final, cast
 
-import aiohttp
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
 
+from agents.http.connection import HEAD_S, IDLE_S, TOO_MANY, WAITING, Connection
 from agents.http.problems import Problem
+from agents.http.watchman import Probes, Watchman
 
-HEAD_S: Final = 5.0
-"""Time for the head of a message: its first line and its headers."""
-IDLE_S: Final = 75.0
-"""A connection without a call is kept for so long; proxies and clients with a pool use it again."""
 WRITE_S: Final = 30.0
 """Time for a caller to take an answer."""
 SWEEP_S: Final = 0.5
+BACKLOG: Final = 128
+ACCEPT_S: Final = 1.0
+"""A process without free descriptors tries to accept connections again after this time."""
 STOP_S: Final = 5.0
 """Calls may take so much longer when the worker stops."""
 LOGGED_AT: Final = frozenset(10**power for power in range(9))
 """Numbers of malformed messages that are worth a line: whoever sends them must not fill the disk with it."""
-MALFORMED: Final = (HttpProcessingError, aiohttp.ClientPayloadError, web.RequestPayloadError)
-Phase = Literal["head", "call", "answer", "idle"]
 Handle = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 log = logging.getLogger(__name__)
 
@@ -45,6 +43,8 @@ class HttpServer:
     most
         Connections at once. A further one takes the place of the one that has waited longest without a call. The
         bound is lower where the process may not open twice as many files: Kafka and snapshots need some, too.
+    probes
+        Answers plain health checks, also while the event loop is held; None: they are calls as all others.
     head_s, write_s
         See `HEAD_S`, `WRITE_S`.
     """
@@ -54,6 +54,7 @@ class HttpServer:
         app: web.Application,
         sockets: Sequence[socket.socket],
         most: int,
+        probes: Probes | None = None,
         *,
         head_s: float = HEAD_S,
         write_s: float = WRITE_S,
@@ -64,8 +65,11 @@ class HttpServer:
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=STOP_S)
         self._connections: dict[Connection, None] = {}
         self._malformed = 0
-        self._listening: list[asyncio.Server] = []
         self._sweeper: asyncio.Task[None] | None = None
+        self.probes, self._watchman = probes, cast(Watchman | None, None)
+        self._taking: set[asyncio.Task[Any]] = set()
+        self._coming: dict[int, socket.socket] = {}
+        """By descriptor: what is accepted, and no connection of the loop yet."""
 
     def __len__(self) -> int:
         return len(self._connections)
@@ -76,16 +80,26 @@ class HttpServer:
         manager = self._runner.server
         assert manager is not None
         manager.request_handler = _watched(manager.request_handler)
-        loop = asyncio.get_running_loop()
+        self._loop = loop = asyncio.get_running_loop()
+        self._protocol = lambda: Connection(self, manager, loop)
         for each in self._sockets:
-            made = await loop.create_server(lambda: Connection(self, manager, loop), sock=each, backlog=128)
-            self._listening.append(made)
+            each.setblocking(False)
+            each.listen(BACKLOG)
+            self._listen(each)
         self._sweeper = asyncio.create_task(self._sweep())
+        if self.probes is not None:
+            self._watchman = Watchman(self, self._sockets, self.probes)
 
     async def stop(self) -> None:
         """Take no more calls, and end those under way within 5 s."""
-        for each in self._listening:
-            each.close()
+        if self._watchman is not None:
+            self._watchman.stop()
+            await asyncio.sleep(0)
+            await asyncio.gather(*self._taking)
+        for each in self._sockets:
+            if each.fileno() >= 0:
+                self._loop.remove_reader(each)
+                each.close()
         if self._sweeper is not None:
             self._sweeper.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -94,10 +108,14 @@ class HttpServer:
 
     # ------------------------------------------------------------------ connections
 
+    def came(self, number: int) -> None:
+        """Note that what was accepted under a descriptor is a connection now, or has gone."""
+        self._coming.pop(number, None)
+
     def admit(self, connection: Connection) -> bool:
         """Count a new connection in; False when there is no room for it."""
         if len(self._connections) >= self._most:
-            waiting = [each for each in self._connections if each.phase in {"head", "idle"}]
+            waiting = [each for each in self._connections if each.phase in WAITING]
             if not waiting:
                 return False
             oldest = min(waiting, key=lambda each: each.since)
@@ -109,6 +127,76 @@ class HttpServer:
     def forget(self, connection: Connection) -> None:
         """Count a connection out."""
         self._connections.pop(connection, None)
+
+    def _listen(self, listening: socket.socket) -> None:
+        if listening.fileno() >= 0:
+            self._loop.add_reader(listening, self._accept, listening)
+
+    def _accept(self, listening: socket.socket) -> None:
+        # Not by `create_server`: from its accepting a connection to its first call it is known to nobody.
+        for _ in range(BACKLOG):
+            try:
+                wire, _ = listening.accept()
+            except (BlockingIOError, ConnectionAbortedError):  # the watchman, or nobody, has it
+                return
+            except OSError as error:
+                log.warning("no connection can be accepted, tried again in %g s: %s", ACCEPT_S, error)
+                self._loop.remove_reader(listening)
+                self._loop.call_later(ACCEPT_S, self._listen, listening)
+                return
+            wire.setblocking(False)
+            self._coming[wire.fileno()] = wire
+            self._take(wire)
+
+    # ------------------------------------------------------------------ for the watchman, in its thread
+
+    def room(self) -> int:
+        """Give for how many more connections there is room: those without a call make it."""
+        return self._most - sum(each.phase not in WAITING for each in list(self._connections))
+
+    def quiet(self, most: int) -> list[Connection]:
+        """Give connections that may bring a health check next, those used last."""
+        found = [each for each in list(self._connections) if each.at_start]
+        return sorted(found, key=lambda each: -each.since)[:most]
+
+    def coming(self) -> list[tuple[socket.socket, Callable[[], bool]]]:
+        """Give what is accepted and no connection yet, as duplicates; each with what says whether that holds."""
+        found: list[tuple[socket.socket, Callable[[], bool]]] = []
+        for number, wire in list(self._coming.items()):
+            with contextlib.suppress(OSError):
+                found.append((wire.dup(), partial(self._is_coming, number, wire)))
+        return found
+
+    def _is_coming(self, number: int, wire: socket.socket) -> bool:
+        return self._coming.get(number) is wire
+
+    def take(self, wire: socket.socket) -> bool:
+        """Take a connection over, with what has come on it, once the loop turns; False: no room, or the end."""
+        if len(self._coming) >= self.room():
+            with contextlib.suppress(OSError):
+                wire.send(TOO_MANY.message())
+            return False
+        self._coming[wire.fileno()] = wire
+        try:
+            self._loop.call_soon_threadsafe(self._take, wire)
+        except RuntimeError:  # the loop is closed
+            return False
+        return True
+
+    def _take(self, wire: socket.socket) -> None:
+        taking = self._loop.create_task(self._accepted(wire))
+        self._taking.add(taking)
+        taking.add_done_callback(self._taking.discard)
+
+    async def _accepted(self, wire: socket.socket) -> None:
+        number = wire.fileno()
+        try:
+            await self._loop.connect_accepted_socket(self._protocol, wire)
+        except OSError:  # the caller has gone
+            self.came(number)
+            wire.close()
+
+    # ------------------------------------------------------------------ bounds
 
     def malformed(self, remote: object, error: BaseException | None) -> None:
         """Count a malformed message, and write a line to the log now and then.
@@ -135,120 +223,8 @@ class HttpServer:
                     each.cut_head(self._head_s)
                 elif waited_s > self._write_s and (each.phase == "answer" or each.closing):
                     each.abort()
-
-
-class Connection(web.RequestHandler):
-    """One connection: aiohttp's, which also knows since when it is in which phase.
-
-    Parameters
-    ----------
-    server
-        Its server.
-    manager
-        aiohttp's part of it.
-    loop
-        The event loop.
-    """
-
-    __slots__ = ("_body", "_peer", "_server", "_wire", "phase", "since")
-
-    def __init__(self, server: HttpServer, manager: web.Server, loop: asyncio.AbstractEventLoop) -> None:
-        # No token and no personal data of a caller comes into the log: aiohttp's access log is off.
-        super().__init__(
-            manager, loop=loop, keepalive_timeout=IDLE_S, lingering_time=HEAD_S, access_log=cast(Any, None)
-        )
-        self._server = server
-        self._wire: asyncio.Transport | None = None
-        self._peer: object = None
-        self._body: aiohttp.StreamReader | None = None
-        self.phase: Phase = "head"
-        self.since = loop.time()
-
-    @property
-    def closing(self) -> bool:
-        """Whether it is being closed, and the caller has yet to take the rest."""
-        return self._wire is not None and self._wire.is_closing()
-
-    def enter(self, phase: Phase, body: aiohttp.StreamReader | None = None) -> None:
-        """Go into a phase; `body` is what else of the message will come."""
-        self.phase, self.since = phase, self._loop.time()
-        if body is not None:
-            self._body = body
-
-    def abort(self) -> None:
-        """Close at once; what is still to be sent is lost."""
-        if self._wire is not None:
-            self._wire.abort()
-
-    def cut_head(self, after_s: float) -> None:
-        """Close, since the head of a message does not end."""
-        detail = f"the head of the message did not arrive within {after_s:g} s"
-        self._refuse(Problem(408, "slow_head", detail))
-
-    def _refuse(self, problem: Problem) -> None:
-        if self._wire is not None and not self._wire.is_closing():
-            self._wire.write(problem.message())
-        self.enter("answer")
-        self.force_close()
-
-    # ------------------------------------------------------------------ what aiohttp calls
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin, if there is room."""
-        super().connection_made(transport)
-        self._wire = cast(asyncio.Transport, transport)
-        self._peer = self._wire.get_extra_info("peername", ("?",))[0]
-        if not self._server.admit(self):
-            self._refuse(Problem(503, "too_many_connections", "this worker has too many connections"))
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        """End."""
-        self._server.forget(self)
-        super().connection_lost(exc)
-
-    def data_received(self, data: bytes) -> None:
-        """Take bytes; the first ones after a call are the beginning of the next head."""
-        if self.phase == "idle" and data and (self._body is None or self._body.is_eof()):
-            self.enter("head")
-        super().data_received(data)
-
-    async def finish_response(
-        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
-    ) -> tuple[web.StreamResponse, bool]:
-        """Write the answer."""
-        self.enter("answer")
-        try:
-            return await super().finish_response(request, resp, start_time)
-        finally:
-            self.enter("idle")
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        """Answer a message that is not HTTP, or an error of ours, as a problem."""
-        if status == 400 or isinstance(exc, MALFORMED):
-            self._server.malformed(self._peer, exc)
-            problem = Problem(400, "bad_request", f"the message is not HTTP ({type(exc).__name__})")
-        else:
-            log.error("a call from %s failed", self._peer, exc_info=exc)
-            problem = Problem(500, "internal", "an error inside riverloop; the worker's log has more")
-        if request.writer.output_size > 0:
-            raise ConnectionError("an answer has begun already")
-        answer = problem.response()
-        answer.force_close()
-        return answer
-
-    def log_exception(self, *args: Any, **kw: Any) -> None:
-        """Log an error, but not the trace of one that the caller made."""
-        error = kw.get("exc_info")
-        if isinstance(error, MALFORMED):
-            self._server.malformed(self._peer, error)
-        else:
-            super().log_exception(*args, **kw)
+                elif each.phase == "idle" and waited_s > IDLE_S + HEAD_S:
+                    each.abort()  # aiohttp, which ends idle ones, has never seen a call on it
 
 
 def _watched(handle: Handle) -> Handle:

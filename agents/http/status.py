@@ -12,44 +12,79 @@ from agents.http.problems import Problem
 from agents.loop import TaskLoop
 
 MAX_WAIT_S: Final = 60.0
+HELD_S: Final = 5.0
+"""A worker whose event loop one step has held for longer is not ready: its callers would give up."""
+HANGS_S: Final = 60.0
+"""A worker whose event loop one step has held for longer hangs, and is to be started again."""
 
 
-def live() -> dict[str, Any]:
-    """Say that the process is alive."""
-    return {"status": "live"}
+def live(loops: Mapping[str, TaskLoop], held_s: float = 0.0) -> dict[str, Any]:
+    """Say that the process is alive.
+
+    Parameters
+    ----------
+    loops
+        The tasks by name.
+    held_s
+        For how long one step has held the event loop, s; 0 while it turns.
+
+    Raises
+    ------
+    Problem
+        503, when a step has held the loop for more than 60 s: it hangs.
+    """
+    if held_s > HANGS_S:
+        raise Problem(503, "held", f"{_held(held_s)}: it hangs", held_s=round(held_s, 3))
+    return {"status": "live"} | ({"held_s": round(held_s, 3)} if held_s else {})
 
 
-def health(loops: Mapping[str, TaskLoop]) -> dict[str, Any]:
-    """Say that the process is alive, and beside it whether its tasks may answer: never an error.
+def health(loops: Mapping[str, TaskLoop], held_s: float = 0.0) -> dict[str, Any]:
+    """Say that the process is alive, and beside it whether its tasks may answer; parameters and errors of `live`.
 
     A probe that restarts what is not healthy must not restart a worker whose cluster is away.
     """
-    tasks = {name: readiness(loop) for name, loop in loops.items()}
-    return {"status": "live", "ready": bool(tasks) and all(each["ready"] for each in tasks.values())} | {
-        "tasks": tasks
-    }
+    tasks = {name: readiness(loop, held_s) for name, loop in loops.items()}
+    told = {"ready": bool(tasks) and all(each["ready"] for each in tasks.values()), "tasks": tasks}
+    return live(loops, held_s) | told
 
 
-def ready(loops: Mapping[str, TaskLoop]) -> dict[str, Any]:
-    """Say which tasks may answer.
+def ready(loops: Mapping[str, TaskLoop], held_s: float = 0.0) -> dict[str, Any]:
+    """Say which tasks may answer; parameters of `live`.
 
     Raises
     ------
     Problem
         503, when one may not, or when there is none.
     """
-    tasks = {name: readiness(loop) for name, loop in loops.items()}
+    tasks = {name: readiness(loop, held_s) for name, loop in loops.items()}
+    held: dict[str, Any] = {"held_s": round(held_s, 3)} if held_s else {}
     waiting = [name for name, each in tasks.items() if not each["ready"]]
     if waiting or not tasks:
         detail = "; ".join(f"{name}: {tasks[name]['why']}" for name in waiting) or "no task runs here yet"
-        raise Problem(503, "not_ready", detail, tasks=tasks)
-    return {"status": "ready", "tasks": tasks}
+        raise Problem(503, "not_ready", detail, tasks=tasks, **held)
+    return {"status": "ready", "tasks": tasks} | held
 
 
-def readiness(loop: TaskLoop) -> dict[str, Any]:
+def readiness(loop: TaskLoop, held_s: float = 0.0) -> dict[str, Any]:
     """Say whether a task may answer, and why not."""
     reasons = loop.not_ready()
+    if held_s > HELD_S:
+        reasons = [*reasons, _held(held_s)]
     return {"ready": False, "why": "; ".join(reasons), "reasons": reasons} if reasons else {"ready": True}
+
+
+def _held(held_s: float) -> str:
+    return f"one step has held the worker's event loop for {held_s:.0f} s"
+
+
+HEALTH: Final[Mapping[str, Callable[[Mapping[str, TaskLoop], float], dict[str, Any]]]] = {
+    "/live": live,
+    "/livez": live,
+    "/ready": ready,
+    "/readyz": ready,
+    "/healthz": health,
+}
+"""By path: what it says. Only looks at what is there, so it may be called from any thread."""
 
 
 def tasks(loops: Mapping[str, TaskLoop]) -> list[dict[str, Any]]:

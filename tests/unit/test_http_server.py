@@ -21,10 +21,11 @@ from agents.http import body as bodies
 from agents.http import routes
 from agents.http.address import authority, bind
 from agents.http.clients import Streams, Waits
+from agents.http.connection import Connection
 from agents.http.listeners import Listener
 from agents.http.problems import Problem
 from agents.http.routes import add_routes
-from agents.http.server import Connection, HttpServer
+from agents.http.server import HttpServer
 from agents.settings import Settings
 from schemas import json_form
 from schemas.errors import UsageError
@@ -55,7 +56,7 @@ async def listening(host: str = "127.0.0.1", most: int = 256, **more: float) -> 
     app.router.add_get("/large", large)
     app.router.add_get("/broken", broken)
     sockets = bind(host, 0)
-    server = Listening(app, sockets, most, **more)
+    server = Listening(app, sockets, most, None, **more)
     server.port = sockets[0].getsockname()[1]
     await server.start()
     try:

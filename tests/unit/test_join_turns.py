@@ -1,0 +1,105 @@
+"""What falls due together is resolved in steps: a gap in time must not hold the event loop."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from agents.join import JoinAgent
+from agents.join_partition import JoinPartition
+from infra.inbound import SERVED, Inbound
+from infra.kafka.buffers import Partition
+from schemas.records import Position, Prediction
+from streams.held import MemoryStore
+from streams.join import Join
+from tests.joining import Bench
+from tests.unit.http_worker import make_loop
+
+WAITING = 500
+FIRST = 1_700_000_000_000
+DAY = 86_400_000
+
+
+class Message:
+    """A prediction as it lies on its topic."""
+
+    def __init__(self, topic: str, offset: int, value: bytes, ts: int) -> None:
+        self._topic, self._offset, self._value, self._ts = topic, offset, value, ts
+
+    def topic(self) -> str:
+        return self._topic
+
+    def partition(self) -> int:
+        return 0
+
+    def offset(self) -> int:
+        return self._offset
+
+    def key(self) -> Any:
+        return None
+
+    def value(self) -> bytes:
+        return self._value
+
+    def timestamp(self) -> tuple[int, int]:
+        return 1, self._ts
+
+    def headers(self) -> Any:
+        return [(SERVED, b"0")]
+
+
+def agent_with_waiting() -> tuple[JoinAgent, list[Inbound]]:
+    """Make an agent with as many requests that wait; gives a record that lets all of them fall due, too."""
+    loop = make_loop()
+    agent = JoinAgent(loop)
+    join = Join(agent.rules, MemoryStore(), agent._unpack, "stay", 0)
+    agent.partitions[0] = JoinPartition(join, loop.topics, None)
+
+    def inbound(offset: int, ts: int) -> Inbound:
+        prediction = Prediction(f"r{offset}", ts, {"LeadTime": 12, "Rate": 80.5, "Meal": "BB"}, ())
+        message = Message(loop.topics.predictions, offset, loop.codec.encode(prediction), ts)
+        return Inbound(message, prediction, None)
+
+    first = [inbound(offset, FIRST) for offset in range(WAITING)]
+    list(agent.steps(first, {Partition(loop.topics.predictions, 0): WAITING}))
+    agent.commit()
+    assert join.waiting == WAITING
+    return agent, [inbound(WAITING, FIRST + 40 * DAY)]
+
+
+def test_a_prediction_behind_a_gap_lets_one_request_fall_due_in_each_step() -> None:
+    agent, batch = agent_with_waiting()
+    join = agent.partitions[0].join
+    entries, most = 0, 0
+    steps = agent.steps(batch, {Partition(agent.loop.topics.predictions, 0): WAITING + 1})
+    for _ in range(WAITING):
+        assert next(steps) is None
+        most, entries = max(most, len(join.out.entries) - entries), len(join.out.entries)
+    assert (most, entries) == (1, WAITING)
+    assert sum(each is not None for each in steps) == 2 * WAITING + 2  # entries, states, and how far it is
+
+
+def test_silence_lets_one_request_fall_due_in_each_step_and_stops_where_a_partition_is_given_up() -> None:
+    for given_up in (False, True):
+        agent, _ = agent_with_waiting()
+        at, moved = agent.partitions[0], set[int]()
+        at.quiet_since -= 40 * DAY / 1000  # the horizon is 30 days
+        steps = agent.idle([0], moved)
+        for number in range(WAITING - 1):
+            next(steps)
+            assert len(at.join.out.entries) == number + 1
+        if given_up:
+            agent.forget(0)
+        rest = len(list(steps))
+        assert (moved, rest) == ((set(), 0) if given_up else ({0}, 1))
+
+
+def test_steps_give_what_one_step_gives() -> None:
+    whole, cut = Bench(), Bench()
+    for bench in (whole, cut):
+        for number in range(50):
+            bench.ask(f"r{number}", number)
+    prediction = Prediction("last", 5_000, {"x": 1.0}, ())
+    whole.ask("last", 5_000)
+    steps = cut.join.prediction_steps("last", 5_000, prediction, Position("predictions", 3, 50), 5_000)
+    assert len(list(steps)) >= 50
+    assert cut.join.out.entries == whole.join.out.entries
