@@ -10,6 +10,7 @@ from typing import Final
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
 from confluent_kafka.admin import NewPartitions  # type: ignore[attr-defined]  # public
 
+from agents.ledger.cluster_faults import poison
 from agents.ledger.field import Field
 from agents.ledger.strike import Strike
 from infra.kafka.admin import client_of, create_topics, delete_topics, partition_count
@@ -96,6 +97,8 @@ def offsets_lost(field: Field) -> None:
         field.start(worker)
     for worker in workers:
         field.wait_ready(worker)
+    # Where nothing comes, no offset is committed: how far the workers are would not be known from the groups.
+    poison(field)
     field.wait_progress(300)
 
 
