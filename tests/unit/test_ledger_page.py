@@ -163,6 +163,7 @@ def test_phases_are_counted_from_the_death_and_read_from_the_logs_of_the_others(
                 (died + 2000, died + 2100),
                 (died + 6000, died + 7900),
                 (died + 9000, died + 30_000),
+                (died + 59_000, died + 90_000),  # of the next round's fault
             ]
         ),
         ("predictions", 0): Seen(silences=[(died + 5900, died + 7400)]),
