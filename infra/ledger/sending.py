@@ -33,6 +33,10 @@ WINDOW: Final = 500
 
 Together far below the requests in a grace period: an outcome that went astray is then still in time.
 """
+TRICKLE: Final = 100
+"""Requests sent beyond the limit at a time: at least a block."""
+TRICKLE_S: Final = 0.5
+"""And how long until the next ones."""
 PATIENCE_S: Final = 300.0
 """How long nothing may come before the run is given up: longer than any fault lasts."""
 
@@ -102,6 +106,8 @@ class Sender:
         self._written_off = 0
         self._give_up_s = give_up_s
         self._joined_at = 0
+        self._trickled = 0.0
+        """When the limit was last raised by `go_on` (s, monotonic)."""
         self._watched_until = 0
         self._failed: list[str] = []
         self._limit: int | None = 0
@@ -126,9 +132,14 @@ class Sender:
             self._raised.notify()
 
     def go_on(self) -> bool:
-        """Keep sending, beyond the limit if need be; gives False once all planned requests are sent."""
-        if self.idle and not self._closing:
-            self.release(self.sent + WINDOW)
+        """Keep sending, beyond the limit if need be, but slowly: faults may take long.
+
+        Gives False once all planned requests are sent.
+        """
+        now = time.monotonic()
+        if self.idle and not self._closing and now > self._trickled + TRICKLE_S:
+            self._trickled = now
+            self.release(self.sent + TRICKLE)
         return not self._closing
 
     def stop(self) -> None:
