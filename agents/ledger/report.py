@@ -91,6 +91,7 @@ def report(
         "entries": dict(sorted(check.facts.kinds.items())),
         "fates": dict(sorted(check.expected.fates.items())),
         "dead_letters": check.expected.letters.total(),
+        "refused": dict(check.refused),
         **findings.as_data(),
         "faults": {
             name: _row(name, options, rounds, check) for name in sorted({each.fault for each in rounds})

@@ -47,7 +47,8 @@ class Check:
         self.expected = Expected(workload)
         self.findings = Findings()
         self.facts = Facts(self.expected, self.findings, of_faults)
-        self._refused = Counter(refused or {})
+        self.refused = dict(refused or {})
+        self._refused = Counter(self.refused)
         self._sources: dict[tuple[int, str, int], int] = {}
         """By partition of the predictions and of the requests: the offset answered last."""
         self._answered = bytearray(workload.count)

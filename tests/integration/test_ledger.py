@@ -84,7 +84,7 @@ def test_a_record_that_is_added_to_the_log_or_the_predictions_is_found(
     def check() -> Check:
         closing = closing_ids(OPTIONS.partitions)
         load = Workload(OPTIONS.seed, OPTIONS.requests, task.features, task.kind, JoinRules.of(task), closing)
-        made = Check(load)
+        made = Check(load, report["refused"])
         Reader(connection, loaded, codec, OPTIONS.partitions, GROUP).read(made)
         made.finish()
         return made
