@@ -33,6 +33,7 @@ WINDOW: Final = 500
 
 Together far below the requests in a grace period: an outcome that went astray is then still in time.
 """
+STOP_S: Final = 10.0
 TRICKLE: Final = 100
 """Requests sent beyond the limit at a time: at least a block."""
 TRICKLE_S: Final = 0.5
@@ -148,8 +149,9 @@ class Sender:
             self._stopped = True
             self._raised.notify()
         if self._thread.is_alive():
-            self._thread.join()
-        self._answers.close()
+            self._thread.join(STOP_S)
+        if not self._thread.is_alive():  # else it waits for workers that are gone, and ends with the process
+            self._answers.close()
 
     @contextmanager
     def quiet(self) -> Iterator[None]:
