@@ -16,6 +16,7 @@ from infra.kafka.broker import EmbeddedBroker
 from infra.kafka.connection import Connection
 from infra.kafka.fencing import client_id
 from infra.kafka.offsets import end_offsets
+from infra.ledger.probe import Probe
 from infra.ledger.reading import Reader
 from infra.ledger.sending import Sender
 from schemas.codec import Codec
@@ -56,6 +57,8 @@ class Field:
     """Of the task."""
     reader: Reader
     """Knows what the workers have yet to take, and keeps the history of topics that are deleted."""
+    probe: Probe
+    """Sees when records can be read."""
     say: Callable[[str], None]
     """Tells a person what is going on."""
     refused: Counter[str] = field(default_factory=Counter)

@@ -76,7 +76,7 @@ def mark_phases(
         moved = [
             (until - since - _idle(since, until, pauses), until)
             for since, ended in seen[log, 0].silences
-            if begin - 500 <= since < end
+            if begin - 500 <= since < end and ended > begin
             # What goes on after that belongs to the next fault.
             for until in [min(ended, end)]
         ]

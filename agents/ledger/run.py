@@ -147,6 +147,8 @@ class Ledger:
             reader.settle if not options.command else lambda: None,
         )
         stack.callback(sender.stop)
+        readable = [(names.log, 0), *((names.predictions, number) for number in range(options.partitions))]
+        probe = Probe(connection, readable)
         ground = Field(
             connection=connection,
             broker=broker,
@@ -161,6 +163,7 @@ class Ledger:
             sender=sender,
             codec=codec,
             reader=reader,
+            probe=probe,
             say=self.say,
         )
         stack.callback(_kill_all, ground)
@@ -170,8 +173,6 @@ class Ledger:
         for worker in ground.workers:
             worker.wait_ready()
         self.say(f"{len(ground.workers)} workers are ready")
-        readable = [(names.log, 0), *((names.predictions, number) for number in range(options.partitions))]
-        probe = Probe(connection, readable)
         probe.start()
         stack.callback(probe.stop)
         sender.start()

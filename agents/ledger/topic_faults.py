@@ -163,6 +163,7 @@ def topic_recreated(field: Field) -> None:
                 field.stop(worker)
         for topic in chosen:
             _again(field, topic)
+        field.probe.renew()
         if running:
             time.sleep(NOTICED_S)
         else:
