@@ -6,22 +6,19 @@ import json
 import shlex
 import time
 from pathlib import Path
-from typing import Final
 
 import click
 
 from agents.cli.cluster import cluster_options, connection_to
 from agents.cli.common import json_option, print_json, table
 from agents.ledger.faults import FAULTS
+from agents.ledger.field import FAILOVER_S
 from agents.ledger.page import page as make_page
 from agents.ledger.phases import PHASES
 from agents.ledger.report import OURS, Options
 from agents.ledger.run import Ledger
 from infra.taskfile import load_task
 from schemas.errors import UsageError
-
-FAILOVER_S: Final = 15.0
-"""Within which others answer the partitions of a worker that died, and the log moves again."""
 
 
 @click.group()

@@ -25,6 +25,8 @@ from schemas.topics import TaskTopics
 from streams.ledger.plan import Step
 
 PATIENCE_S = 120.0
+FAILOVER_S = 15.0
+"""How long requests go on coming after a death: others must answer them by then."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -84,10 +86,12 @@ class Field:
     def died(self, worker: LedgerWorker) -> None:
         """Note that a worker has died or hangs, unless one has already in this round, or nothing is under way."""
         if not self.struck[0] and self.sender.go_on():
+            self.sender.keep_going(FAILOVER_S)
             self.struck = time.time_ns() // 1_000_000, worker.number
 
     def back(self) -> None:
         """Note that the broker is back."""
+        self.sender.keep_going(FAILOVER_S)
         self.struck = time.time_ns() // 1_000_000, -1
 
     def running(self) -> list[LedgerWorker]:

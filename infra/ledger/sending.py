@@ -107,6 +107,8 @@ class Sender:
         self._written_off = 0
         self._give_up_s = give_up_s
         self._joined_at = 0
+        self._going_until = 0.0
+        """Until when it goes on slowly by itself (s, monotonic)."""
         self._trickled = 0.0
         """When the limit was last raised by `go_on` (s, monotonic)."""
         self._watched_until = 0
@@ -142,6 +144,12 @@ class Sender:
             self._trickled = now
             self.release(self.sent + TRICKLE)
         return not self._closing
+
+    def keep_going(self, seconds: float) -> None:
+        """Go on slowly for so long, whatever the limit: whether others answer shows only where requests come."""
+        with self._raised:
+            self._going_until = time.monotonic() + seconds
+            self._raised.notify()
 
     def stop(self) -> None:
         """End the thread, whatever is left."""
@@ -254,19 +262,26 @@ class Sender:
         def allowed() -> bool:
             return self._stopped or self._limit is None or (end is not None and end <= self._limit)
 
+        def going() -> bool:
+            return end is not None and time.monotonic() < self._going_until
+
         while True:
+            going_on = False
             if self._resting:
                 self._rest()
             with self._raised:
                 if not self._resting and not allowed():
                     since = time.time_ns() // 1_000_000
                     self._waiting = True
-                    self._raised.wait_for(lambda: allowed() or self._resting)
+                    self._raised.wait_for(lambda: allowed() or self._resting or going())
                     self._waiting = False
+                    going_on = going() and not (allowed() or self._resting)
+                    if going_on:
+                        self._raised.wait_for(lambda: self._stopped, TRICKLE_S)
                     self.pauses.append((since, time.time_ns() // 1_000_000))
                 if self._stopped:
                     return False
-                if not self._resting:
+                if going_on or not self._resting:
                     return True
 
     def _rest(self) -> None:
