@@ -70,7 +70,9 @@ class LedgerWorker(WorkerProcess):
         if self._process is None or (code := self._process.poll()) is None:
             return
         if not (self._doomed and code == -signal.SIGKILL):
-            self.failures.append(f"worker {self.number} ended by itself with {code}; see {self.log_file}")
+            self.failures.append(
+                f"worker {self.number} ended by itself with {code}; see {self.log_file.name}"
+            )
         self._close()
 
     def stop(self, timeout_s: float = 20.0) -> None:
@@ -80,7 +82,7 @@ class LedgerWorker(WorkerProcess):
         super().stop(timeout_s)
         if process is not None and process.returncode != 0:
             self.failures.append(
-                f"worker {self.number} ended with {process.returncode} when it was stopped; see {self.log_file}"
+                f"worker {self.number} ended with {process.returncode} when it was stopped; see {self.log_file.name}"
             )
 
     def kill(self) -> None:
@@ -161,5 +163,5 @@ class OtherWorker(LedgerWorker):
         until = time.monotonic() + min(timeout_s, SETTLED_S)
         while time.monotonic() < until:
             if not self.running:
-                raise BrokerError(f"{self._command[:3]} has ended; see {self.log_file}")
+                raise BrokerError(f"{self._command[:3]} has ended; see {self.log_file.name}")
             time.sleep(0.1)

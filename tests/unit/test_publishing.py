@@ -1,4 +1,4 @@
-"""An owner's monitors have one writer at a time: aborted batches and rebalances restore them one after the other."""
+"""State has one writer at a time: aborted batches and rebalances restore it one after the other."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from agents import publishing
+from agents.join import JoinAgent
 from agents.publishing import Publishing
 from infra.kafka.buffers import Partition
 from schemas.errors import TransactionAborted
@@ -74,3 +77,10 @@ def test_a_batch_that_aborts_and_a_rebalance_restore_the_monitors_one_after_the_
     asyncio.run(play(owner))
     assert owner.restored == 4
     assert owner.together == 1
+
+
+def test_a_batch_whose_partition_was_given_up_before_it_began_is_aborted_and_crashes_nothing() -> None:
+    loop = SimpleNamespace(partitions=2, task=SimpleNamespace(name="t"))
+    agent: Any = SimpleNamespace(loop=loop, partitions={1: object()})
+    with pytest.raises(TransactionAborted, match="given up"):
+        next(JoinAgent.steps(agent, [], {Partition("t.predictions", 0): 5}))
