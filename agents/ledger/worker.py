@@ -81,8 +81,9 @@ class LedgerWorker(WorkerProcess):
         process = self._process
         super().stop(timeout_s)
         if process is not None and process.returncode != 0:
+            code = process.returncode
             self.failures.append(
-                f"worker {self.number} ended with {process.returncode} when it was stopped; see {self.log_file.name}"
+                f"worker {self.number} ended with {code} when it was stopped; see {self.log_file.name}"
             )
 
     def kill(self) -> None:
@@ -163,5 +164,5 @@ class OtherWorker(LedgerWorker):
         until = time.monotonic() + min(timeout_s, SETTLED_S)
         while time.monotonic() < until:
             if not self.running:
-                raise BrokerError(f"{self._command[:3]} has ended; see {self.log_file.name}")
+                raise BrokerError(f"{self._command[:3]} has ended; see {self.log_file}")
             time.sleep(0.1)
