@@ -135,11 +135,13 @@ class JoinAgent:
             A partition of the batch was given up, or restored, meanwhile.
         """
         count = self.loop.partitions  # those beyond have no join
-        mine = {number: self.partitions[number] for _, number in offsets if number < count}
+        mine = {number: self.partitions.get(number) for _, number in offsets if number < count}
+        text = f"{self.loop.task.name}: a partition of the batch was given up while it was joined"
+        if None in mine.values():
+            raise TransactionAborted(text, certain=True)
         for step in self._steps(items, offsets):
             yield step
             if any(self.partitions.get(number) is not at for number, at in mine.items()):
-                text = f"{self.loop.task.name}: a partition of the batch was given up while it was joined"
                 raise TransactionAborted(text, certain=True)
 
     def _steps(self, items: list[Inbound], offsets: Mapping[Partition, int]) -> Iterator[OutRecord | None]:

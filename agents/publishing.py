@@ -60,7 +60,7 @@ class Publishing:
                 self.owner.published(True)
             except BaseException as error:
                 # Whether it committed may be unknown, so what was folded is dropped and read again.
-                await self.take_over(consumer)
+                await self._take_over(consumer)
                 if not isinstance(error, TransactionAborted):
                     raise
                 log.warning("%s: %s", batch.channel.name, error)
@@ -75,8 +75,13 @@ class Publishing:
     async def take_over(self, consumer: BatchConsumer) -> None:
         """Become the owner: from where the last one published.
 
-        What cannot be gone on with stops the task, and no other.
+        What cannot be gone on with stops the task, and no other. A batch that is still at work, although a
+        rebalance waits for it no longer, ends first: it folds into the same monitors.
         """
+        async with self.lock:
+            await self._take_over(consumer)
+
+    async def _take_over(self, consumer: BatchConsumer) -> None:
         loop = self.owner.loop
 
         def take_over() -> None:

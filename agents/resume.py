@@ -63,9 +63,31 @@ def starts(
                 f"is {told.offset}, which no worker wrote" if told else "is gone",
                 offset,
             )
-        elif place in committed:  # somebody chose where a new task begins
-            found[Partition(*place)] = committed[place].offset
+        elif place in committed:
+            found[Partition(*place)] = _begin(loop, place, committed[place].offset)
     return settled(loop, found)
+
+
+def _begin(loop: TaskLoop, place: Place, offset: int) -> int:
+    """Give where to begin in a partition of which nothing is worked off, and whose offset no worker wrote (blocks).
+
+    Somebody may choose where a new task begins. Once a task has begun, its state has the last word.
+    """
+    topics = loop.topics
+    state = [
+        *_all(loop, topics.predictions),
+        *_all(loop, topics.dead_letters),
+        *_all(loop, topics.join_state),
+    ]
+    if not any(extent.end for extent in extents(loop.connection, state).values()):
+        return offset
+    first = extents(loop.connection, [place])[place].first
+    log.warning(
+        "%s: the offset of group %s for %s[%d] is %d, which no worker wrote; it goes on at %d: nothing of the "
+        "partition is worked off",
+        *(loop.task.name, loop.settings.group, *place, offset, first),
+    )
+    return first
 
 
 def join_start(loop: TaskLoop, partition: int, position: JoinPosition | None) -> JoinPosition | None:

@@ -118,10 +118,10 @@ def run_to_the_end(worker: BoundedWorker, stopping: Stopping) -> None:
     worker.stopping = stopping
     try:
         worker.execute_from_commandline()
-    except SystemExit as ended:
+    except BaseException as ended:  # Faust raises again what any of its services crashed of
         if not stopping.begun:
             raise
-        if ended.code:
+        if not isinstance(ended, SystemExit) or ended.code:
             log.warning("%r", worker.crash_reason)
     stopping.close()
     raise SystemExit(0)

@@ -164,8 +164,13 @@ class Consumer(consumer.Consumer):  # type: ignore[misc]  # Faust has no types
 
     async def _drain_messages(self, fetcher: Any) -> None:
         """Pass batches to Faust (run by Faust's fetcher)."""
-        while not (self._stopped.is_set() or fetcher._stopped.is_set()):
-            await self.callback(self._message(await self._delivered.get()))
+        try:
+            while not (self._stopped.is_set() or fetcher._stopped.is_set()):
+                await self.callback(self._message(await self._delivered.get()))
+        except asyncio.CancelledError:
+            # Of a fetcher that is stopped. In a rebalance Faust would take it for a restart, and crash.
+            if not (self._stopped.is_set() or fetcher._stopped.is_set()):
+                raise
 
     def _message(self, batch: Batch[Any]) -> ConsumerMessage:
         self._number += 1

@@ -7,7 +7,7 @@ that name; `~` is in no topic's name.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
@@ -60,7 +60,7 @@ class KnownTopics:
     --------
     >>> known = KnownTopics()
     >>> known.learn(Command("topics", "", {"t.outcomes": "id-1", "partitions": "4"}))
-    >>> known.learn(Command("topics", "", {"t.outcomes": "id-2"}))
+    >>> known.learn(Command("topics", "", {"t.outcomes": "id-1,id-2"}))
     >>> known.name("t.outcomes"), known.partitions
     ('t.outcomes~2', 4)
     """
@@ -82,8 +82,8 @@ class KnownTopics:
             for topic, topic_id in told.items():
                 if topic == PARTITIONS:
                     self.partitions = self.partitions or int(topic_id)
-                elif topic_id not in self.ids.setdefault(topic, []):
-                    self.ids[topic].append(topic_id)
+                else:
+                    self.ids[topic] = merged(self.ids.get(topic, ()), topic_id.split(","))
         elif command.name == ACCEPTED:
             topic, topic_id = told["topic"], told["topic_id"]
             if topic_id not in self.ids.setdefault(topic, []):
@@ -95,11 +95,10 @@ class KnownTopics:
 
     def audits(self) -> Iterator[tuple[str, dict[str, str]]]:
         """Give the names and arguments of audits that tell all of it again."""
-        longest = max(map(len, self.ids.values()), default=0)
-        for number in range(longest):
-            told = {topic: ids[number] for topic, ids in self.ids.items() if number < len(ids)}
-            if not number and self.partitions:
-                told[PARTITIONS] = str(self.partitions)
+        told = {topic: ",".join(ids) for topic, ids in self.ids.items()}
+        if self.partitions:
+            told[PARTITIONS] = str(self.partitions)
+        if told:
             yield KNOWN, told
         for (topic, number), each in self.accepted.items():
             extent = f"{each.first} {each.end}"
@@ -115,8 +114,16 @@ class KnownTopics:
         return topic if count < 2 else f"{topic}{MARK}{count}"
 
     def news(self, seen: Mapping[str, TopicSeen], partitions: int) -> dict[str, str]:
-        """Give the arguments of the audit that is due; empty when all is known."""
-        found = {name: each.topic_id for name, each in seen.items() if self.current(name) != each.topic_id}
+        """Give the arguments of the audit that is due; empty when all is known.
+
+        A topic's earlier ids stand before the new one. The audit may come to lie on a `T.control` that was made
+        again a moment ago, where no other audit says them yet.
+        """
+        found = {
+            name: ",".join([*self.ids.get(name, ()), each.topic_id])
+            for name, each in seen.items()
+            if self.current(name) != each.topic_id
+        }
         if not self.partitions and partitions:
             found[PARTITIONS] = str(partitions)
         return found
@@ -129,6 +136,24 @@ class KnownTopics:
         if offset < extent.first:
             return max(offset, told.first)
         return min(offset, told.end) if offset > extent.end else offset
+
+
+def merged(known: Iterable[str], told: Iterable[str]) -> list[str]:
+    """Give the ids of two histories of a topic, oldest first; whatever order audits come in, the order stays.
+
+    Examples
+    --------
+    >>> merged(["a", "c"], ["a", "b", "c"]), merged(["b"], ["a", "b"]), merged(["a", "b"], ["a"])
+    (['a', 'b', 'c'], ['a', 'b'], ['a', 'b'])
+    """
+    found = list(known)
+    end = len(found)
+    for topic_id in reversed([*told]):
+        if topic_id in found:
+            end = found.index(topic_id)
+        else:
+            found.insert(end, topic_id)
+    return found
 
 
 def plain(topic: str) -> str:

@@ -17,7 +17,7 @@ from streams.held import MemoryStore
 from streams.join import Join
 from streams.ledger.check import Check
 from streams.ledger.findings import Findings
-from streams.ledger.plan import Sending
+from streams.ledger.plan import Sending, Step
 from streams.ledger.workload import Workload
 from streams.merge import MergeByTime
 from streams.rules import JoinRules
@@ -62,10 +62,11 @@ class History:
     entries: list[Entry] = field(default_factory=list)
     letters: list[DeadLetter] = field(default_factory=list)
     states: list[tuple[dict[str, HeldState], JoinPosition]] = field(default_factory=list)
+    of_faults: dict[str, tuple[Step, ...]] = field(default_factory=dict)
 
     def check(self) -> Findings:
         """Check it as a run is checked."""
-        check = Check(self.workload)
+        check = Check(self.workload, of_faults=self.of_faults)
         for prediction, at in self.predictions:
             check.prediction(prediction, at)
         for offset, entry in enumerate(self.entries):

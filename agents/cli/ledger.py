@@ -12,6 +12,7 @@ import click
 from agents.cli.cluster import cluster_options, connection_to
 from agents.cli.common import json_option, print_json, table
 from agents.ledger.faults import FAULTS
+from agents.ledger.field import FAILOVER_S
 from agents.ledger.page import page as make_page
 from agents.ledger.phases import PHASES
 from agents.ledger.report import OURS, Options
@@ -84,7 +85,7 @@ def run(
         requests=requests,
         workers=workers,
         partitions=partitions,
-        faults=chosen(faults, own_broker=bootstrap is None),
+        faults=chosen(faults, own_broker=bootstrap is None, own_task=task is None),
         loop=loop,
         command=tuple(shlex.split(command)),
     )
@@ -123,12 +124,16 @@ def page(reports: tuple[Path, ...], out: Path | None) -> None:
         out.write_text(text)
 
 
-def chosen(told: str, *, own_broker: bool) -> tuple[str, ...]:
+def chosen(told: str, *, own_broker: bool, own_task: bool = True) -> tuple[str, ...]:
     """Give the names of the faults that an option asks for."""
     if told == "none":
         return ()
     if told == "all":
-        return tuple(name for name, fault in FAULTS.items() if own_broker or not fault.needs_broker)
+        return tuple(
+            name
+            for name, fault in FAULTS.items()
+            if (own_broker or not fault.needs_broker) and (own_task or not fault.needs_models)
+        )
     return tuple(name.strip() for name in told.split(",") if name.strip())
 
 
@@ -146,6 +151,13 @@ def show(report: dict[str, object]) -> None:
         )
         phases = [[name, *(row["phases_s"].get(key, "") for key in PHASES)] for name, row in faults.items()]
         table(title, ["fault", *PHASES], phases)
+        late = [
+            f"{name}: {phase}"
+            for name, row in faults.items()
+            for phase, seconds in row["phases_s"].items()
+            if seconds > FAILOVER_S
+        ]
+        click.echo(f"within {FAILOVER_S:.0f} s: " + (f"all but {', '.join(late)}" if late else "all"))
     examples = report["examples"]
     assert isinstance(examples, dict)
     for kind, texts in examples.items():

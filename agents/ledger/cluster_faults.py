@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-import json
+import os
+import signal
 import time
 import urllib.error
-import urllib.request
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final
+from typing import Final
 
 from confluent_kafka import Producer
 
+from agents.ledger.asking import ask_until_acknowledged, ask_without_broker, bodies
 from agents.ledger.field import Field
 from agents.ledger.strike import Strike
+from agents.ledger.worker import LedgerWorker
+from infra.kafka.admin import partition_count
 from infra.kafka.broker import EmbeddedBroker
-from infra.taskfile import load_task
 from schemas.errors import BrokerError
-from streams.examples import synthetic_examples
 
 AWAY_S: Final = 60.0
+HANGS_S: Final = 25.0
+NOTICED_S: Final = 10.0
+"""Within which a worker says that it is not ready when its broker hangs."""
 ASKED: Final = 20
 """Requests sent over HTTP while the broker is away."""
-ACKNOWLEDGED_S: Final = 120.0
 POISON: Final = (b"poison", b"", None)
 """Values that are no record."""
 
@@ -38,57 +41,62 @@ def broker_crash(field: Field) -> None:
 def broker_away(field: Field) -> None:
     """Leave the workers without a broker for a minute, ask over HTTP, and ask again when it is back."""
     broker, worker = _ours(field), field.pick()
-    task = load_task(worker.reference).task
-    number = field.random.randrange(10**9)
-    examples = synthetic_examples(task.features, task.kind, ASKED, number)
-    bodies = [
-        {"request_id": f"fault-{number}-{n}", "ts": field.sender.event_time, "features": dict(features)}
-        for n, (features, _) in enumerate(examples)
-    ]
+    asked = bodies(field, worker, ASKED)
     broker.kill()
     back = time.monotonic() + AWAY_S
-    # All at once: each is refused only after some seconds.
-    with ThreadPoolExecutor(len(bodies)) as pool:
-        list(pool.map(lambda body: _ask(field, worker.url, worker.task, body), bodies))
+    ask_without_broker(field, worker, asked)
     time.sleep(max(0.0, back - time.monotonic()))
     broker.start()
     field.back()
     _wait_all(field)
-    until = time.monotonic() + ACKNOWLEDGED_S
-    for body in bodies:
-        # As a client does: until it is acknowledged.
-        while body["request_id"] not in field.acknowledged:
-            if time.monotonic() > until:
-                raise BrokerError(f"{body['request_id']} is not acknowledged although the broker is back")
-            _ask(field, worker.url, worker.task, body)
+    ask_until_acknowledged(field, worker, asked)
 
 
-def _ask(field: Field, url: str, task: str, body: dict[str, Any]) -> None:
-    """Ask for a prediction: acknowledged, or refused with a problem that says so."""
-    call = urllib.request.Request(  # noqa: S310  loopback
-        f"{url}/tasks/{task}/predictions", json.dumps(body).encode(), {"Content-Type": "application/json"}
-    )
+def cluster_hangs(field: Field) -> None:
+    """Stop the broker's process in mid-air; workers must say that they are not ready, and be ready afterwards."""
+    broker, worker = _ours(field), field.pick()
+    asked = bodies(field, worker, ASKED)
+    os.kill(broker.pid, signal.SIGSTOP)
+    began = time.monotonic()
     try:
-        with urllib.request.urlopen(call, timeout=60):  # noqa: S310  loopback
-            field.acknowledged.append(body["request_id"])
-    except urllib.error.HTTPError as error:
-        reason = json.loads(error.read()).get("reason")
-        if (error.code, reason) not in ((503, "not_acknowledged"), (503, "not_ready")):
-            raise BrokerError(f"without its broker a worker answers {error.code} {reason}") from error
-    except OSError as error:  # it must outlive its broker; what ended it may be below Python: see `dmesg`
-        raise BrokerError(
-            f"the worker at {url} ended by itself while its broker was away: {error}"
-        ) from error
+        with ThreadPoolExecutor(1) as pool:
+            asking = pool.submit(ask_without_broker, field, worker, asked)
+            for each in field.running():
+                _wait_not_ready(field, each, began)
+            asking.result()
+        time.sleep(max(0.0, began + HANGS_S - time.monotonic()))
+    finally:
+        os.kill(broker.pid, signal.SIGCONT)
+    field.back()
+    _wait_all(field)
+    ask_until_acknowledged(field, worker, asked)
+
+
+def _wait_not_ready(field: Field, worker: LedgerWorker, began: float) -> None:
+    while time.monotonic() < began + HANGS_S:
+        try:
+            worker.get("/ready", 5.0)
+        except urllib.error.HTTPError as error:
+            if error.code == 503:
+                break
+        except OSError as error:
+            field.failures.append(f"worker {worker.number} does not answer while the broker hangs: {error}")
+        time.sleep(0.1)
+    after = time.monotonic() - began
+    field.say(f"worker {worker.number} is not ready {after:.1f} s after its broker hangs")
+    if after > NOTICED_S:
+        field.failures.append(f"worker {worker.number} was ready for {after:.1f} s while its broker hung")
 
 
 def poison(field: Field) -> None:
     """Write records that are none, on both inputs, among the good ones."""
     producer = Producer(field.connection.config())
     for topic in (field.topics.requests, field.topics.outcomes):
-        for number in range(field.partitions):
+        for number in range(partition_count(field.connection, topic)):
             for value in POISON:
                 producer.produce(topic, value, b"fault-poison", number)
                 field.refused["unreadable"] += 1
+                field.sender.asked_elsewhere += topic == field.topics.requests
     if producer.flush(60):
         raise BrokerError("poison records could not be delivered")
 
@@ -117,6 +125,13 @@ CLUSTER_FAULTS: Final = (
         "broker-away",
         "The broker is away for 60 s while HTTP requests come: 503, and what was acknowledged is there.",
         broker_away,
+        True,
+    ),
+    Strike(
+        "cluster-hangs",
+        "The broker's process stands still for 25 s (SIGSTOP) while HTTP requests come: workers are not ready "
+        "within 10 s, and what was acknowledged is there.",
+        cluster_hangs,
         True,
     ),
     Strike("poison", "Records that cannot be read lie among the others: each is one dead letter.", poison),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -15,11 +16,17 @@ from infra.kafka.broker import EmbeddedBroker
 from infra.kafka.connection import Connection
 from infra.kafka.fencing import client_id
 from infra.kafka.offsets import end_offsets
+from infra.ledger.probe import Probe
+from infra.ledger.reading import Reader
 from infra.ledger.sending import Sender
+from schemas.codec import Codec
 from schemas.errors import BrokerError
 from schemas.topics import TaskTopics
+from streams.ledger.plan import Step
 
 PATIENCE_S = 120.0
+FAILOVER_S = 15.0
+"""How long requests go on coming after a death: others must answer them by then."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -36,6 +43,8 @@ class Field:
     """The workers' data folder: their logs, and `snapshots/`, the shared store."""
     topics: TaskTopics
     partitions: int
+    group: str
+    """The workers' consumer group."""
     log_group: str
     """The consumer group of the log's owners."""
     random: random.Random
@@ -46,6 +55,12 @@ class Field:
     """Makes the worker of a number, not started."""
     sender: Sender
     """Sends the workload; `misplaced` is the share of outcomes it puts on a wrong partition."""
+    codec: Codec
+    """Of the task."""
+    reader: Reader
+    """Knows what the workers have yet to take, and keeps the history of topics that are deleted."""
+    probe: Probe
+    """Sees when records can be read."""
     say: Callable[[str], None]
     """Tells a person what is going on."""
     refused: Counter[str] = field(default_factory=Counter)
@@ -54,7 +69,14 @@ class Field:
     acknowledged: list[str] = field(default_factory=list)
     """Request ids, beginning with `fault-`, that a fault has sent over HTTP and got an answer to: each must
     have a prediction on the topic. Use `sender.event_time` as their ts and send no outcomes for them."""
-
+    of_faults: dict[str, tuple[Step, ...]] = field(default_factory=dict)
+    """What must come of the requests that faults have written to the topic with outcomes, by request id."""
+    passed_over: Counter[str] = field(default_factory=Counter)
+    """By model: how many entries it must have passed over in the end."""
+    failures: list[str] = field(default_factory=list)
+    """What did not hold while the fault of this round struck."""
+    grown: bool = False
+    """Whether a fault has added partitions to the inputs."""
     struck: tuple[int, int] = (0, -1)
     """When the first worker of this round died or hung (ms UTC), and its number; or when the broker came back, and
     -1: from then on a failover is measured."""
@@ -63,11 +85,13 @@ class Field:
 
     def died(self, worker: LedgerWorker) -> None:
         """Note that a worker has died or hangs, unless one has already in this round, or nothing is under way."""
-        if not self.struck[0] and not self.sender.idle:
+        if not self.struck[0] and self.sender.go_on():
+            self.sender.keep_going(FAILOVER_S)
             self.struck = time.time_ns() // 1_000_000, worker.number
 
     def back(self) -> None:
         """Note that the broker is back."""
+        self.sender.keep_going(FAILOVER_S)
         self.struck = time.time_ns() // 1_000_000, -1
 
     def running(self) -> list[LedgerWorker]:
@@ -130,9 +154,32 @@ class Field:
     def remove(self, worker: LedgerWorker) -> None:
         """Stop a worker in order, for good."""
         worker.stop()
+        self.failures += worker.failures
         self.workers.remove(worker)
 
+    def look(self) -> list[str]:
+        """Give what did not hold since the last call: deaths that nobody asked for among it."""
+        for worker in self.workers:
+            worker.look()
+            self.failures += worker.failures
+            worker.failures.clear()
+        found, self.failures = self.failures, []
+        return found
+
     # ------------------------------------------------------------------ progress
+
+    @contextmanager
+    def quiet(self) -> Iterator[None]:
+        """Send nothing for a while, once the workers have taken everything that was sent.
+
+        Raises
+        ------
+        BrokerError
+            When they do not.
+        """
+        with self.sender.quiet():
+            self.reader.settle()
+            yield
 
     def progress(self) -> int:
         """Give how many entries the log holds, markers and open transactions included.
@@ -167,6 +214,8 @@ class Fault(Protocol):
     """As in `--faults` and on the page: lower-case letters, digits, hyphens."""
     needs_broker: bool
     """Whether it acts on a broker or a folder that must be ours."""
+    needs_models: bool
+    """Whether it needs the models of the ledger's own task, which fail on demand."""
     describe: str
     """One sentence for the page: what happens, and what must hold afterwards."""
 

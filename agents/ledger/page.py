@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from agents.ledger.faults import FAULTS
+from agents.ledger.phases import PHASES
+from agents.ledger.report import OURS
 
 MADE: Final = "<!-- Made by `riverloop ledger page`; do not edit. -->"
 INTRODUCTION: Final = """# Reliability
@@ -19,10 +21,15 @@ dead letters, counts, the join's state, the workers' states, and every served sc
 [run the ledger](how-to/run-the-ledger.md).
 
 *Lost*: due, and not there. *Doubled*: there more often than due. *Wrong*: there, but with another value, in another
-order, or not reproducible. *Longest stall*: the longest time in which the training log did not grow although there
-was something to do. *Freshness p99*: from an outcome's arrival in Kafka to its entry in the log, 99 % of those
-between the fault and the next one; of all rounds the worst. A finding counts for the fault that struck while its
-request was sent; one that is about no single request counts in the sum only."""
+order, or not reproducible; and a worker that died by itself. *Longest stall*: the longest time in which
+the training log did not grow although there was something to do. *Freshness p99*: from an outcome's arrival in
+Kafka to its entry in the log, 99 % of those between the fault and the next one; of all rounds the worst. A finding
+counts for the fault that struck while its request was sent; one that is about no single request counts in the sum
+only."""
+FAILOVER: Final = """## Failover
+
+Seconds from the death of a worker, or the return of the broker, until a phase is over; of all rounds the most. The
+bar for *answered* and *moved* is 15 s. What each phase is: [run the ledger](how-to/run-the-ledger.md)."""
 SUMS: Final = ("rounds", "requests", "lost", "doubled", "wrong")
 WORST: Final = ("longest_stall_s", "freshness_p99_s")
 HEADS: Final = (
@@ -49,6 +56,8 @@ def page(reports: Sequence[Mapping[str, Any]]) -> str:
         parts.append(
             "## The faults\n\n" + "\n".join(f"- **{name}**: {FAULTS[name].describe}" for name in struck)
         )
+    if failovers := _failovers([run for run in reports if run["loop"] == OURS]):
+        parts += [FAILOVER, _table(("fault", *PHASES), failovers, texts=1)]
     parts.append("## The runs\n\n" + "\n\n".join(_runs(loop, runs) for loop, runs in loops.items()))
     return "\n\n".join(parts) + "\n"
 
@@ -63,6 +72,17 @@ def _rows(loop: str, runs: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     all_faults = [row for run in runs for row in run["faults"].values()]
     told = [f"**{_number(value)}**" for value in (*_sums(runs), *_worst(all_faults))]
     return [*rows, [loop, "**all**", *told]]
+
+
+def _failovers(runs: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """Give the seconds of each phase, the most over all rounds of a fault."""
+    rows = []
+    for name in FAULTS:
+        mine = [run["faults"][name].get("phases_s", {}) for run in runs if name in run["faults"]]
+        most = [max((each[phase] for each in mine if phase in each), default=None) for phase in PHASES]
+        if any(most):
+            rows.append([name, *("" if seconds is None else _number(float(seconds)) for seconds in most)])
+    return rows
 
 
 def _sums(rows: Sequence[Mapping[str, Any]]) -> list[int]:
@@ -97,6 +117,6 @@ def _number(value: Any) -> str:
     return f"{value:,.1f}" if isinstance(value, float) else f"{value:,}"
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    places = ["---", "---", *["--:"] * (len(head) - 2)]
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], texts: int = 2) -> str:
+    places = [*["---"] * texts, *["--:"] * (len(head) - texts)]
     return "\n".join("| " + " | ".join(line) + " |" for line in (head, places, *rows))

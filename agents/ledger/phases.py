@@ -75,8 +75,10 @@ def mark_phases(
         each.phases["answered"] = max(answered, default=begin) - begin
         moved = [
             (until - since - _idle(since, until, pauses), until)
-            for since, until in seen[log, 0].silences
-            if begin - 500 <= since < end
+            for since, ended in seen[log, 0].silences
+            if begin - 500 <= since < end and ended > begin
+            # What goes on after that belongs to the next fault.
+            for until in [min(ended, end)]
         ]
         each.phases["moved"] = max(moved, default=(0, begin))[1] - begin
 

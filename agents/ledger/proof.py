@@ -32,7 +32,7 @@ def prove(loaded: LoadedTask, ground: Field, reader: Reader, check: Check) -> Hi
         When the history cannot be read.
     """
     reader.settle()
-    digests = _digests(ground)
+    digests, passed_over = _digests(ground)
     _stop(ground)
     for what in reader.left_open():
         check.findings.wrong.add(f"after all workers have stopped, {what}")
@@ -44,6 +44,10 @@ def prove(loaded: LoadedTask, ground: Field, reader: Reader, check: Check) -> Hi
     for name, told in digests.items():
         if told != history.digests:
             check.findings.wrong.add(f"{name} has the states {told}, a refold {history.digests}")
+    due = {model.name: ground.passed_over[model.name] for model in loaded.task.models}
+    for name, counts in (passed_over | {"a refold": history.passed_over}).items():
+        if counts != due:
+            check.findings.wrong.add(f"{name} has passed over {counts} entries, where {due} are due")
     check.finish(ground.acknowledged)
     return history
 
@@ -65,18 +69,25 @@ def prove_other(ground: Field, reader: Reader, check: Check, patience_s: float =
     return history
 
 
-def _digests(ground: Field) -> dict[str, dict[str, str]]:
-    """Ask every worker for its states once it has applied the log; gives digests by worker and version."""
+def _digests(ground: Field) -> tuple[dict[str, dict[str, str]], dict[str, dict[str, int]]]:
+    """Ask every worker for its states once it has applied the log.
+
+    Gives, by worker, the digests by version, and how many entries each model has passed over.
+    """
     end = ground.progress()
     told: dict[str, dict[str, str]] = {}
+    passed_over: dict[str, dict[str, int]] = {}
     for worker in ground.running():
         path = f"/tasks/{worker.task}/digests"
         until = time.monotonic() + APPLIED_S
         # A commit's marker at the end of the log belongs to no entry.
         while (answer := worker.get(path))["next_offset"] < end - 2 and time.monotonic() < until:
             time.sleep(0.1)
-        told[f"worker {worker.number}"] = {each["version"]: each["state"] for each in answer["models"]}
-    return told
+        name = f"worker {worker.number}"
+        told[name] = {each["version"]: each["state"] for each in answer["models"]}
+        models = worker.status()["models"]
+        passed_over[name] = {model: each["passed_over"] for model, each in models.items()}
+    return told, passed_over
 
 
 def _stop(ground: Field) -> None:

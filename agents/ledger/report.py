@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -52,6 +53,10 @@ class Round:
     fault: str
     begins: int
     """When the fault struck (ms UTC, wall clock)."""
+    begins_at: int = 0
+    """How many requests had been sent then."""
+    failures: list[str] = field(default_factory=list)
+    """What did not hold while it struck, beside what is read afterwards: a worker that died by itself."""
     seconds: float = 0.0
     """How long it took until it was healed."""
     struck: tuple[int, int] = (0, -1)
@@ -86,6 +91,7 @@ def report(
         "entries": dict(sorted(check.facts.kinds.items())),
         "fates": dict(sorted(check.expected.fates.items())),
         "dead_letters": check.expected.letters.total(),
+        "refused": dict(check.refused),
         **findings.as_data(),
         "faults": {
             name: _row(name, options, rounds, check) for name in sorted({each.fault for each in rounds})
@@ -100,6 +106,7 @@ def report(
 
 def _row(fault: str, options: Options, rounds: Sequence[Round], check: Check) -> dict[str, Any]:
     mine = [each for each in rounds if each.fault == fault]
+    begins = [0, *(each.begins_at for each in rounds[1:])]
     findings = check.findings
 
     def about(tally: Tally) -> int:
@@ -107,7 +114,7 @@ def _row(fault: str, options: Options, rounds: Sequence[Round], check: Check) ->
         return sum(
             count
             for number, count in tally.by_number.items()
-            if rounds[min(len(rounds) - 1, number * options.rounds // options.requests)].fault == fault
+            if rounds[bisect_right(begins, number) - 1].fault == fault
         )
 
     return {
@@ -115,7 +122,7 @@ def _row(fault: str, options: Options, rounds: Sequence[Round], check: Check) ->
         "requests": options.requests * len(mine) // options.rounds,
         "lost": about(findings.lost),
         "doubled": about(findings.doubled),
-        "wrong": about(findings.wrong),
+        "wrong": about(findings.wrong) + sum(len(each.failures) for each in mine),
         "longest_stall_s": max(each.stall_ms for each in mine) / 1000,
         "freshness_p99_s": max(each.fresh_p99_ms for each in mine) / 1000,
         "longest_s": round(max(each.seconds for each in mine), 1),

@@ -18,6 +18,7 @@ from agents.ledger.field import Fault, Field
 from agents.ledger.phases import mark_phases
 from agents.ledger.proof import mark_times, prove, prove_other
 from agents.ledger.report import Options, Round, report
+from agents.ledger.task import SERVED_RAISES
 from agents.ledger.worker import LedgerWorker, OtherWorker
 from agents.settings import Settings
 from infra.kafka.admin import create_topics
@@ -110,6 +111,9 @@ class Ledger:
         ours = [fault.name for fault in chosen if fault.needs_broker]
         if ours and self.connection is not None:
             raise UsageError(f"{', '.join(ours)} need a broker of the ledger's own: leave --bootstrap out")
+        failing = [fault.name for fault in chosen if fault.needs_models]
+        if failing and self.loaded.task.models[0].parameters.get("breaks_at") != SERVED_RAISES:
+            raise UsageError(f"{', '.join(failing)} need the ledger's own task: leave --task out")
         return chosen
 
     # ------------------------------------------------------------------ the run
@@ -130,6 +134,7 @@ class Ledger:
             tuple(closing_ids(options.partitions)),
         )
         block = max(1, min(BLOCK, options.requests // options.rounds // 10))
+        reader = Reader(connection, self.loaded, codec, options.partitions, GROUP, whole=not options.command)
         sender = Sender(
             connection,
             codec,
@@ -139,19 +144,26 @@ class Ledger:
             workload.blocks(block),
             options.seed,
             LOST_S if options.command else None,
+            reader.settle if not options.command else lambda: None,
         )
         stack.callback(sender.stop)
+        readable = [(names.log, 0), *((names.predictions, number) for number in range(options.partitions))]
+        probe = Probe(connection, readable)
         ground = Field(
             connection=connection,
             broker=broker,
             folder=self.folder,
             topics=names,
             partitions=options.partitions,
+            group=GROUP,
             log_group=f"{GROUP}.{task.name}.log",
             random=random.Random(options.seed),  # noqa: S311  repeatable, not secret
             workers=[],
             make=lambda number: self._worker(connection, number),
             sender=sender,
+            codec=codec,
+            reader=reader,
+            probe=probe,
             say=self.say,
         )
         stack.callback(_kill_all, ground)
@@ -161,9 +173,6 @@ class Ledger:
         for worker in ground.workers:
             worker.wait_ready()
         self.say(f"{len(ground.workers)} workers are ready")
-        reader = Reader(connection, self.loaded, codec, options.partitions, GROUP, whole=not options.command)
-        readable = [(names.log, 0), *((names.predictions, number) for number in range(options.partitions))]
-        probe = Probe(connection, readable)
         probe.start()
         stack.callback(probe.stop)
         sender.start()
@@ -175,16 +184,18 @@ class Ledger:
         except BrokerError:
             self._tell(reader, sender)
             raise
-        for worker in ground.workers:
-            if not worker.running:
-                ground.restart(worker)
-        check = Check(workload, ground.refused)
+        self._look(ground)
+        check = Check(workload, ground.refused, ground.of_faults)
         seconds = time.monotonic() - started
         self.say(f"{sender.records:,} records sent in {seconds:.1f} s")
         if options.command:
             history = prove_other(ground, reader, check)
         else:
             history = prove(self.loaded, ground, reader, check)
+        self._look(ground, restart=False)
+        for each in self.rounds:
+            for text in each.failures:
+                check.findings.wrong.add(f"{each.fault}: {text}")
         mark_times(self.rounds, history, sender.pauses)
         logs = {worker.number: worker.log_file for worker in ground.workers}
         mark_phases(self.rounds, logs, probe.seen, names.log, sender.pauses)
@@ -222,8 +233,8 @@ class Ledger:
         rounds, requests = self.options.rounds, self.options.requests
         waiting: list[Fault] = []
         for number in range(rounds):
-            begin, end = (requests * place // rounds // block * block for place in (number, number + 1))
-            end = requests if number + 1 == rounds else end
+            # The last share is what rounds that go on longer take before their time.
+            begin, end = (requests * place // (rounds + 1) // block * block for place in (number, number + 1))
             sender.release(end)
             sender.wait(begin + int((end - begin) * BEFORE))
             if faults:
@@ -232,18 +243,28 @@ class Ledger:
                     ground.random.shuffle(waiting)
                 self._strike(number, waiting.pop(), ground)
             else:
-                self.rounds.append(Round("none", time.time_ns() // 1_000_000))
+                self.rounds.append(Round("none", time.time_ns() // 1_000_000, begins_at=sender.sent))
             sender.wait(end)
+            self._look(ground)
+
+    def _look(self, ground: Field, *, restart: bool = True) -> None:
+        """Put what did not hold on the round at hand, and start the workers that have died."""
+        for text in ground.look():
+            self.say(text)
+            self.rounds[-1].failures.append(text)
+        for worker in ground.workers if restart else ():
+            if not worker.running:
+                ground.restart(worker)
 
     def _strike(self, number: int, fault: Fault, ground: Field) -> None:
         self.say(f"round {number + 1} of {self.options.rounds}: {fault.name}")
-        struck = Round(fault.name, time.time_ns() // 1_000_000)
+        struck = Round(fault.name, time.time_ns() // 1_000_000, begins_at=ground.sender.sent)
+        self.rounds.append(struck)
         started = time.monotonic()
         ground.struck = (0, -1)
         fault.strike(ground)
         struck.struck = ground.struck
         struck.seconds = time.monotonic() - started
-        self.rounds.append(struck)
 
 
 def _kill_all(ground: Field) -> None:

@@ -20,6 +20,8 @@ class Strike:
     """Lets it happen, and returns once it is healed."""
     needs_broker: bool = False
     """Whether it acts on a broker that must be ours."""
+    needs_models: bool = False
+    """Whether it needs the models of the ledger's own task, which fail on demand."""
 
     def strike(self, field: Field) -> None:
         """Let it happen, and return once it is over and healed."""

@@ -41,6 +41,10 @@ class LedgerWorker(WorkerProcess):
         self.settings: dict[str, str] = {key: str(value) for key, value in settings.items()}
         """A fault may change them; they hold from the next start on."""
         self.slot = f"ledger-{number}"
+        self.failures: list[str] = []
+        """Deaths that nobody asked for, and stops that were not in order."""
+        self._doomed = False
+        """Whether this start has a crash point."""
         self._base = self._environment | {"RIVERLOOP_SLOT": self.slot}
 
     def __repr__(self) -> str:
@@ -55,9 +59,37 @@ class LedgerWorker(WorkerProcess):
         environment
             For this start only, by name without the prefix: `crash_point="after-commit:3"`, `abort_rate="0.1"`.
         """
+        self.look()
+        self._doomed = "crash_point" in environment
         told = self.settings | environment
         self._environment = self._base | {environment_name(key): value for key, value in told.items()}
         super().start()
+
+    def look(self) -> None:
+        """Take down when the process has ended by itself; a death at a crash point was asked for."""
+        if self._process is None or (code := self._process.poll()) is None:
+            return
+        if not (self._doomed and code == -signal.SIGKILL):
+            self.failures.append(
+                f"worker {self.number} ended by itself with {code}; see {self.log_file.name}"
+            )
+        self._close()
+
+    def stop(self, timeout_s: float = 20.0) -> None:
+        """Stop it in order (SIGTERM); anything but exit code 0 in time is a failure."""
+        self.look()
+        process = self._process
+        super().stop(timeout_s)
+        if process is not None and process.returncode != 0:
+            code = process.returncode
+            self.failures.append(
+                f"worker {self.number} ended with {code} when it was stopped; see {self.log_file.name}"
+            )
+
+    def kill(self) -> None:
+        """Kill it as a crash would (SIGKILL)."""
+        self.look()
+        super().kill()
 
     @property
     def running(self) -> bool:
@@ -115,6 +147,11 @@ class OtherWorker(LedgerWorker):
         data.mkdir(exist_ok=True)
         told = {"--bootstrap": connection.bootstrap, "--group": self.settings["group"], "--data": str(data)}
         self._command = [*command, reference, *(word for pair in told.items() for word in pair)]
+
+    def stop(self, timeout_s: float = 20.0) -> None:
+        """Stop it (SIGTERM); how another loop ends is not judged."""
+        self.look()
+        WorkerProcess.stop(self, timeout_s)
 
     def wait_ready(self, timeout_s: float = SETTLED_S) -> None:
         """Wait until it has lived for a while.

@@ -24,6 +24,8 @@ SLOW: Final = ("serve:0.1", "join:0.1", "owner:0.3")
 """Role and delay (s) of each transaction while others abort."""
 OWNERS: Final = ("between-publish-and-commit", "in-snapshot")
 """Points that only the log's owner passes."""
+OFTEN: Final = 300
+"""Entries between two snapshots where a worker is to die in one."""
 SELDOM: Final = ("in-revoke", "in-restore")
 """Points that are passed at a rebalance only."""
 
@@ -43,7 +45,8 @@ def crash(point: str) -> Callable[[Field], None]:
         doomed = field.owner() if point in OWNERS else field.pick()
         count = 1 if point in (*OWNERS, *SELDOM) else field.random.randrange(1, 30)
         field.stop(doomed)
-        field.start(doomed, crash_point=f"{point}:{count}")
+        settings = {"snapshot_every": str(OFTEN)} if point == "in-snapshot" else {}
+        field.start(doomed, crash_point=f"{point}:{count}", **settings)
         if point == "in-revoke":
             field.wait_ready(doomed)
             newcomer = field.make(1 + max(each.number for each in field.workers))

@@ -153,7 +153,7 @@ class FetchThread:
         self._rebalanced = False
         self._fetched = False
         """Whether something was handed over in this turn."""
-        self._rejoin = False
+        self._rejoin = self._opened = False
         self._metadata = b""
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="kafka-consumer", daemon=True)
@@ -204,23 +204,23 @@ class FetchThread:
             self._loop.call_soon_threadsafe(function, *arguments)
 
     def _run(self) -> None:
-        consumer: Consumer | None = None
         try:
-            consumer = self._consumer = Consumer(self._config, logger=CLIENT_LOG)
-            self._subscribe(consumer)
+            self._open()
             while not self._stopping:
-                self._turn(consumer)
+                self._turn(self._consumer)
                 self._wait_until_taken()
         except BaseException as error:  # it dies alone in its thread otherwise
             self._post(self._owner.failed, error)
         finally:
             self._stopping = True
-            if consumer is not None:
-                consumer.close()
+            if self._opened:
+                self._consumer.close()
             self._refuse_commands()
             self._post(self._ended.set)
 
-    def _subscribe(self, consumer: Consumer) -> None:
+    def _open(self) -> None:
+        consumer = self._consumer = Consumer(self._config, logger=CLIENT_LOG)
+        self._opened = True
         consumer.subscribe(
             [topic for topic, lane in self._lanes.items() if topic not in lane.channel.followers],
             on_assign=self._on_assign,
@@ -231,8 +231,12 @@ class FetchThread:
     def _turn(self, consumer: Consumer) -> None:
         if self._rejoin:  # here, and not as a command: those run within rebalances, too
             self._rejoin = False
-            consumer.unsubscribe()
-            self._subscribe(consumer)
+            # A client of its own for topics that were made again: librdkafka goes on asking with the leader's epoch
+            # of the topic from before, and gets no record where that was higher (2.16). Closing gives all up.
+            self._opened = False
+            consumer.close()
+            self._open()
+            consumer = self._consumer
         self._serve(0.0)
         self._resume_new(consumer)
         self._put_back(consumer)

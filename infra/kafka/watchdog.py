@@ -58,6 +58,8 @@ def main(parent: int, remove: str, log_file: str, command: list[str]) -> int:
     print(child.pid, flush=True)
     while child.poll() is None:
         ready, _, _ = select.select([0, woken], [], [], POLL_S)
+        if woken in ready:  # a child that is stopped or goes on wakes us, too
+            os.read(woken, 64)
         line = os.read(0, 64) if 0 in ready else b""
         # A copy of the pipe's other end may live on in a forked child of the parent: ask for the parent too.
         if (0 in ready and not line) or os.getppid() != parent:

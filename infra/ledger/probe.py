@@ -51,6 +51,7 @@ class Probe:
         self._connection = connection
         self.seen = {place: Seen() for place in places}
         self._stopping = threading.Event()
+        self._renewed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ledger-probe", daemon=True)
 
     def start(self) -> None:
@@ -62,11 +63,20 @@ class Probe:
         self._stopping.set()
         self._thread.join()
 
+    def renew(self) -> None:
+        """Read by a new client: a topic was made again."""
+        self._renewed.set()
+
     def _run(self) -> None:
+        while not self._stopping.is_set():
+            self._renewed.clear()
+            self._read()
+
+    def _read(self) -> None:
         told = {**COMMITTED, "group.id": "riverloop-ledger-probe", "auto.offset.reset": "latest"}
         consumer = Consumer(self._connection.config(**told, **{"log_level": 0}), logger=CLIENT_LOG)
         consumer.assign([TopicPartition(*place) for place in self.seen])
-        while not self._stopping.is_set():
+        while not (self._stopping.is_set() or self._renewed.is_set()):
             messages = consumer.consume(1, 0.05)
             if messages:
                 messages += consumer.consume(5000, 0)

@@ -12,7 +12,7 @@ from typing import Final
 from confluent_kafka import ConsumerGroupState
 
 from infra.inbound import Message
-from infra.kafka.admin import client_of
+from infra.kafka.admin import client_of, partition_count
 from infra.kafka.connection import Connection
 from infra.kafka.log import read_all
 from infra.kafka.offsets import committed_offsets, end_offsets
@@ -29,6 +29,7 @@ from streams.fold import Fold
 from streams.ledger.check import Check
 from streams.metrics.served import ServedMetrics
 from streams.model import ModelFold
+from streams.positions import plain
 
 GAP_MS: Final = 100
 """Shorter gaps in the log's progress are no stall."""
@@ -52,6 +53,8 @@ class History:
     entries: int = 0
     metrics: int = 0
     """Published measurements compared with their recomputation."""
+    passed_over: dict[str, int] = field(default_factory=dict)
+    """By model: the entries that it passed over in that refold."""
     begins: int = 0
     """Append time of the first fact (ms UTC)."""
     ends: int = 0
@@ -89,6 +92,8 @@ class Reader:
         self._connection, self._loaded, self._codec = connection, loaded, codec
         self._partitions, self._group = partitions, group
         self.topics = TaskTopics(loaded.task.name)
+        self._kept: dict[tuple[str, int], list[Message]] = defaultdict(list)
+        """By place: what lay on topics that were deleted since."""
 
     @property
     def _log_group(self) -> str:
@@ -106,7 +111,7 @@ class Reader:
         """
         names = self.topics
         inputs = (names.requests, names.outcomes, *([names.predictions] if self._whole else []))
-        taken = {self._group: [(topic, number) for topic in inputs for number in range(self._partitions)]}
+        taken = {self._group: [(topic, number) for topic in inputs for number in range(self._count(topic))]}
         if self._whole:
             taken[self._log_group] = [(names.log, 0)]
         left: dict[tuple[str, int], int] = {}
@@ -120,6 +125,16 @@ class Reader:
                 if count > 0:
                     left[place] = count
         return left
+
+    def taken(self) -> set[tuple[str, int]]:
+        """Give the places of the inputs of which the workers' group has committed something."""
+        places = [
+            (topic, number)
+            for topic in (self.topics.requests, self.topics.outcomes)
+            for number in range(self._count(topic))
+        ]
+        read = committed_offsets(self._connection, self._group, places)
+        return {place for place, offset in read.items() if offset > 0}
 
     def settle(self, timeout_s: float = 300.0) -> None:
         """Wait until everything that was sent is taken by the workers, and the log by its owner.
@@ -171,6 +186,21 @@ class Reader:
 
     # ------------------------------------------------------------------ the whole history
 
+    def keep(self, topic: str) -> None:
+        """Read what a topic holds before it is deleted; it stays part of the history.
+
+        Raises
+        ------
+        BrokerError
+            When it cannot be read.
+        """
+        for number in range(self._count(topic)):
+            self._kept[topic, number] += list(read_all(self._connection, topic, number))
+
+    def _count(self, topic: str) -> int:
+        """Give the number of partitions: faults may have added some."""
+        return partition_count(self._connection, topic)
+
     def read(self, check: Check) -> History:
         """Read everything, and give it to a check.
 
@@ -182,15 +212,17 @@ class Reader:
         history = History()
         for number in range(self._partitions):
             self._predictions(number, check)
-            self._letters(number, check)
             if self._whole:
                 self._state(number, check)
+        for number in range(self._count(self.topics.dead_letters)):
+            self._letters(number, check)
         self._log(check, history)
         return history
 
     def _messages(self, topic: str, number: int = 0) -> Iterator[Message]:
         end = end_offsets(self._connection, [(topic, number)], committed=False)[topic, number]
-        return read_all(self._connection, topic, number, end=end)
+        yield from self._kept.get((topic, number), ())
+        yield from read_all(self._connection, topic, number, end=end)
 
     def _predictions(self, number: int, check: Check) -> None:
         topic, decode = self.topics.predictions, self._codec.decode_prediction
@@ -245,7 +277,7 @@ class Reader:
                 if (
                     entry.arrived is not None
                     and trigger is not None
-                    and trigger.topic == self.topics.outcomes
+                    and plain(trigger.topic) == self.topics.outcomes
                 ):
                     history.appended.append(arrived)
                     history.delays.append(arrived - entry.arrived)
@@ -257,6 +289,7 @@ class Reader:
         for metrics in published.values():
             check.findings.wrong.add(f"a measurement that no entry stands behind: {metrics[0]}", len(metrics))
         history.digests = {str(fold.version): fold.digest for fold in models}
+        history.passed_over = {fold.model.name: fold.learner.passed_over for fold in models}
 
     def _published(self, check: Check) -> dict[int, list[Metric]]:
         found: dict[int, list[Metric]] = defaultdict(list)

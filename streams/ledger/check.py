@@ -12,6 +12,7 @@ from streams.ledger.expected import Expected
 from streams.ledger.facts import OF_A_FAULT, Facts, number_of
 from streams.ledger.fates import NOBODY
 from streams.ledger.findings import Findings
+from streams.ledger.plan import Step
 from streams.ledger.workload import Workload
 from streams.metrics.waiting import PREFIX
 
@@ -31,16 +32,25 @@ class Check:
         What was sent.
     refused
         Dead letters by reason that faults have caused with records of their own.
+    of_faults
+        What must come of requests that faults have sent, each with one outcome for each step, by request id. One
+        that is not named has no outcome.
     """
 
-    def __init__(self, workload: Workload, refused: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self,
+        workload: Workload,
+        refused: Mapping[str, int] | None = None,
+        of_faults: Mapping[str, tuple[Step, ...]] | None = None,
+    ) -> None:
         self.workload = workload
         self.expected = Expected(workload)
         self.findings = Findings()
-        self.facts = Facts(self.expected, self.findings)
-        self._refused = Counter(refused or {})
-        self._sources: dict[int, int] = {}
-        """By partition of the requests: the offset answered last."""
+        self.facts = Facts(self.expected, self.findings, of_faults)
+        self.refused = dict(refused or {})
+        self._refused = Counter(self.refused)
+        self._sources: dict[tuple[int, str, int], int] = {}
+        """By partition of the predictions and of the requests: the offset answered last."""
         self._answered = bytearray(workload.count)
         self._closing = Counter[str]()
         self._of_faults: Counter[str] = Counter()
@@ -55,11 +65,13 @@ class Check:
         """Take a prediction."""
         source, name = prediction.source, prediction.request_id
         if source is not None:
-            if source.offset <= self._sources.get(source.partition, -1):
+            # Requests of a further partition are answered on all partitions.
+            key = (at.partition, source.topic, source.partition)
+            if source.offset <= self._sources.get(key, -1):
                 text = f"the prediction at {at} answers {source}, as an earlier one did"
                 self.findings.doubled.add(text, number=number_of(name, self.workload))
                 return
-            self._sources[source.partition] = source.offset
+            self._sources[key] = source.offset
         number = number_of(name, self.workload)
         if number is not None:
             self._answered[number] = min(255, self._answered[number] + 1)
@@ -140,6 +152,9 @@ class Check:
         for name in acknowledged:
             if not self._of_faults[name]:
                 findings.lost.add(f"{name} was answered over HTTP, and its prediction is not on the topic")
+        for name in self.facts.of_faults:
+            if not self._of_faults[name]:
+                findings.lost.add(f"{name}, which a fault has asked, has no prediction")
 
     def _finish_letters(self) -> None:
         due, found = self.expected.letters, self._letters
@@ -179,7 +194,11 @@ class Check:
         due = self.expected.counts.copy()
         if self._of_faults:
             due["predictions"] += len(self._of_faults)
-            due["expired"] += len(self._of_faults)
+            planned_of_faults = self.facts.of_faults
+            due["expired"] += len(self._of_faults.keys() - planned_of_faults.keys())
+            for steps in planned_of_faults.values():
+                due["outcomes"] += len(steps)
+                due.update(step.kind for step in steps)
             due["duplicate_prediction"] += self._of_faults.total() - len(self._of_faults)
             due["forgotten"] = self._counts["forgotten"]  # by now only some of them are
         scores = sum(count for name, count in self._counts.items() if name.startswith(PREFIX))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Final
 
 from schemas.records import Entry
@@ -38,10 +39,20 @@ class Facts:
         Where plans come from: one is taken when the log comes to its request.
     findings
         Where what does not hold is put.
+    of_faults
+        What must come of requests that faults have sent, by request id. One that is not named expires.
     """
 
-    def __init__(self, expected: Expected, findings: Findings) -> None:
+    def __init__(
+        self,
+        expected: Expected,
+        findings: Findings,
+        of_faults: Mapping[str, tuple[Step, ...]] | None = None,
+    ) -> None:
         self.expected, self.findings = expected, findings
+        self.of_faults = dict(of_faults or {})
+        self._chains: dict[str, Chain] = {name: Chain(steps) for name, steps in self.of_faults.items()}
+        """Of the requests of faults."""
         self.kinds: Counter[str] = Counter()
         """Entries by kind."""
         self._open: dict[int, Chain] = {}
@@ -77,8 +88,8 @@ class Facts:
         name = entry.prediction.request_id
         number = number_of(name, self.expected.workload)
         if number is None:
-            if name.startswith(OF_A_FAULT) and entry.kind == "expired":
-                return True
+            if name.startswith(OF_A_FAULT):
+                return self._of_a_fault(offset, entry, name)
             self.findings.wrong.add(f"{_at(offset, entry)}: nothing was to come of {name!r}")
             return False
         while self.expected.taken <= number:
@@ -96,7 +107,16 @@ class Facts:
             del self._open[number]
         return holds
 
-    def _advance(self, number: int, offset: int, entry: Entry, chain: Chain) -> bool:
+    def _of_a_fault(self, offset: int, entry: Entry, name: str) -> bool:
+        chain = self._chains.get(name)
+        if chain is None:  # its deadline is known to the fault alone
+            chain = self._chains[name] = Chain((Step("expired", entry.ts),))
+        if chain.place == len(chain.steps):
+            self.findings.doubled.add(f"{_at(offset, entry)}: all about {name} had come before")
+            return False
+        return self._advance(None, offset, entry, chain)
+
+    def _advance(self, number: int | None, offset: int, entry: Entry, chain: Chain) -> bool:
         step, steps, place = _step(entry), chain.steps, chain.place
         findings = self.findings
         wanted = steps[place]
@@ -129,6 +149,9 @@ class Facts:
             text = f"of r{number}: {', '.join(map(str, missing))}"
             self.findings.lost.add(text, len(missing), number)
         self._open.clear()
+        for name, chain in self._chains.items():
+            if missing := chain.steps[chain.place :]:
+                self.findings.lost.add(f"of {name}: {', '.join(map(str, missing))}", len(missing))
 
 
 def number_of(name: str, workload: Workload) -> int | None:

@@ -29,6 +29,7 @@ from infra.kafka.admin import client_of, create_topics, delete_topics
 from infra.kafka.connection import Connection
 from infra.kafka.log import read_all
 from infra.kafka.offsets import committed_offsets, end_offsets
+from infra.kafka.partitioner import partition_of
 from infra.kafka.pytest_plugin import Broker
 from infra.verify import Report
 from schemas.records import Outcome, Request
@@ -80,13 +81,18 @@ class Field(Loop):
     def ask(self, count: int) -> list[str]:
         """Send requests."""
         first = len(self.asked)
+        return self.ask_of([f"r-{number}" for number in range(first, first + count)])
+
+    def ask_of(self, ids: Sequence[str]) -> list[str]:
+        """Send the requests of those ids."""
         requests = [
-            Request(f"r-{number}", self.examples[0].ts + number, self.examples[number % 300].features)
-            for number in range(first, first + count)
+            Request(each, self.examples[0].ts + number, self.examples[number % 300].features)
+            for each in ids
+            for number in [int(each[2:])]
         ]
         self._send(self.topics.requests, [(each.request_id, self.codec.encode(each)) for each in requests])
-        self.asked += (ids := [each.request_id for each in requests])
-        return ids
+        self.asked += ids
+        return [*ids]
 
     def tell(self, ids: Sequence[str]) -> None:
         """Send outcomes."""
@@ -323,6 +329,29 @@ def test_the_loop_s_own_state_has_the_last_word_over_the_groups_offsets(field: F
         offsets.setdefault(key, []).append(metric.log_offset)
     assert all(each == sorted(set(each)) for each in offsets.values()), "a metric is published again"
     assert f"the offset of group {field.task.name} for {names.requests}" in worker.log
+    no_traceback(worker)
+
+
+def test_offsets_of_a_partition_that_was_never_read_do_not_hold_once_the_task_has_answered(
+    field: Field,
+) -> None:
+    ids = [f"r-{number}" for number in range(60)]
+    read, unread = ([each for each in ids if partition_of(each.encode(), 2) == place] for place in (0, 1))
+    worker = field.worker()
+    worker.restart()
+    field.wait_answered(field.ask_of(read))
+    worker.stop()
+    field.ask_of(unread)
+    field.tell(ids)
+    # All of partition 1 is behind the offsets that somebody has set.
+    ends = end_offsets(field.connection, [place for each in field.groups().values() for place in each])
+    field.move_offsets(lambda place: ends[place])
+    worker.restart()
+    field.wait_answered(unread)
+    field.wait_labelled(ids)
+    worker.stop()
+    field.assert_once()
+    assert "it goes on at 0: nothing of the partition is worked off" in worker.log
     no_traceback(worker)
 
 

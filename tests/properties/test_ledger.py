@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -11,9 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.records import Entry
+from schemas.records import Entry, Position
 from streams.ledger.facts import FACTS
 from streams.ledger.fates import FATES
+from streams.ledger.plan import Step
 from tests.ledgers import History, World, workload
 
 Index = Callable[[int], int]
@@ -178,6 +180,39 @@ def test_state_that_forgets_remembers_or_counts_otherwise_is_seen() -> None:
     assert changed(states=[(held, miscounted), *others]).check().wrong.count == 1
     behind = replace(position, stream_time=0)
     assert changed(states=[(held, behind), *others]).check().wrong.count == 1
+
+
+def with_a_fault(entries: int = 1, predictions: int = 1, counted: int = 1) -> History:
+    """Add a request that a fault has sent, with its prediction, its label and their counts."""
+    history = made()
+    label = next(entry for entry in reversed(history.entries) if entry.kind == "labelled")
+    assert label.prediction is not None
+    assert label.outcome is not None
+    asked = replace(label.prediction, request_id="fault-1-0", source=None)
+    entry = replace(label, prediction=asked, trigger=None, entry_id="fault[0]@1#0")
+    (held, position), *others = history.states
+    counters = Counter(position.counters)
+    counters.update({"predictions": counted, "outcomes": counted, "labelled": counted})
+    return replace(
+        history,
+        predictions=[*history.predictions, *[(asked, Position("predictions", 0, 10**6))] * predictions],
+        entries=[*history.entries, *[entry] * entries],
+        states=[(held, replace(position, counters=counters)), *others],
+        of_faults={"fault-1-0": (Step("labelled", entry.ts, label.outcome.value, label.outcome.revision),)},
+    )
+
+
+def test_what_must_come_of_a_request_that_a_fault_has_sent_is_demanded_like_the_rest() -> None:
+    assert with_a_fault().check().ok
+    lost = with_a_fault(entries=0).check()
+    assert (lost.lost.count, lost.doubled.count) == (1, 0)
+    twice = with_a_fault(entries=2).check()
+    assert (twice.lost.count, twice.doubled.count) == (0, 1)
+    assert with_a_fault(counted=2).check().wrong.count == 3
+    assert not with_a_fault(predictions=0).check().ok
+    (step,) = with_a_fault().of_faults["fault-1-0"]
+    other = replace(with_a_fault(), of_faults={"fault-1-0": (step._replace(value=not step.value),)})
+    assert other.check().wrong.count == 1
 
 
 def _name(entry: Entry) -> str:

@@ -58,6 +58,14 @@ def test_the_page_puts_loops_side_by_side_with_date_seed_versions_and_command(tm
         assert each in text
 
 
+def test_the_page_has_the_longest_time_of_each_phase_of_a_failover() -> None:
+    one, other = report("riverloop", 0), report("riverloop", 0)
+    one["faults"] = {"kill": one["faults"]["kill"] | {"phases_s": {"noticed": 6.0, "moved": 7.25}}}
+    other["faults"] = {"kill": other["faults"]["kill"] | {"phases_s": {"noticed": 5.0, "moved": 9.04}}}
+    assert "| kill | 6.0 |  |  |  |  | 9.0 |" in page([one, other])
+    assert "## Failover" not in page([report("riverloop", 0)])
+
+
 def test_runs_of_one_loop_are_added_up_and_the_worst_times_stand() -> None:
     other = report("riverloop", 0) | {"seed": 10}
     other["faults"] = {"kill": other["faults"]["kill"] | {"longest_stall_s": 20.0}}
@@ -155,6 +163,7 @@ def test_phases_are_counted_from_the_death_and_read_from_the_logs_of_the_others(
                 (died + 2000, died + 2100),
                 (died + 6000, died + 7900),
                 (died + 9000, died + 30_000),
+                (died + 59_000, died + 90_000),  # of the next round's fault
             ]
         ),
         ("predictions", 0): Seen(silences=[(died + 5900, died + 7400)]),

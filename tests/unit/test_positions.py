@@ -100,6 +100,23 @@ def test_the_audits_of_two_workers_count_once() -> None:
     assert told.name(NAMES.outcomes) == f"{NAMES.outcomes}~2"
 
 
+def test_audits_on_a_control_topic_that_was_made_again_name_the_newest_topic_in_whatever_order() -> None:
+    one, other = known(), known()
+    there = seen()
+    there[NAMES.outcomes] = there[NAMES.outcomes]._replace(topic_id="x")
+    # The one worker sees only that outcomes are others; its audit already lies on the new control topic.
+    first = (KNOWN, one.news(there, 2))
+    there[NAMES.control] = there[NAMES.control]._replace(topic_id="y")
+    second = [*other.audits(), (KNOWN, other.news(there, 2))]
+    for audits in ([first, *second], [*second, first]):
+        again = KnownTopics()
+        for name, arguments in audits:
+            again.learn(Command(name, "", arguments))  # type: ignore[arg-type]  # one of the two
+        assert again.current(NAMES.outcomes) == "x"
+        assert again.name(NAMES.outcomes) == f"{NAMES.outcomes}~2"
+        assert again.news(there, 2) == {}
+
+
 def test_what_is_known_can_be_told_again_from_the_beginning() -> None:
     told = known()
     told.learn(Command(KNOWN, "", {NAMES.outcomes: "x"}))
