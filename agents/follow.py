@@ -17,10 +17,10 @@ from infra.past import learn
 from infra.snapshots.models import LogPlace, restore
 from infra.snapshots.store import SnapshotStore
 from infra.trusted import unreadable_entry
+from infra.web.redact import harmless
 from schemas.errors import BadRecord
 from schemas.records import Command, Entry, Features
 from streams.model import ModelFold
-from streams.printed import harmless
 
 RECENT = 20
 NEAR = 500

@@ -22,9 +22,9 @@ from infra.store.opening import JoinStores
 from schemas.errors import BadRecord, BrokerError, TransactionAborted
 from schemas.records import DeadLetter, Position, Prediction, Punctuation
 from schemas.state import POSITION_KEY, Payload
-from streams.join import Join, Refused
+from streams.join.join import Join, Refused
+from streams.join.rules import JoinRules
 from streams.metrics.waiting import counter_of
-from streams.rules import JoinRules
 
 TELL_S: Final = 60.0
 """The log is told of a join's progress so often, even when nothing is resolved or falls due."""

@@ -8,7 +8,7 @@ from math import inf
 
 from schemas.state import JoinPosition
 from schemas.topics import TaskTopics
-from streams.join import Join
+from streams.join.join import Join
 
 
 class JoinPartition:

@@ -18,7 +18,7 @@ from infra.runtime import runtime_fingerprint
 from infra.snapshots.models import git_commit, pack
 from infra.snapshots.store import Snapshot, SnapshotStore
 from schemas.alert import Alert
-from schemas.compatibility import undocumented
+from schemas.codec.compatibility import undocumented
 from schemas.records import Control, Entry, Manifest
 from streams.learning_steps import FAMILY
 from streams.metrics.served import ServedMetrics

@@ -30,7 +30,7 @@ from infra.snapshots.store import SnapshotStore
 from schemas.errors import RecordsGone, TransactionAborted
 from schemas.remarks import Remarks
 from schemas.topics import MAX_TOPIC_RECORD_BYTES
-from streams.merge import MergeByTime
+from streams.join.merge import MergeByTime
 from streams.metrics.waiting import PREFIX
 from streams.topology import processor, topics_of
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, Protocol
 
+from schemas.codec.json_form import parse
 from schemas.errors import BadRecord
 from schemas.event_time import TimeBounds
 from schemas.formats import detect
-from schemas.json_form import parse
 from schemas.limits import NAME
 from schemas.records import DeadLetter, Outcome, Position
 from schemas.remarks import Remark, Remarks

@@ -17,7 +17,7 @@ from typing import Final
 from infra.deadletters import NOTHING, DeadLetters, Found, Place, Wanted, letter_size, shown_place
 from infra.kafka.aborted import ProducerFenced
 from infra.kafka.transaction import OutRecord, TransactionRunner
-from schemas.checks import make_command
+from schemas.codec.checks import make_command
 from schemas.errors import BadRecord, BrokerError, TransactionAborted, UsageError
 from schemas.records import Command, Control, Position
 from streams.positions import plain

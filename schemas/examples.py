@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import Final
 
 from schemas.alert import Alert, Evidence
-from schemas.checks import TaskKind
 from schemas.codec import Codec, Record
+from schemas.codec.checks import TaskKind
 from schemas.dictionary import Boolean, Category, Feature, Integer
 from schemas.records import (
     Command,

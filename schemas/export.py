@@ -7,13 +7,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from schemas.avro_form import RECORDS, file_name
 from schemas.clients import CLIENTS
 from schemas.clients import rows as clients
 from schemas.codec import Codec
+from schemas.codec.avro_form import RECORDS, file_name
+from schemas.codec.json_form import record_word
 from schemas.dictionary import Dictionary, Feature
 from schemas.examples import examples, usable
-from schemas.json_form import record_word
 from schemas.json_schema import json_schema
 from schemas.limits import NAME
 from schemas.reasons import REASONS

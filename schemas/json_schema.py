@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from schemas.avro_form import Schema
-from schemas.avro_form import feature_doc as describe
-from schemas.checks import MAX_TS, TaskKind
+from schemas.codec.avro_form import Schema
+from schemas.codec.avro_form import feature_doc as describe
+from schemas.codec.checks import MAX_TS, TaskKind
+from schemas.codec.json_form import record_word
 from schemas.dictionary import MAX_TEXT, Category, Dictionary, Feature
-from schemas.json_form import record_word
 from schemas.limits import LIMITS, NAME, REASON, Limit
 from schemas.limits import SCORES as MOST_SCORES
 from schemas.tokens import TOKEN_LENGTH

@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
+from schemas.codec.readers import FeaturePlan
 from schemas.dictionary import Dictionary
 from schemas.errors import TaskError
 from schemas.features import PersonalData
-from schemas.readers import FeaturePlan
 from schemas.records import Features, FeatureValue, Outcome, Prediction, Request
 from schemas.subject_keys import SubjectKeys
 

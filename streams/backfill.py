@@ -16,9 +16,9 @@ from schemas.errors import UsageError
 from schemas.records import Entry, Position, Prediction, Punctuation, Request
 from streams.datafile import Event
 from streams.driver import unpacked
-from streams.held import MemoryStore
-from streams.join import Join
-from streams.rules import JoinRules
+from streams.join.join import Join
+from streams.join.pending import MemoryStore
+from streams.join.rules import JoinRules
 from streams.schedule import Sync, schedule
 from streams.task import Task
 

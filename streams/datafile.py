@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from schemas.checks import TaskKind, check_ts, check_value, make_request
+from schemas.codec.checks import TaskKind, check_ts, check_value, make_request
 from schemas.dictionary import Dictionary
 from schemas.errors import BadRecord, UsageError
 from schemas.event_time import before, millis_of

@@ -12,12 +12,12 @@ from schemas.records import Entry, Outcome, Position, Prediction, Punctuation, R
 from schemas.state import Payload
 from streams.datafile import Event
 from streams.fold import Fold
-from streams.held import MemoryStore, StateStore
-from streams.join import Join
+from streams.join.join import Join
+from streams.join.pending import MemoryStore, StateStore
+from streams.join.rules import JoinRules
 from streams.metrics.served import ServedMetrics
 from streams.metrics.waiting import counter_of
 from streams.model import ModelFold
-from streams.rules import JoinRules
 from streams.schedule import Sync, schedule
 from streams.serve import Server
 from streams.task import Model, Task

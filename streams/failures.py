@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from schemas.checks import MAX_NUMBER
+from schemas.codec.checks import MAX_NUMBER
 from schemas.errors import RiverloopError
 
 MAX_TEXT: Final = 300

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from schemas.checks import MAX_NUMBER
-from streams.atoms import ATOMS
+from schemas.codec.checks import MAX_NUMBER
+from streams.snapshot.atoms import ATOMS
 from streams.snapshot.parts import CODE, take_apart
 
 _NUMBER: Final = (float, int)

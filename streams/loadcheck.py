@@ -20,10 +20,10 @@ from river import base
 
 from schemas.dictionary import Dictionary
 from schemas.errors import NotReproducible, TaskError
-from streams.components import Component, components, label, static_faults, unseeded
-from streams.digest import state_digests
 from streams.examples import synthetic_examples
 from streams.snapshot import dump, load
+from streams.snapshot.components import Component, components, label, static_faults, unseeded
+from streams.snapshot.digest import state_digests
 
 EXAMPLES: Final = 300
 CHECKPOINTS: Final = 5

@@ -12,12 +12,12 @@ from river import base
 from schemas.alert import Alert
 from schemas.errors import SnapshotError
 from schemas.records import Command, Entry, Features, Prediction, Score, ScoreValue
-from streams.digest import state_digest
 from streams.failures import check_finite, describe, is_own
 from streams.learner import Learner, PassedOver
 from streams.learning_steps import alert_of
 from streams.policies import checked_label
-from streams.rewind import Rewind
+from streams.snapshot.digest import state_digest
+from streams.snapshot.rewind import Rewind
 from streams.task import Model, Task
 from streams.version import Version
 

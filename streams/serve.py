@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from schemas.errors import BadRecord
 from schemas.records import Position, Prediction, Request, Score
+from streams.join.rules import JoinRules
 from streams.model import ModelFold
-from streams.rules import JoinRules
 from streams.task import Task
 
 

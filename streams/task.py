@@ -15,11 +15,11 @@ from schemas.dictionary import Boolean, Category, Dictionary
 from schemas.errors import TaskError
 from schemas.event_time import EARLIEST, EPOCH
 from streams.datafile import DataFile
-from streams.digest import state_digest
 from streams.drift.rules import DriftRules
 from streams.metrics.rules import MetricRules
 from streams.policies import VALUES, OnArrival, Policy
 from streams.quality.rules import QualityRules
+from streams.snapshot.digest import state_digest
 
 TASK_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*\Z")
 MODEL_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*\Z")

@@ -14,8 +14,8 @@ from typing import Any, Final, NamedTuple
 from schemas.records import Entry, Kind, LateBy, Outcome, Position, Prediction, Score, ScoreValue, Value
 from schemas.state import JoinPosition
 from streams.failures import type_of
+from streams.join.rules import JoinRules
 from streams.positions import plain
-from streams.rules import JoinRules
 
 ROOTS: Final = frozenset({"labelled", "expired", "unavailable"})
 """What a chain of facts about a prediction begins with; an `unavailable` may also correct."""

@@ -9,7 +9,7 @@ import pytest
 
 # By name rather than as a plugin: in a checkout that is not installed nobody else registers it, in one that
 # is installed registering it again would be an error. A fixture imported twice is not.
-from infra.kafka.pytest_plugin import Broker, riverloop_broker
+from infra.embedded.pytest_plugin import Broker, riverloop_broker
 
 __all__ = ["riverloop_broker"]
 

@@ -30,8 +30,8 @@ from schemas.event_time import EPOCH
 from schemas.records import Entry, Outcome, Request
 from schemas.topics import TaskTopics
 from streams import Model, OnArrival, Task
-from streams.held import MemoryStore
-from streams.join import Join
+from streams.join.join import Join
+from streams.join.pending import MemoryStore
 from streams.model import ModelFold
 from streams.policies import DefaultAtHorizon
 from streams.serve import Server

@@ -12,10 +12,10 @@ from schemas import Dictionary, Number
 from schemas.codec import Codec
 from schemas.records import Entry, Outcome, Position, Prediction, Punctuation, Value
 from schemas.state import Payload
-from streams.changelog import fill
-from streams.held import Due, MemoryStore, StateStore
-from streams.join import Join, Refused
-from streams.rules import JoinRules
+from streams.join.changelog import fill
+from streams.join.join import Join, Refused
+from streams.join.pending import Due, MemoryStore, StateStore
+from streams.join.rules import JoinRules
 
 RULES = JoinRules(
     horizon_ms=100, revision_horizon_ms=1000, early_horizon_ms=50, grace_ms=10, max_ahead_ms=300

@@ -13,14 +13,14 @@ from schemas.errors import BadRecord
 from schemas.records import DeadLetter, Entry, Outcome, Position, Prediction, Request
 from schemas.state import HeldState, JoinPosition
 from streams.driver import unpacked
-from streams.held import MemoryStore
-from streams.join import Join
+from streams.join.join import Join
+from streams.join.merge import MergeByTime
+from streams.join.pending import MemoryStore
+from streams.join.rules import JoinRules
 from streams.ledger.check import Check
 from streams.ledger.findings import Findings
 from streams.ledger.plan import Sending, Step
 from streams.ledger.workload import Workload
-from streams.merge import MergeByTime
-from streams.rules import JoinRules
 
 FEATURES = Dictionary(Number(name="amount", unit="EUR", low=0, high=10), Boolean(name="new"))
 CODEC = Codec("ledger", "binary", FEATURES)

@@ -19,10 +19,10 @@ from agents.loop import now_ms
 from infra.deadletters import DeadLetters, Found, Wanted, parse_place, shown_place
 from infra.replayed_letters import replay_letters
 from infra.taskfile import load_task
+from infra.web.redact import printed
 from schemas.errors import UsageError
 from schemas.reasons import REASONS
 from schemas.topics import MAX_RECORD_BYTES
-from streams.printed import printed
 
 
 @click.group()

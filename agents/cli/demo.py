@@ -21,8 +21,8 @@ from agents.cli.player import Player
 from agents.cli.processes import WorkerProcess
 from agents.cli.prometheus import prometheus_option, watch
 from agents.settings import Settings
+from infra.embedded.broker import EmbeddedBroker
 from infra.kafka.admin import create_topics
-from infra.kafka.broker import EmbeddedBroker
 from infra.kafka.connection import Connection
 from infra.permissions import make_private
 from infra.runtime import runtime_fingerprint

@@ -15,8 +15,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from agents.declared import environment_name
+from infra.embedded.ports import free_pair
 from infra.kafka.connection import Connection
-from infra.kafka.ports import free_pair
 from infra.taskfile import load_task
 from schemas.errors import BrokerError
 

@@ -12,9 +12,9 @@ from agents.cli.common import json_option, print_json, table
 from agents.settings import Settings
 from infra.snapshots.store import SnapshotStore
 from infra.taskfile import load_task
+from infra.web.redact import harmless
 from schemas.errors import SnapshotError, UsageError
 from schemas.records import Manifest
-from streams.printed import harmless
 from streams.version import Version
 
 SHOWN = 20

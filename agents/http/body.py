@@ -14,9 +14,9 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from agents.http.problems import Problem, dump
+from schemas.codec.json_form import load
 from schemas.errors import BadRecord
 from schemas.formats import AVRO_MARK
-from schemas.json_form import load
 from schemas.topics import MAX_RECORD_BYTES
 
 JSON: Final = "application/json"

@@ -18,11 +18,11 @@ from agents.http.listeners import Listener
 from agents.loop import TaskLoop, now_ms
 from infra.kafka.connection import Connection
 from infra.kafka.tail import Tail
-from schemas.errors import BadRecord, RiverloopError
-from streams.live.board import Board
-from streams.live.letters import Letters
-from streams.live.rates import Rate
-from streams.live.verdict import (
+from infra.web.board import Board
+from infra.web.letters import Letters
+from infra.web.rates import Rate
+from infra.web.redact import finite
+from infra.web.verdict import (
     Reason,
     Verdict,
     episode_reasons,
@@ -32,7 +32,7 @@ from streams.live.verdict import (
     refusal_reasons,
     stale_reasons,
 )
-from streams.printed import finite
+from schemas.errors import BadRecord, RiverloopError
 
 EVERY_S: Final = 0.5
 """Listeners hear of changes so often."""

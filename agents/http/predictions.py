@@ -12,8 +12,8 @@ from agents.http.tallies import HttpTallies
 from agents.loop import TaskLoop, now_ms
 from agents.serve import served_by
 from infra.kafka.transaction import OutRecord
+from schemas.codec.json_form import plain
 from schemas.errors import BadRecord, BrokerError
-from schemas.json_form import plain
 from schemas.records import Prediction, Request
 from schemas.remarks import Remark, Remarks
 

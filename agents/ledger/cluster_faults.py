@@ -15,8 +15,8 @@ from agents.ledger.asking import ask_until_acknowledged, ask_without_broker, bod
 from agents.ledger.field import Field
 from agents.ledger.strike import Strike
 from agents.ledger.worker import LedgerWorker
+from infra.embedded.broker import EmbeddedBroker
 from infra.kafka.admin import partition_count
-from infra.kafka.broker import EmbeddedBroker
 from schemas.errors import BrokerError
 
 AWAY_S: Final = 60.0

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from agents.ledger.worker import LedgerWorker
-from infra.kafka.broker import EmbeddedBroker
+from infra.embedded.broker import EmbeddedBroker
 from infra.kafka.connection import Connection
 from infra.kafka.fencing import client_id
 from infra.kafka.offsets import end_offsets

@@ -21,8 +21,8 @@ from agents.ledger.report import Options, Round, report
 from agents.ledger.task import SERVED_RAISES
 from agents.ledger.worker import LedgerWorker, OtherWorker
 from agents.settings import Settings
+from infra.embedded.broker import EmbeddedBroker
 from infra.kafka.admin import create_topics
-from infra.kafka.broker import EmbeddedBroker
 from infra.kafka.connection import Connection
 from infra.kafka.offsets import end_offsets
 from infra.kafka.partitioner import partition_of
@@ -33,9 +33,9 @@ from infra.permissions import make_private
 from infra.taskfile import LoadedTask
 from schemas.errors import BrokerError, UsageError
 from schemas.topics import TaskTopics, topics
+from streams.join.rules import JoinRules
 from streams.ledger.check import Check
 from streams.ledger.workload import Workload
-from streams.rules import JoinRules
 
 GROUP: Final = "riverloop-ledger"
 BLOCK: Final = 100

@@ -16,8 +16,8 @@ from agents.declared import allowed, environment_name
 from agents.http.problems import STATUS
 from agents.settings import Settings
 from docs.make.metrics_page import metrics_page
-from schemas import avro_form
 from schemas.clients import rows as client_rows
+from schemas.codec import avro_form
 from schemas.reasons import REASONS
 from schemas.topics import MAX_RECORD_BYTES, PARTITIONER, TopicSpec
 from schemas.topics import topics as topics_of

@@ -11,8 +11,8 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 from confluent_kafka import Message
 
 from infra.kafka.buffers import NEVER, Partition, PartitionBuffer, Record
-from streams.merge import CaughtUp, Picker, R
-from streams.merge import Partition as AnyPartition
+from streams.join.merge import CaughtUp, Picker, R
+from streams.join.merge import Partition as AnyPartition
 
 
 class Decoded(Protocol):

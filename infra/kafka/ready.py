@@ -11,7 +11,7 @@ from typing import Final
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from infra.kafka.ports import listens
+from infra.embedded.ports import listens
 
 PAUSE_S = 0.05
 NOTHING: Final[Mapping[str, str]] = MappingProxyType({})

@@ -18,8 +18,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from infra.kafka import watchdog
-from infra.kafka.ports import free_pair
+from infra.embedded import watchdog
+from infra.embedded.ports import free_pair
 from schemas.errors import RiverloopError, UsageError
 
 FOLDER: Final = Path(__file__).parent

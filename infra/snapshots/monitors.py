@@ -13,9 +13,9 @@ from infra.snapshots.store import Snapshot, SnapshotStore
 from schemas.errors import SnapshotError
 from schemas.records import Manifest
 from streams import snapshot
-from streams.digest import state_digest
 from streams.fold import Monitor
 from streams.metrics.served import ServedMetrics
+from streams.snapshot.digest import state_digest
 from streams.task import Task
 from streams.version import Version
 

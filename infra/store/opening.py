@@ -22,9 +22,9 @@ from infra.trusted import unreadable_state
 from schemas.codec import Codec
 from schemas.errors import BadRecord, BrokerError, StoreError, Unreadable, UsageError
 from schemas.state import POSITION_KEY, HeldState, JoinPosition
-from streams.changelog import Change, fill
-from streams.held import MemoryStore, StateStore
-from streams.rules import JoinRules
+from streams.join.changelog import Change, fill
+from streams.join.pending import MemoryStore, StateStore
+from streams.join.rules import JoinRules
 
 LAYOUT: Final = 2
 """Of the keys in the folder; one that was made with another is made anew."""

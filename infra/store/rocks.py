@@ -28,7 +28,7 @@ from infra.store.lock import FolderLock
 from schemas.codec import Codec
 from schemas.errors import StoreError
 from schemas.state import HeldState, JoinPosition
-from streams.held import Changes, Due
+from streams.join.pending import Changes, Due
 
 STATE: Final = b"s"
 """Key: then the request id in UTF-8. Value: what is held, as on the changelog."""
@@ -67,7 +67,7 @@ class RocksMemory(NamedTuple):
 
 
 class RocksStore:
-    """A `streams.held.StateStore` in a folder.
+    """A `streams.join.pending.StateStore` in a folder.
 
     A batch is one atomic write: states, due index, waiting requests and position. It survives the
     death of the process at any moment; after a crash of the machine the newest batches may be missing, never

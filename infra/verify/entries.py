@@ -17,7 +17,7 @@ from schemas.errors import BadRecord
 from schemas.records import Entry, Position, Prediction
 from schemas.state import POSITION_KEY, HeldState, JoinPosition
 from schemas.topics import MAX_TOPIC_RECORD_BYTES, TaskTopics
-from streams.rules import JoinRules
+from streams.join.rules import JoinRules
 from streams.verify import ROOTS, Difference, Standing, check_entry, check_link, is_within, trigger_of
 
 

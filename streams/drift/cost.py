@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from schemas.alert import Evidence
-from schemas.checks import TaskKind
+from schemas.codec.checks import TaskKind
 from schemas.records import Score, Value
 from streams.drift.signals import FLOOR
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from schemas.alert import Alert
-from schemas.checks import TaskKind
+from schemas.codec.checks import TaskKind
 from schemas.records import Score, Value
 from streams.drift import texts
 from streams.drift.cost import ExcessLoss

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, get_args
 
-from schemas.checks import TaskKind
+from schemas.codec.checks import TaskKind
 from schemas.errors import SnapshotError
 from streams.drift import budget
 from streams.drift.adwin import CLOCK, DirectionalAdwin

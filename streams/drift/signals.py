@@ -11,7 +11,7 @@ from dataclasses import astuple
 from typing import Any, Final, Protocol
 
 from schemas.alert import Evidence
-from schemas.checks import TaskKind
+from schemas.codec.checks import TaskKind
 from schemas.records import Score, Value
 from streams.drift.detector import Change
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from schemas.checks import TaskKind
+from schemas.codec.checks import TaskKind
 from schemas.records import Score, Value
 from streams.drift.budget import Share
 from streams.drift.detector import Change, Detector

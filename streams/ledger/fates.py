@@ -11,8 +11,8 @@ from typing import Final, Literal, Protocol
 
 from schemas.records import Kind, Outcome, Request, Value
 from streams.examples import CLASSES
+from streams.join.rules import JoinRules
 from streams.ledger.plan import Plan, Sending, Step
-from streams.rules import JoinRules
 
 NOBODY: Final = "nobody-"
 """Ids that were never asked begin so, with the number of the request they came with."""

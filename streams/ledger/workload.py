@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
 
-from schemas.checks import TaskKind
+from schemas.codec.checks import TaskKind
 from schemas.dictionary import Dictionary
 from schemas.records import Request
 from streams.examples import synthetic_examples
+from streams.join.rules import JoinRules
 from streams.ledger.fates import FATES, Draft, Fate
 from streams.ledger.plan import Plan, Sending
-from streams.rules import JoinRules
 
 START_TS: Final = 1_704_067_200_000
 """Where event time begins: 2024-01-01 UTC, so that the run ends before the clock."""

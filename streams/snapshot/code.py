@@ -8,8 +8,8 @@ import types
 from typing import Any, Final
 
 from schemas.errors import SnapshotError
-from streams.atoms import of_task_file
-from streams.digest import state_digest
+from streams.snapshot.atoms import of_task_file
+from streams.snapshot.digest import state_digest
 from streams.snapshot.parts import CODE, Parts, take_apart
 
 

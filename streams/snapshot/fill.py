@@ -14,8 +14,8 @@ import types
 from typing import Any, Final
 
 from schemas.errors import SnapshotError
-from streams.atoms import atom
 from streams.snapshot import make
+from streams.snapshot.atoms import atom
 from streams.snapshot.classes import CODE_KINDS, Classes
 from streams.snapshot.code import Template
 from streams.snapshot.fields import fields_of, set_fields

@@ -11,8 +11,8 @@ import numpy as np
 
 from schemas.errors import NotReproducible, SnapshotError
 from schemas.state_table import StateTable, encode
-from streams.atoms import atom
 from streams.garbage import without_collection
+from streams.snapshot.atoms import atom
 from streams.snapshot.code import class_name, code_name
 from streams.snapshot.parts import CODE, take_apart
 

@@ -18,8 +18,8 @@ from confluent_kafka import Producer
 
 from agents.cli.main import riverloop
 from agents.cli.processes import WorkerProcess
+from infra.embedded.pytest_plugin import Broker
 from infra.kafka.connection import Connection
-from infra.kafka.pytest_plugin import Broker
 from infra.taskfile import load_task
 from schemas.topics import PARTITIONER
 from streams.task import Task
@@ -163,7 +163,7 @@ def test_the_fixture_and_the_broker_of_the_page_about_tests(
     (test,) = write_files(page, tmp_path)
     monkeypatch.setenv("RIVERLOOP_BOOTSTRAP", broker.bootstrap)
     known = {each.name for each in metadata.entry_points(group="pytest11")}
-    plugin = [] if "riverloop" in known else ["-p", "infra.kafka.pytest_plugin"]
+    plugin = [] if "riverloop" in known else ["-p", "infra.embedded.pytest_plugin"]
     done = in_folder(tmp_path, "pytest", "-q", "-p", "no:cacheprovider", *plugin, test.name)
     assert done.returncode == 0, done.stdout + done.stderr
     run_blocks(page)

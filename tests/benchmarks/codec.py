@@ -13,8 +13,8 @@ from typing import Any
 import fastavro
 
 from schemas.codec import Codec
+from schemas.codec.json_form import plain
 from schemas.dictionary import Category, Dictionary, Integer
-from schemas.json_form import plain
 from schemas.records import Entry, Outcome, Position, Prediction, Request, Score
 from schemas.state import HeldState
 

@@ -31,10 +31,10 @@ from infra.taskfile import examples, load_task
 from schemas.codec import Codec
 from schemas.records import Outcome, Position, Prediction, Score
 from schemas.state import JoinPosition
-from streams.changelog import Change, fill
-from streams.held import MemoryStore, StateStore
-from streams.join import Join
-from streams.rules import JoinRules
+from streams.join.changelog import Change, fill
+from streams.join.join import Join
+from streams.join.pending import MemoryStore, StateStore
+from streams.join.rules import JoinRules
 
 BATCH = 1000
 GAP_MS = 100

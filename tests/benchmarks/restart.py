@@ -19,9 +19,9 @@ from pathlib import Path
 from confluent_kafka import Producer
 
 from agents.cli.processes import WorkerProcess
+from infra.embedded.broker import EmbeddedBroker
 from infra.files import rows
 from infra.kafka.admin import create_topics
-from infra.kafka.broker import EmbeddedBroker
 from infra.kafka.connection import Connection
 from infra.kafka.offsets import end_offsets
 from infra.taskfile import examples, load_task

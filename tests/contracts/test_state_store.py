@@ -16,8 +16,8 @@ import streams
 from infra.store.rocks import RocksStore
 from schemas.records import Outcome, Position
 from schemas.state import EarlyOutcome, HeldState, JoinPosition
-from streams.changelog import fill
-from streams.held import Changes, Due, MemoryStore, StateStore, due_of
+from streams.join.changelog import fill
+from streams.join.pending import Changes, Due, MemoryStore, StateStore, due_of
 from tests.joining import CODEC, RULES, Bench, PackedBench
 
 METHODS = [name for name in vars(StateStore) if not name.startswith("_")]

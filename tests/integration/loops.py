@@ -39,8 +39,8 @@ from schemas.codec import Codec
 from schemas.records import DeadLetter, Entry, Request, Value
 from schemas.topics import TaskTopics, topics
 from streams.datafile import Event
+from streams.join.rules import JoinRules
 from streams.model import ModelFold
-from streams.rules import JoinRules
 from streams.schedule import schedule
 
 HOTEL = examples() / "hotel_bookings"

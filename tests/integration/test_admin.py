@@ -6,10 +6,10 @@ import time
 import pytest
 from confluent_kafka import Producer
 
+from infra.embedded.pytest_plugin import Broker
 from infra.kafka.admin import check_topics, create_topics, delete_topics, topic_id
 from infra.kafka.connection import Connection
 from infra.kafka.offsets import end_offsets
-from infra.kafka.pytest_plugin import Broker
 from schemas.errors import BrokerError, UsageError
 from schemas.topics import TaskTopics, topics
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer, TopicPartition
 
+from infra.embedded.pytest_plugin import Broker
 from infra.kafka.admin import create_topics
 from infra.kafka.answers import Answers
 from infra.kafka.connection import Connection
-from infra.kafka.pytest_plugin import Broker
 from schemas.topics import TaskTopics, topics
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(60)]

@@ -19,12 +19,12 @@ from agents.cli.backfill import backfill as backfill_command
 from agents.cli.verify import verify as verify_command
 from infra import backfill as module
 from infra.backfill import Backfill
+from infra.embedded.pytest_plugin import Broker
 from infra.kafka.admin import create_topics
 from infra.kafka.connection import Connection
 from infra.kafka.crashpoints import Faults
 from infra.kafka.log import read_all
 from infra.kafka.offsets import end_offsets
-from infra.kafka.pytest_plugin import Broker
 from infra.kafka.transaction import OutRecord, TransactionRunner
 from infra.taskfile import LoadedTask, load_task
 from schemas.codec import Codec

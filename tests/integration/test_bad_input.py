@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
+from infra.embedded.pytest_plugin import Broker
 from infra.kafka.connection import Connection
-from infra.kafka.pytest_plugin import Broker
 from infra.kafka.replay import Replay
 from schemas.codec import Codec
 from schemas.dictionary import Dictionary

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 
+from infra.embedded.pytest_plugin import Broker
 from infra.kafka.admin import create_topics
 from infra.kafka.connection import Connection
 from infra.kafka.log import read_all
 from infra.kafka.offsets import end_offsets
-from infra.kafka.pytest_plugin import Broker
 from schemas.codec import Codec
 from schemas.topics import PARTITIONER, TaskTopics, topics
 from tests.benchmarks.compare.load import Load, requests_and_outcomes

@@ -15,10 +15,10 @@ from confluent_kafka import Consumer, KafkaError, Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from infra.embedded.broker import EmbeddedBroker
+from infra.embedded.pytest_plugin import Broker
 from infra.kafka.admin import create_topics
-from infra.kafka.broker import EmbeddedBroker
 from infra.kafka.connection import Connection
-from infra.kafka.pytest_plugin import Broker
 from schemas.errors import BrokerError
 from schemas.topics import MAX_DEAD_LETTER_BYTES, MAX_TOPIC_RECORD_BYTES, TaskTopics, topics
 
@@ -135,7 +135,7 @@ def test_a_killed_broker_comes_back_with_its_records_on_its_port(tmp_path: Path,
 
 PARENT = """
 import subprocess, sys, threading, time
-from infra.kafka.broker import EmbeddedBroker
+from infra.embedded.broker import EmbeddedBroker
 broker = EmbeddedBroker()
 # The starting thread ends long before the process does.
 thread = threading.Thread(target=broker.start)

@@ -12,15 +12,15 @@ from typing import Any
 import pytest
 from confluent_kafka import Message, Producer
 
+from infra.embedded.pytest_plugin import Broker
 from infra.kafka.channel import Batch, Channel
 from infra.kafka.connection import Connection
 from infra.kafka.consumer import BatchConsumer
 from infra.kafka.crashpoints import Faults
 from infra.kafka.offsets import end_offsets
-from infra.kafka.pytest_plugin import Broker
 from infra.kafka.transaction import OutRecord, TransactionRunner
 from schemas.errors import TransactionAborted
-from streams.merge import MergeByTime
+from streams.join.merge import MergeByTime
 from tests.integration.echo import create_topics, read_committed
 
 pytestmark = pytest.mark.kafka

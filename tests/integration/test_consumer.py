@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+from infra.embedded.pytest_plugin import Broker
 from infra.kafka.channel import Channel
 from infra.kafka.connection import Connection
 from infra.kafka.crashpoints import Faults
-from infra.kafka.pytest_plugin import Broker
 from tests.integration.echo import EchoMember, Feeder, create_topics, differences
 
 pytestmark = pytest.mark.kafka

@@ -18,11 +18,11 @@ from confluent_kafka import Producer
 
 from agents.cli.main import riverloop
 from infra.deadletters import DeadLetters, Wanted
+from infra.embedded.pytest_plugin import Broker
 from infra.kafka.admin import create_topics, delete_topics
 from infra.kafka.connection import Connection
 from infra.kafka.log import read_all
 from infra.kafka.offsets import end_offsets
-from infra.kafka.pytest_plugin import Broker
 from infra.replayed_letters import replay_letters
 from infra.taskfile import load_task
 from schemas.codec import Codec

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 
+from infra.embedded.pytest_plugin import Broker
 from infra.kafka.connection import Connection
 from infra.kafka.log import read_all
-from infra.kafka.pytest_plugin import Broker
 from infra.taskfile import load_task
 from schemas.topics import TaskTopics
 from tests.integration.loops import command, hotel_task, until

@@ -23,13 +23,13 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public
     ConfigResource,
 )
 
+from infra.embedded.broker import EmbeddedBroker
+from infra.embedded.pytest_plugin import Broker
 from infra.kafka.admin import client_of
-from infra.kafka.broker import EmbeddedBroker
 from infra.kafka.connection import Connection
-from infra.kafka.pytest_plugin import Broker
 from schemas.records import Request
 from streams.datafile import Event
-from streams.rules import JoinRules
+from streams.join.rules import JoinRules
 from tests.integration.loops import Loop, Worker, hotel_task, no_traceback, refusal, until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]

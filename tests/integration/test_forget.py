@@ -17,10 +17,10 @@ from click.testing import CliRunner
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
 from agents.cli.main import riverloop
+from infra.embedded.pytest_plugin import Broker
 from infra.inbound import SERVED, header
 from infra.kafka.connection import Connection
 from infra.kafka.offsets import end_offsets, first_offsets
-from infra.kafka.pytest_plugin import Broker
 from infra.subjects import Subjects
 from schemas.codec import Codec
 from schemas.errors import UsageError

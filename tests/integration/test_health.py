@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
-from infra.kafka.broker import EmbeddedBroker
+from infra.embedded.broker import EmbeddedBroker
 from infra.kafka.connection import Connection
 from tests.integration.loops import Loop, Worker, hotel_task, until
 

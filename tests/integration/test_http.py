@@ -13,11 +13,11 @@ from confluent_kafka import Message
 
 from agents.loop import TaskLoop
 from agents.settings import Settings
+from infra.embedded.broker import EmbeddedBroker
+from infra.embedded.pytest_plugin import Broker
 from infra.kafka.admin import create_topics
-from infra.kafka.broker import EmbeddedBroker
 from infra.kafka.connection import Connection
 from infra.kafka.partitioner import partition_of
-from infra.kafka.pytest_plugin import Broker
 from infra.kafka.transaction import OutRecord
 from infra.kafka.writer import Writer
 from schemas.errors import BrokerError

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from infra.embedded.pytest_plugin import Broker
 from infra.kafka.connection import Connection
-from infra.kafka.pytest_plugin import Broker
 from tests.integration.loops import Loop, Worker, hotel_task, until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]

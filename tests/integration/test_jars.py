@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.kafka.jars import cache_directory, class_path, pinned_jars
+from infra.embedded.jars import cache_directory, class_path, pinned_jars
 from schemas.errors import BrokerError
 
 pytestmark = pytest.mark.kafka
@@ -67,7 +67,7 @@ def test_without_network_and_cache_the_error_says_what_to_do(tmp_path: Path) -> 
 def test_two_processes_fetching_at_once_share_one_whole_cache(tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     code = (
-        "import sys, pathlib; from infra.kafka.jars import class_path; "
+        "import sys, pathlib; from infra.embedded.jars import class_path; "
         "class_path(lambda sentence: print(sentence, flush=True), pathlib.Path(sys.argv[1]))"
     )
     fetchers = [

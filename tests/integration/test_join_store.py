@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from infra.embedded.pytest_plugin import Broker
 from infra.kafka.connection import Connection
-from infra.kafka.pytest_plugin import Broker
 from infra.store.lock import FolderLock
 from schemas.errors import UsageError
 from tests.integration.loops import Loop, hotel_task, until

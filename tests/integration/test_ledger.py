@@ -13,19 +13,19 @@ from confluent_kafka import Producer
 import agents.ledger.task
 from agents.ledger.report import Options
 from agents.ledger.run import GROUP, Ledger, closing_ids
+from infra.embedded.pytest_plugin import Broker
 from infra.kafka.connection import Connection
 from infra.kafka.log import read_all
-from infra.kafka.pytest_plugin import Broker
 from infra.ledger.reading import Reader
 from infra.taskfile import LoadedTask, load_task
 from schemas.codec import Codec
 from schemas.errors import UsageError
 from schemas.records import Entry
 from schemas.topics import TaskTopics
+from streams.join.rules import JoinRules
 from streams.ledger.check import Check
 from streams.ledger.facts import FACTS
 from streams.ledger.workload import Workload
-from streams.rules import JoinRules
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
 

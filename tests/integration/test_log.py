@@ -10,10 +10,10 @@ from collections.abc import Callable
 import pytest
 from confluent_kafka import Message, Producer
 
+from infra.embedded.pytest_plugin import Broker
 from infra.kafka.connection import Connection
 from infra.kafka.log import LogReader, read_all
 from infra.kafka.offsets import end_offsets
-from infra.kafka.pytest_plugin import Broker
 from infra.kafka.transaction import OutRecord, TransactionRunner
 from schemas.errors import BrokerError
 from tests.integration.echo import create_topics

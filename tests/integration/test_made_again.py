@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from confluent_kafka import Message, Producer
 
+from infra.embedded.broker import EmbeddedBroker
 from infra.kafka.admin import delete_topics
-from infra.kafka.broker import EmbeddedBroker
 from infra.kafka.channel import Batch, Channel
 from infra.kafka.connection import Connection
 from infra.kafka.consumer import BatchConsumer

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from infra.embedded.pytest_plugin import Broker
 from infra.kafka.connection import Connection
 from infra.kafka.log import read_all
-from infra.kafka.pytest_plugin import Broker
 from schemas.alert import Alert
 from schemas.records import Metric
 from streams.fold import Measurement, Monitor

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from infra.kafka.broker import EmbeddedBroker
-from infra.kafka.ports import free_pair
+from infra.embedded.broker import EmbeddedBroker
+from infra.embedded.ports import free_pair
 from tests.integration.loops import until
 from tests.pages import (
     ADDRESS,

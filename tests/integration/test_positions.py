@@ -25,12 +25,12 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public
     NewPartitions,
 )
 
+from infra.embedded.pytest_plugin import Broker
 from infra.kafka.admin import client_of, create_topics, delete_topics
 from infra.kafka.connection import Connection
 from infra.kafka.log import read_all
 from infra.kafka.offsets import committed_offsets, end_offsets
 from infra.kafka.partitioner import partition_of
-from infra.kafka.pytest_plugin import Broker
 from infra.verify import Report
 from schemas.records import Outcome, Request
 from schemas.topics import topics

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.kafka.pytest_plugin import Broker
+from infra.embedded.pytest_plugin import Broker
 
 ROOT = Path(__file__).parents[2]
 
@@ -20,8 +20,8 @@ def run_pytest(
     directory: Path, test: str, *options: str, **environment: str
 ) -> subprocess.CompletedProcess[str]:
     (directory / "test_users.py").write_text(test)
-    installed = any(entry.value == "infra.kafka.pytest_plugin" for entry in entry_points(group="pytest11"))
-    plugin = [] if installed else ["-p", "infra.kafka.pytest_plugin"]
+    installed = any(entry.value == "infra.embedded.pytest_plugin" for entry in entry_points(group="pytest11"))
+    plugin = [] if installed else ["-p", "infra.embedded.pytest_plugin"]
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *plugin, *options, str(directory)],
         cwd=directory,
@@ -39,7 +39,7 @@ def test_a_run_that_does_not_use_the_fixture_imports_nothing_of_riverloop(tmp_pa
         "import sys\n"
         "def test_nothing_is_imported():\n"
         "    assert 'confluent_kafka' not in sys.modules\n"
-        "    assert 'infra.kafka.broker' not in sys.modules\n",
+        "    assert 'infra.embedded.broker' not in sys.modules\n",
     )
     assert result.returncode == 0, result.stdout
 

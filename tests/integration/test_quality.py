@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from infra.embedded.pytest_plugin import Broker
 from infra.kafka.connection import Connection
 from infra.kafka.log import read_all
-from infra.kafka.pytest_plugin import Broker
 from streams.quality.tally import Total
 from tests.integration.loops import Loop, hotel_task, until
 

@@ -19,9 +19,9 @@ from confluent_kafka import Producer
 from confluent_kafka.admin._scram import ScramCredentialInfo, ScramMechanism, UserScramCredentialUpsertion
 from cryptography.hazmat.primitives import serialization
 
+from infra.embedded.broker import EmbeddedBroker
+from infra.embedded.broker_config import Listener
 from infra.kafka.admin import client_of
-from infra.kafka.broker import EmbeddedBroker
-from infra.kafka.broker_config import Listener
 from infra.kafka.connection import Connection
 from infra.kafka.reachable import check_reachable
 from infra.snapshots.store import MANIFEST, STATE, SnapshotStore

@@ -8,10 +8,10 @@ import sys
 
 import pytest
 
+from infra.embedded.pytest_plugin import Broker
 from infra.kafka.admin import create_topics
 from infra.kafka.buffers import Partition
 from infra.kafka.connection import Connection
-from infra.kafka.pytest_plugin import Broker
 from infra.kafka.stable import StableOffsets
 from schemas.topics import topics
 

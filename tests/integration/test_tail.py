@@ -7,9 +7,9 @@ import asyncio
 import pytest
 from confluent_kafka import Producer, TopicPartition
 
+from infra.embedded.pytest_plugin import Broker
 from infra.kafka.admin import client_of, create_topics
 from infra.kafka.connection import Connection
-from infra.kafka.pytest_plugin import Broker
 from infra.kafka.tail import Tail
 from schemas.topics import TaskTopics, topics
 

@@ -20,15 +20,15 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
+from infra.embedded.broker import EmbeddedBroker
+from infra.embedded.pytest_plugin import Broker
 from infra.kafka.aborted import GenerationLost, ProducerFenced
-from infra.kafka.broker import EmbeddedBroker
 from infra.kafka.channel import Batch, Channel
 from infra.kafka.connection import Connection
 from infra.kafka.consumer import BatchConsumer
 from infra.kafka.crashpoints import TRANSACTION_POINTS, Faults
 from infra.kafka.membership import generation_and_member
 from infra.kafka.offsets import committed_offsets
-from infra.kafka.pytest_plugin import Broker
 from infra.kafka.transaction import OutRecord, TransactionRunner
 from schemas.errors import TransactionAborted
 from tests.integration.echo import EchoMember, Feeder, create_topics, differences, read_committed

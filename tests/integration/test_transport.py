@@ -15,11 +15,11 @@ import pytest
 
 from agents import transport
 from agents.feed import GroupFeed
+from infra.embedded.pytest_plugin import Broker
 from infra.kafka.buffers import Partition
 from infra.kafka.channel import Batch, Channel
 from infra.kafka.connection import Connection
 from infra.kafka.crashpoints import Faults
-from infra.kafka.pytest_plugin import Broker
 from infra.kafka.transaction import OutRecord, TransactionRunner
 from schemas.errors import TransactionAborted
 from tests.integration.echo import Feeder, create_topics, differences

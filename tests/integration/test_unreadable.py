@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 
+from infra.embedded.pytest_plugin import Broker
 from infra.kafka.connection import Connection
-from infra.kafka.pytest_plugin import Broker
 from infra.runtime import runtime_fingerprint
 from infra.verify import KafkaSource, Report, verify
 from schemas.records import Outcome, Position

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from infra.embedded.pytest_plugin import Broker
 from infra.kafka.connection import Connection
 from infra.kafka.log import read_all
-from infra.kafka.pytest_plugin import Broker
 from infra.runtime import runtime_fingerprint
 from schemas.alert import Alert
 from schemas.records import Outcome, Request

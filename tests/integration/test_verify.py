@@ -15,9 +15,9 @@ from confluent_kafka import Producer
 
 from agents.cli.snapshots import snapshots as snapshots_command
 from agents.cli.verify import verify as verify_command
+from infra.embedded.pytest_plugin import Broker
 from infra.kafka.admin import create_topics, topic_id
 from infra.kafka.connection import Connection
-from infra.kafka.pytest_plugin import Broker
 from infra.runtime import runtime_fingerprint
 from infra.snapshots.store import SnapshotStore
 from infra.verify import KafkaSource, verify

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from infra.embedded.pytest_plugin import Broker
 from infra.kafka.connection import Connection
-from infra.kafka.pytest_plugin import Broker
 from tests.integration.loops import Loop, hotel_task
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]

@@ -24,7 +24,7 @@ from infra.kafka.consumer import BatchConsumer
 from infra.kafka.fetching import Fetched
 from infra.kafka.membership import MAGIC
 from schemas.errors import TransactionAborted
-from streams.merge import MergeByTime
+from streams.join.merge import MergeByTime
 
 SIDES, LONE = ("outcomes", "predictions"), "requests"
 NUMBERS = (0, 1)

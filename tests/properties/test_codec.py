@@ -16,11 +16,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from schemas.codec import Codec, Record
-from schemas.compatibility import EXAMPLE
+from schemas.codec.compatibility import EXAMPLE
+from schemas.codec.json_form import plain
 from schemas.dictionary import Boolean, Category, Dictionary, Feature, Integer, Number
 from schemas.errors import BadRecord
 from schemas.examples import examples
-from schemas.json_form import plain
 from schemas.reasons import REASONS
 from schemas.records import Command, Entry, Outcome, Position, Prediction, Request, Score, Written
 

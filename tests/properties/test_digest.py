@@ -22,9 +22,9 @@ from river import (
 )
 
 from schemas.errors import SnapshotError
-from streams.digest import state_digest
 from streams.select import Select
 from streams.snapshot import dump, load
+from streams.snapshot.digest import state_digest
 
 NOMINAL = ["shop"]
 

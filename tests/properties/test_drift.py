@@ -14,11 +14,11 @@ from river import drift, dummy
 from schemas.alert import Alert
 from schemas.dictionary import Dictionary, Number
 from schemas.records import Entry, Outcome, Prediction, Score
-from streams.digest import state_digest
 from streams.drift.fold import DriftFold
 from streams.drift.rules import DriftRules, Watch
 from streams.policies import DefaultAtHorizon, OnArrival
 from streams.snapshot import dump, load
+from streams.snapshot.digest import state_digest
 from streams.task import Model, Task
 
 MINUTE = 60_000

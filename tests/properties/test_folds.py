@@ -17,12 +17,12 @@ from schemas import Category, Dictionary, Number
 from schemas.event_time import EPOCH
 from schemas.records import Entry, Features, Outcome, Request
 from streams import DefaultAtHorizon, Event, MemoryDriver, Model, OnArrival, Select, Task
-from streams.digest import state_digest
 from streams.fold import Fold, Measurement
 from streams.model import ModelFold, ModelState
 from streams.monitors import monitors
 from streams.report import Resolutions, ScoreBook
 from streams.snapshot import dump, load
+from streams.snapshot.digest import state_digest
 
 
 def logistic_regression() -> Any:

@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 
 from schemas.records import Entry, Outcome, Request, Value
 from streams.datafile import Event
-from streams.held import due_of, early_size
-from streams.join import Refused
-from streams.rules import JoinRules
+from streams.join.join import Refused
+from streams.join.pending import due_of, early_size
+from streams.join.rules import JoinRules
 from streams.schedule import Sync, schedule
 from tests.joining import MEETS, RULES, Bench, DiskBench
 

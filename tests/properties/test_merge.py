@@ -8,7 +8,7 @@ from typing import NamedTuple
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.merge import MergeByTime, Partition
+from streams.join.merge import MergeByTime, Partition
 
 OUTCOMES, PREDICTIONS = ("outcomes", 0), ("predictions", 0)
 

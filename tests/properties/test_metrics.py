@@ -15,11 +15,11 @@ from river import dummy, stats
 from schemas import Category, Dictionary
 from schemas.records import Entry, Outcome, Prediction, Score
 from streams import MetricRules, Model, Task
-from streams.digest import state_digest
 from streams.metrics.delays import Delays
 from streams.metrics.registry import OBSERVE, TALLIES
 from streams.metrics.served import ServedMetrics
 from streams.snapshot import dump, load
+from streams.snapshot.digest import state_digest
 
 MINUTE_MS = 60_000
 RULES = MetricRules(rolling=5, window=timedelta(hours=1), segments=("c",), revisions=2, levels=2, least=1)

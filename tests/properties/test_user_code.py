@@ -18,13 +18,13 @@ from schemas.alert import Alert
 from schemas.event_time import EPOCH
 from schemas.records import Entry, Outcome, Request
 from streams import DriftRules, Event, MemoryDriver, Model, OnArrival, Select, Task, Watch
-from streams.digest import state_digest
 from streams.drift.fold import DriftFold
 from streams.learner import LEAST_KEPT
 from streams.model import ModelFold, ModelState
 from streams.monitors import monitors
 from streams.policies import Label
 from streams.snapshot import dump, load
+from streams.snapshot.digest import state_digest
 
 TROUBLES = ("learn", "half", "panic", "exit", "nan", "predict", "policy", "nonsense")
 """Where a model raises, or what it answers, for an example; `half`: when it has learned half of it."""

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from infra.kafka.ports import listens
-from infra.kafka.pytest_plugin import Broker
+from infra.embedded.ports import listens
+from infra.embedded.pytest_plugin import Broker
 from tests.integration.loops import command, hotel_task, until
 
 pytestmark = [pytest.mark.timeout(300)]

@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 import pytest
 from confluent_kafka import Producer
 
+from infra.embedded.pytest_plugin import Broker
 from infra.kafka.connection import Connection
-from infra.kafka.pytest_plugin import Broker
 from schemas.topics import PARTITIONER
 from tests.browser import Tab, browser
 from tests.integration.loops import Loop, hotel_task, until

@@ -16,12 +16,12 @@ import pytest
 from confluent_kafka import Producer
 
 from docs.make.grafana.__main__ import FOLDER
+from infra.embedded.pytest_plugin import Broker
 from infra.kafka.connection import Connection
-from infra.kafka.pytest_plugin import Broker
 from infra.prometheus.rules import Rule, rules
 from infra.prometheus.server import Prometheus
+from schemas.codec.json_form import plain
 from schemas.errors import RiverloopError
-from schemas.json_form import plain
 from tests.integration.loops import Loop, Worker, hotel_task, until
 
 pytestmark = [pytest.mark.system, pytest.mark.kafka, pytest.mark.timeout(300)]

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from fastavro.schema import fingerprint
 
-from schemas.avro_form import PARTS, RECORDS, assemble, load
-from schemas.checks import RECORD_TYPES, TaskKind
 from schemas.codec import Codec
-from schemas.compatibility import EXAMPLE
+from schemas.codec.avro_form import PARTS, RECORDS, assemble, load
+from schemas.codec.checks import RECORD_TYPES, TaskKind
+from schemas.codec.compatibility import EXAMPLE
 from schemas.dictionary import Boolean, Category, Dictionary, Integer, Number
 from schemas.errors import BadRecord, TaskError
 from schemas.examples import examples

@@ -9,9 +9,9 @@ import fastavro
 import pytest
 from fastavro.read import SchemaResolutionError
 
-from schemas import compatibility
-from schemas.avro_form import RECORDS
-from schemas.compatibility import both_ways, check, problems, record_today, recorded, today
+from schemas.codec import compatibility
+from schemas.codec.avro_form import RECORDS
+from schemas.codec.compatibility import both_ways, check, problems, record_today, recorded, today
 from schemas.errors import UsageError
 
 

@@ -32,9 +32,9 @@ from river import (
 
 from schemas.errors import NotReproducible
 from schemas.records import Outcome, Position
-from streams.digest import state_digest, state_digests
 from streams.select import Select
 from streams.snapshot import dump, load
+from streams.snapshot.digest import state_digest, state_digests
 
 NUMBERS, LEVELS = ("size", "age", "price"), ("shop", "kind")
 

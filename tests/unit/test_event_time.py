@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from infra.inbound import decoder
-from schemas.checks import check_ts
 from schemas.codec import Codec
+from schemas.codec.checks import check_ts
 from schemas.dictionary import Dictionary, Number
 from schemas.errors import BadRecord
 from schemas.event_time import TimeBounds

@@ -12,16 +12,16 @@ from aiokafka import AIOKafkaConsumer  # type: ignore[import-untyped]
 from aiokafka.partitioner import DefaultPartitioner  # type: ignore[import-untyped]
 
 from infra.kafka.partitioner import partition_of
-from schemas.avro_form import RECORDS, fingerprint
-from schemas.checks import TaskKind
 from schemas.clients import CLIENTS
 from schemas.codec import Codec
-from schemas.compatibility import EXAMPLE
+from schemas.codec.avro_form import RECORDS, fingerprint
+from schemas.codec.checks import TaskKind
+from schemas.codec.compatibility import EXAMPLE
+from schemas.codec.json_form import record_word
 from schemas.dictionary import Category, Dictionary, Integer, Number
 from schemas.errors import BadRecord
 from schemas.event_time import EARLIEST, TimeBounds, millis_of
 from schemas.export import CHECKED, export
-from schemas.json_form import record_word
 from schemas.remarks import Remarks
 
 STRICT = Dictionary(

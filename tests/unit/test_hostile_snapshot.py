@@ -30,9 +30,9 @@ from river import (
 
 from schemas.errors import SnapshotError
 from schemas.state_table import FORMAT, HEADER, StateTable, decode, encode
-from streams.digest import state_digest
 from streams.snapshot import dump, load
 from streams.snapshot.classes import river_fields
+from streams.snapshot.digest import state_digest
 from streams.snapshot.write import BIG, BLOB, CONSTANT, FLOAT, INTEGER, NUMBER, OBJECT, TEXT
 
 SCALER = "river.preprocessing.scale:StandardScaler"

@@ -12,8 +12,8 @@ from agents.http.remembered import Answer
 from agents.loop import now_ms
 from agents.settings import Settings
 from infra.kafka.transaction import OutRecord
+from schemas.codec.json_form import plain
 from schemas.examples import examples
-from schemas.json_form import plain
 from schemas.records import Entry, Outcome
 from streams.learner import Stopped
 from streams.quality.monitor import QualityMonitor

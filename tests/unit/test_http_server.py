@@ -27,7 +27,7 @@ from agents.http.problems import Problem
 from agents.http.routes import add_routes
 from agents.http.server import HttpServer
 from agents.settings import Settings
-from schemas import json_form
+from schemas.codec import json_form
 from schemas.errors import UsageError
 from tests.unit.http_worker import SENT, HeldWriter, make_loop, serving
 

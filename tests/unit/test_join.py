@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from schemas.records import Position
-from streams.held import EARLY_BYTES
-from streams.join import Join
-from streams.rules import JoinRules
+from streams.join.join import Join
+from streams.join.pending import EARLY_BYTES
+from streams.join.rules import JoinRules
 from tests.joining import RULES, Bench, Step, ask, idle, played, punctuate, tell, unpack
 
 

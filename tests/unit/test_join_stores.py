@@ -19,7 +19,7 @@ from infra.store.rocks import RocksStore
 from schemas.errors import BrokerError, StoreError
 from schemas.records import Position
 from schemas.state import POSITION_KEY, HeldState, JoinPosition
-from streams.held import MemoryStore, StateStore
+from streams.join.pending import MemoryStore, StateStore
 from tests.joining import CODEC, RULES, PackedBench
 
 

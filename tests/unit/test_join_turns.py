@@ -9,8 +9,8 @@ from agents.join_partition import JoinPartition
 from infra.inbound import SERVED, Inbound
 from infra.kafka.buffers import Partition
 from schemas.records import Position, Prediction
-from streams.held import MemoryStore
-from streams.join import Join
+from streams.join.join import Join
+from streams.join.pending import MemoryStore
 from tests.joining import Bench
 from tests.unit.http_worker import make_loop
 

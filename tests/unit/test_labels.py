@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from infra.exporter import Exporter
+from infra.web.letters import Letters
 from schemas.codec import Codec
 from schemas.dictionary import Category, Dictionary, Number
 from schemas.errors import BadRecord
 from schemas.records import DeadLetter, Entry, Outcome, Position, Prediction, Score
 from schemas.tally import FeatureTally, Tally
-from streams.join import MAX_COUNTERS
-from streams.live.letters import Letters
+from streams.join.join import MAX_COUNTERS
 from streams.metrics.served import ServedMetrics
 from streams.metrics.waiting import Waiting
 from streams.quality import EdgeCounter, QualityMonitor

@@ -14,9 +14,9 @@ from river import linear_model as lm
 from schemas import Dictionary, Number
 from schemas.errors import SnapshotError
 from streams import Model, Task
-from streams.digest import state_digest
 from streams.learner import LEAST_KEPT, Learner
 from streams.model import ModelFold
+from streams.snapshot.digest import state_digest
 from streams.state_copy import StateCopy
 
 

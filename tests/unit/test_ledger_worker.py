@@ -17,9 +17,9 @@ from agents.ledger.report import Options, Round, report
 from agents.ledger.task import ledger
 from agents.ledger.worker import OtherWorker
 from infra.kafka.connection import Connection
+from streams.join.rules import JoinRules
 from streams.ledger.check import Check
 from streams.ledger.workload import Workload
-from streams.rules import JoinRules
 
 FOREVER = "import time; time.sleep(60)"
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from schemas.avro_form import load
 from schemas.codec import Codec
+from schemas.codec.avro_form import load
 from schemas.dictionary import Dictionary, Number
 from schemas.errors import BadRecord
 from schemas.limits import LIMITS, NAME, PARENTS, REASON, SCORES

@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from infra.web.board import MOST_EPISODES, Board
+from infra.web.history import History
+from infra.web.letters import Letters
+from infra.web.rates import Rate
 from schemas.alert import Alert, Evidence
 from schemas.codec import Codec
 from schemas.records import DeadLetter, Manifest, Metric, Position
 from streams.fold import Measurement
-from streams.live.board import MOST_EPISODES, Board
-from streams.live.history import History
-from streams.live.letters import Letters
-from streams.live.rates import Rate
 from streams.metrics.registry import METRICS
 from tests.unit.http_worker import SECRET, make_task
 

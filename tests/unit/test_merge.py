@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections import deque
 from typing import NamedTuple
 
-from streams.merge import MergeByTime, Partition
+from streams.join.merge import MergeByTime, Partition
 
 
 class Record(NamedTuple):

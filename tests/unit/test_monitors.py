@@ -18,11 +18,11 @@ from schemas.errors import TaskError
 from schemas.event_time import EPOCH
 from schemas.records import Entry, Outcome, Request
 from streams import MemoryDriver, MetricRules, Model, Select, Task
-from streams.digest import state_digest
 from streams.fold import Monitor
 from streams.metrics.loop import LoopHealth
 from streams.monitors import monitors
 from streams.snapshot import dump
+from streams.snapshot.digest import state_digest
 
 PLACE = LogPlace("sight.log", "topic-id")
 SECOND_MS = 1000

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from infra.web.redact import MAX_FIELDS, line, printed
 from schemas.codec import Codec
 from schemas.dictionary import Category, Dictionary, Integer, Number
 from schemas.errors import BadRecord
 from schemas.records import DeadLetter, Outcome, Position, Request
-from streams.printed import MAX_FIELDS, line, printed
 
 PERSONAL = "Ada Lovelace"
 OPEN = Codec("open", "binary", Dictionary(Number(name="x"), Category(name="Meal", optional=True)))

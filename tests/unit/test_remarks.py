@@ -91,7 +91,7 @@ def test_a_request_from_the_topic_is_parsed_once_for_its_record_and_its_names(
         parsed["json"] += 1
         return JSONDecoder(**how).decode(text)
 
-    monkeypatch.setattr("schemas.json_form.json.loads", loads)
+    monkeypatch.setattr("schemas.codec.json_form.json.loads", loads)
     read = decoder(codec.decode_request, remarks=Remarks(PLAIN))
     for more, kinds in (({}, []), ({"contry": "PT"}, ["unknown_field features.country"])):
         parsed.clear()

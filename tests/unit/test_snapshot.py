@@ -17,9 +17,9 @@ from river import compose, facto, linear_model, neighbors, preprocessing, proba,
 
 from schemas.errors import SnapshotError
 from schemas.records import Outcome
-from streams.digest import state_digest
 from streams.select import Select
 from streams.snapshot import dump, load
+from streams.snapshot.digest import state_digest
 
 measure: Any = len
 

@@ -13,10 +13,10 @@ from river import base, compose, linear_model
 from docs.make.state_classes import classes
 from schemas.dictionary import Dictionary, Number
 from schemas.errors import RiverloopError
-from streams.digest import state_digest
 from streams.examples import synthetic_examples
 from streams.loadcheck import exercise
 from streams.snapshot import dump, load
+from streams.snapshot.digest import state_digest
 
 FEATURES = Dictionary(
     Number(name="size", low=0, high=10), Number(name="price", low=0, high=5), Number(name="age", low=0)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from streams.live.verdict import (
+from infra.web.verdict import (
     Reason,
     Verdict,
     episode_reasons,

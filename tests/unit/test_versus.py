@@ -13,7 +13,7 @@ import pytest
 from river import dummy, linear_model
 
 from schemas import Dictionary, Number
-from schemas.checks import TaskKind
+from schemas.codec.checks import TaskKind
 from schemas.records import Entry, Outcome, Prediction, Score, ScoreValue, Value
 from streams import Model, Task
 from streams.metrics.exact import exact

@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from infra.kafka import watchdog
+from infra.embedded import watchdog
 
 
 def cpu_s(pid: int) -> float:

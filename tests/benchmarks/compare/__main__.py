@@ -12,7 +12,7 @@ import click
 
 from agents.cli.common import json_option, print_json, progress, table
 from agents.cli.main import main
-from infra.kafka.broker import EmbeddedBroker
+from infra.embedded.broker import EmbeddedBroker
 from infra.kafka.connection import Connection
 from infra.kafka.reachable import check_reachable
 from schemas.errors import UsageError

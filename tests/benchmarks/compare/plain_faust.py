@@ -31,12 +31,12 @@ from schemas.records import Entry, Prediction
 from schemas.state import JoinPosition, Payload
 from schemas.topics import TaskTopics
 from streams.fold import Fold
-from streams.held import Changes, MemoryStore, StateStore
-from streams.join import Join
+from streams.join.join import Join
+from streams.join.overlay import Overlay
+from streams.join.pending import Changes, MemoryStore, StateStore
+from streams.join.rules import JoinRules
 from streams.metrics.served import ServedMetrics
 from streams.model import ModelFold
-from streams.overlay import Overlay
-from streams.rules import JoinRules
 from streams.serve import Server
 from tests.benchmarks.compare.given import Given
 

@@ -14,13 +14,13 @@ from schemas.records import Entry, Metric, Outcome, Position, Prediction, Reques
 from schemas.state import HeldState, Payload
 from streams.fold import Fold, Monitor
 from streams.garbage import collect_seldom
-from streams.held import MemoryStore
-from streams.join import Join
+from streams.join.join import Join
+from streams.join.pending import MemoryStore
+from streams.join.rules import JoinRules
 from streams.model import ModelFold
 from streams.monitors import monitors
 from streams.quality.edge import EdgeCounter
 from streams.quality.monitor import QualityMonitor
-from streams.rules import JoinRules
 from streams.serve import Server
 from tests.benchmarks.compare.load import requests_and_outcomes
 from tests.benchmarks.compare.task import bench_task

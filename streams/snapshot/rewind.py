@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from schemas.errors import NotReproducible
-from streams.atoms import ATOMS
+from streams.snapshot.atoms import ATOMS
 from streams.snapshot.fields import slots_of
 from streams.snapshot.parts import CODE, take_apart
 

@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
 
-from schemas import wire
-from schemas.avro_form import Schema
-from schemas.checks import Make
+from schemas.codec import wire
+from schemas.codec.avro_form import Schema
+from schemas.codec.checks import Make
 from schemas.dictionary import MAX_TEXT
 from schemas.errors import BadRecord
 from schemas.records import FeatureValue

@@ -12,7 +12,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
-from schemas.avro_form import RECORDS, Schema, assemble, file_name
+from schemas.codec.avro_form import RECORDS, Schema, assemble, file_name
 from schemas.dictionary import Boolean, Category, Dictionary, Integer, Number
 from schemas.errors import UsageError
 

@@ -64,12 +64,12 @@ def riverloop_broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
         yield RunningCluster(bootstrap)
     # The default is for a checkout whose entry points are not installed.
     elif request.config.getoption(OPTION, default="embedded") == "container":
-        from infra.kafka.container import ContainerBroker  # noqa: PLC0415
+        from infra.embedded.container import ContainerBroker  # noqa: PLC0415
 
         with ContainerBroker() as container:
             yield container
     else:
-        from infra.kafka.broker import EmbeddedBroker  # noqa: PLC0415
+        from infra.embedded.broker import EmbeddedBroker  # noqa: PLC0415
 
         with EmbeddedBroker() as embedded:
             yield embedded

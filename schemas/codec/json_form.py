@@ -12,8 +12,8 @@ from dataclasses import MISSING
 from inspect import Parameter, signature
 from typing import Any, Final
 
-from schemas.avro_form import RECORDS, Schema, file_name
-from schemas.checks import Make
+from schemas.codec.avro_form import RECORDS, Schema, file_name
+from schemas.codec.checks import Make
 from schemas.errors import BadRecord
 from schemas.near import sent_as
 

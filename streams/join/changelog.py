@@ -7,9 +7,9 @@ from itertools import islice
 from typing import Final
 
 from schemas.state import HeldState, JoinPosition
-from streams.held import StateStore
-from streams.overlay import Overlay
-from streams.rules import JoinRules
+from streams.join.overlay import Overlay
+from streams.join.pending import StateStore
+from streams.join.rules import JoinRules
 
 AT_ONCE: Final = 2000
 """Records that are taken over together: memory stays flat however long the changelog is."""

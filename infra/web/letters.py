@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from infra.web.redact import printed
 from schemas.codec import Codec
 from schemas.paths import known_paths
 from schemas.reasons import REASONS
 from schemas.records import DeadLetter
-from streams.printed import printed
 
 TOLD_OF_ALL = ("reason", "field", "source", "arrived", "bytes")
 """What is told of an example to those who may not see what requests say."""

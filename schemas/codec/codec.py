@@ -10,14 +10,16 @@ from typing import Any, Final, TypeVar
 
 from fastavro.schema import SchemaParseException, UnknownType
 
-from schemas import json_form
 from schemas.alert import Alert
-from schemas.avro_form import RECORDS, Schema, assemble, header
-from schemas.checks import RECORD_TYPES, TaskKind, makers
+from schemas.codec import json_form
+from schemas.codec.avro_form import RECORDS, Schema, assemble, header
+from schemas.codec.checks import RECORD_TYPES, TaskKind, makers
+from schemas.codec.readers import Reader
+from schemas.codec.wire import Malformed
+from schemas.codec.writers import Writer
 from schemas.dictionary import Dictionary
 from schemas.errors import BadRecord
 from schemas.formats import HEADER_BYTES, detect
-from schemas.readers import Reader
 from schemas.records import (
     Control,
     DeadLetter,
@@ -34,8 +36,6 @@ from schemas.state import HeldState, JoinPosition
 from schemas.subject_keys import SubjectKeys
 from schemas.tally import Tally
 from schemas.tokens import Protection, request_plan, stored_plan
-from schemas.wire import Malformed
-from schemas.writers import Writer
 
 Record = (
     Request

@@ -18,8 +18,8 @@ import tempfile
 from pathlib import Path
 from types import TracebackType
 
-from infra.kafka import watchdog
-from infra.kafka.broker_config import (
+from infra.embedded import watchdog
+from infra.embedded.broker_config import (
     PLAIN,
     Listener,
     earlier_ports,
@@ -27,8 +27,8 @@ from infra.kafka.broker_config import (
     java_command,
     write_config,
 )
-from infra.kafka.jars import Report, class_path
-from infra.kafka.ports import are_free, free_pair
+from infra.embedded.jars import Report, class_path
+from infra.embedded.ports import are_free, free_pair
 from infra.kafka.ready import wait_until_answers
 from schemas.errors import BrokerError
 

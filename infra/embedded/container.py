@@ -9,9 +9,9 @@ from importlib import import_module
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from infra.kafka.broker_config import settings
-from infra.kafka.jars import KAFKA_VERSION
-from infra.kafka.ports import free_pair
+from infra.embedded.broker_config import settings
+from infra.embedded.jars import KAFKA_VERSION
+from infra.embedded.ports import free_pair
 from infra.kafka.ready import wait_until_answers
 from schemas.errors import BrokerError
 
@@ -23,7 +23,7 @@ INSIDE = 9092
 
 
 class ContainerBroker:
-    """One Apache Kafka in a container; used as `infra.kafka.broker.EmbeddedBroker` is.
+    """One Apache Kafka in a container; used as `infra.embedded.broker.EmbeddedBroker` is.
 
     Parameters
     ----------

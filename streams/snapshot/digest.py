@@ -22,8 +22,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from schemas.errors import NotReproducible
-from streams.atoms import ATOMS, atom, name_of, text
 from streams.garbage import without_collection
+from streams.snapshot.atoms import ATOMS, atom, name_of, text
 from streams.snapshot.parts import NOT_KNOWLEDGE, NOTHING, Parts, take_apart
 
 

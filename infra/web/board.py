@@ -6,10 +6,10 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
+from infra.web.history import History, Row
+from infra.web.rates import Rate
 from schemas.alert import Alert
 from schemas.records import Manifest, Metric
-from streams.live.history import History, Row
-from streams.live.rates import Rate
 from streams.metrics.registry import METRICS
 from streams.metrics.versus import AGAINST
 from streams.task import Task

@@ -6,8 +6,8 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-from schemas import wire
-from schemas.avro_form import Schema
+from schemas.codec import wire
+from schemas.codec.avro_form import Schema
 from schemas.records import Written
 
 Write = Callable[[Any], bytes]

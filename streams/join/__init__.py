@@ -1,0 +1,1 @@
+"""The join of one partition, and the state that it keeps."""
