@@ -230,3 +230,21 @@ def test_a_page_about_the_topics_does_what_it_says(
     told = capsys.readouterr().out
     for each in printed:
         assert each in told
+
+
+# ---------------------------------------------------------------------- the file map
+
+
+def test_the_file_map_names_files_and_folders_that_exist() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    rooms = page.partition("## File map")[2].partition("## ")[0]
+    missing, room = [], ""
+    for line in rooms.splitlines():
+        if found := re.match(r" {4}(\w+)/ ", line):
+            room = found[1]
+        inside = line[15:] if room else ""
+        for name in re.findall(r"[\w-]+\.py|\b\w+/", inside):
+            if not any((ROOT / room).rglob(name.rstrip("/"))) and not (ROOT / name).exists():
+                missing.append(f"{room}: {name}")
+    assert room == "tests"
+    assert missing == []
