@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import NewPartitions  # type: ignore[attr-defined]  # public
 
 from agents.ledger.cluster_faults import poison
 from agents.ledger.field import Field
 from agents.ledger.strike import Strike
-from infra.kafka.admin import client_of, create_topics, delete_topics, partition_count
+from infra.kafka.admin import client_of, code_of, create_topics, delete_topics, partition_count
 from infra.kafka.offsets import end_offsets
 from schemas.errors import BrokerError
 from schemas.topics import topics
@@ -125,7 +125,11 @@ def _lose(field: Field, way: str) -> None:
     if way == "deleted":
         with client_of(field.connection) as admin:
             for future in admin.delete_consumer_groups([field.group, field.log_group]).values():
-                future.result(20)
+                try:
+                    future.result(20)
+                except KafkaException as error:
+                    if code_of(error) != KafkaError.GROUP_ID_NOT_FOUND:  # an earlier attempt deleted it
+                        raise
         return
     for group, places in _places(field).items():
         _move(field, group, places, way)
