@@ -17,8 +17,8 @@ from infra.past import learn
 from infra.snapshots.models import LogPlace, restore
 from infra.snapshots.store import SnapshotStore
 from infra.trusted import unreadable_entry
-from infra.web.redact import harmless
 from schemas.errors import BadRecord
+from schemas.escaped import harmless
 from schemas.records import Command, Entry, Features
 from streams.model import ModelFold
 

@@ -8,8 +8,8 @@ from agents.loop import TaskLoop
 from infra.inbound import FORWARDED, Inbound
 from infra.kafka.partitioner import partition_of
 from infra.kafka.transaction import Headers, OutRecord
-from infra.web.redact import line
 from schemas.errors import BadRecord
+from schemas.escaped import line
 from schemas.records import Outcome
 from streams.join.join import Join
 

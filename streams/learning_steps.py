@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final, Literal, NamedTuple
 
-from infra.web.redact import harmless
 from schemas.alert import Alert, Evidence
+from schemas.escaped import harmless
 
 FAMILY: Final = "learning"
 """The family of their episodes, and the key of their alerts on `T.alerts`."""

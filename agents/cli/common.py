@@ -15,7 +15,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from infra.web.redact import finite, harmless
+from infra.web.redact import finite
+from schemas.escaped import harmless
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 

@@ -12,8 +12,8 @@ from agents.cli.common import json_option, print_json, table
 from agents.settings import Settings
 from infra.snapshots.store import SnapshotStore
 from infra.taskfile import load_task
-from infra.web.redact import harmless
 from schemas.errors import SnapshotError, UsageError
+from schemas.escaped import harmless
 from schemas.records import Manifest
 from streams.version import Version
 

@@ -22,8 +22,8 @@ from agents.cli.common import json_option, print_json, shown
 from agents.http.address import authority
 from agents.settings import from_environment
 from infra.taskfile import load_task
-from infra.web.redact import harmless
 from schemas.errors import BrokerError, UsageError
+from schemas.escaped import harmless
 
 URL: Final = "RIVERLOOP_WORKER_URL"
 EVERYWHERE: Final = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - where a worker listens, not this command

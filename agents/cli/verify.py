@@ -14,7 +14,7 @@ from infra.trusted import places
 from infra.verify import KafkaSource, Report
 from infra.verify import verify as prove
 from infra.verify.report import COUNTS
-from infra.web.redact import harmless
+from schemas.escaped import harmless
 
 
 @click.command(epilog="Example: riverloop verify task.py --bootstrap localhost:9092")

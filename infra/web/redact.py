@@ -9,10 +9,9 @@ from typing import Any, Final
 from schemas.codec import Codec
 from schemas.dictionary import Dictionary
 from schemas.errors import BadRecord
+from schemas.escaped import line
 from schemas.records import DeadLetter
 
-MAX_TEXT: Final = 200
-"""Characters of a value that are shown."""
 MAX_NAME: Final = 60
 MAX_FIELDS: Final = 100
 """Fields of a record that are shown."""
@@ -74,36 +73,6 @@ def printed(letter: DeadLetter, codec: Codec) -> dict[str, Any]:
 def is_careful(dictionary: Dictionary) -> bool:
     """Whether a dictionary flags any personal data."""
     return bool(dictionary.tokenised) or any(each.personal_data != "none" for each in dictionary)
-
-
-def line(text: str, most: int = MAX_TEXT) -> str:
-    r"""Give a text on one line, cut to a length, without what would steer a terminal.
-
-    Examples
-    --------
-    >>> line("a\x1b[2Jb\u202e\n")
-    'a\\x1b[2Jb\\u202e\\n'
-    """
-    cut = harmless(text[:most])
-    return cut if len(text) <= most else f"{cut}… ({len(text):,} characters)"
-
-
-def harmless(text: str, keep: str = "") -> str:
-    r"""Escape what would steer a terminal, but for the characters that are kept.
-
-    Examples
-    --------
-    >>> harmless("red \x1b[31m")
-    'red \\x1b[31m'
-    """
-    if text.isprintable():
-        return text
-    return "".join(
-        each
-        if each.isprintable() or each in keep
-        else each.encode("unicode_escape", "surrogatepass").decode()
-        for each in text
-    )
 
 
 def finite(value: Any) -> Any:

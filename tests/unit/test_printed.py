@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infra.web.redact import MAX_FIELDS, line, printed
+from infra.web.redact import MAX_FIELDS, printed
 from schemas.codec import Codec
 from schemas.dictionary import Category, Dictionary, Integer, Number
 from schemas.errors import BadRecord
+from schemas.escaped import line
 from schemas.records import DeadLetter, Outcome, Position, Request
 
 PERSONAL = "Ada Lovelace"
