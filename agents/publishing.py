@@ -99,7 +99,7 @@ class Publishing:
             consumer.start_at(self._partition, self.owner.next_offset)
 
     async def publish(self, consumer: BatchConsumer, records: list[OutRecord], what: str) -> bool:
-        """Write what is not caused by a batch; gives whether it was written."""
+        """Write what is not caused by a batch, by whoever holds the lock; gives whether it was written."""
         # The offset is written only to be fenced by: who is no longer the owner must not publish anything.
         offsets = {self._partition: self.owner.next_offset}
         if not records or not consumer.metadata:
@@ -111,7 +111,7 @@ class Publishing:
             log.warning("%s: publishing %s: %s", self.owner.loop.task.name, what, error)
             self.owner.published(False)
             if not error.certain and not self.owner.loop.stopping:
-                await self.take_over(consumer)  # else what may be published would be published again
+                await self._take_over(consumer)  # else what may be published would be published again
             return False
         self.owner.published(True)
         return True

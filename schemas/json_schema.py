@@ -93,7 +93,7 @@ class _Maker:
 
     def _field(self, record: str, field: Schema) -> dict[str, Any]:
         name = field["name"]
-        if name == "request_id":
+        if name == "request_id" and "default" not in field:
             return {"type": "string", "minLength": 1, "maxLength": NAME.characters, "pattern": r"^[^\u0000]"}
         if name == "ts":
             return {"type": "integer", "minimum": 0, "maximum": MAX_TS - 1}

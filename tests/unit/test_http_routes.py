@@ -43,17 +43,6 @@ def test_the_reference_names_every_reason_and_no_other() -> None:
         assert meaning in page
 
 
-def test_the_examples_of_the_reference_are_what_a_worker_says() -> None:
-    async def run() -> None:
-        examples = [json.loads(each.split("```")[0]) for each in PAGE.read_text().split("```json\n")[1:]]
-        async with serving(make_loop(), HeldWriter()) as client:
-            odd = await client.post(PATH, SENT | {"features": {"LeadTime": 12, "Raet": 80.5, "Meal": "BB"}})
-            bad = await client.post(PATH, SENT | {"features": {"LeadTime": "soon"}})
-        assert [odd.data, bad.data] == examples
-
-    asyncio.run(run())
-
-
 def test_only_what_changes_something_is_marked_so() -> None:
     routes = Pages({}, HeldWriter(), Settings(), 1.0).routes()
     assert {each.method for each in routes if each.changes} == {"POST"}
