@@ -276,6 +276,14 @@ def test_checks_that_come_in_pieces_and_behind_each_other_are_answered_once_each
 
 
 def test_a_kept_connection_is_answered_again_and_again_unless_it_has_brought_anything_else() -> None:
+    def kept(port: int) -> socket.socket:
+        # On a busy machine the loop is late by itself now and then: a newcomer's connection ends with the answer.
+        while True:
+            wire = sent(port, LIVE)
+            if b"Connection: close" not in wire.recv(65536):
+                return wire
+            wire.close()
+
     def again(wire: socket.socket, message: bytes) -> float:
         began = time.monotonic()
         wire.sendall(message)
@@ -285,9 +293,7 @@ def test_a_kept_connection_is_answered_again_and_again_unless_it_has_brought_any
     async def run() -> None:
         loop = make_loop()
         async with serving(loop) as (_, port):
-            checks, calls = sent(port), sent(port)
-            await asyncio.to_thread(again, checks, LIVE)
-            await asyncio.to_thread(again, calls, LIVE)
+            checks, calls = [await asyncio.to_thread(kept, port) for _ in range(2)]
             call = HEAD.replace(LAST, b"\r\n") + JSON
             await asyncio.to_thread(calls.sendall, call)
             assert b"b-1" in await asyncio.to_thread(calls.recv, 65536)
