@@ -58,7 +58,7 @@ class Boot(BootStrategy):  # type: ignore[misc]  # Faust has no types
 
 
 class NoTables(TableManager):  # type: ignore[misc]  # Faust has no types
-    """Faust's tables, of which we have none: it would wait a second for somebody to declare one."""
+    """Faust's table manager without its start-up delay of a second: riverloop declares no tables."""
 
     async def on_start(self) -> None:
         """Let the consumer subscribe at once."""

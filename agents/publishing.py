@@ -99,7 +99,7 @@ class Publishing:
             consumer.start_at(self._partition, self.owner.next_offset)
 
     async def publish(self, consumer: BatchConsumer, records: list[OutRecord], what: str) -> bool:
-        """Write what is not caused by a batch, by whoever holds the lock; gives whether it was written."""
+        """Write records that no batch has caused; returns whether they were written. The caller holds the lock."""
         # The offset is written only to be fenced by: who is no longer the owner must not publish anything.
         offsets = {self._partition: self.owner.next_offset}
         if not records or not consumer.metadata:

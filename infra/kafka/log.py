@@ -21,7 +21,8 @@ from schemas.errors import BrokerError, RecordsGone
 AT_ONCE = 1000
 POLL_S = 0.02
 BOUNDED_WAIT_MS = 10
-"""Who reads up to an end waits so long for the news that it is reached: the last record may lie before markers."""
+"""The broker answers a bounded read at the end of a partition after this time. The last offsets may be commit
+markers, so a record does not tell the reader that it has reached the end."""
 STALLED_S = 60.0
 SETTLE_S = 12.0
 """A reader that follows waits at most so long for transactions that are open when it starts: longer than any of
@@ -222,9 +223,9 @@ def read_all(
 
 
 class _Reading:
-    """A consumer of one partition from an offset on; None is for the oldest record there is.
+    """A consumer of one partition from an offset on; None stands for the oldest record.
 
-    That one is asked for, and not left to librdkafka (2.16): it would begin half a second later.
+    The oldest offset is asked for explicitly. librdkafka (2.16) takes half a second longer to find it.
     """
 
     def __init__(

@@ -28,7 +28,7 @@ OFFSETS_S = 4.0
 GRACE_S = 1.0
 """A call of librdkafka that has not ended so long after its time-out is given up."""
 COORDINATORS = "__transaction_state"
-"""A topic that is made by the first transaction of a cluster, if by nobody before."""
+"""An internal topic of Kafka; the first transaction of a cluster creates it."""
 MAX_RECORD_BYTES = 6 * 1024 * 1024
 
 log = logging.getLogger(__name__)
@@ -225,7 +225,7 @@ class TransactionRunner:
         self._discard()
         producer = Producer(self._config, logger=CLIENT_LOG)
         try:
-            # Whoever asks for the coordinator before a broker is connected asks again after half a second only.
+            # Without a connected broker librdkafka repeats its search for the coordinator only after half a second.
             producer.list_topics(COORDINATORS, timeout_s)
             producer.init_transactions(timeout_s)
         except KafkaException as error:
