@@ -188,8 +188,8 @@ class Demo:
 
     def stay(self) -> None:
         """Keep everything running until Ctrl-C."""
-        click.echo(f"\nThe loop still runs: {self.pages[0]}   (Ctrl-C ends it)", err=True)
-        with suppress(KeyboardInterrupt):
+        with suppress(KeyboardInterrupt):  # which may come as soon as the line is read
+            click.echo(f"\nThe loop still runs: {self.pages[0]}   (Ctrl-C ends it)", err=True)
             while True:
                 time.sleep(3600)
 
