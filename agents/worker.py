@@ -159,7 +159,7 @@ def task_loop(loaded: LoadedTask, settings: Settings, connection: Connection) ->
     learn_all(codec, connection, names)
     runtime = runtime_fingerprint()[0]
     folds = [ModelFold(task, model, runtime) for model in task.models]
-    server = Server(task, folds, runtime)
+    server = Server(task, folds)
     log_id = known.current(names.log) or seen[names.log].topic_id
     entries = Entries(places(settings.pass_over))
     loop = TaskLoop(

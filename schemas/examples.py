@@ -85,8 +85,8 @@ def examples(codec: Codec) -> dict[str, Record]:
     asked, answered = Position(names.requests, 0, 41), Position(names.predictions, 0, 40)
     reported = Position(names.outcomes, 0, 7)
     version = "champion.1@1234"
-    score = Score("champion", version, SPEC, "served", SCORES[kind], LABELS[kind])
-    prediction = Prediction("r-0001", TS, seen, (score,), RUNTIME, asked)
+    score = Score("champion", version, SCORES[kind], LABELS[kind])
+    prediction = Prediction("r-0001", TS, seen, (score,), asked)
     outcome = Outcome("r-0001", TS + DAY, VALUES[kind], 1, None, "billing")
     held = HeldState("waiting", codec.encode(prediction), answered, TS)
     command = Command("freeze", "champion", {}, "ada", "odd outcomes since noon")

@@ -55,12 +55,10 @@ LIMITS: Final[Mapping[tuple[str, str], Limit]] = {
     ("Request", "entity_key"): NAME,
     ("Request", "parents"): PARENTS,
     ("Prediction", "request_id"): NAME,
-    ("Prediction", "runtime"): NAME,
     ("Prediction", "entity_key"): NAME,
     ("Prediction", "parents"): PARENTS,
     ("Score", "model"): NAME,
     ("Score", "version"): NAME,
-    ("Score", "spec"): NAME,
     ("Score", "label"): NAME,
     ("Score", "failure"): FAILURE,
     ("Position", "topic"): TOPIC,
@@ -116,8 +114,8 @@ def check_scores(scores: Sequence[Any]) -> None:
     most = NAME.characters
     for each in scores:
         label, score = each.label, each.score
-        if len(each.model) > most or len(each.version) > most or len(each.spec) > most:
-            raise _too_long("scores", f"models, versions and specs of at most {most} characters")
+        if len(each.model) > most or len(each.version) > most:
+            raise _too_long("scores", f"models and versions of at most {most} characters")
         if isinstance(label, str) and len(label) > most:
             raise _too_long("scores.label", f"at most {most} characters, not {len(label):,}")
         if isinstance(score, Mapping) and any(len(name) > most for name in score):

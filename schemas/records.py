@@ -62,11 +62,7 @@ class Score:
     model: str
     """The model's name."""
     version: str
-    """`model.revision@offset`."""
-    spec: str
-    """Digest of the revision's specification (16 hex digits)."""
-    role: Literal["served", "shadow"]
-    """Whether this was the answer or an unseen one."""
+    """`model.revision@offset`. The revision's entry in the log names its specification and runtime."""
     score: ScoreValue
     """The score; None when a model that has learned nothing has no answer, or failed."""
     label: bool | str | None = None
@@ -84,9 +80,7 @@ class Prediction:
     """Event time of the request."""
     features: Features
     scores: tuple[Score, ...]
-    """The served score first; empty for a backfilled example."""
-    runtime: str = ""
-    """Fingerprint of River, numpy, Python and CPU dispatch (16 hex digits)."""
+    """The first is served, the others are shadows; empty for a backfilled example."""
     source: Position | None = None
     """The request's place on `T.requests`; None when it came over HTTP."""
     entity_key: str | None = None

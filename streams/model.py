@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from river import base
 
@@ -152,7 +152,7 @@ class ModelFold:
 
     # ------------------------------------------------------------------ serving
 
-    def predict(self, features: Features, role: Literal["served", "shadow"]) -> Score:
+    def predict(self, features: Features) -> Score:
         """Score features with the state as it is; the state's digest does not change.
 
         Until the first learned example this happens on a throwaway copy: some models make themselves ready
@@ -169,7 +169,7 @@ class ModelFold:
             if not is_own(error):
                 raise
             failure = describe(error)
-        return Score(self.model.name, self._version, self.spec, role, score, label, failure)
+        return Score(self.model.name, self._version, score, label, failure)
 
     def _answer(self, x: dict[str, Any]) -> tuple[ScoreValue, bool | str | None]:
         if self.learned:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 
 from schemas.errors import BadRecord
 from schemas.records import Position, Prediction, Request, Score
@@ -22,12 +21,10 @@ class Server:
         The task.
     models
         Its models' folds; the first one's score is the answer, the others are shadows.
-    runtime
-        Fingerprint that is stamped on predictions.
     """
 
-    def __init__(self, task: Task, models: Sequence[ModelFold], runtime: str = "") -> None:
-        self.task, self.models, self.runtime = task, tuple(models), runtime
+    def __init__(self, task: Task, models: Sequence[ModelFold]) -> None:
+        self.task, self.models = task, tuple(models)
         self.times = JoinRules.of(task).times
         self.failures: Counter[str] = Counter()
         """Scores that a model failed to give, by model, since this process began."""
@@ -47,10 +44,7 @@ class Server:
         BadRecord
             `model_failed`, when the served model fails, and so does its fallback, if the task names one.
         """
-        scores = tuple(
-            model.predict(request.features, "shadow" if index else "served")
-            for index, model in enumerate(self.models)
-        )
+        scores = tuple(model.predict(request.features) for model in self.models)
         failed = [score for score in scores if score.failure]
         if failed:
             self.failures.update(score.model for score in failed)
@@ -61,7 +55,6 @@ class Server:
             request.ts,
             request.features,
             scores,
-            self.runtime,
             source,
             request.entity_key,
             request.parents,
@@ -73,6 +66,6 @@ class Server:
         for score in shadows:
             if score.model == self.task.fallback and not score.failure:
                 others = (other for other in shadows if other is not score)
-                return (replace(score, role="served"), replace(champion, role="shadow"), *others)
+                return (score, champion, *others)
         message = f"request {request.request_id!r}: model {champion.version} failed: {champion.failure}"
         raise BadRecord("model_failed", message)

@@ -127,7 +127,7 @@ class History:
             self.topics,
             partitions,
             log_topic_id,
-            Server(task, self.models, runtime),
+            Server(task, self.models),
         )
         self.serving, self.join = Serve(self.loop), JoinAgent(self.loop)
         for number in range(partitions):

@@ -59,7 +59,7 @@ def pack(
     state = fold.snapshot()
     probes: list[dict[str, Any]] = []
     for features in recent[-PROBES:]:
-        score = fold.predict(features, "served")
+        score = fold.predict(features)
         probes.append({"features": dict(features), "score": score.score, "label": score.label})
     manifest = Manifest(
         version=state.version,
@@ -193,7 +193,7 @@ def check_probes(fold: ModelFold, stored: Snapshot) -> None:
         raise SnapshotError(f"{manifest.version}: the state's digest is not the manifest's")
     for number, probe in enumerate(stored.probes, start=1):
         try:
-            score = fold.predict(probe["features"], "served")
+            score = fold.predict(probe["features"])
         except Exception as error:  # the same, or a probe that is damaged
             raise SnapshotError(f"{manifest.version}: probe {number} cannot be asked: {error!r}") from error
         if bits(score.score) != bits(probe["score"]) or score.label != probe["label"]:

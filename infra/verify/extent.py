@@ -121,7 +121,7 @@ def asked(record: Request | Prediction) -> Prediction:
     Both are masked: that a token was made of this value can be shown only while its subject is not forgotten.
     """
     if isinstance(record, Prediction):
-        return replace(record, scores=(), runtime="", source=None, propensity=None)
+        return replace(record, scores=(), source=None, propensity=None)
     names = (record.request_id, record.ts, record.features)
     return Prediction(*names, (), entity_key=record.entity_key, parents=record.parents)
 

@@ -57,6 +57,8 @@ class Refold:
         self._predictions = topics.predictions
         self._place = LogPlace(topics.log, source.topic_id(topics.log))
         self.folds = [ModelFold(loaded.task, model, runtime) for model in loaded.task.models]
+        self._anchored: dict[str, int] = {}
+        """The revision of the snapshot from which a model is refolded, by model."""
 
     def run(self, tick: Callable[[], None]) -> None:
         """Refold, and compare on the way."""
@@ -106,29 +108,25 @@ class Refold:
             score = prediction.scores[number]
             yield Version.parse(score.version), f"{self._predictions}[{p}]@{o}", prediction, score
 
-    def is_ours(
-        self, fold: ModelFold, version: Version, where: str, prediction: Prediction, score: Score
-    ) -> bool:
-        """Whether a score was made by the task file's specification and this runtime; counts it if not.
+    def is_ours(self, fold: ModelFold, version: Version, where: str) -> bool:
+        """Whether a version is of the task file's specification and this runtime; counts it if not.
 
-        The stamp alone does not decide: it must be what the log says of the revision.
+        The log's `revision` entry says so; where the log begins later, the snapshot that refolding began with.
         """
         row = self._ledger.one(
             "SELECT spec, runtime FROM revisions WHERE model = ? AND revision = ?",
             (version.model, version.revision),
         )
-        stamped = (score.spec, prediction.runtime)
-        if row is not None and row != stamped:
-            what = f"{score.version}: specification or runtime is not what the log's revision was opened with"
-            self.report.fail([Difference(what, where, " ".join(row), " ".join(stamped))])
-            return False
-        if stamped == (fold.spec, self._runtime):
+        if row == (fold.spec, self._runtime):
             return True
-        if row is None and not self._extent.first[self._log]:
-            what = f"{score.version}: the log opens no such revision"
-            self.report.fail([Difference(what, where, f"{fold.spec} {self._runtime}", " ".join(stamped))])
+        cut = self._extent.first[self._log] > 0
+        if row is None and cut and version.revision == self._anchored.get(fold.model.name):
+            return True
+        if row is None and not cut:
+            what = f"{version}: the log opens no such revision"
+            self.report.fail([Difference(what, where, "a revision entry", "none")])
             return False
-        self.report.other[score.model] += 1
+        self.report.other[fold.model.name] += 1
         return False
 
     def _foreign(self) -> None:
@@ -169,6 +167,7 @@ class Refold:
                 self.report.notes.append(f"snapshot {manifest.version} is passed over: {error}")
                 fold.restore(ModelFold(self._loaded.task, fold.model, self._runtime).snapshot())
                 continue
+            self._anchored[fold.model.name] = fold.version.revision
             self.report.notes.append(f"{fold.model.name} is refolded from its snapshot {manifest.version}")
             return
         raise UsageError(
@@ -266,8 +265,8 @@ class _Walk:
     def finish(self) -> None:
         """Name what the log did not lead to."""
         while self._score is not None:
-            version, where, prediction, score = self._score
-            if self._refold.is_ours(self.fold, version, where, prediction, score):
+            version, where, _, score = self._score
+            if self._refold.is_ours(self.fold, version, where):
                 self._never(score.version, where)
             self._score = next(self._scores, None)
         while self._manifest is not None:
@@ -278,11 +277,11 @@ class _Walk:
         report, fold = self._refold.report, self.fold
         if version.offset < self._begin:
             report.counts["cut"] += 1
-        elif self._refold.is_ours(fold, version, where, prediction, score):
+        elif self._refold.is_ours(fold, version, where):
             if version != fold.version:
                 self._never(score.version, where)
                 return
-            differences = list(check_score(fold.predict(prediction.features, score.role), score, where))
+            differences = list(check_score(fold.predict(prediction.features), score, where))
             report.fail(differences)
             report.reproduced[score.model] += not differences
 

@@ -129,7 +129,6 @@ def make_prediction(
     ts: int,
     features: Features,
     scores: tuple[Score, ...],
-    runtime: str = "",
     source: Position | None = None,
     entity_key: str | None = None,
     parents: tuple[str, ...] = (),
@@ -139,13 +138,12 @@ def make_prediction(
     check_id(request_id)
     check_ts(ts)
     _check_about(entity_key, parents)
-    check_text(runtime, NAME, "runtime")
     check_scores(scores)
     if source is not None:
         check_text(source.topic, TOPIC, "source.topic")
     if propensity is not None and not 0 < propensity <= 1:
         raise BadRecord("out_of_range", "propensity must be above 0 and at most 1", "propensity")
-    return Prediction(request_id, ts, features, scores, runtime, source, entity_key, parents, propensity)
+    return Prediction(request_id, ts, features, scores, source, entity_key, parents, propensity)
 
 
 def _check_about(entity_key: str | None, parents: tuple[str, ...]) -> None:

@@ -16,8 +16,8 @@ from streams.drift.signals import Signal, signal
 class ModelWatch:
     """Watches the signals of one model.
 
-    A changed specification is our own doing and no drift: with the first score of a new one all starts again,
-    and what older ones served is passed over.
+    A new revision is our own doing and no drift: with its first score all starts again, and scores of older
+    revisions are passed over.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ class ModelWatch:
             and (labels or watch.signal != "label_mean")
             and signal(watch.signal, kind) is not None
         )
-        self._spec, self._past = "", set[str]()
+        self._revision, self._past = "", set[str]()
         self._start()
 
     def _start(self) -> None:
@@ -55,13 +55,14 @@ class ModelWatch:
     def update(self, score: Score, label: Value) -> Sequence[tuple[Watch, Change]]:
         """Take a score and its label; gives what changed for the worse."""
         found: Sequence[tuple[Watch, Change]] = ()
-        if score.spec != self._spec:
-            if score.spec in self._past:
+        revision = score.version.rpartition("@")[0]
+        if revision != self._revision:
+            if revision in self._past:
                 return found
-            if self._spec:
-                self._past.add(self._spec)
+            if self._revision:
+                self._past.add(self._revision)
                 self._start()
-            self._spec = score.spec
+            self._revision = revision
         self.seen += 1
         judged = self.seen > self.rules.warm_up
         for watch, made, detector in self._pairs:
@@ -82,11 +83,11 @@ class ModelWatch:
     def snapshot(self) -> Any:
         """Give the state."""
         states = [(made.snapshot(), detector.snapshot()) for _, made, detector in self._pairs]
-        return self._spec, sorted(self._past), self.seen, states
+        return self._revision, sorted(self._past), self.seen, states
 
     def restore(self, state: Any) -> None:
         """Take over a state that `snapshot` gave."""
-        self._spec, past, self.seen, states = state
+        self._revision, past, self.seen, states = state
         self._past = set(past)
         for (_, made, detector), (numbers, found) in zip(self._pairs, states, strict=True):
             made.restore(numbers)

@@ -68,10 +68,10 @@ class ServedMetrics:
         label = None if prediction is None else label_of(self.model.policy, entry, self.task.kind)
         if label is None or prediction is None:
             return
-        for score in prediction.scores:
+        for place, score in enumerate(prediction.scores):
             if score.model == self.model.name and score.score is not None:
-                self.role = score.role
-                self._scope(score.role).score(score, prediction, label.value, label.replaces)
+                self.role = "shadow" if place else "served"
+                self._scope(self.role).score(score, prediction, label.value, label.replaces)
 
     def _scope(self, role: Role) -> Scope:
         scope = self.scopes.get(role)

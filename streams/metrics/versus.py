@@ -142,8 +142,8 @@ class Versus:
 
     def _count(self, prediction: Prediction, served: Score, value: Value, sign: int) -> None:
         loss = self._loss(served, value)
-        for shadow in prediction.scores:
-            if shadow.role != "shadow" or self._policies.get(shadow.model) != self._policies[served.model]:
+        for shadow in prediction.scores[1:]:
+            if self._policies.get(shadow.model) != self._policies[served.model]:
                 continue
             other = self._loss(shadow, value)
             if loss is None or other is None:

@@ -44,8 +44,8 @@ def main() -> None:
     """Print the table."""
     codec = Codec("hotel", "binary", DICTIONARY)
     at = Position("hotel.outcomes", 3, 123_456)
-    score = Score("lr", "lr.1@123456", "0f1e2d3c4b5a6978", "served", 0.25, False)
-    prediction = Prediction("h1-12345", 1_700_000_000_000, FEATURES, (score, score), "8796a5b4c3d2e1f0", at)
+    score = Score("lr", "lr.1@123456", 0.25, False)
+    prediction = Prediction("h1-12345", 1_700_000_000_000, FEATURES, (score, score), at)
     outcome = Outcome("h1-12345", 1_700_000_000_000, True, reporter="pms")
     entry = Entry(
         f"{at}#0",

@@ -133,7 +133,7 @@ def hotel(served: int) -> tuple[Codec, list[bytes]]:
     assert task.data is not None
     codec = Codec(task.name, task.kind, task.features)
     events = task.data.events(rows(loaded.data_path()), task.features)
-    scores = (Score("lr", "lr.1@1234567", "0123456789abcdef", "served", 0.123456789, False),)
+    scores = (Score("lr", "lr.1@1234567", 0.123456789, False),)
     asked = (event.request for event, _ in zip(events, range(served), strict=False))
     return codec, [
         codec.encode(Prediction(f"booking-{0:012d}", each.ts, each.features, scores)) for each in asked

@@ -125,7 +125,7 @@ class World:
         found = []
         for fold in self.models:
             for x in ASKED:
-                score = fold.predict(x, "served")
+                score = fold.predict(x)
                 bits = struct.pack("<d", score.score) if isinstance(score.score, float) else None
                 found.append((bits, score.label, score.version))
         return found

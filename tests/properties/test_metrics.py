@@ -84,9 +84,8 @@ def log_of(kind: str, said: Sequence[Said], order: list[int]) -> list[Entry]:
         answer = scores[each.score]
         likeliest = max((p, name) for name, p in answer.items())[1] if isinstance(answer, dict) else ""
         label = likeliest or (kind == "binary" and answer >= 0.5)
-        score = Score(
-            "m", f"m.{each.revision}@{n}", "", each.role, answer, None if kind == "regression" else label
-        )
+        score = Score("m", f"m.{each.revision}@{n}", answer, None if kind == "regression" else label)
+        before_it = () if each.role == "served" else (Score("other", "other.1@0", None),)
         ts = each.minute * MINUTE_MS
         values = [None if at is None else labels[at] for at in each.values]
         outcome = Outcome(f"r{n}", ts + k, values[k], k, None if values[k] is not None else "lost")
@@ -95,7 +94,7 @@ def log_of(kind: str, said: Sequence[Said], order: list[int]) -> list[Entry]:
             was = "unavailable" if values[k - 1] is None else "labelled"
             before = {"corrects": f"r{n}/{k - 1}", "previous": values[k - 1], "previous_kind": was}
         fact: Any = "unavailable" if values[k] is None else "revised" if k else "labelled"
-        prediction = Prediction(f"r{n}", ts, {"c": each.level}, (score,))
+        prediction = Prediction(f"r{n}", ts, {"c": each.level}, (*before_it, score))
         entries.append(Entry(f"r{n}/{k}", fact, ts + k, prediction=prediction, outcome=outcome, **before))
     return entries
 
@@ -119,7 +118,7 @@ def scratch(kind: str, entries: Sequence[Entry]) -> Any:
         assert entry.prediction is not None
         assert entry.outcome is not None
         if entry.outcome.value is not None:
-            tally.add(OBSERVE[kind](entry.prediction.scores[0], entry.outcome.value))
+            tally.add(OBSERVE[kind](entry.prediction.scores[-1], entry.outcome.value))
     return tally.snapshot()
 
 
@@ -132,11 +131,11 @@ def test_every_slice_is_what_the_labels_that_stand_add_up_to(
     log = log_of(kind, said, order)
     served, last = fold(kind, log), final(log)
     for role, scope in served.scopes.items():
-        mine = [e for e in last.values() if e.prediction and e.prediction.scores[0].role == role]
+        mine = [e for e in last.values() if e.prediction and role_of(e.prediction) == role]
         assert scope.revisions.total().snapshot() == scratch(kind, mine)
         levels: list[str] = []
         for entry in log:
-            if entry.prediction and entry.prediction.scores[0].role == role and _labels(entry):
+            if entry.prediction and role_of(entry.prediction) == role and _labels(entry):
                 level = str(entry.prediction.features["c"])
                 levels += [level] if level not in levels and level != "other" and len(levels) < 2 else []
         for name, tally in scope.levels["c"].tallies.items():
@@ -148,6 +147,10 @@ def test_every_slice_is_what_the_labels_that_stand_add_up_to(
             assert pane.snapshot() == scratch(kind, inside)
         rolling = [e for e in mine if e.prediction and e.prediction.request_id in newest(log, role)]
         assert scope.rolling.tally.snapshot() == scratch(kind, rolling)
+
+
+def role_of(prediction: Prediction) -> str:
+    return "served" if prediction.scores[0].model == "m" else "shadow"
 
 
 def _labels(entry: Entry) -> bool:
@@ -163,7 +166,7 @@ def newest(log: Sequence[Entry], role: str) -> set[str]:
     """Give the requests of the five labels that were given last, as first ones."""
     given: list[str] = []
     for entry in log:
-        if entry.prediction is None or entry.outcome is None or entry.prediction.scores[0].role != role:
+        if entry.prediction is None or entry.outcome is None or role_of(entry.prediction) != role:
             continue
         if entry.previous is None and entry.outcome.value is not None:
             given.append(entry.prediction.request_id)
@@ -202,7 +205,7 @@ def test_parts_add_up_to_the_whole_in_any_order(kind: str, said: list[Said], cut
 
 def test_a_correction_of_what_a_cut_log_no_longer_holds_spoils_no_other_sum() -> None:
     observe, tally = OBSERVE["binary"], TALLIES["binary"]()
-    score = Score("m", "m.1@0", "", "served", 0.3, False)
+    score = Score("m", "m.1@0", 0.3, False)
     tally.take(observe(score, True))
     tally.add(observe(score, False))
     tally.add(observe(score, True))

@@ -188,7 +188,6 @@ def test_a_served_model_in_trouble_costs_its_own_requests_or_is_replaced(
             served, shadow = prediction.scores
             names = ("good", "bad") if request_id in failing else ("bad", "good")
             assert (served.model, shadow.model) == names
-            assert (served.role, shadow.role) == ("served", "shadow")
             if request_id in failing:
                 assert (shadow.score, shadow.label) == (None, None)
                 assert shadow.failure.startswith("ZeroDivisionError in tests.properties.test_user_code:")
@@ -207,7 +206,7 @@ def test_a_score_that_is_no_finite_number_is_none_and_makes_no_label() -> None:
     driver = played(TASK, ["", "", "", "", "", ""])
     fold = driver.models[1]
     fold.estimator.spoilt = math.nan  # type: ignore[attr-defined]  # of `Delicate`
-    score = fold.predict(TASK.features.canonical({"x": 1.0, "trouble": ""}), "shadow")
+    score = fold.predict(TASK.features.canonical({"x": 1.0, "trouble": ""}))
     assert (score.score, score.label, score.failure) == (None, None, "NotFinite: the score is nan")
 
 

@@ -88,7 +88,7 @@ def make_loop(
         TaskTopics(name),
         partitions,
         "topic-id",
-        Server(task, folds, "runtime"),
+        Server(task, folds),
     )
     if ready:
         loop.why_not_ready = ""

@@ -249,8 +249,8 @@ def test_a_shadow_gets_nobody_up() -> None:
         assert entry.outcome is not None
         (bad,) = entry.prediction.scores
         right = bool(entry.outcome.value)
-        good = Score("model", "model.1@0", "spec", "served", 0.9 if right else 0.1, right)
-        shadow = dataclasses.replace(bad, model="other", version="other.1@0", role="shadow")
+        good = Score("model", "model.1@0", 0.9 if right else 0.1, right)
+        shadow = dataclasses.replace(bad, model="other", version="other.1@0")
         prediction = dataclasses.replace(entry.prediction, scores=(good, shadow))
         log.append(dataclasses.replace(entry, prediction=prediction))
     found = told(DriftFold(task), log)
@@ -258,12 +258,12 @@ def test_a_shadow_gets_nobody_up() -> None:
     assert {alert.severity for alert in found} == {"info"}
 
 
-def test_a_new_specification_is_no_drift() -> None:
+def test_a_new_revision_is_no_drift() -> None:
     log = []
     for number, entry in enumerate(entries(worlds((4_000, 0.5, 0.1), (4_000, 0.5, 0.6)))):
         assert entry.prediction is not None
         scores = tuple(
-            dataclasses.replace(score, spec="old" if number < 4_000 else "new")
+            dataclasses.replace(score, version=f"model.{1 if number < 4_000 else 2}@0")
             for score in entry.prediction.scores
         )
         log.append(
@@ -271,7 +271,7 @@ def test_a_new_specification_is_no_drift() -> None:
         )
     found = told(DriftFold(bench_task()), log)
     assert {alert.family for alert in found} == {"loss"}, "but a release that answers worse costs something"
-    assert found[0].version == "model.1@0"
+    assert found[0].version == "model.2@0"
 
 
 def test_corrections_and_backfilled_examples_are_not_judged() -> None:
@@ -296,7 +296,7 @@ def delays(task_delay: Callable[[int], int], count: int) -> list[Entry]:
     for number in range(count):
         ts = number * MINUTE
         label = rng.random() < 0.5
-        score = Score("model", "model.1@0", "spec", "served", 0.5, False)
+        score = Score("model", "model.1@0", 0.5, False)
         came = ts + int(task_delay(number) * rng.uniform(0.5, 1.5))
         log.append(
             Entry(
@@ -337,7 +337,7 @@ def conversions(
     log = []
     for number in range(count):
         ts = number * MINUTE
-        score = Score("model", "model.1@0", "spec", "served", seen, False)
+        score = Score("model", "model.1@0", seen, False)
         prediction = Prediction(f"r-{number}", ts, {}, (score,))
         came = ts + rng.randrange(horizon) * MINUTE
         if rng.random() < rate and came // MINUTE not in dead:

@@ -40,7 +40,7 @@ def test_an_answer_has_the_served_score_and_what_is_written_is_the_same_predicti
         written = loop.codec.decode_prediction(record.value)
         assert dict(written.features) == {"LeadTime": 12, "Rate": 80.5, "Meal": "BB"}
         assert written.source is None
-        assert [each.role for each in written.scores] == ["served", "shadow"]
+        assert [each.model for each in written.scores] == [fold.model.name for fold in loop.models]
         served = plain(written.scores[0])
         assert {name: served[name] for name in ("score", "label", "version")}.items() <= reply.data.items()
         assert loop.counts["predictions"] == 1

@@ -20,8 +20,8 @@ FEATURES = Dictionary(Number(name="x"), entity_key="none", parents="none", repor
 CODEC = Codec("task", "multiclass", FEATURES)
 REQUEST = Request("r", 5, {"x": 1.0})
 OUTCOME = Outcome("r", 5, "a class", reason="a reason", reporter="a service")
-SCORE = Score("lr", "lr.1@0", "spec", "served", {"a": 1.0}, "a")
-PREDICTION = Prediction("r", 5, {"x": 1.0}, (SCORE,), "runtime", Position("task.requests", 0, 7))
+SCORE = Score("lr", "lr.1@0", {"a": 1.0}, "a")
+PREDICTION = Prediction("r", 5, {"x": 1.0}, (SCORE,), Position("task.requests", 0, 7))
 READ = {
     Request: CODEC.decode_request,
     Outcome: CODEC.decode_outcome,
@@ -56,14 +56,13 @@ CASES: list[tuple[Any, Any, str]] = [
         (OUTCOME, "reporter", NAME),
         (PREDICTION, "request_id", NAME),
         (PREDICTION, "entity_key", NAME),
-        (PREDICTION, "runtime", NAME),
     )
 ]
 for record in (REQUEST, PREDICTION):
     full = changed(record, parents=(longest(NAME.characters),) * (PARENTS.items or 0))
     CASES.append((full, changed(record, parents=(*full.parents, "one more")), "parents"))
     CASES.append((full, changed(record, parents=(longest(NAME.characters + 1),)), "parents"))
-for name in ("model", "version", "spec"):
+for name in ("model", "version"):
     CASES.append((scored(**{name: longest(200)}), scored(**{name: longest(201)}), "scores"))
 CASES += [
     (scored(label=longest(200)), scored(label=longest(201)), "scores.label"),

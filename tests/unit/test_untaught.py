@@ -64,16 +64,16 @@ def test_each_answer_is_that_of_a_fresh_model_and_changes_nothing(make: Callable
     for x in ASKED:
         fresh: Any = copy.deepcopy(fold.estimator)
         told = fresh.predict_proba_one(dict(x))
-        found = fold.predict(x, "served").score
+        found = fold.predict(x).score
         assert found == (float(told.get(True, 0.0)) if told else None)
     assert fold.digest == before
 
 
 def test_once_taught_it_answers_from_what_it_learned() -> None:
     fold = fold_of(random_weights)
-    fold.predict(ASKED[0], "served")
+    fold.predict(ASKED[0])
     outcome = Outcome("1", 5, True)
     fold.apply(0, Entry("0", "labelled", 5, prediction=Prediction("1", 1, ASKED[4], ()), outcome=outcome))
     expected: Any = random_weights()
     expected.learn_one(dict(ASKED[4]), True)
-    assert fold.predict(ASKED[4], "served").score == expected.predict_proba_one(dict(ASKED[4]))[True]
+    assert fold.predict(ASKED[4]).score == expected.predict_proba_one(dict(ASKED[4]))[True]

@@ -223,13 +223,13 @@ def test_scores_of_another_runtime_are_counted_and_not_called_wrong(history: His
     assert report.other == {"lr": report.counts["predictions"], "window": report.counts["predictions"]}
 
 
-def test_a_stamp_of_another_specification_hides_nothing(history: History) -> None:
+def test_a_version_of_a_revision_that_was_never_opened_hides_nothing(history: History) -> None:
     topic = history.topics.predictions
     first = history.records[topic, 0][0]
     prediction = history.codec.decode_prediction(first.value())
-    score = replace(prediction.scores[0], spec="0123456789abcdef", score=0.9)
+    score = replace(prediction.scores[0], version="lr.7@3", score=0.9)
     history.change(topic, 0, first.at, replace(prediction, scores=(score, prediction.scores[1])))
-    assert "not what the log's revision was opened with" in whats(check(history))
+    assert "lr.7@3: the log opens no such revision" in whats(check(history))
     hidden = replace(prediction.scores[0], model="other", version="other.1@2")
     history.change(topic, 0, first.at, replace(prediction, scores=(hidden, prediction.scores[1])))
     assert "neither the task file nor the log knows" in whats(check(history))

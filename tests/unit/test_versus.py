@@ -43,8 +43,7 @@ def entry(
     **more: Any,
 ) -> Entry:
     told = [
-        Score(version[0], version, "spec", role, score)  # type: ignore[arg-type]  # one of the two roles
-        for version, role, score in zip(versions, ("served", "shadow"), (served, shadow), strict=True)
+        Score(version[0], version, score) for version, score in zip(versions, (served, shadow), strict=True)
     ]
     prediction = Prediction(f"r{number}", number, {}, tuple(told))
     fields: dict[str, Any] = {

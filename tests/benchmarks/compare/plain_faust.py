@@ -80,7 +80,7 @@ class Loop:
         self.models = [ModelFold(task, model, self.runtime) for model in task.models]
         self.metrics = [ServedMetrics(task, model) for model in task.models]
         self.folds: list[Fold] = [*self.models, *self.metrics]
-        self.server = Server(task, self.models, self.runtime)
+        self.server = Server(task, self.models)
         self.rules = JoinRules.of(task)
         self.joins: dict[int, Join] = {}
         self.folded = 0

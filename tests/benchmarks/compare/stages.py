@@ -79,7 +79,7 @@ class Core:
         truths = [codec.encode(outcome) for _, outcome in given]
         runtime = runtime_fingerprint()[0]
         model = ModelFold(task, task.models[0], runtime)
-        server = Server(task, [model], runtime)
+        server = Server(task, [model])
         model.apply(0, Entry("0", "command", 0, command=model.opening()))
         # A model that has learned: until then every prediction is made on a copy.
         first = server.predict(given[0][0])
