@@ -8,9 +8,11 @@ import time
 from collections.abc import Callable
 
 import pytest
-from confluent_kafka import Message, Producer
+from confluent_kafka import Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from infra.embedded.pytest_plugin import Broker
+from infra.kafka import log, offsets
 from infra.kafka.connection import Connection
 from infra.kafka.log import LogReader, read_all
 from infra.kafka.offsets import end_offsets
@@ -183,6 +185,29 @@ def test_a_start_that_is_not_there_is_an_error_and_not_a_hole(
         asyncio.run(scenario())
     with pytest.raises(BrokerError, match="the offset to go on from is not there any more"):
         list(read_all(connection, task_name, start=1_000, end=1_001))
+
+
+def test_the_oldest_record_may_be_deleted_while_a_reader_starts_at_it(
+    connection: Connection,
+    task_name: str,
+    write: Callable[[range], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write(range(10))
+    asked: list[int] = []
+
+    def first_offsets(connection: Connection, places: list[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        found = offsets.first_offsets(connection, places)
+        if not asked:  # it is deleted right after the answer
+            admin = AdminClient(connection.config())
+            (deleted,) = admin.delete_records([TopicPartition(task_name, 0, 4)]).values()
+            deleted.result(30)
+        asked.append(found[task_name, 0])
+        return found
+
+    monkeypatch.setattr(log, "first_offsets", first_offsets)
+    assert numbers(list(read_all(connection, task_name))) == [4, 5, 6, 7, 8, 9]
+    assert asked == [0, 4]
 
 
 @pytest.mark.parametrize("commit", [True, False])

@@ -7,7 +7,7 @@ from typing import Final
 from grafana_foundation_sdk.models import dashboard as models
 
 from docs.make.grafana.boards.marks import EPISODES, REVISIONS
-from docs.make.grafana.parts import PER_SECOND, RATIO, REFERENCE, Query, Row, board, lines, variable
+from docs.make.grafana.parts import PER_SECOND, RATIO, REFERENCE, Limits, Query, Row, board, lines, variable
 
 NAMES: Final = "log_loss_nats|roc_auc_ratio|accuracy_ratio|f1_ratio|brier_ratio|mae|rmse|r2_ratio"
 """Which metrics the reader may choose from: those of the task's kind are there."""
@@ -86,6 +86,24 @@ MODELS = Row(
             "Examples that each model's state has learned, per second.",
             PER_SECOND,
             Query('max by (model) (deriv(riverloop_model_learned{task="$task"}[2m]))', "{{model}}"),
+            least=0,
+        ),
+        lines(
+            "Entries passed over",
+            "Share of the last 1,000 labelled entries from which a model did not learn because its code raised, "
+            "divided by the task's limit. At 1 the model stops learning; the alert is at 0.5.",
+            "none",
+            Query('max by (model) (riverloop_model_passed_over_ratio{task="$task"})', "{{model}}"),
+            Query('max by (model) (riverloop_model_stopped{task="$task"})', "{{model}} stopped"),
+            limits=Limits(0.5, 1),
+            least=0,
+        ),
+        lines(
+            "Requests without a score",
+            "Requests per second for which a model's code raised, or its score was not finite. Of the served model "
+            "each is a dead letter, or answered by the fallback.",
+            PER_SECOND,
+            Query('task_model:riverloop_model_failures:rate5m{task="$task"}', "{{model}}"),
             least=0,
         ),
     ],
