@@ -101,7 +101,7 @@ class _Maker:
             return {"anyOf": [*VALUES[self._kind], {"type": "null"}]}
         if record == "Score" and name == "score":
             return {"anyOf": [SCORES[self._kind], {"type": "null"}]}
-        made = self._type(field["type"])
+        made = self._type("string" if (record, name) == ("Position", "topic") else field["type"])
         if (record, name) == ("Prediction", "scores"):
             made["maxItems"] = MOST_SCORES
         limit = LIMITS.get((record, name))

@@ -17,7 +17,6 @@ from schemas.records import (
     DeadLetter,
     Entry,
     Features,
-    Kind,
     Manifest,
     Metric,
     Outcome,
@@ -40,7 +39,6 @@ MAX_TS: Final = 2**53
 """Every JSON reader holds whole numbers below this one exactly; it lies in the year 287396."""
 MAX_NUMBER: Final = 1e150
 """Beyond this the square of an outcome's value, or of an error, is no finite number."""
-KINDS: Final = frozenset(get_args(Kind))
 COMMANDS: Final = frozenset(get_args(get_type_hints(Command)["name"]))
 
 
@@ -171,14 +169,16 @@ def make_command(
     return Command(name, model, arguments or {}, author, reason)
 
 
-def make_entry(entry_id: str, kind: Any, ts: int, *rest: Any, **named: Any) -> Entry:
-    """Make an entry."""
+def make_entry(
+    entry_id: str | None, kind: Any, ts: int, trigger: Position | None = None, *rest: Any, **named: Any
+) -> Entry:
+    """Make an entry; its trigger gives the id that it does not have."""
     check_ts(ts)
-    made = Entry(entry_id, kind, ts, *rest, **named)
-    for name, found in (("kind", kind), ("previous_kind", made.previous_kind)):
-        if found is not None and found not in KINDS:
-            raise BadRecord("out_of_range", f"{name} must be one of {', '.join(sorted(KINDS))}", name)
-    return made
+    if entry_id is None:
+        if trigger is None:
+            raise BadRecord("missing_field", "entry_id is required without a trigger", "entry_id")
+        entry_id = f"{trigger}#0"
+    return Entry(entry_id, kind, ts, trigger, *rest, **named)
 
 
 def make_held_state(status: Any, *rest: Any, **named: Any) -> HeldState:

@@ -15,6 +15,7 @@ from schemas.codec import json_form
 from schemas.codec.avro_form import RECORDS, Schema, assemble, header
 from schemas.codec.checks import RECORD_TYPES, TaskKind, makers
 from schemas.codec.readers import Reader
+from schemas.codec.topic_numbers import TopicNumbers
 from schemas.codec.wire import Malformed
 from schemas.codec.writers import Writer
 from schemas.dictionary import Dictionary
@@ -132,7 +133,7 @@ class Codec:
             "Request": request_plan(dictionary),
             **dict.fromkeys(("Prediction", "Entry"), stored_plan(dictionary)),
         }
-        made = makers(kind)
+        made, self._topics = makers(kind), TopicNumbers(task)
         self.schemas: dict[str, Schema] = {name: assemble(name, dictionary) for name in RECORDS}
         """By record: the schema that is written today, self-contained."""
         self.fingerprints: dict[str, str] = {}
@@ -143,8 +144,8 @@ class Codec:
         for name, schema in self.schemas.items():
             mark, record = header(schema), RECORD_TYPES[name]
             self.fingerprints[name] = mark[2:].hex()
-            self._writers[record] = Writer(schema, mark).write
-            self._readers[mark] = _Known(record, Reader(schema, made, plans.get(name)))
+            self._writers[record] = Writer(schema, mark, self._topics).write
+            self._readers[mark] = _Known(record, Reader(schema, self._topics, made, plans.get(name)))
             self._checks[record] = json_form.checker(schema, made, canonical.get(name, dict))
         self._prediction_mark = header(self.schemas["Prediction"])
 
@@ -175,7 +176,7 @@ class Codec:
             if record not in self._checks:
                 raise KeyError(found["name"])
             if mark not in self._readers:
-                self._readers[mark] = _Known(record, Reader(found), self._checks[record])
+                self._readers[mark] = _Known(record, Reader(found, self._topics), self._checks[record])
         except (*NO_SCHEMA, SchemaParseException, UnknownType) as error:
             raise BadRecord(
                 "unknown_schema", f"not a schema of a record of task {self.task}: {error!r:.200}"
@@ -290,7 +291,7 @@ class Codec:
             detect(data)
             return "json", json_form.parse(data or b"")
         name = known.record.__name__
-        reader = known.reader if known.check is not None else Reader(self.schemas[name])
+        reader = known.reader if known.check is not None else Reader(self.schemas[name], self._topics)
         try:
             found, at = reader.read(data, HEADER_BYTES, len(data))
         except DAMAGE as error:

@@ -104,6 +104,8 @@ def checker(schema: Schema, makers: Mapping[str, Make], features: Check) -> Chec
             known["Features"] = _features(features)
         else:
             inner = [(each["name"], build(each["type"])) for each in node["fields"]]
+            if node["name"] == "Position":
+                inner[0] = ("topic", _text)  # a number in Avro only
             known[node["name"]] = _record(inner, makers[node["name"]])
         check: Check = known[node["name"]]
         return check

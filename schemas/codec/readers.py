@@ -16,6 +16,7 @@ from typing import Any
 from schemas.codec import wire
 from schemas.codec.avro_form import Schema
 from schemas.codec.checks import Make
+from schemas.codec.topic_numbers import TopicNumbers
 from schemas.dictionary import MAX_TEXT
 from schemas.errors import BadRecord
 from schemas.records import FeatureValue
@@ -52,11 +53,14 @@ class Reader:
         What makes each record of its fields' values, by Avro name; None to read into plain dicts.
     features
         How features become canonical; None to take their values as they are.
+    topics
+        The topics that positions name.
     """
 
     def __init__(
         self,
         schema: Schema,
+        topics: TopicNumbers,
         makers: Mapping[str, Make] | None = None,
         features: FeaturePlan | None = None,
     ) -> None:
@@ -71,6 +75,7 @@ class Reader:
             "no_branch": wire.no_branch,
             "count_": wire.block_count,
             "put": _put,
+            "topic": topics.read,
             "INF": math.inf,
         }
         self._count = 0
@@ -147,6 +152,8 @@ class Reader:
             self._at = each["name"]
             held[each["name"]] = target = self._new()
             self._value(1, each["type"], target)
+            if record == "Position" and each["name"] == "topic":
+                self._emit(1, f"if {target}.__class__ is int:", f"  {target} = topic[{target}]")
         self._at = ""
         if self._makers is None:
             made = "{" + ", ".join(f"{name!r}: {value}" for name, value in held.items()) + "}"

@@ -8,6 +8,7 @@ from typing import Any
 
 from schemas.codec import wire
 from schemas.codec.avro_form import Schema
+from schemas.codec.topic_numbers import TopicNumbers
 from schemas.records import Written
 
 Write = Callable[[Any], bytes]
@@ -22,9 +23,11 @@ class Writer:
         A self-contained record schema; its fields are the record's attributes.
     header
         The bytes before the body.
+    topics
+        The topics that positions name.
     """
 
-    def __init__(self, schema: Schema, header: bytes) -> None:
+    def __init__(self, schema: Schema, header: bytes, topics: TopicNumbers) -> None:
         self._lines: list[str] = []
         self._names: dict[str, Any] = {
             "L": wire.LONGS,
@@ -32,6 +35,7 @@ class Writer:
             "octets": wire.octets,
             "pack": struct.Struct("<d").pack,
             "HEADER": header,
+            "topic": topics.written,
             "Written": Written,
         }
         self._known: dict[str, str] = {}
@@ -55,6 +59,10 @@ class Writer:
             parts = self._features(schema)
         else:
             parts = [self._value(each["type"], f"r.{each['name']}") for each in schema["fields"]]
+            if record == "Position":
+                parts[0] = "topic[r.topic]"
+            if record == "Entry":  # its trigger says it, nearly always
+                parts[0] = f"(b'\\0' if r.trigger and r.entry_id == f'{{r.trigger}}#0' else {parts[0]})"
         self._lines.append(f"def write_{record}(r):")
         if record == "Features":
             self._lines.append(" get = r.get")
