@@ -22,6 +22,7 @@ from infra.store.opening import JoinStores
 from schemas.errors import BadRecord, BrokerError, TransactionAborted
 from schemas.records import DeadLetter, Position, Prediction, Punctuation
 from schemas.state import POSITION_KEY, Payload
+from streams.join.changelog import records
 from streams.join.join import Join, Refused
 from streams.join.rules import JoinRules
 from streams.metrics.waiting import counter_of
@@ -224,9 +225,9 @@ class JoinAgent:
             yield OutRecord(topics.log, key, codec.encode(entry), 0)
         for refused in out.refused:
             yield self._refused(refused)
-        for request_id, state in out.changes.items():
+        for name, state in records(out.changes):
             value = None if state is None else codec.encode(state)
-            yield OutRecord(topics.join_state, request_id.encode(), value, number)
+            yield OutRecord(topics.join_state, name, value, number)
         yield OutRecord(topics.join_state, POSITION_KEY, codec.encode(at.position()), number)
 
     def _tell(self, at: JoinPartition) -> None:

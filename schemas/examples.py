@@ -28,7 +28,7 @@ from schemas.records import (
     ScoreValue,
     Value,
 )
-from schemas.state import HeldState, JoinPosition
+from schemas.state import HeldState, JoinPosition, Resolution
 from schemas.tally import FeatureTally, Tally
 from schemas.tokens import token
 from schemas.topics import TaskTopics
@@ -133,6 +133,7 @@ def examples(codec: Codec) -> dict[str, Record]:
             outcome=outcome,
         ),
         "HeldState": held,
+        "Resolution": Resolution(f"{reported}#0", "labelled", None, VALUES[kind], 1, TS + DAY),
         "JoinPosition": JoinPosition(TS, 41, 8, {"labelled": 7}),
         "DeadLetter": DeadLetter(
             "missing_field",

@@ -12,6 +12,9 @@ from schemas.records import Kind, LateBy, Outcome, Position, Prediction, Value
 POSITION_KEY: Final = b"\0position"
 """Reserved key of `JoinPosition`; no request_id starts with NUL."""
 
+RESOLVED: Final = b"\0resolved\0"
+"""Before the request_id: the reserved key of its `Resolution`."""
+
 Payload = bytes | Prediction
 """A prediction as it is held: its encoded record, or in the in-memory driver the record itself."""
 
@@ -55,6 +58,24 @@ class HeldState:
 
 
 @record(frozen=True, slots=True)
+class Resolution:
+    """How a request was resolved; with the prediction that lies under its request_id, a closed `HeldState`."""
+
+    entry_id: str
+    """The last entry about the request."""
+    kind: Kind
+    """That entry's kind."""
+    late_by: LateBy | None = None
+    """Set once an outcome came after the expiry, and kept through its corrections."""
+    value: Value = None
+    """The outcome's active value."""
+    revision: int | None = None
+    """The outcome's active revision."""
+    outcome_ts: int | None = None
+    """Event time of the active outcome."""
+
+
+@record(frozen=True, slots=True)
 class JoinPosition:
     """How far the join is with a partition; written in every batch's transaction."""
 
@@ -70,3 +91,14 @@ class JoinPosition:
     """Id of the topic that the offset of `T.predictions` is of; empty: not known."""
     outcomes_id: str = ""
     """Id of the topic that the offset of `T.outcomes` is of; empty: not known."""
+
+
+StateRecord = HeldState | Resolution | JoinPosition
+"""What lies on `T.join-state`."""
+
+
+def type_of(key: bytes) -> type[StateRecord]:
+    """Give what lies on `T.join-state` under a key."""
+    if key.startswith(RESOLVED):
+        return Resolution
+    return JoinPosition if key == POSITION_KEY else HeldState

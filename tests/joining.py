@@ -125,7 +125,7 @@ class Bench:
 
     def held(self) -> dict[str, Any]:
         """All that is held, with the changes of the batch at work."""
-        changed = self.join.out.changes
+        changed = self.join.out.changes.states
         both = dict(self.store.items()) | changed
         return {request_id: state for request_id, state in both.items() if state is not None}
 

@@ -23,9 +23,10 @@ from infra.trusted import unreadable_entry
 from schemas.codec import Codec
 from schemas.errors import BadRecord, BrokerError
 from schemas.records import Metric, Position
-from schemas.state import POSITION_KEY, HeldState, JoinPosition
+from schemas.state import RESOLVED, HeldState, JoinPosition, Resolution, type_of
 from schemas.topics import TaskTopics, topics
 from streams.fold import Fold
+from streams.join.changelog import resolved
 from streams.ledger.check import Check
 from streams.metrics.served import ServedMetrics
 from streams.model import ModelFold
@@ -238,16 +239,19 @@ class Reader:
         position: JoinPosition | None = None
         for message in self._messages(self.topics.join_state, number):
             key = bytes(message.key() or b"")
+            name = key.removeprefix(RESOLVED).decode()
             if message.value() is None:
-                held.pop(key.decode(), None)
+                if not key.startswith(RESOLVED):
+                    held.pop(name, None)
                 continue
             state = self._codec.decode_state(message.value())
-            if key == POSITION_KEY:
-                assert isinstance(state, JoinPosition)
+            assert type(state) is type_of(key)
+            if isinstance(state, JoinPosition):
                 position = state
+            elif isinstance(state, Resolution):
+                held[name] = resolved(held[name], state)
             else:
-                assert isinstance(state, HeldState)
-                held[key.decode()] = state
+                held[name] = state
         check.state(number, held, position)
 
     def _log(self, check: Check, history: History) -> None:

@@ -21,7 +21,7 @@ from infra.store.rocks import RocksMemory, RocksStore
 from infra.trusted import unreadable_state
 from schemas.codec import Codec
 from schemas.errors import BadRecord, BrokerError, StoreError, Unreadable, UsageError
-from schemas.state import POSITION_KEY, HeldState, JoinPosition
+from schemas.state import RESOLVED, HeldState, JoinPosition, StateRecord, type_of
 from streams.join.changelog import Change, fill
 from streams.join.pending import MemoryStore, StateStore
 from streams.join.rules import JoinRules
@@ -199,11 +199,12 @@ class JoinStores:
             bad.pop(key, None)
             if value is None:
                 with suppress(UnicodeDecodeError):  # no request has such a key
-                    yield key.decode(), None
+                    if not key.startswith(RESOLVED):  # what it resolved is forgotten by a record of its own
+                        yield key.decode(), None
                 continue
             try:
                 state = self._read(key, value)
-                name = key.decode()
+                name = key.removeprefix(RESOLVED).decode()
             except (BadRecord, UnicodeDecodeError) as error:
                 why = error if isinstance(error, BadRecord) else BadRecord("malformed", "its key is no text")
                 bad[key] = unreadable_state(message, why)
@@ -217,9 +218,9 @@ class JoinStores:
         for first in bad.values():
             raise first
 
-    def _read(self, key: bytes, value: bytes) -> HeldState | JoinPosition:
+    def _read(self, key: bytes, value: bytes) -> StateRecord:
         state = self._codec.decode_state(value)
-        if isinstance(state, JoinPosition) != (key == POSITION_KEY):
+        if type(state) is not type_of(key):
             raise BadRecord("wrong_record", f"a {type(state).__name__} lies under the key {key!r:.100}")
         if isinstance(state, HeldState):
             for each in state.early:

@@ -15,7 +15,7 @@ from infra.verify.report import Report
 from schemas.codec import Codec
 from schemas.errors import BadRecord
 from schemas.records import Entry, Position, Prediction
-from schemas.state import POSITION_KEY, HeldState, JoinPosition
+from schemas.state import RESOLVED, HeldState, JoinPosition, Resolution, type_of
 from schemas.topics import MAX_TOPIC_RECORD_BYTES, TaskTopics
 from streams.join.rules import JoinRules
 from streams.verify import ROOTS, Difference, Standing, check_entry, check_link, is_within, trigger_of
@@ -47,15 +47,26 @@ class Entries:
             where, number = place_of(message), place_of(message).partition
             key = bytes(message.key() or b"")
             try:
+                name = key.removeprefix(RESOLVED).decode()
                 if message.value() is None:
-                    self._drop_held(number, key.decode())
+                    if not key.startswith(RESOLVED):
+                        self._drop_held(number, name)
                     continue
                 state = self._codec.decode_state(message.value())
+                if type(state) is not type_of(key):
+                    raise BadRecord(
+                        "wrong_record", f"a {type(state).__name__} lies under the key {key!r:.100}"
+                    )
                 if isinstance(state, JoinPosition):
                     self._extent.positions[number] = self._now(state)
-                elif key != POSITION_KEY:
-                    self._drop_held(number, key.decode())
-                    self._hold(number, key.decode(), state)
+                elif isinstance(state, Resolution):
+                    resolved = (state.entry_id, number, name)
+                    self._ledger.execute(
+                        "UPDATE held SET status = 'closed', entry_id = ? WHERE p = ? AND id = ?", resolved
+                    )
+                else:
+                    self._drop_held(number, name)
+                    self._hold(number, name, state)
             except BadRecord as bad:
                 self._report.unreadable("the join's state", where, bad)
             except UnicodeDecodeError:

@@ -23,6 +23,7 @@ RECORDS: Final = (
     "Punctuation",
     "Entry",
     "HeldState",
+    "Resolution",
     "JoinPosition",
     "DeadLetter",
     "Manifest",

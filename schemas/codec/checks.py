@@ -27,7 +27,7 @@ from schemas.records import (
     Score,
     Value,
 )
-from schemas.state import EarlyOutcome, HeldState, JoinPosition
+from schemas.state import EarlyOutcome, HeldState, JoinPosition, Resolution
 from schemas.tally import FeatureTally, Tally
 
 TaskKind = Literal["binary", "multiclass", "regression"]
@@ -220,8 +220,8 @@ def _outcome_maker(task_kind: TaskKind) -> Make:
 RECORD_TYPES: Final[dict[str, type[Any]]] = {
     each.__name__: each
     for each in (
-        *(Request, Prediction, Outcome, Punctuation, Entry, HeldState, JoinPosition, DeadLetter),
-        *(Manifest, Control, Metric, Alert, Tally),
+        *(Request, Prediction, Outcome, Punctuation, Entry, HeldState, Resolution, JoinPosition),
+        *(DeadLetter, Manifest, Control, Metric, Alert, Tally),
         *(Position, Score, Command, EarlyOutcome, Evidence, FeatureTally),
     )
 }

@@ -33,7 +33,7 @@ from schemas.records import (
     Request,
     Written,
 )
-from schemas.state import HeldState, JoinPosition
+from schemas.state import HeldState, JoinPosition, Resolution, StateRecord
 from schemas.subject_keys import SubjectKeys
 from schemas.tally import Tally
 from schemas.tokens import Protection, request_plan, stored_plan
@@ -45,6 +45,7 @@ Record = (
     | Punctuation
     | Entry
     | HeldState
+    | Resolution
     | JoinPosition
     | DeadLetter
     | Manifest
@@ -251,9 +252,9 @@ class Codec:
         """Read a record of `T.log`; features are taken as they were stored."""
         return self._decode(data, (Entry,))
 
-    def decode_state(self, data: bytes | None) -> HeldState | JoinPosition:
+    def decode_state(self, data: bytes | None) -> StateRecord:
         """Read a record of `T.join-state`."""
-        wanted: tuple[type[HeldState | JoinPosition], ...] = (HeldState, JoinPosition)
+        wanted: tuple[type[StateRecord], ...] = (HeldState, Resolution, JoinPosition)
         return self._decode(data, wanted)
 
     def decode_dead_letter(self, data: bytes | None) -> DeadLetter:

@@ -1,28 +1,66 @@
-"""A store filled from the join's changelog, some records at a time."""
+"""The join's changelog: what a batch writes to it, and a store filled from it, some records at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import islice
 from typing import Final
 
-from schemas.state import HeldState, JoinPosition
+from schemas.state import RESOLVED, HeldState, JoinPosition, Resolution
 from streams.join.overlay import Overlay
-from streams.join.pending import StateStore
+from streams.join.pending import Changes, StateStore
 from streams.join.rules import JoinRules
 
 AT_ONCE: Final = 2000
 """Records that are taken over together: memory stays flat however long the changelog is."""
 
-Change = tuple[str, HeldState | None] | JoinPosition
-"""A record of the changelog: what became of a request id, or how far the join was."""
+Change = tuple[str, HeldState | Resolution | None] | JoinPosition
+"""A record of the changelog: what is held of a request id, how it was resolved, or how far the join was."""
+
+
+def records(changes: Changes) -> Iterator[tuple[bytes, HeldState | Resolution | None]]:
+    """Give what a batch writes, by key; None is a tombstone.
+
+    A prediction is written once: when its request is resolved, a `Resolution` lies beside it under its own key.
+    """
+    for request_id, state in changes.states.items():
+        key = request_id.encode()
+        if state is None:
+            yield key, None
+            yield RESOLVED + key, None
+            continue
+        if state.status != "closed":
+            yield key, state
+            continue
+        if request_id in changes.opened:
+            yield key, HeldState("waiting", state.prediction, state.prediction_at, state.request_ts)
+        assert state.entry_id is not None
+        assert state.kind is not None
+        closed = (state.entry_id, state.kind, state.late_by, state.value, state.revision, state.outcome_ts)
+        yield RESOLVED + key, Resolution(*closed)
+
+
+def resolved(held: HeldState, how: Resolution) -> HeldState:
+    """Give what is held of a request after its resolution."""
+    return replace(
+        held,
+        status="closed",
+        entry_id=how.entry_id,
+        kind=how.kind,
+        late_by=how.late_by,
+        value=how.value,
+        revision=how.revision,
+        outcome_ts=how.outcome_ts,
+    )
 
 
 def fill(store: StateStore, rules: JoinRules, changes: Iterable[Change]) -> int:
     """Bring a store up to date; gives the number of changes.
 
     The last change of a request id counts. So a store that holds a prefix of the changelog may be filled from
-    any place before the prefix's end.
+    any place before the prefix's end. A resolution of a request of which the prefix holds nothing is passed over:
+    the prefix has forgotten it.
 
     Parameters
     ----------
@@ -40,8 +78,14 @@ def fill(store: StateStore, rules: JoinRules, changes: Iterable[Change]) -> int:
         for change in batch:
             if isinstance(change, JoinPosition):
                 position = change
-            else:
-                overlay.put(*change)
+                continue
+            request_id, state = change
+            if isinstance(state, Resolution):
+                held = overlay.get(request_id)
+                if held is None or held.prediction is None:
+                    continue
+                state = resolved(held, state)
+            overlay.put(request_id, state)
         overlay.commit(position)
         count += len(batch)
     return count

@@ -17,7 +17,7 @@ from schemas.errors import BadRecord
 from schemas.records import Entry, Kind, LateBy, Outcome, Position, Prediction, Punctuation, Value
 from schemas.state import EarlyOutcome, HeldState, JoinPosition, Payload
 from streams.join.overlay import Overlay
-from streams.join.pending import Due, StateStore, early_size
+from streams.join.pending import Changes, Due, StateStore, early_size
 from streams.join.rules import JoinRules
 
 MAX_EARLY: Final = 100
@@ -46,8 +46,8 @@ class Outputs:
 
     entries: list[Entry] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)
-    changes: dict[str, HeldState | None] = field(default_factory=dict)
-    """What is held from now on, by request id; None: nothing."""
+    changes: Changes = field(default_factory=Changes)
+    """Of what is held; see `streams.join.changelog.records`."""
 
 
 class Join:
@@ -115,7 +115,7 @@ class Join:
         self._begin_batch()
 
     def _begin_batch(self) -> None:
-        self.out = Outputs(changes=self._held.changes.states)
+        self.out = Outputs(changes=self._held.changes)
 
     @property
     def waiting(self) -> int:

@@ -47,6 +47,12 @@ class Overlay:
         """Hold something of a request id; None forgets."""
         changes, before = self.changes, self.get(request_id)
         changes.states[request_id] = state
+        if (
+            state is not None
+            and state.prediction is not None
+            and (before is None or before.prediction is None)
+        ):
+            changes.opened.add(request_id)
         self._count(before, -1)
         self._count(state, 1)
         was = None if before is None else due_of(self._rules, request_id, before)

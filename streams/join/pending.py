@@ -24,6 +24,8 @@ class Changes:
 
     states: dict[str, HeldState | None] = field(default_factory=dict)
     """By request id; None forgets."""
+    opened: set[str] = field(default_factory=set)
+    """Request ids whose predictions came with this batch."""
     dropped: set[Due] = field(default_factory=set)
     """What has left the due index; it goes before what is added."""
     added: set[Due] = field(default_factory=set)

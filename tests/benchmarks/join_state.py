@@ -30,8 +30,8 @@ from infra.store.rocks import RocksMemory, RocksStore
 from infra.taskfile import examples, load_task
 from schemas.codec import Codec
 from schemas.records import Outcome, Position, Prediction, Score
-from schemas.state import JoinPosition
-from streams.join.changelog import Change, fill
+from schemas.state import RESOLVED, JoinPosition
+from streams.join.changelog import Change, fill, records
 from streams.join.join import Join
 from streams.join.pending import MemoryStore, StateStore
 from streams.join.rules import JoinRules
@@ -87,8 +87,8 @@ class Drive:
         encode, write = self.codec.encode, self._log.write
         for entry in self.join.out.entries:
             encode(entry)
-        for request_id, state in self.join.out.changes.items():
-            key, value = request_id.encode(), b"" if state is None else encode(state)
+        for key, state in records(self.join.out.changes):
+            value = b"" if state is None else encode(state)
             write(LENGTHS.pack(len(key), NONE if state is None else len(value)) + key + value)
         position = self.join.position(self.asked, self.told)
         value = encode(position)
@@ -118,12 +118,14 @@ def changelog(file: Path, codec: Codec) -> Iterator[Change]:
     with file.open("rb", buffering=1 << 20) as log:
         while head := log.read(LENGTHS.size):
             key_length, length = LENGTHS.unpack(head)
-            key = log.read(key_length).decode()
+            key = log.read(key_length)
+            name = key.removeprefix(RESOLVED).decode()
             if length == NONE:
-                yield key, None
+                if name.encode() == key:
+                    yield name, None
                 continue
             state = codec.decode_state(log.read(length))
-            yield state if isinstance(state, JoinPosition) else (key, state)
+            yield state if isinstance(state, JoinPosition) else (name, state)
 
 
 def hotel(served: int) -> tuple[Codec, list[bytes]]:

@@ -714,7 +714,9 @@ def test_an_aborted_batch_leaves_no_trace_and_gives_the_same_again() -> None:
     tried = []
     for _ in range(3):
         batch()
-        tried.append((bench.join.out.entries, bench.join.out.refused, bench.join.out.changes, bench.state()))
+        tried.append(
+            (bench.join.out.entries, bench.join.out.refused, bench.join.out.changes.states, bench.state())
+        )
         assert bench.state() != before
         bench.rollback()
         assert bench.state() == before

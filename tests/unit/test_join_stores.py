@@ -19,6 +19,7 @@ from infra.store.rocks import RocksStore
 from schemas.errors import BrokerError, StoreError
 from schemas.records import Position
 from schemas.state import POSITION_KEY, HeldState, JoinPosition
+from streams.join.changelog import records
 from streams.join.pending import MemoryStore, StateStore
 from tests.joining import CODEC, RULES, PackedBench
 
@@ -48,7 +49,7 @@ class Topic:
 
     def write(self, bench: PackedBench) -> None:
         """Write a batch as the join agent does."""
-        changes = [(key.encode(), state) for key, state in bench.join.out.changes.items()]
+        changes = records(bench.join.out.changes)
         position = bench.join.position(bench.asked, bench.told)
         for key, state in [*changes, (POSITION_KEY, position)]:
             self.records.append(Message(self.end, key, None if state is None else CODEC.encode(state)))
@@ -125,7 +126,7 @@ def test_a_restart_reads_the_tail_only(topic: Topic, tmp_path: Path) -> None:
     life.work(55, 5, applied=False)
     life.dies()
     again = Life(topic, tmp_path)
-    assert again.read == 12  # ten requests, and the position twice
+    assert again.read == 15  # ten requests, three of them resolved, and the position twice
     check(again.store)
     again.dies()
     third = Life(topic, tmp_path)
