@@ -108,12 +108,19 @@ class Follow:
             yield None
 
     def _catch_up(self) -> Iterator[Long]:
-        for fold in self.loop.models:
-            if fold.learner.is_behind:
-                before = fold.learner.passed_over
-                yield Long(fold.learner.catch_up)
-                if fold.learner.passed_over > before:
-                    self._passed_over(fold)
+        behind = [(fold, fold.learner.passed_over) for fold in self.loop.models if fold.learner.is_behind]
+        if not behind:
+            return
+
+        def catch_up() -> None:
+            for fold, _ in behind:
+                fold.learner.catch_up()
+
+        # All in one step: between two of them somebody might ask a model that is in the middle of an entry.
+        yield Long(catch_up)
+        for fold, before in behind:
+            if fold.learner.passed_over > before:
+                self._passed_over(fold)
 
     def _one(self, message: Any) -> None:
         loop = self.loop
