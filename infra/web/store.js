@@ -15,6 +15,9 @@ export class Store {
     this.heard = 0;
     this.phase = "connecting";
     setInterval(() => this.#check(), 500);
+    // A browser keeps a page that was left, with its connection, and allows six of them to a server.
+    addEventListener("pagehide", () => this.source.close());
+    addEventListener("pageshow", (event) => event.persisted && this.#connect());
     this.#connect();
   }
 

@@ -23,6 +23,7 @@ from typing import Any, Self
 
 from agents.cli.processes import WorkerProcess
 from agents.declared import environment_name
+from infra.checked import CheckMemory
 from infra.kafka.admin import create_topics
 from infra.kafka.answers import Answers
 from infra.kafka.connection import Connection
@@ -45,6 +46,8 @@ from streams.schedule import schedule
 
 HOTEL = examples() / "hotel_bookings"
 FACTS = ("labelled", "expired", "late", "revised", "unavailable")
+COPIES: set[Path] = set()
+"""Task files that `hotel_task` has written."""
 PACE_S = 0.002
 """Between two events while a test's block runs."""
 Resolution = tuple[str, str, Value, int | None]
@@ -72,6 +75,7 @@ def hotel_task(
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "task.py"
     file.write_text(text)
+    COPIES.add(file)
     return file
 
 
@@ -108,6 +112,11 @@ class Worker(WorkerProcess):
         self._environment |= {environment_name(key): str(value) for key, value in settings.items()}
         place = self._command.index(references[0])
         self._command[place : place + 1] = references
+        # Its load check, which takes more than a start, is in tests/unit/test_loadcheck.py.
+        memory = CheckMemory(folder / "checked")
+        for reference in references:
+            if Path(reference.partition(".py:")[0]).with_suffix(".py") in COPIES:
+                memory.keep(reference, len(load_task(reference).task.models), {})
 
     def start(self, **faults: str) -> None:
         """Start it, with faults of `infra.kafka.crashpoints` for this once."""

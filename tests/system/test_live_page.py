@@ -357,6 +357,32 @@ def test_one_key_press_on_a_version_shows_its_lineage(page: Page) -> None:
     page.run(look())
 
 
+def test_a_page_that_was_left_keeps_no_connection_to_the_worker(page: Page) -> None:
+    async def look() -> None:
+        # A browser opens no more than six connections to a server: a seventh page would wait for one of them.
+        for _ in range(8):
+            async with asyncio.timeout(10):
+                await page.open()
+
+    page.run(look())
+
+
+def test_a_page_that_the_browser_brings_back_listens_again(page: Page) -> None:
+    async def look() -> None:
+        await page.open()
+        await page.tab.run("window.earlier = true")
+        await page.tab.call("Page.navigate", url="about:blank")
+        page.tab.requested.clear()
+        await page.tab.run("history.back()")
+        await page.tab.until("window.earlier")
+        async with asyncio.timeout(3):
+            while not any(each.endswith("/live/events") for each in page.tab.requested):
+                await asyncio.sleep(0.05)
+        await page.tab.until(f"{PHASE} === 'live'")
+
+    page.run(look())
+
+
 def test_a_connection_that_is_cut_shows_as_stale_and_heals_by_itself(page: Page) -> None:
     async def look() -> None:
         await page.open()
