@@ -20,6 +20,7 @@ from schemas.errors import BrokerError
 from schemas.topics import TaskTopics
 from tests.faults.history import HistoryReader
 from tests.faults.probe import Probe
+from tests.faults.progress import Progress
 from tests.faults.sender import Sender
 from tests.faults.worker import HarnessWorker
 from tests.faults.workload.plan import Step
@@ -57,8 +58,10 @@ class FaultContext:
     """Sends the workload."""
     codec: Codec
     """Of the task."""
+    progress: Progress
+    """Shows how far the workers are."""
     history: HistoryReader
-    """Reports the lag of the workers, and preserves the records of topics that a fault deletes."""
+    """Preserves the records of topics that a fault deletes."""
     probe: Probe
     """Records when records become readable."""
     echo: Callable[[str], None]
@@ -183,7 +186,7 @@ class FaultContext:
             When they do not.
         """
         with self.sender.paused():
-            self.history.wait_consumed()
+            self.progress.wait_consumed()
             yield
 
     def log_end(self) -> int:

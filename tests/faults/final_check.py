@@ -32,10 +32,10 @@ def check_run(loaded: LoadedTask, context: FaultContext, check: Check) -> Histor
     BrokerError
         When the history cannot be read.
     """
-    context.history.wait_consumed()
+    context.progress.wait_consumed()
     digests, passed_over = _states(context)
     _stop(context)
-    for what in context.history.find_unfinished():
+    for what in context.progress.find_unfinished():
         check.findings.wrong.add(f"after all workers have stopped, {what}")
     started = time.monotonic()
     with _verifying(loaded, context) as process:
@@ -62,7 +62,7 @@ def check_foreign_run(context: FaultContext, check: Check) -> History:
         When the history cannot be read.
     """
     until = time.monotonic() + FOREIGN_LAG_S
-    while context.history.lag() and time.monotonic() < until:
+    while context.progress.lag() and time.monotonic() < until:
         time.sleep(0.5)
     _stop(context)
     history = context.history.read(check)

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import time
 from array import array
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from confluent_kafka import ConsumerGroupState
-
 from infra.inbound import Message
-from infra.kafka.admin import client_of, partition_count
+from infra.kafka.admin import partition_count
 from infra.kafka.connection import Connection
 from infra.kafka.log import read_all
-from infra.kafka.offsets import committed_offsets, end_offsets
+from infra.kafka.offsets import end_offsets
 from infra.past import learn
 from infra.runtime import runtime_fingerprint
 from infra.taskfile import LoadedTask
 from infra.trusted import unreadable_entry
 from schemas.codec import Codec
-from schemas.errors import BadRecord, BrokerError
+from schemas.errors import BadRecord
 from schemas.records import Metric, Position
 from schemas.state import POSITION_KEY, HeldState, JoinPosition
-from schemas.topics import TaskTopics, topics
+from schemas.topics import TaskTopics
 from streams.fold import Fold
 from streams.metrics.served import ServedMetrics
 from streams.model import ModelFold
@@ -33,9 +30,6 @@ from tests.faults.check.check import Check
 
 GAP_MS: Final = 100
 """Shorter gaps in the log's progress are no stall."""
-TIMEOUT_S: Final = 20.0
-SETTLED_S: Final = 20.0
-"""Longer than a session, and than an open transaction's time-out."""
 
 
 @dataclass(slots=True)
@@ -55,7 +49,7 @@ class History:
 
 
 class HistoryReader:
-    """Reads one task's topics, and the offsets of the groups that consume them.
+    """Reads one task's topics.
 
     Parameters
     ----------
@@ -65,8 +59,6 @@ class HistoryReader:
         The task.
     partitions
         Of the topics keyed by request.
-    group
-        The workers' consumer group.
     foreign
         Whether another loop runs, which has requests, outcomes, predictions and a log only.
     """
@@ -77,109 +69,15 @@ class HistoryReader:
         loaded: LoadedTask,
         codec: Codec,
         partitions: int,
-        group: str,
         *,
         foreign: bool = False,
     ) -> None:
         self._foreign = foreign
         self._connection, self._loaded, self._codec = connection, loaded, codec
-        self._partitions, self._group = partitions, group
+        self._partitions = partitions
         self.topics = TaskTopics(loaded.task.name)
         self._preserved: dict[tuple[str, int], list[Message]] = defaultdict(list)
         """By partition: the records of topics that were deleted since."""
-
-    @property
-    def _log_group(self) -> str:
-        return f"{self._group}.{self._loaded.task.name}.log"
-
-    # ------------------------------------------------------------------ the groups
-
-    def lag(self) -> dict[tuple[str, int], int]:
-        """Count, by partition, the committed records of the inputs and the log that are not consumed.
-
-        Raises
-        ------
-        BrokerError
-            When the cluster does not answer.
-        """
-        names = self.topics
-        inputs = (names.requests, names.outcomes, *([] if self._foreign else [names.predictions]))
-        consumed = {
-            self._group: [(topic, number) for topic in inputs for number in range(self._count(topic))]
-        }
-        if not self._foreign:
-            consumed[self._log_group] = [(names.log, 0)]
-        left: dict[tuple[str, int], int] = {}
-        for group, places in consumed.items():
-            committed = committed_offsets(self._connection, group, places)
-            ends = end_offsets(self._connection, places, committed=False)
-            for place in places:
-                count = ends[place] - (start := committed.get(place, 0))
-                if 0 < count <= 100:  # they may all be commit markers
-                    count = sum(1 for _ in read_all(self._connection, *place, start, ends[place]))
-                if count > 0:
-                    left[place] = count
-        return left
-
-    def consumed(self) -> set[tuple[str, int]]:
-        """Return the partitions of the inputs for which the workers' group has committed an offset."""
-        places = [
-            (topic, number)
-            for topic in (self.topics.requests, self.topics.outcomes)
-            for number in range(self._count(topic))
-        ]
-        committed = committed_offsets(self._connection, self._group, places)
-        return {place for place, offset in committed.items() if offset > 0}
-
-    def wait_consumed(self, timeout_s: float = 300.0) -> None:
-        """Wait until the workers have consumed everything that was sent, and the owner the log.
-
-        Raises
-        ------
-        BrokerError
-            After `timeout_s` without progress.
-        """
-        heard = time.monotonic()
-        before: dict[tuple[str, int], int] = {}
-        while left := self.lag():
-            if left != before:
-                heard, before = time.monotonic(), left
-            elif time.monotonic() - heard > timeout_s:
-                count = sum(left.values())
-                raise BrokerError(f"{count} records are not consumed by the workers after {timeout_s:.0f} s")
-            time.sleep(0.2)
-
-    def find_unfinished(self) -> list[str]:
-        """List the open transactions and group members that are left after all workers have stopped.
-
-        A worker that was killed remains a member until its session ends; this waits for that.
-        """
-        until = time.monotonic() + SETTLED_S
-        while (found := self._unfinished()) and time.monotonic() < until:
-            time.sleep(0.5)
-        return found
-
-    def _unfinished(self) -> list[str]:
-        specs = topics(self._loaded.task.name, self._partitions)
-        places = [(spec.name, number) for spec in specs for number in range(spec.partitions)]
-        stable = end_offsets(self._connection, places)
-        ends = end_offsets(self._connection, places, committed=False)
-        found = [
-            f"a transaction is open on {topic}[{number}]"
-            for (topic, number), end in ends.items()
-            if stable[topic, number] != end
-        ]
-        groups = [self._group, self._log_group]
-        with client_of(self._connection) as admin:
-            for name, future in admin.describe_consumer_groups(groups, request_timeout=TIMEOUT_S).items():
-                group = future.result(TIMEOUT_S)
-                if group.state not in {ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD}:
-                    found.append(
-                        f"group {name} is {group.state.name.lower()} with {len(group.members)} members"
-                    )
-        return found
-
-    # ------------------------------------------------------------------ the records
 
     def preserve(self, topic: str) -> None:
         """Read the records of a topic before it is deleted; they stay part of the history.

@@ -30,6 +30,7 @@ from tests.faults.fault import Fault
 from tests.faults.final_check import check_foreign_run, check_run
 from tests.faults.history import HistoryReader
 from tests.faults.probe import Probe
+from tests.faults.progress import Progress
 from tests.faults.registry import FAULTS
 from tests.faults.report import Round, RunOptions, report
 from tests.faults.sender import Sender
@@ -175,17 +176,17 @@ class FaultRun:
     ) -> FaultContext:
         options, name, foreign = self.options, self.loaded.task.name, bool(self.options.command)
         codec, names = codec_of(self.loaded), TaskTopics(name)
-        history = HistoryReader(connection, self.loaded, codec, options.partitions, GROUP, foreign=foreign)
+        history = HistoryReader(connection, self.loaded, codec, options.partitions, foreign=foreign)
+        progress = Progress(connection, name, options.partitions, GROUP, foreign=foreign)
         sender = Sender(
             connection,
             codec,
             names,
             options.partitions,
-            GROUP,
+            progress,
             workload.blocks(block),
             options.seed,
             FOREIGN_GIVE_UP_S if foreign else None,
-            (lambda: None) if foreign else history.wait_consumed,
         )
         readable = [(names.log, 0), *((names.predictions, number) for number in range(options.partitions))]
         return FaultContext(
@@ -195,12 +196,13 @@ class FaultRun:
             topics=names,
             partitions=options.partitions,
             group=GROUP,
-            log_group=f"{GROUP}.{name}.log",
+            log_group=progress.log_group,
             random=random.Random(options.seed),
             workers=[],
             make=lambda number: self._worker(connection, number),
             sender=sender,
             codec=codec,
+            progress=progress,
             history=history,
             probe=Probe(connection, readable),
             echo=self.echo,
@@ -210,7 +212,7 @@ class FaultRun:
         """Report where the run stopped."""
         with suppress(BrokerError):
             lag = ", ".join(
-                f"{topic}[{number}]: {count}" for (topic, number), count in context.history.lag().items()
+                f"{topic}[{number}]: {count}" for (topic, number), count in context.progress.lag().items()
             )
             unanswered = context.sender.unanswered
             self.echo(f"{unanswered} requests are unanswered; not consumed by the workers: {lag or 'none'}")

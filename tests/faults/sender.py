@@ -9,10 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from infra.kafka.admin import partition_count
 from infra.kafka.answers import Answers
 from infra.kafka.connection import Connection
-from infra.kafka.offsets import committed_offsets, end_offsets
 from schemas.codec import Codec
 from schemas.errors import BrokerError
 from schemas.records import Prediction
@@ -20,6 +18,7 @@ from schemas.topics import TaskTopics
 from tests.faults.check.facts import FAULT_PREFIX
 from tests.faults.pace import TRICKLE_S, Pace
 from tests.faults.producer import WorkloadProducer
+from tests.faults.progress import Progress
 from tests.faults.workload.workload import Block
 
 log = logging.getLogger(__name__)
@@ -43,8 +42,8 @@ class Sender:
     ----------
     connection, codec, topics, partitions
         Of the task.
-    group
-        The workers' consumer group; its committed offsets show how far the joins are.
+    progress
+        Shows how far the workers are.
     blocks
         The workload.
     seed
@@ -52,9 +51,6 @@ class Sender:
     give_up_s
         Requests without an answer for this long count as lost, and sending continues; None: that is an error after
         `TIMEOUT_S`. For loops that may lose requests.
-    wait_consumed
-        Waits until the workers have consumed everything that was sent. It is called before the closing requests: on
-        topics with added partitions these could otherwise overtake records that are still to be forwarded.
     """
 
     def __init__(
@@ -63,11 +59,10 @@ class Sender:
         codec: Codec,
         topics: TaskTopics,
         partitions: int,
-        group: str,
+        progress: Progress,
         blocks: Iterable[Block],
         seed: int = 0,
         give_up_s: float | None = None,
-        wait_consumed: Callable[[], None] = lambda: None,
     ) -> None:
         self.misplaced = 0.0
         """Probability that an outcome goes to a wrong partition, for those that may."""
@@ -84,8 +79,7 @@ class Sender:
         self._http_answers = 0
         """Those of them that were sent over HTTP."""
         self._connection, self._codec, self._topics = connection, codec, topics
-        self._partitions, self._group, self._blocks = partitions, group, blocks
-        self._wait_consumed = wait_consumed
+        self._partitions, self._progress, self._blocks = partitions, progress, blocks
         self._answers = Answers(connection, codec, topics, partitions, self._seen)
         self._answered_before = 0
         """Answers counted before the last pause."""
@@ -246,6 +240,11 @@ class Sender:
             self.event_time = max(self.event_time, record.ts)
         self.sent = block.end
 
+    def _wait_consumed(self) -> None:
+        # On topics with added partitions, the closing requests could overtake records still to be forwarded.
+        if self._give_up_s is None:
+            self._progress.wait_consumed()
+
     def _drain(self) -> None:
         self._flush()
         self._wait_all_answered()
@@ -297,20 +296,11 @@ class Sender:
             )
 
     def _join_lag(self) -> int:
-        """Count the predictions and outcomes that the joins have yet to consume."""
-        topics = (self._topics.predictions, self._topics.outcomes)
         try:
-            places = [
-                (topic, number)
-                for topic in topics
-                for number in range(partition_count(self._connection, topic))
-            ]
-            ends = end_offsets(self._connection, places)
-            committed = committed_offsets(self._connection, self._group, places)
+            return self._progress.join_lag()
         except BrokerError as error:
             log.info("%s", error)
             return 2**31
-        return sum(end - committed.get(place, 0) for place, end in ends.items())
 
     def _wait_until(self, reached: Callable[[], bool], otherwise: str) -> None:
         until = time.monotonic() + TIMEOUT_S

@@ -23,7 +23,7 @@ from tests.faults.check.check import Check
 from tests.faults.check.facts import FACTS
 from tests.faults.history import HistoryReader
 from tests.faults.report import RunOptions
-from tests.faults.run import GROUP, FaultRun, closing_ids
+from tests.faults.run import FaultRun, closing_ids
 from tests.faults.workload.workload import Workload
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
@@ -84,7 +84,7 @@ def test_a_record_added_to_the_log_or_the_predictions_is_found(
         closing = closing_ids(OPTIONS.partitions)
         load = Workload(OPTIONS.seed, OPTIONS.requests, task.features, task.kind, JoinRules.of(task), closing)
         made = Check(load, report["fault_dead_letters"])
-        HistoryReader(connection, loaded, codec, OPTIONS.partitions, GROUP).read(made)
+        HistoryReader(connection, loaded, codec, OPTIONS.partitions).read(made)
         made.finish()
         return made
 

@@ -34,7 +34,7 @@ def add_partitions(context: FaultContext) -> None:
             raise BrokerError(f"nothing was sent to the new partitions {new}")
         time.sleep(0.1)
     began = time.monotonic()
-    while not all(place in context.history.consumed() for place in new) and context.sender.keep_sending():
+    while not all(place in context.progress.consumed() for place in new) and context.sender.keep_sending():
         if time.monotonic() > until:
             raise BrokerError(f"the new partitions {new} are not consumed")
         time.sleep(0.1)
