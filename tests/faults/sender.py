@@ -127,9 +127,8 @@ class Sender:
         self._pace.stop()
         if self._thread.is_alive():
             self._thread.join(STOP_S)
-        if (
-            not self._thread.is_alive()
-        ):  # else it waits for workers that have ended, and ends with the process
+        # A thread that still waits for workers that have ended, ends with the process.
+        if not self._thread.is_alive():
             self._answers.close()
 
     @contextmanager
