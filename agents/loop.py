@@ -16,7 +16,6 @@ from agents.turns import Turns
 from infra.exporter import Here, Places
 from infra.kafka.acknowledging import Acknowledging
 from infra.kafka.connection import Connection
-from infra.kafka.crashpoints import FAULTS
 from infra.subjects import Subjects
 from infra.taskfile import LoadedTask
 from schemas.codec import Codec
@@ -149,4 +148,4 @@ class TaskLoop:
 
 def now_ms() -> int:
     """Give the wall clock, in ms since 1970-01-01 UTC."""
-    return time.time_ns() // 1_000_000 + FAULTS.clock_offset_ms()
+    return time.time_ns() // 1_000_000

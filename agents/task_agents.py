@@ -19,11 +19,11 @@ from agents.taking_up import POSITIONS, TakingUp
 from agents.tally_owner import tally_owner
 from agents.topic_watch import TopicWatch
 from infra.exporter import Here
+from infra.hooks import reached
 from infra.inbound import decoder
 from infra.kafka.buffers import Partition
 from infra.kafka.channel import Batch, Channel
 from infra.kafka.consumer import BatchConsumer
-from infra.kafka.crashpoints import crash_point
 from infra.kafka.log import LogReader
 from infra.kafka.transaction import TransactionRunner
 from infra.snapshots.store import SnapshotStore
@@ -185,7 +185,7 @@ class TaskAgents:
             return
         await self.follow.near()
         records = await self.loop.turns.run(self.serve.process(batch.items))
-        crash_point("after-predict")
+        reached("after-predict")
         try:
             await consumer.commit(batch, self._runners["serve"], records)
         except TransactionAborted as error:

@@ -18,7 +18,6 @@ COMMANDS: Final = (
     "demo",
     "episodes",
     "forget",
-    "ledger",
     "produce",
     "rules",
     "schemas",

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from infra.kafka.crashpoints import crash_point
+from infra.hooks import reached
 from infra.permissions import make_private, open_regular, writable_because
 
 FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -112,7 +112,7 @@ class LocalFiles:
                             file.write(data)
                             file.flush()
                             os.fsync(file.fileno())
-                        crash_point("in-snapshot")
+                        reached("in-snapshot")
                     os.fsync(inner)
                 # Fails where another worker has written the version meanwhile.
                 os.rename(aside, _part(version), src_dir_fd=folder, dst_dir_fd=folder)
@@ -205,7 +205,7 @@ class RemoteFiles:
         for name, data in files.items():
             with _translated(), self._files.open(self._place(task, version, name), "wb") as file:
                 file.write(data)
-            crash_point("in-snapshot")
+            reached("in-snapshot")
 
     def remove(self, task: str, version: str, last: str) -> None:
         """Remove a version, or whatever lies in its place; the file that was written last goes first."""

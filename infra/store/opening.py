@@ -11,9 +11,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from infra.hooks import reached
 from infra.kafka.admin import topic_id
 from infra.kafka.connection import Connection
-from infra.kafka.crashpoints import crash_point
 from infra.kafka.log import read_all
 from infra.kafka.offsets import end_offsets
 from infra.store.lock import FolderLock
@@ -194,7 +194,7 @@ class JoinStores:
         """
         bad: dict[bytes, Unreadable] = {}
         for message in read_all(self._connection, self._topic, partition, start, end):
-            crash_point("in-restore")
+            reached("in-restore")
             key, value = bytes(message.key() or b""), message.value()
             bad.pop(key, None)
             if value is None:

@@ -43,6 +43,7 @@ from streams.datafile import Event
 from streams.join.rules import JoinRules
 from streams.model import ModelFold
 from streams.schedule import schedule
+from tests.faults.child import through_child
 
 HOTEL = examples() / "hotel_bookings"
 FACTS = ("labelled", "expired", "late", "revised", "unavailable")
@@ -119,13 +120,15 @@ class Worker(WorkerProcess):
                 memory.keep(reference, len(load_task(reference).task.models), {})
 
     def start(self, **faults: str) -> None:
-        """Start it, with faults of `infra.kafka.crashpoints` for this once."""
-        before = self._environment
+        """Start it, this once with faults of `tests.faults.injection`."""
+        before, command = self._environment, self._command
+        if faults:
+            self._command = through_child(command)
         self._environment = before | {environment_name(key): value for key, value in faults.items()}
         try:
             super().start()
         finally:
-            self._environment = before
+            self._environment, self._command = before, command
 
     @property
     def running(self) -> bool:

@@ -22,7 +22,6 @@ from infra.backfill import Backfill
 from infra.embedded.pytest_plugin import Broker
 from infra.kafka.admin import create_topics
 from infra.kafka.connection import Connection
-from infra.kafka.crashpoints import Faults
 from infra.kafka.log import read_all
 from infra.kafka.offsets import end_offsets
 from infra.kafka.transaction import OutRecord, TransactionRunner
@@ -31,6 +30,7 @@ from schemas.codec import Codec
 from schemas.errors import BrokerError, UsageError
 from schemas.records import Entry, Prediction
 from schemas.topics import topics
+from tests.faults.injection import InjectedFaults
 
 pytestmark = pytest.mark.kafka
 
@@ -93,7 +93,8 @@ def run(file: Path, broker: Broker, *more: str) -> Result:
 
 def child(file: Path, broker: Broker, **environment: str) -> subprocess.Popen[str]:
     program = (
-        "import infra.backfill, sys; infra.backfill.CHUNK = 7\n"
+        "import infra.backfill, os, sys; infra.backfill.CHUNK = 7\n"
+        "from tests.faults.injection import inject; inject(os.environ)\n"
         "from agents.cli.backfill import backfill; backfill(sys.argv[1:])"
     )
     return subprocess.Popen(
@@ -180,7 +181,7 @@ def test_aborted_transactions_leave_no_hole_and_nothing_twice(
 ) -> None:
     monkeypatch.setattr(module, "CHUNK", 5)
     _, _, work = make(file, connection)
-    work._runner._faults = Faults({"RIVERLOOP_ABORT_RATE": "0.4", "RIVERLOOP_ABORT_SEED": "5"})
+    work._runner._hooks = InjectedFaults({"RIVERLOOP_ABORT_RATE": "0.4", "RIVERLOOP_ABORT_SEED": "5"})
     done = work.run()
     assert done.written == ROWS + 1
     assert [entry.entry_id for entry in entries(file, connection)] == [each.entry_id for each in work.history]

@@ -13,7 +13,7 @@ import pytest
 from infra.embedded.pytest_plugin import Broker
 from infra.kafka.channel import Channel
 from infra.kafka.connection import Connection
-from infra.kafka.crashpoints import Faults
+from tests.faults.injection import InjectedFaults
 from tests.integration.echo import EchoMember, Feeder, create_topics, differences
 
 pytestmark = pytest.mark.kafka
@@ -70,7 +70,7 @@ def test_nothing_is_lost_or_doubled_while_members_come_and_go(
                 channels,
                 output,
                 delays_s={"slow": 0.1},
-                faults=Faults({"RIVERLOOP_ABORT_RATE": "0.1"}),
+                hooks=InjectedFaults({"RIVERLOOP_ABORT_RATE": "0.1"}),
                 properties=PROTOCOLS[protocol],
             )
             # The new protocol takes seconds for each change.

@@ -29,6 +29,7 @@ from schemas.codec import Codec
 from schemas.errors import RiverloopError, UsageError
 from schemas.records import DeadLetter, Outcome, Position, Request
 from schemas.topics import TaskTopics, topics
+from tests.faults.child import through_child
 from tests.integration.loops import command
 
 pytestmark = pytest.mark.kafka
@@ -95,8 +96,9 @@ class Place:
         return text
 
     def process(self, *arguments: str, **env: str) -> subprocess.Popen[str]:
-        """Start it as a process of its own."""
+        """Start it as a process of its own; `env` may ask for faults of `tests.faults.injection`."""
         called, clean, root = command("deadletters", arguments[0], self.file, *arguments[1:])
+        called = through_child(called)
         env = clean | {"RIVERLOOP_BOOTSTRAP": self.connection.bootstrap} | env
         return subprocess.Popen(
             called, env=env, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -29,6 +29,7 @@ from schemas.subject_keys import LOOKUP_BYTES, SALT_BYTES, SubjectKeys
 from schemas.tokens import FIELD_TOKEN, token
 from schemas.topics import topics
 from streams.datafile import Event
+from tests.faults.child import through_child
 from tests.integration.loops import Loop, Worker, command, hotel_task, until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
@@ -158,6 +159,7 @@ def run(loop: Loop, *arguments: str, code: int = 0, stdin: str | None = None, **
         assert (2 if error else tried.return_value or 0) == code, tried.output + said
         return tried.output.removesuffix("None") + said
     called, clean, root = command(*arguments)
+    called = through_child(called)
     told |= clean
     made = subprocess.run(
         called,

@@ -19,9 +19,9 @@ from infra.embedded.pytest_plugin import Broker
 from infra.kafka.buffers import Partition
 from infra.kafka.channel import Batch, Channel
 from infra.kafka.connection import Connection
-from infra.kafka.crashpoints import Faults
 from infra.kafka.transaction import OutRecord, TransactionRunner
 from schemas.errors import TransactionAborted
+from tests.faults.injection import InjectedFaults
 from tests.integration.echo import Feeder, create_topics, differences
 
 pytestmark = pytest.mark.kafka
@@ -71,8 +71,8 @@ class EchoApp:
         self.counts["ticks"] += 1
 
     def runner(self, agent: str) -> TransactionRunner:
-        faults = Faults({"RIVERLOOP_ABORT_RATE": "0.1"})
-        runner = TransactionRunner(self.connection, f"{self.task}-{self.name}-{agent}", faults=faults)
+        hooks = InjectedFaults({"RIVERLOOP_ABORT_RATE": "0.1"})
+        runner = TransactionRunner(self.connection, f"{self.task}-{self.name}-{agent}", hooks=hooks)
         self.runners.append(runner)
         return runner
 

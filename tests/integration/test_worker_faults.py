@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from infra.embedded.pytest_plugin import Broker
+from infra.hooks import POINTS, TRANSACTION_POINTS
 from infra.kafka.connection import Connection
-from infra.kafka.crashpoints import POINTS, TRANSACTION_POINTS
 from tests.integration.loops import Loop, Worker, hotel_task, until
 from tests.unit.test_hostile_snapshot import with_factory
 

@@ -115,7 +115,7 @@ WITH_PROPERTIES = [
 
 
 def test_the_commands_that_take_properties_are_known() -> None:
-    assert {names[0] for names in WITH_PROPERTIES} >= {"demo", "ledger", "verify", "produce", "topics"}
+    assert {names[0] for names in WITH_PROPERTIES} >= {"demo", "verify", "produce", "topics"}
 
 
 @pytest.mark.parametrize("command", WITH_PROPERTIES, ids=" ".join)

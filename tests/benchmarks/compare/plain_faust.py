@@ -2,7 +2,7 @@
 
 So what differs is the plumbing alone: Faust's consumer and its acks, its producer, its Table with the changelog.
 It runs on riverloop's topics and codec, several workers share the partitions, and it stands beside riverloop in
-the ledger, too: `python -m tests.benchmarks.compare.plain_faust TASK --bootstrap HOST:PORT`.
+the fault harness, too: `python -m tests.benchmarks.compare.plain_faust TASK --bootstrap HOST:PORT`.
 
 What a stock loop does not have: a merge of its inputs by event time (each agent reads its topic as it comes),
 an order over all workers (each learns from its own partitions), and a way back for the model.
