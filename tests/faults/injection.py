@@ -10,6 +10,8 @@
     Every transaction of that role (serve, join, owner or quality) starts that much later.
 ``RIVERLOOP_CLOCK_JUMP=seconds[:every]``
     The wall clock jumps by that many seconds and back, each time after `every` seconds (default 5).
+``RIVERLOOP_SHORT_TURNS=true``
+    Each turn on the event loop ends after one step, as on a slow machine: others are served between any two steps.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 from unittest.mock import patch
 
+from agents import turns
 from infra.hooks import POINTS, Hooks, install
 from schemas.errors import TransactionAborted, UsageError
 
@@ -141,3 +144,5 @@ def inject(environment: Mapping[str, str]) -> None:
     install(InjectedFaults(environment))
     if jump := environment.get("RIVERLOOP_CLOCK_JUMP"):
         JumpingClock(jump).start()
+    if environment.get("RIVERLOOP_SHORT_TURNS") == "true":
+        turns.TURN_S = 0.0  # type: ignore[misc]  # final for everybody else

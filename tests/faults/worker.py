@@ -49,7 +49,11 @@ class HarnessWorker(WorkerProcess):
         """Unexpected deaths, and stops with an error."""
         self._expects_crash = False
         """Whether this start has a crash point."""
-        self._base = self._environment | {"RIVERLOOP_SLOT": self.slot}
+        self._base = self._environment | {
+            "RIVERLOOP_SLOT": self.slot,
+            # Half of the workers interleave as on a slow machine.
+            "RIVERLOOP_SHORT_TURNS": str(number % 2 == 1).lower(),
+        }
 
     def __repr__(self) -> str:
         state = f"pid {self.pid}" if self.running else "not running"

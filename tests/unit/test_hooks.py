@@ -13,13 +13,14 @@ from typing import Any
 
 import pytest
 
+from agents import turns
 from agents.loop import now_ms
-from infra.hooks import POINTS, Hooks, installed, reached
+from infra.hooks import POINTS, Hooks, install, installed, reached
 from infra.kafka.connection import Connection
 from infra.kafka.transaction import TransactionRunner
 from schemas.errors import TransactionAborted, UsageError
 from tests.faults.child import through_child
-from tests.faults.injection import InjectedFaults, JumpingClock
+from tests.faults.injection import InjectedFaults, JumpingClock, inject
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("schemas", "streams", "infra", "agents")
@@ -41,7 +42,7 @@ def test_nothing_happens_by_default_and_no_environment_changes_that(monkeypatch:
 
 
 def test_no_room_reads_a_fault_from_the_environment() -> None:
-    variables = re.compile(r"CRASH_POINT|ABORT_RATE|ABORT_SEED|CLOCK_JUMP|RIVERLOOP_SLOW\b", re.I)
+    variables = re.compile(r"CRASH_POINT|ABORT_RATE|ABORT_SEED|CLOCK_JUMP|SHORT_TURNS|RIVERLOOP_SLOW\b", re.I)
     assert [name for name, text in sources() if variables.search(text)] == []
 
 
@@ -114,6 +115,16 @@ def test_transactions_of_the_slow_role_are_delayed(monkeypatch: pytest.MonkeyPat
     for role in ("serve", "join", "owner"):
         faults.transaction_begins(f"riverloop.t.{role}.slot")
     assert delays == [0.5]
+
+
+def test_turns_may_end_after_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "TURN_S", turns.TURN_S)  # put back afterwards
+    before = installed()
+    try:
+        inject({"RIVERLOOP_SHORT_TURNS": "true"})
+    finally:
+        install(before)
+    assert not turns.TURN_S
 
 
 @pytest.mark.parametrize(
