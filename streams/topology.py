@@ -53,7 +53,7 @@ TOPOLOGY: Final = (
     Processor(
         "publish",
         ("log",),
-        ("log", "control", "metrics", "snapshots"),
+        ("log", "control", "metrics", "alerts", "snapshots"),
         "the log's owner",
         "snapshots, and the log from there up to the owner's committed offset",
     ),

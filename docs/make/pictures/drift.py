@@ -1,6 +1,6 @@
 """Pictures of drift on real data: `python -m docs.make.pictures.drift` plays the examples and draws drift-*.svg.
 
-It prints the episodes of each task too, as in docs/concepts/drift-on-real-data.md. `--check` compares only.
+It prints the episodes of each task too. `--check` compares only.
 """
 
 from __future__ import annotations
