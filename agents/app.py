@@ -7,14 +7,13 @@ import logging
 import time
 from collections import ChainMap
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import faust
 from aiohttp import web
 
 from agents.boot import Boot, NoTables
 from agents.ending import Ending
-from agents.feed import GroupFeed
 from agents.http.address import authority, bind
 from agents.http.routes import add_routes
 from agents.http.server import HttpServer
@@ -25,6 +24,7 @@ from agents.topic_watch import WATCH_S
 from agents.transport import batches, register
 from agents.worker import Prepared
 from infra.kafka.buffers import Partition
+from infra.kafka.consumer import BatchConsumer
 from infra.kafka.fencing import Fencing, client_id
 from infra.kafka.watch import ClusterWatch
 from infra.kafka.writer import Writer
@@ -32,10 +32,9 @@ from infra.lag import EndTimes
 from infra.permissions import make_private
 from streams.garbage import collect_seldom
 
-SILENCE_S = 1.0
-REVISION_S = 0.2
-PLACES_S = 5.0
-UNREADABLE_CODE = 3
+SILENCE_S: Final = 1.0
+PLACES_S: Final = 5.0
+UNREADABLE_CODE: Final = 3
 """The exit code of a worker that met a record which nobody can read: see `agents.cli.main`."""
 log = logging.getLogger(__name__)
 
@@ -107,7 +106,7 @@ def make_app(prepared: Prepared, ending: Ending | None = None) -> Any:
     probes = add_routes(web_app, loops, writer, settings)
     app.boot_strategy = Boot(app, HttpServer(web_app, sockets, settings.http_connections, probes))
     log.info("HTTP on http://%s", authority(settings.http_host, sockets[0].getsockname()[1]))
-    feeds = [_add_task(app, agents, prepared, ending) for agents in prepared.agents.values()]
+    owners = [_add_task(app, agents, prepared, ending) for agents in prepared.agents.values()]
 
     app.kafka_properties = {"client.id": client_id(settings.group, prepared.slot.name)}
     fencing = Fencing(
@@ -130,14 +129,14 @@ def make_app(prepared: Prepared, ending: Ending | None = None) -> Any:
             own = [each for each in partitions if each.topic in names]
             await ending.guard(partial(agents.taking_up.assigned, app.consumer.batches, own))
             if Partition(agents.loop.topics.quality, 0) in partitions:
-                await agents.tally_publishing.take_over(app.consumer.batches)
+                await agents.tallies.take_over(app.consumer.batches)
 
     async def revoked(sender: Any, revoked: set[Any], **options: Any) -> None:
         log.info("%s: %d partitions are given up for a rebalance", settings.group, len(revoked))
         for agents in prepared.agents.values():
             agents.revoked(tp.partition for tp in revoked if tp.topic == agents.loop.topics.predictions)
             if any(tuple(tp) == (agents.loop.topics.quality, 0) for tp in revoked):
-                agents.tally_owner.release()
+                agents.tallies.release()
 
     async def stopping(sender: Any, **options: Any) -> None:
         # Faust has closed its gate, behind which a batch would wait that is on its way to an agent.
@@ -145,8 +144,8 @@ def make_app(prepared: Prepared, ending: Ending | None = None) -> Any:
         watch.stop()
         for loop in loops.values():
             await loop.stop_waiting()
-        pairs = zip(prepared.agents.values(), feeds, strict=True)
-        await asyncio.gather(*(agents.stop(feed.consumer) for agents, feed in pairs))
+        pairs = zip(prepared.agents.values(), owners, strict=True)
+        await asyncio.gather(*(agents.stop(owner) for agents, owner in pairs))
         await writer.close()
 
     app.on_partitions_assigned.connect(assigned)
@@ -155,9 +154,9 @@ def make_app(prepared: Prepared, ending: Ending | None = None) -> Any:
     return app
 
 
-def _add_task(app: Any, agents: TaskAgents, prepared: Prepared, ending: Ending) -> GroupFeed:
-    """Add the agents of a task; gives the feed of the log's owner."""
-    name, settings = agents.loop.task.name, prepared.settings
+def _add_task(app: Any, agents: TaskAgents, prepared: Prepared, ending: Ending) -> BatchConsumer:
+    """Add the agents of a task; gives the member of the group of its log's owners."""
+    name = agents.loop.task.name
 
     async def serve(stream: Any) -> None:
         async for batch in stream:
@@ -169,54 +168,24 @@ def _add_task(app: Any, agents: TaskAgents, prepared: Prepared, ending: Ending) 
 
     async def quality(stream: Any) -> None:
         async for batch in stream:
-            await agents.tally_publishing.on_batch(app.consumer.batches, batch)
+            await agents.tallies.on_batch(app.consumer.batches, batch)
 
-    log_group = f"{settings.group}.{name}.log"
-    fencing = Fencing(
-        prepared.connection,
-        log_group,
-        prepared.slot.name,
-        lambda slot: [agents.transactional_id("owner", slot)],
-    )
+    owner = _owner(app, agents, prepared)
 
-    async def own(partitions: frozenset[Any]) -> None:
-        await asyncio.get_running_loop().run_in_executor(None, fencing.rebalanced)
-        if Partition(agents.loop.topics.log, 0) in partitions:
-            await ending.guard(partial(agents.log_publishing.take_over, feed.consumer))
-
-    async def disown(partitions: frozenset[Any]) -> None:
-        agents.owner.release()
-
-    feed = GroupFeed(
-        app,
-        prepared.connection,
-        log_group,
-        agents.log,
-        on_assigned=own,
-        on_revoked=disown,
-        properties={"client.id": client_id(log_group, prepared.slot.name)},
-        stamps=agents.loop.stamps,
-        on_gone=agents.taking_up.gone,
-    )
-
-    agents.taking_up.wakes.append(feed.consumer.resume)
-
-    async def publish(stream: Any) -> None:
-        async for batch in feed.batches(stream):
-            await ending.guard(partial(agents.log_publishing.on_batch, feed.consumer, batch))
-
-    async def follow() -> None:
+    async def read_log() -> None:
         await agents.start()
-        await app.add_runtime_dependency(feed)
-        await ending.guard(agents.follow_log)
+        await ending.guard(agents.log.run)
+
+    async def publish() -> None:
+        # The log belongs to a worker that has read it: one that still learns it would publish nothing.
+        await agents.log.wait_caught_up()
+        await owner.start()
+        await ending.guard(partial(agents.publisher.run, owner))
 
     async def silence() -> None:
         if app.consumer.batches is not None:
             await ending.guard(partial(agents.on_silence, app.consumer.batches))
-            await agents.publish_rest(feed.consumer, app.consumer.batches)
-
-    async def revision() -> None:
-        await ending.guard(partial(agents.open_revisions, feed.consumer))
+            await agents.publish_rest(app.consumer.batches)
 
     async def follow_keys() -> None:
         await agents.loop.subjects.follow()
@@ -225,20 +194,49 @@ def _add_task(app: Any, agents: TaskAgents, prepared: Prepared, ending: Ending) 
 
     async def watch() -> None:
         if app.consumer.batches is not None:
-            await agents.taking_up.look([app.consumer.batches, feed.consumer])
+            await agents.taking_up.look([app.consumer.batches, owner])
 
     async def look_ahead() -> None:
-        found = [each for each in (app.consumer.batches, feed.consumer) if each is not None]
-        agents.loop.places = await places(agents.loop, found, ends)
+        agents.loop.places = await places(agents.loop, app.consumer.batches, ends, agents.published_to())
 
     app.agent(batches(app, agents.requests), name=f"{name}.serve")(serve)
     app.agent(batches(app, agents.sides), name=f"{name}.join")(join)
-    app.agent(batches(app, agents.tallies), name=f"{name}.quality")(quality)
-    app.agent(feed.channel, name=f"{name}.publish")(publish)
-    app.task(follow)
+    app.agent(batches(app, agents.tally_batches), name=f"{name}.quality")(quality)
+    app.task(read_log)
+    app.task(publish)
     app.task(follow_keys)
     app.timer(SILENCE_S, name=f"{name}.silence")(silence)
-    app.timer(REVISION_S, name=f"{name}.revision")(revision)
     app.timer(WATCH_S, name=f"{name}.topics")(watch)
     app.timer(PLACES_S, name=f"{name}.places")(look_ahead)
-    return feed
+    return owner
+
+
+def _owner(app: Any, agents: TaskAgents, prepared: Prepared) -> BatchConsumer:
+    """Make the member of the group of a log's owners, which shares the log out and reads nothing."""
+    group = agents.publisher.group
+    fencing = Fencing(
+        prepared.connection,
+        group,
+        prepared.slot.name,
+        lambda slot: [agents.transactional_id("owner", slot)],
+    )
+
+    async def assigned(partitions: frozenset[Partition]) -> None:
+        await asyncio.get_running_loop().run_in_executor(None, fencing.rebalanced)
+        if agents.publisher.partition in partitions:
+            agents.publisher.assigned()
+
+    async def revoked(partitions: frozenset[Partition]) -> None:
+        await agents.publisher.revoked()
+
+    return BatchConsumer(
+        prepared.connection,
+        group,
+        [agents.ownership],
+        lambda batch: None,  # nothing is fetched
+        on_assigned=assigned,
+        on_revoked=revoked,
+        on_error=lambda error: app.add_future(app.crash(error)),
+        properties={"client.id": client_id(group, prepared.slot.name)},
+        stamps=agents.loop.stamps,
+    )

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from agents.entries import Entries
 from agents.settings import Settings
 from agents.turns import Turns
 from infra.exporter import Here, Places
@@ -56,8 +55,6 @@ class TaskLoop:
     """Shares the event loop among all tasks of the worker."""
     cluster: Acknowledging = field(default_factory=Acknowledging)
     """Whether the cluster acknowledges; one for all tasks of the worker."""
-    entries: Entries = field(default_factory=Entries)
-    """Reads the log's records, for all who read them here."""
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     """Set while the models are restored, in force, and caught up with the log as it was at the start."""
     progress: asyncio.Condition = field(default_factory=asyncio.Condition)

@@ -148,7 +148,8 @@ class BatchConsumer:
     async def stop(self) -> None:
         """Deliver nothing more, wait for batches at work as a revocation does, and leave the group."""
         await self.drain()
-        await self._thread.stop()
+        if self._started:
+            await self._thread.stop()
         self._stable.close()
 
     async def drain(self) -> None:

@@ -14,7 +14,6 @@ import faust
 import pytest
 
 from agents import transport
-from agents.feed import GroupFeed
 from infra.embedded.pytest_plugin import Broker
 from infra.kafka.buffers import Partition
 from infra.kafka.channel import Batch, Channel
@@ -227,43 +226,3 @@ def test_a_worker_of_faust_runs_inside_our_own_loop_and_leaves_our_logging_alone
     with Feeder(connection, topics, PARTITIONS) as feeder:
         asyncio.run(scenario(feeder))
     assert differences(connection, feeder.counts, f"{task_name}.out", PARTITIONS) == EVERYTHING_ONCE
-
-
-def test_a_second_group_feeds_an_agent_and_survives_the_app_s_rebalances(
-    connection: Connection, task_name: str, tmp_path: Path
-) -> None:
-    topics = {f"{task_name}.fast": 1_000, f"{task_name}.slow": 100}
-    create_topics(connection, [*topics, f"{task_name}.out", f"{task_name}.published"], PARTITIONS)
-
-    async def scenario(feeder: Feeder) -> None:
-        first = EchoApp(connection, task_name, "first", tmp_path)
-        source = Channel(name="log", topics=(f"{task_name}.fast",), max_batch=100)
-        feed = GroupFeed(first.app, connection, f"{task_name}-owner", source)
-        runner = first.runner("owner")
-        failures = iter([False, True])
-
-        async def publish(stream: AsyncIterator[Any]) -> None:
-            async for batch in feed.batches(stream):
-                if next(failures, False):
-                    raise ValueError("an agent fails")
-                records = [OutRecord(f"{task_name}.published", m.key(), m.value()) for m in batch.items]
-                try:
-                    await feed.consumer.commit(batch, runner, records)
-                except TransactionAborted:
-                    continue
-                first.counts["published"] += len(batch)
-
-        first.app.agent(feed.channel, name="publish")(publish)
-        async with first:
-            await first.app.add_runtime_dependency(feed)
-            await until(lambda: first.counts["published"] > 500)
-            async with EchoApp(connection, task_name, "second", tmp_path) as second:
-                await until(lambda: second.echoed > 300)
-            await all_written([first, second], feeder)
-            await until(lambda: first.counts["published"] >= feeder.counts[f"{task_name}.fast"])
-
-    with Feeder(connection, topics, PARTITIONS) as feeder:
-        asyncio.run(scenario(feeder))
-    assert differences(connection, feeder.counts, f"{task_name}.out", PARTITIONS) == EVERYTHING_ONCE
-    fast = {f"{task_name}.fast": feeder.counts[f"{task_name}.fast"]}
-    assert differences(connection, fast, f"{task_name}.published", PARTITIONS) == EVERYTHING_ONCE

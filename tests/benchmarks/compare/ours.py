@@ -7,7 +7,7 @@ from typing import Any
 from unittest.mock import patch
 
 from agents.app import run
-from agents.owner import Owner
+from agents.publisher import Publisher
 from agents.settings import Settings
 from agents.worker import prepare
 from streams.quality.edge import EdgeCounter
@@ -36,12 +36,11 @@ def _close_the_eyes() -> None:
     The owner still writes snapshots of the models at their offsets of the log, and commits its offsets.
     """
 
-    def fold(owner: Owner[Any], message: Any) -> tuple[()]:
-        owner.next_offset = message.offset() + 1
-        return ()
+    def fold(publisher: Publisher[Any], offset: int, item: Any) -> None:
+        publisher.next_offset = offset + 1
 
     def answered(*_: Any) -> None:
         """Count nothing: then there is nothing to tally, and nothing to judge."""
 
-    patch.object(Owner, "_fold", fold).start()
+    patch.object(Publisher, "apply", fold).start()
     patch.object(EdgeCounter, "answered", answered).start()

@@ -11,7 +11,7 @@ import pytest
 from river import base
 
 from agents import turns
-from agents.follow import Follow
+from agents.log_fold import LogFold
 from infra.snapshots.store import SnapshotStore
 from schemas.records import Entry, Features, Outcome, Position, Prediction
 from streams.learner import Learner
@@ -63,8 +63,8 @@ def test_models_that_fail_at_one_entry_are_made_again_before_anybody_asks_one_of
     loop = make_loop()
     for fold in loop.models:
         fold.learner = Learner(Brittle, "binary", 10)
-    follow = Follow(loop, SnapshotStore("memory://follow"))
-    messages = []
+    log_fold = LogFold(loop, SnapshotStore("memory://log-fold"))
+    messages: list[Any] = []
     for at in range(10, 20):
         features: Features = {"LeadTime": at, "Rate": 80.5, "Meal": "BB"}
         place = Position("stay.outcomes", 0, at)
@@ -92,7 +92,7 @@ def test_models_that_fail_at_one_entry_are_made_again_before_anybody_asks_one_of
             yield
 
     async def both() -> None:
-        await asyncio.gather(follow.apply(messages), loop.turns.run(ask()))
+        await asyncio.gather(log_fold.apply(messages), loop.turns.run(ask()))
 
     asyncio.run(both())
     assert [fold.learner.passed_over for fold in loop.models] == [1, 1]
