@@ -153,8 +153,8 @@ class LogPublisher(Publisher[Entry]):
 
     def assigned(self) -> None:
         """Take note that the group gives this worker the log; `run` takes it over."""
+        self.release()
         self.tenure = object()
-        self._wake()
 
     async def revoked(self) -> None:
         """Give the log up: the group gives it to another worker when this returns."""
@@ -183,11 +183,8 @@ class LogPublisher(Publisher[Entry]):
                     self.held, fold.listener = True, self.apply
         except RecordsGone as gone:
             loop.refuse(f"owner of {self.partition.topic}", str(gone))
-            return
-        log.info(
-            "%s: owner of %s from offset %d, monitors restored in %.2f s",
-            *(loop.task.name, self.partition.topic, self.published, time.monotonic() - started),
-        )
+        if self.held:
+            self.log_taken_over(started)
 
     # ------------------------------------------------------------------ publishing
 

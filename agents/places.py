@@ -18,9 +18,7 @@ from streams.positions import Place
 log = logging.getLogger(__name__)
 
 
-async def places(
-    loop: TaskLoop, consumer: BatchConsumer | None, ends: EndTimes, published: int | None
-) -> Places:
+async def places(loop: TaskLoop, consumer: BatchConsumer, ends: EndTimes, published: int | None) -> Places:
     """Ask how far a worker lags behind the topics of a task, and where its log ends.
 
     What the cluster does not tell now is missing: an old number would look like a good one.
@@ -46,11 +44,10 @@ async def places(
         lag[topic] += end - next_offset
         lag_s[topic] = max(lag_s.get(topic, 0.0), ends.age_s(partition, next_offset, now_s))
 
-    if consumer is not None:
-        found, now_s = await consumer.extents(), time.monotonic()
-        for partition, (next_offset, end) in found.items():
-            if partition.topic in mine:
-                note(partition, next_offset, end, now_s)
+    found, now_s = await consumer.extents(), time.monotonic()
+    for partition, (next_offset, end) in found.items():
+        if partition.topic in mine:
+            note(partition, next_offset, end, now_s)
     place = (loop.topics.log, 0)
 
     def log_ends() -> tuple[int, int]:

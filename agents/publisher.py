@@ -153,6 +153,13 @@ class Publisher(Generic[Item]):
                 self.apply(_offset(message), self.read(message))
             self.next_offset = end
 
+    def log_taken_over(self, started: float) -> None:
+        """Log that this worker owns the topic, since a moment (s, monotonic) when it began to restore."""
+        log.info(
+            "%s: owner of %s from offset %d, monitors restored in %.2f s",
+            *(self.loop.task.name, self.partition.topic, self.published, time.monotonic() - started),
+        )
+
     def release(self) -> None:
         """Stop publishing: another worker gets the partition."""
         self.held = False

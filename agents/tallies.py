@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Iterator, Sequence
 from typing import ClassVar, Final
 
@@ -79,7 +80,7 @@ class TallyPublisher(Publisher[Tally]):
             await self._take_over(consumer)
 
     async def _take_over(self, consumer: BatchConsumer) -> None:
-        loop = self.loop
+        loop, started = self.loop, time.monotonic()
         try:
             committed, _ = await retry_until_available(loop, self.committed_offset)
             published = committed or 0
@@ -92,7 +93,7 @@ class TallyPublisher(Publisher[Tally]):
         else:
             self.held = self.partition in consumer.assignment  # else it went to another worker meanwhile
             if self.held:
-                log.info("%s: owner of %s from offset %d", loop.task.name, self.partition.topic, published)
+                self.log_taken_over(started)
                 consumer.start_at(self.partition, self.next_offset)
 
     async def on_batch(self, consumer: BatchConsumer, batch: Batch[Message]) -> None:

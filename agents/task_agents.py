@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import Any, TypeVar
+from typing import Any
 
 from agents.join import JoinAgent
 from agents.log_fold import LogFold
@@ -34,8 +34,6 @@ from streams.metrics.waiting import PREFIX
 from streams.topology import processor, topics_of
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
-AGAIN_S = 1.0
 JOIN_PACE_S = 0.03
 """What is to be joined, waits so long for company: with a transaction for each, 250 requests a second take most of
 a core of the broker. Not in lockstep, where each is waited for."""

@@ -55,7 +55,7 @@ TOPOLOGY: Final = (
         ("log",),
         ("log", "control", "metrics", "alerts", "snapshots"),
         "the log's owner",
-        "snapshots, and the log from there up to the owner's committed offset",
+        "snapshots, and the log from there up to the offset of this worker's models",
     ),
 )
 

@@ -269,7 +269,7 @@ def test_a_log_in_text_holds_no_lines_of_libraries_about_themselves(
     configure(Settings())
     logging.getLogger("agents.worker").info("ready")
     logging.getLogger("mode.service").info("noise")
-    logging.getLogger("agents.transport").info("[^--Producer]: Starting...")
+    logging.getLogger("agents.feed").info("[^--Feed]: Starting...")
     logging.getLogger("aiokafka.consumer").info("noise")
     (line,) = capsys.readouterr().err.splitlines()
     assert line.endswith("INFO agents.worker ready")

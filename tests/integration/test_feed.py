@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -13,15 +13,18 @@ from typing import Any
 import faust
 import pytest
 
-from agents import transport
+from agents.boot import Boot
+from agents.feed import Feed, Work
 from infra.embedded.pytest_plugin import Broker
 from infra.kafka.buffers import Partition
 from infra.kafka.channel import Batch, Channel
 from infra.kafka.connection import Connection
+from infra.kafka.consumer import nothing_to_do
 from infra.kafka.transaction import OutRecord, TransactionRunner
 from schemas.errors import TransactionAborted
 from tests.faults.injection import InjectedFaults
 from tests.integration.echo import Feeder, create_topics, differences
+from tests.unstarted import close_clients
 
 pytestmark = pytest.mark.kafka
 
@@ -41,30 +44,35 @@ class EchoApp:
         self, connection: Connection, task: str, name: str, directory: Path, **properties: Any
     ) -> None:
         self.connection, self.task, self.name = connection, task, name
-        transport.register()
         self.app = faust.App(
             task,
-            broker=f"{transport.SCHEME}://{connection.bootstrap}",
+            broker=f"confluent://{connection.bootstrap}",
             store="memory://",
-            topic_allow_declare=False,
-            topic_disable_leader=True,
-            stream_recovery_delay=0.0,
             web_enabled=False,
             datadir=str(directory / name),
         )
-        self.app.kafka_properties = properties
+        self.app.boot_strategy = Boot(self.app)
         self.counts: Counter[str] = Counter()
         self.fails: Callable[[str], bool] = lambda agent: False
         self.runners: list[TransactionRunner] = []
         self.stopped = False
-        for agent in ("fast", "slow"):
-            channel = Channel(name=agent, topics=(f"{task}.{agent}",), max_batch=200)
-            self.app.agent(transport.batches(self.app, channel), name=agent)(self.echo(agent))
+        self.on_assigned: Callable[[frozenset[Partition]], Awaitable[None]] = nothing_to_do
+        channels = {
+            Channel(name=agent, topics=(f"{task}.{agent}",), max_batch=200): self.echo(agent)
+            for agent in ("fast", "slow")
+        }
+        self.feed = Feed(
+            self.app, connection, task, channels, properties=properties, on_assigned=self.assigned
+        )
+        self.app.service(self.feed)
         self.app.timer(0.05)(self.tick)
 
     @property
     def echoed(self) -> int:
         return self.counts["fast"] + self.counts["slow"]
+
+    async def assigned(self, partitions: frozenset[Partition]) -> None:
+        await self.on_assigned(partitions)
 
     async def tick(self) -> None:
         self.counts["ticks"] += 1
@@ -75,21 +83,20 @@ class EchoApp:
         self.runners.append(runner)
         return runner
 
-    def echo(self, agent: str) -> Callable[[Any], Any]:
+    def echo(self, agent: str) -> Work:
         runner = self.runner(agent)
 
-        async def echo(stream: AsyncIterator[Batch[Any]]) -> None:
-            async for batch in stream:
-                if self.fails(agent):
-                    raise ValueError("an agent fails")
-                await asyncio.sleep(0.1 if agent == "slow" else 0)
-                records = [OutRecord(f"{self.task}.out", m.key(), m.value()) for m in batch.items]
-                try:
-                    await self.app.consumer.batches.commit(batch, runner, records)
-                except TransactionAborted:
-                    self.counts["aborted"] += 1
-                else:
-                    self.counts[agent] += len(batch)
+        async def echo(batch: Batch[Any]) -> None:
+            if self.fails(agent):
+                raise ValueError("an agent fails")
+            await asyncio.sleep(0.1 if agent == "slow" else 0)
+            records = [OutRecord(f"{self.task}.out", m.key(), m.value()) for m in batch.items]
+            try:
+                await self.feed.consumer.commit(batch, runner, records)
+            except TransactionAborted:
+                self.counts["aborted"] += 1
+            else:
+                self.counts[agent] += len(batch)
 
         return echo
 
@@ -105,6 +112,7 @@ class EchoApp:
         if not self.stopped:
             self.stopped = True
             await self.app.stop()
+            close_clients(self.app)
             await self._close()
 
     async def _close(self) -> None:
@@ -185,16 +193,17 @@ def test_partitions_are_announced_before_their_batches_come(
 
     async def scenario(feeder: Feeder) -> None:
         echo = EchoApp(connection, task_name, "only", tmp_path)
-        restored: set[Any] = set()
+        restored: set[Partition] = set()
 
-        async def restore(app: faust.App, assigned: set[Any], **options: Any) -> None:
+        async def restore(assigned: frozenset[Partition]) -> None:
             assert echo.counts["fast"] == 0
             await asyncio.sleep(0.5)
             assert echo.counts["fast"] == 0
             restored.update(assigned)
 
-        echo.app.on_partitions_assigned.connect(restore)
+        echo.on_assigned = restore
         async with echo:
+            await until(lambda: echo.counts["fast"] > 100)
             await all_written([echo], feeder)
             assert restored == {Partition(topic, number) for topic in topics for number in range(PARTITIONS)}
 
@@ -219,6 +228,7 @@ def test_a_worker_of_faust_runs_inside_our_own_loop_and_leaves_our_logging_alone
             workdir=Path.cwd(),
         )
         await worker.start()
+        await until(lambda: echo.counts["fast"] > 100)
         await all_written([echo], feeder)
         await worker.stop()
         await echo.stop()
