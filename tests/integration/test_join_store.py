@@ -64,13 +64,13 @@ def test_a_worker_killed_again_and_again_resolves_what_an_undisturbed_one_does(
     assert "is made anew" not in worker.log
     assert len(USED.findall(worker.log)) == 4, "every start but the first"
     # What a start has read need not be read at the next one: it is noted. A worker that was killed before its first
-    # commit has added nothing, so single starts may have nothing to read.
+    # commit, or just after a note, leaves nothing to read; not all of them were.
     starts = [tuple(map(int, found)) for found in USED.findall(worker.log)]
     for (_, _, noted), (read, start, end) in pairwise(starts):
         assert noted <= start
         assert read <= end - start
     assert starts[0][1] < starts[-1][1]
-    assert starts[-1][0] > 0
+    assert any(read for read, _, _ in starts)
     assert "Traceback" not in worker.log
 
 
