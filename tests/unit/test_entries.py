@@ -79,5 +79,5 @@ def test_one_that_a_person_has_looked_at_is_passed_over_for_both_and_no_other() 
 
 @pytest.mark.parametrize("text", ["7", "task.log", "task.log[0]@7", "task.log@x", "task.requests@7"])
 def test_a_place_that_is_none_of_a_log_is_refused_at_the_start(text: str) -> None:
-    with pytest.raises(UsageError, match="no record of a training log"):
+    with pytest.raises(UsageError, match="not a record of a training log"):
         places(text)
