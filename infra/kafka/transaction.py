@@ -263,7 +263,7 @@ class TransactionRunner:
             # of this transactional id is initialised.
             self._replace()
         if code in LOST:
-            return GenerationLost(f"{what}; the group has gone on without this consumer", certain=certain)
+            return GenerationLost(f"{what}; the group has removed this consumer", certain=certain)
         return TransactionAborted(what, certain=certain)
 
     def _silent(self, why: str) -> None:
@@ -274,7 +274,7 @@ class TransactionRunner:
         try:
             self._open()
         except (BrokerError, TransactionAborted) as error:
-            log.warning("%s; tried again with the next transaction", error)
+            log.warning("%s; retrying with the next transaction", error)
 
     async def _in_thread(self, function: Any, *arguments: Any) -> None:
         try:
@@ -282,7 +282,7 @@ class TransactionRunner:
         except LeftBehind:
             # A new producer of this transactional id fences the one that hangs.
             self._thread = self._thread.successor()
-            self._silent("the offsets were not taken")
+            self._silent("the offsets were not accepted")
             await self._thread.call(self._replace)
             text = f"{self.transactional_id}: sending offsets did not end within {OFFSETS_S:g} s"
             raise TransactionAborted(text, certain=True) from None  # nobody has asked to commit it

@@ -94,7 +94,7 @@ class LocalFiles:
         with self._folder(task, version) as folder:
             found = os.stat(_part(name), dir_fd=folder, follow_symlinks=False)
         if not stat.S_ISREG(found.st_mode):
-            raise OSError("it is no regular file")
+            raise OSError("it is not a regular file")
         return found.st_size
 
     def write(self, task: str, version: str, files: Mapping[str, bytes]) -> None:
@@ -195,7 +195,7 @@ class RemoteFiles:
         with _translated():
             found = self._files.info(self._place(task, version, name))
             if found.get("type") != "file" or found.get("islink"):
-                raise OSError("it is no regular file")
+                raise OSError("it is not a regular file")
             return int(found.get("size") or 0)
 
     def write(self, task: str, version: str, files: Mapping[str, bytes]) -> None:
@@ -227,7 +227,7 @@ def _part(name: str) -> str:
         For any other.
     """
     if name in {"", ".", ".."} or "/" in name or "\0" in name:
-        raise ValueError(f"{name!r} is no name of a file or folder")
+        raise ValueError(f"{name!r} is not a name of a file or folder")
     return name
 
 

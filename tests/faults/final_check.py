@@ -103,7 +103,7 @@ def _verifying(loaded: LoadedTask, context: FaultContext) -> Iterator[subprocess
     settings = {
         "bootstrap": connection.bootstrap,
         # By the environment, not the command line: other users of the machine can read that.
-        "kafka": "\n".join(f"{key}={value}" for key, value in connection.properties.items()),
+        "kafka_properties": "\n".join(f"{key}={value}" for key, value in connection.properties.items()),
     }
     environment = os.environ | {environment_name(key): value for key, value in settings.items()}
     snapshots = str(context.folder / "snapshots")

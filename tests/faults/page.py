@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from tests.faults.registry import FAULTS
@@ -35,6 +35,7 @@ FAILOVER: Final = """## Failover
 Seconds from the death of a worker, or the return of the broker, to the end of each phase; the longest of all
 rounds. The limit for *answered* and *moved* is 15 s. The phases are described in
 [run the fault harness](contributing/faults.md#where-the-time-of-a-failover-goes)."""
+CRASH: Final = "crash-"
 SUMS: Final = ("rounds", "requests", "lost", "doubled", "wrong")
 WORST: Final = ("longest_stall_s", "freshness_p99_s")
 HEADS: Final = (
@@ -59,13 +60,21 @@ def page(reports: Sequence[Mapping[str, Any]]) -> str:
     injected = [name for name in FAULTS if any(name in report["faults"] for report in reports)]
     parts = [MADE, INTRODUCTION, _table(HEADS, rows)]
     if injected:
-        parts.append(
-            "## The faults\n\n" + "\n".join(f"- **{name}**: {FAULTS[name].description}" for name in injected)
-        )
+        parts.append("## The faults\n\n" + "\n".join(_described(injected)))
     if failovers := _failovers([run for run in reports if run["loop"] == OURS]):
         parts += [FAILOVER, _table(("fault", *PHASES), failovers, texts=1)]
     parts.append("## The runs\n\n" + "\n\n".join(_runs(loop, runs) for loop, runs in loops.items()))
     return "\n\n".join(parts) + "\n"
+
+
+def _described(names: Sequence[str]) -> Iterator[str]:
+    """Yield a line for each fault; the crash points share one."""
+    points = [name.removeprefix(CRASH) for name in names if name.startswith(CRASH)]
+    for name in names:
+        if not name.startswith(CRASH):
+            yield f"- **{name}**: {FAULTS[name].description}"
+        elif name == f"{CRASH}{points[0]}":
+            yield f"- **{CRASH}…**: A worker kills itself (SIGKILL) at a point: {', '.join(points)}."
 
 
 def _rows(loop: str, runs: Sequence[Mapping[str, Any]]) -> list[list[str]]:
@@ -104,17 +113,21 @@ def _runs(loop: str, runs: Sequence[Mapping[str, Any]]) -> str:
         kinds.update(run["entries"])
     last = runs[-1]
     dates = " to ".join(sorted({min(run["date"] for run in runs), max(run["date"] for run in runs)}))
-    text = (
+    text: str = (
         f"**{loop}**, {dates}, seed{'s' if len(runs) > 1 else ''} {', '.join(str(run['seed']) for run in runs)}: "
         f"{sum(run['records'] for run in runs):,} records in {sum(run['seconds'] for run in runs):,.0f} s "
         f"({last['versions']['system']}; riverloop {last['versions']['riverloop']}, "
         f"{last['versions']['runtime']}). Entries: "
         + ", ".join(f"{count:,} {kind}" for kind, count in sorted(kinds.items()))
-        + f". Dead dead_letters due: {sum(run['dead_letters'] for run in runs):,}.\n\n```sh\n"
-        + "\n".join(run["command"] for run in runs)
-        + "\n```"
+        + f". Dead letters due: {sum(run['dead_letters'] for run in runs):,}. The reports in "
+        "[reference/faults](reference/faults) have the command of each run; the first is:\n\n"
+        f"```sh\n{runs[0]['command']}\n```"
     )
-    examples = [f"- {kind}: {texts[0]}" for run in runs for kind, texts in run["examples"].items()]
+    first: dict[str, str] = {}
+    for run in runs:
+        for kind, texts in run["examples"].items():
+            first.setdefault(kind, texts[0])
+    examples = [f"- {kind}: {found}" for kind, found in first.items()]
     return text + ("\n\nThe first findings:\n\n" + "\n".join(examples) if examples else "")
 
 

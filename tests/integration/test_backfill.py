@@ -199,7 +199,7 @@ def test_of_two_runs_of_one_file_the_later_one_goes_on(
         if done == 20:
             results.append(later.run())
 
-    with pytest.raises(BrokerError, match="another backfill of this file has taken over"):
+    with pytest.raises(BrokerError, match="another backfill of this file has replaced this one"):
         earlier.run(progress=meanwhile)
     assert (results[0].there, results[0].written) == (20, ROWS + 1 - 20)
     assert [entry.entry_id for entry in entries(file, connection)] == [
@@ -215,7 +215,7 @@ def test_history_is_not_learned_after_live_requests_unless_asked_for(
     live = Entry(f"{name}.outcomes[0]@0#0", "expired", 5, prediction=Prediction("live", 0, {"x": 1.0}, ()))
     runner = TransactionRunner(connection, f"{name}.live")
     runner.run([OutRecord(f"{name}.log", name.encode(), codec.encode(live), 0)], {}, b"")
-    with pytest.raises(UsageError, match=r"1 entries about requests that were served.*--force"):
+    with pytest.raises(UsageError, match=r"1 entries of served requests.*--force"):
         work.run()
     _, _, forced = make(file, connection)
     assert forced.run(force=True).written == ROWS + 1
@@ -231,7 +231,7 @@ def test_a_task_file_that_changed_in_between_is_named(
     changed = tmp_path / "changed.py"
     changed.write_text(TASK_FILE.format(name=name, days=3))
     _, _, work = make(changed, connection)
-    with pytest.raises(UsageError, match="is not what the task file makes of this data file now"):
+    with pytest.raises(UsageError, match="differs from the task's entry for this data file"):
         work.run()
 
 

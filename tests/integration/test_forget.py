@@ -302,7 +302,7 @@ def test_a_preview_changes_nothing(loop: Loop, ids: dict[str, list[str]]) -> Non
 def test_the_audit_names_nobody(loop: Loop, ids: dict[str, list[str]]) -> None:
     task = loop.loaded.reference
     for more in (("--reason", f"{ADA.upper()} wrote to us"), ("--reason", "a request", "--author", ADA)):
-        assert "must not name the entity" in run(loop, "forget", task, ADA, *more, code=2)
+        assert "must not contain the entity" in run(loop, "forget", task, ADA, *more, code=2)
     assert "1 to 10,000 characters" in run(loop, "forget", task, "", "--reason", "a request", code=2)
     assert "--reason" in run(loop, "forget", task, ADA, code=2)
 
@@ -385,7 +385,7 @@ def test_twice_and_somebody_unknown_get_a_sentence(loop: Loop, ids: dict[str, li
         told = forget(loop, entity)
         assert f"{loop.topics.keys} has no key of this entity" in told
         assert "forgotten before, or no request has named it" in told
-        assert "nothing on the topics names the entity in plain" in told
+        assert "no record on the topics contains the entity in plain text" in told
 
 
 def test_what_the_workers_have_yet_to_process_is_left_and_said(
@@ -398,7 +398,9 @@ def test_what_the_workers_have_yet_to_process_is_left_and_said(
     producer.produce(loop.topics.requests, codec.encode(request), b"late")
     assert producer.flush(30) == 0
     told = forget(loop, ADA, code=1)
-    assert f"LEFT: {loop.topics.requests}: 1 records name the entity in plain: let the workers" in told
+    assert (
+        f"LEFT: {loop.topics.requests}: 1 records contain the entity in plain text; let the workers" in told
+    )
     worker.restart()
     until(lambda: "late" in {found.request_id for _, found in predictions(loop)}, 60, "it is served")
 

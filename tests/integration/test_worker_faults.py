@@ -207,11 +207,11 @@ def test_a_damaged_or_hostile_snapshot_is_passed_over_for_the_one_before(window:
     state = folder / "state.bin"
     state.write_bytes(state.read_bytes()[:-100])
     told = restarted()
-    assert f"snapshot {version} is passed over: {folder}/state.bin is damaged" in told
+    assert f"skipped snapshot {version}: {folder}/state.bin is damaged" in told
     assert version not in told.split("restored from its snapshot in")[0].splitlines()[-1]
 
     (folder / "manifest.json").write_bytes(b"{")
-    assert f"snapshot {version} is passed over" in restarted()
+    assert f"skipped snapshot {version}: " in restarted()
 
     version, folder = newest()
     hostile = with_factory("posix.system")
@@ -220,7 +220,7 @@ def test_a_damaged_or_hostile_snapshot_is_passed_over_for_the_one_before(window:
     (folder / "state.bin").write_bytes(hostile)
     (folder / "manifest.json").write_text(json.dumps(manifest | told_hash))
     told = restarted()
-    assert f"snapshot {version} is passed over" in told
+    assert f"skipped snapshot {version}: " in told
     assert "expects posix.system, and the model has no code of this name" in told
 
     shutil.rmtree(Path(window.store.where(window.task.name)))

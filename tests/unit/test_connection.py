@@ -125,7 +125,7 @@ def test_no_command_line_takes_a_secret(name: str, command: tuple[str, ...]) -> 
     made = CliRunner().invoke(riverloop, arguments)
     assert isinstance(made.exception, UsageError), made.output
     assert name in str(made.exception)
-    assert "RIVERLOOP_KAFKA_FILE" in str(made.exception)
+    assert "RIVERLOOP_KAFKA_PROPERTIES_FILE" in str(made.exception)
     assert "s3cret" not in str(made.exception) + made.output
 
 

@@ -11,15 +11,15 @@ from agents.publisher import Publisher
 from agents.settings import Settings
 from agents.worker import prepare
 from streams.quality.edge import EdgeCounter
-from tests.benchmarks.compare.given import Given
+from tests.benchmarks.compare.run_config import RunConfig
 
 
-def main(given: Given) -> None:
+def main(given: RunConfig) -> None:
     """Run until ended."""
     logging.basicConfig(level=logging.INFO)
     for name in ("faust", "mode"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    told = {
+    settings = {
         "bootstrap": given.bootstrap,
         "group": given.group,
         "data": given.folder,
@@ -27,7 +27,7 @@ def main(given: Given) -> None:
     }
     if given.options.get("watched") == "false":
         _close_the_eyes()
-    run(prepare([given.task], Settings.load(told)))
+    run(prepare([given.task], Settings.load(settings)))
 
 
 def _close_the_eyes() -> None:

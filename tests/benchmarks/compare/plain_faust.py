@@ -38,7 +38,7 @@ from streams.join.rules import JoinRules
 from streams.metrics.served import ServedMetrics
 from streams.model import ModelFold
 from streams.serve import Server
-from tests.benchmarks.compare.given import Given
+from tests.benchmarks.compare.run_config import RunConfig
 
 HELD: Final = "riverloop-held"
 """Name of the serializer of the Table's values."""
@@ -268,7 +268,7 @@ class _Message:
         return list(headers.items() if isinstance(headers, Mapping) else headers)
 
 
-def main(given: Given) -> None:
+def main(given: RunConfig) -> None:
     """Run as a contender until ended."""
     app = make_app(
         load_task(given.task),

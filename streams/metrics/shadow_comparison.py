@@ -48,10 +48,10 @@ def _cross_entropy(score: Score, label: Value) -> float | None:
 
 
 def _absolute_error(score: Score, label: Value) -> float | None:
-    told = score.score
-    if not isinstance(told, int | float) or not isinstance(label, int | float):
+    predicted = score.score
+    if not isinstance(predicted, int | float) or not isinstance(label, int | float):
         return None
-    error = abs(float(label) - told)
+    error = abs(float(label) - predicted)
     return error if math.isfinite(error) else None
 
 
@@ -73,7 +73,7 @@ class Pair(NamedTuple):
 
 
 def interval(n: int, total: int, squares: int) -> tuple[float, float, float]:
-    """Give a mean and the bounds of its confidence sequence.
+    """Return a mean and the bounds of its confidence sequence.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ def interval(n: int, total: int, squares: int) -> tuple[float, float, float]:
     return centre, centre - half, centre + half
 
 
-class Versus:
+class ShadowComparison:
     """Compares each shadow with what was served, where both go by the same label policy.
 
     A new revision of either begins a comparison of its own; a label of an older pair still counts there. A

@@ -8,7 +8,7 @@ from typing import Final
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Given:
+class RunConfig:
     """What one run is told: the inputs lie on their topics already; it goes on until it is ended."""
 
     bootstrap: str
@@ -76,32 +76,32 @@ CONTENDERS: Final = (
     Contender(
         OURS,
         "ours",
-        "a riverloop worker with all that is on by default: joined state, snapshots, metrics",
-        "exactly once, outputs and joined state; model and metrics come back from snapshots and the log",
+        "a riverloop worker with its defaults: joined state, snapshots, metrics",
+        "outputs and joined state exactly once; model and metrics restored",
         ("riverloop", *BY_HAND),
         entries=True,
     ),
     Contender(
         "handwritten",
         "handwritten",
-        "a single-purpose loop: confluent-kafka, fastavro, River, a dict",
-        "outputs exactly once, one transaction per batch; joined state and model are lost",
+        "a single-purpose loop of confluent-kafka, fastavro, River and a dict",
+        "outputs exactly once; joined state and model lost",
         BY_HAND,
         {"transactional": "true"},
     ),
     Contender(
         "handwritten-at-least-once",
         "handwritten",
-        "the same without transactions, commits after each batch",
-        "outputs at least once; joined state and model are lost",
+        "the same without transactions",
+        "outputs at least once; joined state and model lost",
         BY_HAND,
         {"transactional": "false"},
     ),
     Contender(
         "plain-faust",
         "plain_faust",
-        "stock agents and a Table around riverloop's own join and model",
-        "at least once; joined state comes back from the Table's changelog, the model is lost",
+        "Faust agents and a Table around riverloop's join and model",
+        "at least once; joined state restored, model lost",
         ("faust-streaming", "aiokafka", "river"),
         {"state": "table"},
         entries=True,
@@ -110,8 +110,8 @@ CONTENDERS: Final = (
     Contender(
         "plain-faust-dict",
         "plain_faust",
-        "the same with a dict for the Table",
-        "at least once; joined state and model are lost",
+        "the same with a dict as Table",
+        "at least once; joined state and model lost",
         ("faust-streaming", "aiokafka", "river"),
         {"state": "dict"},
         entries=True,
@@ -121,23 +121,23 @@ CONTENDERS: Final = (
         "quix",
         "quix",
         "Quix Streams with a dict for the join",
-        "at least once; joined state and model are lost",
+        "at least once; joined state and model lost",
         ("quixstreams", *BY_HAND),
         {"guarantee": "at-least-once"},
     ),
     Contender(
         "quix-exactly-once",
         "quix",
-        "Quix Streams with its interval join on its own state store",
-        "exactly once, outputs and joined state; the model is lost",
+        "Quix Streams with its interval join and state store",
+        "outputs and joined state exactly once; model lost",
         ("quixstreams", *BY_HAND),
         {"guarantee": "exactly-once"},
     ),
     Contender(
         "bytewax",
         "bytewax_flow",
-        "Bytewax with its join operator, without a recovery store, its fastest form",
-        "nothing is kept: after a kill it starts anew",
+        "Bytewax with its join operator, without a recovery store",
+        "everything lost",
         ("bytewax", *BY_HAND),
     ),
 )

@@ -1,4 +1,4 @@
-"""Answers given over HTTP, remembered so that a repeated request gets the first one."""
+"""A cache of answers over HTTP, so that a repeated request gets the first answer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from schemas.errors import BrokerError
 
 
 class Sends(Protocol):
-    """What is needed of `infra.kafka.writer.Writer`."""
+    """Sends records, as `infra.kafka.writer.Writer` does."""
 
     def send(self, record: OutRecord) -> Delivery:
         """See `Writer.send`."""
@@ -24,7 +24,7 @@ class Answer:
     Parameters
     ----------
     body
-        What the caller gets, as JSON.
+        The answer, as JSON.
     record
         The prediction for the topic.
     """
@@ -38,19 +38,18 @@ class Answer:
 
     @property
     def acknowledged(self) -> bool:
-        """Whether the prediction is on the topic, as far as is known."""
+        """Whether Kafka has acknowledged the prediction."""
         return self._record is None
 
     @property
     def under_way(self) -> bool:
-        """Whether its acknowledgement is waited for."""
+        """Whether the acknowledgement is pending."""
         return self._delivery is not None and not self._delivery.done()
 
     def send(self, writer: Sends) -> None:
-        """See to its delivery, unless it is acknowledged or under way.
+        """Send the prediction, unless it is acknowledged or under way.
 
-        A record whose delivery failed is sent again byte for byte: should the first one be on the topic after
-        all, it says the same.
+        After a failed delivery the same bytes are sent again, in case the first ones are on the topic after all.
 
         Raises
         ------
@@ -77,19 +76,19 @@ class Answer:
             When it is not.
         """
         if self._delivery is not None:
-            # Several callers may wait for one delivery; who gives up must not end it for the others.
+            # Several callers may wait for one delivery; a cancelled caller must not cancel it for the others.
             await asyncio.shield(self._delivery)
         elif self._record is not None:
             raise BrokerError(f"{self._record.topic}: not sent")
 
 
-class Remembered:
+class PredictionCache:
     """The newest answers by request_id; the least recently used go first.
 
     Parameters
     ----------
     most
-        So many are kept; those whose acknowledgement is waited for are kept beyond that.
+        Maximum number of answers; unacknowledged ones are kept beyond it.
     """
 
     def __init__(self, most: int) -> None:
@@ -100,14 +99,14 @@ class Remembered:
         return len(self._answers)
 
     def get(self, request_id: str) -> Answer | None:
-        """Give the answer to a request; None when there is none."""
+        """Return the answer to a request, or None."""
         found = self._answers.get(request_id)
         if found is not None:
             self._answers.move_to_end(request_id)
         return found
 
     def add(self, request_id: str, answer: Answer) -> None:
-        """Remember an answer."""
+        """Add an answer."""
         self._answers[request_id] = answer
         while len(self._answers) > self.most:
             oldest = next(iter(self._answers))

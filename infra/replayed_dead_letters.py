@@ -38,7 +38,7 @@ class Replayed:
     """By the sentence that says why."""
 
 
-def replay_letters(
+def replay_dead_letters(
     box: DeadLetters,
     wanted: Wanted,
     *,

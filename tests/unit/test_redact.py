@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infra.web.redact import MAX_FIELDS, printed
+from infra.web.redact import MAX_FIELDS, redact
 from schemas.codec import Codec
 from schemas.dictionary import Category, Dictionary, Integer, Number
 from schemas.errors import BadRecord
@@ -41,7 +41,7 @@ def letter(value: bytes | None, key: bytes | None = b"r-1", message: str = "a se
 
 def shown(value: Any, codec: Codec = CAREFUL, **more: Any) -> dict[str, Any]:
     data = value if isinstance(value, bytes | None) else json.dumps(value).encode()
-    return printed(letter(data, **more), codec)
+    return redact(letter(data, **more), codec)
 
 
 def test_a_record_is_shown_as_its_fields_in_either_form() -> None:
@@ -93,10 +93,7 @@ def test_personal_data_is_never_in_plain_wherever_a_service_put_it(fields: dict[
 )
 def test_bytes_that_cannot_be_decoded_are_hidden_where_there_is_personal_data(value: bytes) -> None:
     told = shown(value, key=PERSONAL.encode())
-    assert (
-        told["record"]
-        == f"<{len(value)} bytes, hidden: they cannot be decoded, and the task has personal data>"
-    )
+    assert told["record"] == f"<{len(value)} bytes, hidden: undecodable, and the task has personal data>"
     assert told["key"] == "<12 bytes>"
     text = json.dumps(told)
     assert "Ada" not in text
@@ -131,7 +128,7 @@ def test_nothing_steers_the_terminal() -> None:
 )
 def test_any_bytes_can_be_shown(value: bytes) -> None:
     for codec in (OPEN, CAREFUL):
-        told = printed(letter(value, key=value), codec)
+        told = redact(letter(value, key=value), codec)
         json.dumps(told)
         assert all(character.isprintable() for character in str(told))
 

@@ -1,4 +1,4 @@
-"""How far all workers of a task together are behind its topics."""
+"""The lag of a task's consumer group, over all workers."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from infra.kafka.offsets import committed_offsets, end_offsets
 Place = tuple[str, int]
 
 
-class Behind:
-    """Asks how many records wait in front of each stage.
+class GroupLag:
+    """Counts the records that the group has not consumed yet, by stage.
 
     Parameters
     ----------
     loop
-        The task's.
+        The loop of the task.
     """
 
     def __init__(self, loop: TaskLoop) -> None:
@@ -30,8 +30,8 @@ class Behind:
         }
         self._taken: dict[Place, int] = {}
 
-    def ask(self) -> dict[str, int]:
-        """Give the records to be answered (`requests`) and to be joined (`predictions`, `outcomes`); blocks.
+    def fetch(self) -> dict[str, int]:
+        """Return the lag of `requests`, `predictions` and `outcomes`, in records; blocks.
 
         Raises
         ------
@@ -43,31 +43,29 @@ class Behind:
             for name, topic in self._names.items()
         }
         every = [place for found in by_name.values() for place in found]
-        # The group's place first: asked for the other way round, it could lie beyond the end. It is not told for a
-        # partition that is being committed right now; then the last one known holds.
+        # Committed offsets first: fetched after the ends, they could exceed them. Kafka omits partitions with a
+        # commit in progress; the last known offset is used for them.
         self._taken |= committed_offsets(self._connection, self._group, every)
         ends = end_offsets(self._connection, every, committed=False)
         return {
-            name: waiting(ends, self._taken, places, marked=name == "predictions")
+            name: lag(ends, self._taken, places, marked=name == "predictions")
             for name, places in by_name.items()
         }
 
 
-def waiting(
-    ends: Mapping[Place, int], taken: Mapping[Place, int], places: list[Place], *, marked: bool
-) -> int:
-    """Add up what lies between a group's places and the ends of partitions.
+def lag(ends: Mapping[Place, int], taken: Mapping[Place, int], places: list[Place], *, marked: bool) -> int:
+    """Sum the differences between end offsets and committed offsets.
 
     Parameters
     ----------
     marked
-        Whether the records are written in transactions: behind the newest one lies its commit marker, which no
-        group ever takes up. So a single record that was written without one goes unseen until the next comes.
+        Whether the records are written in transactions: the last offset is then a commit marker, which no group
+        consumes. A single record without a transaction is not counted until the next one arrives.
 
     Examples
     --------
     >>> ends, taken = {("p", 0): 101, ("p", 1): 7}, {("p", 0): 100}
-    >>> waiting(ends, taken, [("p", 0), ("p", 1)], marked=True)
+    >>> lag(ends, taken, [("p", 0), ("p", 1)], marked=True)
     6
     """
     gaps = (ends.get(place, 0) - taken.get(place, 0) for place in places)

@@ -17,12 +17,12 @@ WORLDS: Final[Mapping[str, tuple[float, float]]] = {
 """Mean and standard deviation of the log-odds; the scores are calibrated."""
 
 
-def calm(world: str, events: int, seed: int) -> list[Scored]:
+def no_drift_stream(world: str, events: int, seed: int) -> list[Scored]:
     """Give calibrated scores and their labels.
 
     Examples
     --------
-    >>> round(sum(event.label for event in calm("3 % positive", 100_000, 1)) / 100_000, 2)
+    >>> round(sum(event.label for event in no_drift_stream("3 % positive", 100_000, 1)) / 100_000, 2)
     0.03
     """
     mean, spread = WORLDS[world]

@@ -30,7 +30,7 @@ class EveryThousand:
         return self._seen % 1_000 == 0
 
 
-RIVALS: Final[Mapping[str, Callable[[], Any]]] = {
+BASELINES: Final[Mapping[str, Callable[[], Any]]] = {
     "ADWIN": drift.ADWIN,
     "DDM": drift.binary.DDM,
     "EDDM": drift.binary.EDDM,
@@ -45,7 +45,7 @@ RIVALS: Final[Mapping[str, Callable[[], Any]]] = {
 
 def alarms(name: str, scored: Sequence[Scored]) -> list[int]:
     """Give the events at which a rival alarms; it is fed errors, FHDDM hits, since it waits for a fall."""
-    detector = RIVALS[name]()
+    detector = BASELINES[name]()
     hits = name == "FHDDM"
     found = []
     for number, event in enumerate(scored):

@@ -17,7 +17,7 @@ from schemas.codec.checks import TaskKind
 from schemas.records import Entry, Outcome, Prediction, Score, ScoreValue, Value
 from streams import Model, Task
 from streams.metrics.exact import exact
-from streams.metrics.versus import LEAST, MOST, Versus, interval
+from streams.metrics.shadow_comparison import LEAST, MOST, ShadowComparison, interval
 from streams.policies import DefaultAtHorizon, OnArrival
 from streams.snapshot import dump
 
@@ -54,15 +54,15 @@ def entry(
     return Entry(f"e{number}", more.pop("kind", "labelled"), number, **(fields | more))
 
 
-def fold(entries: list[Entry], of: Task | None = None) -> Versus:
-    made = Versus(of or task())
+def fold(entries: list[Entry], of: Task | None = None) -> ShadowComparison:
+    made = ShadowComparison(of or task())
     for offset, each in enumerate(entries):
         made.apply(offset, each)
         made.apply(offset, each)  # one that is read again
     return made
 
 
-def shown(made: Versus) -> dict[str, float]:
+def shown(made: ShadowComparison) -> dict[str, float]:
     return {each.name: each.value for each in made.measurements()}
 
 
@@ -131,7 +131,7 @@ def test_a_restored_one_goes_on_as_if_nothing_had_been() -> None:
         entry(number, *row, (f"a.{1 + number // 150}@0", "b.1@0")) for number, row in enumerate(scored(450))
     ]
     whole, half = fold(told), fold(told[:200])
-    again = Versus(task())
+    again = ShadowComparison(task())
     again.restore(half.snapshot())
     for offset, each in enumerate(told):
         again.apply(offset, each)
