@@ -6,15 +6,16 @@ import asyncio
 import logging
 import time
 from collections import ChainMap
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import faust
 from aiohttp import web
 
-from agents.boot import Boot, NoTables
+from agents.boot import Boot
 from agents.ending import Ending
-from agents.feed import GroupFeed
+from agents.feed import Feed, Work
 from agents.http.address import authority, bind
 from agents.http.routes import add_routes
 from agents.http.server import HttpServer
@@ -22,9 +23,10 @@ from agents.places import places
 from agents.stopping import BoundedWorker, Stopping, run_to_the_end
 from agents.task_agents import TaskAgents
 from agents.topic_watch import WATCH_S
-from agents.transport import batches, register
 from agents.worker import Prepared
 from infra.kafka.buffers import Partition
+from infra.kafka.channel import Batch, Channel
+from infra.kafka.consumer import BatchConsumer
 from infra.kafka.fencing import Fencing, client_id
 from infra.kafka.watch import ClusterWatch
 from infra.kafka.writer import Writer
@@ -32,10 +34,9 @@ from infra.lag import EndTimes
 from infra.permissions import make_private
 from streams.garbage import collect_seldom
 
-SILENCE_S = 1.0
-REVISION_S = 0.2
-PLACES_S = 5.0
-UNREADABLE_CODE = 3
+SILENCE_S: Final = 1.0
+PLACES_S: Final = 5.0
+UNREADABLE_CODE: Final = 3
 """The exit code of a worker that met a record which nobody can read: see `agents.cli.main`."""
 log = logging.getLogger(__name__)
 
@@ -54,8 +55,6 @@ def run(prepared: Prepared, stopping: Stopping | None = None) -> None:
         app, loglevel=prepared.settings.log_level, override_logging=False, redirect_stdouts=False, quiet=True
     )
     worker.spinner = None  # it writes a terminal's codes, even into a file
-    # Said at each rebalance: Faust asks for what it has dropped a moment before.
-    logging.getLogger("faust.app.base").addFilter(lambda line: "Missing sensor state" not in str(line.msg))
     # Our timers wait for transactions; that they then come late is no news.
     logging.getLogger("mode.timers").setLevel(logging.ERROR)
     collect_seldom()
@@ -72,151 +71,117 @@ def run(prepared: Prepared, stopping: Stopping | None = None) -> None:
 def make_app(prepared: Prepared, ending: Ending | None = None) -> Any:
     """Make the app with the agents of all tasks."""
     ending = ending or Ending()
-    settings = prepared.settings
+    settings, connection = prepared.settings, prepared.connection
     sockets = bind(settings.http_host, settings.http_port)
-    register()
     make_private(settings.data_folder / "faust")  # Faust would make it with any right that the umask leaves
     app: Any = faust.App(
         settings.group,
-        broker="riverloop://" + settings.bootstrap,
+        broker="confluent://unused",  # Faust starts no client of Kafka: see Boot
         store="memory://",
         autodiscover=False,
-        topic_allow_declare=False,
-        topic_disable_leader=True,
-        stream_recovery_delay=0.0,
-        stream_wait_empty=True,
         datadir=str(settings.data_folder / "faust"),
         web_enabled=False,
-        TableManager=NoTables,
     )
-    app.kafka_connection = prepared.connection
-    # Each task's topics are its own.
-    app.kafka_stamps = ChainMap(*(agents.loop.stamps for agents in prepared.agents.values()))
-
-    def gone(partition: Partition, text: str) -> None:
-        for agents in prepared.agents.values():
-            agents.taking_up.gone(partition, text)
-
-    app.kafka_gone = gone
-    writer = Writer(prepared.connection, cluster=prepared.cluster)
+    writer = Writer(connection, cluster=prepared.cluster)
     loops = {name: each.loop for name, each in prepared.agents.items()}
-    logs = [(loop.topics.log, 0) for loop in loops.values()]
-    watch = ClusterWatch(prepared.connection, logs, prepared.cluster)
+    watch = ClusterWatch(connection, [(loop.topics.log, 0) for loop in loops.values()], prepared.cluster)
     watch.start()
     web_app = web.Application()
     probes = add_routes(web_app, loops, writer, settings)
     app.boot_strategy = Boot(app, HttpServer(web_app, sockets, settings.http_connections, probes))
     log.info("HTTP on http://%s", authority(settings.http_host, sockets[0].getsockname()[1]))
-    feeds = [_add_task(app, agents, prepared, ending) for agents in prepared.agents.values()]
-
-    app.kafka_properties = {"client.id": client_id(settings.group, prepared.slot.name)}
-    fencing = Fencing(
-        prepared.connection,
-        settings.group,
-        prepared.slot.name,
-        lambda slot: [
-            agents.transactional_id(role, slot)
-            for agents in prepared.agents.values()
-            for role in ("serve", "join", "quality")
-        ],
-    )
-
-    async def assigned(sender: Any, assigned: set[Any], **options: Any) -> None:
-        log.info("%s: %d partitions are assigned here", settings.group, len(assigned))
-        await asyncio.get_running_loop().run_in_executor(None, fencing.rebalanced)
-        partitions = [Partition(tp.topic, tp.partition) for tp in assigned]
-        for agents in prepared.agents.values():
-            names = agents.watch.names
-            own = [each for each in partitions if each.topic in names]
-            await ending.guard(partial(agents.taking_up.assigned, app.consumer.batches, own))
-            if Partition(agents.loop.topics.quality, 0) in partitions:
-                await agents.tally_publishing.take_over(app.consumer.batches)
-
-    async def revoked(sender: Any, revoked: set[Any], **options: Any) -> None:
-        log.info("%s: %d partitions are given up for a rebalance", settings.group, len(revoked))
-        for agents in prepared.agents.values():
-            agents.revoked(tp.partition for tp in revoked if tp.topic == agents.loop.topics.predictions)
-            if any(tuple(tp) == (agents.loop.topics.quality, 0) for tp in revoked):
-                agents.tally_owner.release()
+    feed = _feed(app, prepared, ending)
+    owners = [_add_task(app, agents, feed.consumer, prepared, ending) for agents in prepared.agents.values()]
+    app.service(feed)
 
     async def stopping(sender: Any, **options: Any) -> None:
-        # Faust has closed its gate, behind which a batch would wait that is on its way to an agent.
-        app.flow_control.resume()
         watch.stop()
         for loop in loops.values():
             await loop.stop_waiting()
-        pairs = zip(prepared.agents.values(), feeds, strict=True)
-        await asyncio.gather(*(agents.stop(feed.consumer) for agents, feed in pairs))
+        await feed.consumer.drain()
+        pairs = zip(prepared.agents.values(), owners, strict=True)
+        await asyncio.gather(*(agents.stop(owner) for agents, owner in pairs))
         await writer.close()
 
-    app.on_partitions_assigned.connect(assigned)
-    app.on_partitions_revoked.connect(revoked)
     app.on_before_shutdown.connect(stopping)
     return app
 
 
-def _add_task(app: Any, agents: TaskAgents, prepared: Prepared, ending: Ending) -> GroupFeed:
-    """Add the agents of a task; gives the feed of the log's owner."""
-    name, settings = agents.loop.task.name, prepared.settings
-
-    async def serve(stream: Any) -> None:
-        async for batch in stream:
-            await ending.guard(partial(agents.on_requests, app.consumer.batches, batch))
-
-    async def join(stream: Any) -> None:
-        async for batch in stream:
-            await ending.guard(partial(agents.on_sides, app.consumer.batches, batch))
-
-    async def quality(stream: Any) -> None:
-        async for batch in stream:
-            await agents.tally_publishing.on_batch(app.consumer.batches, batch)
-
-    log_group = f"{settings.group}.{name}.log"
+def _feed(app: Any, prepared: Prepared, ending: Ending) -> Feed:
+    """Make the agents of all tasks on the batches of the worker's group."""
+    group, slot, tasks = prepared.settings.group, prepared.slot.name, prepared.agents.values()
     fencing = Fencing(
         prepared.connection,
-        log_group,
-        prepared.slot.name,
-        lambda slot: [agents.transactional_id("owner", slot)],
+        group,
+        slot,
+        lambda slot: [
+            agents.transactional_id(role, slot) for agents in tasks for role in ("serve", "join", "quality")
+        ],
     )
 
-    async def own(partitions: frozenset[Any]) -> None:
+    async def assigned(partitions: frozenset[Partition]) -> None:
+        log.info("%s: %d partitions are assigned here", group, len(partitions))
         await asyncio.get_running_loop().run_in_executor(None, fencing.rebalanced)
-        if Partition(agents.loop.topics.log, 0) in partitions:
-            await ending.guard(partial(agents.log_publishing.take_over, feed.consumer))
+        for agents in tasks:
+            own = [each for each in partitions if each.topic in agents.watch.names]
+            await ending.guard(partial(agents.taking_up.assigned, feed.consumer, own))
+            if agents.tallies.partition in partitions:
+                await agents.tallies.take_over(feed.consumer)
 
-    async def disown(partitions: frozenset[Any]) -> None:
-        agents.owner.release()
+    async def revoked(partitions: frozenset[Partition]) -> None:
+        log.info("%s: %d partitions are given up for a rebalance", group, len(partitions))
+        for agents in tasks:
+            predictions = agents.loop.topics.predictions
+            agents.revoked(each.number for each in partitions if each.topic == predictions)
+            if agents.tallies.partition in partitions:
+                agents.tallies.release()
 
-    feed = GroupFeed(
+    def gone(partition: Partition, text: str) -> None:
+        for agents in tasks:
+            agents.taking_up.gone(partition, text)
+
+    def guarded(work: Callable[[BatchConsumer, Batch[Any]], Awaitable[None]]) -> Work:
+        return lambda batch: ending.guard(partial(work, feed.consumer, batch))
+
+    channels: dict[Channel, Work] = {}
+    for agents in tasks:
+        channels[agents.requests] = guarded(agents.on_requests)
+        channels[agents.sides] = guarded(agents.on_sides)
+        channels[agents.tally_batches] = guarded(agents.tallies.on_batch)
+    feed = Feed(
         app,
         prepared.connection,
-        log_group,
-        agents.log,
-        on_assigned=own,
-        on_revoked=disown,
-        properties={"client.id": client_id(log_group, prepared.slot.name)},
-        stamps=agents.loop.stamps,
-        on_gone=agents.taking_up.gone,
+        group,
+        channels,
+        on_assigned=assigned,
+        on_revoked=revoked,
+        properties={"client.id": client_id(group, slot)},
+        stamps=ChainMap(*(agents.loop.stamps for agents in tasks)),  # each task's topics are its own
+        on_gone=gone,
     )
+    return feed
 
-    agents.taking_up.wakes.append(feed.consumer.resume)
 
-    async def publish(stream: Any) -> None:
-        async for batch in feed.batches(stream):
-            await ending.guard(partial(agents.log_publishing.on_batch, feed.consumer, batch))
+def _add_task(
+    app: Any, agents: TaskAgents, consumer: BatchConsumer, prepared: Prepared, ending: Ending
+) -> BatchConsumer:
+    """Add the work of a task beside its agents; gives the member of the group of its log's owners."""
+    name = agents.loop.task.name
+    owner = _owner(app, agents, prepared)
 
-    async def follow() -> None:
+    async def read_log() -> None:
         await agents.start()
-        await app.add_runtime_dependency(feed)
-        await ending.guard(agents.follow_log)
+        await ending.guard(agents.log.run)
+
+    async def publish() -> None:
+        # The log belongs to a worker that has read it: one that still learns it would publish nothing.
+        await agents.log.wait_caught_up()
+        await owner.start()
+        await ending.guard(partial(agents.publisher.run, owner))
 
     async def silence() -> None:
-        if app.consumer.batches is not None:
-            await ending.guard(partial(agents.on_silence, app.consumer.batches))
-            await agents.publish_rest(feed.consumer, app.consumer.batches)
-
-    async def revision() -> None:
-        await ending.guard(partial(agents.open_revisions, feed.consumer))
+        await ending.guard(partial(agents.on_silence, consumer))
+        await agents.publish_rest(consumer)
 
     async def follow_keys() -> None:
         await agents.loop.subjects.follow()
@@ -224,21 +189,46 @@ def _add_task(app: Any, agents: TaskAgents, prepared: Prepared, ending: Ending) 
     ends = EndTimes()
 
     async def watch() -> None:
-        if app.consumer.batches is not None:
-            await agents.taking_up.look([app.consumer.batches, feed.consumer])
+        await agents.taking_up.look([consumer, owner])
 
     async def look_ahead() -> None:
-        found = [each for each in (app.consumer.batches, feed.consumer) if each is not None]
-        agents.loop.places = await places(agents.loop, found, ends)
+        agents.loop.places = await places(agents.loop, consumer, ends, agents.published_to())
 
-    app.agent(batches(app, agents.requests), name=f"{name}.serve")(serve)
-    app.agent(batches(app, agents.sides), name=f"{name}.join")(join)
-    app.agent(batches(app, agents.tallies), name=f"{name}.quality")(quality)
-    app.agent(feed.channel, name=f"{name}.publish")(publish)
-    app.task(follow)
+    app.task(read_log)
+    app.task(publish)
     app.task(follow_keys)
     app.timer(SILENCE_S, name=f"{name}.silence")(silence)
-    app.timer(REVISION_S, name=f"{name}.revision")(revision)
     app.timer(WATCH_S, name=f"{name}.topics")(watch)
     app.timer(PLACES_S, name=f"{name}.places")(look_ahead)
-    return feed
+    return owner
+
+
+def _owner(app: Any, agents: TaskAgents, prepared: Prepared) -> BatchConsumer:
+    """Make the member of the group of a log's owners, which shares the log out and reads nothing."""
+    group = agents.publisher.group
+    fencing = Fencing(
+        prepared.connection,
+        group,
+        prepared.slot.name,
+        lambda slot: [agents.transactional_id("owner", slot)],
+    )
+
+    async def assigned(partitions: frozenset[Partition]) -> None:
+        await asyncio.get_running_loop().run_in_executor(None, fencing.rebalanced)
+        if agents.publisher.partition in partitions:
+            agents.publisher.assigned()
+
+    async def revoked(partitions: frozenset[Partition]) -> None:
+        await agents.publisher.revoked()
+
+    return BatchConsumer(
+        prepared.connection,
+        group,
+        [agents.ownership],
+        lambda batch: None,  # nothing is fetched
+        on_assigned=assigned,
+        on_revoked=revoked,
+        on_error=lambda error: app.add_future(app.crash(error)),
+        properties={"client.id": client_id(group, prepared.slot.name)},
+        stamps=agents.loop.stamps,
+    )

@@ -1,4 +1,4 @@
-"""The part of Faust's start that is ours: which services run, the web server among them, and no tables."""
+"""The part of Faust's start that is ours: the web server, the agents, and nothing of Kafka."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from typing import Any
 
 from faust.app.base import BootStrategy
-from faust.tables.manager import TableManager
 from mode import Service
 from mode.types import ServiceT
 
@@ -36,7 +35,7 @@ class HttpService(Service):  # type: ignore[misc]  # mode has no types
 
 
 class Boot(BootStrategy):  # type: ignore[misc]  # Faust has no types
-    """Starts our web server where Faust would start its own, before anything is consumed.
+    """Starts no client of Kafka, and our web server where Faust would start its own, before anything is consumed.
 
     Faust's own has pages of its own, such as `/table/` and `/router/`, and none of our bounds.
 
@@ -45,22 +44,13 @@ class Boot(BootStrategy):  # type: ignore[misc]  # Faust has no types
     app
         Faust's app, made with `web_enabled=False`.
     server
-        Our web server.
+        Our web server; None for an app without one.
     """
 
-    def __init__(self, app: Any, server: HttpServer) -> None:
-        super().__init__(app)
+    def __init__(self, app: Any, server: HttpServer | None = None) -> None:
+        super().__init__(app, enable_kafka=False)
         self._http = server
 
     def web_server(self) -> Iterable[ServiceT]:
         """Give the web server."""
-        return [HttpService(self._http)]
-
-
-class NoTables(TableManager):  # type: ignore[misc]  # Faust has no types
-    """Faust's table manager without its start-up delay of a second: riverloop declares no tables."""
-
-    async def on_start(self) -> None:
-        """Let the consumer subscribe at once."""
-        await self._update_channels()
-        await self.recovery.start()
+        return [] if self._http is None else [HttpService(self._http)]

@@ -1,4 +1,4 @@
-"""How a setting is declared, and how a value is checked against its declaration."""
+"""The declaration of a setting, and the check of a value against it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NAME: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 
 def setting(
     default: Any,
-    says: str,
+    description: str,
     *,
     unit: str = "",
     secret: bool = False,
@@ -43,24 +43,26 @@ def setting(
     """
     bounds = {"within": within, "one_of": one_of, "pattern": pattern, "characters": characters, "each": each}
     return field(
-        default=default, repr=not secret, metadata={"says": says, "unit": unit, "secret": secret, **bounds}
+        default=default,
+        repr=not secret,
+        metadata={"description": description, "unit": unit, "secret": secret, **bounds},
     )
 
 
 def allowed(declared: Any) -> str:
     """Return the bounds of a setting as a reader sees them; empty when any value of its type will do."""
-    told = declared.metadata
-    if told["within"]:
-        return "{:,} to {:,}".format(*told["within"])
-    if told["one_of"]:
-        return ", ".join(told["one_of"])
-    if told["characters"]:
-        return f"{told['characters']} characters or more"
-    return "up to 100 letters, digits, dots, dashes, underscores" if told["pattern"] else ""
+    bounds = declared.metadata
+    if bounds["within"]:
+        return "{:,} to {:,}".format(*bounds["within"])
+    if bounds["one_of"]:
+        return ", ".join(bounds["one_of"])
+    if bounds["characters"]:
+        return f"{bounds['characters']} characters or more"
+    return "up to 100 letters, digits, dots, dashes, underscores" if bounds["pattern"] else ""
 
 
 def environment_name(name: str) -> str:
-    """Give the name of a setting in the environment."""
+    """Return the environment variable of a setting."""
     return f"RIVERLOOP_{name.upper()}"
 
 
@@ -73,23 +75,24 @@ def check(declared: Field[Any], value: Any) -> None:
         Naming the setting and its bounds; a secret is not repeated.
     """
     name = declared.name
-    told, where = declared.metadata, f"--{name.replace('_', '-')} ({environment_name(name)})"
-    if told["within"] and not told["within"][0] <= value <= told["within"][1]:
-        low, high = told["within"]
+    bounds, where = declared.metadata, f"--{name.replace('_', '-')} ({environment_name(name)})"
+    if bounds["within"] and not bounds["within"][0] <= value <= bounds["within"][1]:
+        low, high = bounds["within"]
         raise UsageError(f"{where} must be from {low:,} to {high:,}, not {value:,}")
-    if told["one_of"] and value not in told["one_of"]:
-        raise UsageError(f"{where} must be one of {', '.join(told['one_of'])}, not {value[:60]!r}")
+    if bounds["one_of"] and value not in bounds["one_of"]:
+        raise UsageError(f"{where} must be one of {', '.join(bounds['one_of'])}, not {value[:60]!r}")
     # Empty is the default of a slot and no name of a group.
-    if told["pattern"] and value != declared.default and not re.fullmatch(told["pattern"], value):
+    if bounds["pattern"] and value != declared.default and not re.fullmatch(bounds["pattern"], value):
         raise UsageError(
             f"{where} must have {allowed(declared)} and begin with a letter or digit: {value[:60]!r}"
         )
-    for word in value.split() if told["each"] else ():
-        if not re.fullmatch(told["each"], word):
-            raise UsageError(f"{where}: {word[:100]!r} is not of the form {told['each']}")
-    if told["characters"] and 0 < len(value) < told["characters"]:
+    for word in value.split() if bounds["each"] else ():
+        if not re.fullmatch(bounds["each"], word):
+            raise UsageError(f"{where}: {word[:100]!r} is not of the form {bounds['each']}")
+    if bounds["characters"] and 0 < len(value) < bounds["characters"]:
         raise UsageError(
-            f"{environment_name(name)} is shorter than {told['characters']} characters and could be guessed; make "
+            f"{environment_name(name)} is shorter than {bounds['characters']} characters and could be guessed; "
+            "make "
             'a key with: python -c "import secrets; print(secrets.token_urlsafe(32))"'
         )
 

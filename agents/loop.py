@@ -10,13 +10,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from agents.entries import Entries
 from agents.settings import Settings
 from agents.turns import Turns
 from infra.exporter import Here, Places
 from infra.kafka.acknowledging import Acknowledging
 from infra.kafka.connection import Connection
-from infra.kafka.crashpoints import FAULTS
 from infra.subjects import Subjects
 from infra.taskfile import LoadedTask
 from schemas.codec import Codec
@@ -57,8 +55,6 @@ class TaskLoop:
     """Shares the event loop among all tasks of the worker."""
     cluster: Acknowledging = field(default_factory=Acknowledging)
     """Whether the cluster acknowledges; one for all tasks of the worker."""
-    entries: Entries = field(default_factory=Entries)
-    """Reads the log's records, for all who read them here."""
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     """Set while the models are restored, in force, and caught up with the log as it was at the start."""
     progress: asyncio.Condition = field(default_factory=asyncio.Condition)
@@ -149,4 +145,4 @@ class TaskLoop:
 
 def now_ms() -> int:
     """Give the wall clock, in ms since 1970-01-01 UTC."""
-    return time.time_ns() // 1_000_000 + FAULTS.clock_offset_ms()
+    return time.time_ns() // 1_000_000

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Sequence
 
 from agents.loop import TaskLoop
 from infra.exporter import Places
@@ -14,12 +13,13 @@ from infra.kafka.consumer import BatchConsumer
 from infra.kafka.offsets import end_offsets
 from infra.lag import EndTimes
 from schemas.errors import BrokerError
+from streams.positions import Place
 
 log = logging.getLogger(__name__)
 
 
-async def places(loop: TaskLoop, consumers: Sequence[BatchConsumer], ends: EndTimes) -> Places:
-    """Ask how far the consumers of a task lag, and where its log ends.
+async def places(loop: TaskLoop, consumer: BatchConsumer, ends: EndTimes, published: int | None) -> Places:
+    """Ask how far a worker lags behind the topics of a task, and where its log ends.
 
     What the cluster does not tell now is missing: an old number would look like a good one.
 
@@ -27,22 +27,27 @@ async def places(loop: TaskLoop, consumers: Sequence[BatchConsumer], ends: EndTi
     ----------
     loop
         The task's.
-    consumers
-        Those of this worker.
+    consumer
+        That of the worker's group.
     ends
         What was asked before; takes up what is told now.
+    published
+        Up to this offset of the log all is published; None where this worker does not own it.
     """
     lag: Counter[str] = Counter()
     lag_s: dict[str, float] = {}
-    mine = {loop.topics.requests, loop.topics.predictions, loop.topics.outcomes}
-    mine |= {loop.topics.quality, loop.topics.log}
-    for consumer in consumers:
-        found, now_s = await consumer.extents(), time.monotonic()
-        for partition, (next_offset, end) in found.items():
-            if (topic := partition.topic) in mine:
-                ends.note(partition, now_s, end)
-                lag[topic] += end - next_offset
-                lag_s[topic] = max(lag_s.get(topic, 0.0), ends.age_s(partition, next_offset, now_s))
+    mine = {loop.topics.requests, loop.topics.predictions, loop.topics.outcomes, loop.topics.quality}
+
+    def note(partition: Place, next_offset: int, end: int, now_s: float) -> None:
+        topic, _ = partition
+        ends.note(partition, now_s, end)
+        lag[topic] += end - next_offset
+        lag_s[topic] = max(lag_s.get(topic, 0.0), ends.age_s(partition, next_offset, now_s))
+
+    found, now_s = await consumer.extents(), time.monotonic()
+    for partition, (next_offset, end) in found.items():
+        if partition.topic in mine:
+            note(partition, next_offset, end, now_s)
     place = (loop.topics.log, 0)
 
     def log_ends() -> tuple[int, int]:
@@ -55,4 +60,6 @@ async def places(loop: TaskLoop, consumers: Sequence[BatchConsumer], ends: EndTi
     except BrokerError as error:
         log.info("%s: the end of the log is not known: %s", loop.task.name, error)
         return Places(lag, lag_s)
+    if published is not None:
+        note(place, min(published, end), end, time.monotonic())
     return Places(lag, lag_s, end, stable)

@@ -1,13 +1,14 @@
-"""Up to where an owner has published: its group says so, or else what it has published."""
+"""Up to where the owner of a topic has published: its group says so, or else what it has published."""
 
 from __future__ import annotations
 
 import logging
-from typing import Any, Final
+from collections.abc import Collection
+from typing import Final
 
 from confluent_kafka import Message
 
-from agents.owner import Owner
+from agents.loop import TaskLoop
 from agents.resume import is_ours
 from infra.kafka.newest import newest
 from infra.kafka.offsets import stamped_offsets
@@ -19,18 +20,28 @@ ALL: Final = "all"
 log = logging.getLogger(__name__)
 
 
-def published_to(owner: Owner[Any], group: str) -> tuple[int | None, str]:
+def published_to(
+    loop: TaskLoop, topic: str, group: str, monitors: Collection[bytes]
+) -> tuple[int | None, str]:
     """Give the offset up to which all is published, None when nothing is, and the last owner's note (blocks).
 
     The group's offset says so, where one of our transactions committed it for the topic as it is now. If somebody
     has moved it, or it has expired, the newest metric or alert says it, and the note is lost.
+
+    Parameters
+    ----------
+    topic
+        What is folded.
+    group
+        The owners' group.
+    monitors
+        The keys of what they publish.
 
     Raises
     ------
     BrokerError
         The cluster does not answer.
     """
-    loop, topic = owner.loop, owner.owned.topic
     place = (topic, 0)
     committed = stamped_offsets(loop.connection, group, [place]).get(place)
     if is_ours(loop, place, committed):
@@ -39,11 +50,10 @@ def published_to(owner: Owner[Any], group: str) -> tuple[int | None, str]:
     if age(loop.known.name(topic)) > 1:
         return None, ""  # what is published tells offsets of the topic from before
     end = extents(loop.connection, [place])[place].end
-    mine = {monitor.name.encode() for monitor in owner.owned.monitors()}
     codec, alerts = loop.codec, loop.topics.alerts
 
     def told(message: Message) -> tuple[str, int] | None:
-        if message.key() not in mine:
+        if message.key() not in monitors:
             return None
         try:
             decode = codec.decode_alert if message.topic() == alerts else codec.decode_metric

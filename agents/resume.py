@@ -10,6 +10,7 @@ from agents.join_partition import JoinPartition
 from agents.loop import TaskLoop
 from infra.inbound import FORWARDED, Message
 from infra.kafka.buffers import Partition
+from infra.kafka.log import NEWER_SNAPSHOT
 from infra.kafka.newest import newest
 from infra.kafka.offsets import Committed, stamped_offsets
 from infra.kafka.watching import extents
@@ -133,6 +134,22 @@ def join_start(loop: TaskLoop, partition: int, position: JoinPosition | None) ->
 
 def _is_new(loop: TaskLoop, topic: str, known: str) -> bool:
     return known not in {"", loop.stamps.get(topic, known)}
+
+
+def start_of(loop: TaskLoop, topic: str, offset: int) -> int:
+    """Give where a fold of a topic goes on, by what a person has accepted (blocks).
+
+    Raises
+    ------
+    RecordsGone
+        What is to be folded next is not there; says what to do.
+    """
+    place = (topic, 0)
+    there = extents(loop.connection, [place])[place]
+    offset = loop.known.settled(place, offset, there)
+    if why := wrong_place(place, offset, there):
+        raise RecordsGone(f"{why}. {NEWER_SNAPSHOT}" if offset < there.first else why)
+    return offset
 
 
 def settled(loop: TaskLoop, places: Mapping[Partition, int]) -> dict[Partition, int]:

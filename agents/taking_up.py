@@ -8,11 +8,11 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Final
 
-from agents.follow import Follow
 from agents.join import JoinAgent
+from agents.log_fold import LogFold
 from agents.loop import TaskLoop
-from agents.publishing import TaskStopped, patiently
 from agents.resume import starts
+from agents.retry import TaskStopped, retry_until_available
 from agents.topic_watch import TopicWatch
 from infra.kafka.buffers import Partition
 from infra.kafka.consumer import BatchConsumer
@@ -30,7 +30,7 @@ class TakingUp:
 
     Parameters
     ----------
-    loop, watch, join, follow
+    loop, watch, join, log_fold
         Of the task.
     tenures
         By partition of the joins that is ours: a token of its assignment.
@@ -43,18 +43,16 @@ class TakingUp:
         loop: TaskLoop,
         watch: TopicWatch,
         join: JoinAgent,
-        follow: Follow,
+        log_fold: LogFold,
         tenures: Mapping[int, object],
         restore: Callable[[set[int]], Awaitable[None]],
     ) -> None:
         self.loop, self.watch = loop, watch
-        self._join, self._follow, self._tenures, self._restore = join, follow, tenures, restore
+        self._join, self._log_fold, self._tenures, self._restore = join, log_fold, tenures, restore
         self._gone: dict[Partition, str] = {}
         """Partitions that cannot be read on, with the cluster's words for it."""
         self._gone_at: dict[Partition, float] = {}
         """When they were taken up again for it (s, monotonic)."""
-        self.wakes: list[Callable[[], None]] = []
-        """Called when the task goes on after it was refused."""
 
     async def assigned(self, consumer: BatchConsumer, partitions: Collection[Partition]) -> None:
         """Take up those partitions that are not ours already, each where the loop's state says.
@@ -69,7 +67,7 @@ class TakingUp:
             self.watch.take()
         try:
             await self._restore({number for number in mine if number < loop.partitions})
-            found = await patiently(loop, lambda: starts(loop, partitions, self._join.partitions))
+            found = await retry_until_available(loop, lambda: starts(loop, partitions, self._join.partitions))
         except RecordsGone as gone:
             loop.refuse(POSITIONS, str(gone))
         except TaskStopped:
@@ -88,9 +86,7 @@ class TakingUp:
             del loop.refused[what]
         if not loop.refused:
             loop.open.set()
-            self._follow.check_ready(self._follow.caught_up)
-            for wake in self.wakes:
-                wake()
+            self._log_fold.check_ready(self._log_fold.caught_up)
 
     async def look(self, consumers: Sequence[BatchConsumer]) -> None:
         """Look at the topics, and take all partitions up again where that is due."""

@@ -6,25 +6,24 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import Any, TypeVar
+from typing import Any
 
-from agents.follow import Follow
 from agents.join import JoinAgent
-from agents.known import Known
-from agents.log_owner import LogOwner
+from agents.log_fold import LogFold
+from agents.log_publisher import LogPublisher
 from agents.loop import TaskLoop
-from agents.publishing import Publishing, TaskStopped, patiently
+from agents.monitor_status import MonitorStatus
+from agents.retry import TaskStopped, retry_until_available
 from agents.serve import Serve, count_dead_letters
 from agents.taking_up import POSITIONS, TakingUp
-from agents.tally_owner import tally_owner
+from agents.tallies import TallyPublisher
 from agents.topic_watch import TopicWatch
 from infra.exporter import Here
+from infra.hooks import reached
 from infra.inbound import decoder
 from infra.kafka.buffers import Partition
 from infra.kafka.channel import Batch, Channel
 from infra.kafka.consumer import BatchConsumer
-from infra.kafka.crashpoints import crash_point
-from infra.kafka.log import LogReader
 from infra.kafka.transaction import TransactionRunner
 from infra.snapshots.store import SnapshotStore
 from schemas.errors import RecordsGone, TransactionAborted
@@ -35,13 +34,11 @@ from streams.metrics.waiting import PREFIX
 from streams.topology import processor, topics_of
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
-AGAIN_S = 1.0
 JOIN_PACE_S = 0.03
 """What is to be joined, waits so long for company: with a transaction for each, 250 requests a second take most of
 a core of the broker. Not in lockstep, where each is waited for."""
-OWNER_PACE_S = 0.1
-"""What is to be published, waits so long for company."""
+TALLY_PACE_S = 0.1
+"""What is to be published of tallies, waits so long for company."""
 ROLES = {
     "serve": "between-produce-and-commit",
     "join": "between-produce-and-commit",
@@ -69,7 +66,7 @@ class TaskAgents:
         loop.slot = slot
         self.serve = Serve(loop)
         self.join = JoinAgent(loop, slot)
-        self.follow = Follow(loop, store)
+        self.log = LogFold(loop, store)
         self._joining = asyncio.Lock()
         self._stopped = False
         self._tenures: dict[int, object] = {}
@@ -90,13 +87,11 @@ class TaskAgents:
             for role, point in ROLES.items()
         }
         self.watch = TopicWatch(loop)
-        self.taking_up = TakingUp(loop, self.watch, self.join, self.follow, self._tenures, self.take_up)
-        self.owner = LogOwner(loop, self.follow, store)
-        self.tally_owner = tally_owner(loop, store)
-        self.log_publishing = Publishing(self.owner, self._runners["owner"])
-        self.tally_publishing = Publishing(self.tally_owner, self._runners["quality"])
-        self._known = Known(self.owner, self.tally_owner)
-        loop.measurements = self._known.measurements
+        self.taking_up = TakingUp(loop, self.watch, self.join, self.log, self._tenures, self.take_up)
+        self.publisher = LogPublisher(loop, self.log, self._runners["owner"], store)
+        self.tallies = TallyPublisher(loop, self._runners["quality"], store)
+        self._monitors = MonitorStatus(self.publisher, self.tallies)
+        loop.measurements = self._monitors.measurements
         self.requests = Channel(
             name=f"{name}.serve",
             topics=topics_of(name, processor("serve").reads),
@@ -123,20 +118,15 @@ class TaskAgents:
             max_batch=settings.max_batch,
             pace_s=0.0 if settings.lockstep else JOIN_PACE_S,
         )
-        self.log = Channel(
-            name=f"{name}.owner",
-            topics=topics_of(name, processor("publish").reads),
-            may=loop.may_work,
-            max_batch=settings.max_batch,
-            pace_s=OWNER_PACE_S,
+        self.ownership = Channel(
+            name=f"{name}.owner", topics=topics_of(name, processor("publish").reads), fetched=False
         )
-
-        self.tallies = Channel(
+        self.tally_batches = Channel(
             name=f"{name}.quality",
             topics=topics_of(name, processor("quality").reads),
             may=loop.may_work,
             max_batch=settings.max_batch,
-            pace_s=OWNER_PACE_S,
+            pace_s=TALLY_PACE_S,
         )
 
     def transactional_id(self, role: str, slot: str) -> str:
@@ -165,15 +155,13 @@ class TaskAgents:
         Parameters
         ----------
         consumer
-            The log's owners' one; it still has its place in the group.
+            The member of the owners' group, which it leaves.
         """
-        await consumer.drain()
-        async with self.log_publishing.lock, self._joining, self.tally_publishing.lock:
+        await self.publisher.close(consumer)
+        await consumer.stop()
+        async with self._joining, self.tallies.lock:
             self._stopped = True
             await self.join.checkpoint(now=True)
-            if self.owner.held and self.loop.ready.is_set() and not self.loop.refused:
-                records = list(self.owner.snapshot_records())
-                await self.log_publishing.publish(consumer, records, "the last snapshots")
             await asyncio.gather(*(runner.close() for runner in self._runners.values()))
 
     # ------------------------------------------------------------------ batches
@@ -183,9 +171,9 @@ class TaskAgents:
         await self.loop.ready.wait()
         if self.loop.refused:
             return
-        await self.follow.near()
+        await self.log.near()
         records = await self.loop.turns.run(self.serve.process(batch.items))
-        crash_point("after-predict")
+        reached("after-predict")
         try:
             await consumer.commit(batch, self._runners["serve"], records)
         except TransactionAborted as error:
@@ -195,7 +183,7 @@ class TaskAgents:
 
     async def on_sides(self, consumer: BatchConsumer, batch: Batch[Any]) -> None:
         """Join a batch of predictions and outcomes."""
-        await self.follow.near()
+        await self.log.near()
         if self.loop.refused:
             return
         async with self._joining:
@@ -254,11 +242,10 @@ class TaskAgents:
                     raise
                 log.warning("%s: advancing time in silence: %s", self.loop.task.name, error)
 
-    async def publish_rest(self, log_consumer: BatchConsumer, consumer: BatchConsumer) -> None:
-        """Publish the last metrics of a burst, as an owner."""
+    async def publish_rest(self, consumer: BatchConsumer) -> None:
+        """Publish the last metrics of a burst, as the tallies' owner."""
         if not self._stopped and not self.loop.refused:
-            await self.log_publishing.on_silence(log_consumer)
-            await self.tally_publishing.on_silence(consumer)
+            await self.tallies.on_silence(consumer)
 
     # ------------------------------------------------------------------ state
 
@@ -300,51 +287,27 @@ class TaskAgents:
         self.join.forget(number)
         if self.watch.refused:
             raise TaskStopped
-        made = await patiently(self.loop, self.join.restored, number)
+        made = await retry_until_available(self.loop, self.join.restored, number)
         if tenure is not None and self._tenures.get(number) is tenure:
             self.join.partitions[number] = made
         else:
             made.join.store.close()
-
-    async def follow_log(self) -> None:
-        """Fold the models from the newest snapshot on, for ever."""
-        loop = self.loop
-        await loop.open.wait()
-        try:
-            start = await asyncio.get_running_loop().run_in_executor(None, self.follow.restore)
-            async with LogReader(loop.connection, loop.topics.log, 0, start) as reader:
-                self.follow.reader = reader
-                async for batch in reader:
-                    await self.follow.apply(batch.messages)
-                    self.follow.check_ready(batch.caught_up)
-        except RecordsGone as gone:
-            loop.refuse("log", str(gone))
-
-    async def open_revisions(self, consumer: BatchConsumer) -> None:
-        """Put this worker's specifications in force, as the log's owner, once it has read the whole log."""
-        async with self.log_publishing.lock:
-            if not self.owner.held or not self.follow.caught_up or self.loop.ready.is_set():
-                return
-            if self._stopped or self.loop.refused:
-                return
-            revisions = {fold.model.name: fold.version.revision * fold.opened for fold in self.loop.models}
-            if any(revisions[model] < number for model, number in self._opening.items()):
-                return  # what was opened has yet to come back through the log
-            out = [fold.model.name for fold in self.loop.models if not fold.in_force]
-            ended = [model for model in out if revisions[model]]
-            records = await patiently(self.loop, lambda: list(self.owner.endings(ended))) if ended else []
-            if out != [fold.model.name for fold in self.loop.models if not fold.in_force]:
-                return  # another worker has opened one meanwhile
-            records += self.owner.openings()
-            if await self.log_publishing.publish(consumer, records, "a revision"):
-                self._opening = {model: revisions[model] + 1 for model in out}
 
     # ------------------------------------------------------------------ status
 
     def here(self) -> Here:
         """Give what lies in this worker, for its exporter."""
         joins = [at.join for at in self.join.partitions.values()]
-        return Here(self.owner.held, len(joins), sum(join.waiting for join in joins))
+        return Here(self.publisher.held, len(joins), sum(join.waiting for join in joins))
+
+    def published_to(self) -> int | None:
+        """Give up to which offset of the log everything is published here; None while another worker owns it."""
+        if not self.publisher.held:
+            return None
+        published, reader = self.publisher.published, self.log.reader
+        # The end of the log lies behind the marks of transactions, where the offset after an entry never gets.
+        all_folded = reader is not None and not reader.waiting and published >= self.log.next_offset
+        return max(published, reader.position) if reader is not None and all_folded else published
 
     def status(self) -> dict[str, Any]:
         """Give what the joins and the owner here know; the models' part by name under `models`."""
@@ -352,9 +315,9 @@ class TaskAgents:
         counters: Counter[str] = Counter()
         for join in joins:
             counters.update(join.counters)
-        return self._known.status() | {
-            "owner": self.owner.held,
-            "published_offset": self.owner.next_offset if self.owner.held else 0,
+        return self._monitors.status() | {
+            "owner": self.publisher.held,
+            "published_offset": self.publisher.published if self.publisher.held else 0,
             "partitions": sorted(self.join.partitions),
             "waiting": sum(join.waiting for join in joins),
             "most_waiting": sum(join.most_waiting for join in joins),

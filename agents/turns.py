@@ -87,6 +87,8 @@ class Turns:
     async def run(self, steps: Iterable[T]) -> list[T]:
         """Take all steps, in as many turns as they need; one that is `Long` has ended before the next begins.
 
+        Any step may be the last of its turn, also a `Long` one: others must be able to use what it leaves.
+
         Returns
         -------
         list

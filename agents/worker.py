@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
 
-from agents.entries import Entries
 from agents.http.access import check_exposure
 from agents.http.address import bind
 from agents.loop import TaskLoop
@@ -31,7 +30,6 @@ from infra.runtime import runtime_fingerprint
 from infra.snapshots.store import SnapshotStore
 from infra.subjects import Subjects
 from infra.taskfile import LoadedTask, load_task
-from infra.trusted import places
 from schemas.codec import Codec
 from schemas.errors import UsageError
 from schemas.topics import TaskTopics, topics
@@ -161,9 +159,6 @@ def task_loop(loaded: LoadedTask, settings: Settings, connection: Connection) ->
     folds = [ModelFold(task, model, runtime) for model in task.models]
     server = Server(task, folds)
     log_id = known.current(names.log) or seen[names.log].topic_id
-    entries = Entries(places(settings.pass_over))
-    loop = TaskLoop(
-        loaded, settings, connection, codec, names, partitions, log_id, server, subjects, entries=entries
-    )
+    loop = TaskLoop(loaded, settings, connection, codec, names, partitions, log_id, server, subjects)
     loop.known, loop.seen = known, seen
     return loop

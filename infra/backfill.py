@@ -50,7 +50,7 @@ class Backfilled:
     open: int
     """Requests without an entry: their horizon ends after the newest time in the file."""
     refused: dict[str, int]
-    """Outcomes that the join refused, by reason."""
+    """Outcomes rejected by the join, by reason."""
 
 
 class Backfill:
@@ -83,7 +83,7 @@ class Backfill:
     ) -> None:
         task = loaded.task
         if task.data is None:
-            raise UsageError(f"task {task.name!r} does not say how a file maps to events: give it data=")
+            raise UsageError(f"task {task.name!r} has no mapping from a file to events: set data=")
         self._codec, self._connection = codec, connection
         self._subjects = subjects or Subjects()
         self._topic = TaskTopics(task.name).log
@@ -143,7 +143,9 @@ class Backfill:
                         progress(there)
                     break
                 except ProducerFenced as error:
-                    raise BrokerError(f"another backfill of this file has taken over: {error}") from error
+                    raise BrokerError(
+                        f"another backfill of this file has replaced this one: {error}"
+                    ) from error
                 except TransactionAborted as error:
                     # Whether it is in the log only the log can say, so it is read again.
                     tries += 1
@@ -190,7 +192,7 @@ class Backfill:
             # Open transactions included: they may hide what an earlier run committed.
             end = end_offsets(self._connection, [place], committed=False)[place]
         except BrokerError as error:
-            raise BrokerError(f"{error}; `riverloop topics create` makes a task's topics") from error
+            raise BrokerError(f"{error}; create the topics: riverloop topics create") from error
         mine = f"{PREFIX}{self.file[:16]}/"
         there, live = 0, 0
         for message in read_all(self._connection, *place, end=end):
@@ -204,17 +206,17 @@ class Backfill:
                 if not self._same(expected, entry):
                     made = expected.entry_id if expected else "nothing"
                     raise UsageError(
-                        f"{self._topic}[0]@{message.offset()}: entry {entry.entry_id} is not what the task "
-                        f"file makes of this data file now ({made}): the task's horizon, features or data "
-                        "mapping has changed since the backfill began; mend that, or begin on new topics"
+                        f"{self._topic}[0]@{message.offset()}: entry {entry.entry_id} differs from the "
+                        f"task's entry for this data file ({made}): the horizon, features or data mapping "
+                        "has changed since the backfill began; restore it, or use new topics"
                     )
                 there += 1
         if live and not force:
             rest = next(entries, None)
             if rest is not None:
                 raise UsageError(
-                    f"{self._topic} has {live:,} entries about requests that were served: history would be "
-                    "learned after them. Backfill before serving starts, or say --force"
+                    f"{self._topic} has {live:,} entries of served requests, after which models would learn "
+                    "the history. Run backfill before serving starts, or use --force"
                 )
         return there
 

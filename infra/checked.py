@@ -32,12 +32,12 @@ class CheckMemory:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def recall(self, reference: str) -> int:
+    def get(self, reference: str) -> int:
         """Give how many models passed, or 0 when this code was not checked here."""
         try:
-            told = json.loads(self._file(reference).read_text())
-            if told["runtime"] == runtime_fingerprint()[0] and told["code"] == code_of(told["code"]):
-                return int(told["models"])
+            record = json.loads(self._file(reference).read_text())
+            if record["runtime"] == runtime_fingerprint()[0] and record["code"] == code_of(record["code"]):
+                return int(record["models"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             pass  # not there, torn, or a file of the code is gone: it is checked
         return 0
@@ -45,14 +45,14 @@ class CheckMemory:
     def keep(self, reference: str, models: int, code: Mapping[str, str]) -> None:
         """Note that the models of a task passed with this code; a full disk only costs the next start time."""
         file = self._file(reference)
-        told = {"runtime": runtime_fingerprint()[0], "models": models, "code": dict(code)}
+        record = {"runtime": runtime_fingerprint()[0], "models": models, "code": dict(code)}
         aside = file.with_suffix(f".{os.getpid()}.tmp")
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            aside.write_text(json.dumps(told))
+            aside.write_text(json.dumps(record))
             aside.replace(file)
         except OSError as error:
-            log.warning("that the load check has passed cannot be noted: %s", error)
+            log.warning("cannot record that the load check passed: %s", error)
             aside.unlink(missing_ok=True)
 
     def _file(self, reference: str) -> Path:

@@ -85,12 +85,12 @@ class DeadLetters:
         self.connection, self.codec = connection, codec
         self.topics = TaskTopics(codec.task)
         self.unreadable = 0
-        """Records on the topic that are no dead letters: somebody else wrote them."""
+        """Records on the topic that are not dead letters."""
         self.partitions = partition_count(connection, self.topics.dead_letters)
         if not self.partitions:
             raise UsageError(
-                f"there is no topic {self.topics.dead_letters} on {connection.bootstrap}; "
-                "riverloop topics create makes it"
+                f"topic {self.topics.dead_letters} does not exist on {connection.bootstrap}; run: riverloop "
+                "topics create"
             )
         for command in commands(codec, self._audits()):
             # What cannot be read was not written by us; its records stay undecoded.
@@ -125,9 +125,11 @@ class DeadLetters:
                 record = self.codec.decode_control(message.value())
             except BadRecord:
                 continue
-            told = record.command.arguments
-            if (record.kind, record.command.name) == ("audit", "replay") and told.get("topic_id") == mark:
-                found.update(parse_place(each) for each in told.get("letters", "").split())
+            arguments = record.command.arguments
+            if (record.kind, record.command.name) == ("audit", "replay") and arguments.get(
+                "topic_id"
+            ) == mark:
+                found.update(parse_place(each) for each in arguments.get("letters", "").split())
         return frozenset(found)
 
     def sendable(
@@ -160,16 +162,16 @@ class DeadLetters:
         }
         if letter.source is None or plain(letter.source.topic) not in decode:
             # Whoever can write dead letters must not choose where we write.
-            return "their source is no topic of this task"
+            return "their source is not a topic of this task"
         limit = (
             MAX_TOPIC_RECORD_BYTES if plain(letter.source.topic) == topics.predictions else MAX_RECORD_BYTES
         )
         if letter_size(letter) > MAX_TOPIC_RECORD_BYTES - ROOM_BYTES or len(letter.value or b"") > limit:
-            return "too large still"
+            return "still too large"
         try:
             decode[plain(letter.source.topic)](letter.value)
         except BadRecord as bad:
-            return f"today's task refuses them, too: {bad.reason}"
+            return f"the task still rejects them: {bad.reason}"
         except TaskError:  # without the key of its tokens; a worker has it
             return ""
         return ""
@@ -200,7 +202,7 @@ def parse_place(text: str) -> Place:
     match = _PLACE.match(text)
     if match is None:
         raise UsageError(
-            f"{text[:60]!r} is no place of a dead letter: write PARTITION@OFFSET, for example 0@17"
+            f"{text[:60]!r} is not a place of a dead letter; write PARTITION@OFFSET, for example 0@17"
         )
     return int(match[1]), int(match[2])
 

@@ -16,7 +16,7 @@ from prometheus_client.metrics_core import (
 )
 from prometheus_client.registry import Collector
 
-from infra.own_metrics import OWN
+from infra.worker_metrics import WORKER_METRICS
 from schemas.reasons import REASONS
 from streams.fold import Measurement
 from streams.metrics.histogram import Histogram
@@ -64,7 +64,7 @@ class ModelView:
     failures: int = 0
     """Scores that it failed to give, since the worker started."""
     passed_over_share: float = 0.0
-    """Entries passed over of the last 1,000 labelled ones, as a share of those that it may pass over."""
+    """Entries skipped among the last 1,000 labelled, divided by `max_passed_over`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,13 +132,13 @@ class Exporter(Collector):
         ProcessCollector(registry=self._registry)
 
     def page(self) -> bytes:
-        """Give the page that Prometheus reads, as `CONTENT_TYPE` says."""
+        """Return the page that Prometheus reads, as `CONTENT_TYPE` says."""
         return generate_latest(self._registry)
 
     def collect(self) -> Iterator[Metric]:
         """Make all families, each once."""
         views = list(self._views())
-        build = InfoMetricFamily("riverloop_build", OWN["riverloop_build_info"].says)
+        build = InfoMetricFamily("riverloop_build", WORKER_METRICS["riverloop_build_info"].description)
         build.add_metric((), self._build)
         yield build
         yield from self._of_worker(self._worker())
@@ -155,29 +155,31 @@ class Exporter(Collector):
 
     @classmethod
     def _of_worker(cls, view: WorkerView) -> Iterator[Metric]:
-        own = OWN["riverloop_cluster_reachable"]
-        reachable = GaugeMetricFamily(own.name, own.says)
+        own = WORKER_METRICS["riverloop_cluster_reachable"]
+        reachable = GaugeMetricFamily(own.name, own.description)
         reachable.add_metric((), view.reachable)
         yield reachable
-        own = OWN["riverloop_http_requests_total"]
-        calls = CounterMetricFamily(own.name, own.says, labels=own.labels)
+        own = WORKER_METRICS["riverloop_http_requests_total"]
+        calls = CounterMetricFamily(own.name, own.description, labels=own.labels)
         for (route, status), count in sorted(view.calls.items()):
             calls.add_metric((route, str(status)), count)
         yield calls
-        own = OWN["riverloop_http_seconds"]
-        spans = HistogramMetricFamily(own.name, own.says, labels=own.labels)
+        own = WORKER_METRICS["riverloop_http_seconds"]
+        spans = HistogramMetricFamily(own.name, own.description, labels=own.labels)
         for route, each in sorted(view.spans.items()):
             spans.add_metric((route,), *cls._buckets(each))
         yield spans
-        own = OWN["riverloop_event_loop_held_seconds_total"]
-        held = CounterMetricFamily(own.name, own.says)
+        own = WORKER_METRICS["riverloop_event_loop_held_seconds_total"]
+        held = CounterMetricFamily(own.name, own.description)
         held.add_metric((), view.held_s)
         yield held
 
     @staticmethod
     def _gauges(views: Sequence[TaskView]) -> Iterator[Metric]:
         def family(name: str, samples: Iterable[tuple[Sequence[str], float | None]]) -> Metric:
-            made = GaugeMetricFamily(name, OWN[name].says, labels=OWN[name].labels)
+            made = GaugeMetricFamily(
+                name, WORKER_METRICS[name].description, labels=WORKER_METRICS[name].labels
+            )
             for labels, value in samples:
                 if value is not None:
                     made.add_metric(labels, value)
@@ -220,9 +222,9 @@ class Exporter(Collector):
 
     @staticmethod
     def _counters(views: Sequence[TaskView]) -> Iterator[Metric]:
-        for each in OWN.values():
+        for each in WORKER_METRICS.values():
             if each.count:
-                made = CounterMetricFamily(each.name, each.says, labels=each.labels)
+                made = CounterMetricFamily(each.name, each.description, labels=each.labels)
                 for view in views:
                     made.add_metric((view.task,), view.counts.get(each.count, 0))
                 yield made
@@ -231,13 +233,15 @@ class Exporter(Collector):
             "riverloop_model_failures_total": lambda model: model.failures,
         }
         for name, count in by_model.items():
-            made = CounterMetricFamily(name, OWN[name].says, labels=OWN[name].labels)
+            made = CounterMetricFamily(
+                name, WORKER_METRICS[name].description, labels=WORKER_METRICS[name].labels
+            )
             for view in views:
                 for model in view.models:
                     made.add_metric((view.task, model.name), count(model))
             yield made
-        own = OWN["riverloop_dead_letters_total"]
-        letters = CounterMetricFamily(own.name, own.says, labels=own.labels)
+        own = WORKER_METRICS["riverloop_dead_letters_total"]
+        letters = CounterMetricFamily(own.name, own.description, labels=own.labels)
         for view in views:
             # All reasons from the start: a counter that appears with its first letter hides that letter.
             for reason in sorted({*REASONS, *view.dead_letters}):
@@ -246,8 +250,8 @@ class Exporter(Collector):
 
     @classmethod
     def _spans(cls, name: str, by_task: Iterable[tuple[str, Mapping[str, Histogram]]]) -> Metric:
-        own = OWN[name]
-        made = HistogramMetricFamily(own.name, own.says, labels=own.labels)
+        own = WORKER_METRICS[name]
+        made = HistogramMetricFamily(own.name, own.description, labels=own.labels)
         for task, histograms in by_task:
             for label, spans in histograms.items():
                 made.add_metric((task, label), *cls._buckets(spans))

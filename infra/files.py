@@ -30,7 +30,7 @@ def rows(path: Path) -> Iterator[Mapping[str, str]]:
         When the file is not there, is not of a known kind, or cannot be read.
     """
     if not path.is_file():
-        raise UsageError(f"there is no data file {path}")
+        raise UsageError(f"data file {path} does not exist")
     try:
         if path.suffix == ".parquet":
             yield from _parquet(path)
@@ -41,7 +41,7 @@ def rows(path: Path) -> Iterator[Mapping[str, str]]:
             with path.open(encoding=ENCODING, newline="") as file:
                 yield from _numbered(file, path)
         else:
-            raise UsageError(f"{path}: a data file ends in .csv, .csv.gz or .parquet")
+            raise UsageError(f"{path}: a data file must end in .csv, .csv.gz or .parquet")
     except (OSError, UnicodeDecodeError, csv.Error, EOFError, zlib.error) as error:
         raise UsageError(f"{path} cannot be read: {error}") from error
 
@@ -56,7 +56,7 @@ def _numbered(file: TextIO, path: Path) -> Iterator[Mapping[str, str]]:
         raise UsageError(f"{path}: the header names {', '.join(twice)} twice")
     for number, row in enumerate(reader, start=1):
         if None in row or None in row.values():
-            raise UsageError(f"{path}, row {number}: it has not as many cells as the header")
+            raise UsageError(f"{path}, row {number}: its number of cells differs from the header's")
         row[ROW_NUMBER] = str(number)
         yield row
 

@@ -86,12 +86,12 @@ class Forgetting:
         self, connection: Connection, codec: Codec, subjects: Subjects, group: str, subject: str
     ) -> None:
         if not 0 < len(subject) <= MAX_SUBJECT:
-            raise UsageError(f"an entity has 1 to {MAX_SUBJECT:,} characters, not {len(subject):,}")
+            raise UsageError(f"an entity must have 1 to {MAX_SUBJECT:,} characters, not {len(subject):,}")
         dictionary = codec.dictionary
         if dictionary.entity_key == "none":
             raise UsageError(
-                f'the dictionary of task {codec.task} keeps entity keys as they are sent (entity_key="none"): '
-                "they lie in the training log in plain, and nothing can make it forget them"
+                f'the dictionary of task {codec.task} stores entity keys unchanged (entity_key="none"): '
+                "they are in the training log in plain text and cannot be removed"
             )
         self._connection, self._codec, self._subjects = connection, codec, subjects
         self._group, self._subject = group, subject
@@ -106,7 +106,7 @@ class Forgetting:
         missing = sorted(topic for topic, count in self._partitions.items() if not count)
         if missing:
             raise UsageError(
-                f"there is no topic {missing[0]} on {connection.bootstrap}; riverloop topics create makes it"
+                f"topic {missing[0]} does not exist on {connection.bootstrap}; run: riverloop topics create"
             )
         self._personal = {"entity_key", "reporter"} | {
             each.name for each in dictionary if each.personal_data != "none"
@@ -123,12 +123,12 @@ class Forgetting:
             For one that does, or is too long.
         """
         if any(len(text) > REASON.characters for text in texts):
-            raise UsageError(f"the reason and the author have at most {REASON.characters:,} characters each")
+            raise UsageError(
+                f"the reason and the author must have at most {REASON.characters:,} characters each"
+            )
         named = re.compile(rf"(?<!\w){re.escape(self._subject)}(?!\w)", re.IGNORECASE)
         if any(named.search(text) for text in texts):
-            raise UsageError(
-                "the reason and the author must not name the entity: the audit keeps them for ever"
-            )
+            raise UsageError("the reason and the author must not contain the entity, since the audit is kept")
 
     def preview(self) -> Forgotten:
         """Say what `run` would do, and change nothing (blocks)."""
@@ -253,8 +253,8 @@ class Forgetting:
             self._subjects.load()
             keys = self._subjects.keys
             done.key = keys is not None and keys.knows(self._subject)
-            told = {"key": "destroyed" if done.key else "none", "deleted_below": below}
-            command = Command("forget", "", told, author, reason)
+            arguments = {"key": "destroyed" if done.key else "none", "deleted_below": below}
+            command = Command("forget", "", arguments, author, reason)
             audit = self._codec.encode(Control("audit", command, at))
             records = [OutRecord(names.control, task.encode(), audit, 0)]
             salts = {} if keys is None else keys.without(self._subject)
@@ -273,12 +273,11 @@ class Forgetting:
                 salts, records, read = salts | more, [], begin
             await runner.commit(records, {}, b"")
         except ProducerFenced as error:
-            raise BrokerError(
-                f"another run of forget has begun for task {task} and ended this one"
-            ) from error
+            raise BrokerError(f"another run of forget for task {task} has replaced this one") from error
         except TransactionAborted as error:
             raise BrokerError(
-                f"it is not known whether Kafka took it: {self._connection.hide(str(error))}; run it again"
+                f"it is unknown whether Kafka accepted it ({self._connection.hide(str(error))}); run the "
+                "command again"
             ) from error
         finally:
             await runner.close()

@@ -139,7 +139,7 @@ def decoder(
         value = message.value()
         try:
             if value is not None and len(value) > limit:
-                raise BadRecord("too_large", f"the record has {len(value):,} bytes, the limit is {limit:,}")
+                raise BadRecord("too_large", f"the record has {len(value):,} bytes; the limit is {limit:,}")
             if remarks is not None and detect(value) == "json":
                 value = parse(value)
             record = decode(value)

@@ -91,10 +91,10 @@ def accept_topics(
     seen = seen_topics(connection, mine)
     for name in names:
         if name not in mine:
-            raise UsageError(f"{name!r:.80} is no topic of task {task}: those are {', '.join(mine)}")
+            raise UsageError(f"{name!r:.80} is not a topic of task {task}; its topics are {', '.join(mine)}")
         if name not in seen:
-            raise UsageError(f"topic {name} does not exist; `riverloop topics create` makes it")
-    told: dict[str, Any] = {}
+            raise UsageError(f"topic {name} does not exist; run: riverloop topics create")
+    accepted: dict[str, Any] = {}
     for name in names:
         there = extents(connection, [(name, number) for number in range(seen[name].partitions)])
         holds = {str(number): [*extent] for (_, number), extent in sorted(there.items())}
@@ -102,5 +102,5 @@ def accept_topics(
         arguments |= {number: f"{first} {end}" for number, (first, end) in holds.items()}
         places = TaskTopics(task)
         write_audit(codec, connection, places, ACCEPTED, arguments, reason, now_ms, author)
-        told[name] = {"topic_id": seen[name].topic_id, "partitions": holds}
-    return told
+        accepted[name] = {"topic_id": seen[name].topic_id, "partitions": holds}
+    return accepted

@@ -7,7 +7,7 @@ from collections.abc import Hashable
 from typing import Final
 
 KEPT: Final = 720
-"""Ends that are remembered of a partition: an hour, asked for every 5 s. A longer lag is told as that much."""
+"""Ends that are remembered of a partition: an hour, asked for every 5 s. A longer lag is reported as an hour."""
 
 
 class EndTimes:

@@ -49,13 +49,13 @@ def check_task(
     TaskError
         When a model fails on an example that the dictionary allows, cannot be stored, or takes too long.
     """
-    if memory is not None and (known := memory.recall(reference)):
+    if memory is not None and (known := memory.get(reference)):
         return known
     with ThreadPoolExecutor(len(HASH_SEEDS)) as pool:
         jobs = [pool.submit(_run, reference, examples, seed, timeout_s) for seed in HASH_SEEDS]
         one, other = (job.result() for job in jobs)
     for here, there in zip(
-        *([_read(each) for each in told["exercises"]] for told in (one, other)), strict=True
+        *([_read(each) for each in report["exercises"]] for report in (one, other)), strict=True
     ):
         compare(here, there)
     models = len(one["exercises"])
@@ -76,30 +76,30 @@ def _run(reference: str, examples: int, hash_seed: str, timeout_s: float) -> dic
     except subprocess.TimeoutExpired:
         raise TaskError(f"{reference}: the load check took more than {timeout_s:.0f} s") from None
     try:
-        told: dict[str, Any] = json.loads(done.stdout)
+        report: dict[str, Any] = json.loads(done.stdout)
     except ValueError:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise TaskError(
             f"{reference}: the load check ended with exit code {done.returncode}: {last}"
         ) from None
-    if "error" in told:
-        raise TaskError(told["error"])
-    return told
+    if "error" in report:
+        raise TaskError(report["error"])
+    return report
 
 
-def _read(told: dict[str, Any]) -> Exercise:
+def _read(report: dict[str, Any]) -> Exercise:
     return Exercise(
-        told["model"],
-        tuple(Fault(**fault) for fault in told["faults"]),
-        {place: tuple(outputs) for place, outputs in told["outputs"].items()},
-        {place: tuple(states) for place, states in told["states"].items()},
-        tuple(told["checkpoints"]),
-        tuple(told["unseeded"]),
+        report["model"],
+        tuple(Fault(**fault) for fault in report["faults"]),
+        {place: tuple(outputs) for place, outputs in report["outputs"].items()},
+        {place: tuple(states) for place, states in report["states"].items()},
+        tuple(report["checkpoints"]),
+        tuple(report["unseeded"]),
     )
 
 
 def _main(reference: str, examples: int) -> int:
-    told: dict[str, Any]
+    report: dict[str, Any]
     try:
         with contextlib.redirect_stdout(sys.stderr):  # what the task file prints is not ours
             loaded = load_task(reference)
@@ -112,10 +112,10 @@ def _main(reference: str, examples: int) -> int:
                 )
                 for model in task.models
             ]
-        told = {"exercises": [dataclasses.asdict(each) for each in exercises], "code": code_here()}
+        report = {"exercises": [dataclasses.asdict(each) for each in exercises], "code": code_here()}
     except RiverloopError as error:
-        told = {"error": str(error)}
-    sys.stdout.write(json.dumps(told))
+        report = {"error": str(error)}
+    sys.stdout.write(json.dumps(report))
     return 0
 
 

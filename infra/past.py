@@ -72,6 +72,6 @@ def _check_types(codec: Codec, schema: Any, command: Command) -> None:
             continue
         revision = f"{command.model}.{command.arguments.get('revision', '?')}"
         raise TaskError(
-            f"task {codec.task}: feature {feature.name} is a {feature.word}, and was stored as {before} under "
-            f"{revision}: give the new one another name (column= says what data files call it)"
+            f"task {codec.task}: feature {feature.name} is a {feature.word}, but was stored as {before} "
+            f"under {revision}: rename the new feature (column= keeps its name in data files)"
         )

@@ -49,7 +49,7 @@ def writable_because(found: os.stat_result, *, inside: bool = True) -> str:
         return ""
     mode = stat.S_IMODE(found.st_mode)
     if mode & stat.S_IWOTH or (mode & stat.S_IWGRP and not _only_ours(found.st_gid)):
-        return f"can be written by others (its mode is {mode:04o})"
+        return f"is writable by others (mode {mode:04o})"
     return ""
 
 
@@ -70,7 +70,7 @@ def open_regular(path: str | Path, folder: int | None = None) -> Iterator[Buffer
     handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
     try:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise OSError("it is no regular file")
+            raise OSError("it is not a regular file")
         with open(handle, "rb", closefd=False) as file:
             yield file
     finally:

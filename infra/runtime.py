@@ -29,11 +29,11 @@ def runtime_fingerprint() -> tuple[str, str]:
     )  # where numpy says what it dispatches to
     compiled_for = (*umath.__cpu_baseline__, *umath.__cpu_dispatch__)
     features = [name for name in compiled_for if umath.__cpu_features__[name]]
-    told = (
+    parts = (
         *(f"{name} {version(name)}" for name in ("river", "numpy", "scipy")),
         f"{platform.python_implementation().lower()} {platform.python_version()}",
         " ".join(part for part in platform.libc_ver() if part) or platform.system(),
         f"{platform.machine()} {'+'.join(features)}",
     )
-    text = ", ".join(told)
+    text = ", ".join(parts)
     return hashlib.sha256(text.encode()).hexdigest()[:16], text

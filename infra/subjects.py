@@ -95,7 +95,7 @@ class Subjects:
                 # Somebody was forgotten while we were behind: all that counts lies at its beginning now.
                 self._next = None
             except BrokerError as error:
-                log.warning("%s: tried again in %g s: %s", self._topic, AGAIN_S, error)
+                log.warning("%s: retrying in %g s: %s", self._topic, AGAIN_S, error)
                 await asyncio.sleep(AGAIN_S)
 
     def _read(self, message: Message) -> None:
@@ -105,7 +105,7 @@ class Subjects:
         try:
             self.keys.read(message.key(), value)
         except BadRecord as bad:
-            log.warning("%s[0]@%d: %s; it is passed over", self._topic, offset, bad.message)
+            log.warning("skipped %s[0]@%d: %s", self._topic, offset, bad.message)
 
     # ------------------------------------------------------------------ writing
 

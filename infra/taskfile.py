@@ -40,7 +40,7 @@ class LoadedTask:
         if given:
             return Path(given)
         if self.task.data is None or not self.task.data.path:
-            raise UsageError(f"task {self.task.name!r} names no data file: give one with --data FILE")
+            raise UsageError(f"task {self.task.name!r} has no data file: set --data FILE")
         return self.folder / self.task.data.path
 
     def events(self, given: str | None = None, limit: int | None = None) -> list[Event]:
@@ -53,7 +53,7 @@ class LoadedTask:
         """
         task = self.task
         if task.data is None:
-            raise UsageError(f"task {task.name!r} does not say how a file maps to events: give it data=")
+            raise UsageError(f"task {task.name!r} has no mapping from a file to events: set data=")
         path = self.data_path(given)
         events = in_time_order(task.data.events(rows(path), task.features, task.kind, task.earliest))[:limit]
         if not events:
@@ -86,11 +86,11 @@ def load_task(reference: str) -> LoadedTask:
     module = _from_file(Path(place)) if place.endswith(".py") else _from_module(place)
     tasks = {key: value for key, value in vars(module).items() if isinstance(value, Task)}
     if not tasks:
-        raise TaskError(f"{place}: there is no Task(...) at the top level of the file")
+        raise TaskError(f"{place}: the file has no Task(...) at its top level")
     if name and name not in tasks:
         by_task_name = {task.name: key for key, task in tasks.items()}
         if name not in by_task_name:
-            raise TaskError(f"{place}: there is no task {name!r}; it has {', '.join(tasks)}")
+            raise TaskError(f"{place}: the file has no task {name!r}; it has {', '.join(tasks)}")
         name = by_task_name[name]
     name = name or next(iter(tasks))
     file = Path(module.__file__ or place).resolve()
@@ -105,7 +105,7 @@ def load_task(reference: str) -> LoadedTask:
 
 def _from_file(path: Path) -> ModuleType:
     if not path.is_file():
-        raise TaskError(f"there is no task file {path}")
+        raise TaskError(f"task file {path} does not exist")
     path = path.resolve()
     name = "riverloop_task_" + hashlib.sha256(str(path).encode()).hexdigest()[:12]
     if name in sys.modules:
@@ -130,7 +130,7 @@ def _from_module(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name and (name == error.name or name.startswith(error.name + ".")):
-            message = f"there is no module {name!r}; a task is file.py, file.py:name or a dotted module"
+            message = f"module {name!r} does not exist; a task is file.py, file.py:name or a dotted module"
             raise TaskError(message) from error
         raise TaskError(_where(error, name, f"module {name}")) from error
     except (Exception, SystemExit) as error:

@@ -17,10 +17,10 @@ def unreadable_entry(message: Message, why: RiverloopError) -> Unreadable:
     """Make the error for a record of a training log."""
     place = f"{message.topic()}@{message.offset()}"
     return Unreadable(
-        f"{_said(message, why)} Nothing was folded beyond it. If a newer riverloop wrote it, start that one. Else "
-        "find out who may write this topic, and take that permission away; then start every worker with "
-        f"RIVERLOOP_PASS_OVER={place}, which passes over this one record. If it was an entry and is damaged, "
-        "restore the topic from a copy in place of that"
+        f"{_said(message, why)} Later entries were not folded. If a newer riverloop wrote it, start that "
+        "version. Otherwise revoke the permission of other programs to write this topic, then start every "
+        f"worker with RIVERLOOP_PASS_OVER={place}, which skips this record. If it is a damaged entry, "
+        "restore the topic from a copy instead"
     )
 
 
@@ -28,10 +28,11 @@ def unreadable_state(message: Message, why: RiverloopError) -> Unreadable:
     """Make the error for a record of a join's changelog."""
     topic, partition = message.topic(), message.partition()
     return Unreadable(
-        f"{_said(message, why)} The state of this partition's join cannot be restored. If a newer riverloop wrote "
-        "it, start that one. Else find out who may write this topic, and take that permission away; then either "
-        f"write a tombstone, that is the key {bytes(message.key() or b'')!r:.250} without a value, to partition "
-        f"{partition} of {topic} (the join then holds nothing of that request), or restore the topic from a copy"
+        f"{_said(message, why)} The state of this partition's join cannot be restored. If a newer riverloop "
+        "wrote it, start that version. Otherwise revoke the permission of other programs to write this "
+        f"topic; then either write a tombstone, that is the key {bytes(message.key() or b'')!r:.250} "
+        f"without a value, to partition {partition} of {topic} (which deletes that request from the join), "
+        "or restore the topic from a copy"
     )
 
 
@@ -41,7 +42,7 @@ def _said(message: Message, why: RiverloopError) -> str:
 
 
 def places(text: str) -> frozenset[Place]:
-    """Read which records of training logs are passed over.
+    """Parse the records of training logs to skip.
 
     Raises
     ------
@@ -58,7 +59,8 @@ def places(text: str) -> frozenset[Place]:
         match = _PLACE.match(each)
         if match is None:
             raise UsageError(
-                f"pass_over: {each[:60]!r} is no record of a training log: write TASK.log@OFFSET, as hotel.log@17"
+                f"pass_over: {each[:60]!r} is not a record of a training log; write TASK.log@OFFSET, for "
+                "example hotel.log@17"
             )
         found.add((match[1], int(match[2])))
     return frozenset(found)

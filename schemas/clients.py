@@ -1,4 +1,4 @@
-"""What each family of Kafka clients has to be set to, from its own source or documentation."""
+"""The settings that each family of Kafka clients needs, from its source or documentation."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from schemas.topics import PARTITIONER
-
-UNCOMMITTED: Final = "the default returns aborted records, too"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +18,11 @@ class Client:
     family
         Language and name.
     partitioner
-        What places a keyed record as Java's producer does.
+        Setting that partitions keyed records as Java's producer does.
     isolation
-        What makes a consumer return committed records only.
+        Setting with which a consumer returns committed records only.
     source
-        Where both are said: project, and file or page.
+        Files of the client's repository that define both.
     """
 
     family: str
@@ -36,59 +34,58 @@ class Client:
 CLIENTS: Final = (
     Client(
         "Java, Kafka Streams (kafka-clients)",
-        "the default: `partitioner.class` unset",
-        f"`isolation.level=read_committed`; {UNCOMMITTED}",
-        "apache/kafka: `BuiltInPartitioner.java`, `ConsumerConfig.java`",
+        "default",
+        "`isolation.level=read_committed`",
+        "`BuiltInPartitioner.java`, `ConsumerConfig.java`",
     ),
     Client(
         "librdkafka: Python (confluent-kafka), Go (confluent-kafka-go), .NET, C, Rust (rdkafka), "
         "Node (node-rdkafka)",
-        f"`partitioner={PARTITIONER}`; the default, `consistent_random`, hashes with CRC32",
-        "`isolation.level=read_committed`, which is the default",
-        "confluentinc/librdkafka: `CONFIGURATION.md`",
+        f"`partitioner={PARTITIONER}`; not the default",
+        "default: `isolation.level=read_committed`",
+        "`CONFIGURATION.md`",
     ),
     Client(
         "Python (kafka-python)",
-        "the default",
-        f'`isolation_level="read_committed"`, in releases since April 2025; {UNCOMMITTED}, and so do all older '
-        "releases",
-        "dpkp/kafka-python: `kafka/partitioner/default.py`, pull request 2582",
+        "default",
+        '`isolation_level="read_committed"` (since April 2025), and so do all older releases',
+        "`kafka/partitioner/default.py`, pull request 2582",
     ),
     Client(
         "Python (aiokafka)",
-        "the default",
-        f'`isolation_level="read_committed"`; {UNCOMMITTED}',
-        "aio-libs/aiokafka: `aiokafka/partitioner.py`, `aiokafka/consumer/consumer.py`",
+        "default",
+        '`isolation_level="read_committed"`',
+        "`aiokafka/partitioner.py`, `aiokafka/consumer/consumer.py`",
     ),
     Client(
         "Go (franz-go)",
-        "the default, which hashes keys as Java does",
-        f"`kgo.FetchIsolationLevel(kgo.ReadCommitted())`; {UNCOMMITTED}",
-        "twmb/franz-go: `pkg/kgo/config.go`, `pkg/kgo/partitioner.go`",
+        "default",
+        "`kgo.FetchIsolationLevel(kgo.ReadCommitted())`",
+        "`pkg/kgo/config.go`, `pkg/kgo/partitioner.go`",
     ),
     Client(
         "Go (Sarama)",
-        "`Producer.Partitioner` with Java's murmur2, by `NewCustomPartitioner(WithAbsFirst(), "
-        "WithCustomHashFunction(…))`; all that it brings hash with FNV-1a, `NewReferenceHashPartitioner` too",
-        f"`Consumer.IsolationLevel = sarama.ReadCommitted`; {UNCOMMITTED}",
-        "IBM/sarama: `partitioner.go`, `config.go`",
+        "`Producer.Partitioner = NewCustomPartitioner(WithAbsFirst(), WithCustomHashFunction(murmur2))`; its own "
+        "partitioners use FNV-1a",
+        "`Consumer.IsolationLevel = sarama.ReadCommitted`",
+        "`partitioner.go`, `config.go`",
     ),
     Client(
         "Go (kafka-go)",
-        "`Balancer: kafka.Murmur2Balancer{}`; the default is round robin and ignores keys",
-        f"`IsolationLevel: kafka.ReadCommitted`; {UNCOMMITTED}",
-        "segmentio/kafka-go: `balancer.go`, `writer.go`, `reader.go`",
+        "`Balancer: kafka.Murmur2Balancer{}`; not the default",
+        "`IsolationLevel: kafka.ReadCommitted`",
+        "`balancer.go`, `writer.go`, `reader.go`",
     ),
     Client(
         "Node (KafkaJS)",
-        "from version 2 on the default; in version 1 `Partitioners.JavaCompatiblePartitioner`",
-        "the default: `readUncommitted` unset",
-        "tulios/kafkajs: `src/producer/partitioners/`, `src/index.js`, release notes of 2.0.0",
+        "default since version 2; before, `Partitioners.JavaCompatiblePartitioner`",
+        "default",
+        "`src/producer/partitioners/`, `src/index.js`, release notes of 2.0.0",
     ),
 )
 
 
 def rows() -> list[Sequence[str]]:
-    """Return the table of the families, its head first."""
-    head = ("client", "partitioner, with the key set", "isolation", "source")
+    """Return the table of the families, head first."""
+    head = ("client", "partitioner", "isolation", "source")
     return [head, *((each.family, each.partitioner, each.isolation, each.source) for each in CLIENTS)]

@@ -63,7 +63,7 @@ class Dictionary:
         for name, personal in (("entity_key", entity_key), ("parents", parents), ("reporter", reporter)):
             if personal not in get_args(PersonalData):
                 allowed = ", ".join(get_args(PersonalData))
-                raise TaskError(f"the dictionary says {name}={personal!r}; it is one of {allowed}")
+                raise TaskError(f"the dictionary has {name}={personal!r}; it must be one of {allowed}")
             object.__setattr__(self, name, personal)
         object.__setattr__(self, "features", tuple(_checked(each) for each in features))
         object.__setattr__(self, "by_name", {each.name: each for each in self.features})
@@ -86,7 +86,7 @@ class Dictionary:
         return tuple(each.name for each in self.features)
 
     def canonical(self, values: Mapping[str, Any]) -> dict[str, FeatureValue]:
-        """Give the canonical features: in order, typed, missing ones without a key.
+        """Return the canonical features: in order, typed, missing ones without a key.
 
         Keys outside the dictionary are passed over, as Avro does with a newer writer's fields.
 
@@ -111,7 +111,7 @@ class Dictionary:
         return out
 
     def stored(self) -> Dictionary:
-        """Give the dictionary that stored features follow: without what is left out, and refusing no value.
+        """Return the dictionary that stored features follow: without what is left out, and refusing no value.
 
         What was served stays readable when ranges and levels change later, and tokens are no levels.
         """
@@ -119,7 +119,7 @@ class Dictionary:
         return self._with(each.lenient() for each in kept)
 
     def past(self) -> Dictionary:
-        """Give the dictionary for features stored under an older one: what they lack stays missing."""
+        """Return the dictionary for features stored under an older one: what they lack stays missing."""
         return self._with(replace(each, optional=True, missing=None) for each in self.stored())
 
     def _with(self, features: Iterable[Feature]) -> Dictionary:
@@ -147,7 +147,7 @@ class Dictionary:
         return out
 
     def describe(self) -> list[dict[str, Any]]:
-        """Give each feature as plain data, for digests, exports and pages."""
+        """Return each feature as plain data, for digests, exports and pages."""
         return [
             {"type": each.word}
             | {f.name: getattr(each, f.name) for f in fields(each) if f.name not in {"column"}}
@@ -158,8 +158,8 @@ class Dictionary:
     def digest(self) -> str:
         """Digest of what decides the canonical form (16 hex digits); owners and purposes do not count."""
         telling = ("name", "type", "optional", "missing", "personal_data", "on_range", "on_new_level")
-        told = [{k: v for k, v in each.items() if k in telling} for each in self.describe()]
-        return hashlib.sha256(json.dumps(told, sort_keys=True, default=list).encode()).hexdigest()[:16]
+        described = [{k: v for k, v in each.items() if k in telling} for each in self.describe()]
+        return hashlib.sha256(json.dumps(described, sort_keys=True, default=list).encode()).hexdigest()[:16]
 
 
 def _checked(feature: Feature) -> Feature:
@@ -167,13 +167,13 @@ def _checked(feature: Feature) -> Feature:
     name = feature.name
     if not NAME.match(name):
         raise TaskError(
-            f"feature {name!r}: a name has letters, digits and _ only, and does not start with a digit "
-            "(use column= for what a data file calls it)"
+            f"feature {name!r}: a name must consist of letters, digits and _, and not start with a digit "
+            "(set column= to the name in a data file)"
         )
     if feature.personal_data == "tokenised" and not isinstance(feature, Category):
         raise TaskError(f"feature {name}: only a category can be tokenised, not a {feature.word}")
     if feature.max_missing is not None and not 0 <= feature.max_missing <= 1:
-        raise TaskError(f"feature {name}: max_missing={feature.max_missing} is no share from 0 to 1")
+        raise TaskError(f"feature {name}: max_missing={feature.max_missing} must be from 0 to 1")
     if feature.stale_after_s is not None and feature.stale_after_s <= 0:
         raise TaskError(f"feature {name}: stale_after_s={feature.stale_after_s} must be positive")
     if feature.missing is None:
@@ -183,7 +183,7 @@ def _checked(feature: Feature) -> Feature:
     except BadRecord:
         missing = None
     if missing is None:
-        raise TaskError(f"feature {name}: missing={feature.missing!r} is no value of type {feature.word}")
+        raise TaskError(f"feature {name}: missing={feature.missing!r} is not a value of type {feature.word}")
     return replace(feature, missing=missing)
 
 

@@ -22,13 +22,13 @@ def hint(ts: int) -> str:
     Examples
     --------
     >>> hint(1_700_000_000), hint(1_700_000_000_000_000)
-    ('; it looks like seconds, send milliseconds', '; it looks like microseconds, send milliseconds')
+    ('; send milliseconds instead of seconds', '; send milliseconds instead of microseconds')
     >>> hint(1_700_000_000_000), hint(0)
     ('', '')
     """
     for unit, in_a_second in UNITS:
         if SINCE_S <= ts // in_a_second < UNTIL_S:
-            return f"; it looks like {unit}, send milliseconds"
+            return f"; send milliseconds instead of {unit}"
     return ""
 
 
@@ -61,9 +61,9 @@ def before(ts: int, earliest_ms: int) -> str:
     Examples
     --------
     >>> before(5, 946_684_800_000)
-    'ts=5 lies before 2000-01-01T00:00:00Z, the earliest time that the task takes'
+    'ts=5 is before 2000-01-01T00:00:00Z, the earliest time that the task accepts'
     """
-    return f"ts={ts} lies before {shown(earliest_ms)}, the earliest time that the task takes{hint(ts)}"
+    return f"ts={ts} is before {shown(earliest_ms)}, the earliest time that the task accepts{hint(ts)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +84,8 @@ class TimeBounds:
     >>> bounds.check(1_700_000_000, 1_700_000_000_000)
     Traceback (most recent call last):
     ...
-    schemas.errors.BadRecord: ts=1700000000 lies before 2000-01-01T00:00:00Z, the earliest time that the task \
-takes; it looks like seconds, send milliseconds
+    schemas.errors.BadRecord: ts=1700000000 is before 2000-01-01T00:00:00Z, the earliest time that the task \
+accepts; send milliseconds instead of seconds
     """
 
     earliest_ms: int
@@ -112,5 +112,5 @@ takes; it looks like seconds, send milliseconds
             why = before(ts, self.earliest_ms)
         else:
             ahead = timedelta(milliseconds=self.max_ahead_ms)
-            why = f"ts={ts} lies more than {ahead} ahead of its arrival, {arrived}{hint(ts)}"
+            why = f"ts={ts} is more than {ahead} after its arrival, {arrived}{hint(ts)}"
         raise BadRecord("impossible_time", why, "ts")

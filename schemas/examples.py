@@ -51,7 +51,7 @@ LABELS: Final[Mapping[TaskKind, bool | str | None]] = {
 
 
 def example_value(feature: Feature) -> FeatureValue:
-    """Give a value inside the feature's range or levels."""
+    """Return a value inside the feature's range or levels."""
     if isinstance(feature, Boolean):
         return True
     if isinstance(feature, Category):
@@ -62,7 +62,7 @@ def example_value(feature: Feature) -> FeatureValue:
 
 
 def usable(codec: Codec, now: int) -> dict[str, Record]:
-    """Give a request and its outcome that a task takes as they are, by Avro name: their times lie at `now` (ms)."""
+    """Return a valid request and its outcome by Avro name, with times at `now` (ms)."""
     found = examples(codec)
     request, outcome = found["Request"], found["Outcome"]
     assert isinstance(request, Request)
@@ -72,7 +72,7 @@ def usable(codec: Codec, now: int) -> dict[str, Record]:
 
 
 def examples(codec: Codec) -> dict[str, Record]:
-    """Give an example of each record that lies on a task's topics, by Avro name."""
+    """Return an example of each record that lies on a task's topics, by Avro name."""
     task, kind, dictionary = codec.task, codec.kind, codec.dictionary
     names = TaskTopics(task)
     sent = {each.name: example_value(each) for each in dictionary if each.personal_data != "left_out"}

@@ -68,7 +68,7 @@ def export(codec: Codec, directory: Path, now: int | None = None) -> list[Path]:
 
 
 def contract(codec: Codec) -> dict[str, Any]:
-    """Give what a client must be set to, and the fingerprints of the schemas, as plain data for programs."""
+    """Return what a client must be set to, and the fingerprints of the schemas, as plain data for programs."""
     marks = codec.fingerprints
     return {
         "task": codec.task,
@@ -88,7 +88,7 @@ def contract(codec: Codec) -> dict[str, Any]:
 
 
 def data_dictionary(task: str, dictionary: Dictionary) -> str:
-    """Give the data dictionary as Markdown, with the meaning of each column's values."""
+    """Return the data dictionary as Markdown, with the meaning of each column's values."""
     head = ("feature", "type", "unit", "range or levels", "missing", "personal data", "owner", "purpose")
     rows = [head, *(_row(each) for each in dictionary)]
     lines = ["| " + " | ".join(_cell(each) for each in row) + " |" for row in rows]
@@ -100,7 +100,7 @@ def data_dictionary(task: str, dictionary: Dictionary) -> str:
             "",
             "The features of a request, in the order in which models see them. Numbers are IEEE 754 doubles,",
             "integers have 64 bits, text is UTF-8. NaN counts as missing, -0.0 becomes 0.0, infinities are",
-            "refused. A value outside its range or levels is taken as it is, or refused where the table says so.",
+            "rejected. A value outside its range or levels is accepted, or rejected where the table says so.",
             "",
             *lines,
             "",
@@ -122,7 +122,7 @@ def _row(feature: Feature) -> tuple[str, ...]:
     else:
         limits = levels or "any"
     if feature.refuses:
-        limits += " (others refused)"
+        limits += " (others rejected)"
     missing = MISSING[feature.optional]
     if feature.missing is not None:
         missing = f"stored as `{feature.missing}`"
@@ -176,51 +176,50 @@ def _clients() -> str:
 
 README: Final = """# Contracts of the task {task}
 
-What a service needs to ask for predictions, to report outcomes, and to read metrics and alerts. The outcome is
-{kind}.
+Schemas and settings for services that request predictions, report outcomes, or read metrics and alerts. The outcome
+is {kind}.
 
-- `avro/`: Avro schemas, self-contained · `json-schema/`: JSON Schema (draft 2020-12) of the JSON form
-- `contract.json`: the settings of clients, the topics and the fingerprints, for programs
-- `avro/by-fingerprint/`: the schemas under their fingerprints. An export touches no others, so those of an older
-  dictionary stay: export into the same folder after each change of the features
-- `examples/`: each record in both encodings; the request and its outcome carry the time of the export
+- `avro/`: self-contained Avro schemas · `json-schema/`: JSON Schema (draft 2020-12) of the JSON form
+- `contract.json`: settings of clients, topics and fingerprints, for programs
+- `avro/by-fingerprint/`: the schemas by fingerprint. An export keeps the files of earlier dictionaries: export into
+  the same folder after each change of the features
+- `examples/`: each record in both encodings; the request and its outcome have the time of the export
 - `data-dictionary.md`: the features, and the reasons of dead letters
 
 ## Encodings
-Readers take both and tell them apart by the first bytes:
+Readers accept both and distinguish them by the first bytes:
 - **Avro single-object encoding**: `C3 01`, the schema's CRC-64-AVRO fingerprint (8 bytes, little endian), the
-  body. riverloop writes this unless it is set to JSON. A record is read with the schema that it names.
-- **JSON**: one object in UTF-8, no byte order mark. Fields with a default may be left out; unknown fields are
-  passed over; bytes are Base64; the field `record` may say what the record is.
+  body. riverloop writes this unless it is set to JSON. A record is read with the schema of its fingerprint.
+- **JSON**: one object in UTF-8 without byte order mark. Fields with a default are optional; unknown fields are
+  ignored; bytes are Base64; the optional field `record` is the record's type.
 
-Schema Registry framing (first byte 0) is not supported yet and goes to the dead letters.
+Schema Registry framing (first byte 0) is not supported; such records become dead letters.
 
-| record | fingerprint as on the wire | schema |
+| record | fingerprint on the wire | schema |
 | --- | --- | --- |
 {marks}
 
 ## Topics
 All topics use Kafka's LogAppendTime; event time is the record's `ts`, in ms since 1970-01-01 UTC.
-P is the same for all topics that have it.
+P is the same number for all topics.
 
-| topic | key | partitions | what lies on it |
+| topic | key | partitions | content |
 | --- | --- | --- | --- |
 {topics}
 
 ## Keys and partitions
-The key is the request_id in UTF-8, 1 to {characters} characters, not starting with NUL. Produce with the
-partitioner `{partitioner}`: Java's default. Records elsewhere are forwarded to their own partition and counted.
+The key is the request_id in UTF-8, 1 to {characters} characters, not starting with NUL. Use the partitioner
+`{partitioner}`, Java's default. Records on other partitions are forwarded to their own and counted.
 
 ## Settings of clients
 {clients}
 
-## Whether a request was refused
-A record that is refused gets no prediction. Over HTTP the answer is a problem with `reason`, `field` and
-`detail`. A service that sends to the topic reads `{dead_letters}` with isolation `read_committed`. Each dead
-letter has the key of the refused record, which is the request_id, the reason, the field and a sentence. A
-header `client.id` on a record comes back as the `producer` of its dead letter, so that a service finds its own.
-What is odd but hinders nothing, such as an unknown field, is under `warnings` in the answers over HTTP.
+## Rejected records
+A rejected record has no prediction. Over HTTP the answer is a problem with `reason`, `field` and `detail`. Services
+that send to the topics read `{dead_letters}` with isolation `read_committed`. Each dead letter has the key of the
+rejected record (its request_id), the reason, the field and a message. The record's header `client.id` is the
+`producer` of its dead letter. Answers over HTTP list unknown fields and similar under `warnings`.
 
-Records larger than {limit} bytes, and whatever cannot be read, go to the dead letters with a reason, the
-source position and the original bytes.
+Records larger than {limit} bytes, and unreadable ones, become dead letters with a reason, the source position and
+the original bytes.
 """

@@ -15,7 +15,7 @@ PersonalData = Literal["none", "left_out", "tokenised"]
 
 
 def shown(value: Any) -> str:
-    """Give a value as a message shows it: short, and lists or objects by that word only.
+    """Return a value as a message shows it: short, and lists or objects by that word only.
 
     Their own form may be nested as deep as Python allows, so that writing it out fails.
     """
@@ -67,7 +67,7 @@ class Feature:
     watch: bool = True
 
     def convert(self, value: Any) -> FeatureValue | None:
-        """Give the canonical form of a present value; None when it stands for a missing one."""
+        """Return the canonical form of a present value; None when it stands for a missing one."""
         raise NotImplementedError
 
     def parse(self, text: str) -> Any:
@@ -75,7 +75,7 @@ class Feature:
         raise NotImplementedError
 
     def canonical(self, value: Any) -> FeatureValue | None:
-        """Give the canonical form of a value or of its absence (None).
+        """Return the canonical form of a value or of its absence (None).
 
         Raises
         ------
@@ -112,7 +112,7 @@ class Feature:
         return False
 
     def lenient(self) -> Feature:
-        """Give the same feature, refusing no value of the right type."""
+        """Return the same feature, refusing no value of the right type."""
         return self
 
     def outlies(self, value: FeatureValue) -> bool:
@@ -146,7 +146,7 @@ class _Ranged(Feature):
         return self.on_range == "refuse"
 
     def lenient(self) -> Feature:
-        """Give the same feature, refusing no value of the right type."""
+        """Return the same feature, refusing no value of the right type."""
         return replace(self, on_range="mark")
 
     def in_range(self, value: float) -> bool:
@@ -176,7 +176,7 @@ class Number(_Ranged):
     word: ClassVar[str] = "number"
 
     def convert(self, value: Any) -> FeatureValue | None:
-        """Give a float; see `Feature.convert`."""
+        """Return a float; see `Feature.convert`."""
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise self.wrong(value, "a number")
         try:
@@ -203,7 +203,7 @@ class Integer(_Ranged):
     word: ClassVar[str] = "integer"
 
     def convert(self, value: Any) -> FeatureValue | None:
-        """Give an int; see `Feature.convert`."""
+        """Return an int; see `Feature.convert`."""
         if isinstance(value, float):
             if math.isnan(value):
                 return None
@@ -230,7 +230,7 @@ class Boolean(Feature):
     word: ClassVar[str] = "boolean"
 
     def convert(self, value: Any) -> FeatureValue | None:
-        """Give a bool; see `Feature.convert`."""
+        """Return a bool; see `Feature.convert`."""
         if not isinstance(value, bool):
             raise self.wrong(value, "true or false")
         return value
@@ -257,7 +257,7 @@ class Category(Feature):
         return self.on_new_level == "refuse"
 
     def lenient(self) -> Feature:
-        """Give the same feature, refusing no value of the right type."""
+        """Return the same feature, refusing no value of the right type."""
         return replace(self, on_new_level="mark")
 
     def outlies(self, value: FeatureValue) -> bool:
@@ -270,7 +270,7 @@ class Category(Feature):
         return None if self.missing in self.levels else self.missing
 
     def convert(self, value: Any) -> FeatureValue | None:
-        """Give a str; see `Feature.convert`."""
+        """Return a str; see `Feature.convert`."""
         if not isinstance(value, str):
             raise self.wrong(value, "text")
         if len(value) > MAX_TEXT:

@@ -54,7 +54,7 @@ def json_schema(schema: Schema, kind: TaskKind, dictionary: Dictionary, title: s
         The schema's title.
     """
     name = schema["name"]
-    word = {"const": record_word(name), "description": "What the record is; may be left out."}
+    word = {"const": record_word(name), "description": "Type of the record; optional."}
     out = _Maker(kind, dictionary, name == "Request").record(schema)
     out["properties"] = {"record": word} | out["properties"]
     if name == "Outcome":

@@ -13,7 +13,7 @@ _FIELDS: Final = frozenset(name for each in (Request, Outcome, Prediction) for n
 
 
 def known_paths(dictionary: Dictionary) -> frozenset[str]:
-    """Give the paths at which a record of a task may be at fault.
+    """Return the paths at which a record of a task may be at fault.
 
     Examples
     --------

@@ -20,12 +20,12 @@ from schemas.records import FeatureValue, Outcome, Request
 MOST: Final = 5
 """Unknown fields that are remarked on in one record; each costs a search for a near name."""
 REASONS: Final[Mapping[str, str]] = {
-    "unknown_field": "The record has a field that neither contract nor dictionary knows: nothing reads it.",
-    "outside": "The value lies outside the dictionary's range or levels; it is scored as it is.",
+    "unknown_field": "The field is not in the contract or dictionary and is ignored.",
+    "outside": "The value is outside the dictionary's range or levels; it is scored unchanged.",
 }
 ANSWERS: Final[Mapping[str, str]] = {
-    "fallback": "The served model failed at this request, and the score is that of the task's fallback.",
-    "stopped_learning": "The model of this score has stopped learning: the score rests on older labels.",
+    "fallback": "The served model failed, and the score is that of the task's fallback.",
+    "stopped_learning": "The model of this score has stopped learning.",
 }
 """Of answers; the others are of records, and are counted."""
 _ALWAYS: Final = frozenset({"record"})
@@ -50,8 +50,8 @@ class Remark:
 
     def plain(self) -> dict[str, str]:
         """Give it as it is answered over HTTP."""
-        told = {"reason": self.reason, "field": self.field, "detail": self.detail}
-        return told | ({"near": self.near} if self.near else {})
+        data = {"reason": self.reason, "field": self.field, "detail": self.detail}
+        return data | ({"near": self.near} if self.near else {})
 
 
 class Remarks:
@@ -68,7 +68,7 @@ class Remarks:
     >>> remarks = Remarks(Dictionary(Category(name="country"), Number(name="price", low=0)))
     >>> sent = {"request_id": "a", "features": {"contry": "PT", "price": -1}}
     >>> [each.detail for each in remarks.unknown(sent)]
-    ["nothing reads the field 'features.contry'; did you mean features.country?"]
+    ["unknown field 'features.contry' is ignored; did you mean features.country?"]
     >>> [each.detail for each in remarks.outside({"price": -1.0})]
     ['price is -1.0, outside 0 and more']
     """
@@ -83,8 +83,8 @@ class Remarks:
         """Find the unknown fields of a request as parsed from JSON; none where it is no object."""
         if not isinstance(sent, dict):
             return []
-        told = sent.get("features")
-        features = told if isinstance(told, dict) else {}
+        given = sent.get("features")
+        features = given if isinstance(given, dict) else {}
         if sent.keys() <= self._request and features.keys() <= self._names:
             return []  # nearly all: each request from the topic goes this way
         found = list(islice(_unknown(sent, self._request, ""), MOST))
@@ -127,5 +127,5 @@ def _unknown(sent: Mapping[str, Any], names: Set[str], prefix: str) -> Iterator[
         near = get_close_matches(name[:NAME_SHOWN], sorted(names), 1)
         meant = f"{prefix}{near[0]}" if near else None
         path = f"{prefix}{name[:NAME_SHOWN]}"
-        detail = f"nothing reads the field {path!r}" + (f"; did you mean {meant}?" if meant else "")
+        detail = f"unknown field {path!r} is ignored" + (f"; did you mean {meant}?" if meant else "")
         yield Remark("unknown_field", path, detail, meant)

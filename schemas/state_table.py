@@ -92,10 +92,10 @@ def decode(data: bytes) -> StateTable:
         count, size = _read_long(body), _read_long(body)
         start = body.tell()
         if count != 1 or start + size + len(_SYNC) != len(data) or not data.endswith(_SYNC):
-            raise ValueError("its length is not the one it states")
+            raise ValueError("its length differs from the stated one")
         found: Any = schemaless_reader(body, _SCHEMA, None)
         if body.tell() != start + size:
-            raise ValueError("it has bytes that belong to no column")
+            raise ValueError("it has bytes outside its columns")
         floats = array("d")
         floats.frombytes(found["floats"])
         return StateTable(**found | {"floats": _swapped(floats)})

@@ -109,7 +109,7 @@ class SubjectKeys:
                     self._salts = self._rewriting | self._unwritten
                     self._rewriting = None
             elif key is None or value is None or (len(key), len(value)) != (LOOKUP_BYTES, SALT_BYTES):
-                raise BadRecord("malformed", "the record is no salt of a subject")
+                raise BadRecord("malformed", "the record is not a subject's salt")
             else:
                 self._salts[key] = value
                 self._unwritten.pop(key, None)

@@ -137,7 +137,7 @@ class Protection:
 
     def _no_key(self, name: str) -> TaskError:
         what = "feature " if name in self.dictionary.by_name else ""
-        return TaskError(f"{what}{name} is tokenised, so requests can be read only with a token key")
+        return TaskError(f"{what}{name} is tokenised, and requests cannot be read without a token key")
 
     # ------------------------------------------------------------------ comparing without keys
 
@@ -145,11 +145,11 @@ class Protection:
         """Give a request or a prediction without its personal data, to be compared with what was made of it."""
         features = record.features
         if self._personal:
-            told: dict[str, Any] = dict(features)
+            hidden: dict[str, Any] = dict(features)
             for name in self._personal:
-                if name in told:
-                    told[name] = MASKED
-            features = told
+                if name in hidden:
+                    hidden[name] = MASKED
+            features = hidden
         return replace(record, features=features, entity_key=None, parents=())
 
 

@@ -1,4 +1,4 @@
-"""The topics of a task: names, keys, partitions, what is kept. Topic names are written here only."""
+"""The topics of a task: names, keys, partitions, retention. Topic names are declared here only."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Literal
 
 # The largest record that riverloop accepts as input or writes as its own, dead letters excepted; we check it.
 MAX_RECORD_BYTES = 1024 * 1024
-# What the topics themselves let in: above ours, so that an oversized record arrives and can be refused with a
-# reason, and so that a prediction, which embeds its request, has room.
+# What the topics accept: above ours, so that an oversized record arrives and can be rejected with a reason,
+# and so that a prediction, which embeds its request, has room.
 MAX_TOPIC_RECORD_BYTES = 4 * 1024 * 1024
-# A dead letter carries the refused record whole.
+# A dead letter contains the whole rejected record.
 MAX_DEAD_LETTER_BYTES = 6 * 1024 * 1024
 
 # How long a record stays on a topic that is not the truth about the models: 30 days, in ms. `verify` can
@@ -26,7 +26,7 @@ Cleanup = Literal["delete", "compact"]
 
 @dataclass(frozen=True, slots=True)
 class TopicSpec:
-    """What a topic must be.
+    """Specification of a topic.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class TopicSpec:
     max_message_bytes
         The largest batch of records, in bytes, that the topic accepts.
     description
-        What lies on it, one sentence.
+        Its content, one sentence.
     written_by
         Who writes to it, in words.
     """
@@ -77,17 +77,17 @@ class TaskTopics:
 
     @property
     def requests(self) -> str:
-        """Questions to the model."""
+        """Requests for predictions."""
         return f"{self.task}.requests"
 
     @property
     def predictions(self) -> str:
-        """Answers, each with its request embedded."""
+        """Predictions with their features."""
         return f"{self.task}.predictions"
 
     @property
     def outcomes(self) -> str:
-        """What turned out to be true."""
+        """Outcomes of requests."""
         return f"{self.task}.outcomes"
 
     @property
@@ -112,7 +112,7 @@ class TaskTopics:
 
     @property
     def quality(self) -> str:
-        """Counts of what came in, from every worker."""
+        """Counts of requests and their features, from every worker."""
         return f"{self.task}.quality"
 
     @property
@@ -127,12 +127,12 @@ class TaskTopics:
 
     @property
     def control(self) -> str:
-        """Requests for commands, and what was done."""
+        """Requests for commands, and audits."""
         return f"{self.task}.control"
 
     @property
     def dead_letters(self) -> str:
-        """Records that could not be used."""
+        """Rejected records."""
         return f"{self.task}.dead-letters"
 
 
@@ -179,36 +179,36 @@ def topics(task: str, partitions: int, retention_ms: int = RETENTION_MS) -> tupl
             names.requests,
             "request_id",
             "Requests for a prediction.",
-            "services and `riverloop produce`; never by HTTP serving",
+            "services, `riverloop produce`",
             parts=partitions,
             keep_ms=retention_ms,
         ),
         spec(
             names.predictions,
             "request_id",
-            "Predictions, each with its request embedded.",
-            "serving, from the topic and over HTTP",
+            "Predictions with their features.",
+            "workers",
             parts=partitions,
             keep_ms=retention_ms,
         ),
         spec(
             names.outcomes,
             "request_id",
-            "Outcomes: what turned out to be true of a request.",
-            "services, `riverloop produce` and HTTP",
+            "Outcomes of requests.",
+            "services, `riverloop produce`, HTTP",
             parts=partitions,
             keep_ms=retention_ms,
         ),
         spec(
             names.log,
             "task",
-            "The truth about the models: every entry in order. Cut only below the oldest anchor snapshot.",
-            "the join, `riverloop backfill` and other commands",
+            "Training log: all entries in order.",
+            "the join, `riverloop backfill`, commands",
         ),
         spec(
             names.join_state,
             "request_id",
-            "The join's state: what waits, and what was resolved within the revision horizon.",
+            "Changelog of the join: pending and recently resolved requests.",
             "the join",
             parts=partitions,
             cleanup="compact",
@@ -216,48 +216,48 @@ def topics(task: str, partitions: int, retention_ms: int = RETENTION_MS) -> tupl
         spec(
             names.metrics,
             "model or signal",
-            "Metrics at positions of the log.",
+            "Metrics at log offsets.",
             "the log's owner",
             keep_ms=retention_ms,
         ),
         spec(
             names.alerts,
             "model or signal",
-            "Alerts: drift, disagreement of digests, a log that stands still.",
+            "Alerts: steps of episodes.",
             "the log's owner",
             keep_ms=retention_ms,
         ),
         spec(
             names.quality,
-            "the worker's slot",
-            "Counts of the requests that were answered or refused: they add up to the quality of what comes in.",
-            "every worker that serves",
+            "worker's slot",
+            "Counts of requests and their features, for data quality.",
+            "workers",
             keep_ms=retention_ms,
         ),
         spec(
             names.snapshots,
             "version",
-            "Manifests of snapshots, with a tombstone for those that retention removed.",
+            "Manifests of snapshots; tombstones for deleted ones.",
             "the log's owner",
             cleanup="compact",
         ),
         spec(
             names.keys,
-            "a keyed hash of whom it is about",
-            "A random salt of each subject's key, 32 bytes, no record: `riverloop forget` destroys it.",
-            "every worker, `riverloop backfill` and `riverloop forget`",
+            "keyed hash of the subject",
+            "Random 32-byte salt of each subject's key; `riverloop forget` deletes it.",
+            "workers, `riverloop backfill`, `riverloop forget`",
         ),
         spec(
             names.control,
             "task",
-            "Requests for commands, and the record of what was done.",
-            "commands and the log's owner",
+            "Requests for commands, and audits.",
+            "commands, the log's owner",
         ),
         spec(
             names.dead_letters,
-            "the original record's key",
-            "Records that could not be used, whole, with source position and reason.",
-            "every agent",
+            "original key",
+            "Rejected records with reason and position.",
+            "workers",
             parts=partitions,
             keep_ms=retention_ms,
             limit=MAX_DEAD_LETTER_BYTES,

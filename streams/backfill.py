@@ -78,8 +78,8 @@ class History:
             name = event.request.request_id
             if name in self._row:
                 raise UsageError(
-                    f"rows {self._row[name]} and {number} have the same request id {name!r:.80}: "
-                    "nobody could say whose outcome is whose"
+                    f"rows {self._row[name]} and {number} have the same request id {name!r:.80}; outcomes "
+                    "could not be assigned"
                 )
             self._row[name] = number
         times = [event.request.ts for event in self._events]
@@ -89,7 +89,7 @@ class History:
         self.kinds: Counter[str] = Counter()
         """Facts by kind, as far as they were asked for."""
         self.refused: Counter[str] = Counter()
-        """Outcomes that the join refused, by reason."""
+        """Outcomes rejected by the join, by reason."""
         self.open = 0
         """Requests whose horizon ends after the file does."""
 

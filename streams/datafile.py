@@ -109,8 +109,8 @@ class DataFile:
         ts = millis(row[self.ts]) if isinstance(self.ts, str) else self.ts(row)
         _check_time("ts", ts)
         request: Request = make_request(request_id, ts, features.canonical(features.parse(row)))
-        told: Any = self.outcome(row)
-        pairs = [] if told is None else [told] if isinstance(told, tuple) else list(told)
+        outcomes: Any = self.outcome(row)
+        pairs = [] if outcomes is None else [outcomes] if isinstance(outcomes, tuple) else list(outcomes)
         for when, _ in pairs:
             _check_time("the outcome's time", when)
         return Event(
@@ -136,7 +136,7 @@ def _check_columns(row: Row, features: Dictionary) -> None:
 
 
 def _no_column(number: int, name: object, row: Row) -> UsageError:
-    return UsageError(f"row {number}: there is no column {name}; the columns are {', '.join(row)}")
+    return UsageError(f"row {number}: column {name} is missing; the columns are {', '.join(row)}")
 
 
 def _check_time(what: str, ts: object) -> None:
@@ -148,7 +148,7 @@ def _check_time(what: str, ts: object) -> None:
 def _check_earliest(event: Event, earliest_ms: int) -> None:
     for ts in (event.request.ts, *(each.ts for each in event.outcomes)):
         if ts < earliest_ms:
-            raise ValueError(f"{before(ts, earliest_ms)}. Is it meant? Then give the task earliest=")
+            raise ValueError(f"{before(ts, earliest_ms)}; to accept it, set earliest= of the task")
 
 
 def in_time_order(events: Iterable[Event]) -> list[Event]:

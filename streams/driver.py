@@ -76,7 +76,7 @@ class MemoryDriver:
         self._keep_log = keep_log
         self._offset = 0
         self._asked = 0
-        self._told = 0
+        self._reported = 0
         for fold in self.models:
             opening = Entry(f"{task.name}/{fold.model.name}/revision/1", "command", 0, command=fold.opening())
             self._append(opening)
@@ -95,8 +95,8 @@ class MemoryDriver:
         at = Position("predictions", 0, self._asked)
         self._asked += 1
         prediction = self.server.predict(request)
-        told = (request.request_id, request.ts, prediction, at, request.ts, counter_of(prediction))
-        self._do(lambda: self.join.prediction(*told))
+        arguments = (request.request_id, request.ts, prediction, at, request.ts, counter_of(prediction))
+        self._do(lambda: self.join.prediction(*arguments))
         return prediction
 
     def tell(self, outcome: Outcome) -> None:
@@ -106,7 +106,7 @@ class MemoryDriver:
 
     def complete(self, ts: int) -> None:
         """Declare the input complete up to and including a time: all that is due by then resolves."""
-        self._do(lambda: self.join.punctuation(Punctuation(ts), self._outcome_at()), told=True)
+        self._do(lambda: self.join.punctuation(Punctuation(ts), self._outcome_at()), stamp=True)
 
     # ------------------------------------------------------------------ a whole stream
 
@@ -126,13 +126,13 @@ class MemoryDriver:
     # ------------------------------------------------------------------ inside
 
     def _outcome_at(self) -> Position:
-        at = Position("outcomes", 0, self._told)
-        self._told += 1
+        at = Position("outcomes", 0, self._reported)
+        self._reported += 1
         return at
 
-    def _do(self, step: Callable[[], None], told: bool = False) -> None:
+    def _do(self, step: Callable[[], None], stamp: bool = False) -> None:
         step()
-        if told:
+        if stamp:
             self.join.stamp()
         entries = self.join.out.entries
         self.join.commit()

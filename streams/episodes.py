@@ -1,4 +1,4 @@
-"""Episodes: what alarms become, so that one cause is told once.
+"""Episodes: alarms with one cause, grouped so that the cause is reported once.
 
 An alarm opens the episode of its family, or joins it when one is open. The most telling one leads: its signal,
 model and feature stand in front. What joins is told when it leads, is worse, or doubles what was told before: a
@@ -65,8 +65,8 @@ class Episodes:
         self._offset = self._ts = self._alarms = self._quiet = 0
         self._severity: Severity = "info"
         self._signals: list[str] = []
-        self._told = 0.0
-        """The statistic that was told last."""
+        self._last_statistic = 0.0
+        """The statistic that was published last."""
 
     @property
     def lead(self) -> Alarm | None:
@@ -84,9 +84,9 @@ class Episodes:
         return self._ts
 
     @property
-    def told(self) -> float:
+    def last_statistic(self) -> float:
         """The statistic that was published last."""
-        return self._told
+        return self._last_statistic
 
     @property
     def quiet(self) -> int:
@@ -109,7 +109,7 @@ class Episodes:
             self.opened += 1
             self._lead, self._offset, self._ts, self._alarms = alarm, offset, ts, 1
             self._severity, self._signals = alarm.severity, [alarm.signal]
-            self._told = alarm.evidence.value or 0.0
+            self._last_statistic = alarm.evidence.value or 0.0
             return self._alert("opened", offset, ts, alarm.text)
         self._alarms += 1
         leads = alarm.rank < self._lead.rank
@@ -119,11 +119,11 @@ class Episodes:
         worse, self._severity = worst != self._severity, worst
         if not (leads or worse or self._news(alarm)):
             return None
-        self._told = alarm.evidence.value or 0.0
+        self._last_statistic = alarm.evidence.value or 0.0
         return self._alert("updated", offset, ts, alarm.text)
 
     def _news(self, alarm: Alarm) -> bool:
-        """Whether an alarm that joins tells more than was told."""
+        """Whether a further alarm is news."""
         assert self._lead is not None
         if self.doubles == "alarms":
             return self._alarms & (self._alarms - 1) == 0
@@ -131,7 +131,7 @@ class Episodes:
             self._signals.append(alarm.signal)
             return True
         same = alarm.evidence.statistic == self._lead.evidence.statistic
-        return same and (alarm.evidence.value or 0.0) > 2 * self._told
+        return same and (alarm.evidence.value or 0.0) > 2 * self._last_statistic
 
     def step(self, offset: int, ts: int, over: str = "") -> Alert | None:
         """Count one step without news; closes the episode when it is time, and says `over` then."""
@@ -140,23 +140,27 @@ class Episodes:
         self._quiet += 1
         if self._quiet < self.cool_down:
             return None
-        return self.close(offset, ts, over or f"No further alarm in {self.cool_down} resolutions.")
+        return self.close(offset, ts, over or f"No further alarm for {self.cool_down} resolutions.")
 
     def hold(self, held: bool, offset: int, ts: int) -> Alert | None:
         """Hold the episode back, or no longer; tells so when one is open."""
         changed, self.held_back = held != self.held_back, held
         if not changed or self._lead is None:
             return None
-        why = "Labels cannot be judged during the label outage." if held else "Labels are judged again."
+        why = (
+            "Label alarms are held back during the outage."
+            if held
+            else "Label alarms are no longer held back."
+        )
         return self._alert("updated", offset, ts, why)
 
     def close(self, offset: int, ts: int, text: str) -> Alert | None:
         """Close the episode, where one is open."""
         if self._lead is None:
             return None
-        told = self._alert("closed", offset, ts, text)
+        closing = self._alert("closed", offset, ts, text)
         self._lead = self._evidence = None
-        return told
+        return closing
 
     def _alert(self, state: Literal["opened", "updated", "closed"], offset: int, ts: int, text: str) -> Alert:
         lead = self._lead
@@ -184,7 +188,7 @@ class Episodes:
         """Give the state: plain data."""
         return (
             *(self.opened, self.held_back, self._offset, self._ts, self._alarms, self._quiet, self._severity),
-            *(list(self._signals), self._told),
+            *(list(self._signals), self._last_statistic),
             None if self._lead is None else astuple(self._lead),
             None if self._evidence is None else astuple(self._evidence),
         )
@@ -193,7 +197,7 @@ class Episodes:
         """Take over a state that `snapshot` gave."""
         *plain, lead, evidence = state
         self.opened, self.held_back, self._offset, self._ts, *plain = plain
-        self._alarms, self._quiet, self._severity, signals, self._told = plain
+        self._alarms, self._quiet, self._severity, signals, self._last_statistic = plain
         self._signals = list(signals)
         self._evidence = None if evidence is None else Evidence(*evidence)
         if lead is None:

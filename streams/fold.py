@@ -64,17 +64,17 @@ def by_name(measurements: Iterable[Measurement]) -> dict[str, Any]:
     >>> by_name([Measurement("waiting", 3.0, "count", 9), Measurement("refused", 1.0, "count", 1, segment="stale")])
     {'waiting': 3.0, 'refused': {'stale': 1.0}}
     """
-    told: dict[str, Any] = {}
+    tree: dict[str, Any] = {}
     for each in measurements:
         if not math.isfinite(each.value):
             continue
         last = each.segment or (each.window if each.window != "all" else "")
         *path, end = (part for part in (each.name, each.model, last) if part)
-        into = told
+        into = tree
         for part in path:
             into = into.setdefault(part, {})
         into[end] = each.value
-    return told
+    return tree
 
 
 class Monitor(TopicFold[Item_contra], Protocol[Item_contra]):

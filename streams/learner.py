@@ -148,9 +148,7 @@ class Learner:
         place = (entry.offset, ts, entry.request_id, entry.exception)
         self.steps.passed_over(*place, self.learned_to, len(self.recent))
         if len(self.recent) > self._most and self.stopped is None:
-            count = (
-                f"{len(self.recent)} of the last {min(number, RATE_OVER):,} labelled entries were passed over"
-            )
+            count = f"{len(self.recent)} of the last {min(number, RATE_OVER):,} labelled entries were skipped"
             self.stopped = Stopped(entry.offset, f"{count}, more than {self._most}; last: {entry.exception}")
         if self.stopped is not None:
             self.steps.stopped(self.stopped.why)
@@ -162,7 +160,7 @@ class Learner:
         # A dict for each call: code of the task file may change it.
         estimator.learn_one(dict(features), value)
         if huge and count_not_finite(estimator) > before:
-            raise NotFinite("a number of the state is no finite number any more")
+            raise NotFinite("a number of the state is no longer finite")
         check_finite(getattr(estimator, self._ask)(dict(features)))
 
     def _keep_in_time(self) -> None:
@@ -196,7 +194,7 @@ class Learner:
                 # The same code, state and examples gave no exception before: it depends on something else.
                 why = describe(error)
         # It stays as it is, with a part of the example in it: the same in every replica.
-        self.stopped = Stopped(offset, f"its state cannot be made again: {why}")
+        self.stopped = Stopped(offset, f"its state cannot be restored: {why}")
         return None
 
     # ------------------------------------------------------------------ state

@@ -59,10 +59,10 @@ def alert_of(step: Step, task: str, model: str, revision: int, served: bool, mos
         text = f"{model} has stopped learning at log offset {step.offset}: {step.text}."
     else:
         text = (
-            f"{model} passes over log offset {step.offset}, request {harmless(step.request_id)}: {step.text}. "
+            f"{model} skips log offset {step.offset}, request {harmless(step.request_id)}: {step.text}. "
             f"{step.recent} of its last {RATE_OVER:,} labelled entries; above {most} it stops learning."
         )
-    statistic = f"entries passed over of the last {RATE_OVER:,} labelled ones"
+    statistic = f"entries skipped of the last {RATE_OVER:,} labelled"
     return Alert(
         episode=f"{task}/{FAMILY}/{model}.{revision}@{step.opened_offset}",
         state=step.state,
@@ -137,8 +137,8 @@ class Steps:
         self._quiet += 1
         if self._quiet < RATE_OVER:
             return
-        told = {"offset": offset, "ts": ts, "learned_to": offset, "request_id": "", "text": "", "recent": 0}
-        self._add(self.newest[-1]._replace(state="closed", **told))  # type: ignore[arg-type]  # as named above
+        ending = {"offset": offset, "ts": ts, "learned_to": offset, "request_id": "", "text": "", "recent": 0}
+        self._add(self.newest[-1]._replace(state="closed", **ending))  # type: ignore[arg-type]  # as named above
 
     def _add(self, step: Step) -> None:
         self.newest = (*self.newest, step)[-KEPT:]

@@ -39,7 +39,7 @@ class Fault:
     what: str
     """What differs, and what to do."""
     example: int = -1
-    """At which example; -1 when it can be told without running it."""
+    """Number of the example; -1: found without running it."""
 
     def __str__(self) -> str:
         at = f" (example {self.example})" if self.example >= 0 else ""
@@ -53,7 +53,7 @@ class Exercise:
     model: str
     """Its name."""
     faults: tuple[Fault, ...]
-    """What could be told within the process."""
+    """Faults found within the process."""
     outputs: Mapping[str, tuple[str, ...]]
     """By component, for each example: digest of its output's feature names in order, colon, of its values."""
     states: Mapping[str, tuple[str, ...]]
@@ -92,7 +92,7 @@ def exercise(
     Raises
     ------
     TaskError
-        When the model cannot answer or learn from an example that the dictionary allows.
+        When the model cannot answer or learn from an example allowed by the dictionary.
     SnapshotError
         When it cannot be stored.
     """
@@ -119,7 +119,10 @@ def compare(one: Exercise, other: Exercise) -> None:
 
 def _first_difference(one: Exercise, other: Exercise) -> Fault | None:
     if list(one.outputs) != list(other.outputs):
-        return Fault("the model", f"is built of {list(one.outputs)} here, of {list(other.outputs)} there")
+        return Fault(
+            "the model",
+            f"consists of {list(one.outputs)} in one process and of {list(other.outputs)} in another",
+        )
     for example in range(min(map(len, one.outputs.values()))):
         for place, here in one.outputs.items():
             there = other.outputs[place][example]
@@ -130,12 +133,12 @@ def _first_difference(one: Exercise, other: Exercise) -> Fault | None:
     for number, example in enumerate(one.checkpoints):
         for place, states in one.states.items():
             if states[number] != other.states[place][number]:
-                return Fault(place, "comes to another state in a process with another hash seed", example)
+                return Fault(place, "has another state in a process with another hash seed", example)
     return None
 
 
-ORDER: Final = "gives its features in another order"
-VALUES: Final = "gives values that differ in their bits"
+ORDER: Final = "returns its features in another order"
+VALUES: Final = "returns values that differ in their bits"
 
 
 class _Run:
@@ -187,18 +190,18 @@ class _Run:
             second = _outputs(subject, x, self.kind)
         except NotImplementedError:
             raise TaskError(
-                f"model {self.name!r}: {label(self.live)} gives no probabilities (predict_proba_one)"
+                f"model {self.name!r}: {label(self.live)} returns no probabilities (predict_proba_one)"
             ) from None
         except Exception as error:
             raise self._failed(subject, "answer", error, number, x) from error
         for place, output in first.items():
             self.outputs[place].append(output)
-        self._differing(first, second, "when it is asked a second time", number)
+        self._differing(first, second, "when it predicts again", number)
         if self.before is not None:
             after = _states(subject)
             for place, digest in self.before.items():
                 if after[place] != digest:
-                    self._fault(place, "changes its state when it only predicts", number)
+                    self._fault(place, "changes its state when it predicts", number)
                     break
         if self.restored is not None and not self.faults:
             self._restored_example(number, x, y, first)
@@ -223,7 +226,7 @@ class _Run:
         restored = _states(self.restored)
         for place, digest in self.before.items():
             if restored[place] != digest:
-                self._fault(place, "comes to another state after being stored and read", number)
+                self._fault(place, "has another state after being stored and read", number)
                 return
 
     def _differing(self, one: Mapping[str, str], other: Mapping[str, str], when: str, number: int) -> None:
@@ -242,9 +245,9 @@ class _Run:
     ) -> TaskError:
         place = _culprit(model, error)
         return TaskError(
-            f"model {self.name!r}: {place} cannot {verb} an example that the dictionary allows: "
-            f"{type(error).__name__}: {error} (synthetic example {number}: {dict(x)!r:.300}). Say in the "
-            "dictionary what values there are, or make the model take it"
+            f"model {self.name!r}: {place} cannot {verb} an example allowed by the dictionary: "
+            f"{type(error).__name__}: {error} (synthetic example {number}: {dict(x)!r:.300}). Restrict the "
+            "values in the dictionary, or change the model to accept it"
         )
 
 

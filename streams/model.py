@@ -159,7 +159,11 @@ class ModelFold:
         for the features they see first, and predicting must not decide what those are.
 
         A model that raises, or whose score is not a finite number, has no score, and its `failure` says why.
+        In the middle of an entry it must not be asked: its score would be that of no version.
         """
+        assert not self.learner.inside, (
+            f"{self._version} is in the middle of log offset {self.next_offset - 1}"
+        )
         score: ScoreValue = None
         label: bool | str | None = None
         failure = ""

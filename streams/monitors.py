@@ -8,7 +8,7 @@ from streams.drift.fold import DriftFold
 from streams.fold import Monitor
 from streams.metrics.loop import LoopHealth
 from streams.metrics.served import ServedMetrics
-from streams.metrics.versus import Versus
+from streams.metrics.shadow_comparison import ShadowComparison
 from streams.metrics.waiting import Waiting
 from streams.quality.monitor import QualityMonitor
 from streams.task import Task
@@ -22,7 +22,7 @@ def monitors(task: Task) -> list[Monitor[Entry]]:
     served = (ServedMetrics(task, model) for model in task.models)
     return [
         *served,
-        *([Versus(task)] if task.models[1:] else []),
+        *([ShadowComparison(task)] if task.models[1:] else []),
         *([Waiting(task)] if task.kind == "binary" else []),
         LoopHealth(task),
         DriftFold(task),

@@ -53,7 +53,8 @@ def dataset(task: Task, model: Model, events: Iterable[Event]) -> Iterator[tuple
         label = model.policy.label(_fact(request.request_id, request.ts, outcome))
         if label is None:
             raise UsageError(
-                f"request {request.request_id} gets no label under {model.policy!r}: River's evaluator needs one"
+                f"request {request.request_id} has no label under {model.policy!r}, which River's evaluator "
+                "requires"
             )
         row = Row(request.features)
         row.asked = EPOCH + dt.timedelta(milliseconds=request.ts)

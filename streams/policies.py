@@ -52,12 +52,12 @@ def checked_label(policy: Policy, entry: Entry, kind: str) -> Label | None:
     if label is None:
         return None
     if not isinstance(label, Label):
-        raise NoLabel(f"a {type(label).__name__} is no Label")
+        raise NoLabel(f"a {type(label).__name__} is not a Label")
     for value in label:
         if value is None:
             continue
         if type(value) not in VALUES[kind] or not (isinstance(value, str) or math.isfinite(value)):
-            raise NoLabel(f"a {type(value).__name__} is no label of kind {kind!r}, or is not finite")
+            raise NoLabel(f"a {type(value).__name__} is not a finite label of kind {kind!r}")
     return label
 
 

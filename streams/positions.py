@@ -77,29 +77,29 @@ class KnownTopics:
             self._learn(command)
 
     def _learn(self, command: Command) -> None:
-        told = command.arguments
+        arguments = command.arguments
         if command.name == KNOWN:
-            for topic, topic_id in told.items():
+            for topic, topic_id in arguments.items():
                 if topic == PARTITIONS:
                     self.partitions = self.partitions or int(topic_id)
                 else:
                     self.ids[topic] = merged(self.ids.get(topic, ()), topic_id.split(","))
         elif command.name == ACCEPTED:
-            topic, topic_id = told["topic"], told["topic_id"]
+            topic, topic_id = arguments["topic"], arguments["topic_id"]
             if topic_id not in self.ids.setdefault(topic, []):
                 self.ids[topic].append(topic_id)
-            for number, extent in told.items():
+            for number, extent in arguments.items():
                 if number.isdecimal():
                     first, end = extent.split()
                     self.accepted[topic, int(number)] = Accepted(topic_id, int(first), int(end))
 
     def audits(self) -> Iterator[tuple[str, dict[str, str]]]:
         """Give the names and arguments of audits that tell all of it again."""
-        told = {topic: ",".join(ids) for topic, ids in self.ids.items()}
+        arguments = {topic: ",".join(ids) for topic, ids in self.ids.items()}
         if self.partitions:
-            told[PARTITIONS] = str(self.partitions)
-        if told:
-            yield KNOWN, told
+            arguments[PARTITIONS] = str(self.partitions)
+        if arguments:
+            yield KNOWN, arguments
         for (topic, number), each in self.accepted.items():
             extent = f"{each.first} {each.end}"
             yield ACCEPTED, {"topic": topic, "topic_id": each.topic_id, str(number): extent}
@@ -130,12 +130,12 @@ class KnownTopics:
 
     def settled(self, place: Place, offset: int, extent: Extent) -> int:
         """Give the offset from which to go on, by what a person has accepted of a partition."""
-        told = self.accepted.get(place)
-        if told is None or told.topic_id != self.current(place[0]):
+        accepted = self.accepted.get(place)
+        if accepted is None or accepted.topic_id != self.current(place[0]):
             return offset
         if offset < extent.first:
-            return max(offset, told.first)
-        return min(offset, told.end) if offset > extent.end else offset
+            return max(offset, accepted.first)
+        return min(offset, accepted.end) if offset > extent.end else offset
 
 
 def merged(known: Iterable[str], told: Iterable[str]) -> list[str]:
@@ -184,24 +184,24 @@ def wrong_place(place: Place, offset: int, extent: Extent) -> str:
     Examples
     --------
     >>> wrong_place(("t.requests", 0), 100, Extent(120, 150))[:65]
-    't.requests[0] begins at offset 120 and must be read from 100 on: '
+    't.requests[0] begins at offset 120, but must be read from 100: th'
     >>> wrong_place(("t.requests", 0), 100, Extent(20, 100))
     ''
     """
     topic, number = place
     do = (
-        f"Restore them from a copy of the topic; or, to go on without them, stop the workers of the task and say: "
-        f"riverloop topics accept TASK {topic}"
+        "Restore them from a copy of the topic. To continue without them, stop the workers of the task and "
+        f"run: riverloop topics accept TASK {topic}"
     )
     if offset < extent.first:
         return (
-            f"{topic}[{number}] begins at offset {extent.first} and must be read from {offset} on: what lay "
-            f"between was deleted, by retention or by hand. {do}"
+            f"{topic}[{number}] begins at offset {extent.first}, but must be read from {offset}: the records "
+            f"between were deleted, by retention or by hand. {do}"
         )
     if offset > extent.end:
         return (
-            f"{topic}[{number}] ends at offset {extent.end}, and was read to {offset}: its newest records are "
-            f"gone, by a broker that lost them or a copy that was restored. {do}"
+            f"{topic}[{number}] ends at offset {extent.end}, but was read to {offset}: its newest records "
+            f"were lost by a broker or by restoring a copy. {do}"
         )
     return ""
 
@@ -233,24 +233,25 @@ def refusals(
         elif there.cleanup != cleanup:
             yield (
                 name,
-                f"topic {name} has cleanup.policy={there.cleanup}, and records of it would be lost that are still "
-                f"needed; kafka-configs --alter --topic {name} --add-config cleanup.policy={cleanup}",
+                f"topic {name} has cleanup.policy={there.cleanup}, which would delete records that are "
+                f"still needed; run: kafka-configs --alter --topic {name} --add-config "
+                f"cleanup.policy={cleanup}",
             )
         elif name in lasting(topics) and known.current(name) not in {"", there.topic_id}:
             yield name, _another(topics, name, known.current(name), there.topic_id)
         elif name == topics.predictions and known.partitions and there.partitions > known.partitions:
             yield (
                 name,
-                f"topic {name} has {there.partitions} partitions, and the joins' state has {known.partitions}: "
-                "predictions would lie where no join reads them. Once its consumers have no lag, delete it and "
-                f"make it again: kafka-topics --delete --topic {name}; riverloop topics create TASK --partitions "
-                f"{known.partitions}. What waits for its outcome is kept in {topics.join_state}",
+                f"topic {name} has {there.partitions} partitions, but the join state has {known.partitions}: "
+                "no join would read the other predictions. Once its consumers have no lag, recreate it: "
+                f"kafka-topics --delete --topic {name}; riverloop topics create TASK --partitions "
+                f"{known.partitions}. Pending predictions are kept in {topics.join_state}",
             )
         elif there.partitions < _needed(topics, name, known.partitions):
             yield (
                 name,
-                f"topic {name} has {there.partitions} partitions, and the task needs {known.partitions}; "
-                f"kafka-topics --alter --topic {name} --partitions {known.partitions}",
+                f"topic {name} has {there.partitions} partitions, but the task needs {known.partitions}; "
+                f"run: kafka-topics --alter --topic {name} --partitions {known.partitions}",
             )
 
 
@@ -262,24 +263,25 @@ def _needed(topics: TaskTopics, name: str, partitions: int) -> int:
 def _missing(topics: TaskTopics, name: str, known: KnownTopics) -> str:
     make = f"riverloop topics create TASK --partitions {known.partitions or 'P'}"
     if name not in lasting(topics):
-        return f"topic {name} is missing: it was deleted. {make} makes it again, and the task goes on"
+        return f"topic {name} is missing: it was deleted. To continue, run: {make}"
     return (
-        f"topic {name} is missing: it was deleted, and it holds {_holds(topics, name)}. Restore it from a copy; "
-        f"or, to go on without, stop the workers of the task and say: {make}; riverloop topics accept TASK {name}"
+        f"topic {name} is missing: it was deleted with {_holds(topics, name)}. Restore it from a copy. To "
+        f"continue without it, stop the workers of the task and run: {make}; riverloop topics accept TASK "
+        f"{name}"
     )
 
 
 def _another(topics: TaskTopics, name: str, before: str, now: str) -> str:
     return (
-        f"topic {name} is another one than before (id {now}, not {before}): it was deleted and made again, and "
-        f"what it held is gone: {_holds(topics, name)}. Restore it from a copy; or, to go on without, stop the "
-        f"workers of the task and say: riverloop topics accept TASK {name}"
+        f"topic {name} was recreated (id {now}, not {before}) and has lost {_holds(topics, name)}. Restore "
+        "it from a copy. To continue without it, stop the workers of the task and run: riverloop topics "
+        f"accept TASK {name}"
     )
 
 
 def _holds(topics: TaskTopics, name: str) -> str:
     if name == topics.log:
-        return "all that the models have learned from"
+        return "all entries that the models have learned"
     if name == topics.keys:
-        return "the salts of the keys under which personal data is stored: the same person gets other tokens"
-    return "the requests that wait for their outcome, and those that were resolved"
+        return "the salts of the keys of tokens, so that a person gets new tokens"
+    return "pending and resolved requests"

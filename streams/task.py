@@ -32,11 +32,11 @@ KINDS: Mapping[str, type] = {
 
 TAKEN: Mapping[str, str] = {
     "metrics": "the snapshots of the metrics",
-    "versus": "the comparisons with the shadows",
-    "waiting": "the estimate of what waits",
+    "versus": "the comparisons of shadows",
+    "waiting": "the estimates of pending predictions",
     "loop": "the measurements of the loop",
-    "drift": "the detectors of drift",
-    "quality": "the checks of the features",
+    "drift": "the drift detectors",
+    "quality": "the data quality checks",
 }
 """Names that no model may have: the monitors have them."""
 EARLY_BUDGET_BYTES: Final = 128 * 1024 * 1024
@@ -147,7 +147,7 @@ class Task:
     def __post_init__(self) -> None:
         where = f"task {self.name!r}"
         if not TASK_NAME.match(self.name) or len(self.name) > 100:
-            raise TaskError(f"{where}: a name has lower-case letters, digits and single hyphens")
+            raise TaskError(f"{where}: a name must consist of lower-case letters, digits and single hyphens")
         if self.kind not in KINDS:
             raise TaskError(f"{where}: kind={self.kind!r} is not one of {', '.join(KINDS)}")
         if not isinstance(self.features, Dictionary):
@@ -161,7 +161,7 @@ class Task:
         self._check_earliest()
         budget: object = self.early_budget_bytes
         if type(budget) is not int or budget < 0:
-            raise TaskError(f"{where}: early_budget_bytes={budget!r} must be a whole number from 0 on")
+            raise TaskError(f"{where}: early_budget_bytes={budget!r} must be a whole number of at least 0")
         self._check_shape()
         self._check_metrics()
         self._check_drift()
@@ -186,7 +186,7 @@ class Task:
                 f"{where}: earliest= must be a datetime with its time zone, for example {example}"
             )
         if earliest < EPOCH:
-            raise TaskError(f"{where}: earliest={earliest} must lie in 1970 or later: ts is never negative")
+            raise TaskError(f"{where}: earliest={earliest} must be 1970 or later, since ts is not negative")
 
     def _check_shape(self) -> None:
         where = f"task {self.name!r}"
@@ -211,7 +211,7 @@ class Task:
         for name in ("rolling", "revisions", "levels", "top", "least"):
             number = getattr(rules, name)
             if type(number) is not int or number < 1:
-                raise TaskError(f"{where}MetricRules({name}={number!r}) must be a whole number from 1 on")
+                raise TaskError(f"{where}MetricRules({name}={number!r}) must be a whole number of at least 1")
         window: object = rules.window
         if not isinstance(window, timedelta) or window < timedelta(seconds=1):
             raise TaskError(
@@ -220,10 +220,12 @@ class Task:
         for name in rules.segments:
             feature = self.features.by_name.get(name)
             if feature is None or not isinstance(feature, Category | Boolean):
-                raise TaskError(f"{where}MetricRules: segment {name!r} is no category or boolean of the task")
+                raise TaskError(
+                    f"{where}MetricRules: segment {name!r} is not a category or boolean of the task"
+                )
             if feature.personal_data != "none":
                 raise TaskError(
-                    f"{where}MetricRules: segment {name!r} is personal data, and metrics show levels"
+                    f"{where}MetricRules: segment {name!r} is personal data, which metrics must not show"
                 )
 
     def _check_drift(self) -> None:
@@ -236,12 +238,12 @@ class Task:
     def _check(self, model: Model) -> None:
         where = f"task {self.name!r}, model {model.name!r}"
         if not MODEL_NAME.match(model.name) or len(model.name) > 60:
-            raise TaskError(f"{where}: a name has lower-case letters, digits and single hyphens")
+            raise TaskError(f"{where}: a name must consist of lower-case letters, digits and single hyphens")
         if model.name in TAKEN:
             raise TaskError(f"{where}: the name is taken by {TAKEN[model.name]}")
         policy = model.policy
         if isinstance(policy, type) or not callable(getattr(policy, "label", None)):
-            raise TaskError(f"{where}: policy={policy!r} is not a policy; give one made, as in OnArrival()")
+            raise TaskError(f"{where}: policy={policy!r} is not a policy instance, such as OnArrival()")
         default = getattr(policy, "value", None)
         if default is not None and not isinstance(default, VALUES[self.kind]):
             raise TaskError(f"{where}: {policy!r} does not fit kind={self.kind!r}")
@@ -256,7 +258,7 @@ class Task:
         last = getattr(made, "_last_step", made)
         if not isinstance(last, KINDS[self.kind]):
             wanted = KINDS[self.kind].__name__.lower()
-            raise TaskError(f"{where}: kind={self.kind!r} needs a {wanted}, not {type(last).__name__}")
+            raise TaskError(f"{where}: kind={self.kind!r} requires a {wanted}, not {type(last).__name__}")
 
     def model(self, name: str) -> Model:
         """Give the model of that name.
@@ -277,6 +279,6 @@ class Task:
 
         Pipeline, parameters, policy, kind, dictionary, and how many entries may be passed over.
         """
-        told = f"{self.kind}\n{self.features.digest}\n{model.describe()}\n{state_digest(model.make())}"
-        told += f"\n{self.max_passed_over}"
-        return hashlib.sha256(told.encode()).hexdigest()[:16]
+        described = f"{self.kind}\n{self.features.digest}\n{model.describe()}\n{state_digest(model.make())}"
+        described += f"\n{self.max_passed_over}"
+        return hashlib.sha256(described.encode()).hexdigest()[:16]

@@ -40,22 +40,22 @@ TOPOLOGY: Final = (
         ("quality",),
         ("metrics", "alerts", "snapshots"),
         "one worker",
-        "snapshots, and the tallies from there up to its committed offset",
+        "snapshots, then the tallies up to the committed offset",
     ),
     Processor(
         "subjects",
         ("keys",),
         (),
-        "every worker, all of it; only where the dictionary has tokens",
+        "every worker, whole topic; only with tokenised features",
         "keys itself",
     ),
-    Processor("follow", ("log",), (), "every worker, all of it", "snapshots, and the log from there on"),
+    Processor("follow", ("log",), (), "every worker, whole topic", "snapshots, then the log"),
     Processor(
         "publish",
         ("log",),
-        ("log", "control", "metrics", "snapshots"),
+        ("log", "control", "metrics", "alerts", "snapshots"),
         "the log's owner",
-        "snapshots, and the log from there up to the owner's committed offset",
+        "snapshots, then the log up to the offset of this worker's models",
     ),
 )
 
@@ -81,7 +81,7 @@ def describe(task: str) -> str:
     """
     lines = []
     for each in TOPOLOGY:
-        writes = ", ".join(topics_of(task, each.writes)) or "(the models in force)"
+        writes = ", ".join(topics_of(task, each.writes)) or "(the active models)"
         lines.append(f"{each.name}: {', '.join(topics_of(task, each.reads))} -> {writes}")
         lines.append(f"    runs in {each.runs}" + (f"; state: {each.state}" if each.state else ""))
     return "\n".join(lines)

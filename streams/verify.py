@@ -72,34 +72,34 @@ def check_entry(entry: Entry, where: str, rules: JoinRules) -> Iterator[Differen
     if entry.kind in {"command", "time"}:
         wanted = entry.command if entry.kind == "command" else entry.partition
         if wanted is None or entry.prediction is not None or entry.outcome is not None:
-            yield differs(
-                "it carries a command or a partition and no example", "a command or partition", wanted
-            )
+            yield differs("it has a command or a partition and no example", "a command or partition", wanted)
         return
     prediction, outcome = entry.prediction, entry.outcome
     if prediction is None:
-        yield differs("it carries no prediction", "a prediction", None)
+        yield differs("it has no prediction", "a prediction", None)
         return
     if outcome is not None and outcome.request_id != prediction.request_id:
-        yield differs("prediction and outcome are of two requests", prediction.request_id, outcome.request_id)
+        yield differs(
+            "prediction and outcome belong to different requests", prediction.request_id, outcome.request_id
+        )
     if entry.kind == "backfill":
         if prediction.scores or entry.prediction_at is not None or entry.outcome_at is not None:
             yield differs(
-                "a backfilled example has no score and no place on a topic", "none", prediction.scores
+                "a backfilled example must not have a score or a position", "none", prediction.scores
             )
         return
     if entry.prediction_at is None:
-        yield differs("it does not say where its prediction lies", "a position", None)
+        yield differs("it lacks the position of its prediction", "a position", None)
     has_outcome = entry.kind not in {"expired", "opened"}
     if (outcome is not None) != has_outcome or (entry.outcome_at is not None) != has_outcome:
         yield differs("its outcome", "one, and its position" if has_outcome else "none", outcome)
         return
     if not _trigger_fits(entry):
-        yield differs("its id is not made of its trigger", f"{entry.trigger}#index", entry.entry_id)
+        yield differs("its id does not match its trigger", f"{entry.trigger}#index", entry.entry_id)
     if outcome is not None:
         yield from _check_times(entry, prediction, outcome, where, rules)
     elif entry.kind == "expired" and entry.ts != prediction.ts + rules.horizon_ms:
-        yield differs("it does not lie at the deadline", prediction.ts + rules.horizon_ms, entry.ts)
+        yield differs("its time is not the deadline", prediction.ts + rules.horizon_ms, entry.ts)
 
 
 def _trigger_fits(entry: Entry) -> bool:
@@ -117,22 +117,22 @@ def _check_times(
 
     deadline = prediction.ts + rules.horizon_ms
     if entry.ts != outcome.ts:
-        yield differs("its time is not its outcome's", outcome.ts, entry.ts)
+        yield differs("its time differs from its outcome's", outcome.ts, entry.ts)
     if outcome.ts < prediction.ts - rules.tolerance_ms:
-        yield differs("the outcome lies before the request", f"from {prediction.ts}", outcome.ts)
+        yield differs("the outcome is before the request", f"from {prediction.ts}", outcome.ts)
     if outcome.ts > deadline + rules.revision_horizon_ms:
         last = deadline + rules.revision_horizon_ms
-        yield differs("the outcome came when the request was forgotten", f"up to {last}", outcome.ts)
+        yield differs("the outcome arrived after the request was deleted", f"up to {last}", outcome.ts)
     if (outcome.value is None) != (entry.kind == "unavailable"):
-        yield differs("an entry is unavailable exactly when there is no value", entry.kind, outcome.value)
+        yield differs("unavailable and having no value must go together", entry.kind, outcome.value)
     if entry.corrects is None and entry.kind in ROOTS and outcome.ts > deadline:
-        yield differs("the outcome lies past the deadline, so the request had expired", deadline, outcome.ts)
+        yield differs("the outcome is after the deadline, when the request had expired", deadline, outcome.ts)
     if entry.previous_kind == "expired":
         late_by = "event_time" if outcome.ts > deadline else "arrival"
         if entry.late_by != late_by:
-            yield differs("what made it late", late_by, entry.late_by)
+            yield differs("the cause of lateness", late_by, entry.late_by)
     elif entry.corrects is None and entry.late_by is not None:
-        yield differs("only what follows an expiry says what made it late", None, entry.late_by)
+        yield differs("only entries after an expiry have a cause of lateness", None, entry.late_by)
 
 
 def check_link(entry: Entry, where: str, before: Standing | None) -> Iterator[Difference]:
@@ -149,28 +149,28 @@ def check_link(entry: Entry, where: str, before: Standing | None) -> Iterator[Di
 
     if before is None:
         if entry.corrects is not None or entry.kind not in ROOTS:
-            yield differs("the entry that it corrects is not in the log", entry.corrects, None)
+            yield differs("the corrected entry is not in the log", entry.corrects, None)
         return
     if entry.corrects is None:
         yield differs("the prediction is resolved twice", f"nothing after {before.entry_id}", entry.kind)
         return
     if entry.corrects != before.entry_id:
         yield differs(
-            "it does not correct the newest entry about its prediction", before.entry_id, entry.corrects
+            "it does not correct the newest entry of its prediction", before.entry_id, entry.corrects
         )
         return
     if not same_value(entry.previous, before.value) or entry.previous_kind != before.kind:
         found = f"{entry.previous_kind} {entry.previous!r}"
-        yield differs("what it says it corrects", f"{before.kind} {before.value!r}", found)
+        yield differs("the entry that it corrects", f"{before.kind} {before.value!r}", found)
     if before.kind == "expired":
         if entry.kind not in {"late", "unavailable"}:
-            yield differs("what follows an expiry", "late or unavailable", entry.kind)
+            yield differs("an entry after an expiry", "late or unavailable", entry.kind)
     elif entry.kind not in {"revised", "unavailable"}:
-        yield differs("what follows an outcome", "revised or unavailable", entry.kind)
+        yield differs("an entry after an outcome", "revised or unavailable", entry.kind)
     elif entry.outcome is not None and explains(entry.outcome, before):
         yield differs("a duplicate or older outcome corrected a newer one", before, entry.outcome)
     elif entry.late_by != before.late_by:
-        yield differs("what made it late", before.late_by, entry.late_by)
+        yield differs("the cause of lateness", before.late_by, entry.late_by)
 
 
 def explains(outcome: Outcome, standing: Standing) -> bool:
@@ -261,7 +261,7 @@ def check_score(expected: Score, found: Score, where: str) -> Iterator[Differenc
     if same and (found.version, found.label) == (expected.version, expected.label):
         return
     yield Difference(
-        f"{found.version} does not give the score that was served",
+        f"{found.version} does not reproduce the served score",
         where,
         f"{expected.score!r}, label {expected.label!r}, by {expected.version}",
         f"{found.score!r}, label {found.label!r}, by {found.version}",

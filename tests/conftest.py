@@ -6,12 +6,27 @@ import signal
 import uuid
 
 import pytest
+from hypothesis import settings
 
 # By name rather than as a plugin: in a checkout that is not installed nobody else registers it, in one that
 # is installed registering it again would be an error. A fixture imported twice is not.
 from infra.embedded.pytest_plugin import Broker, riverloop_broker
 
 __all__ = ["riverloop_broker"]
+
+# How long an example takes says nothing on a machine that is busy with other tests.
+settings.register_profile("busy machine", deadline=None)
+settings.load_profile("busy machine")
+
+LONG = (
+    "test_positions",
+    "test_worker_faults",
+    "test_equals_river",
+    "test_faults",
+    "test_health",
+    "test_forget",
+)
+"""Files that take minutes, the longest first; one of them computes while others wait for a broker."""
 
 # A shell starts what runs in its background with Ctrl-C ignored, and children inherit that: the tests that press it
 # would wait in vain.
@@ -54,6 +69,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason=reason))
 
 
-def _turn(item: pytest.Item) -> int:
-    folders = {"integration": 0, "system": 0, "simulation": 1, "properties": 2}
-    return folders.get(item.path.parent.name, 3)
+def _turn(item: pytest.Item) -> tuple[int, int]:
+    folders = {"integration": 0, "system": 0, "simulation": 0, "properties": 1}
+    file = item.path.stem
+    return folders.get(item.path.parent.name, 2), LONG.index(file) if file in LONG else len(LONG)

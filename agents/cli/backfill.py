@@ -1,4 +1,4 @@
-"""`riverloop backfill`: history into the training log, so that nobody serves an untrained model."""
+"""`riverloop backfill`: writes history to the training log, so that models are trained before they serve."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from infra.taskfile import load_task
 
 @click.command(epilog="Example: riverloop backfill task.py --data history.csv --bootstrap localhost:9092")
 @click.argument("task")
-@click.option("--data", metavar="FILE", help="CSV, CSV.gz or Parquet; the task's own file by default.")
+@click.option("--data", metavar="FILE", help="Data file; default: the task's own.")
 @click.option(
-    "--force", is_flag=True, help="Also after requests were served: history is then learned after them."
+    "--force",
+    is_flag=True,
+    help="Run although requests were already served; models then learn the history after them.",
 )
 @cluster_options
 @json_option
@@ -28,15 +30,12 @@ def backfill(
     properties: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Write the rows of a data file to the training log of TASK as examples without a served score.
+    """Write the rows of a data file to the training log of TASK, as examples without a score.
 
-    The models learn from them what they would have learned live: each row when its outcome was due,
-    corrections and silences included. A request whose horizon ends after the newest time in the file gives no
-    example, for its outcome may still come.
+    Models learn them in the order in which outcomes were due, with corrections and expiries. Requests whose
+    horizon ends after the newest time in the file are skipped.
 
-    Run it before serving starts; once requests were served it wants --force. It may be stopped or killed at
-    any time and run again: it goes on where it was, and nothing is learned twice. Of two runs of one file the
-    later one goes on, the other one stops.
+    Run it before serving starts. A stopped run continues where it ended, and no row is learned twice.
     """
     loaded = load_task(task)
     connection = connect(bootstrap, properties)
@@ -48,8 +47,8 @@ def backfill(
     if as_json:
         print_json({"task": loaded.task.name, **dataclasses.asdict(done)})
         return
-    told = [["rows", done.requests], ["entries written", done.written], ["entries there before", done.there]]
-    told += [[f"of them {kind}", count] for kind, count in done.kinds.items()]
-    told += [["still open, left out", done.open]] if done.open else []
-    told += [[f"outcomes refused: {reason}", count] for reason, count in done.refused.items()]
-    table(f"{loaded.task.name}: backfill of {loaded.data_path(data).name}", ["what", "count"], told)
+    rows = [["rows", done.requests], ["entries written", done.written], ["entries found", done.there]]
+    rows += [[f"kind {kind}", count] for kind, count in done.kinds.items()]
+    rows += [["still open, skipped", done.open]] if done.open else []
+    rows += [[f"outcomes rejected: {reason}", count] for reason, count in done.refused.items()]
+    table(f"{loaded.task.name}: backfill of {loaded.data_path(data).name}", ["what", "count"], rows)

@@ -1,4 +1,4 @@
-"""`riverloop backtest`: the loop in memory, on a data file."""
+"""`riverloop backtest`: runs the loop in memory on a data file."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ BETTER = BIGGER_IS_BETTER | SMALLER_IS_BETTER
     epilog="Example: riverloop backtest docs/examples/hotel_bookings/task.py --fail-below accuracy=0.69"
 )
 @click.argument("task")
-@click.option("--data", metavar="FILE", help="CSV, CSV.gz or Parquet; the task's own file by default.")
-@click.option("--model", "model_name", metavar="NAME", help="One model only; all of the task's by default.")
+@click.option("--data", metavar="FILE", help="Data file; default: the task's own.")
+@click.option("--model", "model_name", metavar="NAME", help="One model only; default: all.")
 @click.option(
     "--fail-below",
     multiple=True,
     metavar="METRIC=VALUE",
-    help="Exit with 1 when the first model is worse than this (for a loss: above it). Repeatable.",
+    help="Exit with code 1 when the first model is worse than VALUE; repeatable.",
 )
-@click.option("--limit", type=click.IntRange(1), help="The first so many requests only.")
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="Maximum number of requests.")
 @json_option
 def backtest(
     task: str,
@@ -41,8 +41,7 @@ def backtest(
 ) -> None:
     """Replay a data file through the loop in memory and report each model.
 
-    TASK is file.py, file.py:name or a dotted module. The figures equal those of River's
-    progressive_val_score on the same events.
+    Metrics equal those of River's progressive_val_score on the same events.
     """
     loaded = load_task(task)
     gates = [_gate(text) for text in fail_below]
@@ -64,7 +63,9 @@ def backtest(
 def _gate(text: str) -> tuple[str, float]:
     found = re.fullmatch(r"(\w+)=(-?[0-9.]+(?:e-?[0-9]+)?)", text)
     if not found or found[1] not in BETTER:
-        raise UsageError(f"--fail-below {text}: give METRIC=VALUE with a metric of {', '.join(BETTER)}")
+        raise UsageError(
+            f"--fail-below {text}: must be METRIC=VALUE with one of the metrics {', '.join(BETTER)}"
+        )
     return found[1], float(found[2])
 
 
@@ -82,8 +83,8 @@ def _print(report: dict[str, object]) -> None:
     table(f"{report['task']}: {report['requests']:,} requests", ["model", *names], rows_of)
     resolutions: dict[str, int] = report["resolutions"]  # type: ignore[assignment]  # plain data
     delays: dict[str, float] = report["delay_days"]  # type: ignore[assignment]  # plain data
-    told = [[kind, count] for kind, count in resolutions.items()]
-    table("resolutions", ["kind", "count"], told)
+    rows = [[kind, count] for kind, count in resolutions.items()]
+    table("resolutions", ["kind", "count"], rows)
     quantiles = ", ".join(f"{name} {days:.1f} d" for name, days in delays.items())
     click.echo(
         f"coverage {report['coverage']:.1%} · delay {quantiles} · most waiting {report['most_waiting']:,}"

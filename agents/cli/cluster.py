@@ -1,4 +1,4 @@
-"""How commands reach the cluster: `--bootstrap`, `--property`, the environment."""
+"""The options and environment with which commands reach the cluster."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def cluster_options(command: F) -> F:
         multiple=True,
         metavar="KEY=VALUE",
         callback=_no_secrets,
-        help="A further librdkafka property. Repeatable. Secrets only in RIVERLOOP_KAFKA or its file.",
+        help="Further librdkafka property; repeatable. Pass secrets in RIVERLOOP_KAFKA_PROPERTIES or its file.",
     )(command)
     return click.option(
-        "--bootstrap", metavar="HOST:PORT", help="The Kafka cluster; or RIVERLOOP_BOOTSTRAP."
+        "--bootstrap", metavar="HOST:PORT", help="Kafka bootstrap servers. [RIVERLOOP_BOOTSTRAP]"
     )(command)
 
 
@@ -40,20 +40,19 @@ def _no_secrets(_context: click.Context, _option: click.Parameter, texts: tuple[
 
 
 def connect(bootstrap: str | None, properties: Sequence[str]) -> Connection:
-    """Make the connection that the options or the environment describe, and ask whether anybody answers.
+    """Connect as the options or the environment say, and check that the cluster answers.
 
     Raises
     ------
     UsageError
         When no address is given.
     BrokerError
-        When the cluster does not answer, or refuses TLS or login.
+        When the cluster does not answer, or rejects TLS or the login.
     """
     address = bootstrap or from_environment("bootstrap")
     if not address:
         raise UsageError(
-            "give the Kafka cluster's address with --bootstrap HOST:PORT or in RIVERLOOP_BOOTSTRAP; "
-            "riverloop demo brings its own"
+            "no Kafka cluster: set --bootstrap HOST:PORT or RIVERLOOP_BOOTSTRAP; riverloop demo starts its own"
         )
     connection = connection_to(address, properties)
     check_reachable(connection)
@@ -61,20 +60,20 @@ def connect(bootstrap: str | None, properties: Sequence[str]) -> Connection:
 
 
 def connection_to(address: str, properties: Sequence[str]) -> Connection:
-    """Make the connection to a cluster, with the properties of the environment and those of the options."""
-    told = from_environment("kafka").splitlines()
-    return Connection(address, parse_properties([line for line in told if line.strip()] + list(properties)))
+    """Return the connection to a cluster, with the properties of the environment and the options."""
+    lines = from_environment("kafka_properties").splitlines()
+    return Connection(address, parse_properties([line for line in lines if line.strip()] + list(properties)))
 
 
 def codec_of(loaded: LoadedTask) -> Codec:
-    """Make a task's codec, with the token key of the environment: for reading, not for what is stored."""
+    """Return a task's codec for reading, with the token key of the environment."""
     key = from_environment("token_key").encode() or None
     task = loaded.task
     return Codec(task.name, task.kind, task.features, key)
 
 
 def writing_codec(loaded: LoadedTask, connection: Connection) -> tuple[Codec, Subjects]:
-    """Make a task's codec for what is stored, with the keys of its tokens, which are yet to be loaded.
+    """Return a task's codec for writing, and the keys of its tokens, not loaded yet.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What several commands share: tables, JSON, progress."""
+"""Tables, JSON and progress bars, shared by the commands."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from rich.text import Text
 from infra.web.redact import finite
 from schemas.escaped import harmless
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 class Advance(Protocol):
-    """Says how far the work has come."""
+    """Reports progress."""
 
     def __call__(self, done: int) -> None:
         """Set the number of items done."""
@@ -30,7 +30,7 @@ class Advance(Protocol):
 
 @contextmanager
 def progress(what: str, total: int | None) -> Iterator[Advance]:
-    """Show a bar on standard error while it is a terminal; say nothing otherwise."""
+    """Show a bar on standard error if that is a terminal."""
     if not sys.stderr.isatty():
         yield lambda done: None
         return
@@ -41,12 +41,12 @@ def progress(what: str, total: int | None) -> Iterator[Advance]:
 
 
 def print_json(value: Any) -> None:
-    """Print plain data as JSON; a number that JSON lacks (NaN) becomes null."""
+    """Print plain data as JSON; NaN and infinity become null."""
     click.echo(json.dumps(finite(value), indent=2, ensure_ascii=False))
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Print a table; numbers are set to the right."""
+    """Print a table; numbers are right-aligned."""
     made = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
     for index, column in enumerate(columns):
         numeric = bool(rows) and all(isinstance(row[index], int | float | None) for row in rows)
@@ -58,7 +58,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> 
 
 
 def shown(cell: Any) -> str:
-    """Give a cell as a person reads it."""
+    """Format a cell."""
     if cell is None:
         return ""
     if isinstance(cell, float):
@@ -67,7 +67,7 @@ def shown(cell: Any) -> str:
 
 
 def user_name() -> str:
-    """Give who calls a command, for audits."""
+    """Return the user's name, for audits."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):

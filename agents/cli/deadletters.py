@@ -1,4 +1,4 @@
-"""`riverloop deadletters`: what was refused and why, and its replay after a fix."""
+"""`riverloop deadletters`: lists rejected records with their reasons, and replays them after a fix."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from agents.cli.common import json_option, print_json, table, user_name
 from agents.cli.filters import Meant, filters
 from agents.loop import now_ms
 from infra.deadletters import DeadLetters, Found, Wanted, parse_place, shown_place
-from infra.replayed_letters import replay_letters
+from infra.replayed_dead_letters import replay_dead_letters
 from infra.taskfile import load_task
-from infra.web.redact import printed
+from infra.web.redact import redact
 from schemas.errors import UsageError
 from schemas.reasons import REASONS
 from schemas.topics import MAX_RECORD_BYTES
@@ -27,7 +27,7 @@ from schemas.topics import MAX_RECORD_BYTES
 
 @click.group()
 def deadletters() -> None:
-    """List, show or replay the records of a task that were refused."""
+    """List, show or replay rejected records."""
 
 
 @deadletters.command(
@@ -35,7 +35,14 @@ def deadletters() -> None:
 )
 @click.argument("task")
 @filters
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="The newest so many.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1),
+    metavar="N",
+    default=20,
+    show_default=True,
+    help="Maximum number listed.",
+)
 @cluster_options
 @json_option
 def list_(
@@ -46,7 +53,7 @@ def list_(
     properties: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """List the dead letters of TASK, the newest first, and count all by reason."""
+    """List the dead letters of TASK, newest first, with counts by reason."""
     name, codec, letters = _open(task, bootstrap, properties)
     counts: Counter[str] = Counter()
     waiting = 0
@@ -54,14 +61,14 @@ def list_(
     for found in letters.read(meant.of(name)):
         counts[found.letter.reason] += 1
         waiting += not found.replayed
-        # What is kept is the printed form: the bytes may be millions each.
+        # Keep the redacted fields, not the bytes, which may be millions each.
         order = (found.letter.arrived, *found.place)
         if len(newest) < limit:
-            heapq.heappush(newest, (*order, _told(found, codec)))
+            heapq.heappush(newest, (*order, _fields(found, codec)))
         elif order > newest[0][:3]:
-            heapq.heapreplace(newest, (*order, _told(found, codec)))
+            heapq.heapreplace(newest, (*order, _fields(found, codec)))
     rows = [each[3] for each in sorted(newest, key=lambda each: each[:3], reverse=True)]
-    told = dict(counts.most_common())
+    by_reason = dict(counts.most_common())
     if as_json:
         for row in rows:
             del row["record"]
@@ -69,7 +76,7 @@ def list_(
             {
                 "task": name,
                 "letters": rows,
-                "counts": told,
+                "counts": by_reason,
                 "not_replayed": waiting,
                 "unreadable": letters.unreadable,
             }
@@ -77,10 +84,10 @@ def list_(
         return
     if letters.unreadable:
         click.echo(
-            f"{letters.unreadable:,} records on {letters.topics.dead_letters} are no dead letters", err=True
+            f"{letters.unreadable:,} records on {letters.topics.dead_letters} are not dead letters", err=True
         )
     if not rows:
-        click.echo(f"no dead letters of {name}, or none that is meant")
+        click.echo(f"no dead letters of {name} match")
         return
     columns = ["place", "arrived", "reason", "source", "message", "replayed"]
     table(
@@ -91,8 +98,8 @@ def list_(
             for row in rows
         ],
     )
-    table("by reason", ["reason", "count"], [[reason, count] for reason, count in told.items()])
-    click.echo(f"{counts.total():,} in all, {waiting:,} of them not replayed")
+    table("by reason", ["reason", "count"], [[reason, count] for reason, count in by_reason.items()])
+    click.echo(f"{counts.total():,} dead letters, {waiting:,} not replayed")
 
 
 @deadletters.command(epilog="Example: riverloop deadletters show task.py 0@17")
@@ -101,7 +108,7 @@ def list_(
 @click.option(
     "--save",
     type=click.Path(path_type=Path),
-    help="Write the original bytes, personal data and all, to a file.",
+    help="Write the original bytes to a file, personal data included.",
 )
 @cluster_options
 @json_option
@@ -113,47 +120,50 @@ def show(
     properties: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Show the dead letter of TASK at PLACE, as `deadletters list` names it: PARTITION@OFFSET.
+    """Show the dead letter of TASK at PLACE, PARTITION@OFFSET from `deadletters list`.
 
-    Values of personal data are hidden, and so are bytes that cannot be decoded where the task has any.
+    Personal data is redacted; so are undecodable bytes of a task with personal data.
     """
     _, codec, letters = _open(task, bootstrap, properties)
     where = parse_place(place)
     found = next(letters.read(Wanted(places=frozenset({where}))), None)
     if found is None:
-        raise UsageError(f"there is no dead letter at {shown_place(where)} of {letters.topics.dead_letters}")
-    told = _told(found, codec)
+        raise UsageError(
+            f"{letters.topics.dead_letters} has no dead letter at {shown_place(where)}; list them: riverloop "
+            "deadletters list"
+        )
+    fields = _fields(found, codec)
     if save is not None:
         _save(save, found.letter.value or b"")
     if as_json:
-        print_json(told)
+        print_json(fields)
         return
-    record = told.pop("record")
-    told |= {"arrived": f"{_when(found.letter.arrived)} UTC", "replayed": _yes(told)}
+    record = fields.pop("record")
+    fields |= {"arrived": f"{_when(found.letter.arrived)} UTC", "replayed": _yes(fields)}
     means = REASONS.get(found.letter.reason)
-    rows = [[key, "" if value is None else str(value)] for key, value in told.items()]
-    table(f"dead letter {shown_place(where)}", ["what", "is"], rows + [["that means", means]] * bool(means))
+    rows = [[key, "" if value is None else str(value)] for key, value in fields.items()]
+    table(f"dead letter {shown_place(where)}", ["field", "value"], rows + [["meaning", means]] * bool(means))
     click.echo(record if isinstance(record, str) else json.dumps(record, indent=2, ensure_ascii=False))
     if save is not None:
-        click.echo(f"{len(found.letter.value or b''):,} bytes are in {save}")
+        click.echo(f"{len(found.letter.value or b''):,} bytes written to {save}")
 
 
 @deadletters.command(epilog="Example: riverloop deadletters replay task.py --reason unknown_schema --dry-run")
 @click.argument("task")
 @click.argument("places", nargs=-1)
 @filters
+@click.option("--all", "everything", is_flag=True, help="All that were not replayed yet.")
 @click.option(
-    "--all", "everything", is_flag=True, help="All that were not replayed; else say which are meant."
+    "--limit", type=click.IntRange(1), metavar="N", help="Maximum number, oldest of each partition first."
 )
-@click.option("--limit", type=click.IntRange(1), help="At most so many, the oldest of each partition first.")
 @click.option(
     "--mended",
     type=click.Path(path_type=Path),
-    help="Replay the one at PLACE with the bytes of this file: `show --save` writes them.",
+    help="Replay the letter at PLACE with the bytes of this file.",
 )
-@click.option("--because", default="", help="Why, for the audit.")
-@click.option("--author", default="", help="Who, for the audit; your user name by default.")
-@click.option("--dry-run", is_flag=True, help="Say what would be replayed, and write nothing.")
+@click.option("--because", default="", help="Reason for the audit.")
+@click.option("--author", default="", help="Author for the audit; default: your user name.")
+@click.option("--dry-run", is_flag=True, help="Print what would be replayed, and write nothing.")
 @cluster_options
 @json_option
 def replay(
@@ -170,18 +180,15 @@ def replay(
     properties: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Send dead letters of TASK to their source topics again, each of them once, after a fix.
+    """Send dead letters of TASK to their source topics again, each once.
 
-    The fix lies in TASK, in the workers that run it, or in the bytes (--mended). What TASK refuses still is passed
-    over. Records and an audit on the topic `control` are written in one transaction; an interrupted replay is
-    run again without harm.
+    Records that TASK still rejects are skipped. Records and an audit on the control topic are written in one
+    transaction, so that an interrupted replay can be repeated.
     """
     if not (places or meant.anything or everything):
-        raise UsageError(
-            "say which dead letters are meant: PLACE, --reason, --topic, --since, --until, or --all"
-        )
+        raise UsageError("select dead letters with PLACE, --reason, --topic, --since, --until or --all")
     if mended is not None and len(places) != 1:
-        raise UsageError("--mended takes exactly one PLACE")
+        raise UsageError("--mended needs exactly one PLACE")
     name, _, letters = _open(task, bootstrap, properties)
     wanted = meant.of(name, places)
     corrected = {} if mended is None else {parse_place(places[0]): _read(mended)}
@@ -193,7 +200,7 @@ def replay(
             if found.letter.source is not None and (limit is None or number < limit)
         )
     else:
-        made = replay_letters(
+        made = replay_dead_letters(
             letters,
             wanted,
             author=author or user_name(),
@@ -203,12 +210,12 @@ def replay(
             mended=corrected,
         )
         by_topic, skipped = made.by_topic, made.skipped
-    _tell(name, by_topic, skipped, dry_run, as_json)
+    _report(name, by_topic, skipped, dry_run, as_json)
     if places and not by_topic:
         raise click.exceptions.Exit(1)
 
 
-def _tell(name: str, by_topic: Counter[str], skipped: Counter[str], dry_run: bool, as_json: bool) -> None:
+def _report(name: str, by_topic: Counter[str], skipped: Counter[str], dry_run: bool, as_json: bool) -> None:
     if as_json:
         print_json(
             {
@@ -223,9 +230,9 @@ def _tell(name: str, by_topic: Counter[str], skipped: Counter[str], dry_run: boo
     for topic, count in sorted(by_topic.items()):
         click.echo(f"{'would be replayed' if dry_run else 'replayed'} to {topic}: {count:,}")
     for why, count in sorted(skipped.items()):
-        click.echo(f"passed over: {count:,}: {why}")
+        click.echo(f"skipped: {count:,}: {why}")
     if not by_topic and not skipped:
-        click.echo(f"no dead letters of {name}, or none that is meant")
+        click.echo(f"no dead letters of {name} match")
 
 
 def _open(task: str, bootstrap: str | None, properties: tuple[str, ...]) -> tuple[str, Any, DeadLetters]:
@@ -234,8 +241,8 @@ def _open(task: str, bootstrap: str | None, properties: tuple[str, ...]) -> tupl
     return loaded.task.name, codec, DeadLetters(connect(bootstrap, properties), codec)
 
 
-def _told(found: Found, codec: Any) -> dict[str, Any]:
-    return {"place": shown_place(found.place), **printed(found.letter, codec), "replayed": found.replayed}
+def _fields(found: Found, codec: Any) -> dict[str, Any]:
+    return {"place": shown_place(found.place), **redact(found.letter, codec), "replayed": found.replayed}
 
 
 def _when(ms: int) -> str:
@@ -256,13 +263,13 @@ def _read(file: Path) -> bytes:
     except OSError as error:
         raise UsageError(f"{file} cannot be read: {error.strerror}") from error
     if len(data) > MAX_RECORD_BYTES:
-        raise UsageError(f"{file} has more than {MAX_RECORD_BYTES:,} bytes, the most that a record may have")
+        raise UsageError(f"{file} has more than {MAX_RECORD_BYTES:,} bytes, the maximum of a record")
     return data
 
 
 def _save(file: Path, data: bytes) -> None:
     try:
-        # For its owner's eyes only, and never over what is there.
+        # Readable by its owner only; never overwrites.
         handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as error:
         raise UsageError(f"{file} cannot be written: {error.strerror}") from error

@@ -1,4 +1,4 @@
-"""`riverloop demo`: the whole loop on real data, with River's own verdict at the end."""
+"""`riverloop demo`: runs the whole loop on real data and compares it with River's evaluator."""
 
 from __future__ import annotations
 
@@ -38,21 +38,34 @@ from streams.oracle import dataset
 
 @click.command(epilog="Example: riverloop demo --free --partitions 4 --workers 2")
 @click.argument("task", required=False)
-@click.option("--data", metavar="FILE", help="CSV, CSV.gz or Parquet; the task's own file by default.")
+@click.option("--data", metavar="FILE", help="Data file; default: the task's own.")
 @click.option(
     "--lockstep/--free",
     default=True,
     show_default=True,
-    help="Lockstep: each request after everything due before it, equal to River's evaluator. "
-    "Free: as fast as it goes, in the order of events.",
+    help="Lockstep: each request after everything due before it, as in River's evaluator. Free: at full speed.",
 )
-@click.option("--partitions", type=click.IntRange(1, 100), default=1, show_default=True, help="With --free.")
-@click.option("--workers", type=click.IntRange(1, 16), default=1, show_default=True, help="With --free.")
-@click.option("--limit", type=click.IntRange(1), help="The first so many requests only.")
+@click.option(
+    "--partitions",
+    type=click.IntRange(1, 100),
+    metavar="N",
+    default=1,
+    show_default=True,
+    help="Number of partitions, with --free.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 16),
+    metavar="N",
+    default=1,
+    show_default=True,
+    help="Number of workers, with --free.",
+)
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="Maximum number of requests.")
 @click.option(
     "--stay/--no-stay",
     default=None,
-    help="Keep everything running after the verdict, for its live page, until Ctrl-C. By default on a terminal.",
+    help="Keep the loop and its live page running until Ctrl-C. Default on a terminal.",
 )
 @cluster_options
 @prometheus_option
@@ -70,9 +83,9 @@ def demo(
     with_prometheus: bool,
     as_json: bool,
 ) -> None:
-    """Run the loop on real bookings: embedded Kafka, worker processes, replay, verdict.
+    """Run the loop with an embedded Kafka: workers, replay, verification.
 
-    Without TASK: cancellations of hotel bookings at their true dates (docs/examples/hotel_bookings).
+    Default TASK: cancellations of hotel bookings at their real dates.
     """
     if lockstep and (partitions, workers) != (1, 1):
         raise UsageError("lockstep runs on one partition and one worker; use --free for more")
@@ -111,7 +124,7 @@ class Demo:
         self.lockstep, self.partitions, self.count = lockstep, partitions, workers
         self.quiet = quiet
         self.prometheus = False
-        """Whether a Prometheus server runs, too."""
+        """Whether to start a Prometheus server."""
         self.topics = TaskTopics(self.task.name)
         self.folder = Settings.load().data_folder / "demo"
         self.started = time.monotonic()
@@ -119,14 +132,14 @@ class Demo:
         """Addresses of the live page, one per worker."""
 
     def say(self, text: str) -> None:
-        """Tell a person what is going on."""
+        """Print progress to standard error."""
         if not self.quiet:
             click.echo(f"{time.monotonic() - self.started:6.1f} s  {text}", err=True)
 
     # ------------------------------------------------------------------ the run
 
     def play(self, stack: ExitStack, connection: Connection | None) -> dict[str, Any]:
-        """Start everything, replay, and collect what there is to say."""
+        """Start everything, replay, and return the report."""
         events = self.loaded.events(self.data, self.limit)
         # River's evaluator needs a label for every row: know it before the start.
         for model in self.task.models:
@@ -163,7 +176,7 @@ class Demo:
         return self._report(status, verified, oracle, seconds, len(events))
 
     def _make_folder(self, stack: ExitStack) -> None:
-        """Make an empty folder; what the last demo left is removed, unless that one still runs."""
+        """Make an empty folder, and remove those of earlier demos that have ended."""
         parent = self.folder
         make_private(parent)
         for old in parent.iterdir():
@@ -175,7 +188,7 @@ class Demo:
         fcntl.flock(lock, fcntl.LOCK_EX)
 
     def _verify(self, connection: Connection) -> dict[str, Any]:
-        """Refold the log and reproduce what was served."""
+        """Refold the log and reproduce the served scores."""
         # The workers have it from the environment, too.
         key = Settings.load().snapshot_key.encode() or None
         store = SnapshotStore(str(self.folder / "snapshots"), key)
@@ -260,9 +273,9 @@ class Demo:
         click.echo(
             f"freshness    p50 {fresh['p50']:.0f} ms, p99 {fresh['p99']:.0f} ms from arrival to learned"
         )
-        told = ", ".join(f"{count:,} of {model}" for model, count in verified["scores_reproduced"].items())
+        scores = ", ".join(f"{count:,} of {model}" for model, count in verified["scores_reproduced"].items())
         verdict = "everything holds" if verified["ok"] else f"{verified['failed']} THINGS DO NOT HOLD"
-        click.echo(f"verify       {verdict}; scores reproduced bit for bit: {told}")
+        click.echo(f"verify       {verdict}; scores reproduced bit for bit: {scores}")
         for each in verified["failures"]:
             click.echo(f"             WRONG: {each['where']}: {each['what']}", err=True)
         if report["workers"] > 1:
@@ -277,7 +290,7 @@ class Demo:
 
 
 def short(path: str) -> str:
-    """Give a path as a person would type it here."""
+    """Shorten a path relative to the current or home folder."""
     for base, sign in ((Path.cwd(), ""), (Path.home(), "~/")):
         if Path(path).is_relative_to(base):
             return sign + str(Path(path).relative_to(base))

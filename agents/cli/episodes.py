@@ -1,4 +1,4 @@
-"""`riverloop episodes`: what the episodes of a data file say, held against the loss that its labels show."""
+"""`riverloop episodes`: compares the episodes of a data file with the loss in its labels."""
 
 from __future__ import annotations
 
@@ -21,14 +21,13 @@ REAL = (
 
 @click.command(epilog="Example: riverloop episodes --list docs/examples/online_retail/task.py")
 @click.argument("tasks", nargs=-1)
-@click.option("--list", "listed", is_flag=True, help="List each episode, too.")
+@click.option("--list", "listed", is_flag=True, help="Also list each episode.")
 @json_option
 def episodes(tasks: tuple[str, ...], listed: bool, as_json: bool) -> None:
-    """Play data files in memory and hold the episodes of TASKS against the loss that the labels show.
+    """Replay data files in memory and compare episodes with the loss of the labels.
 
-    TASKS are file.py, file.py:name or a dotted module; without any, the example tasks with real times. Exit code
-    1 when fewer than half of the episodes that page coincide with a worse loss, or when one of the ten worst weeks
-    has none.
+    Default TASKS: the examples with real times. Exit code 1 when fewer than half of the paging episodes coincide
+    with a higher loss, or one of the ten worst weeks has no episode.
     """
     found = []
     for name in tasks or [str(examples() / each) for each in REAL]:
@@ -39,7 +38,7 @@ def episodes(tasks: tuple[str, ...], listed: bool, as_json: bool) -> None:
     else:
         rows = [_row(each) for each in found]
         head = ["task", "labels", "episodes", "paged", "with worse loss", "shaded", "worst weeks missed"]
-        table("Episodes against the loss", head, rows)
+        table("Episodes and loss", head, rows)
         for each in found if listed else ():
             table(each.task, ["opened", "closed", "family", "severity", "loss", "before", ""], _rows(each))
     if not all(each.met for each in found):
@@ -89,5 +88,5 @@ def _day(ts: int) -> str:
 
 
 def _as_json(report: Report) -> dict[str, Any]:
-    told = asdict(report) | {"paged": len(report.paged), "worse": report.worse, "met": report.met}
-    return told | {"missed": [asdict(week) for week in report.missed]}
+    fields = asdict(report) | {"paged": len(report.paged), "worse": report.worse, "met": report.met}
+    return fields | {"missed": [asdict(week) for week in report.missed]}

@@ -1,4 +1,4 @@
-"""Which dead letters a command means: `--reason`, `--topic`, `--since`, `--until`."""
+"""The options that select dead letters: `--reason`, `--topic`, `--since`, `--until`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SOURCES = ("requests", "outcomes", "predictions")
 
 @dataclass(frozen=True, slots=True)
 class Meant:
-    """What the options said."""
+    """Values of the options."""
 
     reasons: tuple[str, ...]
     topics: tuple[str, ...]
@@ -29,16 +29,16 @@ class Meant:
 
     @property
     def anything(self) -> bool:
-        """Whether any was given."""
+        """Whether any option was given."""
         return bool(self.reasons or self.topics or self.since or self.until)
 
     def of(self, task: str, places: tuple[str, ...] = ()) -> Wanted:
-        """Give it for a task, with the places that were named.
+        """Return the selection for a task, with further places.
 
         Raises
         ------
         UsageError
-            For what is no time, or no place.
+            For an invalid time or place.
         """
         names = TaskTopics(task)
         return Wanted(
@@ -51,7 +51,7 @@ class Meant:
 
 
 def filters(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options to a command, which gets them as `meant`."""
+    """Add the options to a command, which receives them as `meant`."""
 
     @functools.wraps(command)
     def collected(
@@ -61,13 +61,22 @@ def filters(command: Callable[..., None]) -> Callable[..., None]:
 
     codes = click.Choice(list(REASONS))
     options = (
-        click.option("--until", metavar="TIME", help="That arrived before it."),
-        click.option("--since", metavar="TIME", help="That arrived then or later: 2026-03-01T12:00, UTC."),
+        click.option("--until", metavar="TIME", help="Arrived before TIME."),
+        click.option("--since", metavar="TIME", help="Arrived at TIME (UTC, 2026-03-01T12:00) or later."),
         click.option(
-            "--topic", "topics", type=click.Choice(SOURCES), multiple=True, help="From it. Repeatable."
+            "--topic",
+            "topics",
+            type=click.Choice(SOURCES),
+            multiple=True,
+            help="From this topic; repeatable.",
         ),
         click.option(
-            "--reason", "reasons", type=codes, metavar="CODE", multiple=True, help="For it. Repeatable."
+            "--reason",
+            "reasons",
+            type=codes,
+            metavar="CODE",
+            multiple=True,
+            help="With this reason; repeatable.",
         ),
     )
     for option in options:
@@ -82,5 +91,5 @@ def _time(option: str, text: str | None) -> int | None:
         return millis(text)
     except ValueError:
         raise UsageError(
-            f"{option} {text[:60]!r} is no date or time; write 2026-03-01 or 2026-03-01T12:00"
+            f"{option} {text[:60]!r} is not a date or time; write 2026-03-01 or 2026-03-01T12:00"
         ) from None

@@ -1,4 +1,4 @@
-"""`riverloop forget`: nothing that a task has stored can be linked to a person any more."""
+"""`riverloop forget`: makes stored records of a person unlinkable."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from schemas.topics import TaskTopics
 )
 @click.argument("task")
 @click.argument("entity")
-@click.option("--reason", required=True, help="Why, for the audit; it must not name the entity.")
-@click.option("--author", default="", help="Who, for the audit; your user name by default.")
-@click.option("--group", metavar="NAME", help="The workers' consumer group; or RIVERLOOP_GROUP.")
-@click.option("--dry-run", is_flag=True, help="Say what would be done, and change nothing.")
+@click.option("--reason", required=True, help="Reason for the audit, without the entity's name.")
+@click.option("--author", default="", help="Author for the audit; default: your user name.")
+@click.option("--group", metavar="NAME", help="The workers' consumer group. [RIVERLOOP_GROUP]")
+@click.option("--dry-run", is_flag=True, help="Print what would be done, and change nothing.")
 @cluster_options
 @json_option
 def forget(
@@ -38,13 +38,11 @@ def forget(
     properties: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Forget ENTITY in TASK: an entity key as services send it, or a value of a tokenised feature.
+    """Forget ENTITY in TASK: an entity key or a value of a tokenised feature; - reads it from standard input.
 
-    ENTITY may be - to be read from standard input, so that it is in no list of processes. The key of its tokens
-    is destroyed, and what services wrote in plain is deleted, of all entities: requests and outcomes as far as the
-    workers have processed them, and all dead letters, replayed or not. Models keep what they learned, and
-    `verify` holds. Exit code 1 when something is left: let the workers process it, and run it again. So it is,
-    too, after an interruption.
+    Destroys the key of the entity's tokens and deletes plain records of all entities: processed requests and
+    outcomes, and all dead letters. Models are kept. Exit code 1 when records are left: let the workers process
+    them, then run it again.
     """
     if entity == "-":
         entity = sys.stdin.readline().rstrip("\r\n")
@@ -83,31 +81,37 @@ def _show(task: str, done: Forgotten, dry_run: bool) -> None:
         click.echo(f"the key of the entity's tokens {would or 'is '}destroyed")
     else:
         click.echo(
-            f"{topics.keys} has no key of this entity: no token of it can be told from others. Either it was "
-            "forgotten before, or no request has named it; the two look the same"
+            f"{topics.keys} has no key of this entity: either it was forgotten before, or no request has named it"
         )
     if dry_run:
         return
     for topic, count in sorted(done.left.items()):
         click.echo(
-            f"LEFT: {topic}: {count:,} records name the entity in plain: {_advice(topics, topic)}", err=True
+            f"LEFT: {topic}: {count:,} records contain the entity in plain text; {_advice(topics, topic)}",
+            err=True,
         )
     if done.back:
         click.echo(
-            "LEFT: a request of the entity was served meanwhile, and it has a new key: run it again", err=True
+            "LEFT: a request of the entity was served meanwhile, which made a new key; run the command again",
+            err=True,
         )
     if done.complete:
-        click.echo("nothing on the topics names the entity in plain, and no token of it can be made any more")
+        click.echo(
+            "no record on the topics contains the entity in plain text, and its tokens cannot be made again"
+        )
 
 
 def _advice(topics: TaskTopics, topic: str) -> str:
     if topic in {topics.requests, topics.outcomes, topics.dead_letters}:
-        return "let the workers process them, and run it again"
+        return "let the workers process them, then run the command again"
     if topic == topics.predictions:
-        return "they come from outside: let the workers process them, and run it again"
+        return "another program wrote them: let the workers process them, then run the command again"
     if topic == topics.join_state:
-        return "they were stored under a dictionary that did not flag it, and go when the request is resolved"
-    return "they were stored under a dictionary that did not flag it, and cannot be taken back"
+        return (
+            "the dictionary did not flag the feature when they were stored; they are deleted when the request "
+            "is resolved"
+        )
+    return "the dictionary did not flag the feature when they were stored; they cannot be deleted"
 
 
 def _user() -> str:

@@ -1,4 +1,4 @@
-"""The demo's live terminal view, and the sum of what its workers say."""
+"""The demo's live terminal view, and the sum of its workers' statuses."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PATIENCE_S = 120.0
 
 
 def together(statuses: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Add up what the workers of one task say."""
+    """Add up the statuses of one task's workers."""
     owner = next((each for each in statuses if each["owner"]), statuses[0])
     join: dict[str, int] = {}
     for each in statuses:
@@ -77,13 +77,13 @@ class LiveView:
         return together([worker.status() for worker in self.workers])
 
     def refresh(self, sent: int) -> None:
-        """Draw how it stands."""
+        """Draw the current state."""
         found = self.ask()
         if self._live:
             self._live.update(self._draw(sent, found))
 
     def settle(self) -> dict[str, Any]:
-        """Wait until nothing moves any more: everything is joined, learned and published."""
+        """Wait until everything is joined, learned and published."""
         until = time.monotonic() + PATIENCE_S
         before: Any = None
         since = time.monotonic()

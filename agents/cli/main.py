@@ -18,7 +18,6 @@ COMMANDS: Final = (
     "demo",
     "episodes",
     "forget",
-    "ledger",
     "produce",
     "rules",
     "schemas",
@@ -28,18 +27,18 @@ COMMANDS: Final = (
     "verify",
     "worker",
 )
-"""Each is a function of that name in a file of that name beside this one."""
+"""Each is a function of that name in the file of that name."""
 
 
 class Commands(click.Group):
-    """Imports a command when it is asked for: a worker that restarts waits for its own libraries only."""
+    """Imports a command when it is called, so that a worker starts quickly."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Give the names."""
+        """Return the names."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Give a command by its name."""
+        """Return a command by its name."""
         if cmd_name not in COMMANDS:
             return None
         name = cmd_name.replace("-", "_")
@@ -52,12 +51,12 @@ class Commands(click.Group):
 def riverloop() -> None:
     """Run the feedback loop for online machine learning on Kafka.
 
-    Every prediction meets its truth, every truth teaches the model, every model is a position in a log.
+    It joins predictions with outcomes, trains models from the joined log, and serves them with exact versions.
     """
 
 
 def subcommands(group: click.Group) -> dict[str, click.Command]:
-    """Give a group's commands by name; imports them all."""
+    """Return a group's commands by name; imports them all."""
     context = click.Context(group)
     found = {name: group.get_command(context, name) for name in group.list_commands(context)}
     return {name: command for name, command in found.items() if command is not None}
@@ -79,7 +78,7 @@ def main(command: click.Command = riverloop) -> None:
     Exit code 2 is a person's mistake, 3 a record that a person must look at before a new start helps, 1 any other
     promise that does not hold.
     """
-    # What a Kafka client retries by itself is no news for a person at a terminal; a worker logs it.
+    # Retries of a Kafka client are not shown in a terminal; a worker logs them.
     logging.basicConfig(level=logging.ERROR, format="%(levelname)s: %(message)s")
     try:
         # Without its standalone mode click gives the code of `Exit` back instead of raising it.
@@ -104,7 +103,7 @@ def main(command: click.Command = riverloop) -> None:
         # A file or a folder that the command names, and that cannot be read or written.
         if error.filename is None:
             raise
-        _say(f"{error.filename} cannot be used: {error.strerror}")
+        _say(f"{error.filename}: {error.strerror}")
         sys.exit(2)
 
 

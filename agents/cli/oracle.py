@@ -1,4 +1,4 @@
-"""River's own evaluator in a process of its own, beside the loop; it ends with whoever started it."""
+"""Runs River's evaluator in a child process beside the loop."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class OracleProcess:
     """
 
     def __init__(self, reference: str, data: str | None, limit: int | None) -> None:
-        told = json.dumps({"reference": reference, "data": data, "limit": limit})
-        self._command = [sys.executable, "-m", "agents.cli.oracle", told]
+        arguments = json.dumps({"reference": reference, "data": data, "limit": limit})
+        self._command = [sys.executable, "-m", "agents.cli.oracle", arguments]
         self._process: subprocess.Popen[str] | None = None
 
     def start(self) -> None:
@@ -44,7 +44,7 @@ class OracleProcess:
         )
 
     def result(self) -> dict[str, dict[str, float]]:
-        """Wait for it; gives the metrics by model.
+        """Wait for it; returns the metrics by model.
 
         Raises
         ------
@@ -55,10 +55,10 @@ class OracleProcess:
             self.start()
         assert self._process is not None
         assert self._process.stdout is not None
-        told = self._process.stdout.read()
+        text = self._process.stdout.read()
         if self._process.wait():
-            raise UsageError("River's evaluator failed on this data")
-        found: dict[str, dict[str, float]] = json.loads(told)
+            raise UsageError("River's evaluator failed on this data; standard error has its traceback")
+        found: dict[str, dict[str, float]] = json.loads(text)
         return found
 
     def __enter__(self) -> Self:
@@ -84,9 +84,9 @@ def _end_with_parent() -> None:
 def main() -> None:
     """Do the work of the process."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    told = json.loads(sys.argv[1])
-    loaded = load_task(told["reference"])
-    events = loaded.events(told["data"], told["limit"])
+    arguments = json.loads(sys.argv[1])
+    loaded = load_task(arguments["reference"])
+    events = loaded.events(arguments["data"], arguments["limit"])
     print(json.dumps({model.name: river_metrics(loaded.task, model, events) for model in loaded.task.models}))
 
 

@@ -66,7 +66,7 @@ class Player:
         self._answers.close()
 
     def play(self, events: list[Event], worker: WorkerProcess, view: LiveView) -> float:
-        """Play the events; gives how long it took, in s."""
+        """Play the events; returns how long it took, in s."""
         failed: list[BaseException] = []
 
         def tick() -> None:

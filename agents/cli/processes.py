@@ -46,16 +46,16 @@ class WorkerProcess:
         self.port = free_pair()[0]
         self.url = f"http://127.0.0.1:{self.port}"
         self.log_file = folder / f"worker-{number}.log"
-        told = {
+        settings = {
             "bootstrap": connection.bootstrap,
             # By the environment, not the command line: other users of the machine can read that.
-            "kafka": "\n".join(f"{key}={value}" for key, value in connection.properties.items()),
+            "kafka_properties": "\n".join(f"{key}={value}" for key, value in connection.properties.items()),
             "http_port": str(self.port),
             "data": str(folder),
             "slot": f"demo-{number}",
             "lockstep": str(lockstep).lower(),
         }
-        self._environment = os.environ | {environment_name(key): value for key, value in told.items()}
+        self._environment = os.environ | {environment_name(key): value for key, value in settings.items()}
         self._command = [sys.executable, "-m", "agents.cli.main", "worker", reference, "--with-parent"]
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -121,7 +121,7 @@ class WorkerProcess:
         if self._process is not None and self._process.poll() is not None:
             tail = "\n".join(self.log_file.read_text(errors="replace").splitlines()[-15:])
             raise BrokerError(
-                f"the worker ended with {self._process.returncode}; {self.log_file} says\n{tail}"
+                f"the worker ended with exit code {self._process.returncode}; the end of {self.log_file}:\n{tail}"
             )
         with urllib.request.urlopen(self.url + path, timeout=timeout_s) as answer:  # noqa: S310  loopback
             return json.loads(answer.read())
@@ -154,6 +154,6 @@ class WorkerProcess:
         self.get(f"/tasks/{self.task}/versions?complete={offset}&wait_s=60", 90.0)
 
     def status(self) -> dict[str, Any]:
-        """Give its status."""
+        """Return its status."""
         found: dict[str, Any] = self.get(f"/tasks/{self.task}/status")
         return found

@@ -1,4 +1,4 @@
-"""`riverloop produce`: a data file into requests and outcomes."""
+"""`riverloop produce`: sends a data file as requests and outcomes."""
 
 from __future__ import annotations
 
@@ -20,18 +20,27 @@ from streams.join.rules import JoinRules
 
 @click.command(epilog="Example: riverloop produce task.py --data bookings.csv --speed 86400")
 @click.argument("task")
-@click.option("--data", metavar="FILE", help="CSV, CSV.gz or Parquet; the task's own file by default.")
+@click.option("--data", metavar="FILE", help="Data file; default: the task's own.")
 @click.option(
-    "--speed", type=click.FloatRange(min=0, min_open=True), help="Event time runs X times the clock."
+    "--speed",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Event time per second of the clock, in seconds.",
 )
 @click.option(
     "--as-fast-as-possible",
     "fast",
     is_flag=True,
-    help="In the order of events, at the workers' pace (default).",
+    help="At the workers' pace, in the order of events (default).",
 )
-@click.option("--limit", type=click.IntRange(1), help="The first so many requests only.")
-@click.option("--format", "form", type=click.Choice(["avro", "json"]), default="avro", show_default=True)
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="Maximum number of requests.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["avro", "json"]),
+    default="avro",
+    show_default=True,
+    help="Encoding.",
+)
 @cluster_options
 @json_option
 def produce(
@@ -47,19 +56,18 @@ def produce(
 ) -> None:
     """Send the requests and outcomes of a data file to the topics of TASK.
 
-    A request goes out only after every outcome due before it is acknowledged, and while fewer than 80
-    requests wait for their answer, so a worker must be running. At the end nothing more is sent: what still
-    waits, waits.
+    Needs a running worker: each request is sent after the outcomes due before it, with fewer than 80 requests
+    unanswered.
     """
     if speed is not None and fast:
-        raise UsageError("give --speed or --as-fast-as-possible, not both")
+        raise UsageError("--speed and --as-fast-as-possible exclude each other")
     loaded = load_task(task)
     events = loaded.events(data, limit)
     connection = connect(bootstrap, properties)
     topics = TaskTopics(loaded.task.name)
     partitions = partition_count(connection, topics.predictions)
     if not partitions:
-        raise UsageError(f"there are no topics for task {loaded.task.name}: riverloop topics create {task}")
+        raise UsageError(f"task {loaded.task.name} has no topics; run: riverloop topics create {task}")
     codec = codec_of(loaded)
     answers = Answers(connection, codec, topics, partitions)
     replay = Replay(connection, codec, topics, answers, group=Settings.load().group, json=form == "json")

@@ -1,4 +1,4 @@
-"""`--prometheus` of a command that runs workers: a Prometheus server beside them, which ends with the command."""
+"""The option `--prometheus`: runs a Prometheus server beside the workers of a command."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from agents.cli.processes import WorkerProcess
 from infra.prometheus.server import Prometheus, executable
 
 EVERY_S: Final = 2
-"""Between two scrapes: a demo lasts a minute, and nobody minds its load."""
+"""Between two scrapes; short, because a demo lasts a minute."""
 
 
 def _installed(_context: click.Context, _parameter: click.Parameter, wanted: bool) -> bool:
@@ -28,8 +28,7 @@ prometheus_option = click.option(
     "with_prometheus",
     is_flag=True,
     callback=_installed,
-    help="Start Prometheus, too, where it is installed, with the rules of infra/prometheus; it ends with the "
-    "command.",
+    help="Also run an installed Prometheus with the rules of infra/prometheus.",
 )
 
 

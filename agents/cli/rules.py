@@ -1,4 +1,4 @@
-"""`riverloop rules`: the rules for Prometheus, with links to where the runbooks are published."""
+"""`riverloop rules`: writes the rules for Prometheus, with links to published runbooks."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _URL: Final = re.compile(r"https?://[^\s\"'#]+")
 @click.option(
     "--runbook-base",
     metavar="URL",
-    help="Where the pages of docs/operations/runbooks/ are published. [RIVERLOOP_RUNBOOK_BASE]",
+    help="URL of the published runbooks. [RIVERLOOP_RUNBOOK_BASE]",
 )
 def rules(folder: Path, runbook_base: str | None) -> None:
-    """Write the recording rules and alerts for Prometheus into FOLDER."""
+    """Write recording rules and alerts for Prometheus to FOLDER."""
     base = Settings.load({"runbook_base": runbook_base}).runbook_base
     if base and _URL.fullmatch(base) is None:
         raise UsageError(f"runbook_base={base!r} must be a URL that begins with http:// or https://")
@@ -36,4 +36,4 @@ def rules(folder: Path, runbook_base: str | None) -> None:
             (folder / file).write_text(published(file, base), "utf-8")
     except OSError as error:
         raise UsageError(f"{error.filename} cannot be written: {error.strerror}") from error
-    click.echo(f"{', '.join(FILES)} are in {folder}; name them in prometheus.yml under rule_files")
+    click.echo(f"wrote {', '.join(FILES)} to {folder}; add them to rule_files in prometheus.yml")

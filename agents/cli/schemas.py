@@ -1,4 +1,4 @@
-"""`riverloop schemas`: the contract of a task, for services in any language."""
+"""`riverloop schemas`: exports the contract of a task for services in any language."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from schemas.export import export as export_to
 
 @click.group()
 def schemas() -> None:
-    """Export the records of a task, or check that they stay compatible."""
+    """Export schemas, or check their compatibility."""
 
 
 @schemas.command(epilog="Example: riverloop schemas export task.py contracts/")
@@ -24,23 +24,25 @@ def schemas() -> None:
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
 @json_option
 def export(task: str, directory: Path, as_json: bool) -> None:
-    """Write all that a service in another language needs: Avro and JSON schemas, examples, the dictionary."""
+    """Write Avro and JSON schemas, examples and the dictionary of TASK to DIRECTORY."""
     made = export_to(codec_of(load_task(task)), directory, now_ms())
     if as_json:
         print_json([str(path) for path in made])
     else:
-        click.echo(f"{len(made)} files in {directory}; begin with {directory / 'README.md'}")
+        click.echo(f"wrote {len(made)} files to {directory}; start with {directory / 'README.md'}")
 
 
 @schemas.command(epilog="Example: riverloop schemas check")
 @json_option
 def check(as_json: bool) -> None:
-    """Compare today's records with the recorded versions; exit code 1 when a reader or writer would break."""
+    """Check the schemas against the recorded versions; exit code 1 when they are incompatible."""
     found = check_recorded()
     if as_json:
         print_json({"problems": found})
     else:
-        for sentence in found or ["today's records are compatible with every recorded version, both ways"]:
+        for sentence in found or [
+            "the schemas are compatible with every recorded version, backward and forward"
+        ]:
             click.echo(sentence)
     if found:
         raise click.exceptions.Exit(1)

@@ -1,4 +1,4 @@
-"""`riverloop snapshots`: the stored versions of a task's models."""
+"""`riverloop snapshots`: lists and shows the stored versions of a task's models."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from schemas.records import Manifest
 from streams.version import Version
 
 SHOWN = 20
-"""Snapshots that are passed over, by name."""
+"""Skipped snapshots that are listed by name."""
 
 uri_option = click.option(
     "--snapshots",
     metavar="URI",
-    help="Where they lie; or RIVERLOOP_SNAPSHOTS. The user's data folder by default.",
+    help="Snapshot store. [RIVERLOOP_SNAPSHOTS; default: the user's data folder]",
 )
 
 
 @click.group()
 def snapshots() -> None:
-    """List or show the stored versions of a task's models."""
+    """List or show the stored versions of models."""
 
 
 @snapshots.command("list", epilog="Example: riverloop snapshots list task.py")
@@ -37,7 +37,7 @@ def snapshots() -> None:
 @uri_option
 @json_option
 def list_(task: str, snapshots: str | None, as_json: bool) -> None:
-    """List the snapshots of TASK, the newest first."""
+    """List the snapshots of TASK, newest first."""
     name, store = load_task(task).task.name, _store(snapshots)
     survey = store.survey(name)
     passed_over, sizes = dict(survey.passed_over), {}
@@ -59,11 +59,11 @@ def list_(task: str, snapshots: str | None, as_json: bool) -> None:
         )
         return
     for version, why in [*passed_over.items()][:SHOWN]:
-        click.echo(f"snapshot {version} is passed over: {harmless(why)}", err=True)
+        click.echo(f"snapshot {version} is skipped: {harmless(why)}", err=True)
     if len(passed_over) > SHOWN:
-        click.echo(f"and {len(passed_over) - SHOWN} more, see --json", err=True)
+        click.echo(f"{len(passed_over) - SHOWN} more skipped snapshots: see --json", err=True)
     if not found:
-        click.echo(f"there are no usable snapshots of {name} in {store.where(name)}")
+        click.echo(f"{store.where(name)} has no usable snapshots of {name}")
         return
     table(
         f"snapshots of {name} in {store.where(name)}",
@@ -89,7 +89,7 @@ def list_(task: str, snapshots: str | None, as_json: bool) -> None:
 @uri_option
 @json_option
 def show(task: str, version: str, snapshots: str | None, as_json: bool) -> None:
-    """Show the snapshot VERSION of TASK: manifest, lineage, probes. Nothing of its state is opened."""
+    """Show the manifest, lineage and probes of snapshot VERSION of TASK. The state is not loaded."""
     name, store = load_task(task).task.name, _store(snapshots)
     known = [each.version for each in store.manifests(name)]
     if version not in known:
@@ -97,22 +97,24 @@ def show(task: str, version: str, snapshots: str | None, as_json: bool) -> None:
             Version.parse(version)
         except ValueError as error:
             raise UsageError(f"{error}, for example lr.1@9999") from None
-        there = f"the newest ones are {', '.join(known[:5])}" if known else "there are none"
+        there = f"the newest are {', '.join(known[:5])}" if known else "the store is empty"
         raise UsageError(f"{store.where(name)} has no snapshot {version}; {there}")
     try:
         stored = store.load(name, version)
     except SnapshotError as error:
-        raise SnapshotError(f"{error}; a worker passes it over and uses the one before it") from error
+        raise SnapshotError(f"{error}; a worker skips it and uses an earlier one") from error
     manifest = stored.manifest
     if as_json:
         print_json(
             {"manifest": asdict(manifest), "probes": stored.probes, "bytes": store.size(name, version)}
         )
         return
-    table(f"{name}: {version}", ["what", "is"], [[key, value] for key, value in _told(manifest).items()])
+    table(
+        f"{name}: {version}", ["field", "value"], [[key, value] for key, value in _fields(manifest).items()]
+    )
     click.echo(f"specification:\n{manifest.spec_text}")
     table(
-        "probes: what this state answers",
+        "probes",
         ["score", "label", "features"],
         [
             [
@@ -149,14 +151,14 @@ def _summary(manifest: Manifest) -> dict[str, Any]:
     return {name: getattr(manifest, name) for name in names}
 
 
-def _told(manifest: Manifest) -> dict[str, Any]:
-    """Give a manifest's fields as people read them."""
-    told = asdict(manifest)
+def _fields(manifest: Manifest) -> dict[str, Any]:
+    """Return a manifest's fields as text."""
+    fields = asdict(manifest)
     for name in ("spec_text", "metrics", "schemas", "parents"):
-        del told[name]
-    told["created_at"] = f"{_when(manifest)} UTC"
-    told["parents"] = ", ".join(manifest.parents) or "none: folded from the log"
-    told["signature"] = manifest.signature[:16] or "none"
-    told |= {f"schema {name}": mark for name, mark in sorted(manifest.schemas.items())}
-    told |= {f"metric {name}": f"{value:.6f}" for name, value in sorted(manifest.metrics.items())}
-    return {key: str(value) for key, value in told.items()}
+        del fields[name]
+    fields["created_at"] = f"{_when(manifest)} UTC"
+    fields["parents"] = ", ".join(manifest.parents) or "none: folded from the log"
+    fields["signature"] = manifest.signature[:16] or "none"
+    fields |= {f"schema {name}": mark for name, mark in sorted(manifest.schemas.items())}
+    fields |= {f"metric {name}": f"{value:.6f}" for name, value in sorted(manifest.metrics.items())}
+    return {key: str(value) for key, value in fields.items()}

@@ -1,4 +1,4 @@
-"""`riverloop status`: the state of a task's loop in a terminal, as any of its workers tells it."""
+"""`riverloop status`: prints the state of a task's loop, as any of its workers reports it."""
 
 from __future__ import annotations
 
@@ -43,18 +43,17 @@ SPANS: Final = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 @click.option(
     "--worker-url",
     metavar="URL",
-    help=f"Address of any worker of the task; or {URL}, or 127.0.0.1 at RIVERLOOP_HTTP_PORT.",
+    help=f"URL of any worker of the task. [{URL}; default: 127.0.0.1:RIVERLOOP_HTTP_PORT]",
 )
-@click.option("--watch", is_flag=True, help="Stay, and draw it anew every second until Ctrl-C.")
+@click.option("--watch", is_flag=True, help="Refresh every second until Ctrl-C.")
 @json_option
 def status(task: str, worker_url: str | None, watch: bool, as_json: bool) -> None:
-    """Print how the loop of TASK stands: rates and lag of its stages, quality, episodes, dead letters.
+    """Print rates and lag of the stages of TASK, its quality, episodes and dead letters.
 
-    TASK is the task's name, or its file. One worker tells of all: it reads the task's topics. The same is on its
-    live page.
+    TASK may also be the task's name. Any worker reports the whole task, as on its live page.
     """
     if watch and as_json:
-        raise UsageError("--watch draws on a terminal; without it, --json prints once")
+        raise UsageError("--watch and --json exclude each other")
     url = url_of_worker(worker_url)
     name = load_task(task).task.name if any(sign in task for sign in "./:") else task
     if as_json:
@@ -63,10 +62,10 @@ def status(task: str, worker_url: str | None, watch: bool, as_json: bool) -> Non
         with suppress(KeyboardInterrupt), Live(console=Console(), auto_refresh=False, screen=True) as live:
             while True:
                 try:
-                    told: Any = drawn(ask(url, name))
+                    view: Any = drawn(ask(url, name))
                 except BrokerError as error:
-                    told = Text(f"{error}; tried again every second", style="bold red")
-                live.update(told, refresh=True)
+                    view = Text(f"{error}; retrying every second", style="bold red")
+                live.update(view, refresh=True)
                 time.sleep(EVERY_S)
     else:
         Console().print(drawn(ask(url, name)))
@@ -90,8 +89,8 @@ def ask(url: str, task: str) -> dict[str, Any]:
     except urllib.error.HTTPError as error:
         detail = _detail(error)
         if error.code == 404:
-            raise UsageError(f"the worker at {url} says: {detail}") from error
-        raise BrokerError(f"the worker at {url} says: {detail}") from error
+            raise UsageError(f"the worker at {url} answered: {detail}") from error
+        raise BrokerError(f"the worker at {url} answered: {detail}") from error
     except (OSError, ValueError) as error:
         raise BrokerError(f"no worker answers at {url}: {error}") from error
 
@@ -104,12 +103,12 @@ def _detail(error: urllib.error.HTTPError) -> str:
 
 
 def url_of_worker(given: str | None) -> str:
-    """Give the worker's URL: as given, or as the environment says it.
+    """Return the worker's URL, as given or from the environment.
 
     Raises
     ------
     UsageError
-        When neither says it.
+        When neither has it.
     """
     port = from_environment("http_port")
     host = from_environment("http_host")
@@ -117,8 +116,7 @@ def url_of_worker(given: str | None) -> str:
     url = given or os.environ.get(URL) or (f"http://{here}" if port not in {"", "0"} else "")
     if not url:
         raise UsageError(
-            f"say where a worker of the task listens: --worker-url http://127.0.0.1:PORT, or {URL}; a worker's log "
-            "names its address when it starts"
+            f"no worker: set --worker-url http://127.0.0.1:PORT or {URL}; a worker logs its address when it starts"
         )
     if not url.startswith(("http://", "https://")):
         raise UsageError(f"--worker-url {url[:100]!r} must begin with http:// or https://")
@@ -150,8 +148,8 @@ def _verdict(verdict: dict[str, Any]) -> Text:
 
 
 def _stages(state: dict[str, Any]) -> Table:
-    told, worker = state["loop"], state["worker"]
-    counts, rates, values, behind = told["counts"], told["rates"], told["values"], worker["behind"]
+    loop, worker = state["loop"], state["worker"]
+    counts, rates, values, lags = loop["counts"], loop["rates"], loop["values"], worker["lag"]
     asked = (counts["requests"] or 0) + (counts["requests_refused"] or 0)
     arriving = (rates["requests"] or 0) + (rates["requests_refused"] or 0)
     unread = None if worker["log_end"] is None else max(0, worker["log_end"] - worker["next_offset"] - 1)
@@ -159,19 +157,19 @@ def _stages(state: dict[str, Any]) -> Table:
     waiting = values.get("waiting")
     kinds = [f"{counts[name]:,.0f} {name}" for name in ("labelled", "expired", "late") if counts[name]]
     table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
-    for name in ("", "in all", "per second", "behind", ""):
+    for name in ("", "total", "per second", "lag", ""):
         table.add_column(name, justify="right" if name else "left")
     rows = (
         (
             "requests",
             asked,
             arriving,
-            behind.get("requests"),
-            f"{counts['requests_refused'] or 0:,.0f} refused",
+            lags.get("requests"),
+            f"{counts['requests_refused'] or 0:,.0f} rejected",
         ),
-        ("predictions", counts["predictions"], rates["predictions"], behind.get("predictions"), ""),
+        ("predictions", counts["predictions"], rates["predictions"], lags.get("predictions"), ""),
         ("waiting", waiting, None, None, f"oldest {span(values.get('oldest_waiting'))}"),
-        ("resolved", counts["resolved"], rates["resolved"], behind.get("outcomes"), ", ".join(kinds)),
+        ("resolved", counts["resolved"], rates["resolved"], lags.get("outcomes"), ", ".join(kinds)),
         (
             "learned",
             worker["models"][0]["learned"],
@@ -202,8 +200,8 @@ def _models(state: dict[str, Any]) -> Table:
         table.add_column(column, justify="right" if column in NUMBERS else "left")
     for each in state["worker"]["models"]:
         values = found.get(each["model"], {})
-        told = (_whole(each["learned"]), _passed_over(each), _whole(each["failures"]))
-        table.add_row(each["version"], each["role"], *told, *(shown(values.get(name)) for name in names))
+        counts = (_whole(each["learned"]), _passed_over(each), _whole(each["failures"]))
+        table.add_row(each["version"], each["role"], *counts, *(shown(values.get(name)) for name in names))
     if names:
         table.caption = f"over the {rolling.replace('_', ' ')} labels"
         table.caption_justify = "left"
@@ -211,7 +209,7 @@ def _models(state: dict[str, Any]) -> Table:
 
 
 def _passed_over(model: dict[str, Any]) -> Text:
-    """Give the entries that a model has not learned, and where it has stopped learning."""
+    """Format the entries that a model has skipped, and where it has stopped learning."""
     count = _whole(model["passed_over"])
     if model["stopped"]:
         return Text(f"{count}, stopped at offset {model['stopped']['offset']:,}", style="bold red")
@@ -224,7 +222,7 @@ def _gains(state: dict[str, Any]) -> list[Text]:
     loss = "absolute error" if state["facts"]["kind"] == "regression" else "log loss"
     return [
         Text(
-            f"{each['shadow']} against {each['against']}: {loss} lower by {shown(each.get('gain'))} "
+            f"{each['shadow']} versus {each['against']}: {loss} lower by {shown(each.get('gain'))} "
             f"({shown(each.get('low'))} to {shown(each.get('high'))}, 95 %; {_whole(each['count'])} labels)"
         )
         for each in state["gains"].values()
@@ -234,14 +232,14 @@ def _gains(state: dict[str, Any]) -> list[Text]:
 def _episodes(state: dict[str, Any]) -> list[Text]:
     open_ = [each for each in state["episodes"] if each["state"] != "closed"]
     if not open_:
-        return [Text(f"no episode is open, {len(state['episodes'])} seen")]
+        return [Text(f"no open episode; {len(state['episodes'])} in all")]
     open_.sort(key=lambda each: each["severity"] == "info")
     lines = [
         Text.assemble((f"{each['severity']} {each['family']}  ", _style(each)), _clean(each["text"]))
         for each in open_[:EPISODES]
     ]
     more = len(open_) - EPISODES
-    return lines + [Text(f"and {more} more", style="dim")] * (more > 0)
+    return lines + [Text(f"{more} more open episodes", style="dim")] * (more > 0)
 
 
 def _style(episode: dict[str, Any]) -> str:
@@ -249,11 +247,11 @@ def _style(episode: dict[str, Any]) -> str:
 
 
 def _letters(state: dict[str, Any]) -> list[Text]:
-    told = state["letters"]
-    if not told["counted"]:
+    letters = state["dead_letters"]
+    if not letters["counted"]:
         return []
-    counts = ", ".join(f"{each['count']:,} {each['reason']}" for each in told["reasons"])
-    return [Text(f"dead letters, the newest {told['counted']:,}: {counts}", style="yellow")]
+    counts = ", ".join(f"{each['count']:,} {each['reason']}" for each in letters["reasons"])
+    return [Text(f"newest dead letters, {letters['counted']:,}: {counts}", style="yellow")]
 
 
 def span(seconds: float | None) -> str:

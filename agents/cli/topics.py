@@ -1,4 +1,4 @@
-"""`riverloop topics`: the topics of a task, created and checked."""
+"""`riverloop topics`: creates, checks and shows the topics of a task."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ from streams.topology import TOPOLOGY, describe
 partitions_option = click.option(
     "--partitions",
     type=click.IntRange(1, 1000),
+    metavar="N",
     default=1,
     show_default=True,
-    help="Of requests, predictions, outcomes, join-state and dead letters.",
+    help="Partitions of requests, predictions, outcomes, join-state and dead letters.",
 )
 
 
 @click.group()
 def topics() -> None:
-    """Create, check or show the topics of a task, or accept what became of them."""
+    """Create, check, show or accept the topics of a task."""
 
 
 @topics.command(epilog="Example: riverloop topics create task.py --partitions 4 --bootstrap localhost:9092")
@@ -35,7 +36,8 @@ def topics() -> None:
 @click.option(
     "--replication",
     type=click.IntRange(1, 1000),
-    help="Replicas, no more than the cluster has brokers; the cluster's default unless given.",
+    metavar="N",
+    help="Replicas; default: the cluster's.",
 )
 @cluster_options
 @json_option
@@ -47,7 +49,7 @@ def create(
     properties: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Create the topics of TASK that are missing; says of the others what is not as it should be."""
+    """Create the missing topics of TASK, and check the others."""
     loaded = load_task(task)
     connection = connect(bootstrap, properties)
     specs = specs_of(loaded.task.name, partitions)
@@ -80,7 +82,7 @@ def create(
 @click.argument("task")
 @json_option
 def show(task: str, as_json: bool) -> None:
-    """Print how the loop of TASK is wired: who reads what, writes what, and where its state lies."""
+    """Print the topology of TASK: the agents with their inputs, outputs and state."""
     name = load_task(task).task.name
     if as_json:
         print_json([asdict(each) for each in TOPOLOGY])
@@ -96,13 +98,13 @@ def show(task: str, as_json: bool) -> None:
 def check(
     task: str, partitions: int, bootstrap: str | None, properties: tuple[str, ...], as_json: bool
 ) -> None:
-    """Compare the topics of TASK with what they must be; exit code 1 when something differs."""
+    """Check the topics of TASK; exit code 1 when one differs from its specification."""
     loaded = load_task(task)
     wrong = check_topics(connect(bootstrap, properties), specs_of(loaded.task.name, partitions))
     if as_json:
         print_json({"wrong": wrong})
     else:
-        for sentence in wrong or [f"the topics of {loaded.task.name} are as they must be"]:
+        for sentence in wrong or [f"the topics of {loaded.task.name} match their specification"]:
             click.echo(sentence)
     if wrong:
         raise click.exceptions.Exit(1)
@@ -111,8 +113,8 @@ def check(
 @topics.command(epilog="Example: riverloop topics accept task.py hotel-cancellation.log --reason 'disk lost'")
 @click.argument("task")
 @click.argument("names", nargs=-1, required=True, metavar="TOPIC...")
-@click.option("--reason", default="", help="Why, for the audit.")
-@click.option("--author", default="", help="Who, for the audit; your user name by default.")
+@click.option("--reason", default="", help="Reason for the audit.")
+@click.option("--author", default="", help="Author for the audit; default: your user name.")
 @cluster_options
 @json_option
 def accept(
@@ -124,21 +126,21 @@ def accept(
     properties: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Let TASK go on with what each TOPIC holds now, although records that it needs are gone.
+    """Let TASK continue with each TOPIC as it is now, without the records that were deleted.
 
-    For a topic that was deleted and made again, and for one whose records were deleted before they were read. Stop
-    the workers of the task first, and start them again afterwards. The audit lies on the task's control topic.
+    For a topic that was recreated, or whose records were deleted before they were read. Stop the task's workers
+    before. An audit is written to the control topic.
     """
     loaded = load_task(task)
     connection = connect(bootstrap, properties)
-    told = accept_topics(
+    accepted = accept_topics(
         codec_of(loaded), connection, loaded.task.name, names, reason, author or user_name(), now_ms()
     )
     if as_json:
-        print_json(told)
+        print_json(accepted)
     else:
-        for name, each in told.items():
+        for name, each in accepted.items():
             holds = ", ".join(
                 f"[{number}] from {first} to {end}" for number, (first, end) in each["partitions"].items()
             )
-            click.echo(f"{name} is accepted as it is, id {each['topic_id']}: {holds}")
+            click.echo(f"accepted {name}, id {each['topic_id']}: {holds}")

@@ -1,4 +1,4 @@
-"""`riverloop verify`: proves that what was served and learned is what the topics say."""
+"""`riverloop verify`: proves that served scores and learned states follow from the topics."""
 
 from __future__ import annotations
 
@@ -22,19 +22,18 @@ from schemas.escaped import harmless
 @click.option(
     "--snapshots",
     metavar="URI",
-    help="Also open the stored snapshots and compare them; needed where the log was cut.",
+    help="Also compare the stored snapshots; required where the log was truncated.",
 )
 @cluster_options
 @json_option
 def verify(
     task: str, snapshots: str | None, bootstrap: str | None, properties: tuple[str, ...], as_json: bool
 ) -> None:
-    """Prove the history of TASK; exit code 1 when anything does not hold.
+    """Verify the history of TASK; exit code 1 when a check fails.
 
-    Reconciles requests, predictions and outcomes with the training log: nothing missing, nothing twice,
-    nothing altered. Then refolds the log with the task file's models and reproduces every score, bit for bit,
-    and the digest of every snapshot. The loop may go on meanwhile. Scores that another revision of the task
-    file or another runtime made are counted, for they need that one.
+    Reconciles requests, predictions and outcomes with the training log, then refolds the log and reproduces
+    every score and snapshot digest bit for bit. Scores of other revisions or runtimes are only counted. Workers
+    may run meanwhile.
     """
     loaded = load_task(task)
     codec = codec_of(loaded)
@@ -56,19 +55,19 @@ def verify(
 
 def show(report: Report) -> None:
     """Print a report as people read it."""
-    told = [[says, report.counts[name]] for name, says in COUNTS.items()]
-    told += [[f"resolutions: {kind}", count] for kind, count in sorted(report.resolutions.items())]
-    told += [
+    rows = [[title, report.counts[name]] for name, title in COUNTS.items()]
+    rows += [[f"resolutions: {kind}", count] for kind, count in sorted(report.resolutions.items())]
+    rows += [
         [f"scores of {model} reproduced bit for bit", count] for model, count in report.reproduced.items()
     ]
-    told += [[f"scores of {model} by another revision or runtime", n] for model, n in report.other.items()]
-    told += [[f"entries passed over by {model}", n["entries"]] for model, n in report.passed_over.items()]
-    told.append(["snapshots compared", report.snapshots])
-    table(f"{report.task}: history", ["what", "count"], [row for row in told if row[1]])
+    rows += [[f"scores of {model} by another revision or runtime", n] for model, n in report.other.items()]
+    rows += [[f"entries skipped by {model}", n["entries"]] for model, n in report.passed_over.items()]
+    rows.append(["snapshots compared", report.snapshots])
+    table(f"{report.task}: history", ["what", "count"], [row for row in rows if row[1]])
     for model, found in report.passed_over.items():
         for each in found["newest"]:
             click.echo(
-                f"passed over by {model}: log offset {each['offset']}, request {harmless(each['request_id'])}: "
+                f"skipped by {model}: log offset {each['offset']}, request {harmless(each['request_id'])}: "
                 f"{each['exception']}"
             )
         if found["stopped"]:
@@ -83,8 +82,8 @@ def show(report: Report) -> None:
             f"       expected {each.expected or 'something else'}; found {each.found or 'this'}", err=True
         )
     if report.failed > len(report.failures):
-        click.echo(f"WRONG: and {report.failed - len(report.failures):,} more", err=True)
+        click.echo(f"WRONG: {report.failed - len(report.failures):,} more", err=True)
     if report.other and not report.reproduced:
-        click.echo("note: no score could be reproduced: all are by another revision or runtime")
+        click.echo("note: no score was reproduced, because all are by other revisions or runtimes")
     verdict = "everything holds" if report.ok else f"{report.failed:,} things do not hold"
     click.echo(f"{verdict} ({report.seconds:.1f} s)")

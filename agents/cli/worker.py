@@ -1,4 +1,4 @@
-"""`riverloop worker`: serve, join, learn and publish, until told to stop."""
+"""`riverloop worker`: serves, joins, learns and publishes until it is stopped."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ log = logging.getLogger(__name__)
 
 
 def settings_options(command: Any) -> Any:
-    """Add an option for every setting; secrets come by the environment only, where others cannot read them."""
+    """Add an option for every setting but secrets, since other users can read command lines."""
     for each in reversed(fields(Settings)):
         if each.metadata["secret"]:
             continue
         name = "--" + each.name.replace("_", "-")
-        told: dict[str, Any] = {
-            "help": f"{each.metadata['says']} [{environment_name(each.name)}]",
+        option: dict[str, Any] = {
+            "help": f"{each.metadata['description']} [{environment_name(each.name)}]",
             "default": None,
         }
         if isinstance(each.default, bool):
-            command = click.option(name, each.name, is_flag=True, **told)(command)
+            command = click.option(name, each.name, is_flag=True, **option)(command)
         else:
-            command = click.option(name, each.name, type=type(each.default), **told)(command)
+            command = click.option(name, each.name, type=type(each.default), **option)(command)
     return command
 
 
@@ -44,20 +44,19 @@ def settings_options(command: Any) -> Any:
 @settings_options
 @click.option("--with-parent", is_flag=True, hidden=True, help="Stop when standard input ends.")
 def worker(tasks: tuple[str, ...], with_parent: bool, **given: Any) -> None:
-    """Run a worker for one or more TASKs: it serves, joins, learns and publishes until SIGTERM or Ctrl-C.
+    """Run a worker for TASKS until SIGTERM or Ctrl-C.
 
-    Start several for more partitions; they share the work by the consumer group. Their topics must be there:
-    riverloop topics create TASK.
+    Several workers share the partitions. The topics must exist: riverloop topics create TASK.
     """
     settings = Settings.load(given)
     configure(settings)
     if with_parent:
         threading.Thread(target=_end_with_standard_input, daemon=True).start()
-    # For a worker that seems to stand still: where each of its threads is goes to standard error.
+    # For a worker that seems to hang: writes the stacks of its threads to standard error.
     faulthandler.register(signal.SIGUSR1)
     stopping = Stopping()
     ends_at_once(stopping)
-    log.info("starting, for %s", ", ".join(tasks))
+    log.info("starting worker for %s", ", ".join(tasks))
     run(prepare(tasks, settings), stopping)
 
 

@@ -1,4 +1,4 @@
-"""Where HTTP listens: sockets for an address, and how it is written in a URL."""
+"""Sockets for the address of HTTP, and its form in a URL."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ def bind(host: str, port: int) -> list[socket.socket]:
                 made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(host != "::"))
             made.bind((place[0], port or bound[0].getsockname()[1], *place[2:]))
         if not bound:
-            raise OSError(0, "the address family is not there")
+            raise OSError(0, "the address family is not supported")
     except (OSError, ValueError) as error:
         for each in bound:
             each.close()
         raise UsageError(
             f"HTTP cannot listen on {authority(host[:100], port)}: {getattr(error, 'strerror', error)}; "
-            "give another --http-host or --http-port"
+            "choose another --http-host or --http-port"
         ) from None
     return bound
 

@@ -21,14 +21,14 @@ Node = Mapping[str, Any]
 
 
 def description_file() -> Path:
-    """Give `openapi.json`: in a checkout, or as installed."""
+    """Return `openapi.json`: in a checkout, or as installed."""
     here = Path(__file__).resolve().parent
     checkout = here.parents[1] / "docs" / "reference" / "openapi.json"
     return checkout if checkout.is_file() else here / "openapi.json"
 
 
 def describe(tasks: Iterable[str]) -> dict[str, Any]:
-    """Give the description, with the names of the tasks where a path has one."""
+    """Return the description, with the names of the tasks where a path has one."""
     found: dict[str, Any] = json.loads(description_file().read_text("utf-8"))
     found["info"]["version"] = version("riverloop")
     names = list(tasks)
@@ -54,15 +54,15 @@ class ApiPages:
         self._made: dict[tuple[str, ...], tuple[bytes, str]] = {}
 
     def routes(self) -> tuple[Route, ...]:
-        """Give the paths."""
+        """Return the paths."""
         return (Route("GET", "/openapi.json", self.openapi), Route("GET", "/docs", self.docs))
 
     async def openapi(self, request: web.Request) -> web.Response:
-        """Give the description for programs."""
+        """Return the description for programs."""
         return answer(self._both()[0])
 
     async def docs(self, request: web.Request) -> web.Response:
-        """Give the page for people."""
+        """Return the page for people."""
         return web.Response(text=self._both()[1], content_type="text/html", headers=SAFE)
 
     def _both(self) -> tuple[bytes, str]:

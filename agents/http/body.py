@@ -87,9 +87,7 @@ class BodyReader:
         data = await _arrived(request, self._limit, self._within_s)
         if request.content_type == AVRO:
             if not data.startswith(AVRO_MARK):
-                message = (
-                    f"{AVRO} is single-object encoding and starts with the bytes c3 01; this body does not"
-                )
+                message = f"{AVRO} must be single-object encoding, which starts with the bytes c3 01"
                 raise Problem(400, "unreadable", message)
             if len(data) > MAX_RECORD_BYTES:
                 return Body([Oversized(len(data), None)], listed=False)
@@ -111,7 +109,7 @@ async def _arrived(request: web.Request, limit: int, within_s: float) -> bytes:
         raise Problem(
             415,
             "wrong_content_type",
-            f"the content type is {said[:100]}; send {JSON} in UTF-8, or one record as {AVRO} "
+            f"the content type {said[:100]} is not supported: send {JSON} in UTF-8, or one record as {AVRO} "
             "(single-object encoding)",
             headers={"Accept": f"{JSON}, {AVRO}"},
         )
@@ -123,7 +121,7 @@ async def _arrived(request: web.Request, limit: int, within_s: float) -> bytes:
     except TimeoutError:
         raise Problem(408, "slow_body", f"the body did not arrive within {within_s:g} s") from None
     except _BROKEN as error:
-        message = f"the body cannot be read: {type(error).__name__}; check its transfer and content encoding"
+        message = f"the body is invalid ({type(error).__name__}): check its transfer and content encoding"
         raise Problem(400, "bad_request", message) from error
 
 
@@ -136,7 +134,7 @@ def _cut(data: bytes, most: int) -> Body:
     listed = isinstance(found, list)
     records = found if listed else [found]
     if len(records) > most and listed:
-        raise Problem(413, "too_many", f"the list has {len(records):,} records, one call may have {most:,}")
+        raise Problem(413, "too_many", f"the list has {len(records):,} records; the maximum is {most:,}")
     if len(data) > MAX_RECORD_BYTES:  # else none of them can be larger
         records = [_bounded(each) for each in records]
     return Body(records, listed)
@@ -170,7 +168,7 @@ def read_record(record: Any, decode: Callable[[bytes | dict[str, Any]], T]) -> T
         For what is not a record, or too large.
     """
     if isinstance(record, Oversized):
-        message = f"the record has {record.size:,} bytes, the limit is {MAX_RECORD_BYTES:,}"
+        message = f"the record has {record.size:,} bytes; the maximum is {MAX_RECORD_BYTES:,}"
         raise BadRecord("too_large", message)
     if not isinstance(record, bytes | dict):
         raise BadRecord("wrong_type", "a record must be a JSON object")
@@ -178,7 +176,7 @@ def read_record(record: Any, decode: Callable[[bytes | dict[str, Any]], T]) -> T
 
 
 def said_id(record: Any) -> str | None:
-    """Give the request_id that a record says, where it can be repeated to the caller."""
+    """Return the request_id that a record says, where it can be repeated to the caller."""
     if isinstance(record, Oversized):
         return record.request_id
     found = record.get("request_id") if isinstance(record, dict) else None
@@ -199,7 +197,7 @@ async def _bytes(request: web.Request, limit: int) -> bytes:
 
 
 def _too_large(limit: int) -> Problem:
-    return Problem(413, "too_large", f"the body is larger than {limit:,} bytes: send fewer records")
+    return Problem(413, "too_large", f"the body exceeds {limit:,} bytes: send fewer records")
 
 
 def single_or_list(body: Body, results: list[bytes | Problem], status: int) -> tuple[bytes, int]:
@@ -227,7 +225,7 @@ def single_or_list(body: Body, results: list[bytes | Problem], status: int) -> t
         raise Problem(
             decided,
             "none_usable",
-            f"none of the {len(results):,} records could be used; `problems` says why",
+            f"all {len(results):,} records were rejected; see `problems`",
             problems=[each.data() for each in problems],
         )
     out = [each if isinstance(each, bytes) else dump(each.data()) for each in results]

@@ -19,12 +19,12 @@ WAITS_PER_CLIENT: Final = 64
 
 
 def client_of(request: web.BaseRequest) -> str:
-    """Give whose call it is: an address; of IPv6 the network of 64 bits that one machine may have for its own."""
+    """Return whose call it is: an address; of IPv6 the network of 64 bits that one machine may have for its own."""
     return network_of(request.remote or "")
 
 
 def network_of(address: str) -> str:
-    """Give what stands for an address.
+    """Return what stands for an address.
 
     Examples
     --------
@@ -77,7 +77,11 @@ class Streams:
         elif len(self._open) >= self._most:
             other, most = held.most_common(1)[0]
             if most <= held[client] + 1:
-                raise Problem(503, "too_many_pages", f"{self._most} live pages are open at this worker")
+                raise Problem(
+                    503,
+                    "too_many_pages",
+                    f"all {self._most} live pages of this worker are in use: close one, or use another worker",
+                )
             self._end_oldest(other)
 
     def add(self, listener: Listener, client: str) -> None:
@@ -111,9 +115,7 @@ class Waits:
             503, when there is none.
         """
         if self._held[client] >= self._per_client or self._held.total() >= self._most:
-            raise Problem(
-                503, "too_many_waits", "too many calls wait for progress here; ask again without wait_s"
-            )
+            raise Problem(503, "too_many_waits", "too many calls wait for progress: retry without wait_s")
         self._held[client] += 1
         try:
             yield

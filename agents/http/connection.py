@@ -21,7 +21,9 @@ HEAD_S: Final = 5.0
 """Time for the head of a message: its first line and its headers."""
 IDLE_S: Final = 75.0
 """A connection without a call is kept for so long; proxies and clients with a pool use it again."""
-TOO_MANY: Final = Problem(503, "too_many_connections", "this worker has too many connections")
+TOO_MANY: Final = Problem(
+    503, "too_many_connections", "this worker has no free connection: retry, or use another worker"
+)
 MALFORMED: Final = (HttpProcessingError, aiohttp.ClientPayloadError, web.RequestPayloadError)
 Phase = Literal["head", "call", "answer", "idle"]
 WAITING: Final = frozenset({"head", "idle"})
@@ -74,7 +76,7 @@ class Connection(web.RequestHandler):
         return self._only_probes and not self._begun and self.phase in WAITING and not self.closing
 
     def duplicate(self) -> socket.socket | None:
-        """Give another socket of the same connection; None when it has ended."""
+        """Return another socket of the same connection; None when it has ended."""
         if self._wire is None or self._wire.is_closing() or self._wire.get_write_buffer_size():
             return None
         try:
@@ -97,7 +99,7 @@ class Connection(web.RequestHandler):
 
     def cut_head(self, after_s: float) -> None:
         """Close, since the head of a message does not end."""
-        detail = f"the head of the message did not arrive within {after_s:g} s"
+        detail = f"the HTTP headers did not arrive within {after_s:g} s"
         self._refuse(Problem(408, "slow_head", detail))
 
     def _refuse(self, problem: Problem) -> None:
@@ -141,9 +143,9 @@ class Connection(web.RequestHandler):
             return False
         if wire.get_write_buffer_size():  # the caller takes no answers: aiohttp waits until it does
             return False
-        status, told = probes.answer(probe, probe.close, 0.0)
+        status, reply = probes.answer(probe, probe.close, 0.0)
         probes.meter.add(probe.path, status, 0.0)
-        wire.write(told)
+        wire.write(reply)
         self.enter("answer" if probe.close else "idle")
         if probe.close:
             wire.close()
@@ -172,7 +174,7 @@ class Connection(web.RequestHandler):
             problem = Problem(400, "bad_request", f"the message is not HTTP ({type(exc).__name__})")
         else:
             log.error("a call from %s failed", self._peer, exc_info=exc)
-            problem = Problem(500, "internal", "an error inside riverloop; the worker's log has more")
+            problem = Problem(500, "internal", "internal error; see the worker's log")
         if request.writer.output_size > 0:
             raise ConnectionError("an answer has begun already")
         answer = problem.response()

@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 
 class LivePage:
-    """What answers at the live page's paths: looks only, so no token is asked for.
+    """The paths of the live page; they only read, and require no token.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ class LivePage:
         self._assets = assets()
 
     def routes(self) -> tuple[Route, ...]:
-        """Give the paths."""
+        """Return the paths."""
         return (
             Route("GET", "/", self.first),
             Route("GET", "/assets/{name:.+}", self.asset),
@@ -69,24 +69,24 @@ class LivePage:
     async def first(self, request: web.Request) -> web.Response:
         """Lead to the page of the first task."""
         if not self._loops:
-            raise Problem(503, "not_ready", "no task runs here yet")
+            raise Problem(503, "not_ready", "no task is running yet")
         headers = SAFE | {"Location": f"/tasks/{next(iter(self._loops))}/live"}
         return web.Response(status=302, headers=headers)
 
     async def page(self, request: web.Request) -> web.StreamResponse:
-        """Give the page, which is the same for every task."""
+        """Return the page, which is the same for every task."""
         self._feed(request)
         return _file(PAGE, "text/html; charset=utf-8")
 
     async def asset(self, request: web.Request) -> web.StreamResponse:
-        """Give one of the page's files."""
+        """Return one of the page's files."""
         found = self._assets.get(request.match_info["name"])
         if found is None:
-            raise Problem(404, "unknown_path", f"there is nothing at {request.path[:200]}")
+            raise Problem(404, "unknown_path", f"{request.path[:200]} does not exist")
         return _file(found[0], f"{found[1]}; charset=utf-8")
 
     async def state(self, request: web.Request) -> web.Response:
-        """Give what the page shows now, but for the history."""
+        """Return what the page shows now, but for the history."""
         feed = self._feed(request)
         await feed.wake()
         return answer(dump(feed.state()))
@@ -115,7 +115,7 @@ class LivePage:
             if listener.replaced:
                 await stream.write(f"retry: {REPLACED_RETRY_MS}\n\n".encode())
         except (ConnectionError, TimeoutError):
-            log.debug("a live page of %s is gone", feed.loop.task.name)
+            log.debug("a live page of %s disconnected", feed.loop.task.name)
         return stream
 
 

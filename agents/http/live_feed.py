@@ -13,13 +13,13 @@ from confluent_kafka import Message
 
 from agents.http import status
 from agents.http.access import is_loopback
-from agents.http.behind import Behind
+from agents.http.group_lag import GroupLag
 from agents.http.listeners import Listener
 from agents.loop import TaskLoop, now_ms
 from infra.kafka.connection import Connection
 from infra.kafka.tail import Tail
 from infra.web.board import Board
-from infra.web.letters import Letters
+from infra.web.dead_letters import DeadLetterSummary
 from infra.web.rates import Rate
 from infra.web.redact import finite
 from infra.web.verdict import (
@@ -47,7 +47,7 @@ PIECE: Final = 100
 CAUGHT_UP_S: Final = 8.0
 """The first listener waits at most so long for what lies on the topics already."""
 NEWEST: Final = {"metrics": 60_000, "alerts": 2_000, "snapshots": 5_000, "dead_letters": 1_000}
-"""Records of each topic that are read at the start; of dead letters so many in all."""
+"""Records of each topic that are read at the start, for dead letters over all partitions."""
 RUNBOOKS: Final = "docs/operations/runbooks/"
 """Where the runbooks lie, unless the setting `runbook_base` says it; from an address the page makes links."""
 log = logging.getLogger(__name__)
@@ -65,18 +65,18 @@ class LiveFeed:
         The task's.
     tail
         Reads topics from near their ends on.
-    behind
-        Says how far all workers are behind (blocks).
+    lag
+        Returns the lag of all workers by stage (blocks).
     """
 
     def __init__(
         self,
         loop: TaskLoop,
         tail: Callable[[Connection, Mapping[tuple[str, int], int]], Tail] = Tail,
-        behind: Callable[[], dict[str, int]] | None = None,
+        lag: Callable[[], dict[str, int]] | None = None,
     ) -> None:
         self.loop = loop
-        self._tail, self._how_far = tail, behind or Behind(loop).ask
+        self._tail, self._fetch_lag = tail, lag or GroupLag(loop).fetch
         self.listeners: set[Listener] = set()
         self.caught_up = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -85,18 +85,18 @@ class LiveFeed:
         self._failing = {fold.model.name: Rate() for fold in loop.models}
         self._verdict = Verdict()
         self._skew_ms: int | None = None
-        self._problem = "reading what lies on the topics"
-        self._behind: dict[str, int] = {}
+        self._problem = "the topics are still being read"
+        self._lag: dict[str, int] = {}
         self._wanted = 0.0
-        self._told: dict[str, str] = {}
+        self._sent: dict[str, str] = {}
         self._spoken = 0.0
         loop.last_words.append(self.close)
 
-    def _empty(self) -> tuple[Board, Letters]:
+    def _empty(self) -> tuple[Board, DeadLetterSummary]:
         # What requests say is for those who may ask for predictions, and this page asks for no token.
         settings = self.loop.settings
         open_ = not settings.serve_token and is_loopback(settings.http_host)
-        return Board(self.loop.task), Letters(self.loop.codec, open_=open_)
+        return Board(self.loop.task), DeadLetterSummary(self.loop.codec, open_=open_)
 
     # ------------------------------------------------------------------ listeners
 
@@ -127,13 +127,13 @@ class LiveFeed:
         self.caught_up.set()
 
     def now(self) -> int:
-        """Give the brokers' clock as far as it is known, ms: metrics have their times from it."""
+        """Return the brokers' clock as far as it is known, ms: metrics have their times from it."""
         return now_ms() - (self._skew_ms or 0)
 
     def state(self) -> dict[str, Any]:
-        """Give all that is shown now, but for the history."""
-        told: dict[str, Any] = finite({"now": self.now(), "facts": self._facts(), **self._sections()})
-        return told
+        """Return all that is shown now, but for the history."""
+        state: dict[str, Any] = finite({"now": self.now(), "facts": self._facts(), **self._sections()})
+        return state
 
     # ------------------------------------------------------------------ reading
 
@@ -153,17 +153,17 @@ class LiveFeed:
                         if batch.caught_up and self.board is not made[0]:
                             self.board, self.letters = made
                             self._problem = ""
-                            self._told.clear()
+                            self._sent.clear()
                             self.caught_up.set()
                             for listener in self.listeners:
                                 listener.start_over()
             except Exception as error:
                 # A page that stands still must say so, and costs the worker nothing else.
-                log.warning("%s: the live page stands still, tried again: %s", loop.task.name, error)
+                log.warning("%s: the live page is not updated, retrying: %s", loop.task.name, error)
                 self._problem = f"the topics cannot be read: {loop.connection.hide(str(error))}"
             await asyncio.sleep(AGAIN_S)
 
-    async def _take(self, messages: list[Message], board: Board, letters: Letters) -> None:
+    async def _take(self, messages: list[Message], board: Board, letters: DeadLetterSummary) -> None:
         for number, message in enumerate(messages):
             if number % PIECE == PIECE - 1:
                 await asyncio.sleep(0)
@@ -174,7 +174,7 @@ class LiveFeed:
                 age = now_ms() - at
                 self._skew_ms = age if self._skew_ms is None else min(self._skew_ms, age)
 
-    def _record(self, message: Message, at: int, board: Board, letters: Letters) -> None:
+    def _record(self, message: Message, at: int, board: Board, letters: DeadLetterSummary) -> None:
         topics, codec, value = self.loop.topics, self.loop.codec, message.value()
         topic = message.topic()
         if topic == topics.metrics:
@@ -188,15 +188,15 @@ class LiveFeed:
             board.manifest(version, None if value is None else codec.decode_manifest(value))
 
     async def _ask(self) -> None:
-        """Ask how far all workers are behind, while somebody looks."""
+        """Fetch the lag of all workers while a page is open."""
         clock = asyncio.get_running_loop().time
         while True:
             if self.listeners or clock() - self._wanted < WANTED_S:
                 try:
-                    self._behind = await asyncio.get_running_loop().run_in_executor(None, self._how_far)
+                    self._lag = await asyncio.get_running_loop().run_in_executor(None, self._fetch_lag)
                 except RiverloopError as error:
-                    self._behind = {}  # an old number would look like a good one
-                    log.info("%s: the workers' lag is not known: %s", self.loop.task.name, error)
+                    self._lag = {}  # an old number would look like a good one
+                    log.info("%s: the lag of the workers is unknown: %s", self.loop.task.name, error)
             await asyncio.sleep(BEHIND_S)
 
     # ------------------------------------------------------------------ telling
@@ -213,15 +213,15 @@ class LiveFeed:
             rows = [(number, name, *row) for number, name, row in self.board.fresh]
             self.board.fresh.clear()
             if not self.listeners:
-                self._told.clear()
+                self._sent.clear()
                 continue
             sections = _dumped(self._sections())
-            changed = {name: text for name, text in sections.items() if text != self._told.get(name)}
-            self._told |= changed
+            changed = {name: text for name, text in sections.items() if text != self._sent.get(name)}
+            self._sent |= changed
             if changed or rows:
                 parts = [f'"{name}":{text}' for name, text in changed.items()]
-                told = f'{{"now":{now},"rows":{_json(rows)},"sections":{{{",".join(parts)}}}}}'
-                self._say(event("change", told))
+                data = f'{{"now":{now},"rows":{_json(rows)},"sections":{{{",".join(parts)}}}}}'
+                self._say(event("change", data))
                 self._spoken = clock()
             elif clock() - self._spoken >= BEAT_S:
                 self._say(event("beat", f'{{"now":{now}}}'))
@@ -232,14 +232,14 @@ class LiveFeed:
             listener.put(message)
 
     def _whole(self) -> bytes:
-        """Give the whole state: the sections as all listeners have them, so that changes fit to it.
+        """Return the whole state: the sections as all listeners have them, so that changes fit to it.
 
         Its histories may be newer than the rows that come next, which is why rows are numbered.
         """
-        if not self._told:
-            self._told = _dumped(self._sections())
+        if not self._sent:
+            self._sent = _dumped(self._sections())
         whole = {"now": self.now(), "facts": self._facts(), "histories": self.board.histories()}
-        parts = ",".join(f'"{name}":{text}' for name, text in self._told.items())
+        parts = ",".join(f'"{name}":{text}' for name, text in self._sent.items())
         return event("whole", f'{_json(whole | {"row": self.board.closed})[:-1]},"sections":{{{parts}}}}}')
 
     def _facts(self) -> dict[str, Any]:
@@ -248,16 +248,16 @@ class LiveFeed:
 
     def _sections(self) -> dict[str, Any]:
         found = {"loop": self.board.loop(self.now()), "worker": self._worker(), **self.board.sections()}
-        return found | {"letters": self.letters.told(), "verdict": self._judge(found)}
+        return found | {"dead_letters": self.letters.as_data(), "verdict": self._judge(found)}
 
     def _judge(self, found: dict[str, Any]) -> dict[str, Any]:
-        """Give the verdict on the task, as far as this worker can tell."""
+        """Return the verdict on the task, as far as this worker can tell."""
         worker, loop, now = found["worker"], found["loop"], self.now()
         reasons = [*readiness_reasons(worker)]
         if self._problem:
             reasons.append(Reason("down", "The topics cannot be read", self._problem, "worker-not-ready"))
-        reasons += lag_reasons(self._behind, loop["rates"])
-        reasons += stale_reasons(loop["metrics_at"], now, self._behind)
+        reasons += lag_reasons(self._lag, loop["rates"])
+        reasons += stale_reasons(loop["metrics_at"], now, self._lag)
         reasons += refusal_reasons(loop["rates"])
         failing = {name: rate.per_second(now_ms()) for name, rate in self._failing.items()}
         reasons += model_reasons(worker["models"], failing)
@@ -265,7 +265,7 @@ class LiveFeed:
         return self._verdict.of(reasons, now)
 
     def _worker(self) -> dict[str, Any]:
-        """Give what this worker knows itself, and how far all of them are behind."""
+        """Return what this worker knows itself, and how far all of them are behind."""
         loop = self.loop
         end = loop.places.end
         return {
@@ -275,7 +275,7 @@ class LiveFeed:
             "models": status.models(loop),
             "learned_rate": self._learned.per_second(now_ms()),
             "freshness_ms": status.quantiles(loop.freshness_ms),
-            "behind": self._behind,
+            "lag": self._lag,
             "log_end": end,
             "next_offset": status.next_offset(loop),
             "problem": self._problem,

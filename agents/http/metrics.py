@@ -24,14 +24,14 @@ def exporter(loops: Mapping[str, TaskLoop], meter: HttpMeter, pulse: Pulse) -> E
 
 
 def worker_view(loops: Mapping[str, TaskLoop], meter: HttpMeter, pulse: Pulse) -> WorkerView:
-    """Give what belongs to no task."""
+    """Return what belongs to no task."""
     now = time.monotonic()
     reachable = not any(loop.cluster.problems(now) for loop in loops.values())
     return WorkerView(reachable, meter.calls, meter.spans, pulse.held_total_s)
 
 
 def views(loops: Mapping[str, TaskLoop]) -> Iterator[TaskView]:
-    """Give what each task shows."""
+    """Return what each task shows."""
     for name, loop in loops.items():
         yield TaskView(
             task=name,

@@ -53,15 +53,17 @@ class Origins:
         """
         hosts = request.headers.getall("Host", [])
         if len(hosts) > 1 or (not hosts and request.version >= (1, 1)):
-            raise Problem(400, "bad_request", f"the message has {len(hosts)} headers Host, it must have one")
+            raise Problem(
+                400, "bad_request", f"the message has {len(hosts)} Host headers; it must have exactly one"
+            )
         target = request.raw_path
         if "://" in target.partition("?")[0] and not target.startswith("/"):
             hosts = [*hosts, urlsplit(target).netloc]  # the absolute form says it, too
         for host in hosts:
             if not self.knows(host):
                 detail = (
-                    f"this worker is not known as {host[:100]!r}: call it by the address that it listens on, or "
-                    "name the host in its setting http_hosts"
+                    f"the host {host[:100]!r} is not accepted: use the address on which the worker listens, or "
+                    "add the host to its setting http_hosts"
                 )
                 raise Problem(421, "unknown_host", detail)
         origin = request.headers.get("Origin", "")
@@ -73,8 +75,8 @@ class Origins:
             foreign = site in FOREIGN_SITES and mode != "navigate"
         if foreign:
             detail = (
-                f"the page at {origin[:100] or 'another site'} may not call this worker: name its origin in the "
-                "setting http_origins if it may"
+                f"the page at {origin[:100] or 'another site'} is not allowed to call this worker: add its "
+                "origin to the setting http_origins"
             )
             raise Problem(403, "foreign_origin", detail)
 
@@ -87,7 +89,7 @@ class Origins:
         return origin.lower() in self._allowed
 
     def shared(self, request: web.BaseRequest) -> Mapping[str, str]:
-        """Give the headers that let such a page read the answer (CORS)."""
+        """Return the headers that let such a page read the answer (CORS)."""
         if not self._allowed:
             return {}
         headers = {"Vary": "Origin"}
@@ -122,7 +124,7 @@ class Origins:
 
 
 def _name(host: str) -> str:
-    """Give the name of `NAME:PORT`, in lower case and without the brackets of IPv6.
+    """Return the name of `NAME:PORT`, in lower case and without the brackets of IPv6.
 
     Examples
     --------

@@ -6,8 +6,8 @@ import asyncio
 from typing import Any, Final
 
 from agents.http.body import read_record, said_id
+from agents.http.prediction_cache import Sends
 from agents.http.problems import Problem, dump
-from agents.http.remembered import Sends
 from agents.loop import TaskLoop, now_ms
 from infra.kafka.transaction import OutRecord
 from infra.kafka.writer import Delivery
@@ -35,7 +35,7 @@ class Outcomes:
         self._remarks = Remarks(loop.task.features)
 
     async def accept(self, records: list[Any]) -> list[bytes | Problem]:
-        """Write each record, in order: what is acknowledged as JSON, or its problem.
+        """Write each record in order; returns JSON or a problem for each.
 
         An outcome that is written twice because a call was repeated counts once: the join knows it.
         """
@@ -60,7 +60,7 @@ class Outcomes:
     def _read(self, record: Any) -> Outcome:
         outcome = read_record(record, self.loop.codec.decode_outcome)
         if not isinstance(outcome, Outcome):
-            raise BadRecord("unexpected_punctuation", "a punctuation is not taken over HTTP")
+            raise BadRecord("unexpected_punctuation", "punctuations are not accepted over HTTP")
         self.loop.server.times.check(outcome.ts, now_ms())
         return outcome
 
@@ -76,14 +76,14 @@ class Outcomes:
                 found = self._not_acknowledged()
             else:
                 self.loop.counts["http_outcomes"] += 1
-                told: dict[str, Any] = {"request_id": request_id, "accepted": True}
+                data: dict[str, Any] = {"request_id": request_id, "accepted": True}
                 remarks = self._remarks.unknown_of_outcome(sent)
-                return dump(told | ({"warnings": [each.plain() for each in remarks]} if remarks else {}))
+                return dump(data | ({"warnings": [each.plain() for each in remarks]} if remarks else {}))
         if request_id:
             found.more["request_id"] = request_id
         return found
 
     def _not_acknowledged(self) -> Problem:
         self.loop.counts["http_not_acknowledged"] += 1
-        detail = "Kafka did not acknowledge the outcome in time: repeat the call, a second copy counts once"
+        detail = "Kafka did not acknowledge the outcome in time: retry; duplicates count once"
         return Problem(503, "not_acknowledged", detail)

@@ -1,4 +1,4 @@
-"""Predictions over HTTP: scored at once, on the topic before they are answered, the same when asked again."""
+"""Predictions over HTTP: acknowledged by Kafka before the answer, equal when repeated."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import time
 from typing import Any
 
 from agents.http.body import read_record, said_id
+from agents.http.prediction_cache import Answer, PredictionCache, Sends
 from agents.http.problems import Problem, dump
-from agents.http.remembered import Answer, Remembered, Sends
 from agents.http.tallies import HttpTallies
 from agents.loop import TaskLoop, now_ms
 from agents.serve import served_by
@@ -31,42 +31,42 @@ class Predictions:
 
     def __init__(self, loop: TaskLoop, writer: Sends) -> None:
         self.loop, self._writer = loop, writer
-        self.remembered = Remembered(loop.settings.remembered)
+        self.cache = PredictionCache(loop.settings.prediction_cache_size)
         self._edge = HttpTallies(loop, writer)
         self._remarks = Remarks(loop.task.features)
 
     async def answer(self, records: list[Any]) -> list[bytes | Problem]:
-        """Answer each record, in order: the answer as JSON, or its problem."""
+        """Answer each record in order, with JSON or a problem."""
         started = time.monotonic()
         found = await self.loop.turns.run(map(self._one, records))
         # All are under way: it makes no difference in which order they are waited for.
-        told = [await self._acknowledged(each) for each in found]
+        results = [await self._acknowledged(each) for each in found]
         took, answers = time.monotonic() - started, self.loop.answers["http"]
-        for each in told:
+        for each in results:
             if isinstance(each, bytes):
                 answers.add(took)
-        return told
+        return results
 
     def look_up(self, request_id: str) -> bytes:
-        """Give the answer to a request that was made here.
+        """Return the answer to an earlier request.
 
         Raises
         ------
         Problem
-            404, when there is none, or none that is acknowledged.
+            404, when there is no acknowledged one.
         """
-        answer = self.remembered.get(request_id)
+        answer = self.cache.get(request_id)
         if answer is not None and answer.acknowledged:
             return answer.body
         if answer is not None:
-            detail = "the prediction is not acknowledged by Kafka yet: repeat the POST, or ask again later"
+            detail = "Kafka has not acknowledged the prediction yet: repeat the POST, or retry later"
         else:
             detail = (
-                f"this worker remembers no prediction of request {request_id[:200]!r}: it keeps the newest "
-                f"{self.remembered.most:,} that it made over HTTP since it started; all are on the topic "
+                f"this worker has no cached prediction of request {request_id[:200]!r}: it keeps the last "
+                f"{self.cache.most:,} HTTP predictions since its start; all predictions are on the topic "
                 f"{self.loop.topics.predictions}"
             )
-        raise Problem(404, "not_remembered", detail)
+        raise Problem(404, "not_cached", detail)
 
     # ------------------------------------------------------------------ one request
 
@@ -96,7 +96,7 @@ class Predictions:
         return request
 
     def _answer(self, request: Request, sent: Any) -> Answer:
-        answer = self.remembered.get(request.request_id)
+        answer = self.cache.get(request.request_id)
         if answer is None:
             loop = self.loop
             if not loop.ready.is_set():
@@ -109,7 +109,7 @@ class Predictions:
             unknown = self._remarks.unknown(sent)
             odd = unknown + self._remarks.outside(request.features) + _of_models(loop, prediction)
             answer = Answer(_body(prediction, odd), record)
-            self.remembered.add(request.request_id, answer)
+            self.cache.add(request.request_id, answer)
             loop.counts["predictions"] += 1
             loop.counts["http_predictions"] += 1
             self._edge.answered(request, unknown)
@@ -129,21 +129,18 @@ class Predictions:
 
     def _not_acknowledged(self) -> Problem:
         self.loop.counts["http_not_acknowledged"] += 1
-        detail = (
-            "Kafka did not acknowledge the prediction in time, so no answer is given: repeat the call with "
-            "the same request_id"
-        )
+        detail = "Kafka did not acknowledge the prediction in time: retry with the same request_id"
         return Problem(503, "not_acknowledged", detail)
 
 
 def not_ready(loop: TaskLoop) -> Problem:
-    """Make the problem of a task whose models must not answer yet."""
+    """Return the problem of a task that is not ready."""
     detail = f"task {loop.task.name} is not ready: {loop.why_not_ready or 'its models are being restored'}"
     return Problem(503, "not_ready", detail)
 
 
 def _of_models(loop: TaskLoop, prediction: Prediction) -> list[Remark]:
-    """Say what is odd about the score: it is the fallback's, or that of a model that learns no more."""
+    """Return warnings about the score: from the fallback, or from a model that has stopped learning."""
     found, served = [], prediction.scores[0]
     if served.model != loop.models[0].model.name:
         champion = next(each for each in prediction.scores if each.model == loop.models[0].model.name)
@@ -159,6 +156,6 @@ def _of_models(loop: TaskLoop, prediction: Prediction) -> list[Remark]:
 
 def _body(prediction: Prediction, remarks: list[Remark]) -> bytes:
     served = plain(prediction.scores[0])
-    told: dict[str, Any] = {"request_id": prediction.request_id, "ts": prediction.ts}
-    told |= {name: served[name] for name in ("score", "label", "version")}
-    return dump(told | ({"warnings": [each.plain() for each in remarks]} if remarks else {}))
+    data: dict[str, Any] = {"request_id": prediction.request_id, "ts": prediction.ts}
+    data |= {name: served[name] for name in ("score", "label", "version")}
+    return dump(data | ({"warnings": [each.plain() for each in remarks]} if remarks else {}))

@@ -1,4 +1,4 @@
-"""Errors as `application/problem+json` (RFC 9457): what was wrong, where, and what to do."""
+"""Errors as `application/problem+json` (RFC 9457)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from schemas.reasons import REASONS
 CONTENT_TYPE: Final = "application/problem+json"
 HEADERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 RETRY_S: Final = 1
-"""What Retry-After says, in s."""
+"""Value of Retry-After, in s."""
 # Python's own phrases change with its version.
 TITLES: Final = {
     200: "OK",
@@ -33,36 +33,36 @@ TITLES: Final = {
     503: "Service Unavailable",
 }
 HTTP_REASONS: Final[dict[str, str]] = {
-    "bad_request": "The HTTP message itself, such as its compression, cannot be read.",
-    "bad_query": "A query parameter has a value that it cannot have.",
-    "token_needed": "The call needs a token that this worker knows: `Authorization: Bearer TOKEN`.",
-    "unknown_path": "There is nothing at this path.",
+    "bad_request": "The HTTP message or its encoding is invalid.",
+    "bad_query": "A query parameter is invalid.",
+    "token_needed": "The call requires a valid token: `Authorization: Bearer TOKEN`.",
+    "unknown_path": "The path does not exist.",
     "unknown_task": "This worker does not run the task.",
-    "not_remembered": "The prediction is not, or no longer, remembered by this worker.",
-    "wrong_method": "The path does not take this method; the header Allow has those it takes.",
+    "not_cached": "The prediction is not in this worker's cache.",
+    "wrong_method": "The path does not allow this method; see the header Allow.",
     "slow_body": "The body did not arrive in time.",
-    "slow_head": "The head of the HTTP message did not arrive in time.",
-    "unknown_host": "The header Host has a name that this worker is not known by: setting `http_hosts`.",
-    "foreign_origin": "A page of another site makes the call, and may not: setting `http_origins`.",
-    "too_many_pages": "This worker's live pages are all in use by other callers.",
-    "too_many_waits": "Too many calls wait for progress, of this caller or of all.",
-    "too_many_connections": "The worker's connections are all in use.",
-    "too_many": "The list has more records than one call may have.",
-    "wrong_content_type": "The content type is none of those taken here.",
-    "none_usable": "No record of the list could be used; `problems` says why, one by one.",
-    "internal": "An error inside riverloop; the worker's log has more.",
-    "held": "One step has held the worker for longer than any should: it hangs.",
-    "not_ready": "The worker's models are not ready to answer; try again, or ask another worker.",
-    "not_acknowledged": "Kafka did not acknowledge the record in time; nothing is promised. Repeat the call.",
-    "time_out": "The call took too long. Repeat it: what it has done already is not done twice.",
+    "slow_head": "The HTTP headers did not arrive in time.",
+    "unknown_host": "The header Host is not accepted; see setting `http_hosts`.",
+    "foreign_origin": "The calling page's origin is not accepted; see setting `http_origins`.",
+    "too_many_pages": "The worker has no free live page.",
+    "too_many_waits": "Too many calls wait for progress.",
+    "too_many_connections": "The worker has no free connection.",
+    "too_many": "The list exceeds the maximum of records per call.",
+    "wrong_content_type": "The content type is not supported.",
+    "none_usable": "All records of the list were rejected; see `problems`.",
+    "internal": "An internal error; see the worker's log.",
+    "held": "The worker hangs in one step.",
+    "not_ready": "The models are not ready; retry, or call another worker.",
+    "not_acknowledged": "Kafka did not acknowledge the record in time; retry.",
+    "time_out": "The call timed out; retry. Completed work is not repeated.",
 }
-"""Reasons beside those of `schemas.reasons`: those that only HTTP has."""
+"""Reasons of HTTP, beside those of `schemas.reasons`."""
 STATUS: Final = {"unreadable": 400, "malformed": 400, "registry_framing": 415, "too_large": 413}
 """Of `schemas.reasons`; the others are 422."""
 
 
 class Problem(RiverloopError):
-    """An answer that says no.
+    """An error response.
 
     Parameters
     ----------
@@ -71,9 +71,9 @@ class Problem(RiverloopError):
     reason
         Code from `schemas.reasons.REASONS` or `HTTP_REASONS`.
     detail
-        A sentence for whoever called: what is wrong, and what to do.
+        What is wrong and what to do, for the caller.
     field
-        The field at fault as a path, such as ``features.LeadTime``; empty when there is none.
+        Path of the invalid field, such as ``features.LeadTime``; empty when there is none.
     headers
         Further headers.
     more
@@ -99,11 +99,11 @@ class Problem(RiverloopError):
 
     @classmethod
     def of(cls, bad: BadRecord) -> Problem:
-        """Make the problem of a record that cannot be used."""
+        """Return the problem of a rejected record."""
         return cls(STATUS.get(bad.reason, 422), bad.reason, bad.message, bad.field)
 
     def data(self) -> dict[str, Any]:
-        """Give the members, as RFC 9457 names them and with `reason` and `field`."""
+        """Return the members of RFC 9457, with `reason` and `field`."""
         found = {
             "type": "about:blank",
             "title": TITLES.get(self.status, "Error"),
@@ -116,7 +116,7 @@ class Problem(RiverloopError):
         return found | self.more
 
     def response(self) -> web.Response:
-        """Give the HTTP response."""
+        """Return the HTTP response."""
         return web.Response(
             body=dump(self.data()),
             status=self.status,
@@ -125,23 +125,23 @@ class Problem(RiverloopError):
         )
 
     def message(self) -> bytes:
-        """Give the answer as it goes over the wire, where there is no request to answer; then comes the end."""
+        """Return the bytes of the response, for a connection without a request; it is then closed."""
         headers = self.headers | {"Content-Type": CONTENT_TYPE, "Connection": "close"}
         return message(self.status, dump(self.data()), headers)
 
 
 def message(status: int, body: bytes, headers: Mapping[str, str]) -> bytes:
-    """Write an answer as it goes over the wire."""
+    """Return the bytes of a response."""
     headers = {**HEADERS, **headers, "Content-Length": str(len(body))}
     lines = [f"HTTP/1.1 {status} {TITLES[status]}", *(f"{k}: {v}" for k, v in headers.items())]
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
 def dump(data: Any) -> bytes:
-    """Write JSON, compact; half surrogates, which a path may carry, are escaped as all beyond ASCII is."""
+    """Return compact JSON in ASCII; half surrogates, which a path may contain, are escaped."""
     return json.dumps(data, separators=(",", ":"), allow_nan=False).encode()
 
 
 def answer(body: bytes, status: int = 200) -> web.Response:
-    """Give a response that says yes, with a body in JSON."""
+    """Return a successful response with a JSON body."""
     return web.Response(body=body, status=status, content_type="application/json", headers=HEADERS)

@@ -22,9 +22,9 @@ from agents.http.meter import UNMATCHED, HttpMeter
 from agents.http.metrics import exporter
 from agents.http.origin import Origins
 from agents.http.outcomes import Outcomes
+from agents.http.prediction_cache import Sends
 from agents.http.predictions import Predictions
 from agents.http.problems import HEADERS, Problem, answer, dump
-from agents.http.remembered import Sends
 from agents.http.route import Handler, Route
 from agents.http.watchman import Probes
 from agents.loop import TaskLoop
@@ -114,7 +114,7 @@ class Pages:
         )
 
     def routes(self) -> tuple[Route, ...]:
-        """Give all paths; `docs/reference/openapi.json` describes them."""
+        """Return all paths; `docs/reference/openapi.json` describes them."""
         return (
             *(Route("GET", path, self.health) for path in status.HEALTH),
             Route("GET", "/metrics", self.metrics),
@@ -136,7 +136,7 @@ class Pages:
         return answer(dump(status.HEALTH[request.path](self.loops, 0.0)))
 
     async def metrics(self, request: web.Request) -> web.Response:
-        """Give the page for Prometheus."""
+        """Return the page for Prometheus."""
         return web.Response(body=self._exporter.page(), headers=HEADERS | {"Content-Type": CONTENT_TYPE})
 
     async def tasks(self, request: web.Request) -> web.Response:
@@ -152,7 +152,7 @@ class Pages:
         return answer(*single_or_list(body, await task.predictions.answer(body.records), 200))
 
     async def look_up(self, request: web.Request) -> web.Response:
-        """Give a remembered answer."""
+        """Return a remembered answer."""
         return answer(self._task(request).predictions.look_up(request.match_info["request_id"]))
 
     async def report(self, request: web.Request) -> web.Response:
@@ -162,7 +162,7 @@ class Pages:
         return answer(*single_or_list(body, await task.outcomes.accept(body.records), 202))
 
     async def versions(self, request: web.Request) -> web.Response:
-        """Give the versions, and wait for progress if asked to."""
+        """Return the versions, and wait for progress if asked to."""
         loop = self._task(request).loop
         if "wait_s" not in request.query:
             return answer(dump(await status.versions(loop, request.query)))
@@ -170,12 +170,12 @@ class Pages:
             return answer(dump(await status.versions(loop, request.query)))
 
     async def status(self, request: web.Request) -> web.Response:
-        """Give what a page about the task shows."""
+        """Return what a page about the task shows."""
         task = self._task(request)
-        return answer(dump(status.status(task.loop, len(task.predictions.remembered))))
+        return answer(dump(status.status(task.loop, len(task.predictions.cache))))
 
     async def digests(self, request: web.Request) -> web.Response:
-        """Give the digests of the models' states."""
+        """Return the digests of the models' states."""
         task = self._task(request)
         return answer(dump(await task.loop.turns.apart(task.digests.give)))
 
@@ -184,7 +184,7 @@ class Pages:
         loop = self.loops.get(name)
         if loop is None:
             known = ", ".join(self.loops) or "none"
-            detail = f"there is no task {name[:100]!r} here; this worker runs: {known}"
+            detail = f"unknown task {name[:100]!r}; this worker runs: {known}"
             raise Problem(404, "unknown_task", detail, known=list(self.loops))
         task = self._tasks.get(name)
         if task is None or task.loop is not loop:
@@ -223,14 +223,14 @@ def _guarded(route: Route, access: Access, time_bound_s: float) -> Handler:
         except Problem as problem:
             return problem.response()
         except TimeoutError:
-            detail = f"the call took longer than {time_bound_s:g} s; repeat it with the same request_id"
+            detail = f"the call took longer than {time_bound_s:g} s: retry with the same request_id"
             return Problem(503, "time_out", detail).response()
         except ConnectionError:
             # The caller is gone: nobody reads an answer.
             raise
         except Exception:
             log.exception("%s %s failed", request.method, route.path)
-            return Problem(500, "internal", "an error inside riverloop; the worker's log has more").response()
+            return Problem(500, "internal", "internal error; see the worker's log").response()
 
     return guarded
 
@@ -268,10 +268,10 @@ def _edge(origins: Origins, meter: HttpMeter) -> Middleware:
             allowed = ", ".join(sorted(miss.allowed_methods))
             if (preflight := origins.preflight(request, allowed)) is not None:
                 return preflight
-            detail = f"{request.path[:200]} does not take {request.method[:20]}; it takes {allowed}"
+            detail = f"{request.path[:200]} does not allow {request.method[:20]}; it allows {allowed}"
             return turned_away(Problem(405, "wrong_method", detail, headers={"Allow": allowed}))
         if isinstance(miss, web.HTTPNotFound):
-            detail = f"there is nothing at {request.path[:200]}; GET /tasks lists what this worker runs"
+            detail = f"{request.path[:200]} does not exist; GET /tasks lists the worker's tasks"
             return turned_away(Problem(404, "unknown_path", detail))
         return await handler(request)
 

@@ -140,7 +140,7 @@ class HttpServer:
             except (BlockingIOError, ConnectionAbortedError):  # the watchman, or nobody, has it
                 return
             except OSError as error:
-                log.warning("no connection can be accepted, tried again in %g s: %s", ACCEPT_S, error)
+                log.warning("cannot accept connections, retrying in %g s: %s", ACCEPT_S, error)
                 self._loop.remove_reader(listening)
                 self._loop.call_later(ACCEPT_S, self._listen, listening)
                 return
@@ -151,16 +151,16 @@ class HttpServer:
     # ------------------------------------------------------------------ for the watchman, in its thread
 
     def room(self) -> int:
-        """Give for how many more connections there is room: those without a call make it."""
+        """Return for how many more connections there is room: those without a call make it."""
         return self._most - sum(each.phase not in WAITING for each in list(self._connections))
 
     def quiet(self, most: int) -> list[Connection]:
-        """Give connections that may bring a health check next, those used last."""
+        """Return connections that may bring a health check next, those used last."""
         found = [each for each in list(self._connections) if each.at_start]
         return sorted(found, key=lambda each: -each.since)[:most]
 
     def coming(self) -> list[tuple[socket.socket, Callable[[], bool]]]:
-        """Give what is accepted and no connection yet, as duplicates; each with what says whether that holds."""
+        """Return what is accepted and no connection yet, as duplicates; each with what says whether that holds."""
         found: list[tuple[socket.socket, Callable[[], bool]]] = []
         for number, wire in list(self._coming.items()):
             with contextlib.suppress(OSError):
@@ -206,7 +206,7 @@ class HttpServer:
         self._malformed += 1
         if self._malformed in LOGGED_AT:
             log.info(
-                "%d malformed HTTP messages were rejected, the last one from %s (%s)",
+                "rejected %d malformed HTTP messages, the last one from %s (%s)",
                 self._malformed,
                 remote,
                 type(error).__name__,

@@ -44,8 +44,8 @@ def health(loops: Mapping[str, TaskLoop], held_s: float = 0.0) -> dict[str, Any]
     A probe that restarts what is not healthy must not restart a worker whose cluster is away.
     """
     tasks = {name: readiness(loop, held_s) for name, loop in loops.items()}
-    told = {"ready": bool(tasks) and all(each["ready"] for each in tasks.values()), "tasks": tasks}
-    return live(loops, held_s) | told
+    data = {"ready": bool(tasks) and all(each["ready"] for each in tasks.values()), "tasks": tasks}
+    return live(loops, held_s) | data
 
 
 def ready(loops: Mapping[str, TaskLoop], held_s: float = 0.0) -> dict[str, Any]:
@@ -58,9 +58,9 @@ def ready(loops: Mapping[str, TaskLoop], held_s: float = 0.0) -> dict[str, Any]:
     """
     tasks = {name: readiness(loop, held_s) for name, loop in loops.items()}
     held: dict[str, Any] = {"held_s": round(held_s, 3)} if held_s else {}
-    waiting = [name for name, each in tasks.items() if not each["ready"]]
-    if waiting or not tasks:
-        detail = "; ".join(f"{name}: {tasks[name]['why']}" for name in waiting) or "no task runs here yet"
+    not_ready = [name for name, each in tasks.items() if not each["ready"]]
+    if not_ready or not tasks:
+        detail = "; ".join(f"{name}: {tasks[name]['why']}" for name in not_ready) or "no task is running yet"
         raise Problem(503, "not_ready", detail, tasks=tasks, **held)
     return {"status": "ready", "tasks": tasks} | held
 
@@ -74,7 +74,7 @@ def readiness(loop: TaskLoop, held_s: float = 0.0) -> dict[str, Any]:
 
 
 def _held(held_s: float) -> str:
-    return f"one step has held the worker's event loop for {held_s:.0f} s"
+    return f"one step has blocked the worker's event loop for {held_s:.0f} s"
 
 
 HEALTH: Final[Mapping[str, Callable[[Mapping[str, TaskLoop], float], dict[str, Any]]]] = {
@@ -84,7 +84,7 @@ HEALTH: Final[Mapping[str, Callable[[Mapping[str, TaskLoop], float], dict[str, A
     "/readyz": ready,
     "/healthz": health,
 }
-"""By path: what it says. Only looks at what is there, so it may be called from any thread."""
+"""Health checks by path. They only read, so any thread may call them."""
 
 
 def tasks(loops: Mapping[str, TaskLoop]) -> list[dict[str, Any]]:
@@ -101,7 +101,7 @@ def tasks(loops: Mapping[str, TaskLoop]) -> list[dict[str, Any]]:
 
 
 async def versions(loop: TaskLoop, query: Mapping[str, str]) -> dict[str, Any]:
-    """Give the versions that this worker has, once it has come as far as asked, or when the wait is over."""
+    """Return the versions that this worker has, once it has come as far as asked, or when the wait is over."""
     complete, applied = _whole(query, "complete"), _whole(query, "applied")
     wait_s = _seconds(query)
 
@@ -122,12 +122,12 @@ async def versions(loop: TaskLoop, query: Mapping[str, str]) -> dict[str, Any]:
 
 
 def completed_offset(loop: TaskLoop) -> int:
-    """Give the offset of the newest applied punctuation, least over the partitions; else -1."""
+    """Return the offset of the newest applied punctuation, least over the partitions; else -1."""
     return min(loop.completed.get(number, -1) for number in range(loop.partitions))
 
 
 def next_offset(loop: TaskLoop) -> int:
-    """Give the first offset of the log that not every model here has applied."""
+    """Return the first offset of the log that not every model here has applied."""
     return min(fold.next_offset for fold in loop.models)
 
 
@@ -187,29 +187,29 @@ def _bad(name: str, wanted: str) -> Problem:
 # ---------------------------------------------------------------------- status and digests
 
 
-def status(loop: TaskLoop, remembered: int) -> dict[str, Any]:
-    """Give what a page about the task shows.
+def status(loop: TaskLoop, cached: int) -> dict[str, Any]:
+    """Return the status of a task.
 
     Parameters
     ----------
-    remembered
-        Predictions that can be looked up.
+    cached
+        Number of predictions in the cache.
 
     Notes
     -----
-    `loop.metrics`, where there is one, gives further members, and under `models` further ones of each model.
+    `loop.metrics`, if present, returns further members, also for each of `models`.
     """
-    # The agents have more to say: what waits in the joins, the metrics of the log's owner.
+    # The agents add counts of the joins and the metrics of the log's owner.
     more: Callable[[], dict[str, Any]] | None = getattr(loop, "metrics", None)
-    told = more() if more is not None else {}
-    by_model = told.pop("models", {})
-    return told | {
+    members = more() if more is not None else {}
+    by_model = members.pop("models", {})
+    return members | {
         "task": loop.task.name,
         "question": loop.task.question,
         **readiness(loop),
         "counts": dict(sorted(loop.counts.items())),
         "dead_letters": dict(sorted(loop.dead_letters.items())),
-        "remembered": remembered,
+        "cached_predictions": cached,
         "freshness_ms": quantiles(loop.freshness_ms),
         "freshness_s": {stage: spans.status() for stage, spans in loop.freshness.items()},
         "next_offset": next_offset(loop),
@@ -218,7 +218,7 @@ def status(loop: TaskLoop, remembered: int) -> dict[str, Any]:
 
 
 def quantiles(values: list[float]) -> dict[str, float]:
-    """Give count, p50 and p99 (nearest rank, in the values' unit); zeros without values."""
+    """Return count, p50 and p99 (nearest rank, in the values' unit); zeros without values."""
     ordered = sorted(values)
     if not ordered:
         return {"count": 0, "p50": 0.0, "p99": 0.0}
@@ -240,7 +240,7 @@ class Digests:
         self._known: dict[str, tuple[str, str]] = {}
 
     def give(self) -> dict[str, Any]:
-        """Give each model's version and digest, and the offset up to which the log is applied.
+        """Return each model's version and digest, and the offset up to which the log is applied.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Counts of what is answered and refused over HTTP: written within a second, outside of any transaction."""
+"""Counts of requests over HTTP, written within a second, outside of transactions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import Final
 
-from agents.http.remembered import Sends
+from agents.http.prediction_cache import Sends
 from agents.loop import TaskLoop, now_ms
 from agents.serve import tally_records
 from infra.kafka.writer import Delivery
@@ -42,7 +42,7 @@ class HttpTallies:
         self._soon()
 
     def refused(self, bad: BadRecord) -> None:
-        """Count a request that is refused."""
+        """Count a rejected request."""
         self.counter.refused(0, bad, now_ms())
         self._soon()
 
@@ -69,4 +69,4 @@ class HttpTallies:
 
     def _lost(self, error: BaseException) -> None:
         self.loop.counts["http_tallies_lost"] += 1
-        log.warning("%s: counts of requests over HTTP are lost: %s", self.loop.task.name, error)
+        log.warning("%s: lost counts of HTTP requests for data quality: %s", self.loop.task.name, error)

@@ -75,11 +75,11 @@ class Probes:
         return self._origins.knows(probe.host)
 
     def steps(self) -> tuple[int, ...]:
-        """Give a value that stays the same, with an odd number in it, while one step of a batch runs."""
+        """Return a value that stays the same, with an odd number in it, while one step of a batch runs."""
         return tuple(loop.turns.steps for loop in self._loops.values())
 
     def answer(self, probe: Probe, close: bool, held_s: float) -> tuple[int, bytes]:
-        """Give status and answer to a check.
+        """Return status and answer to a check.
 
         Parameters
         ----------
@@ -96,8 +96,8 @@ class Probes:
         except Problem as problem:
             status, kind, data = problem.status, CONTENT_TYPE, problem.data()
             headers |= problem.headers
-        told = message(status, dump(data), headers | {"Content-Type": kind})
-        return status, told if probe.body else told[: told.index(END) + len(END)]
+        reply = message(status, dump(data), headers | {"Content-Type": kind})
+        return status, reply if probe.body else reply[: reply.index(END) + len(END)]
 
 
 @dataclass(slots=True, eq=False)
@@ -149,7 +149,7 @@ class Watchman:
                 try:
                     self._stand_in()
                 except Exception:
-                    log.exception("answering health checks while the event loop was held failed")
+                    log.exception("cannot answer health checks while the event loop is blocked")
 
     def _held(self) -> bool:
         return self._probes.pulse.held_s() > HELD_S and not self._ended.is_set()
@@ -252,10 +252,10 @@ class Watchman:
             return
         # One that was accepted here, or has never been answered, is not in the server's account of idle ones.
         close = probe.close or connection is None or connection.phase == "head"
-        status, told = self._probes.answer(probe, close, self._probes.pulse.held_s())
+        status, reply = self._probes.answer(probe, close, self._probes.pulse.held_s())
         try:
             # Something else: the loop has taken the check, and the caller sent more before it had an answer.
-            whole = taken == data and wire.send(told) == len(told)
+            whole = taken == data and wire.send(reply) == len(reply)
         except OSError:
             whole = False
         took_s = time.monotonic() - started

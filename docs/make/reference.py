@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final
@@ -12,14 +13,21 @@ from typing import Any, Final
 import click
 
 from agents.cli.main import riverloop, subcommands
-from agents.declared import allowed, environment_name
+from agents.declared import allowed
 from agents.http.problems import STATUS
 from agents.settings import Settings
 from docs.make.metrics_page import metrics_page
 from schemas.clients import rows as client_rows
 from schemas.codec import avro_form
+from schemas.limits import NAME
 from schemas.reasons import REASONS
-from schemas.topics import MAX_RECORD_BYTES, PARTITIONER, TopicSpec
+from schemas.topics import (
+    MAX_DEAD_LETTER_BYTES,
+    MAX_RECORD_BYTES,
+    MAX_TOPIC_RECORD_BYTES,
+    PARTITIONER,
+    TopicSpec,
+)
 from schemas.topics import topics as topics_of
 
 FOLDER: Final = Path(__file__).resolve().parents[2] / "docs" / "reference"
@@ -29,7 +37,7 @@ MADE: Final = "<!-- Made by `python -m docs.make.reference`; do not edit. -->"
 
 
 def pages() -> dict[str, str]:
-    """Give every page's text by file name."""
+    """Return every page's text by file name."""
     made = {
         "settings.md": settings(),
         "topics.md": topics(),
@@ -43,7 +51,7 @@ def pages() -> dict[str, str]:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Give a Markdown table."""
+    """Return a Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
 
@@ -56,52 +64,44 @@ def _cell(value: object) -> str:
 
 
 def settings() -> str:
-    """Give the page of a worker's settings."""
-    rows = [
-        (
-            f"`{each.name}`",
-            f"`{environment_name(each.name)}`",
-            type(each.default).__name__,
-            _default(each.default),
-            each.metadata["unit"],
-            allowed(each),
-            each.metadata["says"] + (" Secret." if each.metadata["secret"] else ""),
-        )
-        for each in fields(Settings)
-    ]
+    """Return the page of a worker's settings."""
+    rows = [(f"`{each.name}`", _value(each), each.metadata["description"]) for each in fields(Settings)]
     return f"""# Settings of a worker
 
-`riverloop worker` takes each setting as an option (`snapshot_every` is `--snapshot-every`) or from the
-environment; the option wins. Secrets have no option, since other users of the machine can read a command
-line, and are never printed; each may also lie in a file, named by its variable with `_FILE` behind it
-(`RIVERLOOP_HTTP_TOKEN_FILE=/run/secrets/token`). A bool is `true` or `false`.
+Each setting is an option of `riverloop worker` (`--snapshot-every`) and an environment variable
+(`RIVERLOOP_SNAPSHOT_EVERY`); the option wins. A *secret* has no option and is never printed. The variable with the
+suffix `_FILE` names a file with the secret (`RIVERLOOP_HTTP_TOKEN_FILE=/run/secrets/token`). Names have up to 100
+letters, digits, dots, dashes, underscores.
 
-{table(("setting", "environment", "type", "default", "unit", "allowed", "what it says"), rows)}
+{table(("setting", "default", "description"), rows)}
 """
 
 
-def _bounds(declared: Mapping[str, Any]) -> str:
-    return "" if declared["low"] is None else f" From {declared['low']:,} to {declared['high']:,}."
-
-
-def _default(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f"{value:,}" if isinstance(value, int) else f"`{value}`" if value else ""
+def _value(declared: Any) -> str:
+    """Return default, unit and bounds of a setting."""
+    default, metadata = declared.default, declared.metadata
+    if metadata["secret"]:
+        bounds = f", {allowed(declared)}" if metadata["characters"] else ""
+        return f"secret{bounds}"
+    if isinstance(default, bool):
+        return str(default).lower()
+    if isinstance(default, int):
+        low, high = metadata["within"]
+        return f"{default:,} {metadata['unit']} ({low:,}…{high:,})".replace("  ", " ")
+    return f"{default} ({allowed(declared)})" if metadata["one_of"] else str(default)
 
 
 # ---------------------------------------------------------------------- topics
 
 
 def topics() -> str:
-    """Give the page of a task's topics."""
+    """Return the page of a task's topics."""
     rows = [
         (
             f"`{each.name}`",
             each.key,
             "P" if each.partitions > 1 else 1,
             _keeps(each),
-            f"{each.max_message_bytes // MIB} MiB",
             each.description,
             each.written_by,
         )
@@ -109,65 +109,70 @@ def topics() -> str:
     ]
     return f"""# Topics of a task
 
-T is the task's name, P the number of partitions: `riverloop topics create TASK --partitions P`. All topics
-use LogAppendTime: Kafka's timestamp is arrival, event time is the record's `ts`. Keys are UTF-8, placed by
-`{PARTITIONER}`. riverloop accepts records up to {MAX_RECORD_BYTES // MIB} MiB; the topics let larger ones
-in, so that they can be refused with a reason.
+T is the task, P the number of partitions: `riverloop topics create TASK --partitions P`. Topics use LogAppendTime:
+Kafka's timestamp is arrival, `ts` event time. Keys are UTF-8, partitioned by `{PARTITIONER}`. Records have up to
+{MAX_RECORD_BYTES // MIB} MiB; topics accept {MAX_TOPIC_RECORD_BYTES // MIB} MiB
+({MAX_DEAD_LETTER_BYTES // MIB} MiB for dead letters), so that larger records are rejected with a reason.
 
-{table(("topic", "key", "partitions", "keeps", "limit", "what lies on it", "written by"), rows)}
+{table(("topic", "key", "partitions", "retention", "content", "written by"), rows)}
 
-`riverloop topics check TASK` compares a cluster's topics with this page.
+`riverloop topics check TASK` checks a cluster's topics.
 """
 
 
 def _keeps(spec: TopicSpec) -> str:
     if spec.cleanup == "compact":
-        return "the newest of each key"
-    return "everything" if spec.retention_ms is None else f"{spec.retention_ms // DAY_MS} days"
+        return "compacted"
+    return "unlimited" if spec.retention_ms is None else f"{spec.retention_ms // DAY_MS} d"
 
 
 # ---------------------------------------------------------------------- clients
 
 
 def clients() -> str:
-    """Give the page of the settings of Kafka clients."""
+    """Return the page of the settings of Kafka clients."""
     head, *families = client_rows()
     return f"""# Settings of Kafka clients
 
-A producer of requests or outcomes sets the key, the `request_id` in UTF-8, and places records as Java's default
-partitioner does. A record on another partition is forwarded to its own and counted, at the price of a second hop.
-A consumer reads committed records only: predictions, metrics and alerts are written in transactions.
+A producer of requests or outcomes sets the key to the `request_id` in UTF-8 and partitions as Java's default
+partitioner does; other records are forwarded at the cost of a second hop. A consumer reads committed records only,
+since riverloop writes in transactions. Most clients return aborted records by default.
 
 {table(head, families)}
 
-A client that is not here needs Java's murmur2: the lower 31 bits of the key's hash, modulo the number of
-partitions. `infra/kafka/partitioner.py` is an implementation in a few lines.
+Other clients need Java's murmur2: the lower 31 bits of the key's hash, modulo the number of partitions, as in
+`infra/kafka/partitioner.py`.
 
-## Whether a request was refused
+## Rejected requests
 
-A record that is refused gets no prediction, and the producer is not informed by Kafka. Whatever the client:
-
-- Over HTTP the answer is a problem with `reason`, `field` and `detail`: [errors](http.md#errors).
-- On the topics a dead letter is written to `T.dead-letters`, under the key of the refused record. It has the
-  reason, the field and a sentence: [read dead letters](../how-to/read-dead-letters.md). A header `client.id` on a
-  record comes back as the `producer` of its dead letter, so that a service finds its own.
+A rejected record has no prediction. Over HTTP the answer is a [problem](http.md#errors). On the topics a
+[dead letter](../how-to/read-dead-letters.md) is written to `T.dead-letters` under the record's key, with reason,
+field and message; its `producer` is the record's header `client.id`.
 """
 
 
 # ---------------------------------------------------------------------- records
 
 
+INTERNAL: Final = frozenset({"HeldState", "JoinPosition", "EarlyOutcome", "Tally", "FeatureTally"})
+"""Records that only riverloop itself reads."""
+TIME: Final = ", ms since 1970-01-01 UTC"
+
+
 def records() -> str:
-    """Give the page of the records on the wire."""
-    parts = [_record(name) for name in (*avro_form.RECORDS, *avro_form.PARTS)]
+    """Return the page of the records on the wire."""
+    parts = [_record(name) for name in (*avro_form.RECORDS, *avro_form.PARTS) if name not in INTERNAL]
     return "\n\n".join(
         [
-            """# Records
+            f"""# Records
 
-What lies on the topics, field by field, from `schemas/avro/`. `Features` is the record that the task's
-dictionary makes: `riverloop schemas export TASK DIR` writes one task's schemas with it filled in, as Avro
-and JSON Schema, with an example of each record. A field with a default may be left out in JSON. How a reader
-tells JSON and Avro apart: [the wire](../concepts/wire.md).""",
+The records on the topics, from `schemas/avro/`. `riverloop schemas export TASK DIR` writes the schemas of a task
+with its `Features`, as Avro and JSON Schema, with examples. [The wire](../concepts/wire.md) describes the
+encodings.
+
+Times are ms since 1970-01-01 UTC, 0 to 2^53 - 1; offsets and counts are 0 or more. Names and ids have
+up to {NAME.characters} characters. `?` marks a field that is null by default, `=` another default; fields with a
+default are optional in JSON. `schemas/avro/` also has the internal records of T.join-state and T.quality.""",
             *parts,
         ]
     )
@@ -175,83 +180,118 @@ tells JSON and Avro apart: [the wire](../concepts/wire.md).""",
 
 def _record(name: str) -> str:
     schema = avro_form.load(name)
-    rows = [
-        (f"`{each['name']}`", _type(each["type"]), _given(each), each["doc"]) for each in schema["fields"]
-    ]
-    return f"## {name}\n\n{schema['doc']}\n\n{table(('field', 'type', 'default', 'what it says'), rows)}"
+    rows = [(f"`{each['name']}`", _type(each), _doc(each["doc"])) for each in schema["fields"]]
+    return f"## {name}\n\n{schema['doc']}\n\n{table(('field', 'type', 'description'), rows)}"
 
 
-def _given(field: avro_form.Schema) -> str:
-    return f"`{json.dumps(field['default'])}`" if "default" in field else ""
+def _doc(text: str) -> str:
+    """Shorten a description by what the page's top says of all fields."""
+    for each in (
+        f"{TIME}, 0 to 2^53 - 1",
+        " (ms since 1970-01-01 UTC)",
+        ", 0 or more",
+        f" {NAME.sentence()}",
+    ):
+        text = text.replace(each, "")
+    return text
 
 
-def _type(node: Any) -> str:
-    """Give a type as a person reads it."""
+def _type(field: avro_form.Schema) -> str:
+    """Return a field's type and default."""
+    node, default = field["type"], field.get("default", ...)
+    nullable = isinstance(node, list) and "null" in node
+    text = _shape([each for each in node if each != "null"] if nullable else node)
+    text += ("/null" if default is ... else "?") * nullable
+    return text if default in (..., None) else f"{text}=`{json.dumps(default)}`"
+
+
+def _shape(node: Any) -> str:
     if isinstance(node, list):
-        return " or ".join(_type(each) for each in node)
+        return "/".join(_shape(each) for each in node)
     if isinstance(node, str):
         return f"[{node}](#{node.lower()})" if node in (*avro_form.RECORDS, *avro_form.PARTS) else node
     if node["type"] == "enum":
-        return "one of " + ", ".join(f"`{symbol}`" for symbol in node["symbols"])
+        return "/".join(f"`{symbol}`" for symbol in node["symbols"])
     if node["type"] == "array":
-        return f"list of {_type(node['items'])}"
+        return f"{_shape(node['items'])}[]"
     if node["type"] == "map":
-        return f"map of {_type(node['values'])} by name"
-    return _type(node["type"])
+        return f"map of {_shape(node['values'])}"
+    return _shape(node["type"])
 
 
 # ---------------------------------------------------------------------- reasons
 
 
 def reasons() -> str:
-    """Give the page of why a record is refused."""
+    """Return the page of the reasons of rejections."""
     rows = [
         (f"[`{code}`](../reasons.md#{code})", STATUS.get(code, 422), meaning)
         for code, meaning in REASONS.items()
     ]
     return f"""# Reasons
 
-Why a record went to the dead letters ([how to read them](../how-to/read-dead-letters.md)), or over HTTP was
-answered with a problem of this `reason` and status. HTTP has more reasons of its own: [HTTP](http.md#errors).
-What to change in the producing service, with examples: [why a record was refused](../reasons.md).
+Reasons of [dead letters](../how-to/read-dead-letters.md), and of problems over HTTP with their status. HTTP has
+[further reasons](http.md#errors). [Why a record was rejected](../reasons.md) shows how to correct each.
 
-{table(("reason", "HTTP status", "meaning"), rows)}
+{table(("reason", "status", "meaning"), rows)}
 """
 
 
 # ---------------------------------------------------------------------- commands
 
+COMMON: Final = 3
+"""Commands that share an option before it is described once, at the top of the page."""
+
 
 def commands() -> str:
-    """Give the page of the command line."""
-    intro = """# Commands
+    """Return the page of the command line."""
+    found = list(_leaves(riverloop, "riverloop"))
+    counts = Counter(row for name, command in found for row in _options(command, name))
+    common = {row for row, count in counts.items() if count >= COMMON}
+    intro = f"""# Commands
 
-`riverloop COMMAND --help` says the same. TASK is `file.py`, `file.py:name` or a dotted module; `file.py`
-alone means the file's first task. FILE is CSV, CSV.gz or Parquet. Exit codes: 0 done, 1 something failed or
-does not hold, 2 a mistake in how the command was called, 130 interrupted."""
-    return "\n\n".join([intro, *_commands(riverloop, "riverloop")])
+TASK is `file.py` (its first task), `file.py:name` or a dotted module. FILE is CSV, CSV.gz or Parquet. Exit codes:
+0 success, 1 failure, 2 usage error, 3 unreadable record, 130 interrupted. `--help` describes a command.
+
+Common options:
+
+{table(("option", "description"), [(f"`{name}`", text) for name, text in counts if (name, text) in common])}"""
+    return "\n\n".join([intro, *(_command(command, name, common) for name, command in found)])
 
 
-def _commands(group: click.Group, name: str) -> Iterator[str]:
+def _leaves(group: click.Group, name: str) -> Iterator[tuple[str, click.Command]]:
     for each, command in sorted(subcommands(group).items()):
         if command.hidden:
             continue
         if isinstance(command, click.Group):
-            yield from _commands(command, f"{name} {each}")
+            yield from _leaves(command, f"{name} {each}")
         else:
-            yield _command(command, f"{name} {each}")
+            yield f"{name} {each}", command
 
 
-def _command(command: click.Command, name: str) -> str:
+def _options(command: click.Command, name: str) -> Iterator[tuple[str, str]]:
+    """Yield name and description of each option that is not a setting."""
     context = click.Context(command, info_name=name)
-    usage = " ".join([name, *command.collect_usage_pieces(context)])
-    told = "\n\n".join(" ".join(part.split()) for part in (command.help or "").split("\n\n"))
-    rows = [
-        (f"`{record[0]}`", record[1])
-        for each in command.params
-        if isinstance(each, click.Option) and not each.hidden and (record := each.get_help_record(context))
-    ]
-    parts = [f"## {name}", f"```text\n{usage}\n```", told, table(("option", "what it does"), rows)]
+    declared = {each.name for each in fields(Settings)} if name == "riverloop worker" else set()
+    for each in command.params:
+        if isinstance(each, click.Option) and not each.hidden and each.name not in declared:
+            record = each.get_help_record(context)
+            if record is not None:
+                yield record
+
+
+def _command(command: click.Command, name: str, common: set[tuple[str, str]]) -> str:
+    help_text = "\n\n".join(" ".join(part.split()) for part in (command.help or "").split("\n\n"))
+    options = list(_options(command, name))
+    own = [(f"`{option}`", text) for option, text in options if (option, text) not in common]
+    shared = ", ".join(f"`{option.split()[0]}`" for option, text in options if (option, text) in common)
+    parts = [f"## {name}", help_text]
+    if own:
+        parts.append(table(("option", "description"), own))
+    if shared:
+        parts.append(f"Also {shared}.")
+    if name == "riverloop worker":
+        parts.append("Each [setting](settings.md) except secrets is an option.")
     if command.epilog:
         parts.append(f"```sh\n{command.epilog.removeprefix('Example: ')}\n```")
     return "\n\n".join(parts)

@@ -32,7 +32,7 @@ TARGET = Path(__file__).resolve().parents[2] / "streams" / "snapshot" / "river_c
 
 
 def modules() -> list[ModuleType]:
-    """Give River's model-side modules."""
+    """Return River's model-side modules."""
     found = [importlib.import_module(f"river.{name}") for name in PACKAGES]
     for package in list(found):
         for path in [getattr(package, "__path__", [])]:
@@ -43,7 +43,7 @@ def modules() -> list[ModuleType]:
 
 
 def classes() -> Iterator[type]:
-    """Give the classes that River models are made of, nested ones included."""
+    """Return the classes that River models are made of, nested ones included."""
     for module in modules():
         ahead = [*vars(module).values()]
         for value in ahead:  # it grows as we go
@@ -63,7 +63,7 @@ def _is_inner(value: object, outer: type) -> bool:
 
 @functools.cache
 def _assigned(module: str) -> dict[str, dict[str, set[str]]]:
-    """Give the fields that each class of a module assigns, and which of its own attributes it assigns to them."""
+    """Return the fields that each class of a module assigns, and which of its own attributes it assigns to them."""
     found: dict[str, dict[str, set[str]]] = {}
 
     def visit(node: ast.AST, prefix: str) -> None:
@@ -99,7 +99,7 @@ def _is_own(node: ast.AST) -> TypeGuard[ast.Attribute]:
 
 
 def fields(kind: type) -> list[str]:
-    """Give the fields that a class and its bases assign, and their slots.
+    """Return the fields that a class and its bases assign, and their slots.
 
     A field to which a class assigns one of its own functions is followed by their names: `calc_tau=_calc_tau_1`.
     """
@@ -119,7 +119,7 @@ def _static(kind: type, name: str) -> object:
 
 
 def text() -> str:
-    """Give the generated file's text: a line per class."""
+    """Return the generated file's text: a line per class."""
     found = {f"{kind.__module__}:{kind.__qualname__}": fields(kind) for kind in classes()}
     lines = [f" {json.dumps(name)}: {json.dumps(found[name])}" for name in sorted(found)]
     return "{\n" + ",\n".join(lines) + "\n}\n"

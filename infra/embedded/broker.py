@@ -182,8 +182,8 @@ class EmbeddedBroker:
             return earlier if attempt == 1 or self._answered else free_pair()
         if earlier and self._answered:
             raise BrokerError(
-                f"port {earlier[0]} or {earlier[1]} was taken by somebody else while the embedded broker was "
-                "down. Free it and start again."
+                f"port {earlier[0]} or {earlier[1]} was taken by another process while the embedded broker "
+                "was down. Free it and start again."
             )
         return free_pair()
 
@@ -254,7 +254,7 @@ class EmbeddedBroker:
                 watched.stdin.flush()
             watched.wait(STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
-            log.warning("the embedded broker did not stop within %.0f s and is killed", STOP_TIMEOUT_S)
+            log.warning("the embedded broker did not stop within %.0f s; killing it", STOP_TIMEOUT_S)
         finally:
             # End of file is the watchdog's order to kill, should anything above have failed.
             with contextlib.suppress(BrokenPipeError):
@@ -289,5 +289,5 @@ def _refuse_if_in_use(directory: Path) -> None:
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
                 raise BrokerError(
-                    f"another broker runs on {directory}. Stop it, or give a directory of its own."
+                    f"another broker runs on {directory}. Stop it, or choose another directory."
                 ) from error

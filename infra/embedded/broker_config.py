@@ -173,7 +173,7 @@ def java_command(directory: Path, jars: tuple[Path, ...], heap: str, logging_con
 
 
 def format_storage(java: list[str], server: Path, log_file: Path, environment: Mapping[str, str]) -> int:
-    """Give an empty data directory its cluster id; return the tool's exit status."""
+    """Return an empty data directory its cluster id; return the tool's exit status."""
     cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
     if cluster.startswith("-"):  # would be taken for an option
         cluster = "A" + cluster[1:]

@@ -78,7 +78,7 @@ class ContainerBroker:
         except errors.DockerException as error:
             raise BrokerError(
                 f"no Docker engine could start {self._image}: {error}. Start Docker (`docker info` must "
-                "answer), or use the embedded broker, which needs none."
+                "answer), or use the embedded broker."
             ) from error
         self._container = container
         self._bootstrap = f"{host}:{port}"

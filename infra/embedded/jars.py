@@ -109,8 +109,9 @@ def class_path(report: Report = log.info, directory: Path | None = None) -> tupl
     if why := shared_because(directory):
         # A jar could be replaced between the check of its sum and the start of Java.
         raise BrokerError(
-            f"the cache for the embedded Kafka, {directory}, is not this user's alone: {why}. Make it so, for "
-            "example with chmod go-w, or set XDG_CACHE_HOME to a folder that only this user can write"
+            f"the cache for the embedded Kafka, {directory}, must belong to this user only: {why}. Correct "
+            "it, for example with chmod go-w, or set XDG_CACHE_HOME to a folder that only this user can "
+            "write"
         )
     jars = pinned_jars()
     if _faulty(jars, directory):
@@ -122,7 +123,7 @@ def class_path(report: Report = log.info, directory: Path | None = None) -> tupl
         except OSError as error:
             raise BrokerError(
                 f"the cache for the embedded Kafka, {directory}, cannot be written: {error}. "
-                "Set XDG_CACHE_HOME to a directory that can."
+                "Set XDG_CACHE_HOME to a writable directory."
             ) from error
     return tuple(directory / jar.file_name for jar in jars)
 
@@ -148,7 +149,7 @@ def _locked(path: Path, report: Report) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            report("Another process is fetching the embedded Kafka; waiting for it.")
+            report("Waiting for another process that is fetching the embedded Kafka.")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
@@ -159,7 +160,7 @@ def _fetch(jars: list[Jar], directory: Path, report: Report) -> None:
     for jar in jars:
         path = directory / jar.file_name
         if os.path.lexists(path):
-            log.warning("%s is damaged, or others can write it, and is fetched again", path)
+            log.warning("%s is damaged or writable by others; fetching it again", path)
         if path.is_dir() and not path.is_symlink():  # the others are replaced by a rename
             shutil.rmtree(path)
     report(
@@ -217,7 +218,7 @@ def _patiently(resolve: Callable[[], Path], path: Path) -> Path:
 
 def _advice(directory: Path, error: Exception) -> str:
     return (
-        f"the embedded Kafka's jars could not be fetched: {error}. The first start needs the network once: "
-        "connect (behind a proxy: set HTTPS_PROXY; with a Maven mirror: name it in jgo's configuration), or "
+        f"the embedded Kafka's jars could not be fetched: {error}. The first start needs the network: "
+        "connect (behind a proxy, set HTTPS_PROXY; with a Maven mirror, set it in jgo's configuration), or "
         f"copy {directory} from a machine that has it, or use a running cluster with --bootstrap HOST:PORT."
     )

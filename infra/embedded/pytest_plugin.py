@@ -53,13 +53,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         OPTION,
         choices=("embedded", "container"),
         default="embedded",
-        help="which Kafka the fixture riverloop_broker starts; RIVERLOOP_BOOTSTRAP uses a running one",
+        help="Kafka started by the fixture riverloop_broker; RIVERLOOP_BOOTSTRAP selects a running one",
     )
 
 
 @pytest.fixture(scope="session")
 def riverloop_broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
-    """Give a running Kafka with its address in ``.bootstrap``; started once for the whole run."""
+    """Return a running Kafka with its address in ``.bootstrap``; started once for the whole run."""
     if bootstrap := os.environ.get("RIVERLOOP_BOOTSTRAP"):
         yield RunningCluster(bootstrap)
     # The default is for a checkout whose entry points are not installed.

@@ -120,20 +120,20 @@ def check_topics(connection: Connection, specs: Iterable[TopicSpec]) -> list[str
     differences = []
     for name, spec in wanted.items():
         if name not in described:
-            differences.append(f"topic {name} is missing; `riverloop topics create` makes it")
+            differences.append(f"topic {name} is missing; run: riverloop topics create")
             continue
         partitions = len(described[name].partitions)
         if partitions < spec.partitions:
             differences.append(
-                f"topic {name} has {partitions} partitions, not {spec.partitions}; "
-                f"kafka-topics --alter --topic {name} --partitions {spec.partitions} adds them"
+                f"topic {name} has {partitions} partitions, not {spec.partitions}; run: kafka-topics --alter "
+                f"--topic {name} --partitions {spec.partitions}"
             )
     for name, config in configs.items():
         for key, value in topic_config(wanted[name]).items():
             if config.get(key) != value:
                 differences.append(
-                    f"topic {name} has {key}={config.get(key)}, not {value}; "
-                    f"kafka-configs --alter --topic {name} --add-config {key}={value}"
+                    f"topic {name} has {key}={config.get(key)}, not {value}; run: kafka-configs --alter "
+                    f"--topic {name} --add-config {key}={value}"
                 )
     return differences
 
@@ -252,7 +252,7 @@ def client_of(connection: Connection) -> AdminClient:
     except KafkaException as error:
         # Without the cause: its text may hold what was hidden.
         raise UsageError(
-            f"librdkafka refuses a Kafka property: {connection.hide(error.args[0].str())}"
+            f"librdkafka rejects a Kafka property: {connection.hide(error.args[0].str())}"
         ) from None
 
 

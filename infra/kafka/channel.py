@@ -53,6 +53,8 @@ class Channel:
     the numbers of their partitions. The topics of what it gives are not subscribed to."""
     followers: tuple[str, ...] = ()
     """Those of `topics` that are read as `follows` says, and not shared out by the group."""
+    fetched: bool = True
+    """Whether its records are fetched. Else the group only shares its partitions out, and others read them."""
     may: Callable[[], bool] = always
     """Whether the next batch may be delivered. It is asked again after each rebalance, and after `resume`."""
     max_batch: int = 1000

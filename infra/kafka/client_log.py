@@ -45,7 +45,7 @@ class OnceInAWhile(logging.Filter):
             if len(self._seen) > MOST:
                 del self._seen[next(iter(self._seen))]
         if held:
-            record.msg, record.args = f"{text} (and {held} times more in {now - passed:.0f} s)", ()
+            record.msg, record.args = f"{text} (repeated {held} times in {now - passed:.0f} s)", ()
         return True
 
 

@@ -46,15 +46,15 @@ _NO_SECRETS = frozenset(
 # What riverloop sets itself because its guarantees hang on it.
 _OURS: Mapping[str, str] = MappingProxyType(
     {
-        "bootstrap.servers": "give the address with --bootstrap",
-        "metadata.broker.list": "give the address with --bootstrap",
-        "group.id": "groups are named after task and role",
-        "transactional.id": "transactional ids are named after task and slot",
+        "bootstrap.servers": "set it with --bootstrap",
+        "metadata.broker.list": "set it with --bootstrap",
+        "group.id": "riverloop sets it from task and role",
+        "transactional.id": "riverloop sets it from task and slot",
         "isolation.level": "only committed records are read",
-        "enable.auto.commit": "offsets are committed within the transaction of what they caused",
-        "enable.auto.offset.store": "offsets are committed within the transaction of what they caused",
+        "enable.auto.commit": "offsets are committed in transactions",
+        "enable.auto.offset.store": "offsets are committed in transactions",
         "enable.idempotence": "writes are always idempotent",
-        "partitioner": "the join needs every producer to place a key alike",
+        "partitioner": "the join requires the same partitioner of every producer",
     }
 )
 
@@ -145,8 +145,8 @@ def check_command_line(texts: Iterable[str]) -> None:
         if is_secret(name) and name not in _NO_SECRETS:
             shown = name if "=" in text else "a property"
             raise UsageError(
-                f"{shown} is a secret, and other users of this machine can read a command line: give it in "
-                "RIVERLOOP_KAFKA, or in a file that RIVERLOOP_KAFKA_FILE names"
+                f"{shown} is a secret, and other users can read command lines: set it in "
+                "RIVERLOOP_KAFKA_PROPERTIES, or in a file that RIVERLOOP_KAFKA_PROPERTIES_FILE names"
             )
 
 
@@ -167,7 +167,7 @@ def parse_property(text: str) -> tuple[str, str]:
     name = name.strip()
     if not equals or not name or any(character.isspace() for character in name):
         # Not even the part before the sign: without one, that is all of it.
-        raise UsageError("a Kafka property is written NAME=VALUE, for example security.protocol=SASL_SSL")
+        raise UsageError("a Kafka property must be NAME=VALUE, for example security.protocol=SASL_SSL")
     if name in _OURS:
         raise UsageError(f"the Kafka property {name} cannot be set: {_OURS[name]}")
     return name, value.strip()

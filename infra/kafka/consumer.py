@@ -12,11 +12,11 @@ from typing import Any, cast
 
 from confluent_kafka import Consumer, TopicPartition
 
+from infra.hooks import reached
 from infra.kafka.aborted import GenerationLost, ProducerFenced
 from infra.kafka.buffers import NEVER, Partition, PartitionBuffer
 from infra.kafka.channel import Batch, Channel, Lane
 from infra.kafka.connection import Connection
-from infra.kafka.crashpoints import crash_point
 from infra.kafka.fetching import Fetched, FetchThread, succeed
 from infra.kafka.membership import is_member
 from infra.kafka.reading import consumer_config
@@ -148,7 +148,8 @@ class BatchConsumer:
     async def stop(self) -> None:
         """Deliver nothing more, wait for batches at work as a revocation does, and leave the group."""
         await self.drain()
-        await self._thread.stop()
+        if self._started:
+            await self._thread.stop()
         self._stable.close()
 
     async def drain(self) -> None:
@@ -336,7 +337,7 @@ class BatchConsumer:
                     lane.remove(partition)
             for lane in taken_back:
                 self._seek(lane)
-            crash_point("in-revoke")
+            reached("in-revoke")
             await self._on_revoked(partitions)
         finally:
             for lane in lanes:
@@ -399,7 +400,7 @@ class BatchConsumer:
                 batch = Batch(lane.channel, records, self._metadata, self._epoch)
                 lane.start(batch)
                 lane.picked = now
-                crash_point("after-poll")
+                reached("after-poll")
                 self._deliver(batch)
         except Exception as error:  # a picker or deliver that raises: no batch of this lane is committed
             self.failed(error)

@@ -55,7 +55,7 @@ def members(connection: Connection, group: str) -> frozenset[str]:
         try:
             found = admin.list_groups(group, timeout=ANSWER_S)
         except KafkaException as error:
-            raise failed(connection, f"the members of group {group} are not known", error) from error
+            raise failed(connection, f"the members of group {group} are unknown", error) from error
     # Whoever else has joined the group has no slot, and nothing that could be fenced.
     named = (str(member.client_id).partition(".") for each in found for member in each.members)
     return frozenset(slot for _, dot, slot in named if dot)
@@ -95,7 +95,7 @@ class Fencing:
         try:
             now = members(self._connection, self._group)
         except BrokerError as error:
-            log.warning("%s; transactions of a member that has died end by their time-out", error)
+            log.warning("%s; transactions of dead members end by time-out", error)
             return []
         gone = sorted(self._known - now - {self._own}) if now else []
         self._known = (self._known | now) - set(gone)

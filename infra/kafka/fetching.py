@@ -303,7 +303,7 @@ class FetchThread:
         self._wait_for(self._owner.assigned(buffers, self._metadata))
         self._assign(consumer, new)
         self._progress.update((buffer.partition, Progress(buffer, lane)) for lane, buffer in buffers)
-        self._new += new
+        self._new += [partition for partition in new if self._lanes[partition.topic].channel.fetched]
 
     def _assign(self, consumer: Consumer, partitions: list[Partition]) -> None:
         """Begin where the group has committed, or else at the oldest record.
@@ -325,6 +325,9 @@ class FetchThread:
             consumer.incremental_assign(places)
         else:
             consumer.assign(places)
+        unread = [place for place in places if not self._lanes[place.topic].channel.fetched]
+        if unread:
+            consumer.pause(unread)
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         named = [Partition(place.topic, place.partition) for place in partitions]

@@ -90,6 +90,8 @@ class LogReader:
         self._place, self._start = (topic, partition), start
         self._buffer = buffer
         self._waiting = 0
+        self.position = -1
+        """Everything below this offset was fetched; -1: unknown."""
         self._room = threading.Condition()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name=f"log-{topic}-{partition}", daemon=True)
@@ -154,12 +156,12 @@ class LogReader:
         topic, partition = place = self._place
         stable = end_offsets(self._connection, [place])[place]
         end = end_offsets(self._connection, [place], committed=False)[place]
-        caught_up, position = False, -1
+        caught_up = False
         until = time.monotonic() + SETTLE_S
         with _Reading(self._connection, topic, partition, self._start) as reading:
             while self._wait_for_room():
                 messages, reached = reading.fetch()
-                position = max(position, reached)
+                position = max(self.position, reached)
                 news = not caught_up and position >= end
                 if not (caught_up or news) and position >= stable and time.monotonic() > until:
                     log.warning(
@@ -173,6 +175,7 @@ class LogReader:
                     with self._room:
                         self._waiting += len(messages)
                     self._post(LogBatch(messages, caught_up))
+                self.position = position  # after `waiting`, which says what of it is not taken yet
 
     def _wait_for_room(self) -> bool:
         with self._room:

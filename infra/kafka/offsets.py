@@ -80,7 +80,7 @@ def _offsets(
             # A partition without a leader gets one; a topic that does not exist stays missing.
             if code_of(error) not in PASSING or time.monotonic() > deadline:
                 asked = ", ".join(f"{place.topic}/{place.partition}" for place in wanted)
-                raise failed(connection, f"the offsets of {asked} are not known", error) from error
+                raise failed(connection, f"the offsets of {asked} are unknown", error) from error
             time.sleep(0.1)
 
 
@@ -137,7 +137,7 @@ class GroupOffsets:
 
     def stamped(self, places: Sequence[tuple[str, int]]) -> dict[tuple[str, int], Committed]:
         """Give what is committed with who wrote it; raises as `committed_offsets` does."""
-        unknown = f"the offsets of group {self._group} are not known"
+        unknown = f"the offsets of group {self._group} are unknown"
         try:
             asked = [TopicPartition(*place) for place in places]
             found = self._consumer.committed(asked, TIMEOUT_S) if asked else []

@@ -42,7 +42,7 @@ def check_reachable(connection: Connection, timeout_s: float = TIMEOUT_S) -> Non
     except KafkaException as error:
         # Without the cause: its text may hold what was hidden.
         text = connection.hide(error.args[0].str())
-        raise UsageError(f"librdkafka refuses a Kafka property: {text}") from None
+        raise UsageError(f"librdkafka rejects a Kafka property: {text}") from None
     until = time.monotonic() + timeout_s
     while True:
         try:
@@ -60,7 +60,7 @@ def _why(connection: Connection, error: KafkaError) -> str:
     text, at = connection.hide(error.str()), connection.bootstrap
     if error.code() in _LOGIN:
         check = "check sasl.mechanism, sasl.username and sasl.password"
-        return f"the Kafka cluster at {at} refuses the login; {check}: {text}"
+        return f"the Kafka cluster at {at} rejects the login; {check}: {text}"
     if error.code() in _TLS:
         return (
             f"TLS with the Kafka cluster at {at} fails; check security.protocol and ssl.ca.location: {text}"

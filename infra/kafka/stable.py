@@ -68,7 +68,7 @@ class StableOffsets:
             if error is None:
                 ends[Partition(place.topic, place.partition)] = future.result().offset
             else:
-                log.info("the end of %s[%d] is not known: %s", place.topic, place.partition, error)
+                log.info("the end of %s[%d] is unknown: %s", place.topic, place.partition, error)
                 self.stale = self.stale or _is_stale(error)
             waiting.discard(place)
             if not waiting:

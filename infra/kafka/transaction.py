@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaException, Producer, TopicPartition
 
+from infra.hooks import Hooks, installed
 from infra.kafka.aborted import FENCED, LOST, GenerationLost, ProducerFenced
 from infra.kafka.acknowledging import SILENCE, Acknowledging
 from infra.kafka.buffers import Partition
 from infra.kafka.call_thread import CallThread, LeftBehind
 from infra.kafka.client_log import CLIENT_LOG
 from infra.kafka.connection import Connection
-from infra.kafka.crashpoints import FAULTS, Faults
 from infra.kafka.offsets import metadata_of
 from schemas.errors import BrokerError, TransactionAborted
 
@@ -60,10 +60,10 @@ class TransactionRunner:
         After how long the broker aborts a transaction that its producer left open.
     properties
         Further librdkafka properties of the producer.
-    faults
-        Faults on demand, for tests; by default those that the environment asks for.
+    hooks
+        Called at the points of a transaction; by default those of the process.
     last_point
-        The crash point between the records and the commit.
+        The point between the records and the commit.
     cluster
         Learns what becomes of the transactions.
     stamps
@@ -82,7 +82,7 @@ class TransactionRunner:
         *,
         timeout_ms: int = TIMEOUT_MS,
         properties: Mapping[str, Any] | None = None,
-        faults: Faults = FAULTS,
+        hooks: Hooks | None = None,
         last_point: str = "between-produce-and-commit",
         cluster: Acknowledging | None = None,
         stamps: Mapping[str, str] = MappingProxyType({}),
@@ -91,7 +91,7 @@ class TransactionRunner:
         self.note = ""
         """Written beside the stamp of each offset: progress that it does not say, without a space."""
         self._cluster = cluster or Acknowledging()
-        self._faults, self._last_point = faults, last_point
+        self._hooks, self._last_point = hooks or installed(), last_point
         self.transactional_id = transactional_id
         self._timeout_s = timeout_ms / 1000
         self._config = connection.config(
@@ -167,14 +167,14 @@ class TransactionRunner:
             Nothing was written, or so it must be taken: the result of a time-out is only known from the
             group's committed offsets. The input is to be read again from those. Its `certain` says which.
         """
-        self._faults.hold(self.transactional_id)
+        self._hooks.transaction_begins(self.transactional_id)
         self._cluster.began(self.transactional_id, time.monotonic())
         try:
             self._run(records, offsets, metadata)
             self._cluster.acknowledged(self.transactional_id)
         finally:
             self._cluster.ended(self.transactional_id)
-        self._faults.pass_point("after-commit")
+        self._hooks.reached("after-commit")
 
     def _run(self, records: Iterable[OutRecord], offsets: Mapping[Partition, int], metadata: bytes) -> None:
         try:
@@ -200,10 +200,10 @@ class TransactionRunner:
         offsets: Mapping[Partition, int],
         metadata: bytes,
     ) -> None:
-        self._faults.pass_point("before-produce")
+        self._hooks.reached("before-produce")
         producer.begin_transaction()
         _produce(producer, records)
-        self._faults.pass_point("after-produce")
+        self._hooks.reached("after-produce")
         if offsets:
             places = [
                 TopicPartition(*partition, offset, metadata_of(self._stamps.get(partition[0], ""), self.note))
@@ -213,11 +213,8 @@ class TransactionRunner:
             limit_s = min(OFFSETS_S, self._timeout_s)
             with self._thread.limited(limit_s + GRACE_S):
                 producer.send_offsets_to_transaction(places, metadata, limit_s)
-        self._faults.pass_point(self._last_point)
-        if self._faults.aborts():
-            producer.flush(self._timeout_s)  # so that readers meet what was aborted
-            producer.abort_transaction(self._timeout_s)
-            raise TransactionAborted(f"{self.transactional_id}: aborted on request", certain=True)
+        self._hooks.reached(self._last_point)
+        self._hooks.transaction_commits(self.transactional_id, producer)
         # Flushes first, and fails if any record could not be delivered.
         producer.commit_transaction(self._timeout_s)
 
@@ -266,7 +263,7 @@ class TransactionRunner:
             # of this transactional id is initialised.
             self._replace()
         if code in LOST:
-            return GenerationLost(f"{what}; the group has gone on without this consumer", certain=certain)
+            return GenerationLost(f"{what}; the group has removed this consumer", certain=certain)
         return TransactionAborted(what, certain=certain)
 
     def _silent(self, why: str) -> None:
@@ -277,7 +274,7 @@ class TransactionRunner:
         try:
             self._open()
         except (BrokerError, TransactionAborted) as error:
-            log.warning("%s; tried again with the next transaction", error)
+            log.warning("%s; retrying with the next transaction", error)
 
     async def _in_thread(self, function: Any, *arguments: Any) -> None:
         try:
@@ -285,7 +282,7 @@ class TransactionRunner:
         except LeftBehind:
             # A new producer of this transactional id fences the one that hangs.
             self._thread = self._thread.successor()
-            self._silent("the offsets were not taken")
+            self._silent("the offsets were not accepted")
             await self._thread.call(self._replace)
             text = f"{self.transactional_id}: sending offsets did not end within {OFFSETS_S:g} s"
             raise TransactionAborted(text, certain=True) from None  # nobody has asked to commit it

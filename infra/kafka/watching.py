@@ -38,13 +38,13 @@ def seen_topics(connection: Connection, names: Sequence[str]) -> dict[str, Topic
                 policies[resource.name] = str(future.result()["cleanup.policy"].value)
             except KafkaException as error:
                 if code_of(error) not in ABSENT:
-                    raise failed(connection, f"topic {resource.name} is not known", error) from error
+                    raise failed(connection, f"topic {resource.name} is unknown", error) from error
         for name, described_one in described.items():
             try:
                 topic = described_one.result()
             except KafkaException as error:
                 if code_of(error) not in ABSENT:
-                    raise failed(connection, f"topic {name} is not known", error) from error
+                    raise failed(connection, f"topic {name} is unknown", error) from error
                 continue
             if name in policies:
                 found[name] = TopicSeen(str(topic.topic_id), len(topic.partitions), policies[name])

@@ -127,7 +127,7 @@ class Writer:
                 headers=record.headers or [],
             )
         except BufferError:
-            raise BrokerError(f"{record.topic}: too many records wait to be acknowledged") from None
+            raise BrokerError(f"{record.topic}: too many unacknowledged records") from None
         except KafkaException as error:
             self._fatal = self._fatal or bool(error.args[0].fatal())
             raise BrokerError(f"{record.topic}: cannot be written: {error.args[0].str()}") from error
@@ -152,7 +152,7 @@ class Writer:
             if self._fatal:
                 # An idempotent producer that cannot keep its promise writes nothing any more.
                 broken, self._producer, self._fatal = self._producer, self._new(), False
-                log.warning("%s: the producer cannot go on and is replaced", self)
+                log.warning("%s: replacing the failed producer", self)
                 broken.purge()
                 broken.flush(CLOSE_S)
                 self._hand_over()

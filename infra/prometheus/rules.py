@@ -81,7 +81,7 @@ def rules(*files: str) -> list[Rule]:
 
 
 def published(file: str, runbook_base: str) -> str:
-    """Give a file of rules with the pages' URLs in place of their paths.
+    """Return a file of rules with the pages' URLs in place of their paths.
 
     Parameters
     ----------

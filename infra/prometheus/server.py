@@ -29,7 +29,7 @@ STOP_S: Final = 10.0
 
 
 def executable() -> str:
-    """Give the path of the server's program.
+    """Return the path of the server's program.
 
     Raises
     ------
@@ -39,14 +39,14 @@ def executable() -> str:
     found = shutil.which(COMMAND)
     if found is None:
         raise UsageError(
-            f"{COMMAND} is not installed here. On Debian and Ubuntu: sudo apt-get install prometheus; "
-            "elsewhere put its program into a folder of PATH"
+            f"{COMMAND} is not installed. On Debian and Ubuntu: sudo apt-get install prometheus; elsewhere "
+            "add it to PATH"
         )
     return found
 
 
 def configuration(targets: Sequence[str], every_s: int, folder: Path = FOLDER) -> str:
-    r"""Give this folder's prometheus.yml for other workers.
+    r"""Return this folder's prometheus.yml for other workers.
 
     Alerts stay in the server: on a developer's machine nobody has set up an alertmanager, and what listens on
     its port there may be somebody else's.
@@ -201,4 +201,6 @@ class Prometheus:
                 return json.loads(answer.read())["data"]
         except urllib.error.HTTPError as error:
             with error:
-                raise RiverloopError(f"Prometheus refused {path}?{query}: {error.read().decode()}") from error
+                raise RiverloopError(
+                    f"Prometheus rejected {path}?{query}: {error.read().decode()}"
+                ) from error

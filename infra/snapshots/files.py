@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from infra.kafka.crashpoints import crash_point
+from infra.hooks import reached
 from infra.permissions import make_private, open_regular, writable_because
 
 FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -94,7 +94,7 @@ class LocalFiles:
         with self._folder(task, version) as folder:
             found = os.stat(_part(name), dir_fd=folder, follow_symlinks=False)
         if not stat.S_ISREG(found.st_mode):
-            raise OSError("it is no regular file")
+            raise OSError("it is not a regular file")
         return found.st_size
 
     def write(self, task: str, version: str, files: Mapping[str, bytes]) -> None:
@@ -112,7 +112,7 @@ class LocalFiles:
                             file.write(data)
                             file.flush()
                             os.fsync(file.fileno())
-                        crash_point("in-snapshot")
+                        reached("in-snapshot")
                     os.fsync(inner)
                 # Fails where another worker has written the version meanwhile.
                 os.rename(aside, _part(version), src_dir_fd=folder, dst_dir_fd=folder)
@@ -195,7 +195,7 @@ class RemoteFiles:
         with _translated():
             found = self._files.info(self._place(task, version, name))
             if found.get("type") != "file" or found.get("islink"):
-                raise OSError("it is no regular file")
+                raise OSError("it is not a regular file")
             return int(found.get("size") or 0)
 
     def write(self, task: str, version: str, files: Mapping[str, bytes]) -> None:
@@ -205,7 +205,7 @@ class RemoteFiles:
         for name, data in files.items():
             with _translated(), self._files.open(self._place(task, version, name), "wb") as file:
                 file.write(data)
-            crash_point("in-snapshot")
+            reached("in-snapshot")
 
     def remove(self, task: str, version: str, last: str) -> None:
         """Remove a version, or whatever lies in its place; the file that was written last goes first."""
@@ -227,7 +227,7 @@ def _part(name: str) -> str:
         For any other.
     """
     if name in {"", ".", ".."} or "/" in name or "\0" in name:
-        raise ValueError(f"{name!r} is no name of a file or folder")
+        raise ValueError(f"{name!r} is not a name of a file or folder")
     return name
 
 

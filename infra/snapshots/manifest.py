@@ -12,7 +12,7 @@ MAX_TIME: Final = 253_402_300_799_999
 """The last millisecond of the year 9999, ms since 1970-01-01 UTC."""
 
 
-def read_manifest(told: Any) -> Manifest:
+def read_manifest(data: Any) -> Manifest:
     """Read a manifest: it has the fields of one, each of its type, and no other, which nothing would sign.
 
     Raises
@@ -20,23 +20,23 @@ def read_manifest(told: Any) -> Manifest:
     ValueError
         Naming the field.
     """
-    if not isinstance(told, dict):
-        raise ValueError("it is no object")
+    if not isinstance(data, dict):
+        raise ValueError("it is not an object")
     known = {field.name: field for field in fields(Manifest)}
-    if foreign := sorted(told.keys() - known.keys()):
-        raise ValueError(f"{ascii(foreign[0])[:100]} is no field of a manifest")
-    if missing := [name for name, field in known.items() if name not in told and field.default is MISSING]:
+    if foreign := sorted(data.keys() - known.keys()):
+        raise ValueError(f"{ascii(foreign[0])[:100]} is not a field of a manifest")
+    if missing := [name for name, field in known.items() if name not in data and field.default is MISSING]:
         raise ValueError(f"{missing[0]} is missing")
-    for name, value in told.items():
+    for name, value in data.items():
         kind = str(known[name].type)
         if not _FITS.get(kind, _is_text)(value):
             raise ValueError(f"{name} is not of type {kind}")
-    if told["kind"] not in {"model", "metrics"} or not 0 <= told["created_at"] <= MAX_TIME:
-        raise ValueError("its kind or its time is none")
-    return Manifest(**told | {"parents": tuple(told["parents"])})
+    if data["kind"] not in {"model", "metrics"} or not 0 <= data["created_at"] <= MAX_TIME:
+        raise ValueError("its kind or time is invalid")
+    return Manifest(**data | {"parents": tuple(data["parents"])})
 
 
-def read_probes(told: Any) -> list[dict[str, Any]]:
+def read_probes(data: Any) -> list[dict[str, Any]]:
     """Read probes: a list of features, scores and labels.
 
     Raises
@@ -44,11 +44,11 @@ def read_probes(told: Any) -> list[dict[str, Any]]:
     ValueError
         When it is anything else.
     """
-    if not isinstance(told, list) or not all(isinstance(each, dict) for each in told):
-        raise ValueError("it is no list of probes")
-    if any(each.keys() != _PROBE or not isinstance(each["features"], dict) for each in told):
-        raise ValueError("a probe has features, a score and a label")
-    return told
+    if not isinstance(data, list) or not all(isinstance(each, dict) for each in data):
+        raise ValueError("it is not a list of probes")
+    if any(each.keys() != _PROBE or not isinstance(each["features"], dict) for each in data):
+        raise ValueError("a probe must have features, a score and a label")
+    return data
 
 
 _PROBE: Final = {"features", "score", "label"}

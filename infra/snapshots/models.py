@@ -130,7 +130,7 @@ def restore(
             fold.restore(opened(stored, fold.model, classes))
             check_probes(fold, stored)
         except SnapshotError as error:
-            log.warning("snapshot %s is passed over: %s", manifest.version, error)
+            log.warning("skipped snapshot %s: %s", manifest.version, error)
             fold.restore(ModelFold(fold.task, fold.model, fold.runtime).snapshot())
             continue
         return manifest
@@ -138,11 +138,11 @@ def restore(
 
 
 def stored_manifests(store: SnapshotStore, task: str) -> list[Manifest]:
-    """Give a task's snapshots, newest first; none of a store that cannot be read, for the log has it all."""
+    """Return a task's snapshots, newest first; none of a store that cannot be read, for the log has it all."""
     try:
         return store.manifests(task)
     except SnapshotError as error:
-        log.error("no snapshot can be used, the log is folded from its beginning: %s", error)
+        log.error("no usable snapshot, folding the log from its beginning: %s", error)
         return []
 
 
@@ -162,9 +162,9 @@ def opened(stored: Snapshot, model: Model, classes: Iterable[type]) -> ModelStat
     manifest = stored.manifest
     fresh = model.make()
     values = snapshot.load(stored.state, (None, None, None, None, None, None, fresh), classes)
-    told = (manifest.version, True, True, manifest.learned, manifest.next_offset)
-    if not isinstance(values, tuple) or len(values) != 7 or values[:5] != told or values[6] is not fresh:
-        raise SnapshotError(f"{manifest.version} does not hold the state of its manifest")
+    expected = (manifest.version, True, True, manifest.learned, manifest.next_offset)
+    if not isinstance(values, tuple) or len(values) != 7 or values[:5] != expected or values[6] is not fresh:
+        raise SnapshotError(f"{manifest.version} does not have the state of its manifest")
     _check_failures(manifest, values[5])
     return ModelState(*values)
 
@@ -173,7 +173,7 @@ def _check_failures(manifest: Manifest, found: Any) -> None:
     """Check what a state says of failures: its form, and that it is what the manifest says."""
     fits = Learner.is_state(found) and found["passed_over"] == manifest.passed_over
     if not fits or (found["stopped"] or [-1])[0] != manifest.stopped:
-        raise SnapshotError(f"{manifest.version} does not hold the failures of its manifest")
+        raise SnapshotError(f"{manifest.version} does not have the failures of its manifest")
 
 
 def check_probes(fold: ModelFold, stored: Snapshot) -> None:
@@ -190,27 +190,27 @@ def check_probes(fold: ModelFold, stored: Snapshot) -> None:
     except Exception as error:  # whatever it is an object of, it is no state of this model
         raise SnapshotError(f"{manifest.version}: the state has no digest: {error!r}") from error
     if differs:
-        raise SnapshotError(f"{manifest.version}: the state's digest is not the manifest's")
+        raise SnapshotError(f"{manifest.version}: the state's digest differs from the manifest's")
     for number, probe in enumerate(stored.probes, start=1):
         try:
             score = fold.predict(probe["features"])
         except Exception as error:  # the same, or a probe that is damaged
-            raise SnapshotError(f"{manifest.version}: probe {number} cannot be asked: {error!r}") from error
+            raise SnapshotError(f"{manifest.version}: probe {number} fails: {error!r}") from error
         if bits(score.score) != bits(probe["score"]) or score.label != probe["label"]:
             raise SnapshotError(
-                f"{manifest.version}: probe {number} gives {score.score!r}, the snapshot says {probe['score']!r}"
+                f"{manifest.version}: probe {number} returns {score.score!r}, not {probe['score']!r}"
             )
 
 
 def bits(score: ScoreValue) -> Any:
-    """Give a score in a form that is equal only when it is equal bit for bit."""
+    """Return a score in a form that is equal only when it is equal bit for bit."""
     if isinstance(score, float | int):
         return struct.pack("<d", score)
     return None if score is None else sorted((name, struct.pack("<d", p)) for name, p in score.items())
 
 
 def git_commit(folder: Path) -> str:
-    """Give the commit of the checkout that a task file lies in; empty where there is none."""
+    """Return the commit of the checkout that a task file lies in; empty where there is none."""
     try:
         found = subprocess.run(  # noqa: S603  fixed arguments, no shell
             ["git", "-C", str(folder), "rev-parse", "HEAD"],  # noqa: S607  the user's git

@@ -24,8 +24,8 @@ log = logging.getLogger(__name__)
 
 def spec_of(made: Sequence[Monitor[Any]]) -> str:
     """Digest of what fixes the meaning of the monitors' states (16 hex digits)."""
-    told = "\n".join(f"{each.name}: {each.spec}" for each in made)
-    return hashlib.sha256(told.encode()).hexdigest()[:16]
+    specs = "\n".join(f"{each.name}: {each.spec}" for each in made)
+    return hashlib.sha256(specs.encode()).hexdigest()[:16]
 
 
 def pack_monitors(
@@ -81,7 +81,7 @@ def pack_monitors(
 def restore_monitors(
     name: str, made: Sequence[Monitor[Any]], store: SnapshotStore, task: str, place: LogPlace, at_most: int
 ) -> int:
-    """Restore fresh monitors from the newest good snapshot at or below an offset; gives where to go on.
+    """Restore fresh monitors from the newest good snapshot at or below an offset; returns where to go on.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ def restore_monitors(
             fresh = {each.name: copy.deepcopy(state) for each, state in zip(made, empty, strict=True)}
             _restore(made, snapshot.load(store.load(task, manifest.version).state, fresh), manifest)
         except SnapshotError as error:
-            log.warning("snapshot %s is passed over: %s", manifest.version, error)
+            log.warning("skipped snapshot %s: %s", manifest.version, error)
             for each, state in zip(made, empty, strict=True):  # some may have taken over a part of it
                 each.restore(copy.deepcopy(state))
             continue
@@ -119,20 +119,20 @@ def restore_monitors(
 def _restore(made: Sequence[Monitor[Any]], state: Any, manifest: Manifest) -> None:
     """Restore the monitors from a state, which must be of their form, so that they can go on from it."""
     if not isinstance(state, dict) or [*state] != [each.name for each in made]:
-        raise SnapshotError(f"{manifest.version} does not hold the monitors of its manifest")
+        raise SnapshotError(f"{manifest.version} does not have the monitors of its manifest")
     if state_digest(state) != manifest.state_digest:
-        raise SnapshotError(f"{manifest.version}: the state's digest is not the manifest's")
+        raise SnapshotError(f"{manifest.version}: the state's digest differs from the manifest's")
     for each in made:
-        told = state[each.name]
+        stored = state[each.name]
         try:
-            each.restore(told)
+            each.restore(stored)
             again = each.snapshot()
-            as_told = type(told) is type(again) and state_digest(again) == state_digest(told)
+            as_told = type(stored) is type(again) and state_digest(again) == state_digest(stored)
         except SnapshotError:
             raise
         except Exception as error:
             raise SnapshotError(
-                f"{manifest.version} holds no state of {each.name}: {type(error).__name__}: {error}"
+                f"{manifest.version} has no state of {each.name}: {type(error).__name__}: {error}"
             ) from error
         if not as_told or each.next_offset != manifest.next_offset:
-            raise SnapshotError(f"{manifest.version} does not hold the state of {each.name} that it tells of")
+            raise SnapshotError(f"{manifest.version} lacks the declared state of {each.name}")

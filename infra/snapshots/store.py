@@ -33,7 +33,7 @@ PROBES: Final = "probes.json"
 MAX_MANIFEST: Final = 4 * 1024 * 1024
 MAX_PROBES: Final = 64 * 1024 * 1024
 MAX_WARNINGS: Final = 200
-"""Snapshots that the log names as passed over: a store full of nonsense must not fill the disk."""
+"""Maximum number of skipped snapshots that are logged."""
 _ASIDE: Final = re.compile(r"\.[0-9a-f]{8}\.tmp\Z")
 log = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ class SnapshotStore:
         try:
             files, self._root = fsspec.core.url_to_fs(uri)
         except (ImportError, ValueError) as error:
-            raise UsageError(f"{uri} cannot be a store of snapshots: {error}") from error
+            raise UsageError(f"{uri} is not a usable snapshot store: {error}") from error
         self._files: StoreFiles
         if isinstance(files, LocalFileSystem):
             self._files = LocalFiles(self._root, signed=key is not None)
@@ -89,22 +89,22 @@ class SnapshotStore:
         else:
             self._files = RemoteFiles(files, self._root)
             # Only this process reaches its memory.
-            why = "" if isinstance(files, MemoryFileSystem) else "it is not a folder of this machine"
+            why = "" if isinstance(files, MemoryFileSystem) else "it is not a local folder"
         if why and key is None:
             raise UsageError(
-                f"the snapshot store {uri} may be written by others: {why}. Set RIVERLOOP_SNAPSHOT_KEY on all "
-                "workers, so that only their snapshots are read, or choose a folder that only this user can write"
+                f"the snapshot store {uri} is writable by others: {why}. Set RIVERLOOP_SNAPSHOT_KEY on all "
+                "workers, or choose a folder that only this user can write"
             )
         self._warned: set[tuple[str, str]] = set()
 
     def where(self, task: str, version: str = "") -> str:
-        """Give the place of a task's snapshots, or of one of them."""
+        """Return the place of a task's snapshots, or of one of them."""
         return "/".join(part for part in (self._root, task, version) if part)
 
     # ------------------------------------------------------------------ writing
 
     def save(self, manifest: Manifest, state: bytes, probes: list[dict[str, Any]]) -> Manifest:
-        """Store a version; gives the manifest with its digests and signature.
+        """Store a version; returns the manifest with its digests and signature.
 
         A version that is there already with equal digests is left as it is. One that cannot be used is replaced.
 
@@ -129,21 +129,21 @@ class SnapshotStore:
         return manifest
 
     def _same(self, manifest: Manifest) -> Manifest | None:
-        """Give the manifest of the version that is there, if it is the same; None if it is to be replaced."""
+        """Return the manifest of the version that is there, if it is the same; None if it is to be replaced."""
         place = self.where(manifest.task, manifest.version)
         try:
             there = self.manifest(manifest.task, manifest.version)
             if there.log_topic_id != manifest.log_topic_id:
                 return None
-            told = (there.state_digest, there.spec, there.runtime)
-            if told == (manifest.state_digest, manifest.spec, manifest.runtime):
+            existing = (there.state_digest, there.spec, there.runtime)
+            if existing == (manifest.state_digest, manifest.spec, manifest.runtime):
                 return self.load(manifest.task, manifest.version).manifest
         except SnapshotError as error:
-            log.warning("snapshot %s is written again: %s", manifest.version, error)
+            log.warning("writing snapshot %s again: %s", manifest.version, error)
             return None
         raise SnapshotError(
-            f"{place} holds another state of the same version: {there.state_digest[:16]} there, "
-            f"{manifest.state_digest[:16]} here; two folds of one log disagree"
+            f"{place} has another state of the same version ({there.state_digest[:16]}, here "
+            f"{manifest.state_digest[:16]}): two folds of one log disagree"
         )
 
     def delete(self, task: str, version: str) -> None:
@@ -159,7 +159,7 @@ class SnapshotStore:
     # ------------------------------------------------------------------ reading
 
     def manifests(self, task: str) -> list[Manifest]:
-        """Give the manifests of a task's snapshots, newest log position first; the log names unreadable ones.
+        """Return the manifests of a task's snapshots, newest log position first; the log names unreadable ones.
 
         Raises
         ------
@@ -170,9 +170,9 @@ class SnapshotStore:
         for name, why in found.passed_over.items():
             if (name, why) not in self._warned and len(self._warned) < MAX_WARNINGS:
                 self._warned.add((name, why))
-                log.warning("snapshot %s is passed over: %s", name, why)
+                log.warning("skipped snapshot %s: %s", name, why)
                 if len(self._warned) == MAX_WARNINGS:
-                    log.warning("no further snapshots of %s that are passed over are named", self.uri)
+                    log.warning("further skipped snapshots of %s are not logged", self.uri)
         return found.manifests
 
     def survey(self, task: str) -> Survey:
@@ -219,9 +219,9 @@ class SnapshotStore:
         """
         try:
             if str(Version.parse(version)) != version:
-                raise ValueError("a version is written without leading zeros")
+                raise ValueError("a version must not have leading zeros")
         except ValueError as error:
-            raise SnapshotError(f"{ascii(version)[:100]} is no version, such as lr.1@9999") from error
+            raise SnapshotError(f"{ascii(version)[:100]} is not a version such as lr.1@9999") from error
         place = f"{self.where(task, version)}/{MANIFEST}"
         try:
             manifest = read_manifest(json.loads(self._files.read(task, version, MANIFEST, MAX_MANIFEST)))
@@ -231,7 +231,7 @@ class SnapshotStore:
             raise SnapshotError(f"{place} is the manifest of another snapshot")
         signature = manifest.signature.encode()
         if self._key is not None and not hmac.compare_digest(signature, self._sign(manifest).encode()):
-            raise SnapshotError(f"{place}: the signature does not match the key; nothing of it was opened")
+            raise SnapshotError(f"{place}: the signature does not match the key; the snapshot was not opened")
         return manifest
 
     def load(self, task: str, version: str) -> Snapshot:
@@ -271,14 +271,14 @@ class SnapshotStore:
         except (OSError, ValueError) as error:
             raise SnapshotError(f"{place} cannot be read: {error}") from error
         if _sha256(data) != sha256:
-            raise SnapshotError(f"{place} is damaged: its SHA-256 is not the manifest's")
+            raise SnapshotError(f"{place} is damaged: its SHA-256 differs from the manifest's")
         return data
 
     def _sign(self, manifest: Manifest) -> str:
         if self._key is None:
             return ""
-        told = json.dumps(asdict(replace(manifest, signature="")), sort_keys=True).encode()
-        return hmac.new(self._key, told, hashlib.sha256).hexdigest()
+        payload = json.dumps(asdict(replace(manifest, signature="")), sort_keys=True).encode()
+        return hmac.new(self._key, payload, hashlib.sha256).hexdigest()
 
 
 def _sha256(data: bytes) -> str:

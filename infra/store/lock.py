@@ -42,7 +42,7 @@ class FolderLock:
                     continue
                 self._file.close()
                 raise UsageError(
-                    f"another process has {folder} open: two workers with the same slot and data folder?"
+                    f"another process has {folder} open: give each worker its own slot or data folder"
                 ) from None
             return
 

@@ -11,9 +11,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from infra.hooks import reached
 from infra.kafka.admin import topic_id
 from infra.kafka.connection import Connection
-from infra.kafka.crashpoints import crash_point
 from infra.kafka.log import read_all
 from infra.kafka.offsets import end_offsets
 from infra.store.lock import FolderLock
@@ -129,14 +129,14 @@ class JoinStores:
         To be called while no batch is at work.
         """
         if isinstance(store, RocksStore):
-            told = {
+            noted_state = {
                 "topic_id": self._topic_id,
                 "made_for": self._made_for,
                 "end": end,
                 "at_ms": time.time_ns() // 1_000_000,
                 "progress": _progress(store.position()),
             }
-            store.note(json.dumps(told).encode())
+            store.note(json.dumps(noted_state).encode())
 
     # ------------------------------------------------------------------ inside
 
@@ -145,12 +145,12 @@ class JoinStores:
         store: RocksStore | None = None
         try:
             store = RocksStore(folder, self._codec, self._memory)
-            told = json.loads(store.noted() or b"{}")
-            self._check(told, end)
+            noted_state = json.loads(store.noted() or b"{}")
+            self._check(noted_state, end)
             held = _progress(store.position())
             read: list[JoinPosition] = []
-            count = fill(store, self._rules, self._changes(partition, told["end"], end, read))
-            reached = _progress(read[-1]) if read else told["progress"]
+            count = fill(store, self._rules, self._changes(partition, noted_state["end"], end, read))
+            reached = _progress(read[-1]) if read else noted_state["progress"]
             if any(there < here for there, here in zip(reached, held, strict=True)):
                 raise StoreError(f"it is at {held} of its inputs, the changelog only at {reached}")
         except (StoreError, BrokerError, ValueError) as error:
@@ -162,19 +162,19 @@ class JoinStores:
             if store is not None:
                 store.close()
             raise
-        tail = (self._topic, partition, folder, count, told["end"], end)
+        tail = (self._topic, partition, folder, count, noted_state["end"], end)
         log.info("%s[%d]: %s used again, %d records read from offset %d to %d", *tail)
         return store
 
-    def _check(self, told: dict[str, object], end: int) -> None:
+    def _check(self, noted_state: dict[str, object], end: int) -> None:
         """Raise StoreError if a note does not stand for a prefix of the changelog."""
-        if not told:
+        if not noted_state:
             raise StoreError("it was not filled to its end")
-        if told["topic_id"] != self._topic_id:
-            raise StoreError(f"it was made for the topic with the id {told['topic_id']}")
-        if told["made_for"] != self._made_for:
+        if noted_state["topic_id"] != self._topic_id:
+            raise StoreError(f"it was made for the topic with the id {noted_state['topic_id']}")
+        if noted_state["made_for"] != self._made_for:
             raise StoreError("it was made for other times of the task, or another layout")
-        at_ms, noted = told["at_ms"], told["end"]
+        at_ms, noted = noted_state["at_ms"], noted_state["end"]
         assert isinstance(at_ms, int)
         assert isinstance(noted, int)
         age_ms = time.time_ns() // 1_000_000 - at_ms
@@ -194,7 +194,7 @@ class JoinStores:
         """
         bad: dict[bytes, Unreadable] = {}
         for message in read_all(self._connection, self._topic, partition, start, end):
-            crash_point("in-restore")
+            reached("in-restore")
             key, value = bytes(message.key() or b""), message.value()
             bad.pop(key, None)
             if value is None:

@@ -110,7 +110,7 @@ class RocksStore:
                 shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True, exist_ok=True)
             if (folder / DAMAGED).exists():
-                raise ValueError("it was found damaged before")
+                raise ValueError("it was damaged before")
             self._db = Rdict(str(folder), _options(memory or RocksMemory.of(64)))
             waiting, position = self._db.get(WAITING), self._db.get(POSITION)
             self._waiting: Mapping[int, int] = dict(_COUNT.iter_unpack(waiting or b""))
@@ -257,7 +257,7 @@ class RocksStore:
     def _decode(self, data: bytes, wanted: type[Any]) -> Any:
         found = self._codec.decode_state(data)
         if not isinstance(found, wanted):
-            raise TypeError(f"{type(found).__name__} lies where {wanted.__name__} should")
+            raise TypeError(f"{type(found).__name__} found instead of {wanted.__name__}")
         return found
 
     def _failed(self, error: Exception) -> StoreError:

@@ -72,7 +72,7 @@ class Checks:
                 found = f"{answers} predictions, {letters} dead letters"
                 yield Difference("the request is answered more than once", where, "one answer", found)
             elif unreadable and answers:
-                yield Difference("a request that cannot be read has a prediction", where, "a dead letter", "")
+                yield Difference("an unreadable request has a prediction", where, "a dead letter", "")
             elif o >= self._extent.answered[p]:
                 counts["unserved"] += 1
             elif self._extent.may_be_cut(arrived, topics.predictions, topics.dead_letters):
@@ -95,12 +95,10 @@ class Checks:
             source = f"{self._topics.requests}[{source_p}]@{source_o}"
             where = f"{self._topics.predictions}[{p}]@{o}"
             if not missing:
-                what = (
-                    "the prediction does not repeat its request: id, time, features, entity or lineage differ"
-                )
+                what = "the prediction differs from its request in id, time, features, entity or lineage"
                 yield Difference(what, where, f"as {source}", "other")
             elif self._extent.has(self._topics.requests, source_p, source_o):
-                yield Difference("the prediction names a request that is not there", where, source, "nothing")
+                yield Difference("the prediction's request does not exist", where, source, "nothing")
 
     # ------------------------------------------------------------------ predictions
 
@@ -124,7 +122,7 @@ class Checks:
             again = before[:2] == (p, name)
             if letters + waiting + within > 1:
                 found = (
-                    f"{within} resolutions, {letters} dead letters, {'waiting' if waiting else 'not waiting'}"
+                    f"{within} resolutions, {letters} dead letters, {'pending' if waiting else 'not pending'}"
                 )
                 yield Difference(
                     f"the prediction of {name!r} is resolved more than once", where, "once", found
@@ -134,7 +132,7 @@ class Checks:
             elif waiting or within or beyond:
                 if again and not self._may_be_forgotten(p, before[3]):
                     first = f"{topics.predictions}[{p}]@{before[2]}"
-                    what = f"a second prediction of {name!r} was taken while the first one stood"
+                    what = f"a second prediction of {name!r} was joined while the first was open"
                     yield Difference(what, where, f"only {first}", "both")
                 before = (p, name, o, ts)
             elif not self._extent.is_taken(p, predictions=o):
@@ -146,10 +144,10 @@ class Checks:
             ):
                 counts["cut"] += 1
             else:
-                what = f"the prediction of {name!r} does not wait, and the log has no resolution of it"
+                what = f"the prediction of {name!r} is not pending, and the log has no resolution of it"
                 if unreadable:
-                    what = "a prediction that cannot be read has no dead letter"
-                yield Difference(what, where, "one entry, or waiting", "neither")
+                    what = "an unreadable prediction has no dead letter"
+                yield Difference(what, where, "one entry, or pending", "neither")
 
     def _remembered_until(self, ts: int) -> int:
         return ts + self._rules.horizon_ms + self._rules.revision_horizon_ms
@@ -184,7 +182,7 @@ class Checks:
             WHERE cause <> '' GROUP BY cause
             HAVING count(DISTINCT number) <> max(number) - {lowest} + 1"""  # noqa: S608  our own text
         for cause, low, high, count, at in self._ledger.rows(query):
-            what = f"an entry that {cause} caused is not in the log"
+            what = f"an entry caused by {cause} is not in the log"
             yield Difference(what, f"{log}[0]@{at}", f"#{low} to #{high}", f"{count} of them")
 
     def _references(self) -> Iterator[Difference]:
@@ -205,10 +203,10 @@ class Checks:
             for at, entry_id, kind, p, o, missing in self._ledger.rows(query):
                 where, place = f"{topics.log}[0]@{at}", f"{topic}[{p}]@{o}"
                 if not missing:
-                    what = f"{kind} entry {entry_id} does not carry the {side} as it lies on the topic"
+                    what = f"{kind} entry {entry_id} does not match the {side} on the topic"
                     yield Difference(what, where, f"as {place}", "other")
                 elif self._extent.is_kept(topic, p, o):
-                    what = f"{kind} entry {entry_id} names a {side} that is not there"
+                    what = f"{kind} entry {entry_id} refers to a {side} that does not exist"
                     yield Difference(what, where, place, "nothing")
                 else:
                     self._report.counts["cut"] += 1
@@ -245,11 +243,9 @@ class Checks:
             ):
                 counts["cut"] += 1
             else:
-                what = (
-                    f"the outcome for {name!r} is in no entry and no dead letter, and repeats nothing older"
-                )
+                what = f"the outcome for {name!r} is in no entry and no dead letter, and is not a duplicate"
                 if name is None:
-                    what = "an outcome that cannot be read has no dead letter"
+                    what = "an unreadable outcome has no dead letter"
                 yield Difference(what, where, "one entry", "none")
 
     def _repeats(self, p: int, o: int, outcome: Outcome) -> bool:
@@ -271,7 +267,7 @@ class Checks:
         topic = self._topics.outcomes
         for p, o, from_p, from_o, missing in self._ledger.rows(query):
             if not missing or self._extent.has(topic, from_p, from_o):
-                what = "the forwarded outcome is not a copy of the one that it names"
+                what = "the forwarded outcome differs from its original"
                 yield Difference(what, f"{topic}[{p}]@{o}", f"as {topic}[{from_p}]@{from_o}", "other")
 
     def _punctuations(self) -> Iterator[Difference]:
@@ -300,7 +296,7 @@ class Checks:
                 q.o IS NULL OR (q.digest IS NOT h.digest AND q.digest IS NOT h.loose))"""
         for p, name, o, missing in self._ledger.rows(query):
             if not missing or self._extent.is_kept(topics.predictions, p, o):
-                what = f"the join does not hold the prediction of {name!r} as it lies on the topic"
+                what = f"the join's prediction of {name!r} differs from the topic's"
                 place = f"{topics.predictions}[{p}]@{o}"
                 yield Difference(what, f"{topics.join_state}[{p}]", f"as {place}", "other")
         query = """
@@ -309,5 +305,5 @@ class Checks:
             WHERE h.status = 'closed' AND c.within_id IS NOT h.entry_id"""
         for p, name, held, logged in self._ledger.rows(query):
             if logged is not None or not self._extent.begins_later(topics.log):
-                what = f"the newest entry about {name!r} that the join knows of is not the log's"
+                what = f"the join's newest entry of {name!r} is not the log's"
                 yield Difference(what, f"{topics.join_state}[{p}]", str(held), str(logged))

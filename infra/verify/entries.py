@@ -71,15 +71,15 @@ class Entries:
                 self._report.unreadable("the join's state", where, bad)
             except UnicodeDecodeError:
                 if message.value() is not None:
-                    no_text = BadRecord("malformed", "its key is no text")
+                    no_text = BadRecord("malformed", "its key is not text")
                     self._report.unreadable("the join's state", where, no_text)
 
     def _now(self, position: JoinPosition) -> JoinPosition:
         """Give how far the join is with the topics as they are now: nothing of one that was made again."""
         known, topics = self._extent.known, self._topics
         new = [
-            told not in {"", known.current(topic) or told}
-            for topic, told in (
+            topic_id not in {"", known.current(topic) or topic_id}
+            for topic, topic_id in (
                 (topics.predictions, position.predictions_id),
                 (topics.outcomes, position.outcomes_id),
             )
@@ -201,8 +201,8 @@ class Entries:
     def _revision(self, entry: Entry, where: str) -> None:
         command = entry.command
         assert command is not None
-        told = command.arguments
-        number = told.get("revision", "")
+        arguments = command.arguments
+        number = arguments.get("revision", "")
         last = self._revisions[command.model]
         expected = last + 1 if last or not self._extent.begins_later(self._topics.log) else None
         if not number.isdecimal() or expected not in {None, int(number)}:
@@ -210,5 +210,5 @@ class Entries:
             self._report.fail([Difference(what, where, f"revision {expected}", f"revision {number!r}")])
             return
         self._revisions[command.model] = int(number)
-        row = (command.model, int(number), told.get("spec", ""), told.get("runtime", ""))
-        self._ledger.insert("revisions", [(*row, told.get("dictionary"))])
+        row = (command.model, int(number), arguments.get("spec", ""), arguments.get("runtime", ""))
+        self._ledger.insert("revisions", [(*row, arguments.get("dictionary"))])

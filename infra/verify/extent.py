@@ -58,9 +58,7 @@ class Extent:
         for topic, ids in sorted(self.known.ids.items()):
             if len(ids) < 2:
                 continue
-            notes.append(
-                f"{topic} was made again {len(ids) - 1} times; what lay on it before was not checked"
-            )
+            notes.append(f"{topic} was recreated {len(ids) - 1} times; its earlier records were not checked")
             if topic.endswith(".join-state"):
                 # What waited was lost with it.
                 self.kept_since[topic.removesuffix("join-state") + "predictions"] = 2**63 - 1

@@ -121,5 +121,5 @@ class Reading:
                 self.extent.kept_since[topic] = 2**63 - 1  # nothing of it is left
             if first and not topic.endswith((".join-state", ".snapshots")):
                 self._report.notes.append(
-                    f"{topic}[{number}] is kept from offset {first} only; what lies below was not checked"
+                    f"{topic}[{number}] begins at offset {first}; earlier records were not checked"
                 )

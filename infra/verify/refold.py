@@ -78,7 +78,7 @@ class Refold:
             if item.bad is not None and (item.at.topic, item.at.offset) in self._pass_over:
                 continue
             if item.bad is not None:
-                report.notes.append(f"refolding ended at {item.at}, which cannot be read")
+                report.notes.append(f"refolding ended at the unreadable {item.at}")
                 break
             for walk in walks:
                 walk.fold.apply(item.at.offset, item.record)
@@ -142,7 +142,9 @@ class Refold:
             if opened_in_log or self._extent.first[self._log]:
                 self.report.other[model] += count
             else:
-                what = f"{count} scores are of model {model}, which neither the task file nor the log knows"
+                what = (
+                    f"{count} scores are of model {model}, which is neither in the task file nor in the log"
+                )
                 self.report.fail(
                     [Difference(what, f"{self._predictions}[{p}]@{o}", ", ".join(sorted(known)), model)]
                 )
@@ -153,8 +155,7 @@ class Refold:
         """Restore a model from the oldest snapshot from which the rest of the log can be folded."""
         if self._store is None:
             raise UsageError(
-                f"{self._log[0]} is kept from offset {first} on, so refolding starts from a snapshot: "
-                "say with --snapshots where they lie"
+                f"{self._log[0]} begins at offset {first}, so that refolding needs a snapshot: set --snapshots"
             )
         for manifest in reversed(self._store.manifests(self._loaded.task.name)):
             if manifest.next_offset < first or not self._fits(fold, manifest):
@@ -164,40 +165,41 @@ class Refold:
                 fold.restore(opened(stored, fold.model, self._loaded.classes))
                 check_probes(fold, stored)
             except SnapshotError as error:
-                self.report.notes.append(f"snapshot {manifest.version} is passed over: {error}")
+                self.report.notes.append(f"skipped snapshot {manifest.version}: {error}")
                 fold.restore(ModelFold(self._loaded.task, fold.model, self._runtime).snapshot())
                 continue
             self._anchored[fold.model.name] = fold.version.revision
-            self.report.notes.append(f"{fold.model.name} is refolded from its snapshot {manifest.version}")
+            self.report.notes.append(f"{fold.model.name} is refolded from snapshot {manifest.version}")
             return
         raise UsageError(
-            f"{self._log[0]} is kept from offset {first} on, and no snapshot of {fold.model.name} in "
-            f"{self._store.uri} reaches from there: the scores cannot be reproduced"
+            f"{self._log[0]} begins at offset {first}, and {self._store.uri} has no snapshot of "
+            f"{fold.model.name} from there: scores cannot be reproduced"
         )
 
     def _fits(self, fold: ModelFold, manifest: Manifest) -> bool:
-        told = (manifest.kind, manifest.model, manifest.spec, manifest.runtime, manifest.log_topic_id)
-        return told == ("model", fold.model.name, fold.spec, self._runtime, self._place.topic_id)
+        lineage = (manifest.kind, manifest.model, manifest.spec, manifest.runtime, manifest.log_topic_id)
+        return lineage == ("model", fold.model.name, fold.spec, self._runtime, self._place.topic_id)
 
     def _snapshots(self, end: int) -> Mapping[str, list[tuple[Manifest, bool]]]:
         """Give the snapshots to compare, by model in the order of the log, and whether each is stored."""
         found = {version: (manifest, False) for version, manifest in self._extent.manifests.items()}
         if self._store is not None:
             for manifest in self._store.manifests(self._loaded.task.name):
-                told = found.get(manifest.version, (manifest, False))[0]
-                if told.state_digest != manifest.state_digest and told.log_topic_id == manifest.log_topic_id:
-                    what = (
-                        f"snapshot {manifest.version} in {self._store.uri} is not the one that was announced"
-                    )
+                published = found.get(manifest.version, (manifest, False))[0]
+                if (
+                    published.state_digest != manifest.state_digest
+                    and published.log_topic_id == manifest.log_topic_id
+                ):
+                    what = f"snapshot {manifest.version} in {self._store.uri} differs from the published one"
                     self.report.fail(
-                        [Difference(what, manifest.version, told.state_digest, manifest.state_digest)]
+                        [Difference(what, manifest.version, published.state_digest, manifest.state_digest)]
                     )
                 found[manifest.version] = (manifest, True)
         models = [manifest for manifest, _ in found.values() if manifest.kind == "model"]
         apart = len(models) - sum(self._fits(fold, each) for fold in self.folds for each in models)
         if apart:
             self.report.notes.append(
-                f"{apart} snapshots are of another log, revision or runtime and were not compared"
+                f"{apart} snapshots belong to another log, revision or runtime and were not compared"
             )
         mine = {}
         for fold in self.folds:
@@ -214,13 +216,13 @@ class Refold:
     def check_snapshot(self, fold: ModelFold, manifest: Manifest, stored: bool) -> None:
         """Compare a snapshot with the model refolded up to its version."""
         self.report.snapshots += 1
-        told = (
-            f"{manifest.learned} learned, {manifest.passed_over} passed over, state {manifest.state_digest}"
+        declared = (
+            f"{manifest.learned} learned, {manifest.passed_over} skipped, state {manifest.state_digest}"
         )
-        mine = f"{fold.learned} learned, {fold.learner.passed_over} passed over, state {fold.digest}"
-        if manifest.version != str(fold.version) or told != mine:
-            what = f"snapshot {manifest.version} is not what the log gives"
-            self.report.fail([Difference(what, manifest.version, mine, told)])
+        mine = f"{fold.learned} learned, {fold.learner.passed_over} skipped, state {fold.digest}"
+        if manifest.version != str(fold.version) or declared != mine:
+            what = f"snapshot {manifest.version} differs from the fold of the log"
+            self.report.fail([Difference(what, manifest.version, mine, declared)])
         if not stored or self._store is None:
             return
         try:

@@ -71,18 +71,18 @@ class Report:
 
 COUNTS: Final = {
     "requests": "requests",
-    "unserved": "requests that are not served yet",
+    "unserved": "requests not served yet",
     "predictions": "predictions",
-    "duplicate_predictions": "predictions for a request that had one",
-    "unread_predictions": "predictions that the join has not read yet",
-    "waiting": "predictions that wait for their outcome",
+    "duplicate_predictions": "duplicate predictions",
+    "unread_predictions": "predictions not joined yet",
+    "waiting": "predictions pending for an outcome",
     "outcomes": "outcomes",
-    "duplicate_outcomes": "outcomes that said the same again, or something older",
-    "early_outcomes": "outcomes that wait for their prediction",
+    "duplicate_outcomes": "duplicate or older outcomes",
+    "early_outcomes": "outcomes without a prediction yet",
     "forwarded_outcomes": "outcomes forwarded to their own partition",
-    "unread_outcomes": "outcomes that the join has not read yet",
+    "unread_outcomes": "outcomes not joined yet",
     "dead_letters": "dead letters",
     "entries": "entries of the training log",
-    "cut": "records whose counterpart is no longer kept",
+    "cut": "records whose counterpart was deleted by retention",
 }
 """What is counted, and what it means."""

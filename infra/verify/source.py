@@ -63,12 +63,10 @@ class KafkaSource:
         try:
             found = self._consumer.list_topics(topic, timeout=TIMEOUT_S).topics[topic]
         except KafkaException as error:
-            told = self._connection.hide(error.args[0].str())
-            raise BrokerError(f"no Kafka cluster answers at {address}: {told}") from error
+            reason = self._connection.hide(error.args[0].str())
+            raise BrokerError(f"no Kafka cluster answers at {address}: {reason}") from error
         if found.error is not None or not found.partitions:
-            message = (
-                f"topic {topic} does not exist on {address}; `riverloop topics create` makes a task's topics"
-            )
+            message = f"topic {topic} does not exist on {address}; run: riverloop topics create"
             raise BrokerError(message)
         return len(found.partitions)
 
@@ -94,11 +92,11 @@ class KafkaSource:
                 TopicPartition(topic, partition), timeout=TIMEOUT_S
             )
         except KafkaException as error:
-            told = self._connection.hide(error.args[0].str())
-            raise BrokerError(f"the beginning of {topic}[{partition}] is not known: {told}") from error
+            reason = self._connection.hide(error.args[0].str())
+            raise BrokerError(f"the beginning of {topic}[{partition}] is unknown: {reason}") from error
         if offsets is None:
             raise BrokerError(
-                f"the beginning of {topic}[{partition}] is not known: no answer in {TIMEOUT_S:.0f} s"
+                f"the beginning of {topic}[{partition}] is unknown: no answer in {TIMEOUT_S:.0f} s"
             )
         return int(offsets[0])
 

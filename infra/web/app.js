@@ -11,10 +11,10 @@ import { labels } from "./views/labels.js";
 import { drift } from "./views/drift.js";
 import { features } from "./views/features.js";
 import { versions } from "./views/versions.js";
-import { letters } from "./views/letters.js";
+import { deadLetters } from "./views/dead_letters.js";
 
-const VIEWS = { loop, quality, labels, drift, features, versions, letters };
-const NAMES = { loop: "Loop", quality: "Quality", labels: "Labels", drift: "Drift", features: "Data quality", versions: "Versions", letters: "Dead letters" };
+const VIEWS = { loop, quality, labels, drift, features, versions, dead_letters: deadLetters };
+const NAMES = { loop: "Loop", quality: "Quality", labels: "Labels", drift: "Drift", features: "Data quality", versions: "Versions", dead_letters: "Dead letters" };
 const byId = (id) => document.getElementById(id);
 const task = decodeURIComponent(location.pathname.split("/")[2]);
 
@@ -65,8 +65,8 @@ function frame() {
   text(byId("clock"), time(store.sections.loop?.stream_time));
   if (!store.facts) return;
   text(byId("question"), store.facts.question);
-  badge("drift", (store.sections.episodes ?? []).filter((each) => each.state !== "closed" && pages(each)).length, "open episodes that page");
-  badge("letters", store.sections.letters?.counted ?? 0, "dead letters");
+  badge("drift", (store.sections.episodes ?? []).filter((each) => each.state !== "closed" && pages(each)).length, "open paging episodes");
+  badge("dead_letters", store.sections.dead_letters?.counted ?? 0, "dead letters");
 }
 
 function badge(view, value, what) {

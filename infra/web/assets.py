@@ -11,7 +11,7 @@ KINDS: Final = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg
 
 
 def assets() -> dict[str, tuple[Path, str]]:
-    """Give each file's path and content type by its name: those of this list are served and no others.
+    """Return each file's path and content type by its name: those of this list are served and no others.
 
     Examples
     --------

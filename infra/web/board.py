@@ -1,4 +1,4 @@
-"""The board of a task: its metrics, alerts and versions as they came over its topics, ready to be shown."""
+"""The board of a task: its metrics, alerts and versions from its topics, as data for the page."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from infra.web.rates import Rate
 from schemas.alert import Alert
 from schemas.records import Manifest, Metric
 from streams.metrics.registry import METRICS
-from streams.metrics.versus import AGAINST
+from streams.metrics.shadow_comparison import AGAINST
 from streams.task import Task
 
 QUALITY: Final = frozenset(each.name for each in METRICS if each.kinds)
@@ -29,10 +29,10 @@ BURST_MS: Final = 700
 
 
 class Board:
-    """What a page shows of a task, as a fold of `T.metrics`, `T.alerts` and `T.snapshots`.
+    """The data of a task's page, as a fold of `T.metrics`, `T.alerts` and `T.snapshots`.
 
-    Every worker of a task folds the same records, so all show the same. What only one worker knows (its lag, its
-    own versions) is not here.
+    All workers of a task fold the same records, so their pages are equal. State of one worker (its lag, its
+    versions) is not part of it.
 
     Parameters
     ----------
@@ -221,7 +221,7 @@ class Board:
     # ------------------------------------------------------------------ what is shown
 
     def facts(self) -> dict[str, Any]:
-        """Give what does not change while the worker runs."""
+        """Return what does not change while the worker runs."""
         task = self.task
         return {
             "task": task.name,
@@ -238,15 +238,15 @@ class Board:
         }
 
     def loop(self, now_ms: int) -> dict[str, Any]:
-        """Give counts and rates (1/s) of the loop's stages at a time."""
-        told: dict[str, Any] = {"values": dict(sorted(self._loop.items())), "metrics_at": self.metrics_at}
-        told["stream_time"] = self.stream_time
-        told["rates"] = {name: _rounded(rate.per_second(now_ms)) for name, rate in self.rates.items()}
-        told["counts"] = {name: rate.value for name, rate in self.rates.items()}
-        return told
+        """Return counts and rates (1/s) of the loop's stages at a time."""
+        found: dict[str, Any] = {"values": dict(sorted(self._loop.items())), "metrics_at": self.metrics_at}
+        found["stream_time"] = self.stream_time
+        found["rates"] = {name: _rounded(rate.per_second(now_ms)) for name, rate in self.rates.items()}
+        found["counts"] = {name: rate.value for name, rate in self.rates.items()}
+        return found
 
     def sections(self) -> dict[str, Any]:
-        """Give everything else that is shown now, by section, in JSON's types; without the history."""
+        """Return everything else that is shown now, by section, in JSON's types; without the history."""
         return {
             "quality": {model: self._current(model) for model in self._ordered(self._models)},
             "calibration": {
@@ -262,12 +262,12 @@ class Board:
         }
 
     def _current(self, model: str) -> dict[str, Any]:
-        told = self._models[model]
-        slices = {name: self._fresh_of(model, told[name]) for name in ("windows", "segments", "revisions")}
-        return told | slices
+        found = self._models[model]
+        slices = {name: self._fresh_of(model, found[name]) for name in ("windows", "segments", "revisions")}
+        return found | slices
 
     def _fresh_of(self, model: str, slices: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-        """Give the slices that were measured in the last two bursts: of the others nothing is left."""
+        """Return the slices that were measured in the last two bursts: of the others nothing is left."""
         least = min(self._bursts[model])
         return {
             name: {key: value for key, value in each.items() if key != "offset"}
@@ -276,7 +276,7 @@ class Board:
         }
 
     def histories(self) -> dict[str, Any]:
-        """Give the histories by column, but for the rows that are being filled."""
+        """Return the histories by column, but for the rows that are being filled."""
         return {name: history.columns() for name, history in self.history.items()}
 
     def _ordered(self, names: Iterable[str]) -> list[str]:

@@ -26,9 +26,9 @@ function ticks(splits, step) {
     const [day, month] = [iso.slice(8, 10), MONTHS[Number(iso.slice(5, 7)) - 1]];
     const fine = step >= 28 * 86400 ? month : step >= 86400 ? `${Number(day)} ${month}` : iso.slice(11, step >= 60 ? 16 : 19);
     const coarse = step >= 86400 ? iso.slice(0, 4) : iso.slice(0, 10);
-    const told = coarse === before ? fine : `${fine}\n${coarse}`;
+    const label = coarse === before ? fine : `${fine}\n${coarse}`;
     before = coarse;
-    return told;
+    return label;
   });
 }
 
@@ -39,7 +39,7 @@ export class Chart {
   constructor({ height = 200, format, range, label }) {
     Object.assign(this, { height, format, range });
     this.root = h("div", { class: "chart", role: "img", "aria-label": label });
-    this.empty = h("p", { class: "empty" }, "nothing measured yet");
+    this.empty = h("p", { class: "empty" }, "No data yet.");
     this.legend = h("div", { class: "legend" });
     this.root.append(this.legend, this.empty);
     this.spans = [];
@@ -83,11 +83,11 @@ export class Chart {
     const shape = JSON.stringify([drawn.map((line) => line.name), theme]);
     if (this.plot && shape === this.shape) this.plot.setData(data);
     else this.#make(data, drawn, shape);
-    this.#tell(this.plot);
+    this.#showValues(this.plot);
   }
 
-  /** Say the values under the cursor, or else the newest. */
-  #tell(plot) {
+  /** Show the values at the cursor, or the newest. */
+  #showValues(plot) {
     const { idx } = plot.cursor;
     this.legend.replaceChildren(
       ...plot.series.slice(1).map((series, index) => {
@@ -127,7 +127,7 @@ export class Chart {
             points: { show: false },
           })),
         ],
-        hooks: { drawClear: [(plot) => this.#behind(plot)], draw: [(plot) => this.#before(plot)], setCursor: [(plot) => this.#tell(plot)] },
+        hooks: { drawClear: [(plot) => this.#behind(plot)], draw: [(plot) => this.#before(plot)], setCursor: [(plot) => this.#showValues(plot)] },
       },
       data,
       this.root,

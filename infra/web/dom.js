@@ -37,9 +37,9 @@ export function text(element, value) {
 /** Make a panel: a heading with room for controls, and a body. */
 export function panel(title, { note = "", controls = [], className = "" } = {}) {
   const body = h("div", { class: "body" });
-  const told = h("small", {}, note);
-  const root = h("section", { class: `panel ${className}` }, h("h2", {}, title, " ", told, h("span", { class: "controls" }, controls)), body);
-  return { root, body, note: (value) => text(told, value) };
+  const hint = h("small", {}, note);
+  const root = h("section", { class: `panel ${className}` }, h("h2", {}, title, " ", hint, h("span", { class: "controls" }, controls)), body);
+  return { root, body, note: (value) => text(hint, value) };
 }
 
 /** Make a table; a cell is text, an element, or {text, class}. */

@@ -54,7 +54,7 @@ class History:
                 self.rows.append(row)
 
     def columns(self) -> dict[str, Any]:
-        """Give the rows as one list per column, in JSON's types; a value that a row lacks is None."""
+        """Return the rows as one list per column, in JSON's types; a value that a row lacks is None."""
         names = sorted({name for _, _, values in self.rows for name in values})
         return {
             "at": [at for at, _, _ in self.rows],

@@ -46,7 +46,7 @@ class Rate:
             seen.popleft()
 
     def per_second(self, now_ms: int) -> float | None:
-        """Give the rate at a time, 1/s; None before two observations.
+        """Return the rate at a time, 1/s; None before two observations.
 
         After a silence much longer than the gaps before it nothing happens any more.
 

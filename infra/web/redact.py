@@ -1,4 +1,4 @@
-"""A dead letter as a person may read it: bounded, harmless to a terminal, personal data never in plain."""
+"""Dead letters for people: bounded, escaped for terminals, without personal data."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ FIELDS: Final = ("entity_key", "parents", "reporter")
 """Fields of which the dictionary says, each by itself, whether they are."""
 
 
-def printed(letter: DeadLetter, codec: Codec) -> dict[str, Any]:
-    """Give a dead letter as plain data for people.
+def redact(letter: DeadLetter, codec: Codec) -> dict[str, Any]:
+    """Return a dead letter as plain data, without personal data.
 
     Parameters
     ----------
     letter
-        The letter; its bytes are anybody's.
+        The letter; its bytes are not trusted.
     codec
         The task's: its dictionary says which features are personal data.
 
     Returns
     -------
     dict
-        `form` says how the record could be read: `json`, `avro`, or `bytes` when it could not. `record` has its
-        fields, or a line that stands for the bytes.
+        `form` is the encoding of the record: `json`, `avro`, or `bytes` when it is undecodable. `record` has its
+        fields, or a line for the bytes.
 
     Notes
     -----
@@ -76,7 +76,7 @@ def is_careful(dictionary: Dictionary) -> bool:
 
 
 def finite(value: Any) -> Any:
-    """Give plain data with None in place of each number that JSON lacks.
+    """Return plain data with None in place of each number that JSON lacks.
 
     Examples
     --------
@@ -91,11 +91,11 @@ def finite(value: Any) -> Any:
 
 
 def shown_bytes(data: bytes | None, careful: bool) -> str:
-    """Give a line that stands for bytes: escaped text, hex, or their number when they are not to be seen."""
+    """Return a line for bytes: escaped text, hex, or only their number where the task has personal data."""
     if data is None:
         return "<null>"
     if careful:
-        return f"<{len(data):,} bytes, hidden: they cannot be decoded, and the task has personal data>"
+        return f"<{len(data):,} bytes, hidden: undecodable, and the task has personal data>"
     more = "" if len(data) <= MAX_BYTES else f"… ({len(data):,} bytes)"
     head = data[:MAX_BYTES]
     try:
@@ -150,7 +150,7 @@ def _value(value: Any) -> Any:
 
 
 def _shape(value: Any) -> str:
-    """Say of what type and size a value is, and nothing else of it."""
+    """Return type and size of a value, without its content."""
     if value is None:
         return "<null>"
     if isinstance(value, str):

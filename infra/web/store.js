@@ -1,12 +1,12 @@
-// What the worker has told: all of it first, then what changes. The stream heals by itself; until then it is stale.
+// State from the worker: first all of it, then changes. The stream reconnects; until then the state is stale.
 
 const STALE_MS = 6000;
 const MOST_ROWS = 2000;
 
 export class Store {
-  constructor(path, tell) {
+  constructor(path, notify) {
     this.path = path;
-    this.tell = tell;
+    this.notify = notify;
     this.sections = {};
     this.facts = null;
     this.histories = {};
@@ -15,6 +15,9 @@ export class Store {
     this.heard = 0;
     this.phase = "connecting";
     setInterval(() => this.#check(), 500);
+    // A browser keeps a page that was left, with its connection, and allows six of them to a server.
+    addEventListener("pagehide", () => this.source.close());
+    addEventListener("pageshow", (event) => event.persisted && this.#connect());
     this.#connect();
   }
 
@@ -34,25 +37,25 @@ export class Store {
     this.#become("live");
   }
 
-  #whole(told) {
-    this.facts = told.facts;
-    this.sections = told.sections;
-    this.histories = told.histories;
-    this.rows = told.row;
-    this.#hear(told.now);
-    this.tell(Object.keys(told.sections), true);
+  #whole(message) {
+    this.facts = message.facts;
+    this.sections = message.sections;
+    this.histories = message.histories;
+    this.rows = message.row;
+    this.#hear(message.now);
+    this.notify(Object.keys(message.sections), true);
   }
 
-  #change(told) {
-    Object.assign(this.sections, told.sections);
+  #change(message) {
+    Object.assign(this.sections, message.sections);
     // What the whole had already comes again with the first change.
-    const rows = told.rows.filter(([number]) => number > this.rows);
+    const rows = message.rows.filter(([number]) => number > this.rows);
     for (const [number, name, at, ts, values] of rows) {
       this.rows = number;
       this.#row(this.histories[name], at, ts, values);
     }
-    this.#hear(told.now);
-    this.tell(Object.keys(told.sections), rows.length > 0);
+    this.#hear(message.now);
+    this.notify(Object.keys(message.sections), rows.length > 0);
   }
 
   #row(history, at, ts, values) {
@@ -75,13 +78,13 @@ export class Store {
       // A connection that is open and says nothing, or that the browser has given up, is made anew.
       if (silent > 2 * STALE_MS || this.source.readyState === EventSource.CLOSED) this.#connect();
     }
-    this.tell([], false);
+    this.notify([], false);
   }
 
   #become(phase) {
     if (phase === this.phase) return;
     this.phase = phase;
-    this.tell([], false);
+    this.notify([], false);
   }
 
   /** How long nothing was heard, ms. */

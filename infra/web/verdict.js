@@ -1,21 +1,21 @@
-// How the task is, since when, why, and what to do: the page begins with it.
+// The verdict at the top of the page: state, since when, reasons, runbooks.
 
 import { h, refresh, text } from "./dom.js";
 import { seconds, time } from "./format.js";
 
 const SHOWN = 4;
 
-/** What the page sees itself comes before what the worker says: of a worker that is silent nothing is known. */
+/** The page's own finding precedes the worker's report, since the state of an unreachable worker is unknown. */
 export function verdictOf(store) {
-  const said = store.sections.verdict;
-  if (store.phase === "live" && said) return said;
+  const reported = store.sections.verdict;
+  if (store.phase === "live" && reported) return reported;
   if (!store.facts) return { state: "connecting", since: 0, reasons: [] };
-  const why = `Nothing was heard for ${seconds(Math.round(store.silence / 1000))}: what you see is old. It is tried again all the time.`;
+  const why = `No message for ${seconds(Math.round(store.silence / 1000))}: the data shown is old. The page keeps reconnecting.`;
   const own = { state: "down", what: "The worker cannot be reached", why, runbook: "worker-down", since: store.now, since_event: false };
-  return { state: "down", since: store.now, reasons: [own, ...(said?.reasons ?? [])] };
+  return { state: "down", since: store.now, reasons: [own, ...(reported?.reasons ?? [])] };
 }
 
-/** A link to a runbook; where the runbooks have no address it is their path. */
+/** A link to a runbook, or its path where runbooks are not published. */
 function runbook(store, name) {
   const path = `${store.facts?.runbooks ?? ""}${name}.md`;
   return /^https?:/.test(path) ? h("a", { href: path, rel: "noopener noreferrer", target: "_blank" }, `what to do: ${name.replaceAll("-", " ")}`) : h("span", {}, "what to do: ", h("code", {}, path));
@@ -28,17 +28,17 @@ function reason(store, each) {
 
 /** Show the verdict; gives it. */
 export function showVerdict(store, places) {
-  const told = verdictOf(store);
-  const { state, since, reasons } = told;
+  const verdict = verdictOf(store);
+  const { state, since, reasons } = verdict;
   document.body.dataset.verdict = state;
   text(places.state, state);
-  const calm = state === "healthy" ? ". Nothing is late, and no episode pages" : "";
-  text(places.since, since ? `since ${time(since)}, ${seconds(Math.max(0, Math.round((store.time - since) / 1000)))}${calm}` : "");
+  const healthy = state === "healthy" ? ". No stage is late, and no paging episode is open" : "";
+  text(places.since, since ? `since ${time(since)}, ${seconds(Math.max(0, Math.round((store.time - since) / 1000)))}${healthy}` : "");
   const shown = JSON.stringify(reasons);
   if (places.shown !== shown) {
     places.shown = shown;
     const more = reasons.length - SHOWN;
-    refresh(places.reasons, reasons.slice(0, SHOWN).map((each) => reason(store, each)), more > 0 ? h("li", {}, `and ${more} more`) : null);
+    refresh(places.reasons, reasons.slice(0, SHOWN).map((each) => reason(store, each)), more > 0 ? h("li", {}, `${more} more reasons`) : null);
   }
-  return told;
+  return verdict;
 }

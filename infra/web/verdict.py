@@ -1,4 +1,4 @@
-"""The verdict with which the page begins: is the task healthy, since when, why, and what to do."""
+"""The verdict at the top of the page: the task's state, since when, the reasons, and their runbooks."""
 
 from __future__ import annotations
 
@@ -11,48 +11,48 @@ from streams.learning_steps import FAMILY
 State = Literal["healthy", "degraded", "down"]
 ORDER: Final[tuple[State, ...]] = ("healthy", "degraded", "down")
 LATE_S: Final = 30.0
-"""A stage that needs longer than this for what lies in front of it is late."""
+"""A stage is late when its lag takes longer than this at its rate."""
 MANY: Final = 1_000
-"""Records in front of a stage that stands still."""
+"""A stopped stage is late above this lag, in records."""
 STALE_MS: Final = 60_000
-"""Metrics that are older, while there is something to measure, are no news."""
+"""Metrics are stale above this age while there is a lag."""
 REFUSED: Final = 0.01
-"""Share of the requests of late above which refusals degrade a task."""
+"""Share of rejected requests above which a task is degraded."""
 PAGING: Final = frozenset({"warning", "critical"})
 """Severities of episodes that are more than information."""
 EPISODES: Final[Mapping[str, tuple[str, str]]] = {
     "outage": ("No outcomes arrive", "label-outage"),
-    "loss": ("The answers are worse than of late", "loss-episode"),
-    "drift": ("The model or its world has moved", "drift-episode"),
-    FAMILY: ("A model does not learn from some entries", "model-passes-over"),
-    "delay": ("Outcomes come at another pace", "drift-episode"),
+    "loss": ("Predictions have become worse", "loss-episode"),
+    "drift": ("The model or its data has drifted", "drift-episode"),
+    FAMILY: ("A model skips entries", "model-passes-over"),
+    "delay": ("The delay of outcomes has changed", "drift-episode"),
 }
-"""By family: what it is, and its runbook. All others concern the requests."""
+"""By family: title and runbook. Other families concern the requests."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """One thing that is not as it should be."""
+    """A reason why a task is not healthy."""
 
     state: State
-    """What it makes of the task: `degraded` or `down`."""
+    """The state that it causes: `degraded` or `down`."""
     what: str
     why: str
     runbook: str
     """Name of the page in docs/operations/runbooks/."""
     since: int = 0
-    """Event time or clock time at which it began, ms; 0: since it was first seen here."""
+    """Event time or clock time of its start, ms; 0: when it was first seen here."""
     since_event: bool = False
     """Whether `since` is event time."""
 
     @property
     def key(self) -> str:
-        """What it is, whatever its figures say now."""
+        """Identity of the reason, without its current figures."""
         return f"{self.runbook} {self.what}"
 
 
 def readiness_reasons(readiness: Mapping[str, Any]) -> Iterator[Reason]:
-    """Give the reasons for which a worker is not ready.
+    """Yield the reasons why a worker is not ready.
 
     Parameters
     ----------
@@ -62,59 +62,57 @@ def readiness_reasons(readiness: Mapping[str, Any]) -> Iterator[Reason]:
     """
     if readiness.get("ready"):
         return
-    found = readiness.get("reasons") or [readiness.get("why") or "it does not say why"]
+    found = readiness.get("reasons") or [readiness.get("why") or "no reason was reported"]
     for each in found:
         if isinstance(each, Mapping):
             why, runbook = str(each.get("text", "")), str(each.get("runbook", "") or "worker-not-ready")
         else:
             why, runbook = str(each), "worker-not-ready"
-        yield Reason("down", "This worker does not answer requests", why, runbook)
+        yield Reason("down", "This worker is not ready", why, runbook)
 
 
-def lag_reasons(behind: Mapping[str, int], rates: Mapping[str, float | None]) -> Iterator[Reason]:
-    """Give the stages that are late.
+def lag_reasons(lag: Mapping[str, int], rates: Mapping[str, float | None]) -> Iterator[Reason]:
+    """Yield the stages that are late.
 
     Parameters
     ----------
-    behind
-        Records that wait in front of each stage, by all workers.
+    lag
+        Records not consumed yet by stage, over all workers.
     rates
-        Records per second that each of them takes.
+        Records consumed per second, by stage.
     """
     for stage, rate in (("requests", "requests"), ("predictions", "predictions"), ("outcomes", "outcomes")):
-        waiting, speed = behind.get(stage, 0), rates.get(rate) or 0.0
-        if waiting <= 0 or not (waiting > LATE_S * speed if speed > 0 else waiting > MANY):
+        records, speed = lag.get(stage, 0), rates.get(rate) or 0.0
+        if records <= 0 or not (records > LATE_S * speed if speed > 0 else records > MANY):
             continue
-        time = f", {waiting / speed:,.0f} s at their pace" if speed > 0 else ", and none is taken"
-        why = f"{waiting:,} records wait on the topic{time}."
-        yield Reason("degraded", f"The {stage} are behind", why, "consumer-lag")
+        time = f", {records / speed:,.0f} s at the current rate" if speed > 0 else "; none are being consumed"
+        why = f"The lag is {records:,} records{time}."
+        yield Reason("degraded", f"The consumers of {stage} lag", why, "consumer-lag")
 
 
-def stale_reasons(metrics_at: int, now: int, behind: Mapping[str, int]) -> Iterator[Reason]:
-    """Say that there is no news, where there should be some."""
-    if metrics_at and now - metrics_at > STALE_MS and sum(behind.values()) > 0:
-        age, waiting = (now - metrics_at) / 1000, sum(behind.values())
-        why = f"The newest metrics are {age:,.0f} s old, and {waiting:,} records wait."
-        yield Reason("degraded", "What is measured is old", why, "no-owner", metrics_at)
+def stale_reasons(metrics_at: int, now: int, lag: Mapping[str, int]) -> Iterator[Reason]:
+    """Yield a reason when metrics are old although there is a lag."""
+    if metrics_at and now - metrics_at > STALE_MS and sum(lag.values()) > 0:
+        age, records = (now - metrics_at) / 1000, sum(lag.values())
+        why = f"The latest metrics are {age:,.0f} s old, at a lag of {records:,} records."
+        yield Reason("degraded", "Metrics are stale", why, "no-owner", metrics_at)
 
 
 def episode_reasons(episodes: Iterable[Mapping[str, Any]]) -> Iterator[Reason]:
-    """Give the open episodes that are more than information."""
+    """Yield the open episodes above severity info."""
     for each in episodes:
         if each["state"] == "closed" or each["severity"] not in PAGING:
             continue
         if each["family"] == FAMILY and each["signal"] == "stopped":
-            continue  # the models themselves say so, also when the alert is long past: see `model_reasons`
-        what, runbook = EPISODES.get(
-            each["family"], ("Requests are not as they should be", "quality-episode")
-        )
+            continue  # `model_reasons` reports it, also long after the alert
+        what, runbook = EPISODES.get(each["family"], ("The requests have changed", "quality-episode"))
         yield Reason("degraded", what, each["text"], runbook, each["opened_ts"], since_event=True)
 
 
 def model_reasons(
     models: Iterable[Mapping[str, Any]], failing: Mapping[str, float | None]
 ) -> Iterator[Reason]:
-    """Give the models that have stopped learning, or give no score for some requests.
+    """Yield the models that have stopped learning or fail to score requests.
 
     Parameters
     ----------
@@ -130,28 +128,28 @@ def model_reasons(
             yield Reason("degraded", f"{name} has stopped learning", why, "model-stopped")
         if (speed := failing.get(each["model"]) or 0.0) > 0:
             count = f"{each['failures']:,} since this worker started"
-            why = f"It gives no score for {speed:.3g} requests a second, {count}."
+            why = f"It fails to score {speed:.3g} requests/s, {count}."
             yield Reason("degraded", f"{name} fails", why, "model-fails")
 
 
 def refusal_reasons(rates: Mapping[str, float | None]) -> Iterator[Reason]:
-    """Say that requests are refused."""
+    """Yield a reason when requests are rejected."""
     refused, answered = rates.get("requests_refused") or 0.0, rates.get("requests") or 0.0
     if refused > REFUSED * (refused + answered):
         share = refused / (refused + answered)
-        why = f"{share:.1%} of the requests of the last seconds were refused."
-        yield Reason("degraded", "Requests are refused", why, "dead-letters")
+        why = f"{share:.1%} of recent requests were rejected."
+        yield Reason("degraded", "Requests are rejected", why, "dead-letters")
 
 
 class Verdict:
-    """Says how a task is, and remembers since when.
+    """The current verdict and its start.
 
     Examples
     --------
     >>> verdict = Verdict()
     >>> verdict.of([], 1_000)["state"], verdict.of([Reason("degraded", "Late", "", "consumer-lag")], 2_000)["since"]
     ('healthy', 2000)
-    >>> verdict.of([Reason("degraded", "Late", "7 wait", "consumer-lag")], 3_000)["since"]
+    >>> verdict.of([Reason("degraded", "Late", "7 records", "consumer-lag")], 3_000)["since"]
     2000
     """
 
@@ -161,7 +159,7 @@ class Verdict:
         self._seen: dict[str, int] = {}
 
     def of(self, reasons: Sequence[Reason], now: int) -> dict[str, Any]:
-        """Give the verdict in JSON's types: the worst of the reasons, which come the worst first.
+        """Return the verdict as plain data; the worst reasons come first.
 
         Parameters
         ----------

@@ -51,7 +51,9 @@ def check_id(request_id: str) -> None:
             "request_id",
         )
     if request_id[0] == "\0":
-        raise BadRecord("out_of_range", "request_id must not start with NUL (reserved keys do)", "request_id")
+        raise BadRecord(
+            "out_of_range", "request_id must not start with NUL, which marks reserved keys", "request_id"
+        )
 
 
 def check_ts(ts: int) -> None:
@@ -207,7 +209,7 @@ def _outcome_maker(task_kind: TaskKind) -> Make:
         check_id(request_id)
         check_ts(ts)
         if value is None and not reason:
-            raise BadRecord("missing_field", "an outcome without a value needs a reason", "reason")
+            raise BadRecord("missing_field", "an outcome without a value requires a reason", "reason")
         if reason is not None:
             check_text(reason, REASON, "reason")
         if reporter is not None:

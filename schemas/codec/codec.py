@@ -180,7 +180,7 @@ class Codec:
                 self._readers[mark] = _Known(record, Reader(found, self._topics), self._checks[record])
         except (*NO_SCHEMA, SchemaParseException, UnknownType) as error:
             raise BadRecord(
-                "unknown_schema", f"not a schema of a record of task {self.task}: {error!r:.200}"
+                "unknown_schema", f"not a record schema of task {self.task}: {error!r:.200}"
             ) from error
         return mark[2:].hex()
 
@@ -298,7 +298,7 @@ class Codec:
         except DAMAGE as error:
             raise BadRecord("malformed", f"the record is damaged: {_damage(error)}") from None
         if at != len(data):
-            raise BadRecord("malformed", f"the record goes on for {len(data) - at} bytes behind its end")
+            raise BadRecord("malformed", f"the record has {len(data) - at} bytes after its end")
         return "avro", found
 
     def decode_alert(self, data: bytes | None) -> Alert:
@@ -326,13 +326,13 @@ class Codec:
             path, _ = reader.where(error.__traceback__)
             raise BadRecord("malformed", f"the record is damaged at {path}: {_damage(error)}", path) from None
         if at != end:
-            raise BadRecord("malformed", f"the record goes on for {end - at} bytes behind its end")
+            raise BadRecord("malformed", f"the record has {end - at} bytes after its end")
         return found if known.check is None else known.check(found)  # type: ignore[no-any-return]
 
     def _decode_json(self, data: Data, wanted: tuple[type[T], ...]) -> T:
         if not isinstance(data, dict) and detect(data) == "avro":
             mark = (data or b"")[2:HEADER_BYTES].hex()
-            raise BadRecord("unknown_schema", f"task {self.task} knows no schema with the fingerprint {mark}")
+            raise BadRecord("unknown_schema", f"task {self.task} has no schema with the fingerprint {mark}")
         found = data if isinstance(data, dict) else json_form.parse(data or b"")
         said = found.get("record")
         name = json_form.BY_WORD.get(said) if isinstance(said, str) else None

@@ -161,7 +161,7 @@ def check() -> list[str]:
         f"v{version} {record}, {each}"
         for version, schemas in history.items()
         for record, schema in schemas.items()
-        for each in (both_ways(schema, now[record]) if record in now else ["the record is gone"])
+        for each in (both_ways(schema, now[record]) if record in now else ["the record was removed"])
     ]
     if history:
         newest = max(history)
@@ -189,7 +189,7 @@ def record_today(directory: Path) -> list[Path]:
     now, history = today(), recorded()
     broken = [each for each in check() if "differs from recorded" not in each]
     if broken:
-        raise UsageError("not compatible with what was recorded: " + "; ".join(broken))
+        raise UsageError("not compatible with the recorded versions: " + "; ".join(broken))
     if history and history[max(history)] == now:
         return []
     folder = directory / f"v{max(history, default=0) + 1}"

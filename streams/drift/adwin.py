@@ -126,14 +126,14 @@ class DirectionalAdwin:
                 if not self._recovery.alarms(direction):
                     return None
                 span, name = self.span, repr(self)
-                told = (span * abs(recent - reference), span * threshold)
+                compared = (span * abs(recent - reference), span * threshold)
                 means = (span * reference, before, span * recent, after)
-                return Change(direction, Evidence(name, "difference of means", *told, *means))
+                return Change(direction, Evidence(name, "difference of means", *compared, *means))
             self._drop_oldest()
         return None
 
     def _cut(self) -> tuple[int, float, float] | None:
-        """Give where the window's parts differ: numbers and sum of the first, the threshold; None if nowhere."""
+        """Return where the window's parts differ: numbers and sum of the first, the threshold; None if nowhere."""
         width, total = self._width, self._total
         mean = total / width
         twice = 2 * max(self._total_squares / width - mean * mean, 0.0)

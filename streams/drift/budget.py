@@ -31,7 +31,7 @@ OF_THE_TASK: Final = frozenset({"label_mean", "delay"})
 
 
 def delta(signal: str, rate: float, worse: Worse) -> float:
-    """Give the delta that keeps a directional ADWIN below a rate.
+    """Return the delta that keeps a directional ADWIN below a rate.
 
     Parameters
     ----------
@@ -80,5 +80,5 @@ class Share:
         self._each = 1 / one_in / (sum(WEIGHTS[name] * times[name] for name in times) or 1.0)
 
     def of(self, signal: str) -> float:
-        """Give the false alarms per event that one detector of a signal may raise."""
+        """Return the false alarms per event that one detector of a signal may raise."""
         return WEIGHTS[signal] * self._each

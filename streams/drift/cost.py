@@ -63,15 +63,15 @@ def _binary(score: Score, label: Value) -> float | None:
 
 
 def _multiclass(score: Score, label: Value) -> float | None:
-    told = score.score
-    return -math.log(max(told.get(str(label), 0.0), FLOOR)) if isinstance(told, Mapping) else None
+    predicted = score.score
+    return -math.log(max(predicted.get(str(label), 0.0), FLOOR)) if isinstance(predicted, Mapping) else None
 
 
 def _regression(score: Score, label: Value) -> float | None:
-    told = score.score
-    if not isinstance(told, int | float) or not isinstance(label, int | float):
+    predicted = score.score
+    if not isinstance(predicted, int | float) or not isinstance(label, int | float):
         return None
-    return abs(float(label) - told)
+    return abs(float(label) - predicted)
 
 
 LOSSES: Final[Mapping[str, tuple[str, str, Callable[[Score, Value], float | None]]]] = {
@@ -139,7 +139,7 @@ class ExcessLoss:
         recent = total / count
         evidence = Evidence(
             f"ExcessLoss({self.name})",
-            f"{self.name} above its level, added up",
+            f"{self.name} above its level, summed",
             total - count * self._level,
             THRESHOLD * self._deviation,
             self._level,
@@ -151,7 +151,7 @@ class ExcessLoss:
         return Cost("critical" if critical else "warning", evidence)
 
     def update(self, score: Score, label: Value, ts: int) -> Cost | None:
-        """Take a served score and its label; gives what the labels of earlier event times cost.
+        """Take a served score and its label; returns what the labels of earlier event times cost.
 
         Parameters
         ----------
@@ -202,7 +202,7 @@ class ExcessLoss:
         self._far = self._level + FAR * self._deviation
 
     def snapshot(self) -> Any:
-        """Give the state: plain data."""
+        """Return the state: plain data."""
         # What the open sums count was cut off at the limit of its time, which the blocks give again.
         sums = self.seen, self.sum, self.ts, self._run, self._worse
         return sums, self._moment, self._block, [*self._blocks]

@@ -40,7 +40,7 @@ class DelayRanks:
         return float(self._reference[len(self._reference) // 2]) if self._reference else 0.0
 
     def of(self, asked: int, came: int) -> float | None:
-        """Give the rank of a delay; None while the reference is not complete, or beyond the bound.
+        """Return the rank of a delay; None while the reference is not complete, or beyond the bound.
 
         Parameters
         ----------
@@ -65,7 +65,7 @@ class DelayRanks:
         return (bisect_left(reference, delay) + bisect_right(reference, delay)) / (2 * REFERENCE)
 
     def snapshot(self) -> Any:
-        """Give the state: plain data."""
+        """Return the state: plain data."""
         return self._first, self._seen, self._bound, list(self._reference)
 
     def restore(self, state: Any) -> None:
@@ -102,8 +102,8 @@ class DelayDrift:
             return None
         found = change.evidence
         counts = (found.reference_count * TOGETHER, found.recent_count * TOGETHER)
-        told = "difference of mean ranks"
-        evidence = replace(found, statistic=told, reference_count=counts[0], recent_count=counts[1])
+        statistic = "difference of mean ranks"
+        evidence = replace(found, statistic=statistic, reference_count=counts[0], recent_count=counts[1])
         return replace(change, evidence=evidence)
 
     def _remember(self, ts: int, mean: float) -> None:
@@ -123,7 +123,7 @@ class DelayDrift:
         return abs(recent - total / count) < abs(recent - reference) / 2
 
     def snapshot(self) -> Any:
-        """Give the state."""
+        """Return the state."""
         return self.ranks.snapshot(), self.detector.snapshot(), (self._sum, self._count), dict(self._months)
 
     def restore(self, state: Any) -> None:

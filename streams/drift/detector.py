@@ -35,7 +35,7 @@ class Detector(Protocol):
         """The mean since the last change, in the numbers' unit, and how many it rests on; None before any."""
 
     def snapshot(self) -> Any:
-        """Give the state: plain data and River's own objects."""
+        """Return the state: plain data and River's own objects."""
 
     def restore(self, state: Any) -> None:
         """Take over a state that `snapshot` gave."""

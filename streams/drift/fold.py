@@ -203,11 +203,11 @@ class DriftFold:
         return self._first is not None and entry.ts >= self._first + self._horizon_ms
 
     def _progress(self, offset: int, entry: Entry) -> None:
-        told = (entry.progress or {}).get("predictions", 0)
+        count = (entry.progress or {}).get("predictions", 0)
         partition = entry.partition or 0
-        new = told - self._asked.get(partition, 0)
+        new = count - self._asked.get(partition, 0)
         if new > 0 and self.rules.outage:
-            self._asked[partition] = told
+            self._asked[partition] = count
             self._requests.silence(entry.ts, new)
             self._outage(offset, entry.ts)
 
@@ -218,7 +218,7 @@ class DriftFold:
             feed = self.feeds[dead]
             evidence = Evidence(
                 f"LabelOutage({dead})",
-                "length of the run without an outcome",
+                "number of predictions without an outcome",
                 float(feed.run),
                 float(feed.threshold),
                 feed.share,
@@ -231,7 +231,7 @@ class DriftFold:
             self._tell(self.outage.alarm(alarm, offset, ts))
         elif dead is None and self.outage.lead is not None:
             self._until = ts
-            self._tell(self.outage.close(offset, ts, "Outcomes come again."))
+            self._tell(self.outage.close(offset, ts, "Outcomes arrive again."))
         for episodes in self._all:
             if episodes is not self.outage:
                 self._tell(episodes.hold(self.outage.lead is not None, offset, ts))
@@ -259,10 +259,10 @@ class DriftFold:
     def measurements(self) -> Iterator[Measurement]:
         """See `Monitor.measurements`."""
         for episodes in self._all:
-            told = {"count": self._judged, "segment": episodes.family, "monitor": self.name}
+            labels = {"count": self._judged, "segment": episodes.family, "monitor": self.name}
             is_open = float(episodes.lead is not None)
-            yield Measurement("open_episodes", is_open, "count", **told)  # type: ignore[arg-type]  # as named above
-            yield Measurement("episodes", float(episodes.opened), "count", **told)  # type: ignore[arg-type]
+            yield Measurement("open_episodes", is_open, "count", **labels)  # type: ignore[arg-type]  # as named above
+            yield Measurement("episodes", float(episodes.opened), "count", **labels)  # type: ignore[arg-type]
         for place, (model, watched) in enumerate(zip(self.task.models, self.models, strict=True)):
             for watch, level, count in watched.levels():
                 yield Measurement(

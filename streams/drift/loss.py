@@ -34,7 +34,7 @@ class LossEpisodes:
     def update(
         self, score: Score, label: Value, ts: int, offset: int, moved: Sequence[Alarm]
     ) -> Alert | None:
-        """Take a served score and its label; gives the step of an episode that they make.
+        """Take a served score and its label; returns the step of an episode that they make.
 
         Parameters
         ----------
@@ -56,14 +56,17 @@ class LossEpisodes:
         evidence = cost.evidence
         if episodes.lead is None:
             self._level = watch.level
-        elif cost.severity in ("warning", episodes.severity) and (evidence.value or 0.0) <= 2 * episodes.told:
+        elif (
+            cost.severity in ("warning", episodes.severity)
+            and (evidence.value or 0.0) <= 2 * episodes.last_statistic
+        ):
             return None
         text = texts.of_loss(watch, evidence, moved)
         alarm = Alarm(LOSS, "up", cost.severity, (0,), evidence, text, score.model, score.version)
         return episodes.alarm(alarm, offset, max(watch.ts, episodes.opened_ts) if episodes.lead else watch.ts)
 
     def snapshot(self) -> Any:
-        """Give the state; that of the episodes is apart, with those of the other families."""
+        """Return the state; that of the episodes is apart, with those of the other families."""
         return self.watch.snapshot(), self._level
 
     def restore(self, state: Any) -> None:

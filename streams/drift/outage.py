@@ -70,7 +70,7 @@ class LabelOutage:
         return self._certain
 
     def outcome(self, ts: int) -> State:
-        """Take an outcome at an event time (ms); gives the state after it."""
+        """Take an outcome at an event time (ms); returns the state after it."""
         run, self.run = self.run, 0
         gap = 0 if self._since is None else ts - self._since
         self._since = ts
@@ -98,7 +98,7 @@ class LabelOutage:
         return self.state
 
     def silence(self, ts: int, count: int = 1) -> State:
-        """Take some deadlines that passed without an outcome by an event time (ms); gives the state after them."""
+        """Count deadlines without an outcome by an event time (ms); returns the new state."""
         self.run += count
         if self.state == "open":
             return self.state
@@ -110,16 +110,16 @@ class LabelOutage:
         return self.state
 
     def snapshot(self) -> Any:
-        """Give the state: plain data."""
-        told = (self.state, self.run, self.outcomes, self.silences)
+        """Return the state: plain data."""
+        counts = (self.state, self.run, self.outcomes, self.silences)
         return (
-            told,
+            counts,
             (self._since, self._week, list(self._longest)),
             (self._back, self._suspect, self._certain),
         )
 
     def restore(self, state: Any) -> None:
         """Take over a state that `snapshot` gave."""
-        told, (self._since, self._week, longest), (self._back, self._suspect, self._certain) = state
-        self.state, self.run, self.outcomes, self.silences = told
+        counts, (self._since, self._week, longest), (self._back, self._suspect, self._certain) = state
+        self.state, self.run, self.outcomes, self.silences = counts
         self._longest = list(longest)

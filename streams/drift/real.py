@@ -18,7 +18,7 @@ from schemas.records import Entry, Request
 from streams.datafile import Event
 from streams.drift.fold import DriftFold
 from streams.driver import MemoryDriver
-from streams.metrics.versus import LOSSES
+from streams.metrics.shadow_comparison import LOSSES
 from streams.quality.monitor import QualityMonitor
 from streams.quality.replay import replay
 from streams.task import Task
@@ -128,7 +128,7 @@ class Losses:
             self.sums.append(self.sums[-1] + loss)
 
     def mean(self, start: int, end: int) -> float | None:
-        """Give the mean loss of the labels from one to before another; None for none."""
+        """Return the mean loss of the labels from one to before another; None for none."""
         return (self.sums[end] - self.sums[start]) / (end - start) if end > start else None
 
     def snapshot(self) -> Any:
@@ -192,7 +192,7 @@ def _episode(steps: Sequence[Alert], losses: Losses) -> Episode:
 
 
 def _weeks(losses: Losses, warm_up: int, spans: Sequence[tuple[int, int]]) -> Iterable[Week]:
-    """Give the weeks that have labels enough and end after the warm-up."""
+    """Return the weeks that have labels enough and end after the warm-up."""
     start = 0
     while start < len(losses.ts):
         week = losses.ts[start] // WEEK_MS

@@ -86,7 +86,7 @@ class Watch:
         return DirectionalAdwin(delta, self.direction, hush=hush, span=span, clock=clock)
 
     def describe(self) -> str:
-        """Give the watch as text that is the same in every process."""
+        """Return the watch as text that is the same in every process."""
         name = getattr(self.detector, "__qualname__", "")
         settings = sorted(self.parameters.items())
         return f"{self.signal} {name} {settings!r} {self.direction} {self.severity}"
@@ -120,7 +120,7 @@ class DriftRules:
     loss: bool = True
 
     def describe(self) -> str:
-        """Give the rules as text that is the same in every process."""
+        """Return the rules as text that is the same in every process."""
         watches = "; ".join(each.describe() for each in self.watches)
         return (
             f"{watches}; {self.one_false_alarm_in} {self.warm_up} {self.cool_down} {self.outage} {self.loss}"
@@ -131,7 +131,7 @@ class DriftRules:
         for name, least in (("one_false_alarm_in", 1), ("warm_up", 0), ("cool_down", 1)):
             number = getattr(self, name)
             if type(number) is not int or number < least:
-                yield f"{name}={number!r} must be a whole number from {least} on"
+                yield f"{name}={number!r} must be a whole number of at least {least}"
         watches: object = self.watches
         if not isinstance(watches, tuple | list) or not all(isinstance(each, Watch) for each in watches):
             yield "watches= must be a tuple of Watch(...)"
@@ -146,7 +146,7 @@ class DriftRules:
 def _problems(watch: Watch, kind: TaskKind) -> Iterator[str]:
     where = f"Watch({watch.signal!r})"
     if watch.signal not in WATCHED:
-        yield f"{where}: no such signal; there are {', '.join(WATCHED)}"
+        yield f"{where}: unknown signal; the signals are {', '.join(WATCHED)}"
         return
     if watch.worse not in (None, *get_args(Worse)):
         yield f"{where}: worse={watch.worse!r} must be up, down or both"
@@ -157,7 +157,7 @@ def _problems(watch: Watch, kind: TaskKind) -> Iterator[str]:
             yield f"{where}: parameters= without a detector="
         return
     if not callable(watch.detector):
-        yield f"{where}: detector={watch.detector!r} is not a class of river.drift; give the class, not one made"
+        yield f"{where}: detector={watch.detector!r} must be a class of river.drift, not an instance"
         return
     try:
         made = RiverDetector(watch.detector, watch.parameters, watch.direction, 1)
@@ -165,14 +165,14 @@ def _problems(watch: Watch, kind: TaskKind) -> Iterator[str]:
         made.update(1.0)
         dump(made.snapshot())
     except SnapshotError as error:
-        yield f"{where}: the detector cannot be part of a snapshot: {error}"
+        yield f"{where}: the detector cannot be stored in a snapshot: {error}"
         return
     except Exception as error:
         yield f"{where}: detector(**parameters) failed: {type(error).__name__}: {error}"
         return
     yes_or_no = kind != "regression" and watch.signal in {"error", "label_mean"}
     if made.takes_errors and not yes_or_no:
-        yield f"{where}: {made!r} takes 0 and 1 only, and this signal of a {kind} task has other values"
+        yield f"{where}: {made!r} accepts only 0 and 1, but this signal of a {kind} task has other values"
 
 
 def exists(name: str, kind: TaskKind) -> bool:

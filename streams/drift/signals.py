@@ -34,27 +34,27 @@ class Signal(Protocol):
     """What a detector takes for a range of 1; see `DirectionalAdwin`."""
 
     def of(self, score: Score, label: Value) -> float | None:
-        """Give the number; None when there is none."""
+        """Return the number; None when there is none."""
 
-    def told(self, change: Change | None) -> Change | None:
-        """Take what the detector has found in the number just given; gives what is to be told of it now."""
+    def report(self, change: Change | None) -> Change | None:
+        """Take the detector's change after the last value; returns the change to report now, if any."""
 
     def snapshot(self) -> Any:
-        """Give the state."""
+        """Return the state."""
 
     def restore(self, state: Any) -> None:
         """Take over a state that `snapshot` gave."""
 
 
-class _Told:
+class _Unfiltered:
     span = 1.0
 
-    def told(self, change: Change | None) -> Change | None:
-        """See `Signal.told`."""
+    def report(self, change: Change | None) -> Change | None:
+        """See `Signal.report`."""
         return change
 
 
-class _Stateless(_Told):
+class _Stateless(_Unfiltered):
     def snapshot(self) -> Any:
         """See `Signal.snapshot`."""
         return None
@@ -86,7 +86,7 @@ class Follow:
         self._squares += miss * miss
 
     def due(self) -> Change | None:
-        """Give the change once it is known that the truth has not followed."""
+        """Return the change once it is known that the truth has not followed."""
         if self.held is None or self._n < PATIENCE:
             return None
         change, self.held = self.held, None
@@ -97,7 +97,7 @@ class Follow:
         )
 
     def snapshot(self) -> Any:
-        """Give the state: plain data."""
+        """Return the state: plain data."""
         held = None if self.held is None else astuple(self.held)
         return held, self._n, self._sum, self._squares
 
@@ -107,7 +107,7 @@ class Follow:
         self.held = None if held is None else Change(held[0], Evidence(*held[1]))
 
 
-class ExcessLogLoss(_Told):
+class ExcessLogLoss(_Unfiltered):
     """Log loss minus the entropy of the model's own score, less what a moved base rate explains (binary).
 
     A calibrated model has a mean of 0, however hard its requests are. With y the label, p the score and
@@ -159,9 +159,9 @@ class ExcessCrossEntropy(_Stateless):
         """See `Signal.of`."""
         if not isinstance(score.score, Mapping):
             return None
-        told = {name: min(max(p, FLOOR), 1 - FLOOR) for name, p in score.score.items()}
-        entropy = -sum(p * math.log(p) for p in told.values())
-        return -math.log(told.get(str(label), FLOOR)) - entropy
+        probabilities = {name: min(max(p, FLOOR), 1 - FLOOR) for name, p in score.score.items()}
+        entropy = -sum(p * math.log(p) for p in probabilities.values())
+        return -math.log(probabilities.get(str(label), FLOOR)) - entropy
 
 
 class Error(_Stateless):
@@ -190,15 +190,15 @@ class ScoreMean:
 
     def of(self, score: Score, label: Value) -> float | None:
         """See `Signal.of`."""
-        told, binary = score.score, True
-        if not isinstance(told, float) and isinstance(told, Mapping):
-            told, binary = max(told.values(), default=None), False
-        if told is not None and self._follow.held:
-            self._follow.add(told - (label is True if binary else score.label == label))
-        return told
+        predicted, binary = score.score, True
+        if not isinstance(predicted, float) and isinstance(predicted, Mapping):
+            predicted, binary = max(predicted.values(), default=None), False
+        if predicted is not None and self._follow.held:
+            self._follow.add(predicted - (label is True if binary else score.label == label))
+        return predicted
 
-    def told(self, change: Change | None) -> Change | None:
-        """See `Signal.told`."""
+    def report(self, change: Change | None) -> Change | None:
+        """See `Signal.report`."""
         if change is not None:
             self._follow.hold(change)
         return self._follow.due()
@@ -232,12 +232,16 @@ class Scaled:
 
     def of(self, score: Score, label: Value) -> float | None:
         """See `Signal.of`."""
-        told = score.score
-        if not isinstance(told, float | int) or not isinstance(label, float | int):
+        predicted = score.score
+        if not isinstance(predicted, float | int) or not isinstance(label, float | int):
             return None
         if self._follow.held:
-            self._follow.add(told - label)
-        value = abs(label - told) if self.what == "error" else float(label if self.what == "label" else told)
+            self._follow.add(predicted - label)
+        value = (
+            abs(label - predicted)
+            if self.what == "error"
+            else float(label if self.what == "label" else predicted)
+        )
         if self._n < self.first:  # Welford 1962
             self._n += 1
             step = value - self._mean
@@ -247,8 +251,8 @@ class Scaled:
         z = (value - self._mean) / (math.sqrt(self._squares / self._n) or 1.0)
         return min(max(z, -FAR), FAR)
 
-    def told(self, change: Change | None) -> Change | None:
-        """See `Signal.told`."""
+    def report(self, change: Change | None) -> Change | None:
+        """See `Signal.report`."""
         if self.what != "score":
             return change
         if change is not None:

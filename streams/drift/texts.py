@@ -12,10 +12,13 @@ from streams.drift.rules import DELAY
 from streams.episodes import Alarm
 
 MEANS = {
-    "excess_log_loss": "what the features mean has changed, not only how often",
-    "error": "it is wrong more often; with a calm excess log loss, requests became harder or the base rate moved",
+    "excess_log_loss": "the relation between features and outcome has changed",
+    "error": (
+        "decisions are incorrect more often; if the excess log loss has not changed, requests are harder or "
+        "the base rate has moved"
+    ),
     "label_mean": "the base rate has moved",
-    "score_mean": "the model answers otherwise, and the truth does not follow",
+    "score_mean": "scores have moved, and outcomes have not",
 }
 UNITS = {"excess_log_loss": " nats"}
 
@@ -39,7 +42,7 @@ def of_change(signal: str, model: str, change: Change, unit: str = "") -> str:
     if signal == DELAY:
         pace = "slower" if change.direction == "up" else "faster"
         return (
-            f"Outcomes come {pace} than they did: their mean rank among earlier delays {went} from "
+            f"Outcomes arrive {pace} than before: their mean rank among earlier delays {went} from "
             f"{evidence.reference:.2f} to {evidence.recent:.2f} over the last {evidence.recent_count:,}."
         )
     name = signal.replace("_", " ") + (f" of {model}" if model else "")
@@ -53,8 +56,8 @@ def of_change(signal: str, model: str, change: Change, unit: str = "") -> str:
 def of_outage(feed: LabelOutage, what: str) -> str:
     """Say that outcomes stopped."""
     return (
-        f"No outcome with the last {feed.run:,} {what}, where {feed.share:.1%} used to come with one: the feed of "
-        f"outcomes stopped. Labels are not judged until it is back."
+        f"No outcome for the last {feed.run:,} {what}, of which {feed.share:.1%} had one before: outcomes "
+        "have stopped. Label alarms are held back until they arrive again."
     )
 
 
@@ -63,9 +66,9 @@ def of_loss(watch: ExcessLoss, evidence: Evidence, moved: Sequence[Alarm]) -> st
     assert evidence.recent is not None
     assert evidence.reference is not None
     names = [f"{each.signal.replace('_', ' ')}{f' of {each.model}' if each.model else ''}" for each in moved]
-    why = f" Moved as well: {', '.join(names)}." if names else ""
+    why = f" Also moved: {', '.join(names)}." if names else ""
     return (
-        f"The {watch.name} of what is served rose to {evidence.recent:.3g}{watch.unit} over the last "
+        f"The {watch.name} of served predictions rose to {evidence.recent:.3g}{watch.unit} over the last "
         f"{evidence.recent_count:,} labels; its recent level is {evidence.reference:.3g}.{why}"
     )
 
@@ -74,5 +77,5 @@ def of_recovery(watch: ExcessLoss, before: float) -> str:
     """Say why an episode of the loss ends: it is back, or has stayed."""
     if watch.level > 1.1 * before:
         now = f"{watch.level:.3g}{watch.unit}"
-        return f"The {watch.name} has stayed high: its level is {now} now, and was {before:.3g}."
+        return f"The {watch.name} has stayed high: its level is now {now}, before {before:.3g}."
     return f"The {watch.name} is back at its level of {watch.level:.3g}{watch.unit}."

@@ -53,7 +53,7 @@ class ModelWatch:
             self._pairs.append((watch, made, watch.make(rate, self.rules.cool_down, made.span)))
 
     def update(self, score: Score, label: Value) -> Sequence[tuple[Watch, Change]]:
-        """Take a score and its label; gives what changed for the worse."""
+        """Take a score and its label; returns what changed for the worse."""
         found: Sequence[tuple[Watch, Change]] = ()
         revision = score.version.rpartition("@")[0]
         if revision != self._revision:
@@ -68,20 +68,20 @@ class ModelWatch:
         for watch, made, detector in self._pairs:
             number = made.of(score, label)
             if number is not None and judged:
-                change = made.told(detector.update(number))
+                change = made.report(detector.update(number))
                 if change is not None:
                     found = (*found, (watch, change))
         return found
 
     def levels(self) -> Iterator[tuple[Watch, float, int]]:
-        """Give each signal's mean since its last change, and the numbers it rests on."""
+        """Return each signal's mean since its last change, and the numbers it rests on."""
         for watch, _, detector in self._pairs:
             level = detector.level
             if level is not None:
                 yield watch, *level
 
     def snapshot(self) -> Any:
-        """Give the state."""
+        """Return the state."""
         states = [(made.snapshot(), detector.snapshot()) for _, made, detector in self._pairs]
         return self._revision, sorted(self._past), self.seen, states
 

@@ -199,7 +199,9 @@ class Join:
             self.counters["duplicate_prediction"] += 1
             return
         if ts + rules.horizon_ms + rules.revision_horizon_ms < self.stream_time - rules.grace_ms:
-            message = f"the prediction is older than its deadline and revision horizon at {self.stream_time}"
+            message = (
+                f"the prediction is past its deadline and revision horizon at stream time {self.stream_time}"
+            )
             self._refuse("stale", message, at)
             return
         self.counters["predictions"] += 1
@@ -229,7 +231,7 @@ class Join:
         """Resolve all that is due at or before a punctuation; only in lockstep."""
         self._begin(at)
         if not self.rules.lockstep:
-            self._refuse("unexpected_punctuation", "punctuations are for lockstep runs only", at)
+            self._refuse("unexpected_punctuation", "punctuations are allowed in lockstep runs only", at)
             return
         self.stream_time = max(self.stream_time, punctuation.ts)
         _exhaust(self._fire((punctuation.ts, LAST, "")))
@@ -261,7 +263,7 @@ class Join:
         assert held.request_ts is not None
         deadline = held.request_ts + rules.horizon_ms
         if outcome.ts < held.request_ts - rules.tolerance_ms:
-            message = f"the outcome's time {outcome.ts} lies before its request's, {held.request_ts}"
+            message = f"the outcome's ts {outcome.ts} is before its request's, {held.request_ts}"
             self._refuse("outcome_before_request", message, at, early)
             return
         kind: Kind
@@ -273,7 +275,7 @@ class Join:
             held = self._expire(outcome.request_id, held)
         if outcome.ts > deadline + rules.revision_horizon_ms:
             message = (
-                f"the outcome came after its request was forgotten at {deadline + rules.revision_horizon_ms}"
+                f"the outcome arrived after its request was deleted at {deadline + rules.revision_horizon_ms}"
             )
             self._refuse("unknown_or_forgotten", message, at, early)
             return
@@ -302,9 +304,9 @@ class Join:
         message = ""
         budget = self.rules.early_budget_bytes
         if len(known) >= MAX_EARLY:
-            message = f"{MAX_EARLY} outcomes of this request wait for its prediction already"
+            message = f"{MAX_EARLY} outcomes of this request already wait for its prediction"
         elif self._held.changes.early_bytes + early_size(early) > budget:
-            message = f"the outcomes that wait for predictions fill their {budget:,} bytes"
+            message = f"outcomes without predictions fill their budget of {budget:,} bytes"
         if message:
             # The newcomer leaves, never one that was taken: predictions come in order, so those that have
             # waited longest are the next to be joined.
@@ -317,7 +319,7 @@ class Join:
         return early.outcome.ts + self.rules.early_horizon_ms
 
     def _orphan(self, early: EarlyOutcome) -> None:
-        message = f"no prediction is known for request {early.outcome.request_id!r:.80}"
+        message = f"no prediction of request {early.outcome.request_id!r:.80}"
         self._refuse("unknown_or_forgotten", message, early.at, early)
 
     # ------------------------------------------------------------------ time
@@ -340,7 +342,7 @@ class Join:
         while (due := self._held.first_due()) is not None and due <= until:
             request_id = due[2]
             held = self._held.get(request_id)
-            assert held is not None, f"{due} is in the due index, and nothing is held"
+            assert held is not None, f"{due} is in the due index but not in the state"
             if held.status == "waiting":
                 self._expire(request_id, held)
             elif held.status == "closed":

@@ -28,7 +28,7 @@ Seen = tuple[int, int, int]
 
 
 def observe(score: Score, label: Any) -> Seen | None:
-    """Give what one label adds to every slice; None when the score is no probability."""
+    """Return what one label adds to every slice; None when the score is no probability."""
     p = score.score
     if not isinstance(p, float) or not 0.0 <= p <= 1.0:
         return None
@@ -98,7 +98,7 @@ class BinaryTally:
         return FIELDS.unpack(reduce(add, self.sums))
 
     def groups(self) -> list[tuple[int, int, int]]:
-        """Give labels, positives and the sum of scores (2^-64) of each group."""
+        """Return labels, positives and the sum of scores (2^-64) of each group."""
         rows = []
         for packed in self.sums:
             tn, fp, fn, tp, _, _, scores = FIELDS.unpack(packed)
@@ -106,7 +106,7 @@ class BinaryTally:
         return rows
 
     def values(self, *, whole: bool = True) -> Iterator[tuple[str, float]]:
-        """Give the metrics by name; without `whole` those that cost little."""
+        """Return the metrics by name; without `whole` those that cost little."""
         tn, fp, fn, tp, loss, brier, scores = self._fields()
         n = tn + fp + fn + tp
         precision, recall = ratio(tp, tp + fp), ratio(tp, tp + fn)
@@ -127,7 +127,7 @@ class BinaryTally:
             yield "calibration_intercept", intercept
 
     def table(self) -> list[dict[str, float]]:
-        """Give the calibration table: per group of scores its bounds, count, mean score and base rate."""
+        """Return the calibration table: per group of scores its bounds, count, mean score and base rate."""
         return [
             {
                 "from": number / GROUPS,
@@ -141,7 +141,7 @@ class BinaryTally:
         ]
 
     def snapshot(self) -> Any:
-        """Give the sums as plain values."""
+        """Return the sums as plain values."""
         return (self.sums.copy(), dict(sorted(self.counts.items())))
 
     def restore(self, state: Any) -> None:
@@ -151,7 +151,7 @@ class BinaryTally:
 
 
 def _f1(precision: float, recall: float) -> float:
-    """Give the harmonic mean in River's order of operations, for its last digit; 0 without right positives."""
+    """Return the harmonic mean in River's order of operations, for its last digit; 0 without right positives."""
     if math.isnan(precision) or math.isnan(recall) or not precision + recall:
         return 0.0
     return 2.0 * precision * recall / (precision + recall)

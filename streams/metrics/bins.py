@@ -25,7 +25,7 @@ Counts = dict[int, int]
 
 
 def bin_of(p: float) -> int:
-    """Give the bin of a probability: 0 for 0, 401 for 1, the others between.
+    """Return the bin of a probability: 0 for 0, 401 for 1, the others between.
 
     Examples
     --------
@@ -41,7 +41,7 @@ def bin_of(p: float) -> int:
 
 
 def logits() -> NDArray[np.float64]:
-    """Give the logit in the middle of each bin; 0 and 1 lie at the reach."""
+    """Return the logit in the middle of each bin; 0 and 1 lie at the reach."""
     inner = -REACH + _WIDTH * (np.arange(INNER) + 0.5)
     return np.concatenate([[-REACH], inner, [REACH]])
 
@@ -50,7 +50,7 @@ LOGITS: Final = logits()
 
 
 def classes(counts: Mapping[int, int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Give the negatives and the positives per bin, shape (402,) each."""
+    """Return the negatives and the positives per bin, shape (402,) each."""
     both = np.zeros(2 * BINS)
     if counts:
         both[np.fromiter(counts.keys(), int, len(counts))] = np.fromiter(counts.values(), float, len(counts))
@@ -116,7 +116,7 @@ def add(counts: Counts, key: int, by: int) -> None:
 
 
 def merge(many: Iterable[Mapping[int, int]]) -> Counts:
-    """Give the sum of counts."""
+    """Return the sum of counts."""
     total: Counts = {}
     for counts in many:
         for key, count in counts.items():

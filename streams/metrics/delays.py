@@ -53,7 +53,7 @@ class Delays:
             self._add(at, count)
 
     def quantile(self, q: float) -> float:
-        """Give a quantile (nearest rank) in ms, within 2.2 %; NaN of nothing."""
+        """Return a quantile (nearest rank) in ms, within 2.2 %; NaN of nothing."""
         left = max(1, math.ceil(q * self.n))
         for at in sorted(self.counts):
             left -= self.counts[at]
@@ -62,14 +62,14 @@ class Delays:
         return math.nan
 
     def buckets(self, bounds_s: Iterable[float]) -> list[tuple[float, int]]:
-        """Give how many spans are at most each bound, in seconds: a cumulative histogram, to a bin's width."""
+        """Return how many spans are at most each bound, in seconds: a cumulative histogram, to a bin's width."""
         rows = sorted(
             (0.0 if at == 0 else 2.0 ** ((at - 0.5) / PER_OCTAVE) / 1000, n) for at, n in self.counts.items()
         )
         return [(bound, sum(count for middle, count in rows if middle <= bound)) for bound in bounds_s]
 
     def snapshot(self) -> tuple[int, list[tuple[int, int]]]:
-        """Give the counts as plain values."""
+        """Return the counts as plain values."""
         return (self.total_ms, sorted(self.counts.items()))
 
     def restore(self, state: tuple[int, list[tuple[int, int]]]) -> None:

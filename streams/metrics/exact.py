@@ -12,7 +12,7 @@ _LIMIT: Final = 1e150
 
 
 def exact(value: float) -> int:
-    """Give a number in units of 2^-64: to the last bit from 2^-12 on, below that to 2^-64.
+    """Return a number in units of 2^-64: to the last bit from 2^-12 on, below that to 2^-64.
 
     Parameters
     ----------
@@ -28,10 +28,10 @@ def exact(value: float) -> int:
 
 
 def mean(total: int, count: int) -> float:
-    """Give the mean of a sum of `exact` numbers, correctly rounded; NaN of nothing."""
+    """Return the mean of a sum of `exact` numbers, correctly rounded; NaN of nothing."""
     return total / (count * ONE) if count else math.nan
 
 
 def ratio(part: int, whole: int) -> float:
-    """Give part / whole; NaN of nothing."""
+    """Return part / whole; NaN of nothing."""
     return part / whole if whole else math.nan

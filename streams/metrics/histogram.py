@@ -46,7 +46,7 @@ class Histogram:
         self.sum_s += span_s
 
     def buckets(self) -> list[tuple[float, int]]:
-        """Give (upper bound in seconds, spans up to it), cumulative; those above the last are in `count` only."""
+        """Return (upper bound in seconds, spans up to it), cumulative; those above the last are in `count` only."""
         total, found = 0, []
         for bound, count in zip(self.bounds_s, self._counts, strict=False):
             total += count
@@ -54,5 +54,5 @@ class Histogram:
         return found
 
     def status(self) -> dict[str, Any]:
-        """Give it as plain data."""
+        """Return it as plain data."""
         return {"count": self.count, "sum_s": self.sum_s, "buckets": self.buckets()}

@@ -48,7 +48,7 @@ class Resolved:
         self.labelled += other.labelled
 
     def snapshot(self) -> tuple[int, int]:
-        """Give the counts."""
+        """Return the counts."""
         return (self.n, self.labelled)
 
     def restore(self, state: tuple[int, int]) -> None:
@@ -165,7 +165,7 @@ class LoopHealth:
             yield name, self.cohorts.between(start, end)
 
     def status(self) -> dict[str, Any]:
-        """Give what a page shows of the loop."""
+        """Return what a page shows of the loop."""
         return by_name(self.measurements())
 
     # ------------------------------------------------------------------ state

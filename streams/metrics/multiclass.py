@@ -15,7 +15,7 @@ Seen = tuple[str, str, int]
 
 
 def observe(score: Score, label: Any) -> Seen | None:
-    """Give what one label adds to every slice; None when the score is no distribution."""
+    """Return what one label adds to every slice; None when the score is no distribution."""
     if not isinstance(score.score, Mapping) or score.label is None:
         return None
     p = score.score.get(str(label), 0.0)
@@ -62,7 +62,7 @@ class MulticlassTally:
         self.loss += by * other.loss
 
     def values(self, *, whole: bool = True) -> Iterator[tuple[str, float]]:
-        """Give the metrics by name; precision, recall and F1 are means over the classes seen."""
+        """Return the metrics by name; precision, recall and F1 are means over the classes seen."""
         n = self.n
         right: dict[str, int] = {}
         true: dict[str, int] = {}
@@ -83,11 +83,11 @@ class MulticlassTally:
                 yield name, math.fsum(many) / len(many) if many else math.nan
 
     def table(self) -> list[dict[str, float]]:
-        """Give no calibration table: that of several classes is not kept."""
+        """Return no calibration table: that of several classes is not kept."""
         return []
 
     def snapshot(self) -> Any:
-        """Give the sums as plain values."""
+        """Return the sums as plain values."""
         return ([[*cell, count] for cell, count in sorted(self.cells.items())], self.loss)
 
     def restore(self, state: Any) -> None:

@@ -31,11 +31,11 @@ class Fields:
         """Where each field begins, in bits."""
 
     def pack(self, *values: int) -> int:
-        """Give one number for all."""
+        """Return one number for all."""
         return sum(value << shift for value, shift in zip(values, self.shifts, strict=True))
 
     def unpack(self, packed: int) -> list[int]:
-        """Give the fields."""
+        """Return the fields."""
         found = []
         for width in self._widths:
             value = packed & ((1 << width) - 1)

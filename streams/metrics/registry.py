@@ -1,4 +1,4 @@
-"""Every metric, declared once: formula, unit, source, and what to do. The reference page comes from here."""
+"""Every metric, declared once: formula, unit, source, action. The reference page is generated from it."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ REGRESSION: Mapping[str, Callable[[], Metric]] = {
     "r2": metrics.R2,
 }
 REGISTRY: Final = {"binary": CLASSIFICATION, "multiclass": MULTICLASS, "regression": REGRESSION}
-"""River's, cumulative: to the last digit what `progressive_val_score` gives."""
+"""River's cumulative metrics, equal to those of `progressive_val_score` to the last digit."""
 
 KEPT: Final[Mapping[str, tuple[str, ...]]] = {
     "binary": ("log_loss",),
     "multiclass": tuple(MULTICLASS),
     "regression": tuple(REGRESSION),
 }
-"""Those whose River object is folded: the others are the same number, made of whole counts for a fraction of the
-cost (accuracy and F1 of two classes)."""
+"""Metrics that fold a River object. Accuracy and F1 of two classes come from counts: equal, at a fraction of the
+cost."""
 
 TALLIES: Final[Mapping[str, Callable[[], Any]]] = {
     "binary": binary.BinaryTally,
@@ -56,24 +56,24 @@ SUFFIXES: Final[Mapping[Unit, str]] = {"ratio": "_ratio", "nats": "_nats", "seco
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """What a metric is."""
+    """Declaration of a metric."""
 
     name: str
     unit: Unit
     formula: str
     better: Literal["higher", "lower", "neither"]
-    do: str
+    action: str
     """What to do when it moves the wrong way."""
     source: str = ""
-    """The paper, or the library that computes the cumulative one."""
+    """The paper, or the library that computes the cumulative metric."""
     kinds: tuple[str, ...] = ()
-    """Kinds of task that have it; none: a measurement of the loop."""
+    """Kinds of task that have it; empty: a measurement of the loop."""
     counter: bool = False
-    """Whether it only grows, with the log."""
+    """Whether it only increases, with the log."""
     by_model: bool = False
     """Whether a measurement outside `kinds` is one of a model."""
     by_monitor: bool = False
-    """Whether several monitors give it, each of its own."""
+    """Whether each monitor reports its own."""
 
     @property
     def exported(self) -> str:
@@ -99,27 +99,23 @@ _LOSSES: Final[tuple[tuple[str, Unit, tuple[str, ...]], ...]] = (
     ("log_loss", "nats", _C),
     ("mae", "outcome", _R),
 )
-_PROMOTE = "Its interval above 0: promote the shadow. Around 0: not known yet, or no difference."
-_SEQUENCE = "Confidence sequence, Waudby-Smith and others 2024"
-_COMPARE = "Compare with the shadows and the older versions; look at segments, then at drift."
-_CALIBRATE = "Look at the calibration table; the base rate may have moved, or the label policy be wrong."
-_OUTCOMES = "Look at the service that reports outcomes, and at `T.dead-letters`."
-_EPISODES = "Read the episode on `T.alerts`: it names the signal and has the evidence."
-_REQUESTS = "Look at the service that sends requests, and at `T.dead-letters`."
-_FEATURE = "Look at where the feature comes from; compare with the same feature of other segments."
+_PROMOTE = "Interval above 0: promote the shadow. Interval around 0: no significant difference yet."
+_SEQUENCE = "Waudby-Smith and others 2024"
+_COMPARE = "Compare with shadows and earlier versions; check segments, then drift."
+_CALIBRATE = "Check the calibration table, the base rate and the label policy."
+_OUTCOMES = "Check the service that reports outcomes, and `T.dead-letters`."
+_EPISODES = "Read the episode on `T.alerts`: it has the signal and the evidence."
+_REQUESTS = "Check the service that sends requests, and `T.dead-letters`."
+_FEATURE = "Check the source of the feature."
 
 METRICS: Final = (
-    Declared("accuracy", "ratio", "right decisions / n", "higher", _COMPARE, "River", _C),
-    Declared(
-        "precision", "ratio", "TP / (TP + FP); several classes: mean over them", "higher", _COMPARE, "", _C
-    ),
-    Declared(
-        "recall", "ratio", "TP / (TP + FN); several classes: mean over them", "higher", _COMPARE, "", _C
-    ),
+    Declared("accuracy", "ratio", "correct decisions / n", "higher", _COMPARE, "River", _C),
+    Declared("precision", "ratio", "TP / (TP + FP), macro-averaged", "higher", _COMPARE, "", _C),
+    Declared("recall", "ratio", "TP / (TP + FN), macro-averaged", "higher", _COMPARE, "", _C),
     Declared(
         "f1",
         "ratio",
-        "2 TP / (2 TP + FP + FN); several classes: mean over them",
+        "2 TP / (2 TP + FP + FN), macro-averaged",
         "higher",
         _COMPARE,
         "River",
@@ -128,7 +124,7 @@ METRICS: Final = (
     Declared(
         "log_loss",
         "nats",
-        "mean of -ln p(label), p held within 1e-15 of 0 and 1",
+        "mean of -ln p(label), p clipped at 1e-15",
         "lower",
         _COMPARE,
         "River",
@@ -138,7 +134,7 @@ METRICS: Final = (
     Declared(
         "roc_auc",
         "ratio",
-        "P(score of a positive > of a negative), ties half, over 402 bins of the logit",
+        "P(score of a positive > score of a negative), over 402 bins of the logit",
         "higher",
         _COMPARE,
         "Mann and Whitney 1947",
@@ -147,7 +143,7 @@ METRICS: Final = (
     Declared(
         "ece",
         "ratio",
-        "Σ |mean score - base rate| n_g / n over 10 groups of equal width",
+        "Σ |mean score - base rate| n_g / n over 10 equal-width bins",
         "lower",
         _CALIBRATE,
         "Naeini and others 2015",
@@ -156,7 +152,7 @@ METRICS: Final = (
     Declared(
         "calibration_slope",
         "ratio",
-        "b of logit P(label) = a + b logit(score), over the bins; below 1: too extreme",
+        "b in logit P(label) = a + b logit(score); below 1: scores too extreme",
         "neither",
         _CALIBRATE,
         "Cox 1958",
@@ -165,7 +161,7 @@ METRICS: Final = (
     Declared(
         "calibration_intercept",
         "nats",
-        "a of the same fit; above 0: scores too low",
+        "a of that fit; above 0: scores too low",
         "neither",
         _CALIBRATE,
         "Cox 1958",
@@ -174,7 +170,7 @@ METRICS: Final = (
     Declared(
         "calibration_score",
         "ratio",
-        "mean of p within a group of scores, `score=0.1-0.2`",
+        "mean of p in a bin such as `score=0.1-0.2`",
         "neither",
         _CALIBRATE,
         "",
@@ -183,7 +179,7 @@ METRICS: Final = (
     Declared(
         "calibration_rate",
         "ratio",
-        "positives / n of the same group; should equal `calibration_score`",
+        "positives / n in the bin; should equal `calibration_score`",
         "neither",
         _CALIBRATE,
         "",
@@ -194,12 +190,18 @@ METRICS: Final = (
         "ratio",
         "positives / n",
         "neither",
-        "A step with a falling `coverage` is an outage of outcomes, not a change of customers.",
+        "A step while `coverage` falls is an outage of outcomes.",
         "",
         _B,
     ),
     Declared(
-        "mean_score", "ratio", "mean of p", "neither", "Compare with `base_rate`: they should agree.", "", _B
+        "mean_score",
+        "ratio",
+        "mean of p",
+        "neither",
+        "Compare with `base_rate`; the two should agree.",
+        "",
+        _B,
     ),
     Declared("mae", "outcome", "mean of |error|", "lower", _COMPARE, "River", _R),
     Declared("rmse", "outcome", "√ mean of error²", "lower", _COMPARE, "River", _R),
@@ -226,19 +228,18 @@ METRICS: Final = (
     Declared(
         "estimated_accuracy",
         "ratio",
-        "Σ over scores of the calibrated probability that the decision is right; calibration from all that is "
-        "older than the window; of `waiting` from all labels, in ten groups",
+        "mean calibrated probability that the decision is correct, calibrated on older labels",
         "higher",
-        "It needs no labels of its own: it falls first. Wait for `accuracy` of the same window.",
+        "It falls before `accuracy` because it needs no labels; wait for `accuracy` of the same window.",
         "CBPE, after Garg and others 2022",
         _B,
     ),
     Declared(
         "estimated_roc_auc",
         "ratio",
-        "`roc_auc` with calibrated probabilities in place of labels",
+        "`roc_auc` with calibrated probabilities instead of labels",
         "higher",
-        "As `estimated_accuracy`.",
+        "It falls before `accuracy` because it needs no labels; wait for `accuracy` of the same window.",
         "CBPE",
         _B,
     ),
@@ -247,7 +248,7 @@ METRICS: Final = (
         "ratio",
         "accuracy - estimated_accuracy over the same labels",
         "neither",
-        "Far from 0: the estimate is not to be believed now, since the concept moved.",
+        "Far from 0: the concept has drifted; do not rely on the estimate.",
         "CBPE",
         _B,
     ),
@@ -255,9 +256,9 @@ METRICS: Final = (
         Declared(f"{loss}_gain{end}", unit, formula, "higher", _PROMOTE, source, kinds)
         for loss, unit, kinds in _LOSSES
         for end, formula, source in (
-            ("", f"mean of `{loss}` as served - the shadow's, same requests; segment `against=` served", ""),
-            ("_low", "lower end of its 95 % interval, which may be looked at at any time", _SEQUENCE),
-            ("_high", "upper end of that interval", _SEQUENCE),
+            ("", f"mean of (served - shadow) `{loss}`, same requests; segment `against=` served", ""),
+            ("_low", "lower bound of its anytime-valid 95 % interval", _SEQUENCE),
+            ("_high", "upper bound of that interval", _SEQUENCE),
         )
     ),
     Declared(
@@ -268,69 +269,69 @@ METRICS: Final = (
         "ratio",
         "first resolutions with an outcome / first resolutions, by request age",
         "neither",
-        "A fall in the young cohorts with a steady flow of predictions: outcomes are late or lost.",
+        "A fall in young cohorts at a steady rate of predictions: outcomes are late or lost.",
     ),
     Declared(
         "outcome_delay",
         "seconds",
-        "quantile of outcome ts - request ts, in bins of 4.4 %",
+        "quantile of outcome ts - request ts, within 2.2 %",
         "neither",
-        "A later median makes models learn later; beyond the horizon outcomes count as late.",
+        "Models learn later; outcomes beyond the horizon count as late.",
     ),
     Declared(
         "report_delay",
         "seconds",
-        "quantile of the outcome's arrival - its ts, in bins of 4.4 %",
+        "quantile of outcome arrival - outcome ts, within 2.2 %",
         "lower",
         _OUTCOMES,
     ),
     Declared(
         "predictions",
         "count",
-        "predictions that the join took",
+        "predictions consumed by the join",
         "neither",
-        "Still: look at `T.requests`.",
+        "No increase: check `T.requests`.",
         counter=True,
     ),
-    Declared("outcomes", "count", "outcomes that the join took", "neither", _OUTCOMES, counter=True),
+    Declared("outcomes", "count", "outcomes consumed by the join", "neither", _OUTCOMES, counter=True),
     Declared("waiting", "count", "predictions without a resolution", "lower", _OUTCOMES),
     Declared(
         "oldest_waiting",
         "seconds",
-        "stream time - ts of the oldest request that waits; most over partitions",
+        "stream time - ts of the oldest pending request, maximum over partitions",
         "lower",
-        "Above horizon + grace: a partition's join stands still.",
+        "Above horizon + grace: the join of a partition has stopped.",
     ),
     Declared(
         "watermark_lag",
         "seconds",
-        "newest stream time - that of the partition furthest behind",
+        "highest - lowest stream time of the partitions",
         "lower",
-        "A partition without requests, or a join that stands still.",
+        "A partition has no requests, or its join has stopped.",
     ),
     *(
-        Declared(name, "count", formula, "neither", do, counter=True)
-        for name, formula, do in (
+        Declared(name, "count", formula, "neither", action, counter=True)
+        for name, formula, action in (
             ("labelled", "outcomes in time", _OUTCOMES),
-            ("expired", "deadlines that passed without an outcome", _OUTCOMES),
-            ("late", "outcomes after their expiry", "Many: the horizon is too short for the outcomes."),
-            ("revised", "corrections of an outcome", "A step: somebody corrects in bulk."),
-            ("unavailable", "outcomes that say that there will be none", _OUTCOMES),
-            ("early", "outcomes that waited for their prediction", "Many: serving lags behind the outcomes."),
-            ("orphan", "outcomes whose request is not known or was forgotten", _OUTCOMES),
+            ("expired", "requests without an outcome by their deadline", _OUTCOMES),
+            ("late", "outcomes after their expiry", "Many: the horizon is too short."),
+            ("revised", "corrections of an outcome", "A step: a bulk correction."),
+            ("unavailable", "outcomes without a value", _OUTCOMES),
+            ("early", "outcomes before their prediction", "Many: serving lags."),
+            ("orphan", "outcomes of unknown or forgotten requests", _OUTCOMES),
             (
                 "duplicate_prediction",
-                "predictions of a request that has one",
+                "further predictions of a request",
                 "A service sends requests twice.",
             ),
-            ("duplicate_outcome", "outcomes that say the same again", "Harmless; a service retries."),
-            ("stale_revision", "corrections older than what stands", "A service sends out of order."),
+            ("duplicate_outcome", "identical outcomes sent again", "Harmless: a service retries."),
+            ("stale_revision", "corrections older than the current outcome", "A service sends out of order."),
         )
     ),
     Declared(
         "open_episodes",
         "count",
-        "1 while an episode of the family is open",
+        "1 while an episode is open, by family",
         "lower",
         _EPISODES,
         by_monitor=True,
@@ -348,35 +349,35 @@ METRICS: Final = (
     *(
         Declared(name, "count", formula, "neither", _REQUESTS, counter=True)
         for name, formula in (
-            ("requests", "requests that were answered"),
-            ("requests_refused", "requests that were refused"),
-            ("requests_repeated", "requests with an id that had been answered"),
-            ("requests_disordered", "requests older than one before them"),
-            ("requests_counted_late", "requests whose minute was closed when they were counted"),
-            ("refused", "refused requests, by reason"),
-            ("warned", "unknown fields and values outside their range in answered requests, by field"),
+            ("requests", "requests answered"),
+            ("requests_refused", "requests rejected"),
+            ("requests_repeated", "requests whose id was already answered"),
+            ("requests_disordered", "requests older than their predecessor"),
+            ("requests_counted_late", "requests counted after their minute was closed"),
+            ("refused", "rejected requests, by reason"),
+            ("warned", "unknown fields and out-of-range values, by field"),
         )
     ),
     *(
         Declared(name, "ratio", formula, "lower", _FEATURE)
         for name, formula in (
-            ("feature_missing", "requests without the feature / requests of the last window"),
-            ("feature_outside", "values outside the range / values of the last window"),
-            ("feature_unseen", "values of a level that the reference had not / values"),
+            ("feature_missing", "requests without the feature / requests"),
+            ("feature_outside", "out-of-range values / values"),
+            ("feature_unseen", "values of levels unknown to the reference / values"),
         )
     ),
     *(
-        Declared(name, "nats", f"{formula} above what chance gives, last window", "lower", _FEATURE)
+        Declared(name, "nats", f"{formula} minus its expectation without drift", "lower", _FEATURE)
         for name, formula in (
             ("feature_psi", "population stability index"),
             ("feature_js", "Jensen-Shannon divergence"),
-            ("feature_psi_season", "PSI against the same season a year ago,"),
+            ("feature_psi_season", "PSI against the same season of last year"),
         )
     ),
     Declared(
         "feature_psi_limit",
         "nats",
-        "PSI above which a feature counts as moved, last window",
+        "PSI above which a feature counts as drifted",
         "neither",
         _FEATURE,
     ),

@@ -17,7 +17,7 @@ Seen = tuple[int, int, int, int, int, int]
 
 
 def observe(score: Score, label: Any) -> Seen | None:
-    """Give what one label adds to every slice; None when score or label is no finite number."""
+    """Return what one label adds to every slice; None when score or label is no finite number."""
     if not isinstance(score.score, int | float) or not isinstance(label, int | float):
         return None
     error = float(label) - score.score
@@ -53,7 +53,7 @@ class RegressionTally:
         self.sums = [total + by * each for total, each in zip(self.sums, other.sums, strict=True)]
 
     def values(self, *, whole: bool = True) -> Iterator[tuple[str, float]]:
-        """Give the metrics by name."""
+        """Return the metrics by name."""
         n = self.n
         wrong, squared, y, y_squared, low, high = self.sums
         yield "mae", mean(wrong, n)
@@ -67,11 +67,11 @@ class RegressionTally:
             yield "quantile_loss_90", mean(high, n)
 
     def table(self) -> list[dict[str, float]]:
-        """Give no calibration table: a number has none."""
+        """Return no calibration table: a number has none."""
         return []
 
     def snapshot(self) -> Any:
-        """Give the sums as plain values."""
+        """Return the sums as plain values."""
         return (self.n, self.sums.copy())
 
     def restore(self, state: Any) -> None:

@@ -26,7 +26,7 @@ class MetricRules:
     window
         Span of the window in event time: requests made within this span before stream time.
     revisions
-        Revisions of a model that are told apart; older ones are counted together.
+        Revisions of a model measured separately; older ones are measured together.
     levels
         Levels per segment that are followed: the first to appear; the others are `other`.
     top
@@ -53,7 +53,7 @@ class MetricRules:
         return max(1, self.window_ms // 240, horizon_ms // 240)
 
     def cohorts(self, now: int, horizon_ms: int) -> Iterator[tuple[str, int, int]]:
-        """Give each cohort's name and the times between which its panes begin, [start, end) in ms.
+        """Return each cohort's name and the times between which its panes begin, [start, end) in ms.
 
         A horizon of less than eight panes is not split: then there is the mature cohort only.
         """

@@ -87,7 +87,7 @@ class Scope:
         return [(metric, metric_wants_labels(metric)) for metric in self.river.values()]
 
     def cumulative(self) -> dict[str, float]:
-        """Give the metrics that River's evaluator gives, by name."""
+        """Return the metrics that River's evaluator gives, by name."""
         ours = {} if len(self.river) == len(self._names) else dict(self.revisions.total().values(whole=False))
         # River calls the accuracy of nothing 0.
         return {
@@ -111,7 +111,7 @@ class Scope:
         return found
 
     def snapshot(self) -> dict[str, Any]:
-        """Give the state: River's objects, and plain values."""
+        """Return the state: River's objects, and plain values."""
         return {
             "river": self.river,
             "n": self.n,
@@ -126,7 +126,7 @@ class Scope:
         """Take over what `snapshot` gave."""
         river = state["river"]
         if [*map(type, river.values())] != [*map(type, self.river.values())]:
-            raise SnapshotError("the state holds other metrics than the task's kind has")
+            raise SnapshotError("the state has other metrics than the task's kind")
         self.river, self.n, self.version = river, state["n"], state["version"]
         self._takes = self._taking()
         self.revisions.restore(state["revisions"])
@@ -137,7 +137,7 @@ class Scope:
 
 
 def _real(value: float | complex) -> float:
-    """Give River's value; the root of a mean square that taking back left a hair below 0 is complex there."""
+    """Return River's value; the root of a mean square that taking back left a hair below 0 is complex there."""
     return 0.0 if isinstance(value, complex) else value
 
 
@@ -147,7 +147,7 @@ def metric_wants_labels(metric: Metric) -> bool:
 
 
 def _revision(version: str) -> int:
-    """Give the revision of `model.revision@offset`."""
+    """Return the revision of `model.revision@offset`."""
     try:
         return int(version[version.rindex(".") + 1 : version.rindex("@")])
     except ValueError:
@@ -155,7 +155,7 @@ def _revision(version: str) -> int:
 
 
 def _level(features: Mapping[str, Any], feature: Feature) -> str:
-    """Give a value's level: as the dictionary declares it, of an open set the first characters."""
+    """Return a value's level: as the dictionary declares it, of an open set the first characters."""
     value = features.get(feature.name)
     if value is None:
         return MISSING

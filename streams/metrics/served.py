@@ -97,7 +97,7 @@ class ServedMetrics:
         return self.scopes.get(self.role) or Scope(self.task)
 
     def get(self) -> dict[str, float]:
-        """Give River's cumulative metrics by name, in the role of the newest score."""
+        """Return River's cumulative metrics by name, in the role of the newest score."""
         return self._now.cumulative()
 
     def measurements(self) -> Iterator[Measurement]:
@@ -113,11 +113,11 @@ class ServedMetrics:
             for row in scope.revisions.total().table() if scope.n else ():
                 segment = f"score={row['from']:g}-{row['to']:g}"
                 for name, value in (("score", row["mean_score"]), ("rate", row["base_rate"])):
-                    told = (self.model.name, scope.version, role, "all", segment)
-                    yield Measurement(f"calibration_{name}", value, "ratio", int(row["count"]), *told)
+                    labels = (self.model.name, scope.version, role, "all", segment)
+                    yield Measurement(f"calibration_{name}", value, "ratio", int(row["count"]), *labels)
 
     def _slices(self, scope: Scope) -> Iterator[tuple[str, str, str, dict[str, float], int]]:
-        """Give (window, segment, version, values, labels) of each slice that has labels."""
+        """Return (window, segment, version, values, labels) of each slice that has labels."""
         rules, newest = self.rules, scope.version
         if not scope.n:
             return
@@ -140,7 +140,7 @@ class ServedMetrics:
                 yield "all", f"{feature}={level}", newest, dict(tally.values(whole=False)), tally.n
 
     def windows(self, scope: Scope) -> Iterator[tuple[str, Any]]:
-        """Give the tallies of the event-time window and of each cohort by request age."""
+        """Return the tallies of the event-time window and of each cohort by request age."""
         now, horizon = self.stream_time, self.task.horizon // MS
         panes = scope.panes
         yield self.rules.window_name, panes.between(now - self.rules.window_ms, now + 1)
@@ -148,9 +148,9 @@ class ServedMetrics:
             yield name, panes.between(start, end)
 
     def status(self) -> dict[str, Any]:
-        """Give what a page shows of the model now: metrics by window, calibration table, segments, revisions."""
+        """Return what a page shows of the model now: metrics by window, calibration table, segments, revisions."""
         scope = self._now
-        told: dict[str, Any] = {
+        summary: dict[str, Any] = {
             "role": self.role,
             "version": scope.version,
             "windows": {},
@@ -160,13 +160,13 @@ class ServedMetrics:
         for window, segment, version, values, count in self._slices(scope):
             found = {name: value for name, value in values.items() if math.isfinite(value)} | {"count": count}
             if segment:
-                told["segments"][segment] = found
+                summary["segments"][segment] = found
             elif version != scope.version:
-                told["revisions"][version] = found
+                summary["revisions"][version] = found
             else:
-                told["windows"][window] = found
-        told["calibration"] = scope.revisions.total().table()
-        return told
+                summary["windows"][window] = found
+        summary["calibration"] = scope.revisions.total().table()
+        return summary
 
     # ------------------------------------------------------------------ state
 

@@ -30,7 +30,7 @@ class Tally(Protocol):
         """Add another tally, or with -1 take out a part."""
 
     def snapshot(self) -> Any:
-        """Give the sums as plain values."""
+        """Return the sums as plain values."""
 
     def restore(self, state: Any) -> None:
         """Take over what `snapshot` gave."""
@@ -83,7 +83,7 @@ class Rolling:
             self.tally.take(held[1])
 
     def snapshot(self) -> Any:
-        """Give the labels that stand, in order, and how many were given."""
+        """Return the labels that stand, in order, and how many were given."""
         rows = sorted((number, request_id, seen) for request_id, (number, seen) in self._seen.items())
         return (self._given, rows)
 
@@ -125,7 +125,7 @@ class Panes:
                 del self.panes[number]
 
     def at(self, ts: int) -> Any | None:
-        """Give the tally of a request time; None when it is too old."""
+        """Return the tally of a request time; None when it is too old."""
         number = ts // self.width_ms
         if number < self.first:
             return None
@@ -143,7 +143,7 @@ class Panes:
         return total
 
     def snapshot(self) -> Any:
-        """Give the panes as plain values."""
+        """Return the panes as plain values."""
         return (self.first, [(number, self.panes[number].snapshot()) for number in sorted(self.panes)])
 
     def restore(self, state: Any) -> None:
@@ -160,7 +160,7 @@ class Levels:
         self.tallies: dict[str, Any] = {}
 
     def at(self, level: str) -> Any:
-        """Give the tally that a level counts in."""
+        """Return the tally that a level counts in."""
         if level not in self.tallies:
             if len(self.tallies) - (OTHER in self.tallies) >= self.most:
                 level = OTHER
@@ -169,7 +169,7 @@ class Levels:
         return self.tallies[level]
 
     def shown(self, top: int, least: int) -> list[tuple[str, Any]]:
-        """Give the levels with most labels, those with enough of them; the rest together as `other`."""
+        """Return the levels with most labels, those with enough of them; the rest together as `other`."""
         by_count = sorted(
             (each for each in self.tallies.items() if each[0] != OTHER),
             key=lambda each: (-each[1].n, each[0]),
@@ -183,7 +183,7 @@ class Levels:
         return [*chosen, (OTHER, rest)] if rest.n else chosen
 
     def snapshot(self) -> Any:
-        """Give the tallies as plain values, in the order in which the levels came."""
+        """Return the tallies as plain values, in the order in which the levels came."""
         return [(name, tally.snapshot()) for name, tally in self.tallies.items()]
 
     def restore(self, state: Any) -> None:
@@ -201,7 +201,7 @@ class Newest:
         """The oldest revision that is on its own."""
 
     def at(self, revision: int) -> Any:
-        """Give the tally that a revision counts in."""
+        """Return the tally that a revision counts in."""
         key = revision if revision >= self._oldest else -1
         if key not in self.tallies:
             self.tallies[key] = self._make()
@@ -224,7 +224,7 @@ class Newest:
         return whole
 
     def snapshot(self) -> Any:
-        """Give the tallies as plain values."""
+        """Return the tallies as plain values."""
         return (self._oldest, [(key, self.tallies[key].snapshot()) for key in sorted(self.tallies)])
 
     def restore(self, state: Any) -> None:

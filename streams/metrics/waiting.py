@@ -24,7 +24,7 @@ WINDOW: Final = "waiting"
 
 
 def counter_of(prediction: Prediction) -> str:
-    """Give the join's counter that a prediction raises; empty when what was served is no probability.
+    """Return the join's counter that a prediction raises; empty when what was served is no probability.
 
     Examples
     --------
@@ -82,8 +82,8 @@ class Waiting:
         if entry.kind in {"backfill", "command", "opened"}:
             return
         if entry.progress is not None and entry.partition is not None:
-            told = entry.progress.items()
-            self._taken[entry.partition] = {name: n for name, n in told if name.startswith(PREFIX)}
+            counters = entry.progress.items()
+            self._taken[entry.partition] = {name: n for name, n in counters if name.startswith(PREFIX)}
         prediction = entry.prediction
         counter = "" if prediction is None else counter_of(prediction)
         if prediction is None or not counter or prediction.scores[0].model not in self._policies:

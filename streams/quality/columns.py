@@ -17,7 +17,7 @@ from schemas.tally import FeatureTally
 from streams.quality import grid
 
 FEW: Final = 24
-"""Below so many values plain Python is faster than numpy."""
+"""Number of values below which plain Python is faster than numpy."""
 Column = Sequence[FeatureValue | None]
 
 

@@ -52,7 +52,7 @@ class Divergence:
 
 
 def psi(reference: Sequence[int], recent: Sequence[int], alpha: float) -> Divergence:
-    """Give the population stability index of two samples in the same bins.
+    """Return the population stability index of two samples in the same bins.
 
     Half an event is added to each bin, so that an empty one has a logarithm.
 
@@ -75,7 +75,7 @@ def psi(reference: Sequence[int], recent: Sequence[int], alpha: float) -> Diverg
 
 
 def jensen_shannon(reference: Sequence[int], recent: Sequence[int], alpha: float) -> Divergence:
-    """Give the Jensen-Shannon divergence in nats, 0 to 0.693, with equal weights; see `psi`."""
+    """Return the Jensen-Shannon divergence in nats, 0 to 0.693, with equal weights; see `psi`."""
     p, q, scale, freedom = _shares(reference, recent)
     middle = (p + q) / 2
     value = float((p * np.log(p / middle) + q * np.log(q / middle)).sum() / 2)
@@ -90,7 +90,7 @@ def _shares(reference: Sequence[int], recent: Sequence[int]) -> tuple[Floats, Fl
 
 
 def chi_square(probability: float, freedom: int) -> float:
-    """Give a quantile of the chi-square distribution, within 6 % and on the careful side up to one in 100,000.
+    """Return a quantile of the chi-square distribution, within 6 % and on the careful side up to one in 100,000.
 
     One degree of freedom is the square of a normal variable, two are exponential; above, Wilson and Hilferty.
 

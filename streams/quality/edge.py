@@ -118,7 +118,7 @@ class EdgeCounter:
         refused[bounded(refused, refusal(bad.reason, bad.field, self._paths))] += 1
 
     def tallies(self) -> Iterator[Tally]:
-        """Give the counts since the last commit, by minute."""
+        """Return the counts since the last commit, by minute."""
         for cell, total in sorted(self._totals.items()):
             rows = self._rows.get(cell)
             yield total.record(self.slot, self.way, cell, self._columns.count(rows) if rows else {})

@@ -22,11 +22,11 @@ LARGEST: Final = 2.0**40
 BUCKETS: Final = 256
 """Tokens are counted by buckets: enough to see that new ones come, too few to tell who."""
 MAX_LEVEL: Final = 64
-"""Levels are cut to so many characters."""
+"""Maximum length of a level, in characters."""
 
 
 def edges(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Give each number's bin, by the edge nearer to 0.
+    """Return each number's bin, by the edge nearer to 0.
 
     Examples
     --------
@@ -42,7 +42,7 @@ def edges(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def edge(value: float) -> float:
-    """Give one number's bin: the same as `edges`, faster for a few.
+    """Return one number's bin: the same as `edges`, faster for a few.
 
     Examples
     --------
@@ -59,17 +59,17 @@ def edge(value: float) -> float:
 
 @cache
 def name(edge: float) -> str:
-    """Give a bin's name; there are so few that they are kept."""
+    """Return a bin's name; there are so few that they are kept."""
     return repr(edge)
 
 
 def level(value: str) -> str:
-    """Give the bin of a category's level."""
+    """Return the bin of a category's level."""
     return value[:MAX_LEVEL]
 
 
 def bucket(token: str) -> str:
-    """Give the bucket of a token.
+    """Return the bucket of a token.
 
     Examples
     --------

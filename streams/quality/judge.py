@@ -88,14 +88,14 @@ class Verdict:
 
 
 def limit(psi: Divergence) -> float:
-    """Give what a PSI beyond chance must exceed to count as moved."""
+    """Return what a PSI beyond chance must exceed to count as moved."""
     return max(MODERATE, psi.limit - psi.mean)
 
 
 def season_psi(
     reference: Reference, counts: Counts, then: Sequence[Counts], rules: QualityRules
 ) -> float | None:
-    """Give the PSI beyond chance between a window and the same season a year ago; None for too few values.
+    """Return the PSI beyond chance between a window and the same season a year ago; None for too few values.
 
     Parameters
     ----------
@@ -144,7 +144,7 @@ def judge(
     feature, present = reference.feature, counts.present
     requests = present + counts.missing
     unseen = 0 if reference.numeric else reference.unseen(counts.bins)
-    told = {
+    fields = {
         "feature": feature.name,
         "present": present,
         "missing": counts.missing / max(requests, 1),
@@ -154,9 +154,9 @@ def judge(
     }
     found = list(_shares(reference, counts, unseen, alpha, then))
     if min(present, reference.present) < rules.least:
-        return Verdict(**told, judged=False, findings=tuple(found))  # type: ignore[arg-type]  # named above
+        return Verdict(**fields, judged=False, findings=tuple(found))  # type: ignore[arg-type]  # named above
     if feature.personal_data != "none":  # of tokens it is only asked whether they are new
-        return Verdict(**told, judged=True, findings=tuple(found))  # type: ignore[arg-type]  # named above
+        return Verdict(**fields, judged=True, findings=tuple(found))  # type: ignore[arg-type]  # named above
     base, recent = reference.coarse(reference.counts.bins), reference.coarse(counts.bins)
     psi = divergence.psi(base, recent, alpha)
     js = divergence.jensen_shannon(base, recent, alpha)
@@ -166,7 +166,7 @@ def judge(
     if moved and not (season is not None and season < NEARER * psi.excess):
         found.append(_moved(reference, counts, psi))
     more: dict[str, Any] = {"psi": psi, "js": js, "season": season, "findings": tuple(found)}
-    return Verdict(**told, judged=True, **more)  # type: ignore[arg-type]  # named above
+    return Verdict(**fields, judged=True, **more)  # type: ignore[arg-type]  # named above
 
 
 def _shares(
@@ -209,9 +209,9 @@ def _risen(
 
 WORDS: Final = {
     "missing": "without a value",
-    "range": "outside the range that the dictionary gives",
-    "new_level": "with a level that the dictionary does not know",
-    "unseen": "with a value that the reference never had",
+    "range": "outside the dictionary's range",
+    "new_level": "with a level outside the dictionary",
+    "unseen": "with a value unknown to the reference",
 }
 
 
@@ -222,7 +222,7 @@ def _share(name: str, signal: str, hits: int, n: int, was: float, base_n: int) -
     broken = share - was > 0.5 and signal != "unseen"
     severity: Severity = "critical" if broken else "warning" if promised else "info"
     evidence = Evidence("Chernoff bound", "share", share, was, was, base_n, share, n)
-    text = f"{share:.1%} of the requests come {WORDS[signal]} in {name}, where {was:.1%} did"
+    text = f"{share:.1%} of requests come {WORDS[signal]} in {name}, before {was:.1%}"
     return Finding(name, signal, severity, "up", evidence, text)
 
 
@@ -236,10 +236,10 @@ def _moved(reference: Reference, counts: Counts, psi: Divergence) -> Finding:
     if was is not None and now is not None:
         direction = "up" if now > was else "down"
         unit = f" {reference.feature.unit}" if reference.feature.unit else ""
-        told = f"mean {was:.3g}{unit}, now {now:.3g}"
+        change = f"mean {was:.3g}{unit}, now {now:.3g}"
     else:
-        told = _most_changed(base.bins, m, counts.bins, n)
-    return Finding(name, "values", "info", direction, evidence, f"PSI of {name} {psi.excess:.2f} ({told})")
+        change = _most_changed(base.bins, m, counts.bins, n)
+    return Finding(name, "values", "info", direction, evidence, f"PSI of {name} {psi.excess:.2f} ({change})")
 
 
 def _most_changed(was: Mapping[str, int], m: int, bins: Mapping[str, int], n: int) -> str:
@@ -248,7 +248,7 @@ def _most_changed(was: Mapping[str, int], m: int, bins: Mapping[str, int], n: in
 
 
 def together(findings: Sequence[Finding], *, opened: bool) -> Finding | None:
-    """Give one finding for all features whose values moved: the world moves as a whole, and that is one cause.
+    """Return one finding for all features whose values moved: the world moves as a whole, and that is one cause.
 
     Parameters
     ----------
@@ -262,13 +262,13 @@ def together(findings: Sequence[Finding], *, opened: bool) -> Finding | None:
     ]
     if not telling:
         return None
-    # What has a PSI is told first, the largest first.
+    # Features with a PSI come first, by falling PSI.
     most = sorted(
         findings, key=lambda each: (each.signal != "values", -(each.evidence.value or 0), each.feature)
     )
-    told = "; ".join(each.text for each in most[:TOLD])
+    texts = "; ".join(each.text for each in most[:TOLD])
     more = f"; and {len(most) - TOLD} more" if len(most) > TOLD else ""
     names = {each.feature for each in most}
     who = f"{len(names)} features" if len(names) > 1 else "one feature"
-    text = f"The values of {who} are not as they were: {told}{more}."
+    text = f"The values of {who} have changed: {texts}{more}."
     return replace(most[0], text=text)

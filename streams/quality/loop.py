@@ -1,4 +1,4 @@
-"""What is found about requests as a whole, and in time: refused, repeated, in disorder, too few, standing still."""
+"""Findings about requests as a whole: rejected, repeated, out of order, volume, stale features."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def requests_findings(base: Total, window: Total, alpha: float) -> Iterator[Find
             window.requests + refused,
             were,
             base.requests + were,
-            f"refused, most as {most}",
+            f"rejected, most with {most}",
         ),
         (
             "repeated",
@@ -38,7 +38,7 @@ def requests_findings(base: Total, window: Total, alpha: float) -> Iterator[Find
             window.requests,
             base.repeated,
             base.requests,
-            "sent again with the same id",
+            "repeated with the same id",
         ),
         (
             "disordered",
@@ -46,7 +46,7 @@ def requests_findings(base: Total, window: Total, alpha: float) -> Iterator[Find
             window.requests,
             base.disordered,
             base.requests,
-            "older than one before them",
+            "out of order",
         ),
     )
     for signal, hits, n, base_hits, base_n, words in cases:
@@ -55,16 +55,16 @@ def requests_findings(base: Total, window: Total, alpha: float) -> Iterator[Find
         if rise(hits, n, base_hits, base_n) < alpha:
             share, was = hits / n, base_hits / base_n
             evidence = Evidence("Chernoff bound", "share", share, was, was, base_n, share, n)
-            text = f"{share:.1%} of the requests are {words}; {was:.1%} were."
+            text = f"{share:.1%} of requests are {words}, before {was:.1%}."
             severity = "critical" if signal == "refused" and share - was > 0.5 else "warning"
             yield Finding("", signal, severity, "up", evidence, text)  # type: ignore[arg-type]
     new = sorted(window.written.keys() - base.written.keys())
     if new:
         count = sum(window.written[each] for each in new)
         evidence = Evidence(
-            "schemas", "requests written so", count, 0, 0.0, base.requests, count, window.requests
+            "schemas", "requests in this encoding", count, 0, 0.0, base.requests, count, window.requests
         )
-        text = f"{count:,} requests are written with {', '.join(new)}, which the reference had none of."
+        text = f"{count:,} requests are encoded as {', '.join(new)}, which is not in the reference."
         yield Finding("", "schema", "info", "none", evidence, text)
 
 
@@ -81,13 +81,16 @@ def odd_hour(hour: Hour) -> Finding:
         hour.requests,
         1,
     )
-    text = f"{hour.requests:,} requests in an hour that had {hour.expected:,.0f} in the {hour.weeks} weeks before."
+    text = (
+        f"{hour.requests:,} requests in an hour, expected {hour.expected:,.0f} from the {hour.weeks} weeks "
+        "before."
+    )
     severity = "info" if hour.requests else "critical"
     return Finding("", "volume", severity, "down" if down else "up", evidence, text)  # type: ignore[arg-type]
 
 
 def stands_still(name: str, seconds: float, after: float) -> Finding:
-    """Say that a feature has not changed for so many seconds, where the dictionary allows fewer."""
+    """Yield features that have not changed for longer than the dictionary allows."""
     evidence = Evidence("no change", "seconds since it changed", seconds, after)
-    text = f"{name} has not changed for {seconds:,.0f} s of event time: what feeds it may stand still."
+    text = f"{name} has not changed for {seconds:,.0f} s of event time: its source may have stopped."
     return Finding(name, "stale", "warning", "none", evidence, text)

@@ -42,7 +42,7 @@ class MeanWatch:
         self._places: list[float] = []
 
     def update(self, reference: Reference, counts: Counts) -> Finding | None:
-        """Take the counts of the next minute; gives a finding when the mean has moved away."""
+        """Take the counts of the next minute; returns a finding when the mean has moved away."""
         if self._of is not reference:
             self._of, self._places = reference, reference.places
         found = reference.coarse(counts.bins)
@@ -70,13 +70,11 @@ class MeanWatch:
             int(self.adwin.width) * self.block,
         )
         name, way = reference.feature.name, "up" if after > 0.5 else "down"
-        text = (
-            f"{name} went {way}: a value of now lies above one of the reference in {after:.0%} of all pairs"
-        )
+        text = f"{name} went {way}: a current value exceeds one of the reference in {after:.0%} of all pairs"
         return Finding(name, "mean", "info", "up" if after > 0.5 else "down", evidence, text)
 
     def state(self) -> list[Any]:
-        """Give the state: plain data and River's ADWIN."""
+        """Return the state: plain data and River's ADWIN."""
         return [self.adwin, self.places, self.values]
 
     def restore(self, state: list[Any]) -> None:

@@ -9,7 +9,7 @@ from streams.quality.judge import Verdict, limit
 
 
 def of_feature(name: str, verdict: Verdict) -> Iterator[Measurement]:
-    """Give the measurements of one feature in one window."""
+    """Return the measurements of one feature in one window."""
 
     def of(what: str, value: float, unit: str) -> Measurement:
         return Measurement(f"feature_{what}", value, unit, verdict.present, window="last", segment=name)

@@ -121,7 +121,7 @@ class QualityMonitor:
                 self._close(each, self._cells.pop(each), offset)
 
     def _named(self, tally: Tally) -> Tally:
-        """Give a tally with the names that are told apart, and no others: they become labels and are shown."""
+        """Return a tally with a bounded set of names, since they become labels and are shown."""
         refused: Counter[str] = Counter()
         for kind, count in tally.refused.items():
             reason, _, field = kind.partition(" ")
@@ -207,7 +207,7 @@ class QualityMonitor:
         count = self.window.requests
         self._learn()
         self._means, self._recent = self._mean_watches(), []
-        why = f"The features have stayed as they are now: the last {count:,} requests are the new reference."
+        why = f"The features have not changed back: the last {count:,} requests are the new reference."
         self._tell(self._open.pop(DRIFT).close(offset, ts, why))
 
     def _take(self, finding: Finding, offset: int, ts: int) -> None:
@@ -229,7 +229,7 @@ class QualityMonitor:
             episode = self._open.get(family)
             if episode is None or episode.lead is None:
                 continue
-            self._tell(episode.step(offset, ts, f"Over: {episode.lead.text}"))
+            self._tell(episode.step(offset, ts, f"Ended: {episode.lead.text}"))
             if episode.lead is None:
                 del self._open[family]
 
@@ -254,12 +254,12 @@ class QualityMonitor:
     # ------------------------------------------------------------------ what it says
 
     def alerts(self) -> Iterator[Alert]:
-        """Give the alerts since the last call, in their order, once."""
+        """Return the alerts since the last call, in their order, once."""
         alerts, self._alerts = self._alerts, []
         yield from alerts
 
     def measurements(self) -> Iterator[Measurement]:
-        """Give the current values. Changes nothing."""
+        """Return the current values. Changes nothing."""
         total, refused = self.sum.requests, sum(self.sum.refused.values())
         yield Measurement("requests", total, "count", total)
         yield Measurement("requests_refused", refused, "count", total + refused)
@@ -271,14 +271,14 @@ class QualityMonitor:
         for kind, count in sorted(self.sum.warned.items()):
             yield Measurement("warned", count, "count", count, segment=kind)
         for family, count in sorted(self._opened.items()):
-            told = {"count": total, "segment": family, "monitor": self.name}
-            yield Measurement("open_episodes", float(family in self._open), "count", **told)  # type: ignore[arg-type]
-            yield Measurement("episodes", count, "count", **told)  # type: ignore[arg-type]  # as named above
+            labels = {"count": total, "segment": family, "monitor": self.name}
+            yield Measurement("open_episodes", float(family in self._open), "count", **labels)  # type: ignore[arg-type]
+            yield Measurement("episodes", count, "count", **labels)  # type: ignore[arg-type]  # as named above
         for name, verdict in self.verdicts.items():
             yield from of_feature(name, verdict)
 
     def snapshot(self) -> Any:
-        """Give the state: plain data and River's ADWIN."""
+        """Return the state: plain data and River's ADWIN."""
         return {
             "next_offset": self.next_offset,
             "times": [self.newest, self._closed, self.late, self.judged_at],

@@ -61,7 +61,7 @@ class Reference:
         return not isinstance(self.feature, Category | Boolean)
 
     def coarse(self, bins: Mapping[str, int]) -> list[int]:
-        """Give counts by coarse bin."""
+        """Return counts by coarse bin."""
         if self.numeric:
             found = [0] * (len(self.cuts) + 1)
             for key, count in bins.items():
@@ -74,7 +74,7 @@ class Reference:
         return found
 
     def unseen(self, bins: Mapping[str, int]) -> int:
-        """Give how many values lie in bins that the reference had none of."""
+        """Return how many values lie in bins that the reference had none of."""
         known = self.counts.bins
         return sum(count for key, count in bins.items() if key not in known)
 
@@ -91,9 +91,16 @@ class Reference:
         return places
 
     def state(self) -> list[Any]:
-        """Give the reference as plain data."""
-        told = self.counts
-        return [dict(told.bins), told.missing, told.outside, told.total, list(self.cuts), list(self.levels)]
+        """Return the reference as plain data."""
+        total = self.counts
+        return [
+            dict(total.bins),
+            total.missing,
+            total.outside,
+            total.total,
+            list(self.cuts),
+            list(self.levels),
+        ]
 
     @classmethod
     def of_state(cls, feature: Feature, state: list[Any]) -> Reference:
@@ -103,7 +110,7 @@ class Reference:
 
 
 def _cuts(bins: Mapping[str, int]) -> tuple[float, ...]:
-    """Give where coarse bins begin, so that each holds about a tenth, and none less than a twentieth."""
+    """Return where coarse bins begin, so that each holds about a tenth, and none less than a twentieth."""
     edges = sorted((float(key), count) for key, count in bins.items())
     total, held = sum(bins.values()), 0
     cuts: list[float] = []

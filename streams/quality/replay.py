@@ -13,7 +13,7 @@ from streams.quality.monitor import QualityMonitor
 def replay(
     monitor: QualityMonitor, requests: Iterable[Request], batch: int = 1000, *, partition: int = 0
 ) -> Iterator[Alert]:
-    """Count requests as a worker does, fold the tallies as the owner does; gives the alerts.
+    """Count requests as a worker does, fold the tallies as the owner does; returns the alerts.
 
     Parameters
     ----------

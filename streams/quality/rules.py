@@ -50,7 +50,7 @@ class QualityRules:
         for name in ("reference", "window", "least", "block", "patience", "adopt"):
             number = getattr(self, name)
             if type(number) is not int or number < 1:
-                raise TaskError(f"QualityRules({name}={number!r}) must be a whole number from 1 on")
+                raise TaskError(f"QualityRules({name}={number!r}) must be a whole number of at least 1")
         if not 0 < self.budget < 1:
             raise TaskError(f"QualityRules(budget={self.budget!r}) must lie between 0 and 1")
         if self.grace_ms < 0:
@@ -62,9 +62,9 @@ class QualityRules:
         return -(-self.reference // self.window)
 
     def alpha(self, features: int) -> float:
-        """Give the probability of a false alarm that each test of a window may have."""
+        """Return the probability of a false alarm that each test of a window may have."""
         return min(0.01, self.budget * self.window / (SHARES * features + 1))
 
     def delta(self, features: int) -> float:
-        """Give the confidence of the features' ADWINs: River's default, shared out."""
+        """Return the confidence of the features' ADWINs: River's default, shared out."""
         return 0.002 / features

@@ -10,7 +10,7 @@ from streams.seasons import KEPT, month, year_ago
 
 
 def added(feature: str, *windows: Total) -> Counts:
-    """Give the counts of a feature in several windows together."""
+    """Return the counts of a feature in several windows together."""
     found = Counts()
     for each in windows:
         found.add(each.of(feature))
@@ -34,7 +34,7 @@ class Seasons:
             del self._months[old]
 
     def year_ago(self, ts: int, feature: str) -> tuple[Counts, ...]:
-        """Give a feature's counts of that season of the year before: of its month, the nearer one, and both."""
+        """Return a feature's counts of that season of the year before: of its month, the nearer one, and both."""
         own, neighbour = (self._months.get(each, Total()).of(feature) for each in year_ago(ts))
         both = Counts()
         both.add(own)
@@ -42,7 +42,7 @@ class Seasons:
         return own, neighbour, both
 
     def state(self) -> dict[int, Any]:
-        """Give the counts as plain data."""
+        """Return the counts as plain data."""
         return {each: total.state() for each, total in self._months.items()}
 
     def restore(self, state: Mapping[int, Any]) -> None:

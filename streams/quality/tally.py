@@ -14,9 +14,9 @@ from schemas.tally import FeatureTally, Tally
 CELL_MS = 60_000
 """Counts are kept apart by the minute of event time."""
 MAX_KINDS: Final = 100
-"""Kinds of refusals, and schemas, that are told apart; the others are `other`."""
+"""Maximum number of reasons and schemas counted separately; the rest is `other`."""
 MAX_BINS: Final = 2_000
-"""Bins of a feature that are told apart; the others are `other`. Numbers have at most 961 (`grid`)."""
+"""Maximum number of bins of a feature; the rest is `other`. Numbers have at most 961 (`grid`)."""
 
 
 class Counts:
@@ -58,7 +58,7 @@ class Counts:
         self.total += sign * other.total
 
     def record(self) -> FeatureTally:
-        """Give the counts as they are now."""
+        """Return the counts as they are now."""
         return FeatureTally(dict(self.bins), self.missing, self.outside, self.total)
 
 
@@ -85,7 +85,7 @@ class Total:
         self.features: dict[str, Counts] = {}
 
     def __repr__(self) -> str:
-        return f"<Total of {self.requests} requests, {sum(self.refused.values())} refused>"
+        return f"<Total of {self.requests} requests, {sum(self.refused.values())} rejected>"
 
     def add(self, other: Tally | Total, sign: Literal[1, -1] = 1) -> None:
         """Add other counts, or take them away again."""
@@ -102,14 +102,14 @@ class Total:
             mine.add(counts, sign)
 
     def of(self, name: str) -> Counts:
-        """Give the counts of a feature; empty ones, when it was never counted."""
+        """Return the counts of a feature; empty ones, when it was never counted."""
         return self.features.get(name) or Counts()
 
     def record(
         self, slot: str, way: Literal["topic", "http"], ts: int, features: Mapping[str, FeatureTally]
     ) -> Tally:
-        """Give the counts as they are now, as those of one minute, with those of the features."""
-        told = (
+        """Return the counts as they are now, as those of one minute, with those of the features."""
+        counts = (
             self.requests,
             self.disordered,
             self.repeated,
@@ -117,10 +117,10 @@ class Total:
             dict(self.written),
             dict(self.warned),
         )
-        return Tally(slot, way, ts, CELL_MS, *told, features)
+        return Tally(slot, way, ts, CELL_MS, *counts, features)
 
     def state(self) -> dict[str, Any]:
-        """Give the counts as plain data."""
+        """Return the counts as plain data."""
         return {
             "requests": [self.requests, self.disordered, self.repeated],
             "refused": dict(self.refused),
@@ -155,7 +155,7 @@ def _add(mine: Counter[str], other: Mapping[str, int], sign: Literal[1, -1]) -> 
 
 
 def bounded(counter: Mapping[str, int], key: str) -> str:
-    """Give the key, or that of the rest where there are too many."""
+    """Return the key, or that of the rest where there are too many."""
     return key if key in counter or len(counter) < MAX_KINDS else OTHER
 
 
@@ -193,7 +193,7 @@ def warning(kind: str, paths: Set[str]) -> str:
 def warnings(
     unknown: Mapping[str, int], features: Mapping[str, FeatureTally], paths: Set[str]
 ) -> Counter[str]:
-    """Give the counts of unknown fields and of values outside, by kind."""
+    """Return the counts of unknown fields and of values outside, by kind."""
     found = Counter(
         {f"outside features.{name}": each.outside for name, each in features.items() if each.outside}
     )

@@ -57,7 +57,7 @@ class Volume:
         """By hour of the week: the newest counts."""
 
     def add(self, ts: int, requests: int) -> list[Hour]:
-        """Count requests of a time at or after the last; gives the hours that ended with that."""
+        """Count requests of a time at or after the last; returns the hours that ended with that."""
         hour, ended = ts // HOUR_MS, []
         if self.hour is None:
             self.hour = hour
@@ -87,7 +87,7 @@ class Volume:
         return expected - width, expected + width
 
     def state(self) -> dict[str, Any]:
-        """Give it as plain data."""
+        """Return it as plain data."""
         past = {hour: list(counts) for hour, counts in self.past.items() if any(counts)}
         silent = {hour: len(counts) for hour, counts in self.past.items() if not any(counts)}
         return {"hour": self.hour, "requests": self.requests, "past": past, "silent": silent}
@@ -100,7 +100,7 @@ class Volume:
 
 
 def student(alpha: float, freedom: int) -> float:
-    """Give what Student's t exceeds in absolute value with probability `alpha`.
+    """Return what Student's t exceeds in absolute value with probability `alpha`.
 
     Hill, Algorithm 396: Student's t-quantiles, Communications of the ACM 13, 1970; for 3 degrees and more.
 

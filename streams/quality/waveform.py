@@ -29,7 +29,7 @@ FEATURES: Final = 21
 CELL: Final = 20
 """Events a minute of our counters."""
 Watch = Callable[[Mapping[str, float]], bool]
-"""Takes the next event's features; gives whether they have drifted."""
+"""Takes the next event's features; returns whether they have drifted."""
 
 
 @dataclass(frozen=True, slots=True)

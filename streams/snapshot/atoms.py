@@ -51,8 +51,8 @@ def name_of(module: str, name: str) -> bytes:
 
 
 def _array(value: np.ndarray[Any, Any]) -> bytes:
-    told = f"{value.dtype.descr if value.dtype.names else value.dtype.str} {value.shape}"
-    return b"a" + text(told) + hashlib.blake2b(value.tobytes(), digest_size=32).digest()
+    layout = f"{value.dtype.descr if value.dtype.names else value.dtype.str} {value.shape}"
+    return b"a" + text(layout) + hashlib.blake2b(value.tobytes(), digest_size=32).digest()
 
 
 ATOMS: Final[dict[type, Callable[[Any], bytes]]] = {

@@ -59,14 +59,16 @@ class Classes:
         if found is None:
             if name not in river_fields():
                 raise SnapshotError(
-                    f"the snapshot has an object of {name!r:.120}, a class that is not listed"
+                    f"the snapshot has an object of {name!r:.120}, a class that is not allowed"
                 )
             module, _, qualified = name.partition(":")
             value: Any = sys.modules.get(module)  # nothing is imported for a snapshot's sake
             for part in qualified.split("."):
                 value = vars(value).get(part) if value is not None else None
             if not isinstance(value, type) or class_name(value) != name:
-                raise SnapshotError(f"the snapshot has an object of {name}, which the model has not imported")
+                raise SnapshotError(
+                    f"the snapshot has an object of {name}, whose module the model does not import"
+                )
             found = self._found[name] = value
         return found
 
@@ -90,7 +92,7 @@ class Classes:
                 continue
             if not self._may_have(kind, name):
                 raise SnapshotError(
-                    f"the snapshot sets {name!r:.60}, which is no field of {kind.__qualname__}"
+                    f"the snapshot sets {name!r:.60}, which is not a field of {kind.__qualname__}"
                 )
             if code and not self._is_own(kind, name, value):
                 raise SnapshotError(f"the snapshot puts code into {name!r:.60} of a {kind.__qualname__}")

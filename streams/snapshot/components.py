@@ -52,16 +52,16 @@ def _collect(estimator: Any, path: str, before: tuple[Any, ...], out: list[Compo
     out.append(Component(place, estimator, before if transforms else None))
 
 
-# What can be told at sight. Each was seen to break, with River 0.26.1.
+# Known to break, by class; each was observed with River 0.26.1.
 _KNOWN: Final[Mapping[type, str]] = {
-    neighbors.SWINN: "keeps part of its graph on the class, where no snapshot finds it; "
-    "give the model engine=neighbors.LazySearch()",
-    feature_extraction.RandomTreesEmbedding: "knows its leaves by their address in memory, "
-    "which changes when it is stored and read",
+    neighbors.SWINN: "keeps part of its graph on the class, not in snapshots; set engine=neighbors.LazySearch()",
+    feature_extraction.RandomTreesEmbedding: "identifies leaves by memory address, which a snapshot cannot keep",
     sketch.Counter: "depends on Python's hash of strings, which changes from process to process",
     sketch.Set: "depends on Python's hash of strings, which changes from process to process",
-    rules.AMRules: "keeps its rules by their address in memory, which changes in every process; "
-    "use a tree, such as tree.HoeffdingTreeRegressor",
+    rules.AMRules: (
+        "identifies rules by memory address, which changes in every process; use a tree, such as "
+        "tree.HoeffdingTreeRegressor"
+    ),
     stats.KolmogorovSmirnov: "draws from Python's global random generator",
 }
 
@@ -75,8 +75,8 @@ def static_faults(model: Any) -> Iterator[tuple[str, str]]:
             yield (
                 place,
                 (
-                    "gives its features in another order in every process (it iterates over a set); "
-                    "use streams.Select"
+                    "returns its features in another order in every process (it iterates over a set); use "
+                    "streams.Select"
                 ),
             )
         for kind, what in _KNOWN.items():

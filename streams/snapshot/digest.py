@@ -234,7 +234,7 @@ class _Walk:
             inside = [id(part) for part in parts.walked if id(part) in members]
             if any(id(part) in members for part in (*parts.bag, *(key for key, _ in parts.pairs))):
                 raise NotReproducible(
-                    "members of a set, or keys of a dict, refer back to it: they have no order"
+                    "members of a set, or keys of a dict, refer back to it and have no order"
                 )
             ahead.extend(reversed(inside))
         whole = hashlib.blake2b(digest_size=24)

@@ -87,4 +87,6 @@ def set_fields(value: Any, fields: dict[str, Any], keeps: dict[str, Any]) -> Non
         elif own is not None:
             own[name] = part
         else:
-            raise SnapshotError(f"the snapshot sets {name!r:.60}, a field that {kind.__qualname__} has not")
+            raise SnapshotError(
+                f"the snapshot sets {name!r:.60}, which is not a field of {kind.__qualname__}"
+            )

@@ -218,13 +218,13 @@ class Filling:
     def _cls(self, node: Node) -> Any:
         kind = self.classes.find(node.cls or "")
         if node.fields:
-            raise SnapshotError(f"the snapshot has a {kind.__qualname__} with fields, which it has not")
+            raise SnapshotError(f"the snapshot has a {kind.__qualname__} with fields, which it does not have")
         return kind
 
     def _partial(self, node: Node, values: list[Any]) -> Any:
         """Give the model's own partial, whose parts were filled in where they stand."""
         if not isinstance(node.twin, functools.partial):
-            raise SnapshotError("the snapshot has a partial with a state, which the model has not")
+            raise SnapshotError("the snapshot has a partial with a state, which the model's does not have")
         for made, own in zip(values, partial_of(node.twin), strict=True):
             if made is not own and (atom(own) is None or atom(made) != atom(own)):
                 raise SnapshotError("the snapshot has a partial with other arguments than the model's")
@@ -264,4 +264,6 @@ def _bound(function: Any, owner: Any) -> Any:
         if callable(function) and vars(each).get(function.__name__) is function:
             bind: Any = types.MethodType
             return bind(function, owner)
-    raise SnapshotError(f"the snapshot has a method of a {type(owner).__qualname__} that the model has not")
+    raise SnapshotError(
+        f"the snapshot has a method of a {type(owner).__qualname__} that the model does not have"
+    )

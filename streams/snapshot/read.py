@@ -46,7 +46,7 @@ def load(data: bytes, template: Any = None, classes: Iterable[type] = (), limit:
     probes tell, and a signature tells who wrote it.
     """
     if len(data) > limit:
-        raise SnapshotError(f"the snapshot has {len(data):,} bytes, more than the limit of {limit:,}")
+        raise SnapshotError(f"the snapshot has {len(data):,} bytes; the limit is {limit:,}")
     table = decode(data)
     if not 0 < table.objects <= MAX_OBJECTS:
         raise SnapshotError(f"the snapshot has {table.objects:,} objects; the limit is {MAX_OBJECTS:,}")

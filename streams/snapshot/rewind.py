@@ -24,7 +24,7 @@ class Rewind:
     Raises
     ------
     NotReproducible
-        When it holds an object that cannot be put back.
+        When it holds an object that cannot be restored.
 
     Examples
     --------
@@ -86,7 +86,7 @@ class Rewind:
             self._steps.append(_generator(value))
             inside = []
         elif kind == "reduced":
-            raise NotReproducible(f"a {type(value).__qualname__} cannot be put back")
+            raise NotReproducible(f"a {type(value).__qualname__} cannot be restored")
         return inside
 
     def _fields(self, value: Any) -> None:

@@ -57,7 +57,7 @@ class _Bytes:
 
 
 def _wrong() -> None:
-    raise SnapshotError("its numbers do not fit one another")
+    raise SnapshotError("its numbers are inconsistent")
 
 
 def _quantile(data: _Bytes) -> None:
@@ -207,7 +207,7 @@ def make(cls: Any, values: list[Any]) -> Any:
         When the arguments or the bytes are not those of the class.
     """
     if cls not in _LAYOUTS:
-        raise SnapshotError(f"the snapshot has a compiled {cls!r:.60}, which has no handler")
+        raise SnapshotError(f"the snapshot has a compiled {cls!r:.60}, which is not supported")
     codes, layout = _LAYOUTS[cls]
     *arguments, state = values
     try:

@@ -208,7 +208,6 @@ def loop(tmp_path_factory: pytest.TempPathFactory, riverloop_broker: Broker) -> 
                 " count  all ",
                 "warning orders/drift@1234 The excess log loss of champion rose",
                 "difference of means 0.25 above 0.125",
-                '"name": "predictions"',
             ],
         ),
         (

@@ -1,4 +1,4 @@
-"""Every reason has its place in the documentation, and its examples are refused for it."""
+"""Every reason has its place in the documentation, and its examples are rejected for it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from schemas.errors import BadRecord
 from schemas.reasons import REASONS
 from tests.unit.http_worker import make_task
 
+JSON = re.compile(r"```json\n(.*?)\n```", re.DOTALL)
 DOCS = Path(__file__).parents[2] / "docs"
 TASK = make_task("stay")
 CODEC = Codec(TASK.name, TASK.kind, TASK.features, b"a key", serving=True)
@@ -32,14 +33,16 @@ def test_the_page_has_every_reason_and_no_other_in_the_order_of_the_list() -> No
 @pytest.mark.parametrize("code", REASONS)
 def test_a_reason_says_what_it_means_what_to_change_and_has_an_example(code: str) -> None:
     section = sections()[code]
-    assert "**Means.**" in section
-    assert "**Change.**" in section
-    examples = re.findall(r"```json\n(.*?)\n```", section, re.DOTALL)
-    if not examples:
-        assert "**Example.**" in section
-        return
-    refused, accepted = examples
-    with pytest.raises(BadRecord) as caught:
-        CODEC.decode_request(refused.encode())
-    assert caught.value.reason == code
+    for part in ("**Means.**", "**Change.**", "**Example.**"):
+        assert part in section
+    for rejected in JSON.findall(section):
+        with pytest.raises(BadRecord) as caught:
+            CODEC.decode_request(rejected.encode())
+        assert caught.value.reason == code
+
+
+def test_the_page_begins_with_a_record_that_is_accepted() -> None:
+    page = (DOCS / "reasons.md").read_text("utf-8")
+    (accepted,) = JSON.findall(page.partition("\n## ")[0])
     assert CODEC.decode_request(accepted.encode()).request_id == "b-1"
+    assert len(JSON.findall(page)) >= 8

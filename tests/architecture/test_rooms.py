@@ -41,7 +41,6 @@ LONG = {
     "streams/quality/monitor.py": 330,  # the fold of the tallies and its state
     "infra/kafka/transaction.py": 330,  # a transaction, and what becomes of it
     "infra/kafka/fetching.py": 580,  # the thread's side of it
-    "infra/ledger/sending.py": 400,  # the sender: what it sends, when it rests, what it waits for
 }
 """Files above 300 lines that were looked at again, and stay one room."""
 
@@ -49,7 +48,7 @@ LONG = {
 def test_files_stay_readable() -> None:
     counts = {
         str(path.relative_to(ROOT)): len(path.read_text().splitlines())
-        for room in ROOMS
+        for room in (*ROOMS, "tests/faults")
         for path in (ROOT / room).rglob("*.py")
     }
     long = {name: count for name, count in counts.items() if count > LONG.get(name, 320)}

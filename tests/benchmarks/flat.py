@@ -34,7 +34,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--events", type=int, default=10_000_000)
-    told = parser.parse_args()
+    options = parser.parse_args()
     task = replace(bench_task("flat"), horizon=timedelta(seconds=10), revision_horizon=timedelta(minutes=1))
     others = [
         each for each in monitors(task) if not isinstance(each, ServedMetrics)
@@ -42,7 +42,7 @@ def main() -> None:
     driver = MemoryDriver(task, folds=others, keep_log=False)
     counter = EdgeCounter(task.features, "flat")
     collect_seldom()
-    events = (Event(request, (outcome,)) for request, outcome in requests_and_outcomes(told.events // 2))
+    events = (Event(request, (outcome,)) for request, outcome in requests_and_outcomes(options.events // 2))
     print(f"{'events':>12}{'CPU µs per event':>20}{'memory MB':>12}")
     began, since, mark = time.process_time(), 0, 10_000
     for number, prediction in enumerate(driver.run(events), 1):
@@ -50,7 +50,7 @@ def main() -> None:
         if number % BATCH == 0:
             counter.tallies()
             counter.commit()
-        if 2 * number == mark or 2 * number == told.events:
+        if 2 * number == mark or 2 * number == options.events:
             now = time.process_time()
             us = (now - began) / (2 * number - since) * 1e6
             print(f"{2 * number:>12,}{us:>20.1f}{resident_mb():>12.0f}", flush=True)

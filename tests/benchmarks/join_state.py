@@ -186,22 +186,23 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="for the store and the changelog; a new one by default")
     parser.add_argument("--later", action="store_true", help="do not make the store anew in this run")
     parser.add_argument("--restore", help=argparse.SUPPRESS)
-    told = parser.parse_args()
-    if told.restore:
-        restore(told.store, told.folder, told.cache_mb, told.restore)
+    options = parser.parse_args()
+    if options.restore:
+        restore(options.store, options.folder, options.cache_mb, options.restore)
         return
-    folder = told.folder or Path(tempfile.mkdtemp(prefix="riverloop-join-"))
+    folder = options.folder or Path(tempfile.mkdtemp(prefix="riverloop-join-"))
     folder.mkdir(parents=True, exist_ok=True)
     codec, payloads = hotel(5000)
     size = sum(map(len, payloads)) / len(payloads)
     print(
-        f"store {told.store}, {told.waiting:,} waiting, predictions of {size:.0f} bytes, cache {told.cache_mb} MB"
+        f"store {options.store}, {options.waiting:,} waiting, predictions of {size:.0f} bytes, cache "
+        f"{options.cache_mb} MB"
     )
     print(f"{'':<22}{'waiting':>12}{'events/s':>12}{'memory MB':>12}", flush=True)
     with (folder / "changelog").open("wb", buffering=1 << 20) as log:
-        store = opened(told.store, folder, codec, told.cache_mb, "live")
+        store = opened(options.store, folder, codec, options.cache_mb, "live")
         start = resident_mb()
-        drive = Drive(told.waiting, store, codec, payloads, log)
+        drive = Drive(options.waiting, store, codec, payloads, log)
         print(f"{'at the start':<22}{0:>12,}{'':>12}{start:>12.0f}")
 
         def row(what: str) -> Callable[[int, float], None]:
@@ -209,27 +210,27 @@ def main() -> None:
                 f"{what:<22}{waiting:>12,}{rate:>12,.0f}{resident_mb():>12.0f}", flush=True
             )
 
-        filled = drive.run(told.waiting, False, row("requests only"))
+        filled = drive.run(options.waiting, False, row("requests only"))
         per_request = (resident_mb() - start) * 2**20 / drive.join.waiting
-        steady = drive.run(told.events or told.waiting // 10, True, row("outcomes and expiries"))
-        if told.store == "memory":
+        steady = drive.run(options.events or options.waiting // 10, True, row("outcomes and expiries"))
+        if options.store == "memory":
             print(f"  {per_request:,.0f} bytes per waiting request, its prediction's {size:.0f} among them")
         print(f"  requests only {filled:,.0f} events/s; with outcomes and expiries {steady:,.0f} events/s")
         horizons = (drive.rules.horizon_ms, drive.rules.revision_horizon_ms)
         store.close()
-    if told.store == "rocks":
+    if options.store == "rocks":
         on_disk = sum(file.stat().st_size for file in (folder / "live").iterdir()) / 2**20
         print(
             f"  {on_disk:,.0f} MB on disk, changelog {(folder / 'changelog').stat().st_size / 2**20:,.0f} MB"
         )
-    command = [sys.executable, __file__, "--store", told.store, "--folder", str(folder)]
-    command += ["--cache-mb", str(told.cache_mb), "--restore", ",".join(map(str, horizons))]
-    if told.later:
+    command = [sys.executable, __file__, "--store", options.store, "--folder", str(folder)]
+    command += ["--cache-mb", str(options.cache_mb), "--restore", ",".join(map(str, horizons))]
+    if options.later:
         print("  " + " ".join(command))
         return
     sys.stdout.flush()
     subprocess.run(command, check=True)  # this file
-    if not told.folder:
+    if not options.folder:
         shutil.rmtree(folder)
 
 

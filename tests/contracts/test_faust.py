@@ -1,185 +1,170 @@
-"""What riverloop's transport leans on inside Faust: a test per internal, to say what a new Faust has changed."""
+"""What riverloop expects of Faust: the app's start and end, agents on channels. A new Faust is held against it."""
 
 from __future__ import annotations
 
 import asyncio
-import gc
-import inspect
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import faust
-import faust._cython
-import pytest
-from faust.app.base import App, BootStrategy
-from faust.tables.recovery import Recovery
-from faust.transport import base, conductor, consumer, producer
-from faust.types import TP
+from mode import Service
 
-from agents import transport
-from infra.kafka.channel import Channel
+from agents.boot import Boot
+from tests.unstarted import close_clients
 
 
-@pytest.fixture
-def app(tmp_path: Path) -> faust.App:
-    transport.register()
-    return faust.App(
-        "contract",
-        broker="riverloop://127.0.0.1:1",
-        store="memory://",
-        topic_allow_declare=False,
-        topic_disable_leader=True,
-        web_enabled=False,
-        datadir=str(tmp_path),
-    )
+class Made:
+    """An app as riverloop makes it, within a running loop; started by `async with`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.app = faust.App(
+            "contract",
+            broker="confluent://127.0.0.1:1",
+            store="memory://",
+            autodiscover=False,
+            web_enabled=False,
+            datadir=str(folder),
+        )
+        self.app.boot_strategy = Boot(self.app)
+
+    async def __aenter__(self) -> None:
+        await self.app.start()
+
+    async def __aexit__(self, *failure: object) -> None:
+        await self.app.stop()
+        close_clients(self.app)
 
 
-OVERRIDDEN = [
-    (ours, theirs, name)
-    for ours, theirs in (
-        (transport.Consumer, consumer.Consumer),
-        (transport.Producer, producer.Producer),
-        (transport.Transport, base.Transport),
-    )
-    for name in vars(ours)
-    if hasattr(theirs, name) and callable(getattr(ours, name)) and not name.startswith("__")
-]
+def play(folder: Path, scenario: Callable[[Made], Awaitable[None]]) -> None:
+    async def run() -> None:
+        await asyncio.wait_for(scenario(Made(folder)), 10)
+
+    asyncio.run(run())
 
 
-@pytest.mark.parametrize(
-    ("ours", "theirs", "name"), OVERRIDDEN, ids=[f"{o.__name__}.{n}" for o, _, n in OVERRIDDEN]
-)
-def test_an_overridden_method_can_be_called_as_faust_calls_it(ours: type, theirs: type, name: str) -> None:
-    mine, original = inspect.signature(getattr(ours, name)), inspect.signature(getattr(theirs, name))
-    assert inspect.iscoroutinefunction(getattr(ours, name)) == inspect.iscoroutinefunction(
-        inspect.unwrap(getattr(theirs, name))
-    )
-    if any(each.kind is each.VAR_KEYWORD for each in mine.parameters.values()):
-        return
-    assert list(mine.parameters) == list(original.parameters)
-
-
-NEEDED = [
-    "subscribe", "on_stop", "assignment", "_drain_messages", "stop_flow", "resume_flow", "wait_empty", "commit",
-    "perform_seek", "create_topic", "close", "crash",
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("name", NEEDED)
-def test_a_hook_is_still_there(name: str) -> None:
-    assert hasattr(consumer.Consumer, name) or name in consumer.ConsumerT.__abstractmethods__
-
-
-CALLS = {
-    "the fetcher drains messages": (consumer.Fetcher, "consumer._drain_messages(self)"),
-    "the conductor subscribes": (conductor.Conductor, "self.app.consumer.subscribe("),
-    "a revocation stops the flow and clears queues": (App._on_partitions_revoked, "self.flow_control.clear"),
-    "a revocation hears whether streams are empty": (App._on_partitions_revoked, "self._consumer_wait_empty"),
-    "an assignment ends in its signal": (App._on_partitions_assigned, "self.on_partitions_assigned.send"),
-    "a rebalance needs the generation of the app": (Recovery.on_rebalance, "app.consumer_generation_id"),
-    "the flow resumes after the seek": (Recovery._resume_streams, "consumer.perform_seek()"),
-    "the streams resume": (Recovery._resume_streams, "consumer.resume_flow()"),
-    "stopping stops the flow": (App._stop_consumer, "consumer.stop_flow()"),
-    "stopping waits for streams": (App._stop_consumer, "self._consumer_wait_empty"),
-    "the start asks the boot for its services": (App.on_init_dependencies, "self.boot_strategy.server()"),
-    "the boot's services have the web server among them": (BootStrategy.server, "self.web_server()"),
-    "a pure stream acknowledges through _acked": (consumer.Consumer.ack, "acked_for_tp.append(offset)"),
-}
-
-
-@pytest.mark.parametrize("fact", CALLS)
-def test_faust_calls_the_hooks(fact: str) -> None:
-    where, call = CALLS[fact]
-    assert call in inspect.getsource(inspect.unwrap(where) if callable(where) else where)
-
-
-class Ended:
-    """Remembers which batches the transport saw ending."""
-
-    def __init__(self, app: faust.App) -> None:
-        self.values: list[Any] = []
-        app.consumer.batches = self
-
-    def finish(self, batch: Any) -> None:
-        self.values.append(batch)
-
-
-class FakeBatch(list[int]):
-    """As much of a batch as a message shows of it."""
-
-    offsets = {TP("t", 0): 3}  # noqa: RUF012  # never changed
-
-
-async def listening(app: faust.App) -> tuple[Any, Any]:
-    """Give a topic with a stream on it, as an agent has it."""
-    topic = transport.batches(app, Channel(name="t", topics=("t",)))
-    app.topics._acking_topics.add("t")
-    app.consumer_generation_id = 1
-    app.flow_control.resume()
-    stream = app.stream(topic)
-    await stream.start()
-    return stream.channel, stream
-
-
-async def put(app: faust.App, topic: Any, batch: FakeBatch) -> None:
-    message = app.consumer._message(batch)
-    message.incref(1)
-    topic.queue.put_nowait(await topic.decode(message))
-
-
-def test_an_event_is_the_batch_and_taking_the_next_one_acknowledges_it(app: faust.App) -> None:
-    async def scenario() -> None:
-        topic, stream = await listening(app)
-        ended = Ended(app)
-        batches = [FakeBatch([1]), FakeBatch([2])]
-        for batch in batches:
-            await put(app, topic, batch)
-        events: AsyncIterator[Any] = stream.__aiter__()
-        assert await anext(events) is batches[0]
-        assert ended.values == []
-        assert await anext(events) is batches[1]
-        assert ended.values == batches[:1]
-        await stream.stop()
-
-    asyncio.run(scenario())
-
-
-@pytest.mark.parametrize("how", ["cleared", "of an older generation"])
-def test_an_event_that_faust_throws_away_ends_its_batch(app: faust.App, how: str) -> None:
-    async def scenario() -> None:
-        topic, stream = await listening(app)
-        ended = Ended(app)
-        events: AsyncIterator[Any] = stream.__aiter__()
-        await put(app, topic, FakeBatch([1]))
-        if how == "cleared":
-            app.flow_control.clear()
-        else:
-            app.consumer_generation_id = 2
-            await put(app, topic, FakeBatch([2]))
-            assert await anext(events) == [2]
-        gc.collect()
+async def until(reached: Callable[[], bool]) -> None:
+    while not reached():
         await asyncio.sleep(0.01)
-        assert ended.values == [[1]]
-        await stream.stop()
-
-    asyncio.run(scenario())
 
 
-def test_the_compiled_stream_acknowledges_through_acked_append() -> None:
-    source = Path(faust._cython.__file__).with_name("streams.pyx").read_text()
-    for line in ("consumer._committed_offset[tp]", "consumer._acked[tp]", "acked_for_tp.append(offset)"):
-        assert line in source
+async def listening(app: faust.App, channel: Any) -> None:
+    app.flow_control.resume()
+    await until(lambda: channel.subscriber_count > 0)
 
 
-def test_the_scheme_is_found_and_the_address_is_that_of_the_url(app: faust.App) -> None:
-    assert isinstance(app.transport, transport.Transport)
-    assert app.transport.connection.bootstrap == "127.0.0.1:1"
+def test_the_start_asks_no_cluster_and_waits_for_no_table(tmp_path: Path) -> None:
+    """Its broker's address answers nothing: with a client of Faust's the start would hang."""
+
+    async def scenario(made: Made) -> None:
+        ran = asyncio.Event()
+
+        async def task() -> None:
+            ran.set()
+
+        made.app.task(task)
+        async with made:
+            await ran.wait()
+            assert not made.app.consumer.started
+            assert not made.app.tables.started
+
+    play(tmp_path, scenario)
 
 
-def test_faust_writes_nothing(app: faust.App) -> None:
-    async def scenario() -> None:
-        with pytest.raises(transport.NotUsed, match="send to t"):
-            await app.producer.send("t", None, None, None, None, None)
+class Got(list[Any]):
+    """What an agent has taken of a channel."""
 
-    asyncio.run(scenario())
+    def __init__(self, made: Made) -> None:
+        self.channel = made.app.channel(maxsize=0)
+        made.app.agent(self.channel, name="agent")(self._agent)
+
+    async def _agent(self, stream: AsyncIterator[Any]) -> None:
+        async for value in stream:
+            await asyncio.sleep(0)
+            if value == "fail":
+                raise ValueError("it fails")
+            self.append(value)
+
+    async def wait_listening(self) -> None:
+        await until(lambda: self.channel.subscriber_count > 0)
+
+
+def test_an_agent_on_a_channel_gets_each_value_as_it_was_put_in_order(tmp_path: Path) -> None:
+    async def scenario(made: Made) -> None:
+        got, values = Got(made), [object() for _ in range(100)]
+        async with made:
+            made.app.flow_control.resume()
+            await got.wait_listening()
+            for value in values:
+                await got.channel.put(value)
+            await until(lambda: len(got) == len(values))
+            assert all(one is other for one, other in zip(got, values, strict=True))
+
+    play(tmp_path, scenario)
+
+
+def test_a_value_waits_until_the_gate_is_open(tmp_path: Path) -> None:
+    async def scenario(made: Made) -> None:
+        got = Got(made)
+        async with made:
+            await got.wait_listening()
+            putting = asyncio.create_task(got.channel.put(1))
+            await asyncio.sleep(0.1)
+            assert not got
+            made.app.flow_control.resume()
+            await putting
+            await until(lambda: got == [1])
+
+    play(tmp_path, scenario)
+
+
+def test_an_agent_that_fails_is_started_again_and_goes_on_with_the_next_value(tmp_path: Path) -> None:
+    async def scenario(made: Made) -> None:
+        got = Got(made)
+        async with made:
+            made.app.flow_control.resume()
+            await got.wait_listening()
+            for value in (0, "fail", 2, 3):
+                await got.channel.put(value)
+            await until(lambda: got == [0, 2, 3])
+
+    play(tmp_path, scenario)
+
+
+def test_agents_and_services_still_work_when_the_shutdown_is_announced(tmp_path: Path) -> None:
+    """Batches at work end then, and last snapshots are written."""
+    ended: list[str] = []
+
+    class Kept(Service):  # type: ignore[misc]  # mode has no types
+        async def on_stop(self) -> None:
+            ended.append("service")
+
+    async def scenario(made: Made) -> None:
+        got = Got(made)
+
+        async def stopping(sender: Any, **options: Any) -> None:
+            await got.channel.put("last")
+            await until(lambda: got == ["last"])
+            ended.append("announced")
+
+        made.app.service(Kept())
+        made.app.on_before_shutdown.connect(stopping)
+        async with made:
+            made.app.flow_control.resume()
+            await got.wait_listening()
+        assert ended == ["announced", "service"]
+
+    play(tmp_path, scenario)
+
+
+def test_a_service_that_crashes_is_the_crash_of_the_app(tmp_path: Path) -> None:
+    async def scenario(made: Made) -> None:
+        service = Service()
+        made.app.service(service)
+        async with made:
+            await until(lambda: bool(service.started))
+            await service.crash(RuntimeError("the consumer has died"))
+            assert made.app.crashed
+            assert str(made.app.crash_reason) == "the consumer has died"
+
+    play(tmp_path, scenario)

@@ -1,4 +1,4 @@
-"""The suite bites: with any one guard of the batch consumer or the join taken out, a property test finds the loss.
+"""The suite bites: with any one guard of the consumer, the join or the owner taken out, a test finds the loss.
 
 Each patch here takes one guard out. `pytest -m guards` applies them in turn to a copy of the tree and runs the
 property suite that must fail there, within the number of examples that the suite states. Every run checks that the
@@ -20,6 +20,7 @@ PATCHES = sorted(Path(__file__).parent.glob("*.patch"))
 CONSUMER = "tests/properties/test_batch_consumer.py"
 THREAD = "tests/properties/test_fetch_thread.py"
 JOIN = "tests/properties/test_join_agent.py"
+PUBLISHER = "tests/unit/test_log_publisher.py"
 BITES = {
     "01-first-offset-at-fetch": THREAD,
     "02-nothing-between-reset-and-seek": CONSUMER,
@@ -38,6 +39,8 @@ BITES = {
     "15-a-late-restoration-is-dropped": JOIN,
     "16-positions-never-go-back": JOIN,
     "17-an-unknown-outcome-is-read-again": JOIN,
+    "18-an-unknown-publication-is-asked-for": PUBLISHER,
+    "19-a-new-owner-repeats-nothing": PUBLISHER,
 }
 """By patch: the suite that finds it out."""
 

@@ -13,12 +13,12 @@ from typing import Any
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]  # public
 
+from infra.hooks import Hooks
 from infra.kafka.admin import client_of
 from infra.kafka.buffers import Partition
 from infra.kafka.channel import Batch, Channel
 from infra.kafka.connection import Connection
 from infra.kafka.consumer import BatchConsumer
-from infra.kafka.crashpoints import Faults
 from infra.kafka.offsets import end_offsets
 from infra.kafka.transaction import OutRecord, TransactionRunner
 from schemas.errors import TransactionAborted
@@ -126,7 +126,7 @@ class EchoMember:
         output: str,
         *,
         delays_s: Mapping[str, float] | None = None,
-        faults: Faults | None = None,
+        hooks: Hooks | None = None,
         properties: Mapping[str, Any] | None = None,
         drain_s: float = 15.0,
         timeout_ms: int = 10_000,
@@ -149,7 +149,7 @@ class EchoMember:
                 connection,
                 f"{group_id}-{name}-{channel.name}",
                 timeout_ms=timeout_ms,
-                faults=faults or Faults({}),
+                hooks=hooks,
             )
             for channel in channels
         }

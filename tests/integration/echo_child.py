@@ -17,11 +17,11 @@ from typing import Any
 
 from infra.kafka.channel import Channel
 from infra.kafka.connection import Connection
-from infra.kafka.crashpoints import Faults
+from tests.faults.injection import InjectedFaults
 from tests.integration.echo import EchoMember
 
 
-class Hangs(Faults):
+class Hangs(InjectedFaults):
     """Stops the process instead of killing it."""
 
     def __init__(self, environment: Mapping[str, str], stop_at: str) -> None:
@@ -29,12 +29,12 @@ class Hangs(Faults):
         self.stop_at = stop_at
         self.passes = 0
 
-    def pass_point(self, name: str) -> None:
-        self.passes += name == self.stop_at
-        if self.passes == 3 and name == self.stop_at:
+    def reached(self, point: str) -> None:
+        self.passes += point == self.stop_at
+        if self.passes == 3 and point == self.stop_at:
             self.passes += 1
             os.kill(os.getpid(), signal.SIGSTOP)
-        super().pass_point(name)
+        super().reached(point)
 
 
 async def main(settings: dict[str, Any]) -> None:
@@ -49,7 +49,7 @@ async def main(settings: dict[str, Any]) -> None:
         settings["name"],
         channels,
         settings["output"],
-        faults=Hangs(os.environ, settings.get("stop_at", "")),
+        hooks=Hangs(os.environ, settings.get("stop_at", "")),
         timeout_ms=settings.get("timeout_ms", 10_000),
     )
     await member.start()

@@ -23,6 +23,7 @@ from typing import Any, Self
 
 from agents.cli.processes import WorkerProcess
 from agents.declared import environment_name
+from infra.checked import CheckMemory
 from infra.kafka.admin import create_topics
 from infra.kafka.answers import Answers
 from infra.kafka.connection import Connection
@@ -42,9 +43,12 @@ from streams.datafile import Event
 from streams.join.rules import JoinRules
 from streams.model import ModelFold
 from streams.schedule import schedule
+from tests.faults.child import through_child
 
 HOTEL = examples() / "hotel_bookings"
 FACTS = ("labelled", "expired", "late", "revised", "unavailable")
+COPIES: set[Path] = set()
+"""Task files that `hotel_task` has written."""
 PACE_S = 0.002
 """Between two events while a test's block runs."""
 Resolution = tuple[str, str, Value, int | None]
@@ -72,6 +76,7 @@ def hotel_task(
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "task.py"
     file.write_text(text)
+    COPIES.add(file)
     return file
 
 
@@ -108,15 +113,22 @@ class Worker(WorkerProcess):
         self._environment |= {environment_name(key): str(value) for key, value in settings.items()}
         place = self._command.index(references[0])
         self._command[place : place + 1] = references
+        # Its load check, which takes more than a start, is in tests/unit/test_loadcheck.py.
+        memory = CheckMemory(folder / "checked")
+        for reference in references:
+            if Path(reference.partition(".py:")[0]).with_suffix(".py") in COPIES:
+                memory.keep(reference, len(load_task(reference).task.models), {})
 
     def start(self, **faults: str) -> None:
-        """Start it, with faults of `infra.kafka.crashpoints` for this once."""
-        before = self._environment
+        """Start it, this once with faults of `tests.faults.injection`."""
+        before, command = self._environment, self._command
+        if faults:
+            self._command = through_child(command)
         self._environment = before | {environment_name(key): value for key, value in faults.items()}
         try:
             super().start()
         finally:
-            self._environment = before
+            self._environment, self._command = before, command
 
     @property
     def running(self) -> bool:

@@ -22,7 +22,6 @@ from infra.backfill import Backfill
 from infra.embedded.pytest_plugin import Broker
 from infra.kafka.admin import create_topics
 from infra.kafka.connection import Connection
-from infra.kafka.crashpoints import Faults
 from infra.kafka.log import read_all
 from infra.kafka.offsets import end_offsets
 from infra.kafka.transaction import OutRecord, TransactionRunner
@@ -31,6 +30,7 @@ from schemas.codec import Codec
 from schemas.errors import BrokerError, UsageError
 from schemas.records import Entry, Prediction
 from schemas.topics import topics
+from tests.faults.injection import InjectedFaults
 
 pytestmark = pytest.mark.kafka
 
@@ -93,7 +93,8 @@ def run(file: Path, broker: Broker, *more: str) -> Result:
 
 def child(file: Path, broker: Broker, **environment: str) -> subprocess.Popen[str]:
     program = (
-        "import infra.backfill, sys; infra.backfill.CHUNK = 7\n"
+        "import infra.backfill, os, sys; infra.backfill.CHUNK = 7\n"
+        "from tests.faults.injection import inject; inject(os.environ)\n"
         "from agents.cli.backfill import backfill; backfill(sys.argv[1:])"
     )
     return subprocess.Popen(
@@ -180,7 +181,7 @@ def test_aborted_transactions_leave_no_hole_and_nothing_twice(
 ) -> None:
     monkeypatch.setattr(module, "CHUNK", 5)
     _, _, work = make(file, connection)
-    work._runner._faults = Faults({"RIVERLOOP_ABORT_RATE": "0.4", "RIVERLOOP_ABORT_SEED": "5"})
+    work._runner._hooks = InjectedFaults({"RIVERLOOP_ABORT_RATE": "0.4", "RIVERLOOP_ABORT_SEED": "5"})
     done = work.run()
     assert done.written == ROWS + 1
     assert [entry.entry_id for entry in entries(file, connection)] == [each.entry_id for each in work.history]
@@ -198,7 +199,7 @@ def test_of_two_runs_of_one_file_the_later_one_goes_on(
         if done == 20:
             results.append(later.run())
 
-    with pytest.raises(BrokerError, match="another backfill of this file has taken over"):
+    with pytest.raises(BrokerError, match="another backfill of this file has replaced this one"):
         earlier.run(progress=meanwhile)
     assert (results[0].there, results[0].written) == (20, ROWS + 1 - 20)
     assert [entry.entry_id for entry in entries(file, connection)] == [
@@ -214,7 +215,7 @@ def test_history_is_not_learned_after_live_requests_unless_asked_for(
     live = Entry(f"{name}.outcomes[0]@0#0", "expired", 5, prediction=Prediction("live", 0, {"x": 1.0}, ()))
     runner = TransactionRunner(connection, f"{name}.live")
     runner.run([OutRecord(f"{name}.log", name.encode(), codec.encode(live), 0)], {}, b"")
-    with pytest.raises(UsageError, match=r"1 entries about requests that were served.*--force"):
+    with pytest.raises(UsageError, match=r"1 entries of served requests.*--force"):
         work.run()
     _, _, forced = make(file, connection)
     assert forced.run(force=True).written == ROWS + 1
@@ -230,7 +231,7 @@ def test_a_task_file_that_changed_in_between_is_named(
     changed = tmp_path / "changed.py"
     changed.write_text(TASK_FILE.format(name=name, days=3))
     _, _, work = make(changed, connection)
-    with pytest.raises(UsageError, match="is not what the task file makes of this data file now"):
+    with pytest.raises(UsageError, match="differs from the task's entry for this data file"):
         work.run()
 
 

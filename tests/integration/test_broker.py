@@ -116,7 +116,7 @@ def test_a_killed_broker_comes_back_with_its_records_on_its_port(tmp_path: Path,
         port = int(address.rpartition(":")[2])
         with (
             socket.create_server(("127.0.0.1", port)),
-            pytest.raises(BrokerError, match="taken by somebody else"),
+            pytest.raises(BrokerError, match="taken by another process"),
         ):
             broker.start()
         broker.start()

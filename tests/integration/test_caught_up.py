@@ -16,11 +16,11 @@ from infra.embedded.pytest_plugin import Broker
 from infra.kafka.channel import Batch, Channel
 from infra.kafka.connection import Connection
 from infra.kafka.consumer import BatchConsumer
-from infra.kafka.crashpoints import Faults
 from infra.kafka.offsets import end_offsets
 from infra.kafka.transaction import OutRecord, TransactionRunner
 from schemas.errors import TransactionAborted
 from streams.join.merge import MergeByTime
+from tests.faults.injection import InjectedFaults
 from tests.integration.echo import create_topics, read_committed
 
 pytestmark = pytest.mark.kafka
@@ -204,8 +204,8 @@ def test_full_topics_are_merged_in_time_order_under_aborts(connection: Connectio
         # Buffers far smaller than the topics: one side is paused again and again while the other catches up.
         channel = pair.channel(max_batch=100, high_water=150)
         consumer = BatchConsumer(connection, pair.name, [channel], batches.put_nowait)
-        faults = Faults({"RIVERLOOP_ABORT_RATE": "0.1"})
-        runner = TransactionRunner(connection, pair.name, faults=faults)
+        hooks = InjectedFaults({"RIVERLOOP_ABORT_RATE": "0.1"})
+        runner = TransactionRunner(connection, pair.name, hooks=hooks)
         await consumer.start()
         written = aborted = 0
         while written < 2 * partitions * count:

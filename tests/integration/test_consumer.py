@@ -11,9 +11,14 @@ from typing import Any
 import pytest
 
 from infra.embedded.pytest_plugin import Broker
+from infra.kafka.aborted import GenerationLost
+from infra.kafka.buffers import Partition
 from infra.kafka.channel import Channel
 from infra.kafka.connection import Connection
-from infra.kafka.crashpoints import Faults
+from infra.kafka.consumer import BatchConsumer
+from infra.kafka.offsets import committed_offsets
+from infra.kafka.transaction import OutRecord, TransactionRunner
+from tests.faults.injection import InjectedFaults
 from tests.integration.echo import EchoMember, Feeder, create_topics, differences
 
 pytestmark = pytest.mark.kafka
@@ -70,7 +75,7 @@ def test_nothing_is_lost_or_doubled_while_members_come_and_go(
                 channels,
                 output,
                 delays_s={"slow": 0.1},
-                faults=Faults({"RIVERLOOP_ABORT_RATE": "0.1"}),
+                hooks=InjectedFaults({"RIVERLOOP_ABORT_RATE": "0.1"}),
                 properties=PROTOCOLS[protocol],
             )
             # The new protocol takes seconds for each change.
@@ -96,3 +101,36 @@ def test_nothing_is_lost_or_doubled_while_members_come_and_go(
         members = asyncio.run(scenario(feeder))
     assert differences(connection, feeder.counts, output, PARTITIONS) == EVERYTHING_ONCE
     assert sum(member.aborted for member in members) > 5
+
+
+def test_a_channel_that_is_not_fetched_shares_partitions_out_and_reads_none_of_them(
+    connection: Connection, task_name: str
+) -> None:
+    log, output = f"{task_name}.log", f"{task_name}.out"
+    create_topics(connection, [log, output], 1)
+
+    async def scenario() -> None:
+        given: list[Partition] = []
+
+        async def assigned(partitions: frozenset[Partition]) -> None:
+            given.extend(partitions)
+
+        channel = Channel(name="owner", topics=(log,), fetched=False)
+        consumer = BatchConsumer(connection, task_name, [channel], lambda batch: None, on_assigned=assigned)
+        runner = TransactionRunner(connection, f"{task_name}.owner")
+        await runner.start()
+        await consumer.start()
+        await until(lambda: bool(given))
+        assert given == [Partition(log, 0)]
+        await asyncio.sleep(1.0)
+        assert all(buffer.size == 0 for lane in consumer._lanes for buffer in lane.buffers.values())
+        # What others read is committed under this member's generation.
+        await runner.commit([OutRecord(output, b"k", b"v")], {Partition(log, 0): 7}, consumer.metadata)
+        assert committed_offsets(connection, task_name, [(log, 0)]) == {(log, 0): 7}
+        await consumer.stop()
+        with pytest.raises(GenerationLost):
+            await runner.commit([], {Partition(log, 0): 8}, consumer.metadata)
+        await runner.close()
+
+    with Feeder(connection, {log: 500}, 1):
+        asyncio.run(scenario())

@@ -23,12 +23,13 @@ from infra.kafka.admin import create_topics, delete_topics
 from infra.kafka.connection import Connection
 from infra.kafka.log import read_all
 from infra.kafka.offsets import end_offsets
-from infra.replayed_letters import replay_letters
+from infra.replayed_dead_letters import replay_dead_letters
 from infra.taskfile import load_task
 from schemas.codec import Codec
 from schemas.errors import RiverloopError, UsageError
 from schemas.records import DeadLetter, Outcome, Position, Request
 from schemas.topics import TaskTopics, topics
+from tests.faults.child import through_child
 from tests.integration.loops import command
 
 pytestmark = pytest.mark.kafka
@@ -95,8 +96,9 @@ class Place:
         return text
 
     def process(self, *arguments: str, **env: str) -> subprocess.Popen[str]:
-        """Start it as a process of its own."""
+        """Start it as a process of its own; `env` may ask for faults of `tests.faults.injection`."""
         called, clean, root = command("deadletters", arguments[0], self.file, *arguments[1:])
+        called = through_child(called)
         env = clean | {"RIVERLOOP_BOOTSTRAP": self.connection.bootstrap} | env
         return subprocess.Popen(
             called, env=env, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -113,7 +115,7 @@ class Place:
 
     def replay(self, **wanted: Any) -> Any:
         """Replay what is meant."""
-        return replay_letters(self.letters, Wanted(**wanted), author="ada", why="a test", at=DAY)
+        return replay_dead_letters(self.letters, Wanted(**wanted), author="ada", why="a test", at=DAY)
 
 
 @pytest.fixture
@@ -165,7 +167,7 @@ def test_what_was_refused_is_sent_again_once_as_it_was_and_leaves_a_trace(place:
     again = place.json("replay", "--all")
     assert (again["replayed"], again["skipped"]) == (0, {"replayed before": 8})
     assert len(place.sent(place.topics.requests)) == 5
-    assert "passed over: 1: replayed before" in place.run("replay", "0@0", code=1)
+    assert "skipped: 1: replayed before" in place.run("replay", "0@0", code=1)
     listed = place.json("list")
     assert (listed["counts"], listed["not_replayed"]) == ({"unknown_schema": 5, "unknown_or_forgotten": 3}, 0)
     assert all(each["replayed"] for each in listed["letters"])
@@ -245,10 +247,10 @@ def test_nobody_who_writes_dead_letters_chooses_where_a_replay_writes(place: Pla
     told = place.json("replay", "--all")
     assert told["by_topic"] == {at: 2}
     assert told["skipped"] == {
-        "their source is no topic of this task": 4,
-        "today's task refuses them, too: unreadable": 1,
-        "today's task refuses them, too: wrong_record": 1,
-        "too large still": 1,
+        "their source is not a topic of this task": 4,
+        "the task still rejects them: unreadable": 1,
+        "the task still rejects them: wrong_record": 1,
+        "still too large": 1,
     }
     assert {each[1] for each in place.sent(at)} == {b"k"}
     assert end_offsets(place.connection, [(place.topics.log, 0)]) == before
@@ -289,12 +291,12 @@ def test_a_letter_is_shown_saved_mended_and_replayed(place: Place, tmp_path: Pat
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("replay",), "say which dead letters are meant"),
+        (("replay",), "select dead letters with"),
         (("replay", "--mended", __file__, "--all"), "exactly one PLACE"),
         (("show", "soon"), "PARTITION@OFFSET"),
-        (("show", "0@99"), "there is no dead letter at 0@99"),
-        (("show", "77@0"), "there is no dead letter at 77@0"),
-        (("list", "--since", "yesterday"), "no date or time"),
+        (("show", "0@99"), "has no dead letter at 0@99"),
+        (("show", "77@0"), "has no dead letter at 77@0"),
+        (("list", "--since", "yesterday"), "not a date or time"),
         (("list", "--reason", "bad_luck"), "bad_luck"),
     ],
 )

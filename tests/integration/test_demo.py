@@ -80,7 +80,7 @@ def test_free_on_four_partitions_with_two_workers_everything_is_proved_and_both_
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("no/such/task.py",), "there is no task file no/such/task.py"),
+        (("no/such/task.py",), "task file no/such/task.py does not exist"),
         (("{broken}",), "broken.py, line 3: "),
         (("{task}:nothing",), "there is no task 'nothing'; it has cancellation"),
         (("{task}", "--data", "no/such/file.csv"), "no/such/file.csv"),

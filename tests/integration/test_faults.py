@@ -214,9 +214,9 @@ def test_records_that_retention_has_eaten_stop_the_task_with_what_to_do(loop: Lo
     worker.start()
     if eaten == "log":
         told = refusal(worker, "What was folded from it is only in snapshots")
-        assert f"{topics.log}[0] begins at offset 10 and must be read from 0 on" in told
+        assert f"{topics.log}[0] begins at offset 10, but must be read from 0" in told
     else:
-        told = refusal(worker, f"{topics.join_state}[0] begins at offset 5 and must be read from 0 on")
+        told = refusal(worker, f"{topics.join_state}[0] begins at offset 5, but must be read from 0")
         assert f"riverloop topics accept TASK {topics.join_state}" in told
     assert worker.running
     no_traceback(worker)

@@ -124,12 +124,14 @@ def test_a_cluster_that_does_not_answer_is_no_error_of_a_rebalance() -> None:
 
 @pytest.mark.parametrize("point", ["between-produce-and-commit", "between-publish-and-commit"])
 def test_a_survivor_ends_what_a_dead_worker_left_open_and_goes_on_within_15_s(
-    connection: Connection, task_name: str, tmp_path: Path, point: str
+    connection: Connection, task_name: str, tmp_path: Path, point: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # In small pieces: on a slow machine the events would end before the owner has published twenty times.
+    monkeypatch.setattr("infra.kafka.replay.UNANSWERED", 20)
     reference = f"{hotel_task(tmp_path, task_name)}:cancellation"
     with Loop(reference, connection, tmp_path, partitions=2) as loop:
         # Published often, so that the point is reached long before the events end on a fast machine.
-        doomed, survivor = (loop.worker(metrics_every_ms=50) for _ in range(2))
+        doomed, survivor = (loop.worker(metrics_every_ms=50, max_batch=20) for _ in range(2))
         doomed.start(crash_point=f"{point}:20")
         doomed.wait_ready()
         survivor.restart()

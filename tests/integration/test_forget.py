@@ -29,6 +29,7 @@ from schemas.subject_keys import LOOKUP_BYTES, SALT_BYTES, SubjectKeys
 from schemas.tokens import FIELD_TOKEN, token
 from schemas.topics import topics
 from streams.datafile import Event
+from tests.faults.child import through_child
 from tests.integration.loops import Loop, Worker, command, hotel_task, until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
@@ -158,6 +159,7 @@ def run(loop: Loop, *arguments: str, code: int = 0, stdin: str | None = None, **
         assert (2 if error else tried.return_value or 0) == code, tried.output + said
         return tried.output.removesuffix("None") + said
     called, clean, root = command(*arguments)
+    called = through_child(called)
     told |= clean
     made = subprocess.run(
         called,
@@ -300,7 +302,7 @@ def test_a_preview_changes_nothing(loop: Loop, ids: dict[str, list[str]]) -> Non
 def test_the_audit_names_nobody(loop: Loop, ids: dict[str, list[str]]) -> None:
     task = loop.loaded.reference
     for more in (("--reason", f"{ADA.upper()} wrote to us"), ("--reason", "a request", "--author", ADA)):
-        assert "must not name the entity" in run(loop, "forget", task, ADA, *more, code=2)
+        assert "must not contain the entity" in run(loop, "forget", task, ADA, *more, code=2)
     assert "1 to 10,000 characters" in run(loop, "forget", task, "", "--reason", "a request", code=2)
     assert "--reason" in run(loop, "forget", task, ADA, code=2)
 
@@ -383,7 +385,7 @@ def test_twice_and_somebody_unknown_get_a_sentence(loop: Loop, ids: dict[str, li
         told = forget(loop, entity)
         assert f"{loop.topics.keys} has no key of this entity" in told
         assert "forgotten before, or no request has named it" in told
-        assert "nothing on the topics names the entity in plain" in told
+        assert "no record on the topics contains the entity in plain text" in told
 
 
 def test_what_the_workers_have_yet_to_process_is_left_and_said(
@@ -396,7 +398,9 @@ def test_what_the_workers_have_yet_to_process_is_left_and_said(
     producer.produce(loop.topics.requests, codec.encode(request), b"late")
     assert producer.flush(30) == 0
     told = forget(loop, ADA, code=1)
-    assert f"LEFT: {loop.topics.requests}: 1 records name the entity in plain: let the workers" in told
+    assert (
+        f"LEFT: {loop.topics.requests}: 1 records contain the entity in plain text; let the workers" in told
+    )
     worker.restart()
     until(lambda: "late" in {found.request_id for _, found in predictions(loop)}, 60, "it is served")
 

@@ -235,7 +235,9 @@ class Slow(base.Classifier):
                 pass
 '''
 HEALTH_S = 0.1
-"""A probe is answered within this time."""
+"""A probe is answered within this time; up to one in twenty may be late."""
+KUBERNETES_S = 1.0
+"""How long Kubernetes waits for a probe's answer, unless it is given another `timeoutSeconds`."""
 
 
 @pytest.mark.parametrize(("step_s", "waiting"), [(0.02, 500), (0.3, 50)], ids=["20-ms", "300-ms"])
@@ -265,4 +267,4 @@ def test_probes_are_answered_while_a_slow_model_is_behind_on_all_inputs(
             assert lag(worker, loop.topics.requests) > waiting, "the model was not slow enough to be behind"
     took_s.sort()
     assert took_s[len(took_s) * 95 // 100] < HEALTH_S, took_s[-20:]
-    assert took_s[-1] < 5 * HEALTH_S, took_s[-20:]
+    assert took_s[-1] < KUBERNETES_S, took_s[-20:]

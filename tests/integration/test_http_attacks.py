@@ -55,7 +55,9 @@ def test_a_worker_on_every_address_is_reached_over_ipv6_too(
 ) -> None:
     file = hotel_task(tmp_path / "task", f"ipv6-{uuid.uuid4().hex[:8]}")
     reference = f"{file}:cancellation_within_30_days"
-    with Loop(reference, Connection(broker.bootstrap), tmp_path, http_host="::", http_open=True) as loop:
+    with Loop(
+        reference, Connection(broker.bootstrap), tmp_path, http_host="::", allow_unauthenticated_http=True
+    ) as loop:
         made = loop.worker()
         made.restart()
         assert f"HTTP on http://[::]:{made.port}" in made.log

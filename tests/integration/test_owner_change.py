@@ -14,8 +14,9 @@ from infra.embedded.pytest_plugin import Broker
 from infra.kafka.connection import Connection
 from infra.kafka.log import read_all
 from schemas.alert import Alert
-from schemas.records import Metric
+from schemas.records import Entry, Metric
 from streams.fold import Measurement, Monitor
+from streams.metrics.served import ServedMetrics
 from streams.monitors import monitors, tally_monitors
 from tests.integration.loops import Loop, Worker, hotel_task, until
 
@@ -64,6 +65,7 @@ def test_a_change_of_owner_publishes_each_metric_and_alert_once(
         for made, records in ((monitors(loop.task), entries), (tally_monitors(loop.task), tallies)):
             assert_as_alone(loop, made, records, metrics, alerts)
         assert {"drift", "features"} <= {alert.family for _, alert in alerts}
+        assert_snapshots_metrics(loop, entries)
         assert "Traceback" not in first.log + second.log
 
 
@@ -99,6 +101,23 @@ def test_the_last_metrics_of_a_burst_are_published_once_though_nothing_follows(
         assert "\x1b" not in worker.log
 
 
+def assert_snapshots_metrics(loop: Loop, entries: Iterable[tuple[int, Entry]]) -> None:
+    """A model snapshot's metrics are those of all entries that its state has folded, and of no other."""
+    manifests = {
+        (each.model, each.next_offset): each
+        for _, each in read(loop, loop.topics.snapshots, loop.codec.decode_manifest)
+        if each.kind == "model"
+    }
+    assert manifests, "a new owner that comes late writes one for all that it has missed"
+    served = [each for each in monitors(loop.task) if isinstance(each, ServedMetrics)]
+    for offset, entry in entries:
+        for monitor in served:
+            monitor.apply(offset, entry)
+            if (manifest := manifests.pop((monitor.name, offset + 1), None)) is not None:
+                assert manifest.metrics == monitor.get()
+    assert not manifests
+
+
 def owns(worker: Worker) -> set[str]:
     """Give what a worker owns; nothing while it does not answer yet."""
     try:
@@ -112,6 +131,8 @@ def read(loop: Loop, topic: str, decode: Any) -> list[tuple[str, Any]]:
     """Give a topic's records with their keys."""
     found = []
     for message in read_all(loop.connection, topic):
+        if message.value() is None:
+            continue
         key = message.key()
         found.append(((key or b"").decode() if isinstance(key, bytes) else str(key), decode(message.value())))
     return found

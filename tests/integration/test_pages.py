@@ -124,7 +124,7 @@ def worker(terminal: Terminal) -> Running:
     *before, last = first.strip().splitlines()
     printed = terminal.run("\n".join(before))
     assert "orders.predictions" in printed
-    assert "the topics of orders are as they must be" in printed
+    assert "the topics of orders match their specification" in printed
     return start_worker(terminal, last, "1")
 
 

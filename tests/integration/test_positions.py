@@ -283,7 +283,7 @@ def test_predictions_with_more_partitions_than_the_joins_are_refused_until_they_
     waiting = field.ask(20)
     field.wait_answered(waiting)
     field.grow(names.predictions, 4)
-    assert "topics create TASK --partitions 2" in refusal(worker, "predictions would lie where no join reads")
+    assert "topics create TASK --partitions 2" in refusal(worker, "no join would read the other predictions")
     assert refused(worker) == {names.predictions}
     field.again(names.predictions)
     until(lambda: ready_document(worker).get("status") == "ready", SECONDS, "it goes on by itself")
@@ -382,8 +382,8 @@ def test_sources_that_were_deleted_and_made_again_are_read_from_their_beginning(
     assert field.labels() == Counter(field.told)
     report = field.verify()
     assert report.failures == []
-    assert f"{names.outcomes} was made again 1 times" in " ".join(report.notes)
-    assert f"topic {names.outcomes} is another one than before" in worker.log
+    assert f"{names.outcomes} was recreated 1 times" in " ".join(report.notes)
+    assert f"topic {names.outcomes} was recreated" in worker.log
     assert any(entry.entry_id.startswith(f"{names.outcomes}~2[") for _, entry in field.entries())
     no_traceback(worker)
 
@@ -425,7 +425,7 @@ def test_what_was_learned_and_what_waits_is_not_begun_anew_without_a_word(
     field.again(topic)
     if not running:
         worker.start()
-    why = refusal(worker, f"topic {topic} is another one than before")
+    why = refusal(worker, f"topic {topic} was recreated")
     assert f"riverloop topics accept TASK {topic}" in why
     assert topic in refused(worker)
     assert worker.running
@@ -499,7 +499,7 @@ def test_records_that_are_deleted_before_they_are_read_are_said_and_may_be_accep
         os.kill(worker.pid, signal.SIGCONT)
     else:
         worker.start()
-    why = refusal(worker, "was deleted, by retention or by hand")
+    why = refusal(worker, "deleted, by retention or by hand")
     assert "riverloop topics accept TASK" in why
     assert refused(worker) == {"positions"}
     worker.stop()

@@ -125,7 +125,7 @@ def run(loop: Loop, printed: list[str], *arguments: str, code: int = 0, **change
     told = "\n".join(f"{name}={value}" for name, value in loop.connection.properties.items())
     env = clean | {
         "RIVERLOOP_BOOTSTRAP": loop.connection.bootstrap,
-        "RIVERLOOP_KAFKA": told,
+        "RIVERLOOP_KAFKA_PROPERTIES": told,
         "RIVERLOOP_TOKEN_KEY": TOKEN_KEY,
         "RIVERLOOP_SNAPSHOT_KEY": SNAPSHOT_KEY,
         "RIVERLOOP_GROUP": loop.task.name,
@@ -159,8 +159,8 @@ def http(
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"sasl.password": "planted-wrong-password"}, "refuses the login; check sasl.mechanism"),
-        ({"sasl.username": "nobody"}, "refuses the login"),
+        ({"sasl.password": "planted-wrong-password"}, "rejects the login; check sasl.mechanism"),
+        ({"sasl.username": "nobody"}, "rejects the login"),
         ({"ssl.ca.location": ""}, "TLS with the Kafka cluster"),
         ({"security.protocol": "PLAINTEXT"}, "no Kafka cluster answers"),
         ({"security.protocol": "SASL_PLAINTEXT"}, "no Kafka cluster answers"),
@@ -189,8 +189,15 @@ def test_the_whole_loop_runs_through_tls_and_accounts(loop: Loop, worker: Worker
         ("worker", reference),
         ("deadletters", "list", reference),
     ):
-        told = run(loop, printed, *arguments, code=1, RIVERLOOP_KAFKA=wrong, RIVERLOOP_DATA=str(loop.folder))
-        assert "refuses the login" in told
+        told = run(
+            loop,
+            printed,
+            *arguments,
+            code=1,
+            RIVERLOOP_KAFKA_PROPERTIES=wrong,
+            RIVERLOOP_DATA=str(loop.folder),
+        )
+        assert "rejects the login" in told
         assert "planted-wrong" not in told
 
 
@@ -313,4 +320,4 @@ def test_the_page_about_one_s_own_kafka_reaches_one_with_tls_and_accounts(
     *properties, check = secured.strip().splitlines()
     with Terminal(tmp_path, places) as terminal:
         terminal.run("\n".join([export, *properties, create]))
-        assert "the topics of orders are as they must be" in terminal.run(check)
+        assert "the topics of orders match their specification" in terminal.run(check)

@@ -22,15 +22,16 @@ from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
 from infra.embedded.broker import EmbeddedBroker
 from infra.embedded.pytest_plugin import Broker
+from infra.hooks import TRANSACTION_POINTS
 from infra.kafka.aborted import GenerationLost, ProducerFenced
 from infra.kafka.channel import Batch, Channel
 from infra.kafka.connection import Connection
 from infra.kafka.consumer import BatchConsumer
-from infra.kafka.crashpoints import TRANSACTION_POINTS, Faults
 from infra.kafka.membership import generation_and_member
 from infra.kafka.offsets import committed_offsets
 from infra.kafka.transaction import OutRecord, TransactionRunner
 from schemas.errors import TransactionAborted
+from tests.faults.injection import InjectedFaults
 from tests.integration.echo import EchoMember, Feeder, create_topics, differences, read_committed
 
 pytestmark = pytest.mark.kafka
@@ -95,7 +96,7 @@ def test_outputs_and_offsets_are_committed_together_or_not_at_all(
         consumer, batch = await one_batch(connection, task_name, source)
         records = [OutRecord(output, m.key(), m.value()) for m in batch.items]
         aborting = TransactionRunner(
-            connection, task_name, faults=Faults({"RIVERLOOP_ABORT_RATE": "0.999999"})
+            connection, task_name, hooks=InjectedFaults({"RIVERLOOP_ABORT_RATE": "0.999999"})
         )
         with pytest.raises(TransactionAborted) as aborted:
             await aborting.commit(records, batch.offsets, batch.metadata)

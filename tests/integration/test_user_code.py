@@ -106,7 +106,7 @@ def test_a_shadow_that_raises_costs_only_itself(broker: Broker, tmp_path: Path, 
         assert entry["request_id"] == "r150"
         assert models()["ht"]["stopped"] is None
         assert models()["lr"]["passed_over"] == 0
-        assert f"ht passes over log offset {entry['offset']}, request r150: " in worker.log
+        assert f"ht skips log offset {entry['offset']}, request r150: " in worker.log
         until(lambda: alerts(loop), 30, "it is published")
         with other.replaying(events(other.task, 0, 50)):
             pass  # another task of the same worker answers all of them

@@ -102,14 +102,14 @@ def a_score(history: History) -> str:
     changed = replace(score, score=score.score + 1e-16 if score.score < 0.5 else score.score - 1.2e-16)
     assert changed != score
     history.change(*place, 7, replace(prediction, scores=(changed, *prediction.scores[1:])))
-    return f"{score.version} does not give the score that was served"
+    return f"{score.version} does not reproduce the served score"
 
 
 def a_missing_entry(history: History) -> str:
     place = (history.topics.log, 0)
     at = next(i for i, entry in enumerate(history.entries()) if entry.kind == "expired")
     del history.records[place][at]
-    return "does not wait, and the log has no resolution of it"
+    return "is not pending, and the log has no resolution of it"
 
 
 def a_second_entry(history: History) -> str:
@@ -124,14 +124,14 @@ def another_label(history: History) -> str:
     assert entry.outcome is not None
     changed = replace(entry, outcome=replace(entry.outcome, value=not entry.outcome.value))
     history.change(history.topics.log, 0, at, changed)
-    return "does not carry the outcome as it lies on the topic"
+    return "does not match the outcome on the topic"
 
 
 def a_changed_model(history: History) -> str:
     fold: Any = history.models[0]
     fold.estimator.learn_one({"x": 1.0, "y": 1.0}, True)
     version = history.snapshot()[0].manifest.version
-    return f"snapshot {version} is not what the log gives"
+    return f"snapshot {version} differs from the fold of the log"
 
 
 @pytest.mark.parametrize("tamper", [a_score, a_missing_entry, a_second_entry, another_label, a_changed_model])

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from infra.embedded.pytest_plugin import Broker
+from infra.hooks import POINTS, TRANSACTION_POINTS
 from infra.kafka.connection import Connection
-from infra.kafka.crashpoints import POINTS, TRANSACTION_POINTS
 from tests.integration.loops import Loop, Worker, hotel_task, until
 from tests.unit.test_hostile_snapshot import with_factory
 
@@ -207,11 +207,11 @@ def test_a_damaged_or_hostile_snapshot_is_passed_over_for_the_one_before(window:
     state = folder / "state.bin"
     state.write_bytes(state.read_bytes()[:-100])
     told = restarted()
-    assert f"snapshot {version} is passed over: {folder}/state.bin is damaged" in told
+    assert f"skipped snapshot {version}: {folder}/state.bin is damaged" in told
     assert version not in told.split("restored from its snapshot in")[0].splitlines()[-1]
 
     (folder / "manifest.json").write_bytes(b"{")
-    assert f"snapshot {version} is passed over" in restarted()
+    assert f"skipped snapshot {version}: " in restarted()
 
     version, folder = newest()
     hostile = with_factory("posix.system")
@@ -220,7 +220,7 @@ def test_a_damaged_or_hostile_snapshot_is_passed_over_for_the_one_before(window:
     (folder / "state.bin").write_bytes(hostile)
     (folder / "manifest.json").write_text(json.dumps(manifest | told_hash))
     told = restarted()
-    assert f"snapshot {version} is passed over" in told
+    assert f"skipped snapshot {version}: " in told
     assert "expects posix.system, and the model has no code of this name" in told
 
     shutil.rmtree(Path(window.store.where(window.task.name)))
@@ -241,7 +241,7 @@ def test_a_store_that_cannot_be_written_costs_the_snapshot_and_not_the_service(
         until(lambda: worker.status()["published_offset"] >= worker.status()["next_offset"])
         failed = worker.status()["counts"]["snapshots_failed"]
         assert failed >= 4
-        assert worker.log.count("ERROR agents.owner") == failed
+        assert worker.log.count("ERROR agents.snapshots") == failed
         assert "no snapshot at log offset" in worker.log
         assert str(in_the_way) in worker.log
         worker.stop()

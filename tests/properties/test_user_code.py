@@ -241,7 +241,7 @@ def test_the_rate_counts_the_last_thousand_labelled_entries_only() -> None:
     assert (bad.learner.passed_over, bad.learner.stopped) == (25, None)
     stopped = played(TASK, [*troubles[:-1], "learn", "learn", "", ""]).models[1]
     assert stopped.learner.stopped is not None
-    assert stopped.learner.stopped.why.startswith("11 of the last 1,000 labelled entries were passed over")
+    assert stopped.learner.stopped.why.startswith("11 of the last 1,000 labelled entries were skipped")
     assert stopped.version.offset < stopped.learner.stopped.offset < stopped.next_offset - 1
 
 
@@ -258,7 +258,7 @@ def test_a_model_that_diverges_stops_at_an_offset_and_says_so() -> None:
     list(driver.run(rows))
     fold = driver.models[0]
     assert fold.learner.stopped is not None
-    assert "no finite number" in fold.learner.stopped.why or "the score is" in fold.learner.stopped.why
+    assert "no longer finite" in fold.learner.stopped.why or "the score is" in fold.learner.stopped.why
     assert len(fold.learner.newest) == 11
 
 

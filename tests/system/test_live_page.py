@@ -25,7 +25,7 @@ from tests.integration.loops import Loop, hotel_task, until
 pytestmark = [pytest.mark.kafka, pytest.mark.system("chromium")]
 
 BEFORE, MEANWHILE = 500, 1000
-VIEWS = ("loop", "quality", "labels", "drift", "features", "versions", "letters")
+VIEWS = ("loop", "quality", "labels", "drift", "features", "versions", "dead_letters")
 HOSTILE = "<img src=x onerror=\"document.title='owned'\">"
 TOTAL = "document.querySelector('[data-stage=\"{}\"] span').textContent"
 PHASE = "document.body.dataset.phase"
@@ -177,9 +177,9 @@ def test_live_numbers_arrive_and_agree_with_the_api_on_a_worker_that_owns_nothin
     async def compare() -> None:
         tab = page.tab
         labelled = sum(worker.status()["join"]["labelled"] for worker in page.loop.workers)
-        await tab.until(f"{TOTAL.format('resolved')} === '{labelled:,} in all'")
+        await tab.until(f"{TOTAL.format('resolved')} === '{labelled:,} total'")
         learned = page.other.status()["models"]["lr"]["learned"]
-        await tab.until(f"{TOTAL.format('learned')} === '{learned:,} in all'")
+        await tab.until(f"{TOTAL.format('learned')} === '{learned:,} total'")
         waiting = sum(worker.status()["waiting"] for worker in page.loop.workers)
         shown = await tab.run("document.querySelector('[data-stage=\"waiting\"] strong').textContent")
         assert number(shown) == waiting
@@ -191,9 +191,7 @@ def test_live_numbers_arrive_and_agree_with_the_api_on_a_worker_that_owns_nothin
         for name, label in (("roc_auc", "ROC AUC"), ("log_loss", "log loss"), ("accuracy", "accuracy")):
             assert table[label] == f"{rolling[name]:.4f}", name
         # How far they are behind is asked for every 3 s.
-        await tab.until(
-            "document.querySelector('[data-stage=\"predictions\"] .lag').textContent === '0 behind'"
-        )
+        await tab.until("document.querySelector('[data-stage=\"predictions\"] .lag').textContent === 'lag 0'")
 
     page.run(compare())
 
@@ -209,7 +207,7 @@ def test_both_workers_tell_the_same_of_the_task(page: Page) -> None:
         "features",
         "episodes",
         "versions",
-        "letters",
+        "dead_letters",
     ):
         assert one[section] == other[section], section
     assert one["loop"]["counts"] == other["loop"]["counts"]
@@ -298,9 +296,9 @@ def test_a_line_names_the_models_that_do_not_learn_or_answer_all(page: Page) -> 
         ]
         assert told == [
             "",
-            "ht shadow: gave no score for 1,234 requests here",
-            "ht shadow: stopped learning at log offset 70, passed over 12 entries, 3 of the last 1,000, "
-            "gave no score for 1,234 requests here",
+            "ht shadow: failed to score 1,234 requests",
+            "ht shadow: stopped learning at log offset 70, skipped 12 entries, 3 of the last 1,000, "
+            "failed to score 1,234 requests",
         ]
 
     page.run(look())
@@ -329,7 +327,7 @@ def test_times_of_a_chart_only_rise(page: Page) -> None:
 
 def test_a_hostile_dead_letter_is_text(page: Page) -> None:
     async def look() -> None:
-        await page.open("letters")
+        await page.open("dead_letters")
         await page.tab.until(
             f"document.querySelector('main').textContent.includes({json.dumps(HOSTILE[:20])})"
         )
@@ -353,6 +351,32 @@ def test_one_key_press_on_a_version_shows_its_lineage(page: Page) -> None:
         await page.tab.until(shown)
         focus = await page.tab.run("document.activeElement.dataset.key")
         assert focus == version, "who works with the keyboard stays where they were"
+
+    page.run(look())
+
+
+def test_a_page_that_was_left_keeps_no_connection_to_the_worker(page: Page) -> None:
+    async def look() -> None:
+        # A browser opens no more than six connections to a server: a seventh page would wait for one of them.
+        for _ in range(8):
+            async with asyncio.timeout(10):
+                await page.open()
+
+    page.run(look())
+
+
+def test_a_page_that_the_browser_brings_back_listens_again(page: Page) -> None:
+    async def look() -> None:
+        await page.open()
+        await page.tab.run("window.earlier = true")
+        await page.tab.call("Page.navigate", url="about:blank")
+        page.tab.requested.clear()
+        await page.tab.run("history.back()")
+        await page.tab.until("window.earlier")
+        async with asyncio.timeout(3):
+            while not any(each.endswith("/live/events") for each in page.tab.requested):
+                await asyncio.sleep(0.05)
+        await page.tab.until(f"{PHASE} === 'live'")
 
     page.run(look())
 

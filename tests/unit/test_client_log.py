@@ -27,7 +27,7 @@ def test_lines_that_differ_in_numbers_and_client_only_pass_once_in_half_a_minute
     now = 131.0
     again = refused(7, 3)
     assert keeper.filter(again)
-    assert again.getMessage().endswith("failed (after 3ms) (and 39 times more in 31 s)")
+    assert again.getMessage().endswith("failed (after 3ms) (repeated 39 times in 31 s)")
     assert not keeper.filter(refused(1, 1))
 
 

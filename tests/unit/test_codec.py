@@ -223,7 +223,7 @@ def patched(at: int, byte: int) -> bytes:
     [
         (CODEC.encode(REQUEST)[:20], "ends early", "features.price"),
         (CODEC.encode(REQUEST)[:10], "ends early", "request_id"),
-        (CODEC.encode(REQUEST) + b"\0", "behind its end", ""),
+        (CODEC.encode(REQUEST) + b"\0", "after its end", ""),
         (patched(0, 0x05), "negative", "request_id"),
         (patched(0, 0x7E), "ends early", "request_id"),
         (patched(1, 0xFF), "UTF-8", "request_id"),

@@ -156,7 +156,7 @@ def test_a_change_that_breaks_readers_is_found(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(compatibility, "today", lambda: changed)
     found = check()
     assert "v1 Outcome, backward: Outcome.added: added without a default" in found
-    assert "v1 Metric, the record is gone" in found
+    assert "v1 Metric, the record was removed" in found
     assert any(each.startswith("Outcome differs from recorded v") for each in found)
     with pytest.raises(UsageError, match="added without a default"):
         record_today(tmp_path)

@@ -115,7 +115,7 @@ WITH_PROPERTIES = [
 
 
 def test_the_commands_that_take_properties_are_known() -> None:
-    assert {names[0] for names in WITH_PROPERTIES} >= {"demo", "ledger", "verify", "produce", "topics"}
+    assert {names[0] for names in WITH_PROPERTIES} >= {"demo", "verify", "produce", "topics"}
 
 
 @pytest.mark.parametrize("command", WITH_PROPERTIES, ids=" ".join)
@@ -125,7 +125,7 @@ def test_no_command_line_takes_a_secret(name: str, command: tuple[str, ...]) -> 
     made = CliRunner().invoke(riverloop, arguments)
     assert isinstance(made.exception, UsageError), made.output
     assert name in str(made.exception)
-    assert "RIVERLOOP_KAFKA_FILE" in str(made.exception)
+    assert "RIVERLOOP_KAFKA_PROPERTIES_FILE" in str(made.exception)
     assert "s3cret" not in str(made.exception) + made.output
 
 

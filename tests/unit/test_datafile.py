@@ -102,7 +102,7 @@ def without(column: str) -> dict[str, str]:
 def test_a_missing_column_is_named_with_those_there_are(column: str) -> None:
     """Also one of an optional feature: it would be missing in every row."""
     row = without(column)
-    assert refused(row) == f"row 1: there is no column {column!r}; the columns are {', '.join(row)}"
+    assert refused(row) == f"row 1: column {column!r} is missing; the columns are {', '.join(row)}"
 
 
 def test_what_is_left_out_needs_no_column() -> None:
@@ -144,7 +144,7 @@ def test_a_wrong_cell_is_refused_with_its_row(change: dict[str, str], reason: st
         ({"told": lambda row: (-1, True)}, "ts must be ms since 1970-01-01 UTC, 0 to 2^53 - 1, not -1"),
         ({"told": lambda row: (1, True, "lost")}, "too many values to unpack (expected 2)"),
         ({"told": lambda row: [1, True]}, "TypeError: cannot unpack non-iterable int object"),
-        ({"told": lambda row: row["x"][5]}, "there is no column 'x'; the columns are " + ", ".join(ROW)),
+        ({"told": lambda row: row["x"][5]}, "column 'x' is missing; the columns are " + ", ".join(ROW)),
         ({"told": lambda row: row["id"][5]}, "IndexError: string index out of range"),
         ({"ts": lambda row: 1 // 0}, "ZeroDivisionError: integer division or modulo by zero"),
         ({"request_id": lambda row: row.none}, "AttributeError: 'dict' object has no attribute 'none'"),
@@ -201,6 +201,6 @@ def test_a_row_before_the_tasks_earliest_time_is_refused_naming_the_way_out() ->
     rows = [{"id": "a", "at": "1700000000", "x": "1"}]
     assert [each.request.ts for each in data.events(rows, features)] == [1_700_000_000]
     with pytest.raises(
-        UsageError, match=r"row 1: ts=1700000000 .*looks like seconds.* give the task earliest="
+        UsageError, match=r"row 1: ts=1700000000 .*send milliseconds instead of seconds.* set earliest="
     ):
         list(data.events(rows, features, earliest=EARLIEST))

@@ -121,7 +121,7 @@ def test_a_personal_value_is_never_shown(personal: Any) -> None:
 @pytest.mark.parametrize("field", ["entity_key", "parents", "reporter"])
 def test_what_is_kept_of_a_personal_field_is_one_of_three(field: str) -> None:
     options: dict[str, Any] = {field: "tokenized"}
-    with pytest.raises(TaskError, match=rf"{field}='tokenized'; it is one of none, left_out, tokenised"):
+    with pytest.raises(TaskError, match=rf"{field}='tokenized'; it must be one of none, left_out, tokenised"):
         Dictionary(Number(name="n"), **options)
     kept = Dictionary(Number(name="n"), **{field: "tokenised"})  # type: ignore[arg-type]
     assert getattr(kept.stored(), field) == getattr(kept.past(), field) == "tokenised"
@@ -133,8 +133,8 @@ def test_what_is_kept_of_a_personal_field_is_one_of_three(field: str) -> None:
         ([], "at least one feature"),
         ([Number(name="a"), Number(name="a")], "names a twice"),
         ([Number(name="Lead Time")], "letters, digits and _"),
-        ([Number(name="a", missing="x")], "missing='x' is no value of type number"),
-        ([Integer(name="a", missing=1.5)], "missing=1.5 is no value of type integer"),
+        ([Number(name="a", missing="x")], "missing='x' is not a value of type number"),
+        ([Integer(name="a", missing=1.5)], "missing=1.5 is not a value of type integer"),
         ([Number(name="a", personal_data="tokenised")], "only a category can be tokenised"),
     ],
 )

@@ -22,8 +22,8 @@ from streams.drift.river_detector import RiverDetector
 from streams.drift.rules import DriftRules, Watch
 from streams.policies import DefaultAtHorizon, OnArrival
 from streams.task import Model, Task
-from tests.benchmarks.drift.calm import calm
 from tests.benchmarks.drift.concepts import Scored
+from tests.benchmarks.drift.no_drift import no_drift_stream
 from tests.benchmarks.drift.ours import alerts, entries, openings
 from tests.benchmarks.drift.ours import task as bench_task
 
@@ -124,7 +124,7 @@ def test_scores_that_move_towards_the_truth_have_learned_and_away_from_it_alarm(
 
 
 def test_nothing_opens_where_nothing_drifts() -> None:
-    assert alerts(calm("10 % positive", 30_000, seed=5)) == []
+    assert alerts(no_drift_stream("10 % positive", 30_000, seed=5)) == []
 
 
 def test_one_cause_opens_one_episode_led_by_the_most_telling_signal_and_closes_it() -> None:
@@ -411,15 +411,15 @@ def test_outcomes_that_come_in_a_nightly_batch_are_no_outage() -> None:
 @pytest.mark.parametrize(
     ("rules", "said"),
     [
-        (DriftRules(watches=(Watch("accuracy"),)), "no such signal"),
+        (DriftRules(watches=(Watch("accuracy"),)), "unknown signal"),
         (DriftRules(watches=(Watch("error"), Watch("error"))), "watched twice"),
         (DriftRules(watches=(Watch("error", drift.ADWIN, {"sigma": 1}),)), "detector(**parameters) failed"),
-        (DriftRules(watches=(Watch("error", drift.ADWIN()),)), "give the class"),  # type: ignore[arg-type]  # a mistake
-        (DriftRules(watches=(Watch("score_mean", drift.binary.DDM),)), "takes 0 and 1 only"),
+        (DriftRules(watches=(Watch("error", drift.ADWIN()),)), "not an instance"),  # type: ignore[arg-type]  # a mistake
+        (DriftRules(watches=(Watch("score_mean", drift.binary.DDM),)), "accepts only 0 and 1"),
         (DriftRules(watches=(Watch("error", None, {"delta": 1}),)), "without a detector"),
         (DriftRules(watches=(Watch("error", severity="loud"),)), "severity='loud'"),  # type: ignore[arg-type]  # a mistake
         (DriftRules(watches=("error",)), "must be a tuple of Watch"),  # type: ignore[arg-type]  # a mistake
-        (DriftRules(one_false_alarm_in=0), "whole number from 1 on"),
+        (DriftRules(one_false_alarm_in=0), "whole number of at least 1"),
         ("error", "must be DriftRules"),
     ],
 )

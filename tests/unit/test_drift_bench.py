@@ -11,13 +11,13 @@ from schemas.records import Entry
 from streams.drift.fold import DriftFold
 from streams.fold import Monitor
 from tests.benchmarks.drift.__main__ import drift, markdown
-from tests.benchmarks.drift.calm import WORLDS, calm
+from tests.benchmarks.drift.baselines import BASELINES, DUMMY, alarms
 from tests.benchmarks.drift.concepts import GENERATORS, Drifting
 from tests.benchmarks.drift.conversion import Conversions
 from tests.benchmarks.drift.matching import match
+from tests.benchmarks.drift.no_drift import WORLDS, no_drift_stream
 from tests.benchmarks.drift.ours import task as bench_task
 from tests.benchmarks.drift.protocols import OURS, PROTOCOLS, Table
-from tests.benchmarks.drift.rivals import DUMMY, RIVALS, alarms
 
 
 def test_the_fold_is_a_monitor_of_the_logs_owner() -> None:
@@ -54,9 +54,9 @@ def test_alarms_before_a_drift_and_long_after_it_are_false_and_a_drift_without_o
 
 
 def test_every_rival_runs_and_the_one_that_knows_nothing_alarms_every_thousand() -> None:
-    events = calm(next(iter(WORLDS)), 3_200, seed=1)
+    events = no_drift_stream(next(iter(WORLDS)), 3_200, seed=1)
     assert [number + 1 - 1_000 for number in alarms(DUMMY, events)] == [1_000, 2_000]
-    for name in RIVALS:
+    for name in BASELINES:
         alarms(name, events[:1_200])
 
 
@@ -65,7 +65,7 @@ def test_a_page_has_every_table_its_bar_and_whether_it_is_met() -> None:
         [Table("A title", "What was done.", ("detector", "F1"), [[OURS, 0.5]], "F1 of 0.7: 0.5", False)]
     )
     assert "| riverloop | 0.500 |" in page
-    assert "Bar, missed: F1 of 0.7: 0.5." in page
+    assert "Target (missed): F1 of 0.7: 0.5." in page
     assert "seed 1" in page
 
 

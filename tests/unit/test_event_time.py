@@ -30,8 +30,8 @@ BOUNDS = TimeBounds(946_684_800_000, 300_000)
         ("-5", "ts must be ms since 1970-01-01 UTC, 0 to 2^53 - 1, not -5"),
         (
             "1709280000000000000",
-            "ts must be ms since 1970-01-01 UTC, 0 to 2^53 - 1, not 1709280000000000000; it looks like "
-            "nanoseconds, send milliseconds",
+            "ts must be ms since 1970-01-01 UTC, 0 to 2^53 - 1, not 1709280000000000000; send milliseconds "
+            "instead of nanoseconds",
         ),
     ],
 )
@@ -52,11 +52,11 @@ def test_a_time_that_cannot_be_meant_is_refused_with_its_unit(ts: int, unit: str
         BOUNDS.check(ts, NOW)
     assert (caught.value.reason, caught.value.field) == ("impossible_time", "ts")
     assert str(ts) in caught.value.message
-    assert caught.value.message.endswith(f"; it looks like {unit}, send milliseconds") == bool(unit)
+    assert caught.value.message.endswith(f"; send milliseconds instead of {unit}") == bool(unit)
 
 
 def test_nanoseconds_are_beyond_every_time_and_named() -> None:
-    with pytest.raises(BadRecord, match="looks like nanoseconds"):
+    with pytest.raises(BadRecord, match="instead of nanoseconds"):
         check_ts(NOW * 1_000_000)
 
 
@@ -70,7 +70,7 @@ def test_an_outcome_in_seconds_is_refused_where_it_is_read() -> None:
     item = decoder(CODEC.decode_outcome, times=BOUNDS)(Foreign(b"a", value, None))
     assert item.bad is not None
     assert item.bad.reason == "impossible_time"
-    assert item.bad.message.endswith("it looks like seconds, send milliseconds")
+    assert item.bad.message.endswith("send milliseconds instead of seconds")
 
 
 def test_the_join_refuses_a_prediction_from_outside_and_an_outcome_in_seconds() -> None:
@@ -80,7 +80,7 @@ def test_the_join_refuses_a_prediction_from_outside_and_an_outcome_in_seconds() 
     bench.tell("b", NOW // 1000, True)
     bench.commit()
     assert [(each.reason, each.message.rpartition("; ")[2]) for each in bench.refused] == [
-        ("impossible_time", "it looks like seconds, send milliseconds")
+        ("impossible_time", "send milliseconds instead of seconds")
     ] * 2
     assert bench.join.waiting == 1
     assert bench.join.stream_time == NOW

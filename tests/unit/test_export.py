@@ -196,8 +196,8 @@ def test_the_data_dictionary_names_every_feature_with_what_it_is(codec: Codec, t
     export(codec, tmp_path)
     table = (tmp_path / "data-dictionary.md").read_text()
     assert "| price | number | EUR | 0 … | required | no | sales | what is at stake |" in table
-    assert "| share | number | ratio | 0 … 1 (others refused) | required | no |  | a \\| b |" in table
-    assert "| rooms | integer |  | 1 … (others refused) | stored as `1` | no |  |  |" in table
+    assert "| share | number | ratio | 0 … 1 (others rejected) | required | no |  | a \\| b |" in table
+    assert "| rooms | integer |  | 1 … (others rejected) | stored as `1` | no |  |  |" in table
     assert "| phone | category |  | any | required | yes: never stored |  |  |" in table
     assert "`registry_framing`" in table
 

@@ -17,7 +17,7 @@ from agents.http.routes import add_routes
 from agents.loop import TaskLoop
 from agents.settings import Settings
 from infra.exporter import Exporter, Here, Places, TaskView
-from infra.own_metrics import OWN
+from infra.worker_metrics import WORKER_METRICS
 from schemas.reasons import REASONS
 from streams.fold import Measurement
 from streams.metrics.registry import METRICS
@@ -168,7 +168,7 @@ def test_a_declared_metric_is_exported_under_its_declared_name_with_its_labels(d
 
 
 def test_names_are_unique_and_follow_the_rules() -> None:
-    names = Counter([each.exported for each in METRICS] + list(OWN))
+    names = Counter([each.exported for each in METRICS] + list(WORKER_METRICS))
     assert max(names.values()) == 1
     assert all(re.fullmatch(r"riverloop_[a-z0-9_]+", name) for name in names)
     assert {"ms", "milliseconds", "bytes_total"}.isdisjoint(

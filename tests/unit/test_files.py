@@ -68,22 +68,23 @@ def test_parquets_types_become_cells(tmp_path: Path) -> None:
 def test_rows_are_read_one_by_one(tmp_path: Path) -> None:
     reading = rows(written(tmp_path, "data.csv", TEXT + "only one cell\n"))
     assert [next(reading), next(reading)] == ROWS
-    with pytest.raises(UsageError, match="row 3: it has not as many cells as the header"):
+    with pytest.raises(UsageError, match="row 3: its number of cells differs from the header's"):
         next(reading)
 
 
 @pytest.mark.parametrize("row", ["c", "c,d", "c,d,e,f"])
 def test_a_row_with_another_number_of_cells_is_refused(tmp_path: Path, row: str) -> None:
     message = refused(written(tmp_path, "data.csv", TEXT + row + "\n"))
-    assert message == "FILE, row 3: it has not as many cells as the header"
+    assert message == "FILE, row 3: its number of cells differs from the header's"
 
 
 def test_a_file_that_is_not_there_or_of_no_known_kind(tmp_path: Path) -> None:
-    assert refused(tmp_path / "data.csv") == "there is no data file FILE"
+    assert refused(tmp_path / "data.csv") == "data file FILE does not exist"
     (tmp_path / "folder.csv").mkdir()
-    assert refused(tmp_path / "folder.csv") == "there is no data file FILE"
+    assert refused(tmp_path / "folder.csv") == "data file FILE does not exist"
     assert (
-        refused(written(tmp_path, "data.xlsx", "")) == "FILE: a data file ends in .csv, .csv.gz or .parquet"
+        refused(written(tmp_path, "data.xlsx", ""))
+        == "FILE: a data file must end in .csv, .csv.gz or .parquet"
     )
 
 

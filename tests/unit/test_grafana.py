@@ -12,8 +12,8 @@ import pytest
 
 from docs.make.grafana import __main__ as generate
 from docs.make.grafana.__main__ import FOLDER, dashboards, read, written
-from infra.own_metrics import OWN
 from infra.prometheus.rules import rules
+from infra.worker_metrics import WORKER_METRICS
 from streams.metrics.registry import METRICS
 
 BOARDS = {path.name: path.read_text("utf-8") for path in sorted(FOLDER.glob("*.json"))}
@@ -77,8 +77,8 @@ def test_panels_lie_on_the_grid_and_not_on_each_other(name: str) -> None:
 
 @pytest.mark.parametrize("name", BOARDS)
 def test_an_expression_names_what_a_worker_or_a_rule_gives(name: str) -> None:
-    known = {each.exported for each in METRICS} | OWN.keys()
-    known |= {f"{each}_bucket" for each in OWN} | {each.name for each in rules("recording.yml")}
+    known = {each.exported for each in METRICS} | WORKER_METRICS.keys()
+    known |= {f"{each}_bucket" for each in WORKER_METRICS} | {each.name for each in rules("recording.yml")}
     for expr in expressions(BOARDS[name]):
         for used in re.findall(r"(?<![\w:])[a-z_]*:?riverloop_[\w:]+", expr):
             assert used in known, expr

@@ -335,11 +335,11 @@ def test_the_watch_sees_what_runs() -> None:
 
 
 def test_the_error_names_the_class_and_the_code() -> None:
-    with pytest.raises(SnapshotError, match=r"'subprocess:Popen', a class that is not listed"):
+    with pytest.raises(SnapshotError, match=r"'subprocess:Popen', a class that is not allowed"):
         load(with_class("subprocess:Popen"))
     with pytest.raises(SnapshotError, match=r"expects posix\.system, and the model has no code of this name"):
         load(with_factory("posix.system"))
-    with pytest.raises(SnapshotError, match="sets 'learn_one', which is no field of StandardScaler"):
+    with pytest.raises(SnapshotError, match="sets 'learn_one', which is not a field of StandardScaler"):
         load(with_field(SCALER, "learn_one"))
 
 

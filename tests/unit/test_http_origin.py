@@ -14,7 +14,7 @@ from tests.unit.http_worker import TOLD, Client, HeldWriter, Reply, make_loop, s
 
 REPORT = "/tasks/stay/outcomes"
 PAGE = "https://app.example.com"
-OPEN = Settings(http_host="0.0.0.0", http_open=True)
+OPEN = Settings(http_host="0.0.0.0", allow_unauthenticated_http=True)
 
 
 def report(headers: dict[str, str], settings: Settings, method: str = "POST") -> tuple[Reply, int]:
@@ -73,7 +73,7 @@ def test_names_that_are_set_are_taken_and_beyond_the_machine_then_no_others() ->
     assert report({"Host": "10.0.0.5:8080"}, named)[0].status == 421
     for host in ("evil.example", "10.0.0.5:8080", "worker-1"):
         assert report({"Host": host}, OPEN)[0].status == 202  # which names it has there, nobody said
-    beyond = Settings(http_host="::", http_open=True, http_hosts="worker-1")
+    beyond = Settings(http_host="::", allow_unauthenticated_http=True, http_hosts="worker-1")
     for host in ("worker-1:8080", "10.0.0.5:8080", "[2001:db8::1]:8080", "localhost"):
         assert report({"Host": host}, beyond)[0].status == 202
     assert report({"Host": "evil.example"}, beyond)[0].status == 421

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from river import linear_model
 
-from agents.http.remembered import Answer
+from agents.http.prediction_cache import Answer
 from agents.loop import now_ms
 from agents.settings import Settings
 from infra.kafka.transaction import OutRecord
@@ -171,7 +171,7 @@ def test_concurrent_duplicates_share_one_prediction_and_wait_for_its_acknowledge
             pending = await client.get(f"{PATH}/b-1")
             writer.acknowledge()
             replies = await asyncio.gather(*calls)
-        assert (pending.status, pending.reason) == (404, "not_remembered")
+        assert (pending.status, pending.reason) == (404, "not_cached")
         assert "not acknowledged" in pending.data["detail"]
         assert len(writer.records) == 1
         assert [reply.status for reply in replies] == [200] * 5
@@ -222,7 +222,7 @@ def test_a_call_that_lasts_too_long_ends_and_its_prediction_is_found_again() -> 
 
 def test_only_so_many_answers_are_remembered_the_least_recently_used_go_first() -> None:
     async def run() -> None:
-        settings = Settings(remembered=2)
+        settings = Settings(prediction_cache_size=2)
         async with serving(make_loop(settings=settings), HeldWriter(), settings) as client:
             for name in ("one", "two"):
                 await client.post(PATH, SENT | {"request_id": name})
@@ -231,7 +231,7 @@ def test_only_so_many_answers_are_remembered_the_least_recently_used_go_first() 
             found = {name: (await client.get(f"{PATH}/{name}")).status for name in ("one", "two", "three")}
             gone = await client.get(f"{PATH}/two")
         assert found == {"one": 200, "two": 404, "three": 200}
-        assert gone.reason == "not_remembered"
+        assert gone.reason == "not_cached"
         assert "stay.predictions" in gone.data["detail"]
 
     asyncio.run(run())

@@ -222,9 +222,7 @@ def test_a_broken_body_that_nobody_reads_leaves_one_line(caplog: pytest.LogCaptu
     with caplog.at_level(logging.INFO):
         asyncio.run(run())
     (line,) = (each for each in caplog.records if each.name == "agents.http.server")
-    assert line.getMessage().startswith(
-        "1 malformed HTTP messages were rejected, the last one from 127.0.0.1 ("
-    )
+    assert line.getMessage().startswith("rejected 1 malformed HTTP messages, the last one from 127.0.0.1 (")
     assert [each for each in caplog.records if each.exc_info] == []
 
 

@@ -356,7 +356,7 @@ def test_readiness_is_as_of_now_says_for_how_long_the_loop_is_held_and_ends_with
                 monkeypatch.setattr(status, "HELD_S", 0.01)
                 status_code, told = asked(port, "/readyz")
                 assert status_code == 503
-                assert "has held the worker's event loop for" in told["detail"]
+                assert "has blocked the worker's event loop for" in told["detail"]
                 assert asked(port, "/livez")[1]["status"] == "live"
                 monkeypatch.setattr(status, "HANGS_S", 0.01)
                 for path in ("/live", "/livez", "/healthz"):

@@ -670,9 +670,9 @@ def test_refusals_say_what_is_wrong() -> None:
     ]
     messages = [each.message for each in played(steps).join.out.refused]
     assert messages == [
-        "the outcome's time 9 lies before its request's, 10",
-        "ts=9000 lies more than 0:00:00.300000 ahead of its arrival, 1",
-        "ts=9000 lies more than 0:00:00.300000 ahead of its arrival, 1",
+        "the outcome's ts 9 is before its request's, 10",
+        "ts=9000 is more than 0:00:00.300000 after its arrival, 1",
+        "ts=9000 is more than 0:00:00.300000 after its arrival, 1",
     ]
 
 

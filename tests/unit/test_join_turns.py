@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from agents.join import JoinAgent
 from agents.join_partition import JoinPartition
 from infra.inbound import SERVED, Inbound
 from infra.kafka.buffers import Partition
+from schemas.errors import TransactionAborted
 from schemas.records import Position, Prediction
 from streams.join.join import Join
 from streams.join.pending import MemoryStore
@@ -103,3 +106,9 @@ def test_steps_give_what_one_step_gives() -> None:
     steps = cut.join.prediction_steps("last", 5_000, prediction, Position("predictions", 3, 50), 5_000)
     assert len(list(steps)) >= 50
     assert cut.join.out.entries == whole.join.out.entries
+
+
+def test_a_batch_whose_partition_was_given_up_before_it_began_is_aborted_and_crashes_nothing() -> None:
+    agent = JoinAgent(make_loop())
+    with pytest.raises(TransactionAborted, match="given up"):
+        next(agent.steps([], {Partition("stay.predictions", 0): 5}))

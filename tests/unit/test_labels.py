@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from infra.exporter import Exporter
-from infra.web.letters import Letters
+from infra.web.dead_letters import DeadLetterSummary
 from schemas.codec import Codec
 from schemas.dictionary import Category, Dictionary, Number
 from schemas.errors import BadRecord
@@ -144,7 +144,7 @@ def test_a_segment_has_the_levels_of_the_dictionary_or_of_an_open_set_the_first_
 @pytest.mark.parametrize("field", [TEXT, "features.Rate"])
 def test_the_page_shows_no_field_that_is_not_ours_to_those_who_may_not_read_records(field: str) -> None:
     task = make_task("stay")
-    letters = Letters(Codec("stay", "binary", task.features, b"a key", serving=True), open_=False)
+    letters = DeadLetterSummary(Codec("stay", "binary", task.features, b"a key", serving=True), open_=False)
     letters.add("0@1", DeadLetter("wrong_type", "message", field, None, None, b"{}", 5))
-    [reason] = letters.told()["reasons"]
+    [reason] = letters.as_data()["reasons"]
     assert reason["example"]["field"] == ("" if field == TEXT else field)

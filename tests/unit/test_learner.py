@@ -75,7 +75,7 @@ def test_a_model_whose_state_cannot_be_copied_stops_learning_where_it_fails() ->
         assert learned(learner, [*[1.0] * before, 0.0]) == [*[True] * before, False]
         assert learner.stopped is not None
         assert learner.stopped.offset == before
-        assert learner.stopped.why.startswith("its state cannot be made again: TypeError in copy:")
+        assert learner.stopped.why.startswith("its state cannot be restored: TypeError in copy:")
         assert [step.signal for step in learner.steps.newest] == ["passed_over", "stopped"]
 
 

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.web.board import MOST_EPISODES, Board
+from infra.web.dead_letters import DeadLetterSummary
 from infra.web.history import History
-from infra.web.letters import Letters
 from infra.web.rates import Rate
 from schemas.alert import Alert, Evidence
 from schemas.codec import Codec
@@ -316,11 +316,11 @@ def letter(reason: str, arrived: int, value: bytes) -> DeadLetter:
 
 
 def told_of(value: bytes, *, open_: bool) -> dict[str, Any]:
-    letters = Letters(Codec("stay", "binary", TASK.features, b"a key", serving=True), open_=open_)
+    letters = DeadLetterSummary(Codec("stay", "binary", TASK.features, b"a key", serving=True), open_=open_)
     letters.add("0@1", letter("wrong_type", 5, b"{}"))
     letters.add("0@2", letter("wrong_type", 9, value))
     letters.add("1@0", letter("no such reason <b>", 7, value))
-    return letters.told()
+    return letters.as_data()
 
 
 def test_letters_are_counted_by_reason_with_the_newest_as_example_and_personal_data_hidden() -> None:

@@ -260,7 +260,7 @@ def test_a_stream_gives_all_of_it_first_and_then_what_changes() -> None:
             async with found.client.get(f"{PAGE}/state") as state:
                 told = await state.json()
             assert told["loop"]["values"]["waiting"] == 9
-            assert told["worker"]["behind"] == {"requests": 3, "predictions": 2, "outcomes": 1}
+            assert told["worker"]["lag"] == {"requests": 3, "predictions": 2, "outcomes": 1}
             assert SECRET not in json.dumps(told)
 
     asyncio.run(run())
@@ -341,7 +341,7 @@ def test_what_a_request_says_is_shown_only_where_no_token_guards_it(settings: Se
             letter = DeadLetter("wrong_type", "not 'the-value'", "features.LeadTime", None, b"b-1", value, 5)
             found.topics.put(Sent(loop.topics.dead_letters, loop.codec.encode(letter)))
             async with found.client.get(f"{PAGE}/state") as state:
-                told = json.dumps((await state.json())["letters"])
+                told = json.dumps((await state.json())["dead_letters"])
         assert "features.LeadTime" in told
         assert ("the-value" in told) == shown
         assert ("b-1" in told) == shown

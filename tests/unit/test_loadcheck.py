@@ -126,7 +126,7 @@ def test_a_missing_seed_is_named() -> None:
 
 def test_predicting_that_changes_the_state_is_named() -> None:
     message = refused(lambda: facto.FMClassifier(seed=1))
-    assert "facto.FMClassifier changes its state when it only predicts" in message
+    assert "facto.FMClassifier changes its state when it predicts" in message
 
 
 class Counting(base.Transformer):
@@ -152,7 +152,7 @@ def test_what_a_user_wrote_is_named_as_well() -> None:
             compare(*both)
         return str(caught.value)
 
-    assert "Counting at Counting gives values that differ in their bits when it is asked a second" in seen(
+    assert "Counting at Counting returns values that differ in their bits when it predicts again" in seen(
         Counting
     )
 
@@ -188,7 +188,7 @@ def test_a_model_that_cannot_take_what_the_dictionary_allows_is_named() -> None:
         TaskError, match=r"preprocessing.StatImputer at StatImputer cannot answer .*KeyError: 'kind'"
     ):
         run(lambda: needs_all | linear_model.LogisticRegression())
-    with pytest.raises(TaskError, match=r"ensemble\.VotingClassifier gives no probabilities"):
+    with pytest.raises(TaskError, match=r"ensemble\.VotingClassifier returns no probabilities"):
         run(lambda: ensemble.VotingClassifier([tree.HoeffdingTreeClassifier() for _ in "ab"]))
 
 
@@ -250,7 +250,9 @@ def test_a_task_is_checked_in_two_processes(task_file: Path) -> None:
 
 
 def test_another_hash_seed_is_told_by_the_order_of_features(task_file: Path) -> None:
-    with pytest.raises(NotReproducible, match=r"Shuffling at Shuffling gives its features in another order"):
+    with pytest.raises(
+        NotReproducible, match=r"Shuffling at Shuffling returns its features in another order"
+    ):
         check_task(f"{task_file}:second")
 
 

@@ -157,7 +157,7 @@ def test_segments_and_revisions_are_measured_on_their_own() -> None:
 @pytest.mark.parametrize(
     ("rules", "says"),
     [
-        (MetricRules(segments=("x",)), "no category or boolean"),
+        (MetricRules(segments=("x",)), "not a category or boolean"),
         (MetricRules(segments=("who",)), "personal data"),
         (MetricRules(rolling=0), "whole number"),
         (MetricRules(window=timedelta(0)), "a second or more"),

@@ -144,6 +144,6 @@ def test_what_was_accepted_of_a_partition_is_where_one_goes_on(offset: int, expe
 
 def test_a_place_is_wrong_before_the_first_and_behind_the_last_record() -> None:
     place, extent = (NAMES.requests, 1), Extent(20, 50)
-    assert "begins at offset 20 and must be read from 19 on" in wrong_place(place, 19, extent)
-    assert "ends at offset 50, and was read to 51" in wrong_place(place, 51, extent)
+    assert "begins at offset 20, but must be read from 19" in wrong_place(place, 19, extent)
+    assert "ends at offset 50, but was read to 51" in wrong_place(place, 51, extent)
     assert (wrong_place(place, 20, extent), wrong_place(place, 50, extent)) == ("", "")

@@ -144,7 +144,7 @@ def test_a_folder_of_snapshots_that_cannot_be_written_is_named_at_the_start(
     file.write_text("in the way")
     for place, told in ((tmp_path / "there", 0), (file, 1)):
         caplog.clear()
-        with pytest.raises(UsageError, match="there is no task file"):
+        with pytest.raises(UsageError, match="does not exist"):
             prepare(["no-such-task.py"], Settings(data=str(tmp_path / "data"), snapshots=str(place)))
         assert caplog.text.count(f"snapshots cannot be written to {place}: ") == told
     assert "--snapshots" in caplog.text
@@ -155,7 +155,7 @@ def test_a_folder_of_snapshots_that_cannot_be_written_is_named_at_the_start(
     [
         (
             ("schemas", "export", "{task}", "{file}/below"),
-            "Error: {file}/below cannot be used: Not a directory",
+            "Error: {file}/below: Not a directory",
         ),
         (("topics", "create", "{task}", "--replication", "0"), "Invalid value for '--replication'"),
         (("topics", "create", "{task}", "--replication", "99999999"), "Invalid value for '--replication'"),
@@ -269,7 +269,7 @@ def test_a_log_in_text_holds_no_lines_of_libraries_about_themselves(
     configure(Settings())
     logging.getLogger("agents.worker").info("ready")
     logging.getLogger("mode.service").info("noise")
-    logging.getLogger("agents.transport").info("[^--Producer]: Starting...")
+    logging.getLogger("agents.feed").info("[^--Feed]: Starting...")
     logging.getLogger("aiokafka.consumer").info("noise")
     (line,) = capsys.readouterr().err.splitlines()
     assert line.endswith("INFO agents.worker ready")

@@ -84,7 +84,7 @@ def test_objects_of_the_task_files_own_classes_are_made_when_they_are_given() ->
     fresh = Collecting(double) | linear_model.LogisticRegression()
     twin = load(dump(model), copy.deepcopy(fresh), [Counter])
     assert twin["double"].counters[1].seen == 1
-    with pytest.raises(SnapshotError, match="'task:Counter', a class that is not listed"):
+    with pytest.raises(SnapshotError, match="'task:Counter', a class that is not allowed"):
         load(dump(model), fresh)
 
 
@@ -102,7 +102,7 @@ def test_what_is_no_plain_data_is_refused_or_is_code_of_the_model(value: Any) ->
 
 
 def test_objects_of_unlisted_classes_are_refused() -> None:
-    with pytest.raises(SnapshotError, match=r"'schemas\.records:Outcome', a class that is not listed"):
+    with pytest.raises(SnapshotError, match=r"'schemas\.records:Outcome', a class that is not allowed"):
         load(dump([Outcome("r1", 5, True)]))
     outcome = Outcome("r1", 5, True)
     assert load(dump([outcome]), [Outcome("", 0, None)]) == [outcome]

@@ -30,12 +30,12 @@ REFUSED = {
     "GapEncoder": "takes a text",
     "ISOUPTreeRegressor": "several outputs",
     "LDA": "answers otherwise the second time",
-    "OneVsOneClassifier": "gives no probabilities",
-    "OutputCodeClassifier": "gives no probabilities",
-    "RandomTreesEmbedding": "knows its leaves by their address",
+    "OneVsOneClassifier": "returns no probabilities",
+    "OutputCodeClassifier": "returns no probabilities",
+    "RandomTreesEmbedding": "identifies leaves by memory address",
     "TFIDF": "takes a text",
-    "VotingClassifier": "gives no probabilities",
-    "AMRules": "keeps its rules by their address",
+    "VotingClassifier": "returns no probabilities",
+    "AMRules": "identifies rules by memory address",
 }
 """By class: why the load check refuses it over numbers."""
 

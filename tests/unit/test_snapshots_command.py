@@ -103,11 +103,11 @@ def test_snapshots_that_cannot_be_used_are_counted(
     told = json.loads(run("list", file, "--snapshots", store.uri, "--json").stdout)
     assert (told["unreadable"], told["snapshots"]) == (6, [])
     people = run("list", file, "--snapshots", store.uri)
-    assert people.stderr.count("is passed over") == 6
+    assert people.stderr.count("is skipped") == 6
     assert "no usable snapshots" in people.stdout
 
 
 def test_an_empty_store_is_no_error(file: str, tmp_path: Path) -> None:
     empty = run("list", file, "--snapshots", str(tmp_path / "nothing"))
     assert empty.exit_code == 0
-    assert "there are no usable snapshots of listed" in empty.stdout
+    assert "has no usable snapshots of listed" in empty.stdout

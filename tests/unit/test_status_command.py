@@ -101,9 +101,9 @@ def test_a_task_that_the_worker_does_not_run_and_a_worker_that_does_not_answer_a
     for name in ("RIVERLOOP_WORKER_URL", "RIVERLOOP_HTTP_PORT"):
         monkeypatch.delenv(name, raising=False)
     for arguments, says in (
-        ((), "say where a worker of the task listens"),
+        ((), "no worker: set --worker-url"),
         (("--worker-url", "file:///etc/passwd"), "must begin with http"),
-        (("--watch", "--json"), "prints once"),
+        (("--watch", "--json"), "exclude each other"),
     ):
         done = CliRunner().invoke(riverloop, ["status", "stay", *arguments])
         assert isinstance(done.exception, UsageError)

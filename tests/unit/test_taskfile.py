@@ -105,7 +105,7 @@ def test_a_data_path_is_the_given_one_or_the_tasks_own(folder: Path) -> None:
     assert loaded.data_path() == folder / "data" / "events.csv"
     assert loaded.data_path("other.csv") == Path("other.csv")
     nameless = load_task(str(write(folder, GOOD.replace('path="data/events.csv", ', ""), "other.py")))
-    with pytest.raises(UsageError, match="task 'first-task' names no data file: give one with --data FILE"):
+    with pytest.raises(UsageError, match="task 'first-task' has no data file: set --data FILE"):
         nameless.data_path()
 
 
@@ -140,7 +140,7 @@ def test_the_examples_load_and_their_data_lies_beside_them(reference: str) -> No
         ("open('no-such-file')\n", "FileNotFoundError: [Errno 2] No such file or directory: 'no-such-file'"),
         ("Dictionary()\n", "a dictionary needs at least one feature"),
         ("Dictionary(Number(name='a'), Number(name='a'))\n", "the dictionary names a twice"),
-        ("Dictionary(Number(name='a b'))\n", "feature 'a b': a name has letters, digits and _ only"),
+        ("Dictionary(Number(name='a b'))\n", "feature 'a b': a name must consist of letters, digits and _"),
         ("Task(name='x')\n", "missing 4 required keyword-only arguments: 'question'"),
     ],
 )
@@ -156,8 +156,8 @@ def test_an_error_in_the_file_is_told_with_file_line_and_reason(
 @pytest.mark.parametrize(
     ("old", "new", "reason"),
     [
-        ('name="first-task"', 'name="First"', "task 'First': a name has lower-case letters"),
-        ('name="first-task"', 'name="a--b"', "task 'a--b': a name has"),
+        ('name="first-task"', 'name="First"', "task 'First': a name must consist of lower-case letters"),
+        ('name="first-task"', 'name="a--b"', "task 'a--b': a name must"),
         ("timedelta(days=1)", "30", "horizon= must be a timedelta, for example timedelta(days=30)"),
         ("timedelta(days=1)", "timedelta(0)", "horizon=0:00:00 must be positive"),
         ("timedelta(days=1)", "timedelta(-1)", "horizon=-1 day, 0:00:00 must be positive"),
@@ -168,7 +168,7 @@ def test_an_error_in_the_file_is_told_with_file_line_and_reason(
             '(Model("m", build), Model("m", build))',
             "two models have the same name (m, m)",
         ),
-        ('Model("lr"', 'Model("L R"', "model 'L R': a name has lower-case letters"),
+        ('Model("lr"', 'Model("L R"', "model 'L R': a name must consist of lower-case letters"),
         ('Model("lr"', 'Model("metrics"', "model 'metrics': the name is taken"),
         ('"learning_rate": 0.2', '"rate": 0.2', "build(**parameters) failed: TypeError"),
         (
@@ -184,10 +184,10 @@ def test_an_error_in_the_file_is_told_with_file_line_and_reason(
         (
             "linear_model.LogisticRegression(intercept_lr=learning_rate)",
             "linear_model.LinearRegression()",
-            "kind='binary' needs a classifier, not LinearRegression",
+            "kind='binary' requires a classifier, not LinearRegression",
         ),
         ('question="?",', 'question="?", kind="ranking",', "kind='ranking' is not one of binary, multiclass"),
-        ('question="?",', 'question="?", kind="regression",', "needs a regressor, not LogisticRegression"),
+        ('question="?",', 'question="?", kind="regression",', "requires a regressor, not LogisticRegression"),
         ('question="?",', 'question="?", grace=5,', "grace= must be a timedelta"),
         ('question="?",', 'question="?", tolerance=timedelta(-1),', "tolerance=-1 day, 0:00:00 must be"),
         ('question="?",', 'question="?", horizn=1,', "unexpected keyword argument 'horizn'"),
@@ -222,24 +222,24 @@ def test_a_file_that_is_no_text(folder: Path, content: bytes) -> None:
 
 def test_a_file_without_a_task(folder: Path) -> None:
     path = write(folder, "x = 1\n")
-    with pytest.raises(TaskError, match="there is no Task"):
+    with pytest.raises(TaskError, match="has no Task"):
         load_task(str(path))
 
 
 def test_a_file_or_a_module_that_is_not_there(folder: Path) -> None:
-    assert refused("nowhere.py") == "there is no task file nowhere.py"
+    assert refused("nowhere.py") == "task file nowhere.py does not exist"
     assert refused(folder) == (
-        f"there is no module '{folder}'; a task is file.py, file.py:name or a dotted module"
+        f"module '{folder}' does not exist; a task is file.py, file.py:name or a dotted module"
     )
-    assert refused("no.such.module").startswith("there is no module 'no.such.module'")
-    assert refused("os.path") == "os.path: there is no Task(...) at the top level of the file"
+    assert refused("no.such.module").startswith("module 'no.such.module' does not exist")
+    assert refused("os.path") == "os.path: the file has no Task(...) at its top level"
     assert refused("").startswith("module : ValueError")
     assert refused(".relative").startswith("module .relative: TypeError")
 
 
 def test_a_name_that_the_file_does_not_have(folder: Path) -> None:
     path = write(folder, GOOD)
-    with pytest.raises(TaskError, match="there is no task 'other'; it has first"):
+    with pytest.raises(TaskError, match="the file has no task 'other'; it has first"):
         load_task(f"{path}:other")
 
 

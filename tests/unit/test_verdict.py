@@ -68,7 +68,7 @@ def test_an_episode_is_open_since_its_event_time() -> None:
 
 def test_a_stage_is_late_by_time_and_one_that_stands_still_by_records() -> None:
     assert [each.what for each in lag_reasons({"requests": 301}, {"requests": 10.0})] == [
-        "The requests are behind"
+        "The consumers of requests lag"
     ]
     assert list(lag_reasons({"requests": 299}, {"requests": 10.0})) == []
     assert list(lag_reasons({"requests": 999}, {"requests": None})) == []
@@ -108,7 +108,7 @@ def test_a_model_that_has_stopped_or_fails_degrades_the_task_and_leads_to_its_ru
     assert (stopped.why, stopped.runbook) == ("At log offset 70: its code raised.", "model-stopped")
     (fails,) = model_reasons([model(failures=1234)], {"ht": 0.5})
     assert (fails.what, fails.runbook) == ("ht (shadow) fails", "model-fails")
-    assert fails.why == "It gives no score for 0.5 requests a second, 1,234 since this worker started."
+    assert fails.why == "It fails to score 0.5 requests/s, 1,234 since this worker started."
 
 
 def test_entries_passed_over_degrade_once_they_are_many_and_a_stop_is_not_said_twice() -> None:
@@ -116,7 +116,7 @@ def test_entries_passed_over_degrade_once_they_are_many_and_a_stop_is_not_said_t
     assert [*episode_reasons([episode(**told, severity="info")])] == []
     (reason,) = episode_reasons([episode(**told)])
     assert (reason.what, reason.runbook) == (
-        "A model does not learn from some entries",
+        "A model skips entries",
         "model-passes-over",
     )
     assert [*episode_reasons([episode(family="learning", signal="stopped", severity="critical")])] == []

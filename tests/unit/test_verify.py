@@ -186,7 +186,7 @@ def test_a_prediction_with_other_features_than_its_request_is_noticed(history: H
     last = history.records[history.topics.predictions, 0][-1]
     prediction = history.codec.decode_prediction(last.value())
     history.change(history.topics.predictions, 0, last.at, replace(prediction, features={"x": 1.0, "y": 1.0}))
-    assert "does not repeat its request" in whats(check(history))
+    assert "differs from its request" in whats(check(history))
 
 
 def test_a_dead_letter_that_is_missing_is_noticed(history: History) -> None:
@@ -194,7 +194,7 @@ def test_a_dead_letter_that_is_missing_is_noticed(history: History) -> None:
         history.records[history.topics.dead_letters, number].clear()
     found = whats(check(history))
     assert "the request has neither a prediction nor a dead letter" in found
-    assert "an outcome that cannot be read has no dead letter" in found
+    assert "an unreadable outcome has no dead letter" in found
     assert "is in no entry and no dead letter" in found
 
 
@@ -232,7 +232,7 @@ def test_a_version_of_a_revision_that_was_never_opened_hides_nothing(history: Hi
     assert "lr.7@3: the log opens no such revision" in whats(check(history))
     hidden = replace(prediction.scores[0], model="other", version="other.1@2")
     history.change(topic, 0, first.at, replace(prediction, scores=(hidden, prediction.scores[1])))
-    assert "neither the task file nor the log knows" in whats(check(history))
+    assert "neither in the task file nor in the log" in whats(check(history))
 
 
 def test_an_id_may_be_used_again_only_when_its_request_is_forgotten() -> None:
@@ -248,7 +248,7 @@ def test_an_id_may_be_used_again_only_when_its_request_is_forgotten() -> None:
     assert report.resolutions["expired"] == 2
     log = history.records[history.topics.log, 0]
     del log[-1]  # the second resolution: no duplicate explains that it is not there
-    assert "does not wait, and the log has no resolution" in whats(check(history))
+    assert "is not pending, and the log has no resolution" in whats(check(history))
 
 
 def test_backfilled_examples_are_part_of_the_proof() -> None:
@@ -296,7 +296,7 @@ def test_a_snapshot_with_another_state_is_noticed(history: History) -> None:
     changed = replace(made.manifest, state_digest="0" * 64)
     history.send(history.topics.snapshots, changed.version, changed, 0)
     report = check(history)
-    assert f"snapshot {changed.version} is not what the log gives" in whats(report)
+    assert f"snapshot {changed.version} differs from the fold of the log" in whats(report)
 
 
 def test_a_stored_snapshot_is_opened_and_compared(history: History, tmp_path: Path) -> None:
@@ -316,7 +316,7 @@ def test_a_model_changed_in_the_store_is_noticed(history: History, tmp_path: Pat
     history.records.update(announced)
     store = SnapshotStore(str(tmp_path))
     store.save(made.manifest, made.state, made.probes)
-    assert f"snapshot {fold.version} is not what the log gives" in whats(check(history, store))
+    assert f"snapshot {fold.version} differs from the fold of the log" in whats(check(history, store))
 
 
 # ---------------------------------------------------------------------- what is no longer there
@@ -331,7 +331,7 @@ def test_topics_cut_by_retention_limit_the_proof_and_it_says_so(history: History
     assert report.failures == []
     assert report.counts["cut"] > 0
     assert 0 < report.reproduced["lr"] < whole.reproduced["lr"]
-    assert f"{history.topics.predictions}[0] is kept from offset 8 only" in "\n".join(report.notes)
+    assert f"{history.topics.predictions}[0] begins at offset 8" in "\n".join(report.notes)
 
 
 def test_a_log_that_was_cut_is_refolded_from_a_snapshot(tmp_path: Path) -> None:
@@ -394,4 +394,4 @@ def test_predictions_are_compared_record_by_record(history: History) -> None:
     offset, entry = next((i, each) for i, each in enumerate(history.entries()) if each.kind == "labelled")
     assert isinstance(entry.prediction, Prediction)
     history.change(history.topics.log, 0, offset, other_feature(entry))
-    assert "does not carry the prediction as it lies on the topic" in whats(check(history))
+    assert "does not match the prediction on the topic" in whats(check(history))

@@ -22,21 +22,21 @@ FOLDER: Final = Path(__file__).resolve().parents[3] / "infra" / "grafana" / "das
 
 
 def dashboards() -> dict[str, str]:
-    """Give the JSON of every dashboard by file name."""
+    """Return the JSON of every dashboard by file name."""
     made = [each() for each in (loop, quality, drift, data_quality, operations)]
     return {f"{each.uid}.json": written(each) for each in made}
 
 
 def written(board: Dashboard) -> str:
-    """Give a dashboard as it lies in its file."""
+    """Return a dashboard as it lies in its file."""
     return JSONEncoder(sort_keys=True, indent=2, ensure_ascii=False).encode(board) + "\n"
 
 
 def read(text: str) -> Dashboard:
     """Read a dashboard as the SDK understands it: what it does not know of Grafana is lost."""
     register_default_plugins()
-    told: dict[str, Any] = json.loads(text)
-    return Dashboard.from_json(told)
+    data: dict[str, Any] = json.loads(text)
+    return Dashboard.from_json(data)
 
 
 @click.command()

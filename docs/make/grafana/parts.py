@@ -54,7 +54,7 @@ class Limits:
     bad: float | None = None
 
     def steps(self) -> dashboard.ThresholdsConfig:
-        """Give them as Grafana has them."""
+        """Return them as Grafana has them."""
         found = [models.Threshold(None, GOOD)]
         if self.warning is not None:
             found.append(models.Threshold(self.warning, WARNING))

@@ -53,18 +53,18 @@ def record(command: list[str]) -> str:
 
 
 def last_screen(seen: str) -> str:
-    """Give the last frame of what was redrawn, and what was printed after it."""
+    """Return the last frame of what was redrawn, and what was printed after it."""
     frame = REDRAWN.split(seen)[-1]
     return TOLD.sub("", BAR.sub("", frame)).rstrip() + "\n"
 
 
 def plain(screen: str) -> str:
-    """Give a screen's text without colours."""
+    """Return a screen's text without colours."""
     return "\n".join(line.rstrip() for line in Text.from_ansi(screen).plain.splitlines())
 
 
 def draw(screen: str) -> str:
-    """Give the picture of a screen as SVG."""
+    """Return the picture of a screen as SVG."""
     text = Text.from_ansi(screen)
     width = max(len(line) for line in plain(screen).splitlines())
     console = Console(

@@ -1,6 +1,6 @@
 """Pictures of drift on real data: `python -m docs.make.pictures.drift` plays the examples and draws drift-*.svg.
 
-It prints the episodes of each task too, as in docs/concepts/drift-on-real-data.md. `--check` compares only.
+It prints the episodes of each task too. `--check` compares only.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Play:
         self.length = len(driver.log)
 
     def episodes(self, *, loss: bool = False) -> list[list[Alert]]:
-        """Give the alerts by episode: of the loss, or of all else."""
+        """Return the alerts by episode: of the loss, or of all else."""
         found: dict[str, list[Alert]] = {}
         for alert in self.alerts:
             if (alert.family == "loss") is loss:
@@ -83,12 +83,12 @@ class Play:
 
 
 def day(ts: int) -> str:
-    """Give a date."""
+    """Return a date."""
     return datetime.fromtimestamp(ts / 1000, UTC).date().isoformat()
 
 
 def table(play: Play) -> str:
-    """Give the episodes as a Markdown table."""
+    """Return the episodes as a Markdown table."""
     dated = play.task.name.startswith("hotel")
     lines = [
         "| # | opened | closed | family | leads | alarms | first sentence |",
@@ -106,7 +106,7 @@ def table(play: Play) -> str:
 
 
 def picture(play: Play) -> str:
-    """Give the picture as SVG: three means over the log, episodes as bands and lanes."""
+    """Return the picture as SVG: three means over the log, episodes as bands and lanes."""
     top = max(max(row) for row in play.blocks.rows) * 1.1
 
     def x(offset: int) -> float:
@@ -164,7 +164,7 @@ def picture(play: Play) -> str:
 
 
 def ticks(play: Play, x: Callable[[int], float]) -> list[str]:
-    """Give the labels of the horizontal axis."""
+    """Return the labels of the horizontal axis."""
     out = []
     for step in range(6):
         offset = (play.length - 1) * step // 5

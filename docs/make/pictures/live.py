@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[3]
 IMAGES = ROOT / "docs" / "images"
 
 TASK = "docs/examples/hotel_bookings/task.py:cancellation_within_30_days"
-VIEWS = ("quality", "labels", "drift", "features", "versions", "letters")
+VIEWS = ("quality", "labels", "drift", "features", "versions", "dead_letters")
 READY = "document.body.dataset.phase === 'live'"
 ANSWERED = (
     "Number(document.querySelector('[data-stage=\"predictions\"] span').textContent.replace(/[^0-9]/g, ''))"
@@ -72,7 +72,7 @@ async def take(url: str) -> None:
         await view(tab, "loop", "loop")
         for name in VIEWS:
             await tab.size(1280, 608 if name == "drift" else 720)
-            await view(tab, name, name)
+            await view(tab, name, name.replace("_", "-"))
         await tab.theme("light")
         await view(tab, "loop", "loop-light")
         await tab.size(390, 844, mobile=True)

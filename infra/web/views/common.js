@@ -1,4 +1,4 @@
-// What several views share.
+// Parts shared by several views.
 
 import { Chart, marksOf, spansOf } from "../chart.js";
 import { h, text } from "../dom.js";
@@ -15,24 +15,24 @@ export function measured(store) {
   return [...order.filter((name) => found.has(name)), ...[...found].filter((name) => !order.includes(name)).sort()];
 }
 
-/** A select whose options follow what there is, and that remembers what was chosen. */
+/** A select that offers the given names and keeps the user's choice. */
 export function chooser(context, key, label, changed) {
   const select = h("select", { "aria-label": label, "data-key": key });
-  const told = { root: select, value: "" };
+  const made = { root: select, value: "" };
   let chosen = context.kept(key, "");
   select.addEventListener("change", () => {
-    told.value = chosen = select.value;
+    made.value = chosen = select.value;
     context.keep(key, chosen);
     changed();
   });
-  told.offer = (names, shown = words) => {
+  made.offer = (names, shown = words) => {
     const before = [...select.options].map((option) => option.value).join();
     if (before !== names.join()) select.replaceChildren(...names.map((name) => h("option", { value: name }, shown(name))));
     // Until somebody has chosen it is the most important one that there is.
-    told.value = names.includes(chosen) ? chosen : (names[0] ?? "");
-    select.value = told.value;
+    made.value = names.includes(chosen) ? chosen : (names[0] ?? "");
+    select.value = made.value;
   };
-  return told;
+  return made;
 }
 
 /** The chart of a metric of all models over time, with its chooser. */
@@ -62,13 +62,13 @@ export function figure(name, title) {
 /** A bar from 0 to 1 with its value in words. */
 export const bar = (part, shown, className = "") => h("div", { class: `bar ${className}` }, h("i", { "width%": 100 * (part || 0) }), h("span", {}, shown));
 
-/** Whether an episode is more than information: it costs something, or something is broken. */
+/** Whether an episode is above severity info. */
 export const pages = (each) => each.severity !== "info";
 
-/** What became of an episode, in words. */
+/** State of an episode. */
 export const stateOf = (each) => (each.state === "closed" ? "closed" : each.held_back ? "held back" : "open");
 
-/** When it was open: event times to the minute, and how long. */
+/** Start, end and duration of an episode, in event time. */
 export function spell(each) {
   const end = each.state === "closed" ? each.ts : null;
   return end === null ? `open since ${time(each.opened_ts)}` : `${time(each.opened_ts)} to ${time(end)}, ${seconds((end - each.opened_ts) / 1000)}`;

@@ -1,4 +1,4 @@
-// What has moved: the watched signals over time, and the episodes with their evidence.
+// Drift: signals over time, and episodes with their evidence.
 
 import { Chart, spansOf } from "../chart.js";
 import { empty, h, panel, refresh } from "../dom.js";
@@ -6,24 +6,24 @@ import { count, metric, time, words } from "../format.js";
 import { pages, roleOf, spell, stateOf } from "./common.js";
 
 const MEANS = {
-  excess_log_loss: "log loss less the entropy of the score: the concept",
-  error: "share of wrong decisions",
+  excess_log_loss: "log loss minus the entropy of the score",
+  error: "share of incorrect decisions",
   label_mean: "share of positives",
   score_mean: "mean score",
 };
 
 function evidence(each) {
-  const told = each.evidence;
+  const found = each.evidence;
   const rows = [
     ["signal", `${words(each.signal)} ${each.direction === "none" ? "" : each.direction}${each.feature ? ` of ${each.feature}` : ""}`],
     ["model", each.version || each.model || "the whole task"],
-    ["before", `${metric(told.reference)} over ${count(told.reference_count)} events`],
-    ["since", `${metric(told.recent)} over ${count(told.recent_count)} events`],
-    [told.statistic || "statistic", `${metric(told.value)} against ${metric(told.threshold)}`],
-    ["detector", told.detector],
+    ["earlier", `${metric(found.reference)} over ${count(found.reference_count)} events`],
+    ["recent", `${metric(found.recent)} over ${count(found.recent_count)} events`],
+    [found.statistic || "statistic", `${metric(found.value)} threshold ${metric(found.threshold)}`],
+    ["detector", found.detector],
     ["opened", `${time(each.opened_ts)}, published ${time(each.opened_at)}`],
-    ["newest step", `${time(each.ts)}, ${count(each.alarms)} alarms`],
-    ["closed", each.ended || "not yet"],
+    ["latest step", `${time(each.ts)}, ${count(each.alarms)} alarms`],
+    ["closed", each.ended || "open"],
     ["episode", each.episode],
   ];
   return h("dl", {}, rows.map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
@@ -39,16 +39,16 @@ export function drift(context) {
   function episodes(store) {
     const all = store.sections.episodes;
     const open = all.filter((each) => each.state !== "closed");
-    list.note(`${open.filter(pages).length} open, ${all.filter(pages).length} seen; ${all.filter((each) => !pages(each)).length} that only inform`);
+    list.note(`${open.filter(pages).length} open, ${all.filter(pages).length} in all; ${all.filter((each) => !pages(each)).length} informational`);
     const rank = (each) => (each.state === "closed" ? 2 : 0) + (pages(each) ? 0 : 1);
     const ordered = [...all].sort((a, b) => rank(a) - rank(b));
     const item = (each) => {
       const details = h("details", { class: `${each.severity} ${each.state}`, open: opened.has(each.episode) },
-        h("summary", { "data-key": each.episode }, h("b", {}, `${pages(each) ? each.severity : "information"}, ${stateOf(each)} · ${each.family}`), h("span", {}, each.text), h("small", {}, spell(each))), evidence(each));
+        h("summary", { "data-key": each.episode }, h("b", {}, `${pages(each) ? each.severity : "info"}, ${stateOf(each)} · ${each.family}`), h("span", {}, each.text), h("small", {}, spell(each))), evidence(each));
       details.addEventListener("toggle", () => (details.open ? opened.add(each.episode) : opened.delete(each.episode)));
       return details;
     };
-    refresh(list.body, ordered.length ? h("div", { class: "episodes" }, ordered.map(item)) : empty("No episode was opened. What is watched is below."));
+    refresh(list.body, ordered.length ? h("div", { class: "episodes" }, ordered.map(item)) : empty("No episodes yet."));
   }
 
   function draw(store) {
@@ -71,7 +71,7 @@ export function drift(context) {
   return {
     root,
     update(store, rows) {
-      // Only what is new is drawn anew: somebody may be reading an episode.
+      // Redraw on changes only, so that an open episode stays readable.
       const now = JSON.stringify(store.sections.episodes);
       if (now !== shown) episodes(store);
       shown = now;

@@ -1,4 +1,4 @@
-// What comes in, feature by feature, against what came in before; and what was refused.
+// Data quality: each feature against its reference, and the counts of requests.
 
 import { empty, h, num, panel, refresh, s, table } from "../dom.js";
 import { count, share } from "../format.js";
@@ -15,24 +15,24 @@ function spark(values) {
   return s("svg", { viewBox: "0 0 100 21", class: "spark", "aria-hidden": "true", preserveAspectRatio: "none" }, s("polyline", { points: points.join(" ") }));
 }
 
-/** What an open episode says of a feature, as in "PSI of NAME 0.31 (mean 221 days, now 95.8)"; undefined without one. */
-function said(episodes, name) {
+/** The part of an open episode's text about a feature, as in "PSI of NAME 0.31 (mean 221 days, now 95.8)". */
+function textOf(episodes, name) {
   const found = episodes.find((each) => each.state !== "closed" && (each.feature === name || each.text.includes(` ${name} `)));
   if (!found) return undefined;
   const part = found.text.split("; ").find((each) => each.includes(` ${name} `)) ?? found.text;
   return part.match(/\((.*)\)/)?.[1] ?? part;
 }
 
-/** Whether a PSI is marked, and why or why not: above what chance and habit give, unless the season came before. */
-function mark(told, why) {
-  const { psi, psi_limit: limit, psi_season: season } = told;
-  if (limit === undefined || psi <= limit) return { marked: false, why: limit === undefined ? "" : `up to ${limit.toFixed(2)} is no move` };
-  if (season !== undefined && season < (2 / 3) * psi) return { marked: false, why: `as in this season a year ago (PSI ${season.toFixed(2)})` };
+/** Whether a PSI is marked, and the reason: above its limit, unless the same season had it last year. */
+function mark(values_, why) {
+  const { psi, psi_limit: limit, psi_season: season } = values_;
+  if (limit === undefined || psi <= limit) return { marked: false, why: limit === undefined ? "" : `within ${limit.toFixed(2)}` };
+  if (season !== undefined && season < (2 / 3) * psi) return { marked: false, why: `as in this season last year (PSI ${season.toFixed(2)})` };
   return { marked: true, why: `above ${limit.toFixed(2)}${why ? `: ${why}` : ""}` };
 }
 
 export function features() {
-  const all = panel("Features", { note: "the last window against the reference; moved most first", className: "wide" });
+  const all = panel("Features", { note: "last window against the reference, highest PSI first", className: "wide" });
   const arriving = panel("Requests");
   const root = h("div", { class: "view" }, all.root, arriving.root);
   return {
@@ -44,31 +44,31 @@ export function features() {
       const part = (value) => (value === undefined ? num("–") : { text: bar(value, share(value)), class: "cell" });
       const most = Math.max(LOW, ...Object.values(found).map((each) => each.psi ?? 0));
       const rows = known.sort((a, b) => weight(b) - weight(a)).map(([name, facts]) => {
-        const told = found[name] ?? {};
-        const { marked, why } = told.psi === undefined ? { marked: false, why: "" } : mark(told, said(store.sections.episodes, name));
+        const values_ = found[name] ?? {};
+        const { marked, why } = values_.psi === undefined ? { marked: false, why: "" } : mark(values_, textOf(store.sections.episodes, name));
         return [
           { text: [name, " ", h("small", {}, facts.unit || facts.type)], class: "name" },
-          told.psi === undefined ? { text: h("small", {}, told.count === undefined ? "not watched" : "too few"), class: "cell" } : { text: bar(told.psi / most, told.psi.toFixed(3), marked ? "warn" : ""), class: "cell" },
+          values_.psi === undefined ? { text: h("small", {}, values_.count === undefined ? "not monitored" : "too few values"), class: "cell" } : { text: bar(values_.psi / most, values_.psi.toFixed(3), marked ? "warn" : ""), class: "cell" },
           { text: h("small", {}, why), class: "why" },
           { text: spark(store.histories.requests?.values[`feature_psi||${name}`]), class: "cell" },
-          num(told.js === undefined ? "–" : told.js.toFixed(4)),
-          part(told.missing),
-          part(told.outside),
-          part(told.unseen),
-          num(count(told.count)),
+          num(values_.js === undefined ? "–" : values_.js.toFixed(4)),
+          part(values_.missing),
+          part(values_.outside),
+          part(values_.unseen),
+          num(count(values_.count)),
         ];
       });
-      const head = ["feature", { text: "PSI", title: "Population stability index above what chance gives, nats" }, "marked, and why", "over time", { text: "JS", class: "num", title: "Jensen-Shannon divergence above what chance gives, nats" }, "missing", "outside", "unseen", num("values")];
-      refresh(all.body, Object.keys(found).length ? table(head, rows, "Features") : empty("Too few requests have come to judge: a reference is learned from the first ones."));
+      const head = ["feature", { text: "PSI", title: "Population stability index minus its expectation without drift, nats" }, "drift", "over time", { text: "JS", class: "num", title: "Jensen-Shannon divergence minus its expectation without drift, nats" }, "missing", "outside", "unseen", num("values")];
+      refresh(all.body, Object.keys(found).length ? table(head, rows, "Features") : empty("Too few requests yet for a reference."));
       const { values } = store.sections.loop;
-      const lines = [["requests", "answered"], ["requests_refused", "refused: see the dead letters"], ["requests_repeated", "with an id that had been answered"], ["requests_disordered", "older than one before them"], ["requests_counted_late", "counted after their minute was closed"]];
-      const odd = { "warned unknown_field ": "unknown fields near ", "warned outside ": "outside the range or levels: " };
+      const lines = [["requests", "answered"], ["requests_refused", "rejected, see dead letters"], ["requests_repeated", "id already answered"], ["requests_disordered", "out of order"], ["requests_counted_late", "counted late"]];
+      const odd = { "warned unknown_field ": "unknown fields near ", "warned outside ": "out of range: " };
       for (const name of Object.keys(values)) {
         for (const [start, means] of Object.entries(odd)) {
           if (name.startsWith(start)) lines.push([name, means + name.slice(start.length)]);
         }
       }
-      refresh(arriving.body, values.requests === undefined ? empty("No request has come yet.") : table(["requests", num("count"), num("share")], lines.map(([name, means]) => [means, num(count(values[name])), num(share(values[name] / Math.max(1, values.requests + (values.requests_refused ?? 0))))]), "Requests"));
+      refresh(arriving.body, values.requests === undefined ? empty("No requests yet.") : table(["requests", num("count"), num("share")], lines.map(([name, means]) => [means, num(count(values[name])), num(share(values[name] / Math.max(1, values.requests + (values.requests_refused ?? 0))))]), "Requests"));
     },
   };
 }

@@ -1,4 +1,4 @@
-// The whole loop at one look: five stages, what is served, what is wrong.
+// Overview: five stages, served quality, episodes, health.
 
 import { Chart } from "../chart.js";
 import { empty, h, panel, refresh, table, text } from "../dom.js";
@@ -20,17 +20,17 @@ function stage(name, title) {
   };
 }
 
-/** So many records in front of a stage: as a number, and as the time that they take at its speed. */
-function lag(records, speed, what) {
-  if (records === undefined || records === null) return "lag not known";
+/** Lag of a stage in records, and in time at its rate. */
+function lag(records, speed) {
+  if (records === undefined || records === null) return "lag unknown";
   const time = records > 0 && speed > 0 ? ` ≈ ${seconds(records / speed)}` : "";
-  return `${count(records)} ${what}${time}`;
+  return `lag ${count(records)}${time}`;
 }
 
-/** What a model does not learn or answer, in one line; empty when it does all of it. */
+/** Skipped entries and failures of a model in one line; empty when there are none. */
 export function troubleOf(model) {
-  const passed = model.passed_over ? `passed over ${count(model.passed_over)} entries${model.lately_passed_over ? `, ${count(model.lately_passed_over)} of the last 1,000` : ""}` : "";
-  const parts = [model.stopped ? `stopped learning at log offset ${count(model.stopped.offset)}` : "", passed, model.failures ? `gave no score for ${count(model.failures)} requests here` : ""].filter(Boolean);
+  const passed = model.passed_over ? `skipped ${count(model.passed_over)} entries${model.lately_passed_over ? `, ${count(model.lately_passed_over)} of the last 1,000` : ""}` : "";
+  const parts = [model.stopped ? `stopped learning at log offset ${count(model.stopped.offset)}` : "", passed, model.failures ? `failed to score ${count(model.failures)} requests` : ""].filter(Boolean);
   return parts.length ? `${model.model} ${model.role}: ${parts.join(", ")}` : "";
 }
 
@@ -38,11 +38,11 @@ const isLate = (records, speed) => records > 0 && (speed > 0 ? records / speed >
 
 export function loop(context) {
   const stages = {
-    requests: stage("requests", "Requests answered and refused, by all workers; how many wait on the topic"),
-    predictions: stage("predictions", "Predictions that the join took; how many it has yet to take"),
-    waiting: stage("waiting", "Predictions that wait for their outcome"),
-    resolved: stage("resolved", "First resolutions: labelled, expired or unavailable; outcomes that have yet to be joined"),
-    learned: stage("learned", "Examples that the champion has learned in this worker; entries of the log that it has yet to apply"),
+    requests: stage("requests", "Requests answered and rejected by all workers; lag on the topic"),
+    predictions: stage("predictions", "Predictions joined; lag of the join"),
+    waiting: stage("waiting", "Predictions pending for an outcome"),
+    resolved: stage("resolved", "First resolutions: labelled, expired or unavailable; lag of outcomes"),
+    learned: stage("learned", "Examples learned by the served model in this worker; lag of the log"),
   };
   const back = h("span", {}, "");
   const strip = h("section", { class: "loop", "aria-label": "The loop" }, h("ol", {}, Object.values(stages).map((each) => each.root)), h("p", { class: "back" }, back));
@@ -51,15 +51,15 @@ export function loop(context) {
   main.body.append(chart.root);
   const now = panel("Now");
   const alarms = panel("Episodes");
-  for (const [name, value] of Object.entries({ tabindex: 0, role: "region", "aria-label": "Open and newest episodes" })) alarms.body.setAttribute(name, value);
-  const speed = new Chart({ height: 104, label: "Speed over time", format: (value) => bare(rate(value)) });
-  const pace = panel("Pace", { note: "per second" });
+  for (const [name, value] of Object.entries({ tabindex: 0, role: "region", "aria-label": "Open and recent episodes" })) alarms.body.setAttribute(name, value);
+  const speed = new Chart({ height: 104, label: "Rates over time", format: (value) => bare(rate(value)) });
+  const pace = panel("Rates", { note: "per second" });
   pace.body.append(speed.root);
   const figures = {
     coverage: figure("coverage", "Predictions with a first resolution"),
     delay: figure("outcome delay", "Median; 99th percentile"),
-    fresh: figure("freshness", "From the arrival of a resolution's trigger until this worker has learned it"),
-    refused: figure("refused", "Requests that were refused"),
+    fresh: figure("freshness", "Time from an outcome's arrival until this worker has learned it"),
+    refused: figure("rejected", "Requests rejected"),
   };
   const health = panel("Health");
   const troubles = h("p", { class: "troubles" });
@@ -67,36 +67,36 @@ export function loop(context) {
   const root = h("div", { class: "view overview" }, strip, main.root, h("div", { class: "side" }, now.root, alarms.root), pace.root, health.root);
 
   function flow(store) {
-    const { loop: told, worker } = store.sections;
-    const { rates, counts, values } = told;
+    const { loop: state, worker } = store.sections;
+    const { rates, counts, values } = state;
     const champion = worker.models[0];
     const asked = (counts.requests ?? 0) + (counts.requests_refused ?? 0);
     const speedOf = (name) => rates[name] ?? 0;
     const arriving = speedOf("requests") + speedOf("requests_refused");
-    const { behind } = worker;
-    stages.requests.set(rate(rates.requests === null ? null : arriving), `${count(asked)} in all`, lag(behind.requests, arriving, "behind"), `${count(counts.requests_refused ?? 0)} refused`, isLate(behind.requests, arriving));
-    stages.predictions.set(rate(rates.predictions), `${count(counts.predictions)} in all`, lag(behind.predictions, speedOf("predictions"), "behind"), `${count(values.early ?? 0)} outcomes came early`, isLate(behind.predictions, speedOf("predictions")));
+    const lags = worker.lag;
+    stages.requests.set(rate(rates.requests === null ? null : arriving), `${count(asked)} total`, lag(lags.requests, arriving), `${count(counts.requests_refused ?? 0)} rejected`, isLate(lags.requests, arriving));
+    stages.predictions.set(rate(rates.predictions), `${count(counts.predictions)} total`, lag(lags.predictions, speedOf("predictions")), `${count(values.early ?? 0)} early outcomes`, isLate(lags.predictions, speedOf("predictions")));
     const horizon = store.facts.horizon_s;
     stages.waiting.set(count(values.waiting), `${share(values.coverage)} resolved`, `oldest ${seconds(values.oldest_waiting)}`, `horizon ${seconds(horizon)}`, values.oldest_waiting > 1.1 * horizon);
     const kinds = ["labelled", "expired", "late", "revised", "unavailable"].filter((name) => counts[name]).map((name) => `${count(counts[name])} ${name}`);
-    stages.resolved.set(rate(rates.resolved), `${count(counts.resolved)} in all`, lag(behind.outcomes, speedOf("outcomes"), "outcomes behind"), kinds.slice(0, 2).join(" · ") || "nothing yet", isLate(behind.outcomes, speedOf("outcomes")));
-    // The newest entry's commit marker lies behind it.
+    stages.resolved.set(rate(rates.resolved), `${count(counts.resolved)} total`, lag(lags.outcomes, speedOf("outcomes")), kinds.slice(0, 2).join(" · ") || "none yet", isLate(lags.outcomes, speedOf("outcomes")));
+    // The last offset is the commit marker of the newest entry.
     const unread = worker.log_end === null ? null : Math.max(0, worker.log_end - worker.next_offset - 1);
-    stages.learned.set(rate(worker.learned_rate), `${count(champion.learned)} in all`, lag(unread, worker.learned_rate, "behind"), `p99 ${seconds(worker.freshness_ms.p99 / 1000)} after arrival`, isLate(unread, worker.learned_rate));
+    stages.learned.set(rate(worker.learned_rate), `${count(champion.learned)} total`, lag(unread, worker.learned_rate), `p99 ${seconds(worker.freshness_ms.p99 / 1000)} after arrival`, isLate(unread, worker.learned_rate));
     text(back, `${champion.version} answers the next request`);
-    figures.coverage.set(share(values.coverage), `${count(values.waiting)} wait`);
+    figures.coverage.set(share(values.coverage), `${count(values.waiting)} pending`);
     const delay = store.sections.labels.outcome_delay ?? {};
     figures.delay.set(seconds(delay.p50?.value), `p99 ${seconds(delay.p99?.value)}`);
     figures.fresh.set(worker.freshness_ms.count ? seconds(worker.freshness_ms.p50 / 1000) : "–", `p99 ${worker.freshness_ms.count ? seconds(worker.freshness_ms.p99 / 1000) : "–"}`);
-    figures.refused.set(count(counts.requests_refused ?? 0), `${count(store.sections.letters.counted)} dead letters`);
+    figures.refused.set(count(counts.requests_refused ?? 0), `${count(store.sections.dead_letters.counted)} dead letters`);
     text(troubles, worker.models.map(troubleOf).filter(Boolean).join("; "));
-    now.note(ago(told.metrics_at, store.time));
+    now.note(ago(state.metrics_at, store.time));
   }
 
   function scores(store) {
     const models = store.facts.models;
     const names = measured(store).filter((name) => !name.startsWith("estimate")).slice(0, 6);
-    if (!names.length) return refresh(now.body, empty("No label has come yet."));
+    if (!names.length) return refresh(now.body, empty("No labels yet."));
     const value = (model, name) => store.sections.quality?.[model]?.windows[store.facts.rolling]?.[name];
     // Better is marked where it is known: of the loss there is an interval, of the others there is none.
     const { gains } = store.sections;
@@ -105,7 +105,7 @@ export function loop(context) {
     const isBetter = (model, name) => name === compared && (better(gains[model]) > 0 || (served && model === models[0]));
     const rows = names.map((name) => {
       const { unit } = store.facts.units[name];
-      return [words(name), ...models.map((model) => ({ text: bare(metric(value(model, name), unit)), class: `num${isBetter(model, name) ? " best" : ""}`, title: isBetter(model, name) ? "Better on the same requests: the 95 % interval of the difference leaves out 0" : undefined }))];
+      return [words(name), ...models.map((model) => ({ text: bare(metric(value(model, name), unit)), class: `num${isBetter(model, name) ? " best" : ""}`, title: isBetter(model, name) ? "Better on the same requests: the 95 % interval of the difference excludes 0" : undefined }))];
     });
     const head = ["metric", ...models.map((model) => ({ text: `${model} ${roleOf(store, model)}`, class: "num" }))];
     return refresh(now.body, table(head, rows, "Metrics of the rolling window by model"));
@@ -115,9 +115,9 @@ export function loop(context) {
     const all = store.sections.episodes;
     const open = all.filter((each) => each.state !== "closed");
     const paging = all.filter(pages);
-    alarms.note(`${open.filter(pages).length} open, ${paging.length} seen; ${all.length - paging.length} that only inform`);
+    alarms.note(`${open.filter(pages).length} open, ${paging.length} in all; ${all.length - paging.length} informational`);
     const shown = [...paging.filter((each) => each.state !== "closed"), ...open.filter((each) => !pages(each)), ...paging.filter((each) => each.state === "closed")].slice(0, 4);
-    refresh(alarms.body, shown.length ? h("ul", { class: "episodes" }, shown.map((each) => h("li", { class: `${each.severity} ${each.state}` }, h("b", {}, `${pages(each) ? "" : "information, "}${stateOf(each)} · ${each.family}`), " ", h("small", {}, spell(each)), " ", h("span", { title: each.ended || each.text }, each.text)))) : empty("Nothing has moved: no episode was opened."));
+    refresh(alarms.body, shown.length ? h("ul", { class: "episodes" }, shown.map((each) => h("li", { class: `${each.severity} ${each.state}` }, h("b", {}, `${pages(each) ? "" : "info, "}${stateOf(each)} · ${each.family}`), " ", h("small", {}, spell(each)), " ", h("span", { title: each.ended || each.text }, each.text)))) : empty("No episodes yet."));
   }
 
   return {
@@ -127,7 +127,7 @@ export function loop(context) {
       scores(store);
       episodes(store);
       if (!rows) return;
-      main.note(store.facts.rolling.replace("last_", "over the last ") + " labels");
+      main.note(store.facts.rolling.replace("last_", "last ") + " labels");
       chart.draw(store);
       const log = store.histories.log;
       speed.draw(log?.[context.axis] ?? [], [

@@ -1,4 +1,4 @@
-// What was served, measured: over time, by window, by segment, by revision; and whether scores mean what they say.
+// Served quality: over time, by window, segment and revision, and calibration.
 
 import { Chart } from "../chart.js";
 import { empty, h, num, panel, refresh, s, table } from "../dom.js";
@@ -24,7 +24,7 @@ function reliability(groups, name) {
     s("polyline", { points: groups.map((each) => `${at(each.score)},${up(each.rate)}`).join(" "), class: "curve" }),
     groups.map((each) => s("circle", { cx: at(each.score), cy: up(each.rate), r: 2.5 + 7 * Math.sqrt(each.count / most) }, s("title", {}, `${each.scores.replace("score=", "scores ")}: mean ${metric(each.score)}, true ${metric(each.rate)}, ${count(each.count)} labels`))),
     s("text", { x: at(0.5), y: size - 4, "text-anchor": "middle" }, "mean score"),
-    s("text", { x: 10, y: up(0.5), "text-anchor": "middle", transform: `rotate(-90 10 ${up(0.5)})` }, "true share"));
+    s("text", { x: 10, y: up(0.5), "text-anchor": "middle", transform: `rotate(-90 10 ${up(0.5)})` }, "base rate"));
 }
 
 export function quality(context) {
@@ -42,9 +42,9 @@ export function quality(context) {
   function tables(store) {
     last = store;
     model.offer(store.facts.models, (name) => `${name} (${roleOf(store, name)})`);
-    const told = store.sections.quality?.[model.value];
-    if (!told) {
-      for (const each of [windows, segments, revisions, calibration]) refresh(each.body, empty("Nothing is measured yet."));
+    const measurements = store.sections.quality?.[model.value];
+    if (!measurements) {
+      for (const each of [windows, segments, revisions, calibration]) refresh(each.body, empty("No labels yet."));
       return;
     }
     const names = measured(store).slice(0, 10);
@@ -57,18 +57,18 @@ export function quality(context) {
     };
     const order = [store.facts.rolling, store.facts.window, "all"];
     const place = (name) => (order.indexOf(name) + 1 || 9);
-    const { waiting, ...seen } = told.windows;
+    const { waiting, ...seen } = measurements.windows;
     refresh(windows.body, grid(Object.fromEntries(Object.entries(seen).sort(([a], [b]) => place(a) - place(b) || a.localeCompare(b, "en", { numeric: true }))), windowName, "window"));
-    refresh(segments.body, Object.keys(told.segments).length ? grid(told.segments, String, "segment", 3) : empty("The task names no segments: MetricRules(segments=…)."));
-    refresh(revisions.body, grid(told.revisions, String, "revision", 3));
+    refresh(segments.body, Object.keys(measurements.segments).length ? grid(measurements.segments, String, "segment", 3) : empty("The task has no segments. Set MetricRules(segments=…)."));
+    refresh(revisions.body, grid(measurements.revisions, String, "revision", 3));
     const groups = store.sections.calibration?.[model.value] ?? [];
-    const all = told.windows.all ?? {};
+    const all = measurements.windows.all ?? {};
     refresh(calibration.body, groups.length
       ? h("div", { class: "calibration" }, reliability(groups, model.value), h("dl", {},
-          [["ECE", share(all.ece)], ["slope", metric(all.calibration_slope)], ["intercept", metric(all.calibration_intercept)], ["base rate", share(all.base_rate)], ["mean score", share(all.mean_score)], ...(waiting ? [["accuracy of what waits, estimated", share(waiting.estimated_accuracy)]] : [])]
+          [["ECE", share(all.ece)], ["slope", metric(all.calibration_slope)], ["intercept", metric(all.calibration_intercept)], ["base rate", share(all.base_rate)], ["mean score", share(all.mean_score)], ...(waiting ? [["estimated accuracy of pending", share(waiting.estimated_accuracy)]] : [])]
             .map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])),
-          h("p", { class: "empty" }, "On the diagonal a score means what it says. ECE is the mean distance from it; a slope below 1 says that scores are too extreme, an intercept above 0 that they are too low."))
-      : empty(store.facts.kind === "binary" ? "No label has come yet." : "Only scores of two classes have a calibration table."));
+          h("p", { class: "empty" }, "Calibrated scores lie on the diagonal. ECE is the mean distance from it. A slope below 1 means that scores are too extreme, an intercept above 0 that they are too low."))
+      : empty(store.facts.kind === "binary" ? "No labels yet." : "Calibration is measured for binary tasks only."));
   }
 
   return {
@@ -76,7 +76,7 @@ export function quality(context) {
     update(store, rows) {
       if (rows) {
         chart.draw(store);
-        over.note(store.facts.rolling.replace("last_", "over the last ") + " labels");
+        over.note(store.facts.rolling.replace("last_", "last ") + " labels");
       }
       tables(store);
     },

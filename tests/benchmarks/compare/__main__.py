@@ -16,13 +16,13 @@ from infra.embedded.broker import EmbeddedBroker
 from infra.kafka.connection import Connection
 from infra.kafka.reachable import check_reachable
 from schemas.errors import UsageError
-from tests.benchmarks.compare.given import CONTENDERS, OURS, SCALED, UNWATCHED, Contender, contender
 from tests.benchmarks.compare.latency import RATES, latency
 from tests.benchmarks.compare.load import Load
 from tests.benchmarks.compare.machine import Machine
 from tests.benchmarks.compare.measure import Result, measure
 from tests.benchmarks.compare.page import page
 from tests.benchmarks.compare.peers import find
+from tests.benchmarks.compare.run_config import CONTENDERS, OURS, SCALED, UNWATCHED, Contender, contender
 from tests.benchmarks.compare.stages import stages
 from tests.benchmarks.compare.summary import scaled, throughput
 
@@ -183,7 +183,7 @@ def _show(found: dict[str, Any]) -> None:
     if "throughput" in found:
         _show_throughput(found["throughput"])
     for row in found.get("latency", {}).get("rows", ()):
-        told = [
+        rows = [
             [name, row[key]["count"], row[key]["p50"], row[key]["p99"]]
             for name, key in (
                 ("request to prediction, topic", "topic"),
@@ -192,7 +192,7 @@ def _show(found: dict[str, Any]) -> None:
             )
         ]
         title = f"{row['rate']:,} requests/s; over HTTP {row['http_rate']:,.0f}/s were answered"
-        table(title, ["ms", "count", "p50", "p99"], told)
+        table(title, ["ms", "count", "p50", "p99"], rows)
     if "stages" in found:
         _show_stages(found["stages"])
     if "scale" in found:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from tests.benchmarks.compare.given import Given
 from tests.benchmarks.compare.job import PREDICTION, Job, written
+from tests.benchmarks.compare.run_config import RunConfig
 
 BATCH: Final = 1000
 
 
-def main(given: Given) -> None:
+def main(given: RunConfig) -> None:
     """Run until ended."""
     import bytewax.operators as op
     from bytewax.connectors.kafka import KafkaSink, KafkaSinkMessage, KafkaSource

@@ -6,15 +6,15 @@ from typing import Any, Final
 
 from confluent_kafka import Consumer, Producer
 
-from tests.benchmarks.compare.given import Given
 from tests.benchmarks.compare.job import PREDICTION, Job, written
+from tests.benchmarks.compare.run_config import RunConfig
 
 BATCH: Final = 1000
 WAIT_S: Final = 0.05
 TRANSACTION_S: Final = 30.0
 
 
-def main(given: Given) -> None:
+def main(given: RunConfig) -> None:
     """Run until ended."""
     transactional = given.options["transactional"] == "true"
     consumer = Consumer(
@@ -65,7 +65,7 @@ def main(given: Given) -> None:
 class Loop:
     """Predict, join in two dicts, learn, write."""
 
-    def __init__(self, given: Given, producer: Producer) -> None:
+    def __init__(self, given: RunConfig, producer: Producer) -> None:
         self.given, self.producer, self.job = given, producer, Job()
         self.waiting: dict[str, dict[str, Any]] = {}
         self.early: dict[str, bool] = {}

@@ -28,8 +28,8 @@ from schemas.codec import Codec
 from schemas.errors import BrokerError
 from schemas.topics import TaskTopics, topics
 from tests.benchmarks.compare import job
-from tests.benchmarks.compare.given import Contender, Given
 from tests.benchmarks.compare.load import Load
+from tests.benchmarks.compare.run_config import Contender, RunConfig
 from tests.benchmarks.compare.task import bench_task, write_task
 
 POLL_S: Final = 0.1
@@ -66,7 +66,7 @@ class Result:
 class Process:
     """A contender's process, which answers what it has used."""
 
-    def __init__(self, python: str, chosen: Contender, given: Given) -> None:
+    def __init__(self, python: str, chosen: Contender, given: RunConfig) -> None:
         self.log_file = Path(given.folder) / f"{chosen.name}.log"
         with self.log_file.open("ab") as log:
             self._child = subprocess.Popen(
@@ -158,7 +158,7 @@ def measure(
         create_topics(connection, specs)
         stack.callback(delete_topics, connection, [each.name for each in specs])
         load.put(connection, places)
-        given = Given(
+        given = RunConfig(
             bootstrap=connection.bootstrap,
             task=write_task(Path(folder), name),
             requests=places.requests,

@@ -17,7 +17,7 @@ import threading
 from importlib.metadata import version
 from typing import IO
 
-from tests.benchmarks.compare.given import Given, contender
+from tests.benchmarks.compare.run_config import RunConfig, contender
 
 # What `getrusage` counts the peak memory in.
 MAXRSS_BYTES = 1 if sys.platform == "darwin" else 1024
@@ -48,8 +48,8 @@ def _answer(answers: IO[str]) -> None:
 
 def main() -> None:
     """Run the contender until standard input ends."""
-    name, told = sys.argv[1:]
-    chosen, given = contender(name), Given(**json.loads(told))
+    name, config = sys.argv[1:]
+    chosen, given = contender(name), RunConfig(**json.loads(config))
     # Only answers go to standard output, whatever a framework prints.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)

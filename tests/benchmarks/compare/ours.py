@@ -7,19 +7,19 @@ from typing import Any
 from unittest.mock import patch
 
 from agents.app import run
-from agents.owner import Owner
+from agents.publisher import Publisher
 from agents.settings import Settings
 from agents.worker import prepare
 from streams.quality.edge import EdgeCounter
-from tests.benchmarks.compare.given import Given
+from tests.benchmarks.compare.run_config import RunConfig
 
 
-def main(given: Given) -> None:
+def main(given: RunConfig) -> None:
     """Run until ended."""
     logging.basicConfig(level=logging.INFO)
     for name in ("faust", "mode"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    told = {
+    settings = {
         "bootstrap": given.bootstrap,
         "group": given.group,
         "data": given.folder,
@@ -27,7 +27,7 @@ def main(given: Given) -> None:
     }
     if given.options.get("watched") == "false":
         _close_the_eyes()
-    run(prepare([given.task], Settings.load(told)))
+    run(prepare([given.task], Settings.load(settings)))
 
 
 def _close_the_eyes() -> None:
@@ -36,12 +36,11 @@ def _close_the_eyes() -> None:
     The owner still writes snapshots of the models at their offsets of the log, and commits its offsets.
     """
 
-    def fold(owner: Owner[Any], message: Any) -> tuple[()]:
-        owner.next_offset = message.offset() + 1
-        return ()
+    def fold(publisher: Publisher[Any], offset: int, item: Any) -> None:
+        publisher.next_offset = offset + 1
 
     def answered(*_: Any) -> None:
         """Count nothing: then there is nothing to tally, and nothing to judge."""
 
-    patch.object(Owner, "_fold", fold).start()
+    patch.object(Publisher, "apply", fold).start()
     patch.object(EdgeCounter, "answered", answered).start()

@@ -1,18 +1,21 @@
-"""The benchmark's page: made of the recorded results, and of nothing else."""
+"""The benchmark's page, generated from the recorded results."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from tests.benchmarks.compare.aims import aims
+from tests.benchmarks.compare.aims import AT_RATE, aims
+from tests.benchmarks.compare.run_config import OURS
 from tests.benchmarks.compare.summary import scaled
 
+KEEPING: Final = ("plain-faust", "quix-exactly-once")
+"""Contenders whose joined state survives a kill."""
 MADE: Final = "<!-- Made by `python -m tests.benchmarks.compare --page`; do not edit. -->"
 
 
 def page(recorded: Mapping[str, Any]) -> str:
-    """Give the page's text.
+    """Return the page's text.
 
     Parameters
     ----------
@@ -28,16 +31,11 @@ def page(recorded: Mapping[str, Any]) -> str:
         MADE,
         """# Benchmarks
 
-Measured on the embedded broker, which shares the machine's cores with what is measured. Absolute figures move
-with the machine and with what else runs on it; ratios are taken within one run. How to repeat it, and what is
-compared: [comparing with others](../how-to/compare-with-others.md).""",
+The broker runs on the same machine and shares its cores. Absolute numbers depend on the machine; compare ratios
+within one table. The job and how to repeat it: [comparing with others](../how-to/compare-with-others.md).""",
     ]
-    if reached := aims(recorded):
-        parts += [
-            "## What was aimed at",
-            _table(("", "wanted", "found", ""), reached, left=4),
-            "Why what is missed is missed, and what was tried: [speed](../concepts/speed.md).",
-        ]
+    if gained := _gains(recorded):
+        parts += ["## What you gain", "\n".join(f"- {each}" for each in gained)]
     for name, make in (
         ("throughput", _throughput),
         ("latency", _latency),
@@ -46,7 +44,45 @@ compared: [comparing with others](../how-to/compare-with-others.md).""",
     ):
         if name in recorded:
             parts.append(make(recorded[name]))
+    if reached := aims(recorded):
+        parts += [
+            "## Aims",
+            _table(("", "aim", "measured", ""), reached, left=4),
+            "[Speed](../concepts/speed.md) explains the aims that were missed.",
+        ]
     return "\n\n".join(parts) + "\n"
+
+
+def _gains(recorded: Mapping[str, Any]) -> list[str]:
+    """Return what a user gains and pays, a sentence each."""
+    rows = {row["contender"]: row for row in recorded.get("throughput", {}).get("rows", ())}
+    found = []
+    if OURS in rows:
+        ours = rows[OURS]
+        found.append(
+            f"{ours['events_per_s']['median']:,.0f} events/s on one worker, with exactly-once outputs, "
+            "joined state that survives a kill, versioned models, metrics and drift detection."
+        )
+        others = [
+            f"{row['ours_is']:.1f} times as fast as `{name}`"
+            for name, row in rows.items()
+            if name in KEEPING and row["ours_is"] is not None
+        ]
+        if others:
+            found.append(f"Of the loops that keep joined state: {' and '.join(others)}.")
+        if "handwritten" in rows:
+            found.append(
+                f"The price: {rows['handwritten']['ours_is']:.2f} times as fast as a handwritten loop, "
+                "which loses joined state and model when it is killed."
+            )
+    for row in recorded.get("latency", {}).get("rows", ()):
+        if row["rate"] == AT_RATE:
+            found.append(
+                f"At {AT_RATE:,} requests/s, p99: an answer over HTTP after {row['http']['p99']:.0f} ms, "
+                f"over the topic after {row['topic']['p99']:.0f} ms; a model learns an outcome after "
+                f"{row['outcome_to_serving']['p99']:.0f} ms."
+            )
+    return found
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[object]], left: int = 1) -> str:
@@ -58,11 +94,8 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[object]], left: int = 1)
 def _where(measured: Mapping[str, Any]) -> str:
     found = measured["machine"]
     stolen = found.get("stolen")
-    lent = "" if not stolen else f" The machine's host gave {stolen:.0%} of their time to others meanwhile."
-    return (
-        f"Measured on {found['date']}: {found['cores']} cores of {found['processor']}, {found['system']}, "
-        f"Python {found['python']}.{lent}"
-    )
+    lent = f", {stolen:.0%} of them used by others" if stolen else ""
+    return f"{found['date']}, {found['cores']} cores ({found['processor']}){lent}, Python {found['python']}."
 
 
 def _throughput(measured: Mapping[str, Any]) -> str:
@@ -70,8 +103,8 @@ def _throughput(measured: Mapping[str, Any]) -> str:
     speeds = [
         (
             f"`{row['contender']}`",
-            f"{row['pairs']:,}",
-            *(f"{row['events_per_s'][which]:,.0f}" for which in ("min", "median", "max")),
+            row["promise"],
+            f"{row['events_per_s']['median']:,.0f}",
             "" if row["ours_is"] is None else f"{row['ours_is']:.2f}",
             f"{row['cpu_us']:.0f}",
             f"{row['memory_mb']:.0f}",
@@ -79,39 +112,27 @@ def _throughput(measured: Mapping[str, Any]) -> str:
         )
         for row in rows
     ]
-    told = [
-        (
-            f"`{row['contender']}`",
-            row["says"],
-            row["promise"],
-            ", ".join(f"{name} {version}" for name, version in row["versions"].items()),
-        )
-        for row in rows
-    ]
-    out = [f"Left out: `{name}` ({why})." for name, why in measured["left_out"].items()]
-    head = (
-        "contender",
-        "pairs",
-        "min",
-        "median",
-        "max",
-        "times as fast is ours",
-        "CPU µs",
-        "memory MB",
-        "accuracy",
-    )
+    contenders = [f"- `{row['contender']}`: {row['says']}." for row in rows]
+    versions: dict[str, dict[str, None]] = {}
+    for row in rows:
+        for name, version in row["versions"].items():
+            versions.setdefault(name, {})[version] = None
+    skipped = [f"Not measured: `{name}` ({why})." for name, why in measured["left_out"].items()]
+    head = ("contender", "after a kill", "events/s", "ours is times as fast", "CPU µs", "MB", "accuracy")
     return "\n\n".join(
         [
-            "## The whole job, side by side",
-            f"{_where(measured)} A pair is a request and its outcome, two events; {rows[0]['runs']} interleaved "
-            "runs, one process, one partition; slow contenders get fewer pairs. Events per second count from the "
-            "first prediction to the last labelled example by the broker's clock; CPU is that of the process per "
-            "event, memory its peak.",
-            _table(head, speeds),
-            "Accuracy is that of the scores as served. The topics are filled before the start: who reads all "
-            "requests ahead of their outcomes, serves an untrained model.",
-            _table(("contender", "what it is", "when it is killed", "versions"), told, left=4),
-            *out,
+            "## Throughput",
+            f"{_where(measured)} Median of {rows[0]['runs']} interleaved runs, one process, one partition. "
+            "A pair of request and outcome is two events, counted from the first prediction to the last "
+            "labelled example. CPU is per event; MB is peak memory.",
+            _table(head, speeds, left=2),
+            "Accuracy is that of the scores as served: the topics are filled in advance, so a contender that reads "
+            "requests ahead of outcomes serves an untrained model.",
+            "\n".join(contenders),
+            "Versions: "
+            + ", ".join(f"{name} {' and '.join(found)}" for name, found in versions.items())
+            + ".",
+            *skipped,
         ]
     )
 
@@ -131,10 +152,9 @@ def _latency(measured: Mapping[str, Any]) -> str:
     return "\n\n".join(
         [
             "## Latency",
-            f"{_where(measured)} Milliseconds, one worker, {measured['rows'][0]['seconds']:.0f} s at each rate, "
-            "from the moment a request is due until its prediction is read from the topic (committed) or answered "
-            "over HTTP (one request per call, client on the same machine); outcome: from its arrival until the "
-            "served model has learned from it.",
+            f"{_where(measured)} Milliseconds, one worker, {measured['rows'][0]['seconds']:.0f} s at each "
+            "rate. Topic: from the due time of a request to its committed prediction. HTTP: to its answer, "
+            "one request per call. Outcome: from its arrival until the served model has learned it.",
             _table(head, rows, left=0),
         ]
     )
@@ -148,47 +168,43 @@ def _stages(measured: Mapping[str, Any]) -> str:
     rows = [
         (
             f"{row['stage']}{' (monitoring)' if row['monitoring'] else ''}",
-            row["says"],
-            row["times"],
-            f"{row['us']:.1f}",
             f"{row['us_per_event']:.1f}",
         )
         for row in measured["stages"]
     ]
     core = [
-        (f"pure core, {name}", f"{each['us_per_event']:.1f}", f"{each['events_per_s']:,.0f}")
+        (f"core, {name}", f"{each['us_per_event']:.1f}", f"{each['events_per_s']:,.0f}")
         for name, each in measured["core"].items()
     ]
     whole, unwatched = measured["whole"], measured["unwatched"]
     for name, each in (
-        ("whole loop, on Kafka", whole),
-        ("whole loop, on Kafka, without monitoring", unwatched),
+        ("loop on Kafka", whole),
+        ("loop on Kafka, without monitoring", unwatched),
     ):
         core.append((name, f"{each['cpu_us']:.1f}", f"{each['events_per_s']['median']:,.0f}"))
-    told = (
-        f"Monitoring takes {measured['monitoring']:.0%} of the pure core's time, and "
-        f"{1 - unwatched['ours_is']:.0%} of the whole loop's throughput: the median over pairs of runs, one after "
-        "the other."
+    share = (
+        f"Monitoring takes {measured['monitoring']:.0%} of the core's time and "
+        f"{1 - unwatched['ours_is']:.0%} of the loop's throughput (median over pairs of runs)."
     )
     return "\n\n".join(
         [
             "## Stages",
-            f"{_where(measured)} The real functions in memory; a pair of request and outcome is two events.",
-            _table(("stage", "what", "times per pair", "µs each", "µs per event"), rows, left=2),
+            f"{_where(measured)} CPU time of the functions in memory.",
+            _table(("stage", "µs per event"), rows),
             _table(("", "CPU µs per event", "events/s"), core),
-            told,
+            share,
         ]
     )
 
 
 def _scale(measured: Mapping[str, Any]) -> str:
-    head = ("", "pairs", "events/s", "as fast as one worker", "CPU µs per event", "memory MB")
+    head = ("", "pairs", "events/s", "times one worker", "CPU µs per event", "MB")
     return "\n\n".join(
         [
             "## Workers and events",
-            f"{_where(measured)} Two partitions; events per second are the median. The broker shares the cores, "
-            "and each worker folds the whole log, so that its models are at hand: what a second worker adds is "
-            "serving, joining and the encoding of both. Processor time and memory are those of all workers.",
+            f"{_where(measured)} Two partitions, median events/s. The broker shares the cores, and each "
+            "worker folds the whole log; a second worker adds serving and joining only. CPU and memory are "
+            "the sum of the workers.",
             _table(head, scaled(measured["rows"])),
         ]
     )

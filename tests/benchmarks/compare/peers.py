@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from schemas.errors import UsageError
-from tests.benchmarks.compare.given import Contender
+from tests.benchmarks.compare.run_config import Contender
 
 ASK: Final = """
 import json, sys
@@ -83,10 +83,10 @@ def _is_installed(name: str) -> bool:
 
 def _missing(python: str, names: list[str]) -> list[str]:
     try:
-        told = subprocess.run(
+        done = subprocess.run(
             [python, "-c", ASK, *names], capture_output=True, text=True, check=True, timeout=60
         )
-        found: list[str] = json.loads(told.stdout)
+        found: list[str] = json.loads(done.stdout)
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         raise UsageError(f"--peers-python {python} does not run: {error}") from None
     return found

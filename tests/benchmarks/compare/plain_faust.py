@@ -2,7 +2,7 @@
 
 So what differs is the plumbing alone: Faust's consumer and its acks, its producer, its Table with the changelog.
 It runs on riverloop's topics and codec, several workers share the partitions, and it stands beside riverloop in
-the ledger, too: `python -m tests.benchmarks.compare.plain_faust TASK --bootstrap HOST:PORT`.
+the fault harness, too: `python -m tests.benchmarks.compare.plain_faust TASK --bootstrap HOST:PORT`.
 
 What a stock loop does not have: a merge of its inputs by event time (each agent reads its topic as it comes),
 an order over all workers (each learns from its own partitions), and a way back for the model.
@@ -38,7 +38,7 @@ from streams.join.rules import JoinRules
 from streams.metrics.served import ServedMetrics
 from streams.model import ModelFold
 from streams.serve import Server
-from tests.benchmarks.compare.given import Given
+from tests.benchmarks.compare.run_config import RunConfig
 
 HELD: Final = "riverloop-held"
 """Name of the serializer of the Table's values."""
@@ -268,7 +268,7 @@ class _Message:
         return list(headers.items() if isinstance(headers, Mapping) else headers)
 
 
-def main(given: Given) -> None:
+def main(given: RunConfig) -> None:
     """Run as a contender until ended."""
     app = make_app(
         load_task(given.task),

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
-from tests.benchmarks.compare.given import Given
 from tests.benchmarks.compare.job import PREDICTION, Job, written
+from tests.benchmarks.compare.run_config import RunConfig
 
 HOUR_MS: Final = 3_600_000
 
 
-def main(given: Given) -> None:
+def main(given: RunConfig) -> None:
     """Run until ended."""
     from quixstreams import Application
 

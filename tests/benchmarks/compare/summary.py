@@ -6,8 +6,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tests.benchmarks.compare.given import OURS, contender
 from tests.benchmarks.compare.measure import Result
+from tests.benchmarks.compare.run_config import OURS, contender
 
 
 def throughput(rounds: Sequence[Sequence[Result]], base: str = OURS) -> list[dict[str, Any]]:

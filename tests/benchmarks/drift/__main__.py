@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks.drift`: how much drift is found, and how often it is found where there is none."""
+"""`python -m tests.benchmarks.drift`: drifts found, and false alarms, of riverloop's and River's detectors."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def drift(quick: bool, only: tuple[str, ...], page: str | None, as_json: bool) -
     else:
         for each in made:
             table(each.title, each.columns, each.rows)
-            click.echo(f"{'MET' if each.met else 'MISSED'}: {each.bar}\n")
+            click.echo(f"{'reached' if each.met else 'MISSED'}: {each.bar}\n")
     if not all(each.met for each in made):
         raise click.exceptions.Exit(1)
 
@@ -63,22 +63,20 @@ def _made() -> dict[str, str]:
 
 def markdown(tables: Sequence[Table], quick: bool = False) -> str:
     """Give the tables as a page."""
-    told = ", ".join(f"{name} {value}" for name, value in _made().items())
+    made = ", ".join(f"{name} {value}" for name, value in _made().items())
     size = " --quick" if quick else ""
     parts = [
         f"<!-- Made by `python -m tests.benchmarks.drift{size} --page FILE`; do not edit. -->",
         "# Drift bench",
-        f"Made by `python -m tests.benchmarks.drift{size}` ({told}), seed {SEED}. What is set in advance (the "
-        "budget's split, the rate of false alarms per delta, the spans) was set on streams of other seeds. "
-        "`riverloop` is the set of a task that says nothing about drift; it alarms when an "
-        "[episode](../concepts/drift.md) opens. The others are River's, with their defaults, fed with the "
-        "error. Times are of the machine that made this page.",
+        "`riverloop` is a task with default drift settings; it alarms when an "
+        "[episode](../concepts/drift.md) opens. The other detectors are River's, with defaults, on the "
+        f"error. Parameters were set on streams of other seeds. {made}, seed {SEED}.",
     ]
     for each in tables:
         rows = [each.columns, ["---"] * len(each.columns), *each.rows]
         lines = "\n".join("| " + " | ".join(_cell(cell) for cell in row) + " |" for row in rows)
-        verdict = "met" if each.met else "missed"
-        parts += [f"## {each.title}", each.says, lines, f"Bar, {verdict}: {each.bar}."]
+        verdict = "reached" if each.met else "missed"
+        parts += [f"## {each.title}", each.description, lines, f"Target ({verdict}): {each.bar}."]
     return "\n\n".join(parts) + "\n"
 
 
@@ -86,7 +84,7 @@ def _cell(cell: Any) -> str:
     if cell is None:
         return ""
     if isinstance(cell, float):
-        return f"{cell:,.0f}" if cell >= 100 else f"{cell:.3f}"
+        return f"{cell:,.0f}" if cell >= 100 else f"{cell:.1f}" if cell >= 10 else f"{cell:.3f}"
     return str(cell)
 
 

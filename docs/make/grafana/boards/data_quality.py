@@ -29,8 +29,8 @@ REQUESTS = Row(
     [
         lines(
             "Requests",
-            "Answered; refused; asked again with an id that had been answered; older than one before them; counted "
-            "after their minute was closed. What is refused lies in T.dead-letters.",
+            "Requests answered, rejected, repeated, out of order, and counted late. Rejected records are on "
+            "T.dead-letters.",
             PER_SECOND,
             *(
                 Query(f'sum(rate(riverloop_{name}_total{{task="$task"}}[$__rate_interval]))', legend)
@@ -46,7 +46,7 @@ REQUESTS = Row(
         ),
         lines(
             "Dead letters by reason",
-            "Per second, the five most frequent reasons: docs/reasons.md says what to change.",
+            "Per second, the five most frequent reasons. docs/reasons.md explains how to correct them.",
             PER_SECOND,
             Query(
                 'topk(5, max by (reason) (task_reason:riverloop_dead_letters:rate5m{task="$task"}))',
@@ -61,8 +61,8 @@ FEATURES = Row(
     [
         rows_of(
             "All features",
-            "Shares of the last window's requests; PSI and Jensen-Shannon divergence beyond what chance gives, "
-            "against the reference. Empty: too few values to judge.",
+            "Shares of the last window; PSI and Jensen-Shannon divergence against the reference, minus "
+            "their expectation without drift. Empty: too few values.",
             "segment",
             "feature",
             Column("missing", RATIO, _feature("missing_ratio")),
@@ -73,8 +73,8 @@ FEATURES = Row(
         ),
         lines(
             "Missing",
-            "Share of requests without the feature, the eight highest. Compare with its allowed missing in the "
-            "task file; look at where the feature comes from.",
+            "Share of requests without the feature, the eight highest. Compare with max_missing in the task "
+            "file; check the source of the feature.",
             RATIO,
             Query(f"topk(8, {_feature('missing_ratio')})", "{{segment}}"),
             least=0,
@@ -82,7 +82,7 @@ FEATURES = Row(
         ),
         lines(
             "Outside the range",
-            "Share of values outside the range that the dictionary allows, the eight highest.",
+            "Share of values outside the dictionary's range, the eight highest.",
             RATIO,
             Query(f"topk(8, {_feature('outside_ratio')})", "{{segment}}"),
             least=0,
@@ -90,7 +90,7 @@ FEATURES = Row(
         ),
         lines(
             "Unseen levels",
-            "Share of values whose level the reference had not, the eight highest.",
+            "Share of values with a level unknown to the reference, the eight highest.",
             RATIO,
             Query(f"topk(8, {_feature('unseen_ratio')})", "{{segment}}"),
             least=0,
@@ -102,5 +102,5 @@ FEATURES = Row(
 
 def data_quality() -> models.Dashboard:
     """Make the board."""
-    says = "Is what comes in what the models were made for: feature by feature, and what is refused."
+    says = "Quality of requests: features against their reference, and rejected records."
     return board("Data quality", says, [REQUESTS, FEATURES], [EPISODES])

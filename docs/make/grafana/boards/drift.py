@@ -13,17 +13,15 @@ def _signal(name: str) -> Query:
     return Query(f'riverloop_signal_mean{{task="$task", segment="{name}"}}', "{{model}} ({{role}})")
 
 
-WINDOW = (
-    "Mean of the detector's window, which begins anew at an alarm. Its threshold depends on the window, so "
-)
-EVIDENCE = "the evidence on T.alerts has the one that was passed; red spans are open episodes."
+WINDOW = "Mean of the detector's window, which restarts at an alarm. "
+EVIDENCE = "The evidence on T.alerts has the threshold. Red spans are open episodes."
 FAMILIES = Row(
     "Episodes",
     [
         lines(
             "Open episodes",
-            "1 while an episode of the family is open; the alerts fire above 0. While an outage of outcomes is "
-            "open, the others are held back.",
+            "1 while an episode of the family is open; the alerts fire above 0. During an outage of "
+            "outcomes the others are held back.",
             "none",
             Query('max by (segment) (riverloop_open_episodes{task="$task"})', "{{segment}}"),
             limits=Limits(bad=1),
@@ -31,7 +29,7 @@ FAMILIES = Row(
         ),
         lines(
             "Predictions and outcomes",
-            "Outcomes that fall while predictions go on are an outage, not a change of customers.",
+            "If outcomes fall at a steady rate of predictions, outcomes are lost or late.",
             PER_SECOND,
             Query('sum(rate(riverloop_predictions_total{task="$task"}[$__rate_interval]))', "predictions"),
             Query('sum(rate(riverloop_outcomes_total{task="$task"}[$__rate_interval]))', "outcomes"),
@@ -40,17 +38,16 @@ FAMILIES = Row(
     ],
 )
 SIGNALS = Row(
-    "Signals of the labelled stream, the most telling first",
+    "Signals of the labelled stream",
     [
         lines(
             "Excess log loss",
-            "Log loss minus the entropy of the model's own score: above 0 it errs more than it expects to. "
-            + WINDOW
-            + EVIDENCE,
+            "Log loss minus the entropy of the model's own score: above 0 the model errs more than its "
+            "scores predict. " + WINDOW + EVIDENCE,
             NATS,
             _signal("excess_log_loss"),
         ),
-        lines("Error", "Share of wrong decisions. " + WINDOW + EVIDENCE, RATIO, _signal("error")),
+        lines("Error", "Share of incorrect decisions. " + WINDOW + EVIDENCE, RATIO, _signal("error")),
         lines(
             "Labels",
             "Mean of the labels, once per policy. " + WINDOW + EVIDENCE,
@@ -59,7 +56,7 @@ SIGNALS = Row(
         ),
         lines(
             "Scores",
-            "Mean of the scores. It moves before any label does. " + WINDOW + EVIDENCE,
+            "Mean of the scores. It moves before labels do. " + WINDOW + EVIDENCE,
             RATIO,
             _signal("score_mean"),
         ),
@@ -69,9 +66,9 @@ FEATURES = Row(
     "Features and delays",
     [
         lines(
-            "Features that moved most",
-            f"Population stability index beyond what chance gives, last window: an episode opens above "
-            f"{LARGE:g}, and is kept open above {MODERATE:g}. Ten features at most.",
+            "Features with the highest PSI",
+            "Population stability index minus its expectation without drift, last window. An episode opens "
+            f"above {LARGE:g} and stays open above {MODERATE:g}. Ten features.",
             NATS,
             Query(
                 'topk(10, max by (segment) (riverloop_feature_psi_nats{task="$task"}))',
@@ -82,7 +79,7 @@ FEATURES = Row(
         ),
         lines(
             "Delay of outcomes",
-            "From the request to its outcome, in event time. When this moves alone, the world is what it was.",
+            "From the request to its outcome, in event time. If only this moves, the data has not drifted.",
             "s",
             Query('max by (segment) (riverloop_outcome_delay_seconds{task="$task"})', "{{segment}}"),
             least=0,
@@ -93,5 +90,5 @@ FEATURES = Row(
 
 def drift() -> models.Dashboard:
     """Make the board."""
-    says = "Has the concept moved, the features, the delays, or has a feed died?"
+    says = "Drift of the concept, the features and the delays, and outages of outcomes."
     return board("Drift", says, [FAMILIES, SIGNALS, FEATURES], [EPISODES, REVISIONS])

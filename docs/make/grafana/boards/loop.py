@@ -12,40 +12,40 @@ STATS = Row(
     [
         number(
             "Predictions",
-            "Requests that were answered, per second. Still: look at the service that sends requests.",
+            "Requests answered per second. At 0: check the service that sends requests.",
             PER_SECOND,
             'sum(rate(riverloop_requests_total{task="$task"}[$__rate_interval]))',
         ),
         number(
             "Outcomes",
-            "Outcomes that the join took, per second. Still, while predictions go on: an outage of outcomes.",
+            "Outcomes joined per second. At 0 while predictions continue: an outage of outcomes.",
             PER_SECOND,
             'sum(rate(riverloop_outcomes_total{task="$task"}[$__rate_interval]))',
         ),
         number(
             "Lag",
-            "How long ago the oldest record came that no worker has taken up, most over the topics.",
+            "Age of the oldest record not consumed yet, maximum over the topics.",
             "s",
             'max(riverloop_lag_seconds{task="$task"})',
             Limits(5, 60),
         ),
         number(
             "Freshness, p99",
-            "From an outcome's arrival until what it taught serves. The alert is at 5 s.",
+            "Time from an outcome's arrival until the serving models have learned it. Alert above 5 s.",
             "s",
             'max(task_stage:riverloop_freshness_seconds:p99_5m{task="$task", stage="arrival_to_serving"})',
             Limits(1, 5),
         ),
         number(
             "AUC, newest labels",
-            "Of the score that was served, over the newest labels: 0.5 is chance, 1 perfect.",
+            "Served scores over the newest labels. 0.5 is random, 1 perfect.",
             "none",
             'max(riverloop_roc_auc_ratio{task="$task", role="served", window=~"last_.*", segment=""})',
             none="see Model quality",
         ),
         number(
             "Open episodes",
-            "Of drift, delays, an outage of outcomes and others. T.alerts has the evidence of each.",
+            "Episodes of drift, delays, outages and others. Their evidence is on T.alerts.",
             "none",
             'sum(max by (segment) (riverloop_open_episodes{task="$task"}))',
             Limits(bad=1),
@@ -57,7 +57,7 @@ SERVING = Row(
     [
         lines(
             "Rate",
-            "Requests per second: all that were answered, and those over HTTP.",
+            "Requests answered per second, in all and over HTTP.",
             PER_SECOND,
             Query('sum(rate(riverloop_requests_total{task="$task"}[$__rate_interval]))', "answered"),
             Query('sum(rate(riverloop_http_predictions_total{task="$task"}[$__rate_interval]))', "over HTTP"),
@@ -66,8 +66,8 @@ SERVING = Row(
         ),
         lines(
             "Errors",
-            "Share of what comes that is refused, into dead letters or over HTTP. The alert is at 1 %; "
-            "riverloop deadletters shows what was wrong.",
+            "Share of records rejected, on the topics or over HTTP. Alert above 1 %. riverloop deadletters "
+            "shows the records.",
             RATIO,
             Query(
                 'max(task:riverloop_dead_letters_per_prediction:ratio_rate5m{task="$task"})', "dead letters"
@@ -84,8 +84,7 @@ SERVING = Row(
         ),
         lines(
             "Duration",
-            "From a request's arrival to its answer, committed on the topic or acknowledged over HTTP. "
-            "On the topic, a transaction of a batch is part of it.",
+            "Time from a request's arrival to its answer, committed on the topic or acknowledged over HTTP.",
             "s",
             Query(
                 "histogram_quantile(0.5, sum by (le, way) (rate("
@@ -107,16 +106,14 @@ LEARNING = Row(
     [
         lines(
             "Lag by topic",
-            "How long ago the oldest record came that was not taken up, by topic. Outcomes that wait for stream "
-            "time to reach them count, too.",
+            "Age of the oldest record not consumed yet, by topic. Outcomes may wait for stream time.",
             "s",
             Query('max by (topic) (riverloop_lag_seconds{task="$task"})', "{{topic}}"),
             least=0,
         ),
         lines(
             "Freshness by stage, p99",
-            "From an outcome's arrival until it lies in the log, from there until it is applied where requests are "
-            "served, and both.",
+            "Time from an outcome's arrival to the log, from the log to the serving models, and in all.",
             "s",
             Query(
                 'max by (stage) (task_stage:riverloop_freshness_seconds:p99_5m{task="$task"})', "{{stage}}"
@@ -125,9 +122,8 @@ LEARNING = Row(
             least=0,
         ),
         lines(
-            "What the join concluded",
-            "Resolutions per second. Many late ones: the horizon is too short. Orphans: outcomes of requests that "
-            "nobody asked about.",
+            "Resolutions",
+            "Resolutions per second. Many late: the horizon is too short. Orphans: outcomes of unknown requests.",
             PER_SECOND,
             *(
                 Query(f'sum(rate(riverloop_{name}_total{{task="$task"}}[$__rate_interval]))', name)
@@ -137,7 +133,7 @@ LEARNING = Row(
         ),
         lines(
             "Waiting",
-            "Predictions without a resolution. It grows for a horizon after the start, and is level then.",
+            "Predictions without a resolution. It grows for one horizon after the start and is then constant.",
             "short",
             Query('max(riverloop_waiting{task="$task"})', "predictions"),
             least=0,
@@ -148,5 +144,5 @@ LEARNING = Row(
 
 def loop() -> models.Dashboard:
     """Make the board."""
-    says = "Does the loop turn: requests, predictions, outcomes, examples, and back."
+    says = "Overview: requests, predictions, outcomes, learning."
     return board("Loop", says, [STATS, SERVING, LEARNING], [EPISODES, REVISIONS])

@@ -7,7 +7,7 @@ from typing import Final
 from docs.make.grafana.parts import Marks
 
 EPISODES: Final = Marks(
-    "Open episodes that page",
+    "Open paging episodes",
     "red",
     'max by (segment) (riverloop_open_episodes{task="$task", segment=~"loss|outage"}) > 0',
 )

@@ -12,12 +12,12 @@ from docs.make.grafana.parts import PER_SECOND, RATIO, REFERENCE, Limits, Query,
 NAMES: Final = "log_loss_nats|roc_auc_ratio|accuracy_ratio|f1_ratio|brier_ratio|mae|rmse|r2_ratio"
 """Which metrics the reader may choose from: those of the task's kind are there."""
 MODELS = Row(
-    "Served, and what the shadows would have served",
+    "Served model and shadows",
     [
         lines(
-            "$metric of the newest labels, and the champion's of all",
-            "The dashed line is the champion's over all labels so far: a line that leaves it for good has changed. "
-            "Shadows are scored on the same labels. Compare, then look at Drift.",
+            "$metric over the newest labels, and of the served model over all",
+            "The dashed line is the served model over all labels. Shadows are scored on the same labels. On "
+            "a lasting difference, see Drift.",
             "none",
             Query(
                 '{__name__="$metric", task="$task", window=~"last_.*", segment=""}',
@@ -30,9 +30,8 @@ MODELS = Row(
             width=24,
         ),
         lines(
-            "Do scores mean what they say?",
-            "Mean score and share of positives among the newest labels: they should agree. For tasks that give "
-            "probabilities.",
+            "Calibration",
+            "Mean score and share of positives over the newest labels; they should agree. Binary tasks.",
             RATIO,
             Query(
                 'riverloop_mean_score_ratio{task="$task", role="served", window=~"last_.*", segment=""}',
@@ -46,20 +45,20 @@ MODELS = Row(
         ),
         lines(
             "Calibration error",
-            "ECE over ten groups of scores, newest labels. Rising: look at the calibration table in the status.",
+            "ECE over ten groups of scores, newest labels. If it rises, check the calibration table in the status.",
             RATIO,
             Query('riverloop_ece_ratio{task="$task", window=~"last_.*", segment=""}', "{{model}} ({{role}})"),
             least=0,
         ),
         lines(
-            "Accuracy before the labels, and after",
-            "Estimated from calibrated scores alone (CBPE): of what waits, and of the newest labels, for which the "
-            "realised one stands beside it. Where these two part, the concept moved, and no estimate is to be "
-            "believed.",
+            "Estimated and realised accuracy",
+            "Estimated from calibrated scores (CBPE), for pending predictions and for the newest labels, "
+            "beside the realised accuracy. If the two differ, the concept has drifted: do not rely on the "
+            "estimate.",
             RATIO,
             Query(
                 'riverloop_estimated_accuracy_ratio{task="$task", role="served", window="waiting", segment=""}',
-                "estimated, of what waits",
+                "estimated, pending",
             ),
             Query(
                 'riverloop_estimated_accuracy_ratio{task="$task", role="served", window=~"last_.*", segment=""}',
@@ -71,9 +70,9 @@ MODELS = Row(
             ),
         ),
         lines(
-            "What the shadow would have gained",
-            "Loss as served minus the shadow's, over the same requests, with its 95 % interval, which holds "
-            "whenever one looks. The whole interval above 0: promote the shadow.",
+            "Gain of the shadow",
+            "Served loss minus the shadow's on the same requests, with its anytime-valid 95 % interval. "
+            "Interval above 0: promote the shadow.",
             "none",
             Query(
                 '{__name__=~"riverloop_(log_loss_gain_nats|mae_gain)", task="$task"}', "{{model}} {{segment}}"
@@ -109,33 +108,33 @@ MODELS = Row(
     ],
 )
 MATURITY = Row(
-    "Maturity: how much of the truth is in",
+    "Maturity of labels",
     [
         lines(
             "Coverage",
-            "Share of all predictions that have a resolution. What has none yet is in no metric.",
+            "Share of predictions with a resolution. The others are in no metric.",
             RATIO,
             Query('max(riverloop_coverage_ratio{task="$task"})', "resolved"),
             least=0,
         ),
         lines(
-            "Outcomes among resolutions, by the request's age",
-            "In parts of the horizon. A fall in the young cohorts, predictions going on: outcomes are late or "
-            "lost. Never compare a young cohort with an old one.",
+            "Share of outcomes among resolutions, by request age",
+            "Age in parts of the horizon. A fall in young cohorts at a steady rate of predictions: outcomes "
+            "are late or lost. Do not compare cohorts of different ages.",
             RATIO,
             Query('max by (window) (riverloop_label_rate_ratio{task="$task"})', "{{window}}"),
             least=0,
         ),
         lines(
             "Delay of outcomes",
-            "From the request to its outcome, in event time. A later median makes the models learn later.",
+            "From the request to its outcome, in event time. If the median rises, models learn later.",
             "s",
             Query('max by (segment) (riverloop_outcome_delay_seconds{task="$task"})', "{{segment}}"),
             least=0,
         ),
         lines(
             "Delay of reports",
-            "From the outcome to its arrival. Of a replayed history it is the history's age.",
+            "From the outcome to its arrival. In a replay it is the age of the data.",
             "s",
             Query('max by (segment) (riverloop_report_delay_seconds{task="$task"})', "{{segment}}"),
             least=0,
@@ -146,6 +145,6 @@ MATURITY = Row(
 
 def quality() -> models.Dashboard:
     """Make the board."""
-    says = "How good was what was served, once the truth was known; how much of it is known."
+    says = "Quality of served predictions and maturity of labels."
     metric = variable("metric", "Metric", f"metrics(riverloop_({NAMES})$)")
     return board("Model quality", says, [MODELS, MATURITY], [EPISODES, REVISIONS], [metric])

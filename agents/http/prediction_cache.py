@@ -1,0 +1,115 @@
+"""A cache of answers over HTTP, so that a repeated request gets the first answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from typing import Protocol
+
+from infra.kafka.transaction import OutRecord
+from infra.kafka.writer import Delivery
+from schemas.errors import BrokerError
+
+
+class Sends(Protocol):
+    """Sends records, as `infra.kafka.writer.Writer` does."""
+
+    def send(self, record: OutRecord) -> Delivery:
+        """See `Writer.send`."""
+
+
+class Answer:
+    """An answer, and the delivery of the prediction behind it.
+
+    Parameters
+    ----------
+    body
+        The answer, as JSON.
+    record
+        The prediction for the topic.
+    """
+
+    __slots__ = ("_delivery", "_record", "body")
+
+    def __init__(self, body: bytes, record: OutRecord) -> None:
+        self.body = body
+        self._record: OutRecord | None = record
+        self._delivery: Delivery | None = None
+
+    @property
+    def acknowledged(self) -> bool:
+        """Whether Kafka has acknowledged the prediction."""
+        return self._record is None
+
+    @property
+    def under_way(self) -> bool:
+        """Whether the acknowledgement is pending."""
+        return self._delivery is not None and not self._delivery.done()
+
+    def send(self, writer: Sends) -> None:
+        """Send the prediction, unless it is acknowledged or under way.
+
+        After a failed delivery the same bytes are sent again, in case the first ones are on the topic after all.
+
+        Raises
+        ------
+        BrokerError
+            When it cannot be sent now.
+        """
+        if self._delivery is not None and self._delivery.done():
+            self._delivered(self._delivery)  # its own call of this comes a turn of the event loop later
+        if self._record is None or self.under_way:
+            return
+        self._delivery = writer.send(self._record)
+        self._delivery.add_done_callback(self._delivered)
+
+    def _delivered(self, delivery: Delivery) -> None:
+        if not delivery.cancelled() and delivery.exception() is None:
+            self._record = self._delivery = None
+
+    async def wait(self) -> None:
+        """Wait until it is acknowledged.
+
+        Raises
+        ------
+        BrokerError
+            When it is not.
+        """
+        if self._delivery is not None:
+            # Several callers may wait for one delivery; a cancelled caller must not cancel it for the others.
+            await asyncio.shield(self._delivery)
+        elif self._record is not None:
+            raise BrokerError(f"{self._record.topic}: not sent")
+
+
+class PredictionCache:
+    """The newest answers by request_id; the least recently used go first.
+
+    Parameters
+    ----------
+    most
+        Maximum number of answers; unacknowledged ones are kept beyond it.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._answers: OrderedDict[str, Answer] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._answers)
+
+    def get(self, request_id: str) -> Answer | None:
+        """Return the answer to a request, or None."""
+        found = self._answers.get(request_id)
+        if found is not None:
+            self._answers.move_to_end(request_id)
+        return found
+
+    def add(self, request_id: str, answer: Answer) -> None:
+        """Add an answer."""
+        self._answers[request_id] = answer
+        while len(self._answers) > self.most:
+            oldest = next(iter(self._answers))
+            if oldest == request_id or self._answers[oldest].under_way:
+                break
+            del self._answers[oldest]

@@ -1,0 +1,273 @@
+"""The one reader of a task's log: it folds the models, from which the worker serves, and whoever listens."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final
+
+from confluent_kafka import Message
+
+from agents.loop import STAGES, TaskLoop, now_ms
+from agents.resume import start_of
+from agents.turns import Long
+from infra.kafka.log import LogReader
+from infra.past import learn
+from infra.snapshots.models import LogPlace, restore
+from infra.snapshots.store import SnapshotStore
+from infra.trusted import places, unreadable_entry
+from schemas.errors import BadRecord, RecordsGone
+from schemas.escaped import harmless
+from schemas.records import Command, Entry, Features
+from streams.model import ModelFold
+
+RECENT: Final = 20
+NEAR: Final = 500
+"""Entries behind which the models count as near to the log."""
+PATIENCE_S: Final = 0.25
+log = logging.getLogger(__name__)
+
+
+class LogFold:
+    """Folds the models of one task, entry by entry, from the newest good snapshot on.
+
+    Parameters
+    ----------
+    loop
+        The task's.
+    store
+        Where snapshots lie.
+    """
+
+    def __init__(self, loop: TaskLoop, store: SnapshotStore) -> None:
+        self.loop, self.store = loop, store
+        for fold in loop.models:
+            fold.learner.puts_off = True
+        self._pass_over = places(loop.settings.pass_over)
+        self.lock = asyncio.Lock()
+        """Held while the folds move: between two entries they are all at `next_offset`."""
+        self.next_offset = 0
+        self.listener: Callable[[int, Entry | None], None] | None = None
+        """Takes each entry right after the models, with its offset; None in place of one that is passed over."""
+        self.moved: list[Callable[[], None]] = []
+        """Called when the folds have moved, or have caught up."""
+        self.recent: deque[Features] = deque(maxlen=RECENT)
+        """Features of the newest examples, for snapshots' probes."""
+        self.reader: LogReader | None = None
+        self.parents: dict[str, str] = {}
+        """By model: the newest snapshot that its state goes on from."""
+        self._caught_up = asyncio.Event()
+        self.failed = False
+        """Whether folding ended with an error: no snapshot is taken of what it left."""
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether everything that was committed when reading began is folded."""
+        return self._caught_up.is_set()
+
+    async def wait_caught_up(self) -> None:
+        """Wait until it is."""
+        await self._caught_up.wait()
+
+    async def run(self) -> None:
+        """Fold from the newest snapshot on, for ever."""
+        loop = self.loop
+        await loop.open.wait()
+        try:
+            start = await asyncio.get_running_loop().run_in_executor(None, self.restore)
+            async with LogReader(loop.connection, loop.topics.log, 0, start) as reader:
+                self.reader = reader
+                async for batch in reader:
+                    await self.apply(batch.messages)
+                    self.check_ready(batch.caught_up)
+                    for tell in self.moved:
+                        tell()
+        except RecordsGone as gone:
+            loop.refuse("log", str(gone))
+
+    def restore(self) -> int:
+        """Restore the models; gives the offset at which to go on reading (blocks)."""
+        loop = self.loop
+        place = LogPlace(loop.topics.log, loop.log_topic_id)
+        for fold in loop.models:
+            started = time.monotonic()
+            manifest = restore(fold, self.store, place, loop.loaded.classes)
+            if manifest is None:
+                log.info("%s: %s is folded from the beginning of the log", loop.task.name, fold.model.name)
+            else:
+                self.parents[fold.model.name] = manifest.version
+                log.info(
+                    "%s: %s restored from its snapshot in %.2f s, goes on at log offset %d",
+                    loop.task.name,
+                    manifest.version,
+                    time.monotonic() - started,
+                    fold.next_offset,
+                )
+        self.next_offset = start_of(loop, loop.topics.log, min(fold.next_offset for fold in loop.models))
+        return self.next_offset
+
+    async def near(self) -> None:
+        """Wait a moment for the models to come near to the log.
+
+        Serving and joining share the processor with learning. Under a load that is too high for all three they
+        give way, so that requests wait before they are scored, and not labels before they are learned.
+        """
+        until = time.monotonic() + PATIENCE_S
+        while self._is_behind() and time.monotonic() < until:  # noqa: ASYNC110  the reader sets no event
+            await asyncio.sleep(0.005)
+
+    def _is_behind(self) -> bool:
+        return self.reader is not None and self.reader.waiting > NEAR
+
+    # ------------------------------------------------------------------ the fold
+
+    def read(self, message: Message) -> Entry | None:
+        """Give the entry that a record of the log carries; None where a person has said to pass over it.
+
+        Raises
+        ------
+        Unreadable
+            It carries none.
+        """
+        try:
+            return self.loop.codec.decode_entry(message.value())
+        except BadRecord as bad:
+            if (message.topic(), message.offset()) in self._pass_over:
+                return None
+            raise unreadable_entry(message, bad) from bad
+
+    async def apply(self, messages: Sequence[Message]) -> None:
+        """Fold a batch of the log's records."""
+        try:
+            async with self.lock:
+                await self.loop.turns.run(self._steps(messages))
+        except Exception:
+            self.failed = True
+            raise
+        async with self.loop.progress:
+            self.loop.progress.notify_all()
+
+    def _steps(self, messages: Iterable[Message]) -> Iterator[Long | None]:
+        """Fold records one by one; a step that takes a model long has ended before anybody else uses the model."""
+        yield from self._catch_up()
+        for message in messages:
+            self._one(message)
+            yield from self._catch_up()
+            yield None
+
+    def _catch_up(self) -> Iterator[Long]:
+        behind = [(fold, fold.learner.passed_over) for fold in self.loop.models if fold.learner.is_behind]
+        if not behind:
+            return
+
+        def catch_up() -> None:
+            for fold, _ in behind:
+                fold.learner.catch_up()
+
+        # All in one step: between two of them somebody might ask a model that is in the middle of an entry.
+        yield Long(catch_up)
+        for fold, before in behind:
+            if fold.learner.passed_over > before:
+                self._passed_over(fold)
+
+    def _one(self, message: Message) -> None:
+        loop = self.loop
+        offset = message.offset()
+        assert offset is not None
+        entry = self.read(message)
+        if entry is None:
+            loop.counts["entries_passed_over"] += 1
+            log.warning("%s: %s@%d is passed over, as set", loop.task.name, loop.topics.log, offset)
+        else:
+            self._models(offset, message, entry)
+        if self.listener is not None:
+            self.listener(offset, entry)
+        self.next_offset = offset + 1
+
+    def _models(self, offset: int, message: Message, entry: Entry) -> None:
+        loop = self.loop
+        if entry.command is None:
+            for fold in loop.models:
+                before = fold.learner.passed_over
+                fold.apply(offset, entry)
+                if fold.learner.passed_over > before:
+                    self._passed_over(fold)
+        else:
+            self._command(offset, message, entry, entry.command)
+        if entry.prediction is not None:
+            self.recent.append(entry.prediction.features)
+            self._freshness(entry, message.timestamp()[1])
+        elif entry.kind == "time" and entry.trigger is not None:
+            loop.completed[entry.trigger.partition] = entry.trigger.offset
+        loop.counts["entries"] += 1
+        if self.caught_up:  # what a restart reads again is no growth
+            loop.counts["log_bytes"] += len(message.value() or b"") + len(message.key() or b"")
+
+    def _passed_over(self, fold: ModelFold) -> None:
+        """Log what a model has just passed over, unless a restart reads it again."""
+        task, name, learner = self.loop.task.name, fold.model.name, fold.learner
+        newest = learner.newest[-1]
+        if self.caught_up:
+            log.warning(
+                "%s: %s passes over log offset %d, request %s: %s",
+                *(task, name, newest.offset, harmless(newest.request_id), newest.exception),
+            )
+        if learner.stopped is not None:
+            log.error(
+                "%s: %s stops learning at log offset %d: %s",
+                *(task, name, learner.stopped.offset, learner.stopped.why),
+            )
+
+    def _command(self, offset: int, message: Message, entry: Entry, command: Command) -> None:
+        try:
+            learn(self.loop.codec, command)
+            for fold in self.loop.models:
+                fold.apply(offset, entry)
+        except (BadRecord, KeyError, ValueError) as error:
+            bad = BadRecord(
+                "malformed", f"the command {command.name} of {command.model!r:.60}: {error!r:.200}"
+            )
+            raise unreadable_entry(message, bad) from error
+
+    def _freshness(self, entry: Entry, logged: int) -> None:
+        """Measure how fresh an entry is; `logged` is when it came to lie in the log (ms)."""
+        if entry.arrived is not None and self.loop.ready.is_set():
+            fresh, now = self.loop.freshness_ms, now_ms()
+            fresh.append(now - entry.arrived)
+            spans_ms = (logged - entry.arrived, now - logged, now - entry.arrived)
+            for stage, span_ms in zip(STAGES, spans_ms, strict=True):
+                self.loop.freshness[stage].add(max(0, span_ms) / 1000)
+            if len(fresh) > 20_000:
+                del fresh[:10_000]
+
+    # ------------------------------------------------------------------ readiness
+
+    @property
+    def not_active(self) -> list[ModelFold]:
+        """The models of which the log's newest revision, if it has one, is not this worker's."""
+        return [fold for fold in self.loop.models if not fold.in_force]
+
+    def check_ready(self, caught_up: bool) -> None:
+        """Say whether the models may answer: restored, caught up, and of the log's newest revisions."""
+        loop = self.loop
+        if caught_up:
+            self._caught_up.set()
+        out = [fold.model.name for fold in self.not_active]
+        if loop.refused:
+            loop.why_not_ready = "; ".join(loop.refused.values())
+            loop.ready.clear()
+        elif not caught_up:
+            loop.why_not_ready = f"reading the training log, at offset {self.next_offset}"
+        elif out:
+            loop.why_not_ready = (
+                f"the log's newest revision of {', '.join(out)} is not this worker's specification or runtime"
+            )
+            loop.ready.clear()
+        elif not loop.ready.is_set():
+            loop.why_not_ready = ""
+            loop.ready.set()
+            versions = ", ".join(str(fold.version) for fold in loop.models)
+            log.info("%s: ready with %s", loop.task.name, versions)

@@ -1,0 +1,284 @@
+"""The log's owner: it publishes what the folds of the log give, writes snapshots, and opens revisions."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import ClassVar, Final
+
+from confluent_kafka import Message
+
+from agents.log_fold import NEAR, LogFold
+from agents.loop import TaskLoop, now_ms
+from agents.publisher import Publisher
+from agents.retry import TaskStopped, retry_until_available
+from agents.revisions import endings, openings
+from agents.snapshots import SnapshotWriter, Take
+from infra.kafka.aborted import GenerationLost, ProducerFenced
+from infra.kafka.consumer import BatchConsumer
+from infra.kafka.transaction import OutRecord, TransactionRunner
+from infra.runtime import runtime_fingerprint
+from infra.snapshots.models import git_commit, pack
+from infra.snapshots.store import SnapshotStore
+from schemas.errors import BrokerError, RecordsGone
+from schemas.records import Entry, Manifest
+from streams.fold import Monitor
+from streams.learning_steps import FAMILY
+from streams.metrics.served import ServedMetrics
+from streams.model import ModelFold
+from streams.monitors import monitors
+
+PACE_S: Final = 0.1
+"""Between two transactions: one costs the broker the same however few records there are in it."""
+SILENCE_S: Final = 1.0
+REVISION_S: Final = 0.2
+LOST_S: Final = 3.0
+"""After the group has rejected a transaction, the next one waits for a new generation, but not for longer."""
+END_S: Final = 8.0
+"""How long a rebalance waits for the end of a transaction."""
+log = logging.getLogger(__name__)
+
+
+class LogPublisher(Publisher[Entry]):
+    """Publishes for the log of a task while this worker owns it.
+
+    The group of the log's owners says which worker that is; it shares out the partition and reads nothing. The
+    entries come from the worker's one reader of the log, after the models have folded them.
+
+    Parameters
+    ----------
+    loop
+        The task's.
+    fold
+        The reader.
+    runner
+        Writes the transactions.
+    store
+        Where snapshots lie.
+    """
+
+    name: ClassVar[str] = "metrics"
+
+    def __init__(
+        self, loop: TaskLoop, fold: LogFold, runner: TransactionRunner, store: SnapshotStore
+    ) -> None:
+        topic, settings = loop.topics.log, loop.settings
+        snapshots = SnapshotWriter(loop, store, topic, settings.snapshot_every)
+        super().__init__(loop, runner, snapshots, topic, f"{settings.group}.{loop.task.name}.log")
+        self.fold = fold
+        fold.moved.append(self._wake)
+        self.tenure: object | None = None
+        """Of the partition, from its assignment to its revocation."""
+        self._learning_to = 0
+        """Below this log offset it is published which entries the models passed over."""
+        self._opening: dict[str, int] = {}
+        """By model: the number of the revision that this worker has opened."""
+        self._commit = git_commit(loop.loaded.folder)
+        self._news = asyncio.Event()
+        self._rejected, self._rejected_until = b"", 0.0
+        """Metadata that the group has rejected, and until when it is not tried again (s, monotonic)."""
+        self._busy = asyncio.Lock()
+        self._idle = asyncio.Event()
+        """Set while no transaction is being written."""
+        self._idle.set()
+        self._closed = False
+
+    def _wake(self) -> None:
+        self._news.set()
+
+    # ------------------------------------------------------------------ what is published
+
+    def make(self) -> Sequence[Monitor[Entry]]:
+        """See `Publisher.make`."""
+        return monitors(self.loop.task)
+
+    def read(self, message: Message) -> Entry | None:
+        """See `Publisher.read`."""
+        return self.fold.read(message)
+
+    def event_time(self, item: Entry) -> int | None:
+        """See `Publisher.event_time`: the time of a command is the wall clock."""
+        return item.ts if item.command is None else None
+
+    def topic_id(self) -> str:
+        """See `Publisher.topic_id`."""
+        return self.loop.log_topic_id
+
+    def takes(self) -> Iterator[Take]:
+        """See `Publisher.takes`; before the monitors the models, at the same offset."""
+        loop, text, recent = self.loop, runtime_fingerprint()[1], list(self.fold.recent)
+        served = {each.name: each.get() for each in self.monitors if isinstance(each, ServedMetrics)}
+        for fold in () if self.fold.failed else loop.models:
+            if fold.in_force:
+                about = (loop.codec.fingerprints, served[fold.model.name], recent, now_ms())
+                parent = self.fold.parents.get(fold.model.name)
+                parents = (parent,) if parent and parent != str(fold.version) else ()
+                yield partial(pack, fold, self.place, text, *about, parents=parents, commit=self._commit)
+        yield from super().takes()
+
+    def stored(self, manifest: Manifest) -> None:
+        """See `Publisher.stored`."""
+        if manifest.kind == "model":
+            self.fold.parents[manifest.model] = manifest.version
+
+    # ------------------------------------------------------------------ what the models have not learned
+
+    def note(self) -> str:
+        """See `Publisher.note`: up to which log offset it is published what the models passed over.
+
+        It stays behind the group's offset while the owner's models are not those of the log's newest revisions.
+        """
+        return str(self._learning_to)
+
+    def settled(self, note: str) -> None:
+        """See `Publisher.settled`; without a note of ours an alert is rather left out than repeated."""
+        self._learning_to = int(note) if note.isdecimal() else self.published
+
+    def not_learned(self, below: int, opened: Collection[ModelFold] = ()) -> list[OutRecord]:
+        """Give the alerts below an offset that are not published; of models being opened all of them."""
+        loop, found = self.loop, list[OutRecord]()
+        for fold in loop.models:
+            new = fold in opened
+            since, revision = (0, fold.next_revision) if new else (self._learning_to, fold.version.revision)
+            for alert in fold.alerts(revision, since):
+                if alert.log_offset < below:
+                    found.append(OutRecord(loop.topics.alerts, FAMILY.encode(), loop.codec.encode(alert), 0))
+        return found
+
+    # ------------------------------------------------------------------ ownership
+
+    def assigned(self) -> None:
+        """Take note that the group gives this worker the log; `run` takes it over."""
+        self.release()
+        self.tenure = object()
+
+    async def revoked(self) -> None:
+        """Give the log up: the group gives it to another worker when this returns."""
+        self.release()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), END_S)
+
+    def release(self) -> None:
+        """See `Publisher.release`."""
+        super().release()
+        self.tenure = self.fold.listener = None
+        self._wake()
+
+    async def _take_over(self) -> None:
+        """Bring the monitors to where the models are; from then on one reader folds both."""
+        loop, fold, tenure, started = self.loop, self.fold, self.tenure, time.monotonic()
+        try:
+            committed, note = await retry_until_available(loop, self.committed_offset)
+            await retry_until_available(loop, self.restore, committed or 0, fold.next_offset)
+            self.settled(note)
+            while fold.next_offset - self.next_offset > NEAR:
+                await retry_until_available(loop, self.fold_to, fold.next_offset)
+            async with fold.lock:
+                await retry_until_available(loop, self.fold_to, fold.next_offset)
+                if self.tenure is tenure and not self._closed:
+                    self.held, fold.listener = True, self.apply
+        except RecordsGone as gone:
+            loop.refuse(f"owner of {self.partition.topic}", str(gone))
+        if self.held:
+            self.log_taken_over(started)
+
+    # ------------------------------------------------------------------ publishing
+
+    async def run(self, consumer: BatchConsumer) -> None:
+        """Publish as long as this worker owns the log: soon after the folds have moved, and now and then.
+
+        Parameters
+        ----------
+        consumer
+            The member of the owners' group.
+        """
+        while not self._closed:
+            with suppress(TimeoutError):
+                wait_s = SILENCE_S if self.loop.ready.is_set() else REVISION_S
+                await asyncio.wait_for(self._news.wait(), wait_s)
+            self._news.clear()
+            async with self._busy:
+                try:
+                    await self._turn(consumer)
+                except TaskStopped:
+                    log.warning("%s: it is published when the task may go on", self.loop.task.name)
+                except BrokerError:
+                    if not self.loop.stopping:
+                        raise
+            await asyncio.sleep(PACE_S)
+
+    async def _turn(self, consumer: BatchConsumer) -> None:
+        if self._closed or self.loop.refused or self.tenure is None:
+            return
+        if not self.held:
+            await self._take_over()
+        if not self.held or (consumer.metadata == self._rejected and time.monotonic() < self._rejected_until):
+            return
+        await self.resolve()
+        if self.fold.caught_up and not self.loop.ready.is_set():
+            await self._open_revisions(consumer)
+        await self._publish(consumer)
+
+    async def _publish(self, consumer: BatchConsumer, *, last: bool = False) -> None:
+        async with self.fold.lock:
+            below, to = self.next_offset, self._learning_to
+            if below < self.published:
+                return  # the models have yet to come to what is published
+            await self.take_state(snapshots=last)
+            records = self.pending(below)
+            if not self.fold.not_active:
+                records += self.not_learned(below)
+                to = max(to, below)
+        if records or below > self.published:
+            await self._write(consumer, records, below, to)
+
+    async def _open_revisions(self, consumer: BatchConsumer) -> None:
+        """Open revisions for those models of which the log's newest one is not this worker's."""
+        loop, out = self.loop, self.fold.not_active
+        revisions = {fold.model.name: fold.version.revision * fold.opened for fold in loop.models}
+        if any(revisions[model] < number for model, number in self._opening.items()):
+            return  # what was opened has yet to come back through the log
+        ended = [fold.model.name for fold in out if revisions[fold.model.name]]
+        records = await retry_until_available(loop, lambda: endings(loop, ended)) if ended else []
+        async with self.fold.lock:
+            below = self.next_offset
+            if not out or out != self.fold.not_active or below < self.published:
+                return  # another worker has opened one meanwhile
+            # With a revision goes what its model has passed over of the log so far.
+            records += self.pending(below) + self.not_learned(below, out) + [*openings(loop, out)]
+        if await self._write(consumer, records, below, below):
+            self._opening = {fold.model.name: revisions[fold.model.name] + 1 for fold in out}
+
+    async def _write(
+        self, consumer: BatchConsumer, records: list[OutRecord], below: int, learning_to: int
+    ) -> bool:
+        """Write a transaction, fenced by the generation in which this worker owns the log; gives whether it did."""
+        metadata = consumer.metadata
+        if not self.held or not metadata:
+            return False
+        before, self._learning_to = self._learning_to, learning_to
+        self._idle.clear()
+        try:
+            writing = self.runner.commit(records, {self.partition: below}, metadata)
+            aborted = await self.commit(below, writing)
+        finally:
+            self._idle.set()
+        if aborted is not None:
+            self._learning_to = before
+        if isinstance(aborted, GenerationLost | ProducerFenced):
+            self._rejected, self._rejected_until = metadata, time.monotonic() + LOST_S
+        return aborted is None
+
+    async def close(self, consumer: BatchConsumer) -> None:
+        """Write last snapshots, as the owner, and publish nothing more."""
+        async with self._busy:
+            if self.held and self.loop.ready.is_set() and not self.loop.refused:
+                with suppress(BrokerError, TaskStopped):
+                    await self.resolve()
+                    await self._publish(consumer, last=True)
+            self._closed = True
+            self._wake()

@@ -1,0 +1,289 @@
+"""The monitors of a topic, and what they give: written once, while this worker owns the topic."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Iterator, Sequence
+from functools import partial
+from typing import Any, ClassVar, Generic, TypeVar
+
+from confluent_kafka import Message
+
+from agents.loop import TaskLoop, now_ms
+from agents.published import published_to
+from agents.resume import start_of
+from agents.retry import retry_until_available
+from agents.snapshots import SnapshotWriter, Take
+from infra.kafka.buffers import Partition
+from infra.kafka.log import read_all
+from infra.kafka.transaction import OutRecord, TransactionRunner
+from infra.kafka.watching import extents
+from infra.runtime import runtime_fingerprint
+from infra.snapshots.models import LogPlace
+from infra.snapshots.monitors import pack_monitors, restore_monitors
+from schemas.errors import RecordsGone, TransactionAborted
+from schemas.records import Manifest, Metric
+from streams.fold import Measurement, Monitor
+
+Item = TypeVar("Item")
+log = logging.getLogger(__name__)
+
+
+class Publisher(Generic[Item]):
+    """Folds the monitors of a topic of one partition, and keeps what they give until it is committed.
+
+    An alert is the output of a record, a metric that of an offset. Both go into the transaction that commits an
+    offset behind them. The monitors do not depend on what becomes of it: after an abort the same records go into
+    the next transaction, but for those that the group's offset says are committed.
+
+    Parameters
+    ----------
+    loop
+        The task's.
+    runner
+        Writes the transactions.
+    snapshots
+        Writes the snapshots.
+    topic
+        What is folded.
+    group
+        The consumer group whose offset says up to where all is published.
+    """
+
+    name: ClassVar[str]
+    """Of its snapshots."""
+    lossy: ClassVar[bool] = False
+    """Whether it goes on, with a warning, where records were deleted unread; else that is an error."""
+
+    def __init__(
+        self, loop: TaskLoop, runner: TransactionRunner, snapshots: SnapshotWriter, topic: str, group: str
+    ) -> None:
+        self.loop, self.runner, self.snapshots, self.group = loop, runner, snapshots, group
+        self.partition = Partition(topic, 0)
+        self.held = False
+        """Whether this worker owns the topic, and the monitors are restored."""
+        self.place = LogPlace(topic, "")
+        self._begin(0)
+
+    def _begin(self, published: int) -> None:
+        self.monitors = self.make()
+        self.next_offset = 0
+        """Behind the last record that the monitors have folded."""
+        self.published = published
+        """Up to this offset all is committed."""
+        self._pending: list[tuple[int, OutRecord]] = []
+        """What is not committed yet, with the offset of the record that it is an output of."""
+        self._metrics_at = 0.0
+        """When metrics were taken last (s, monotonic)."""
+        self._metrics_to = published
+        """The next offset then."""
+        self._last_ts = 0
+        self._unsure = False
+        """Whether it is unknown what became of the last transaction."""
+        self.snapshots.begin(published)
+
+    # ------------------------------------------------------------------ what is published
+
+    def make(self) -> Sequence[Monitor[Item]]:
+        """Make the monitors, with nothing folded yet."""
+        raise NotImplementedError
+
+    def read(self, message: Message) -> Item | None:
+        """Give what a record of the topic carries; None for one to pass over."""
+        raise NotImplementedError
+
+    def event_time(self, item: Item) -> int | None:
+        """Give a record's event time (ms); None where it has none."""
+        raise NotImplementedError
+
+    def topic_id(self) -> str:
+        """Give the topic's id (may block)."""
+        raise NotImplementedError
+
+    def takes(self) -> Iterator[Take]:
+        """Give what takes each snapshot."""
+        # What could not be read is no part of a state: the monitors' own offset counts.
+        at = max(each.next_offset for each in self.monitors)
+        about = (self.loop.task, runtime_fingerprint()[1], now_ms())
+        yield partial(pack_monitors, self.name, self.monitors, at, self.place, *about)
+
+    def stored(self, manifest: Manifest) -> None:
+        """Take note of a snapshot that was written."""
+
+    # ------------------------------------------------------------------ ownership
+
+    def committed_offset(self) -> tuple[int | None, str]:
+        """Give up to where the last owner has published, and its note; see `published_to` (blocks)."""
+        names = {monitor.name.encode() for monitor in self.monitors}
+        return published_to(self.loop, self.partition.topic, self.group, names)
+
+    def restore(self, published: int, at_most: int) -> None:
+        """Restore the monitors, at or below an offset (blocks).
+
+        Parameters
+        ----------
+        published
+            What records below this offset give is published already.
+        at_most
+            The monitors stand at this offset, or before it.
+        """
+        loop, topic = self.loop, self.partition.topic
+        self.held = False  # a state that is half restored is shown to nobody
+        self._begin(published)
+        self.place = LogPlace(topic, self.topic_id())
+        at_most = min(published, at_most)
+        at = restore_monitors(
+            self.name, self.monitors, self.snapshots.store, loop.task.name, self.place, at_most
+        )
+        try:
+            self.next_offset = start_of(loop, topic, at)
+        except RecordsGone as gone:
+            if not self.lossy:
+                raise
+            self.next_offset = extents(loop.connection, [(topic, 0)])[topic, 0].first
+            log.warning("%s: goes on without what is gone: %s", loop.task.name, gone)
+            self._metrics_to = max(published, self.next_offset)
+
+    def fold_to(self, end: int) -> None:
+        """Fold all that the topic has below an offset (blocks)."""
+        if self.next_offset < end:
+            topic = self.partition.topic
+            for message in read_all(self.loop.connection, topic, 0, self.next_offset, end):
+                self.apply(_offset(message), self.read(message))
+            self.next_offset = end
+
+    def log_taken_over(self, started: float) -> None:
+        """Log that this worker owns the topic, since a moment (s, monotonic) when it began to restore."""
+        log.info(
+            "%s: owner of %s from offset %d, monitors restored in %.2f s",
+            *(self.loop.task.name, self.partition.topic, self.published, time.monotonic() - started),
+        )
+
+    def release(self) -> None:
+        """Stop publishing: another worker gets the partition."""
+        self.held = False
+
+    # ------------------------------------------------------------------ the fold
+
+    def apply(self, offset: int, item: Item | None) -> None:
+        """Fold one record; one that was folded before changes nothing."""
+        if offset < self.next_offset:
+            return
+        self.next_offset = offset + 1
+        if item is None:
+            return
+        for monitor in self.monitors:
+            monitor.apply(offset, item)
+        ts = self.event_time(item)
+        if ts is not None:
+            self._last_ts = max(self._last_ts, ts)
+        for monitor in self.monitors:
+            for alert in monitor.alerts():
+                if offset >= self.published:
+                    self._add(offset, self.loop.topics.alerts, monitor.name, alert)
+
+    def _add(self, offset: int, topic: str, key: str, record: Any) -> None:
+        self._pending.append((offset, OutRecord(topic, key.encode(), self.loop.codec.encode(record), 0)))
+
+    async def take_state(self, *, snapshots: bool = False) -> None:
+        """Add the metrics as of now to what is pending, and the manifests of snapshots, where it is time for them.
+
+        The folds stand still meanwhile: the caller sees to it.
+
+        Parameters
+        ----------
+        snapshots
+            Take snapshots in any case.
+        """
+        await self.loop.turns.run(self._metric_steps())
+        if self.snapshots.due(self.next_offset) or snapshots:
+            await self.loop.turns.apart(self._take_snapshots)
+
+    def _take_snapshots(self) -> None:
+        for manifest, records in self.snapshots.write(self.takes(), self.next_offset):
+            self.stored(manifest)
+            self._pending += [(self.next_offset - 1, each) for each in records]
+
+    def _metric_steps(self) -> Iterator[None]:
+        loop, now = self.loop, time.monotonic()
+        early = (now - self._metrics_at) * 1000 < loop.settings.metrics_every_ms
+        if early or self.next_offset <= self._metrics_to:
+            return
+        self._metrics_at, self._metrics_to = now, self.next_offset
+        for monitor in self.monitors:
+            for each in monitor.measurements():
+                metric = Metric(
+                    name=each.name,
+                    value=each.value,
+                    unit=each.unit,
+                    model=each.model,
+                    version=each.version,
+                    role=each.role,
+                    window=each.window,
+                    count=each.count,
+                    log_offset=self.next_offset - 1,
+                    ts=self._last_ts,
+                    segment=each.segment,
+                    task=loop.task.name,
+                )
+                self._add(self.next_offset - 1, loop.topics.metrics, monitor.name, metric)
+                yield
+
+    def measurements(self) -> list[Measurement]:
+        """Give the current values of all monitors; none while another worker owns the topic."""
+        return [each for monitor in self.monitors for each in monitor.measurements()] if self.held else []
+
+    # ------------------------------------------------------------------ transactions
+
+    def pending(self, below: int) -> list[OutRecord]:
+        """Give what records below an offset have given and no transaction has committed."""
+        return [record for offset, record in self._pending if offset < below]
+
+    def note(self) -> str:
+        """Give what the next transaction is to say of the progress, beside the offset."""
+        return ""
+
+    def settled(self, note: str) -> None:
+        """Take up the note of the newest transaction that has committed."""
+
+    async def resolve(self) -> None:
+        """Find out what became of the last transaction, where that is unknown."""
+        if self._unsure:
+            found, note = await retry_until_available(self.loop, self.committed_offset)
+            self._settle(found or 0, note)
+
+    async def commit(self, below: int, transaction: Awaitable[None]) -> TransactionAborted | None:
+        """Commit all below an offset; gives what aborted it, if anything did.
+
+        Parameters
+        ----------
+        below
+            The offset that is committed.
+        transaction
+            Writes what is pending below it; raises TransactionAborted.
+        """
+        note = self.runner.note = self.note()
+        try:
+            await transaction
+        except TransactionAborted as error:
+            log.warning("%s: publishing for %s: %s", self.loop.task.name, self.partition.topic, error)
+            self._unsure = not error.certain
+            return error
+        except BaseException:
+            self._unsure = True
+            raise
+        self._settle(below, note)
+        return None
+
+    def _settle(self, published: int, note: str) -> None:
+        self._unsure = False
+        self.published = max(self.published, published)
+        self._pending = [each for each in self._pending if each[0] >= self.published]
+        self.settled(note)
+
+
+def _offset(message: Message) -> int:
+    offset = message.offset()
+    assert offset is not None
+    return offset

@@ -1,0 +1,91 @@
+"""Writing snapshots: the files into the store, the manifests for the topic, the oldest ones away."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
+from typing import Final
+
+from agents.loop import TaskLoop
+from infra.kafka.transaction import OutRecord
+from infra.snapshots.store import Snapshot, SnapshotStore
+from schemas.errors import SnapshotError
+from schemas.records import Manifest
+
+Take = Callable[[], Snapshot]
+"""Takes one snapshot, as of now."""
+EXPECTED: Final = (OSError, SnapshotError)
+"""Errors of a store or a state that need no traceback."""
+log = logging.getLogger(__name__)
+
+
+class SnapshotWriter:
+    """Writes the snapshots of one topic's folds.
+
+    Parameters
+    ----------
+    loop
+        The task's.
+    store
+        Where they lie.
+    topic
+        What is folded.
+    every
+        Records between two snapshots: a new owner reads at most that many again.
+    """
+
+    def __init__(self, loop: TaskLoop, store: SnapshotStore, topic: str, every: int) -> None:
+        self._loop, self.store, self._topic, self._every = loop, store, topic, every
+        self._written_at = 0
+
+    def begin(self, offset: int) -> None:
+        """Count the records to the next snapshot from an offset on."""
+        self._written_at = offset // self._every
+
+    def due(self, offset: int) -> bool:
+        """Whether it is time for snapshots at an offset; says so once."""
+        found = offset // self._every > self._written_at
+        if found:
+            self.begin(offset)
+        return found
+
+    def write(self, takes: Iterable[Take], offset: int) -> Iterator[tuple[Manifest, list[OutRecord]]]:
+        """Write snapshots at an offset; gives each manifest with its records for the topic (blocks).
+
+        A store that cannot be written costs the snapshot and never the service: the topic still holds all of it.
+        """
+        for take in takes:
+            try:
+                yield self._write(take())
+            except Exception as error:
+                self._loop.counts["snapshots_failed"] += 1
+                log.error(
+                    "%s: no snapshot at %s offset %d, the next one is tried after %d records: %s: %s",
+                    *(self._loop.task.name, self._topic.rpartition(".")[2], offset - 1),
+                    *(self._every, type(error).__name__, error),
+                    exc_info=None if isinstance(error, EXPECTED) else error,
+                )
+
+    def _write(self, taken: Snapshot) -> tuple[Manifest, list[OutRecord]]:
+        loop = self._loop
+        manifest = self.store.save(taken.manifest, taken.state, taken.probes)
+        loop.counts["snapshots"] += 1
+        written = {manifest.version: loop.codec.encode(manifest)}
+        retired = dict.fromkeys(self._retire(manifest))
+        return manifest, [
+            OutRecord(loop.topics.snapshots, version.encode(), value, 0)
+            for version, value in chain(written.items(), retired.items())
+        ]
+
+    def _retire(self, newest: Manifest) -> Iterator[str]:
+        """Delete all but the newest few snapshots of a model, or of the monitors; gives their versions."""
+        loop = self._loop
+        mine = [
+            each
+            for each in self.store.manifests(loop.task.name)
+            if (each.model, each.kind) == (newest.model, newest.kind)
+        ]
+        for old in mine[loop.settings.snapshots_kept :]:
+            self.store.delete(loop.task.name, old.version)
+            yield old.version

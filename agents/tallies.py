@@ -1,0 +1,131 @@
+"""The tallies of what comes in: their owner adds them up, and says what differs from the requests of before."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from typing import ClassVar, Final
+
+from confluent_kafka import Message
+
+from agents.loop import TaskLoop
+from agents.publisher import Publisher
+from agents.retry import TaskStopped, retry_until_available
+from agents.snapshots import SnapshotWriter
+from infra.kafka.admin import topic_id
+from infra.kafka.channel import Batch
+from infra.kafka.consumer import BatchConsumer
+from infra.kafka.transaction import TransactionRunner
+from infra.snapshots.store import SnapshotStore
+from schemas.errors import BadRecord, RecordsGone
+from schemas.tally import Tally
+from streams.fold import Monitor
+from streams.monitors import tally_monitors
+
+SNAPSHOT_EVERY: Final = 1_000
+"""Tallies between two snapshots."""
+log = logging.getLogger(__name__)
+
+
+class TallyPublisher(Publisher[Tally]):
+    """Folds and publishes the tallies of a task, a batch of the worker's group at a time.
+
+    Parameters
+    ----------
+    loop
+        The task's.
+    runner
+        Writes the transactions.
+    store
+        Where snapshots lie.
+    """
+
+    name: ClassVar[str] = "quality"
+    lossy: ClassVar[bool] = True  # what is counted must not stop what is served
+
+    def __init__(self, loop: TaskLoop, runner: TransactionRunner, store: SnapshotStore) -> None:
+        topic = loop.topics.quality
+        snapshots = SnapshotWriter(loop, store, topic, SNAPSHOT_EVERY)
+        super().__init__(loop, runner, snapshots, topic, loop.settings.group)
+        self.lock = asyncio.Lock()
+        """Held while the monitors move."""
+
+    def make(self) -> Sequence[Monitor[Tally]]:
+        """See `Publisher.make`."""
+        return tally_monitors(self.loop.task)
+
+    def read(self, message: Message) -> Tally | None:
+        """See `Publisher.read`; what cannot be read is counted and passed over."""
+        try:
+            return self.loop.codec.decode_tally(message.value())
+        except BadRecord as bad:
+            self.loop.counts["tallies_unreadable"] += 1
+            place = (self.loop.task.name, self.partition.topic, message.offset())
+            log.error("%s: %s@%d cannot be read: %s", *place, bad)
+            return None
+
+    def event_time(self, item: Tally) -> int | None:
+        """See `Publisher.event_time`: a refusal has none."""
+        return item.ts if item.requests else None
+
+    def topic_id(self) -> str:
+        """See `Publisher.topic_id`."""
+        return topic_id(self.loop.connection, self.partition.topic)
+
+    async def take_over(self, consumer: BatchConsumer) -> None:
+        """Become the owner, from where the last one published. What stops that, stops the task, and no other."""
+        async with self.lock:
+            await self._take_over(consumer)
+
+    async def _take_over(self, consumer: BatchConsumer) -> None:
+        loop, started = self.loop, time.monotonic()
+        try:
+            committed, _ = await retry_until_available(loop, self.committed_offset)
+            published = committed or 0
+            await retry_until_available(loop, self.restore, published, published)
+            await retry_until_available(loop, self.fold_to, published)
+        except RecordsGone as gone:
+            loop.refuse(f"owner of {self.partition.topic}", str(gone))
+        except TaskStopped:
+            return
+        else:
+            self.held = self.partition in consumer.assignment  # else it went to another worker meanwhile
+            if self.held:
+                self.log_taken_over(started)
+                consumer.start_at(self.partition, self.next_offset)
+
+    async def on_batch(self, consumer: BatchConsumer, batch: Batch[Message]) -> None:
+        """Publish for a batch; one whose transaction aborts comes again, and its records are folded already."""
+        loop = self.loop
+        if loop.refused:
+            return
+        async with self.lock:
+            if self.held:  # else the task was refused meanwhile, and all is taken up again
+                await self.resolve()
+                await loop.turns.run(self._steps(batch.items))
+                await self.take_state()
+                below = batch.offsets[self.partition]
+                await self.commit(below, consumer.commit(batch, self.runner, self.pending(below)))
+
+    def _steps(self, messages: Sequence[Message]) -> Iterator[None]:
+        for message in messages:
+            offset = message.offset()
+            assert offset is not None
+            self.apply(offset, self.read(message))
+            yield
+
+    async def on_silence(self, consumer: BatchConsumer) -> None:
+        """Publish the metrics of the last batch, which came too early for them, when no further one brings them."""
+        if self.lock.locked():
+            return
+        async with self.lock:
+            end = self.next_offset
+            if self.held and consumer.metadata and self.published == end:
+                await self.resolve()
+                await self.take_state()
+                records = self.pending(end)
+                if records:
+                    offsets = {self.partition: end}  # written only to be fenced by
+                    await self.commit(end, self.runner.commit(records, offsets, consumer.metadata))

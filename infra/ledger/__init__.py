@@ -1,1 +1,0 @@
-"""The ledger on a cluster: sends the workload, and reads all of a history back."""

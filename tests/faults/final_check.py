@@ -1,0 +1,143 @@
+"""The comparison after a run: the workers' states, everything committed, every score."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from agents.declared import environment_name
+from infra.taskfile import LoadedTask
+from schemas.errors import BrokerError
+from tests.faults.check.check import Check
+from tests.faults.context import FaultContext
+from tests.faults.history import History
+
+APPLIED_S: Final = 60.0
+FOREIGN_LAG_S: Final = 60.0
+"""How long another loop has to consume what is left."""
+
+
+def check_run(loaded: LoadedTask, context: FaultContext, check: Check) -> History:
+    """Stop the workers, read everything, and compare it with the plans.
+
+    Raises
+    ------
+    BrokerError
+        When the history cannot be read.
+    """
+    context.progress.wait_consumed()
+    digests, passed_over = _states(context)
+    _stop(context)
+    for what in context.progress.find_unfinished():
+        check.findings.wrong.add(f"after all workers have stopped, {what}")
+    started = time.monotonic()
+    with _verifying(loaded, context) as process:
+        history = context.history.read(check)
+        context.echo(f"history read in {time.monotonic() - started:.1f} s")
+        _add_verified(process, loaded, context, check)
+    for name, found in digests.items():
+        if found != history.digests:
+            check.findings.wrong.add(f"{name} has the states {found}, a refold {history.digests}")
+    expected = {model.name: context.passed_over[model.name] for model in loaded.task.models}
+    for name, counts in (passed_over | {"a refold": history.passed_over}).items():
+        if counts != expected:
+            check.findings.wrong.add(f"{name} has passed over {counts} entries, expected {expected}")
+    check.finish(context.acknowledged)
+    return history
+
+
+def check_foreign_run(context: FaultContext, check: Check) -> History:
+    """Compare what another loop has committed with the plans; its state is not compared.
+
+    Raises
+    ------
+    BrokerError
+        When the history cannot be read.
+    """
+    until = time.monotonic() + FOREIGN_LAG_S
+    while context.progress.lag() and time.monotonic() < until:
+        time.sleep(0.5)
+    _stop(context)
+    history = context.history.read(check)
+    check.finish(with_state=False)
+    return history
+
+
+def _states(context: FaultContext) -> tuple[dict[str, dict[str, str]], dict[str, dict[str, int]]]:
+    """Request every worker's states once it has applied the log.
+
+    Returns, by worker, the digests by version, and the entries passed over by model.
+    """
+    end = context.log_end()
+    digests: dict[str, dict[str, str]] = {}
+    passed_over: dict[str, dict[str, int]] = {}
+    for worker in context.running():
+        path = f"/tasks/{worker.task}/digests"
+        until = time.monotonic() + APPLIED_S
+        # A commit's marker at the end of the log belongs to no entry.
+        while (answer := worker.get(path))["next_offset"] < end - 2 and time.monotonic() < until:
+            time.sleep(0.1)
+        name = f"worker {worker.number}"
+        digests[name] = {each["version"]: each["state"] for each in answer["models"]}
+        models = worker.status()["models"]
+        passed_over[name] = {model: each["passed_over"] for model, each in models.items()}
+    return digests, passed_over
+
+
+def _stop(context: FaultContext) -> None:
+    for worker in context.workers:
+        worker.stop()
+
+
+@contextmanager
+def _verifying(loaded: LoadedTask, context: FaultContext) -> Iterator[subprocess.Popen[bytes]]:
+    """Run `riverloop verify` in a process of its own, while this one reads the history."""
+    connection = context.connection
+    settings = {
+        "bootstrap": connection.bootstrap,
+        # By the environment, not the command line: other users of the machine can read that.
+        "kafka_properties": "\n".join(f"{key}={value}" for key, value in connection.properties.items()),
+    }
+    environment = os.environ | {environment_name(key): value for key, value in settings.items()}
+    snapshots = str(context.folder / "snapshots")
+    command = [sys.executable, "-m", "agents.cli.main", "verify", loaded.reference]
+    process = subprocess.Popen(
+        [*command, "--snapshots", snapshots, "--json"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=Path(__file__).resolve().parents[2],
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def _add_verified(
+    process: subprocess.Popen[bytes], loaded: LoadedTask, context: FaultContext, check: Check
+) -> None:
+    """Add the differences that `riverloop verify` has found."""
+    output, errors = process.communicate()
+    try:
+        found = json.loads(output)
+    except ValueError:
+        raise BrokerError(f"riverloop verify failed: {errors.decode(errors='replace')[-1000:]}") from None
+    wrong = check.findings.wrong
+    for each in found["failures"]:
+        wrong.add(f"verify: {each['where']}: {each['what']}: {each['expected']} / {each['found']}")
+    wrong.count += found["failed"] - len(found["failures"])
+    due = found["predictions"]
+    for model in loaded.task.models:
+        reproduced = found["scores_reproduced"].get(model.name, 0)
+        if reproduced != due:
+            wrong.add(f"verify reproduced {reproduced} of {due} scores of {model.name}", due - reproduced)
+    context.echo(f"verified in {found['seconds']:.1f} s: {due:,} predictions, {found['failed']} differences")
