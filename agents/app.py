@@ -129,7 +129,7 @@ def _feed(app: Any, prepared: Prepared, ending: Ending) -> Feed:
                 await agents.tallies.take_over(feed.consumer)
 
     async def revoked(partitions: frozenset[Partition]) -> None:
-        log.info("%s: %d partitions are given up for a rebalance", group, len(partitions))
+        log.info("%s: %d partitions are revoked by a rebalance", group, len(partitions))
         for agents in tasks:
             predictions = agents.loop.topics.predictions
             agents.revoked(each.number for each in partitions if each.topic == predictions)

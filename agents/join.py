@@ -112,7 +112,9 @@ class JoinAgent:
                 None, end_offsets, self.loop.connection, list(held)
             )
         except BrokerError as error:
-            log.warning("%s: how far the join's state is cannot be noted: %s", self.loop.task.name, error)
+            log.warning(
+                "%s: the progress of the join's state cannot be noted: %s", self.loop.task.name, error
+            )
             return
         for place, at in held.items():
             if self.partitions.get(place[1]) is at:

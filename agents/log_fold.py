@@ -100,7 +100,7 @@ class LogFold:
             else:
                 self.parents[fold.model.name] = manifest.version
                 log.info(
-                    "%s: %s restored from its snapshot in %.2f s, goes on at log offset %d",
+                    "%s: %s restored from its snapshot in %.2f s, continues at log offset %d",
                     loop.task.name,
                     manifest.version,
                     time.monotonic() - started,
@@ -180,7 +180,7 @@ class LogFold:
         entry = self.read(message)
         if entry is None:
             loop.counts["entries_passed_over"] += 1
-            log.warning("%s: %s@%d is passed over, as set", loop.task.name, loop.topics.log, offset)
+            log.warning("%s: %s@%d is skipped, as set", loop.task.name, loop.topics.log, offset)
         else:
             self._models(offset, message, entry)
         if self.listener is not None:
@@ -212,7 +212,7 @@ class LogFold:
         newest = learner.newest[-1]
         if self.caught_up:
             log.warning(
-                "%s: %s passes over log offset %d, request %s: %s",
+                "%s: %s skips log offset %d, request %s: %s",
                 *(task, name, newest.offset, harmless(newest.request_id), newest.exception),
             )
         if learner.stopped is not None:

@@ -205,7 +205,7 @@ class LogPublisher(Publisher[Entry]):
                 try:
                     await self._turn(consumer)
                 except TaskStopped:
-                    log.warning("%s: it is published when the task may go on", self.loop.task.name)
+                    log.warning("%s: publishing waits until the task may continue", self.loop.task.name)
                 except BrokerError:
                     if not self.loop.stopping:
                         raise

@@ -58,7 +58,7 @@ async def places(loop: TaskLoop, consumer: BatchConsumer, ends: EndTimes, publis
     try:
         end, stable = await asyncio.get_running_loop().run_in_executor(None, log_ends)
     except BrokerError as error:
-        log.info("%s: the end of the log is not known: %s", loop.task.name, error)
+        log.info("%s: the end of the log is unknown: %s", loop.task.name, error)
         return Places(lag, lag_s)
     if published is not None:
         note(place, min(published, end), end, time.monotonic())

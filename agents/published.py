@@ -65,7 +65,7 @@ def published_to(
     found = min(newest(loop.connection, places, [ALL], told).get(ALL, 0), end)
     if committed is not None or found:
         log.warning(
-            "%s: the offset of group %s for %s %s; publishing goes on at %d, behind what was published",
+            "%s: the offset of group %s for %s %s; publishing continues at %d, after the last published record",
             *(loop.task.name, group, topic),
             f"is {committed.offset}, which no worker wrote" if committed else "is gone",
             found,

@@ -142,7 +142,7 @@ class Publisher(Generic[Item]):
             if not self.lossy:
                 raise
             self.next_offset = extents(loop.connection, [(topic, 0)])[topic, 0].first
-            log.warning("%s: goes on without what is gone: %s", loop.task.name, gone)
+            log.warning("%s: continues without deleted records: %s", loop.task.name, gone)
             self._metrics_to = max(published, self.next_offset)
 
     def fold_to(self, end: int) -> None:

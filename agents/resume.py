@@ -59,7 +59,8 @@ def starts(
             found[Partition(*place)] = offset
             told = committed.get(place)
             log.warning(
-                "%s: the offset of group %s for %s[%d] %s; it goes on at %d, behind what was worked off",
+                "%s: the offset of group %s for %s[%d] %s; reading continues at %d, behind the last "
+                "processed record",
                 *(loop.task.name, loop.settings.group, *place),
                 f"is {told.offset}, which no worker wrote" if told else "is gone",
                 offset,
@@ -84,8 +85,8 @@ def _begin(loop: TaskLoop, place: Place, offset: int) -> int:
         return offset
     first = extents(loop.connection, [place])[place].first
     log.warning(
-        "%s: the offset of group %s for %s[%d] is %d, which no worker wrote; it goes on at %d: nothing of the "
-        "partition is worked off",
+        "%s: the offset of group %s for %s[%d] is %d, which no worker wrote; reading continues at %d: nothing of "
+        "the partition has been processed",
         *(loop.task.name, loop.settings.group, *place, offset, first),
     )
     return first
@@ -126,7 +127,7 @@ def join_start(loop: TaskLoop, partition: int, position: JoinPosition | None) ->
     read = ", ".join(f"{topic} to offset {offset}" for (topic, _), offset in committed.items())
     raise RecordsGone(
         f"{topics.join_state}[{partition}] is empty, although the group {loop.settings.group} has read {read}: the "
-        f"state of the join is gone. Restore {topics.join_state} from a copy of it; or, to go on without the "
+        f"state of the join is gone. Restore {topics.join_state} from a copy of it; or, to continue without the "
         f"requests that waited, stop the workers of the task and say: riverloop topics accept TASK "
         f"{topics.join_state}"
     )

@@ -35,5 +35,5 @@ async def retry_until_available(loop: TaskLoop, read: Callable[..., T], *argumen
                 raise
             if loop.refused:
                 raise TaskStopped from error
-            log.warning("%s: tried again in %g s: %s", loop.task.name, AGAIN_S, error)
+            log.warning("%s: retrying in %g s: %s", loop.task.name, AGAIN_S, error)
             await asyncio.sleep(AGAIN_S)

@@ -71,7 +71,7 @@ class TakingUp:
         except RecordsGone as gone:
             loop.refuse(POSITIONS, str(gone))
         except TaskStopped:
-            log.warning("%s: its partitions are taken up when the task may go on", loop.task.name)
+            log.warning("%s: its partitions are restored when the task may continue", loop.task.name)
         else:
             for partition, offset in found.items():
                 consumer.start_at(partition, offset)
@@ -103,7 +103,7 @@ class TakingUp:
                 return
             self._gone_at[partition] = now
         log.warning(
-            "%s: %s; all partitions of the task are taken up again",
+            "%s: %s; all partitions of the task are restored",
             self.loop.task.name,
             "topics have changed" if changed else ", ".join(f"{each}: {text}" for each, text in gone.items()),
         )

@@ -280,7 +280,7 @@ class TaskAgents:
             except RecordsGone as gone:
                 self.loop.refuse(POSITIONS, str(gone))
             except TaskStopped:
-                log.warning("%s: the joins are restored when the task may go on", self.loop.task.name)
+                log.warning("%s: the joins are restored when the task may continue", self.loop.task.name)
 
     async def _restore(self, number: int) -> None:
         tenure = self._tenures.get(number)

@@ -59,7 +59,7 @@ class TopicWatch:
                 seen = await self._in_thread(lambda: seen_topics(loop.connection, [*self._every]))
                 await self._note(seen)
             except BrokerError as error:
-                log.info("%s: what became of the topics is not known: %s", loop.task.name, error)
+                log.info("%s: the topics cannot be described: %s", loop.task.name, error)
                 return False
             loop.seen = seen
             found = dict(refusals(loop.topics, loop.known, seen, self._every))
@@ -68,7 +68,7 @@ class TopicWatch:
                 loop.refuse(name, why)
             for name in [name for name in loop.refused if name in self._every and name not in found]:
                 # Until the partitions are taken up again nothing goes on.
-                loop.refused[name] = f"topic {name} is taken up again"
+                loop.refused[name] = f"the partitions of topic {name} are assigned again"
             if found:
                 return False
             again = any(name in self._every for name in loop.refused)
@@ -109,8 +109,8 @@ class TopicWatch:
             if before[name] not in {"", each.topic_id}:
                 loop.counts["topics_renewed"] += 1
                 log.warning(
-                    "%s: topic %s is another one than before (id %s, not %s): it was deleted and made again. "
-                    "What was on it and not read is gone; the new one is read from its beginning",
+                    "%s: topic %s was recreated (id %s, not %s). Records that were not read are gone; the new "
+                    "topic is read from its beginning",
                     *(loop.task.name, name, each.topic_id, before[name]),
                 )
 

@@ -75,7 +75,7 @@ def list_(
         print_json(
             {
                 "task": name,
-                "letters": rows,
+                "dead_letters": rows,
                 "counts": by_reason,
                 "not_replayed": waiting,
                 "unreadable": letters.unreadable,

@@ -351,7 +351,7 @@ class BatchConsumer:
             return
         self.failed(
             RecordsGone(
-                f"{partition}: the next record of the consumer group is not there any more ({text}): it was "
+                f"{partition}: the next record of the consumer group no longer exists ({text}): it was "
                 "deleted, by retention or by hand, before it was read"
             )
         )

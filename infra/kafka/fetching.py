@@ -317,7 +317,7 @@ class FetchThread:
                 committed = self._committed(consumer, partitions, any_stamp=True)
                 break
             except KafkaException as error:
-                log.info("partitions are taken up as soon as the cluster allows: %s", error)
+                log.info("partitions are assigned as soon as the cluster allows: %s", error)
                 self._serve(RETRY_S)
         starts = {**committed, **self._owner.starts}
         places = [TopicPartition(*each, starts.get(each, OFFSET_BEGINNING)) for each in partitions]

@@ -277,7 +277,7 @@ class _Reading:
                 self._assign()
             elif error.code() == KafkaError._AUTO_OFFSET_RESET:
                 raise RecordsGone(
-                    f"{message.topic()}[{message.partition()}]: the offset to go on from is not there any more "
+                    f"{message.topic()}[{message.partition()}]: the next offset to read no longer exists "
                     f"({error.str()}): it was deleted, by retention or by hand. {NEWER_SNAPSHOT}"
                 )
             elif error.retriable() or not _hopeless(error):

@@ -131,7 +131,7 @@ class Entries:
             for message in messages:
                 item = decode(message)
                 if item.bad is not None and (item.at.topic, item.at.offset) in self._pass_over:
-                    self._report.notes.append(f"{item.at} is passed over, as set: {item.bad}")
+                    self._report.notes.append(f"{item.at} is skipped, as set: {item.bad}")
                     continue
                 if item.bad is not None:
                     self._report.unreadable("an entry of the training log", item.at, item.bad)

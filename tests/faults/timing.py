@@ -24,7 +24,7 @@ PHASES: Final[Mapping[str, str]] = {
 """In order. Each is measured from the death of a worker, or from the return of the broker."""
 _LINE: Final = re.compile(r"^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}) \w+ (\S+) (.*)$")
 _SIGNS: Final = (
-    ("noticed", "agents.app", "are given up for a rebalance"),
+    ("noticed", "agents.app", "are revoked by a rebalance"),
     ("assigned", "agents.app", "are assigned here"),
     ("fenced", "infra.kafka.fencing", "fenced "),
     ("restored", "agents.join", " restored: "),

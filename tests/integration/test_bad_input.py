@@ -288,7 +288,7 @@ def test_bursts_of_keys_that_nobody_knows_make_no_series_and_no_page_shows_them(
         page = text_of(worker, "/metrics")
         found.append({line.rpartition(" ")[0] for line in page.splitlines() if "refused" in line})
         shown = json.loads(text_of(worker, f"/tasks/{loop.task.name}/live/state"))
-        del shown["letters"]  # with an example of each reason, on 127.0.0.1 and without a serve_token
+        del shown["dead_letters"]  # with an example of each reason, on 127.0.0.1 and without a serve_token
         for each in (page, json.dumps(shown), text_of(worker, f"/tasks/{loop.task.name}/status")):
             assert SENDERS_TEXT not in each
     assert found[0] == found[1] == found[2]

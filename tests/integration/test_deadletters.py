@@ -170,7 +170,7 @@ def test_what_was_refused_is_sent_again_once_as_it_was_and_leaves_a_trace(place:
     assert "skipped: 1: replayed before" in place.run("replay", "0@0", code=1)
     listed = place.json("list")
     assert (listed["counts"], listed["not_replayed"]) == ({"unknown_schema": 5, "unknown_or_forgotten": 3}, 0)
-    assert all(each["replayed"] for each in listed["letters"])
+    assert all(each["replayed"] for each in listed["dead_letters"])
 
 
 def test_only_what_is_meant_is_listed_and_replayed(place: Place) -> None:
@@ -187,7 +187,7 @@ def test_only_what_is_meant_is_listed_and_replayed(place: Place) -> None:
         assert place.json("replay", *meant, "--dry-run")["replayed"] == count
     assert place.sent(place.topics.requests) == []
     newest = place.json("list", "--limit", "3")
-    assert [each["place"] for each in newest["letters"]] == ["1@0", "0@9", "0@8"]
+    assert [each["place"] for each in newest["dead_letters"]] == ["1@0", "0@9", "0@8"]
     assert sum(newest["counts"].values()) == 11
     assert place.json("replay", "--all", "--limit", "2")["replayed"] == 2
     assert place.json("replay", "0@5", "1@0")["replayed"] == 2

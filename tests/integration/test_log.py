@@ -181,9 +181,9 @@ def test_a_start_that_is_not_there_is_an_error_and_not_a_hole(
             async for _ in reader:
                 pass
 
-    with pytest.raises(BrokerError, match="the offset to go on from is not there any more"):
+    with pytest.raises(BrokerError, match="the next offset to read no longer exists"):
         asyncio.run(scenario())
-    with pytest.raises(BrokerError, match="the offset to go on from is not there any more"):
+    with pytest.raises(BrokerError, match="the next offset to read no longer exists"):
         list(read_all(connection, task_name, start=1_000, end=1_001))
 
 

@@ -351,7 +351,7 @@ def test_offsets_of_a_partition_that_was_never_read_do_not_hold_once_the_task_ha
     field.wait_labelled(ids)
     worker.stop()
     field.assert_once()
-    assert "it goes on at 0: nothing of the partition is worked off" in worker.log
+    assert "reading continues at 0: nothing of the partition has been processed" in worker.log
     no_traceback(worker)
 
 

@@ -245,8 +245,8 @@ def test_failures_of_all_kinds_become_dead_letters_and_problems(
     reference = loop.loaded.reference
     run(loop, printed, "deadletters", "list", reference)
     listed = json.loads(run(loop, printed, "deadletters", "list", reference, "--json"))
-    assert len(listed["letters"]) == len(bad)
-    for each in listed["letters"]:
+    assert len(listed["dead_letters"]) == len(bad)
+    for each in listed["dead_letters"]:
         assert each["place"] in run(loop, printed, "deadletters", "show", reference, each["place"])
     run(loop, printed, "deadletters", "replay", reference, "--all", "--dry-run")
     run(loop, printed, "snapshots", "list", reference, RIVERLOOP_SNAPSHOTS=str(loop.folder / "snapshots"))

@@ -100,7 +100,7 @@ def test_an_unreadable_record_on_the_log_ends_workers_with_a_sentence_until_a_pe
     assert report.failures == []
     assert any(place in note for note in report.notes)
     assert set(report.reproduced.values()) == {report.counts["predictions"]} == {400}
-    assert f"{over} is passed over, as set" in after.log
+    assert f"{over} is skipped, as set" in after.log
     no_traceback(after)
 
 
