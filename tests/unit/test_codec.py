@@ -93,6 +93,7 @@ def test_every_record_is_read_back_in_both_forms(record: str, kind: TaskKind) ->
     word = {
         "Punctuation": "outcome",
         "HeldState": "state",
+        "Resolution": "state",
         "JoinPosition": "state",
         "DeadLetter": "dead_letter",
     }

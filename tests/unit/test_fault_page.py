@@ -155,7 +155,7 @@ def test_phases_are_counted_from_the_death_and_read_from_the_logs_of_the_others(
     survivor.write_text(
         lines(
             (-5000, "agents.app group: 2 partitions are assigned here"),
-            (6000, "agents.app group: 2 partitions are given up for a rebalance"),
+            (6000, "agents.app group: 2 partitions are revoked by a rebalance"),
             (6300, "agents.app group: 4 partitions are assigned here"),
             (6500, "infra.kafka.fencing group: fenced faults-1, which left the group, in 0.20 s"),
             (7000, "agents.join task: join of partition 0 restored: 1 waiting, in 0.50 s"),
