@@ -33,6 +33,7 @@ REAL: dict[str, Callable[[bytes], Record]] = {
     "Entry": CODEC.decode_entry,
     "HeldState": CODEC.decode_state,
     "JoinPosition": CODEC.decode_state,
+    "Resolution": CODEC.decode_state,
     "DeadLetter": CODEC.decode_dead_letter,
     "Manifest": CODEC.decode_manifest,
     "Control": CODEC.decode_control,
