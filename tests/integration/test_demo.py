@@ -82,7 +82,7 @@ def test_free_on_four_partitions_with_two_workers_everything_is_proved_and_both_
     [
         (("no/such/task.py",), "task file no/such/task.py does not exist"),
         (("{broken}",), "broken.py, line 3: "),
-        (("{task}:nothing",), "there is no task 'nothing'; it has cancellation"),
+        (("{task}:nothing",), "the file has no task 'nothing'; it has cancellation"),
         (("{task}", "--data", "no/such/file.csv"), "no/such/file.csv"),
         (("{task}", "--partitions", "4"), "lockstep runs on one partition and one worker; use --free"),
         (("{task}", "--limit", "0"), "--limit"),
