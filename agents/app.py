@@ -115,7 +115,7 @@ def _feed(app: Any, prepared: Prepared, ending: Ending) -> Feed:
         group,
         slot,
         lambda slot: [
-            agents.transactional_id(role, slot) for agents in tasks for role in ("serve", "join", "quality")
+            agents.transactional_id(role, slot) for agents in tasks for role in ("turn", "quality")
         ],
     )
 
@@ -145,8 +145,7 @@ def _feed(app: Any, prepared: Prepared, ending: Ending) -> Feed:
 
     channels: dict[Channel, Work] = {}
     for agents in tasks:
-        channels[agents.requests] = guarded(agents.on_requests)
-        channels[agents.sides] = guarded(agents.on_sides)
+        channels[agents.inputs] = guarded(agents.on_batch)
         channels[agents.tally_batches] = guarded(agents.tallies.on_batch)
     feed = Feed(
         app,
@@ -167,6 +166,7 @@ def _add_task(
 ) -> BatchConsumer:
     """Add the work of a task beside its agents; gives the member of the group of its log's owners."""
     name = agents.loop.task.name
+    agents.log.moved.append(consumer.wake)  # the models may have become ready
     owner = _owner(app, agents, prepared)
 
     async def read_log() -> None:

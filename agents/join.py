@@ -15,7 +15,6 @@ from agents.loop import TaskLoop
 from agents.resume import join_start
 from agents.serve import count_dead_letters, dead_letter
 from infra.inbound import SERVED, Inbound
-from infra.kafka.buffers import Partition
 from infra.kafka.offsets import end_offsets
 from infra.kafka.transaction import OutRecord
 from infra.store.opening import JoinStores
@@ -126,11 +125,18 @@ class JoinAgent:
 
     # ------------------------------------------------------------------ a batch
 
-    def steps(self, items: list[Inbound], offsets: Mapping[Partition, int]) -> Iterator[OutRecord | None]:
+    def steps(self, items: Iterable[Inbound], numbers: Iterable[int]) -> Iterator[OutRecord | None]:
         """Take a batch's records; gives all that its transaction writes.
 
         A None comes after each record, and after each request that it lets fall due: a place where the event loop
         may do something else.
+
+        Parameters
+        ----------
+        items
+            The records.
+        numbers
+            Of the partitions that they are of.
 
         Raises
         ------
@@ -138,20 +144,23 @@ class JoinAgent:
             A partition of the batch was given up, or restored, meanwhile.
         """
         count = self.loop.partitions  # those beyond have no join
-        mine = {number: self.partitions.get(number) for _, number in offsets if number < count}
+        mine = {number: self.partitions.get(number) for number in numbers if number < count}
         text = f"{self.loop.task.name}: a partition of the batch was given up while it was joined"
         if None in mine.values():
             raise TransactionAborted(text, certain=True)
-        for step in self._steps(items, offsets):
+        for step in self._steps(items):
             yield step
             if any(self.partitions.get(number) is not at for number, at in mine.items()):
                 raise TransactionAborted(text, certain=True)
 
-    def _steps(self, items: list[Inbound], offsets: Mapping[Partition, int]) -> Iterator[OutRecord | None]:
+    def _steps(self, items: Iterable[Inbound]) -> Iterator[OutRecord | None]:
         self._items = {}
         self.letters.clear()  # of a batch that was not committed
         letters: list[OutRecord] = []
+        numbers: set[int] = set()
         for item in items:
+            if (number := item.message.partition() or 0) in self.partitions:
+                numbers.add(number)
             try:
                 for step in self._take(item):
                     if step is None:
@@ -160,18 +169,12 @@ class JoinAgent:
                         letters.append(step)
             except BadRecord as bad:
                 letters.append(dead_letter(self.loop, item, bad, self.letters))
+            if number in numbers:
+                self.partitions[number].taken(item.message.topic() or "", item.message.offset() or 0)
             yield None
         letters += self.loop.subjects.records("join")
-        mine = {partition: offset for partition, offset in offsets.items() if partition[1] in self.partitions}
-        for (topic, number), offset in mine.items():
-            # Never back: what was read again is in the state already.
-            at = self.partitions[number]
-            if topic == self.loop.topics.predictions:
-                at.predictions = max(at.predictions, offset)
-            else:
-                at.outcomes = max(at.outcomes, offset)
         yield from letters
-        for number in {number for _, number in mine}:
+        for number in numbers:
             yield from self.outputs(number)
 
     def _take(self, item: Inbound) -> Iterator[OutRecord | None]:

@@ -64,6 +64,13 @@ class JoinPartition:
         self.quiet_since = self.told_at = time.monotonic()
         self.quiet_from = self.told = self.join.stream_time
 
+    def taken(self, topic: str, offset: int) -> None:
+        """Take note that a record was taken; never back: one that is read again is in the state already."""
+        if topic == self._topics.predictions:
+            self.predictions = max(self.predictions, offset + 1)
+        else:
+            self.outcomes = max(self.outcomes, offset + 1)
+
     def has_taken(self, topic: str, offset: int) -> bool:
         """Whether a record's effects are in the state already: the changelog, not the group, has the last word."""
         return offset < (self.predictions if topic == self._topics.predictions else self.outcomes)

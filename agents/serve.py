@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from agents.loop import TaskLoop, now_ms
@@ -36,7 +36,7 @@ class Serve:
         """When the batch's answered requests came (ms)."""
         self._headers = served_by(loop)
 
-    def process(self, items: list[Inbound]) -> Iterator[OutRecord]:
+    def process(self, items: Iterable[Inbound]) -> Iterator[OutRecord]:
         """Give the batch's outputs: a prediction or a dead letter per request, and the tallies of all.
 
         The tallies lie in the transaction that answers: they are there if, and only if, the answers are.

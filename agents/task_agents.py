@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from agents.intake import Intake, WithinBudget
 from agents.join import JoinAgent
 from agents.log_fold import LogFold
 from agents.log_publisher import LogPublisher
@@ -35,13 +36,12 @@ from streams.topology import processor, topics_of
 
 log = logging.getLogger(__name__)
 JOIN_PACE_S = 0.03
-"""What is to be joined, waits so long for company: with a transaction for each, 250 requests a second take most of
-a core of the broker. Not in lockstep, where each is waited for."""
+"""Predictions and outcomes wait up to this long for more of them, unless there are requests: with a transaction
+for each, 250 requests a second take most of a core of the broker. Not in lockstep, where each is waited for."""
 TALLY_PACE_S = 0.1
-"""What is to be published of tallies, waits so long for company."""
+"""Tallies wait up to this long for more of them."""
 ROLES = {
-    "serve": "between-produce-and-commit",
-    "join": "between-produce-and-commit",
+    "turn": "between-produce-and-commit",
     "owner": "between-publish-and-commit",
     "quality": "between-publish-and-commit",
 }
@@ -67,7 +67,7 @@ class TaskAgents:
         self.serve = Serve(loop)
         self.join = JoinAgent(loop, slot)
         self.log = LogFold(loop, store)
-        self._joining = asyncio.Lock()
+        self._at_work = asyncio.Lock()
         self._stopped = False
         self._tenures: dict[int, object] = {}
         """By partition that is ours: a token of its assignment, which tells a late restoration that it is late."""
@@ -92,31 +92,26 @@ class TaskAgents:
         self.tallies = TallyPublisher(loop, self._runners["quality"], store)
         self._monitors = MonitorStatus(self.publisher, self.tallies)
         loop.measurements = self._monitors.measurements
-        self.requests = Channel(
-            name=f"{name}.serve",
-            topics=topics_of(name, processor("serve").reads),
-            decode=decoder(loop.codec.decode_request, names=loop.names, remarks=Remarks(loop.task.features)),
-            may=loop.may_work,
-            max_batch=settings.max_batch,
-        )
+        requests = decoder(loop.codec.decode_request, names=loop.names, remarks=Remarks(loop.task.features))
         predictions = decoder(loop.codec.decode_prediction, MAX_TOPIC_RECORD_BYTES, names=loop.names)
         outcomes = decoder(loop.codec.decode_outcome, times=self.join.rules.times, names=loop.names)
         # At equal times the outcome goes first; in lockstep the prediction, which was sent before it.
         first, second = topics.outcomes, topics.predictions
         if settings.lockstep:
             first, second = second, first
-        self.sides = Channel(
-            name=f"{name}.join",
-            topics=topics_of(name, processor("join").reads),
-            decode=lambda message: (predictions if message.topic() == topics.predictions else outcomes)(
-                message
-            ),
-            picker=lambda: MergeByTime(first, second, loop.partitions),
+        decoders = {topics.requests: requests, topics.predictions: predictions, topics.outcomes: outcomes}
+        self.intake = Intake(topics.requests, MergeByTime(first, second, loop.partitions), loop.ready.is_set)
+        self.inputs = Channel(
+            name=f"{name}.turn",
+            topics=tuple(decoders),
+            decode=lambda message: decoders[message.topic() or ""](message),
+            picker=lambda: self.intake,
             follows=self._outcomes_of,
             followers=(topics.outcomes,),
             may=loop.may_work,
             max_batch=settings.max_batch,
             pace_s=0.0 if settings.lockstep else JOIN_PACE_S,
+            prompt=(topics.requests,),
         )
         self.ownership = Channel(
             name=f"{name}.owner", topics=topics_of(name, processor("publish").reads), fetched=False
@@ -159,41 +154,37 @@ class TaskAgents:
         """
         await self.publisher.close(consumer)
         await consumer.stop()
-        async with self._joining, self.tallies.lock:
+        async with self._at_work, self.tallies.lock:
             self._stopped = True
             await self.join.checkpoint(now=True)
             await asyncio.gather(*(runner.close() for runner in self._runners.values()))
 
     # ------------------------------------------------------------------ batches
 
-    async def on_requests(self, consumer: BatchConsumer, batch: Batch[Any]) -> None:
-        """Serve a batch of requests."""
-        await self.loop.ready.wait()
-        if self.loop.refused:
-            return
+    async def on_batch(self, consumer: BatchConsumer, batch: Batch[Any]) -> None:
+        """Serve requests, and join predictions and outcomes, in one transaction."""
+        loop, topic = self.loop, self.loop.topics.requests
         await self.log.near()
-        records = await self.loop.turns.run(self.serve.process(batch.items))
-        reached("after-predict")
-        try:
-            await consumer.commit(batch, self._runners["serve"], records)
-        except TransactionAborted as error:
-            log.warning("%s: %s", batch.channel.name, error)
-        else:
-            self.serve.commit()
-
-    async def on_sides(self, consumer: BatchConsumer, batch: Batch[Any]) -> None:
-        """Join a batch of predictions and outcomes."""
-        await self.log.near()
-        if self.loop.refused:
-            return
-        async with self._joining:
+        requests = [each for each in batch.records if each.partition.topic == topic]
+        sides = [each for each in batch.records if each.partition.topic != topic]
+        numbers = {each.partition.number for each in sides}
+        async with self._at_work:
+            if loop.refused or (requests and not loop.ready.is_set()):
+                consumer.rewind(batch)
+                return
+            to_serve = WithinBudget([each.item for each in requests])
+            to_join = WithinBudget([each.item for each in sides])
             try:
-                steps = await self.loop.turns.run(self.join.steps(batch.items, batch.offsets))
-                records = [each for each in steps if each is not None]
-                await consumer.commit(batch, self._runners["join"], records)
+                records = await loop.turns.run(self.serve.process(to_serve)) if requests else []
+                reached("after-predict")
+                steps = await loop.turns.run(self.join.steps(to_join, numbers))
+                records += [each for each in steps if each is not None]
+                consumer.keep(batch, requests[: to_serve.count] + sides[: to_join.count])
+                await consumer.commit(batch, self._runners["turn"], records)
+                self.serve.commit()
                 self.join.commit()
             except BaseException as error:
-                await self._undo({partition.number for partition in batch.offsets}, error)
+                await self._undo(numbers, error)
                 if not isinstance(error, TransactionAborted):
                     raise
                 log.warning("%s: %s", batch.channel.name, error)
@@ -202,18 +193,20 @@ class TaskAgents:
 
     async def on_silence(self, consumer: BatchConsumer) -> None:
         """Advance stream time where predictions are caught up and silent."""
-        if self.loop.settings.lockstep or self._joining.locked() or self.loop.refused:
+        loop, topics = self.loop, self.loop.topics
+        if loop.settings.lockstep or loop.refused:
             return
-        async with self._joining:
+        ends = await consumer.ends(topics.predictions)
+        if not consumer.quiet(ends):
+            return
+        async with self._at_work:
             await self.join.checkpoint()
-        topics = self.loop.topics
-        quiet = await consumer.quiet(topics.predictions)
-        if not quiet or self._joining.locked() or self._stopped or not consumer.metadata:
-            return
-        async with self._joining:
+            quiet = consumer.quiet(ends)
+            if not quiet or self._stopped or not consumer.metadata:
+                return
             numbers: set[int] = set()
             try:
-                await self.loop.turns.run(self.join.idle(quiet, numbers))
+                await loop.turns.run(self.join.idle(quiet, numbers))
             except BaseException:
                 self.join.rollback(quiet)
                 raise
@@ -226,21 +219,21 @@ class TaskAgents:
             for number, at in moved:
                 offsets[Partition(topics.predictions, number)] = at.predictions
                 offsets[Partition(topics.outcomes, number)] = at.outcomes
-            records = await self.loop.turns.run(
+            records = await loop.turns.run(
                 record for number, _ in moved for record in self.join.outputs(number)
             )
             try:
                 if moved:
-                    await self._runners["join"].commit(records, offsets, consumer.metadata)
+                    await self._runners["turn"].commit(records, offsets, consumer.metadata)
                 for number, at in moved:
                     if self.join.partitions.get(number) is at:  # else it went to another worker meanwhile
                         at.commit()
-                count_dead_letters(self.loop, self.join.letters)
+                count_dead_letters(loop, self.join.letters)
             except BaseException as error:
                 await self._undo({number for number, _ in moved}, error)
                 if not isinstance(error, TransactionAborted):
                     raise
-                log.warning("%s: advancing time in silence: %s", self.loop.task.name, error)
+                log.warning("%s: advancing time in silence: %s", loop.task.name, error)
 
     async def publish_rest(self, consumer: BatchConsumer) -> None:
         """Publish the last metrics of a burst, as the tallies' owner."""

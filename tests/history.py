@@ -17,7 +17,6 @@ from agents.loop import TaskLoop
 from agents.serve import Serve
 from agents.settings import Settings
 from infra.inbound import FORWARDED, Inbound, Message, decoder
-from infra.kafka.buffers import Partition
 from infra.kafka.connection import Connection
 from infra.kafka.partitioner import partition_of
 from infra.kafka.transaction import OutRecord
@@ -186,20 +185,15 @@ class History:
         )
         while True:
             items: list[Inbound] = []
-            offsets: dict[Partition, int] = {}
             for number, at in self.join.partitions.items():
                 predictions = self.records[topics.predictions, number][at.predictions :]
                 outcomes = self.records[topics.outcomes, number][at.outcomes :]
                 items += [decoders[0](message) for message in predictions]
                 items += [decoders[1](message) for message in outcomes]
-                if predictions:
-                    offsets[Partition(topics.predictions, number)] = at.predictions + len(predictions)
-                if outcomes:
-                    offsets[Partition(topics.outcomes, number)] = at.outcomes + len(outcomes)
             if not items:
                 break
             items.sort(key=lambda item: (item.ts or 0, item.at.topic != topics.outcomes))
-            self.write([each for each in self.join.steps(items, offsets) if each is not None])
+            self.write([each for each in self.join.steps(items, self.join.partitions) if each is not None])
             self.join.commit()
         self.learn()
 

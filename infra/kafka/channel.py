@@ -62,6 +62,8 @@ class Channel:
     pace_s: float = 0.0
     """A batch that is not full is picked no sooner than so long after the one before: a transaction costs the
     broker the same however few records there are in it."""
+    prompt: tuple[str, ...] = ()
+    """Those of `topics` whose records do not wait for `pace_s`."""
     high_water: int = 4000
     """A partition with so many records buffered is paused, and resumed at a quarter of it."""
 
@@ -118,10 +120,14 @@ class Batch(Generic[T]):
 
     def __init__(self, channel: Channel, records: list[Record[T]], metadata: bytes, epoch: int) -> None:
         self.channel = channel
-        self.records = records
         self.metadata = metadata
         self.epoch = epoch
         self.state: State = "at work"
+        self.keep(records)
+
+    def keep(self, records: list[Record[T]]) -> None:
+        """Make these the batch's records; see `BatchConsumer.keep`."""
+        self.records = records
         # In offset order within a partition, so that the last one counts.
         last = {record.partition: record.offset for record in records}
         self.offsets = {partition: offset + 1 for partition, offset in last.items()}
@@ -202,6 +208,9 @@ class Lane:
     def rest_s(self, now: float) -> float:
         """Give how long the next batch is to wait for company (s); `now` is in s, monotonic."""
         rest = self.picked + self.channel.pace_s - now
-        if rest > 0 and sum(map(len, self.queues.values())) >= self.channel.max_batch:
+        if rest > 0 and (
+            sum(map(len, self.queues.values())) >= self.channel.max_batch
+            or any(queue and place[0] in self.channel.prompt for place, queue in self.queues.items())
+        ):
             return 0.0
         return rest

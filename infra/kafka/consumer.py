@@ -14,7 +14,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 from infra.hooks import reached
 from infra.kafka.aborted import GenerationLost, ProducerFenced
-from infra.kafka.buffers import NEVER, Partition, PartitionBuffer
+from infra.kafka.buffers import NEVER, Partition, PartitionBuffer, Record
 from infra.kafka.channel import Batch, Channel, Lane
 from infra.kafka.connection import Connection
 from infra.kafka.fetching import Fetched, FetchThread, succeed
@@ -176,8 +176,7 @@ class BatchConsumer:
         """Deliver again."""
         self._paused = False
         if self._started:
-            for lane in self._lanes:
-                self._wake(lane)
+            self.wake()
 
     def done(self, batch: Batch[Any]) -> None:
         """Release the channel for its next batch; the batch's offsets are committed."""
@@ -203,6 +202,23 @@ class BatchConsumer:
             if self._lane_of(batch).batch is batch:
                 log.warning("%r ended without a commit and is read again", batch)
             self.rewind(batch)
+
+    def keep(self, batch: Batch[Any], records: list[Record[Any]]) -> None:
+        """Keep a part of a batch at work; the others are delivered again, in order.
+
+        Parameters
+        ----------
+        records
+            Of each partition the first ones.
+        """
+        lane = self._lane_of(batch)
+        if len(records) == len(batch.records) or lane.batch is not batch:
+            return
+        kept = set(map(id, records))
+        for record in reversed(batch.records):
+            if id(record) not in kept and record.partition in lane.queues:
+                lane.queues[record.partition].appendleft(record)
+        batch.keep(records)
 
     async def commit(
         self, batch: Batch[Any], runner: TransactionRunner, records: Iterable[OutRecord]
@@ -241,22 +257,26 @@ class BatchConsumer:
         """The group's metadata now: what a transaction without input is fenced by."""
         return self._metadata
 
-    async def quiet(self, topic: str) -> frozenset[int]:
-        """Give the partitions of a topic of which everything that is committed now has been worked off."""
-        lane = self._by_topic[topic]
-        mine = [buffer for buffer in lane.buffers.values() if buffer.partition.topic == topic]
+    def wake(self) -> None:
+        """Ask again what may be delivered: whatever a picker or `may` goes by has changed."""
+        for lane in self._lanes:
+            self._wake(lane)
+
+    async def ends(self, topic: str) -> dict[Partition, int]:
+        """Give the ends, of what is committed now, of the partitions of a topic that are assigned here."""
+        mine = [each for each in self._by_topic[topic].buffers if each.topic == topic]
         if not mine:
-            return frozenset()
+            return {}
         answer: asyncio.Future[dict[Partition, int]] = self._loop.create_future()
-        self._stable.ask([buffer.partition for buffer in mine], partial(succeed, answer))
-        ends = await answer
+        self._stable.ask(mine, partial(succeed, answer))
+        return await answer
+
+    def quiet(self, ends: Mapping[Partition, int]) -> frozenset[int]:
+        """Give the partitions of which everything below their `ends` is worked off, and nothing more is here."""
         return frozenset(
             buffer.partition.number
-            for buffer in mine
-            if lane.batch is None
-            and not buffer.queue
-            and buffer.partition in ends
-            and buffer.read_to >= ends[buffer.partition]
+            for buffer in map(self._rested, ends)
+            if buffer is not None and buffer.read_to >= ends[buffer.partition]
         )
 
     def passed(self, topic: str) -> dict[int, int]:
@@ -264,14 +284,18 @@ class BatchConsumer:
 
         It lies behind the marks of transactions, where the offset after a record never gets.
         """
-        lane = self._by_topic[topic]
-        if lane.batch is not None or lane.seeking:
-            return {}
         return {
             buffer.partition.number: buffer.read_to
-            for buffer in lane.buffers.values()
-            if buffer.partition.topic == topic and not buffer.queue and buffer.handed == buffer.received
+            for buffer in map(self._rested, list(self._by_topic[topic].buffers))
+            if buffer is not None and buffer.partition.topic == topic and buffer.handed == buffer.received
         }
+
+    def _rested(self, partition: Partition) -> PartitionBuffer | None:
+        """Give a partition's buffer, if nothing of it is buffered or at work."""
+        lane = self._by_topic[partition.topic]
+        buffer = lane.buffers.get(partition)
+        at_work = lane.batch is not None and partition in lane.batch.offsets
+        return None if buffer is None or buffer.queue or at_work or lane.seeking else buffer
 
     async def extents(self) -> dict[Partition, tuple[int, int]]:
         """Give for each partition the first offset that was not picked yet, and its end; markers count, too."""
@@ -308,8 +332,7 @@ class BatchConsumer:
     def membership(self, metadata: bytes) -> None:
         """Go on in a new generation (the consumer's thread calls)."""
         self._metadata = metadata
-        for lane in self._lanes:
-            self._wake(lane)
+        self.wake()
 
     async def assigned(self, buffers: list[tuple[Lane, PartitionBuffer]], metadata: bytes) -> None:
         """Take up partitions (the consumer's thread calls and waits)."""
@@ -319,8 +342,7 @@ class BatchConsumer:
             lane.add(buffer)
             self.starts.pop(buffer.partition, None)
         await self._on_assigned(frozenset(buffer.partition for _, buffer in buffers))
-        for lane in self._lanes:
-            self._wake(lane)
+        self.wake()
 
     async def revoked(self, partitions: Partitions) -> None:
         """Give up partitions (the consumer's thread calls and waits)."""

@@ -156,6 +156,9 @@ class Worker:
         if verdict != "committed":
             raise TransactionAborted(verdict, certain=verdict == "aborted")
 
+    def keep(self, batch: Batch[Any], records: list[Record[Any]]) -> None:
+        batch.keep(records)
+
     @property
     def free(self) -> bool:
         """Whether the next batch may come: the last one has ended, and the state is there."""
@@ -171,13 +174,13 @@ class Worker:
         records = [each for each in self.cluster.records if each.offset >= committed[each.partition]][:size]
         if not self.free or not records:
             return False
-        channel = self.agents.sides
+        channel = self.agents.inputs
         assert channel.decode is not None
         decoded = [
             Record(each.partition, each.offset, None, 0.0, channel.decode(each.item)) for each in records
         ]
         self.batch = Batch(channel, decoded, b"", 1)
-        self.work = asyncio.ensure_future(self.agents.on_sides(self, self.batch))  # type: ignore[arg-type]  # simulated
+        self.work = asyncio.ensure_future(self.agents.on_batch(self, self.batch))  # type: ignore[arg-type]  # simulated
         return True
 
     def decide(self, verdict: str) -> bool:

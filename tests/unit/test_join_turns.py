@@ -9,7 +9,6 @@ import pytest
 from agents.join import JoinAgent
 from agents.join_partition import JoinPartition
 from infra.inbound import SERVED, Inbound
-from infra.kafka.buffers import Partition
 from schemas.errors import TransactionAborted
 from schemas.records import Position, Prediction
 from streams.join.join import Join
@@ -63,7 +62,7 @@ def agent_with_waiting() -> tuple[JoinAgent, list[Inbound]]:
         return Inbound(message, prediction, None)
 
     first = [inbound(offset, FIRST) for offset in range(WAITING)]
-    list(agent.steps(first, {Partition(loop.topics.predictions, 0): WAITING}))
+    list(agent.steps(first, [0]))
     agent.commit()
     assert join.waiting == WAITING
     return agent, [inbound(WAITING, FIRST + 40 * DAY)]
@@ -73,7 +72,7 @@ def test_a_prediction_behind_a_gap_lets_one_request_fall_due_in_each_step() -> N
     agent, batch = agent_with_waiting()
     join = agent.partitions[0].join
     entries, most = 0, 0
-    steps = agent.steps(batch, {Partition(agent.loop.topics.predictions, 0): WAITING + 1})
+    steps = agent.steps(batch, [0])
     for _ in range(WAITING):
         assert next(steps) is None
         most, entries = max(most, len(join.out.entries) - entries), len(join.out.entries)
@@ -111,4 +110,4 @@ def test_steps_give_what_one_step_gives() -> None:
 def test_a_batch_whose_partition_was_given_up_before_it_began_is_aborted_and_crashes_nothing() -> None:
     agent = JoinAgent(make_loop())
     with pytest.raises(TransactionAborted, match="given up"):
-        next(agent.steps([], {Partition("stay.predictions", 0): 5}))
+        next(agent.steps([], [0]))

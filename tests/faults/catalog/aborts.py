@@ -7,7 +7,7 @@ from typing import Final
 from tests.faults.context import FaultContext
 from tests.faults.fault import Fault
 
-SLOW: Final = ("serve:0.1", "join:0.1", "owner:0.3")
+SLOW: Final = ("turn:0.1", "owner:0.3")
 """Role and delay (s) of each transaction while others abort."""
 
 

@@ -1,0 +1,72 @@
+"""What goes into a task's next transaction: requests, and predictions merged with outcomes."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Final, Generic, TypeVar
+
+from infra.kafka.channel import Turns
+from streams.join.merge import CaughtUp, MergeByTime, Partition, R
+
+T = TypeVar("T")
+BUDGET_S: Final = 0.05
+"""About how long each of the two kinds may take in one transaction: an answer waits for no long join, and no label
+for slow answers."""
+
+
+class Intake:
+    """Picks requests, while they can be served, and behind them predictions and outcomes in event-time order.
+
+    A `streams.join.merge.Picker`.
+
+    Parameters
+    ----------
+    requests
+        The topic of requests.
+    merge
+        Picks predictions and outcomes.
+    may_serve
+        Whether requests can be served now; else they wait, and the others go on.
+    """
+
+    def __init__(self, requests: str, merge: MergeByTime, may_serve: Callable[[], bool]) -> None:
+        self._requests, self._merge, self._may_serve = requests, merge, may_serve
+        self._turns = Turns()
+
+    def pick(self, buffers: Mapping[Partition, deque[R]], caught_up: CaughtUp, limit: int) -> list[R]:
+        """Take up to `limit` records of each kind; see `Picker.pick`."""
+        taken: list[R] = []
+        if self._may_serve():
+            requests = {each: queue for each, queue in buffers.items() if each[0] == self._requests}
+            taken = self._turns.pick(requests, caught_up, limit)
+        return taken + self._merge.pick(buffers, caught_up, limit)
+
+
+class WithinBudget(Generic[T]):
+    """Gives items until `BUDGET_S` has passed since the first, and at least one.
+
+    Attributes
+    ----------
+    count
+        How many it has given.
+
+    Examples
+    --------
+    >>> items = WithinBudget("abc")
+    >>> "".join(items), items.count
+    ('abc', 3)
+    """
+
+    def __init__(self, items: Sequence[T]) -> None:
+        self._items = items
+        self.count = 0
+
+    def __iter__(self) -> Iterator[T]:
+        until = time.monotonic() + BUDGET_S
+        for item in self._items:
+            self.count += 1
+            yield item
+            if time.monotonic() > until:
+                return
