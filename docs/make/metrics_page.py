@@ -62,7 +62,7 @@ The log's owner publishes metrics as [Metric](records.md#metric) records on `T.m
 while entries arrive, in the transaction that commits its offset of the log: `log_offset` is the last entry covered.
 The same values are in `GET /tasks/T/status` and in Prometheus.
 
-Each labelled resolution is scored once, with the score as served. A correction replaces the earlier label exactly.
+Each labelled resolution is scored once, with the score as served. A correction replaces the earlier label.
 Null scores and backfilled examples are not scored. Undefined values are not published. ↑ means higher is
 better, ↓ lower.
 

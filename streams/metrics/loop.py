@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from schemas.records import Entry
 from streams.fold import Measurement, by_name
+from streams.metrics.counts import ratio
 from streams.metrics.delays import Delays
-from streams.metrics.exact import ratio
 from streams.metrics.registry import UNITS
 from streams.metrics.slices import Panes
 from streams.task import Task

@@ -57,7 +57,7 @@ class Scope:
             tallies.append(levels.at(_level(prediction.features, self._task.features.by_name[feature])))
         if old is not None:
             for tally in tallies:
-                tally.take(old)
+                tally.add(old, -1)
         if new is not None:
             for tally in tallies:
                 tally.add(new)

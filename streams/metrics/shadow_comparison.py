@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 from schemas.records import Entry, Prediction, Score, Value
 from streams.fold import Measurement
 from streams.metrics import binary, multiclass
-from streams.metrics.exact import ONE, exact, mean
+from streams.metrics.exact import exact, mean
 from streams.policies import label_of
 from streams.task import Task
 
@@ -44,7 +44,7 @@ def _log_loss(score: Score, label: Value) -> float | None:
 
 def _cross_entropy(score: Score, label: Value) -> float | None:
     seen = multiclass.observe(score, label)
-    return None if seen is None else seen[2] / ONE
+    return None if seen is None else seen[1]
 
 
 def _absolute_error(score: Score, label: Value) -> float | None:
