@@ -8,7 +8,8 @@ from typing import Final
 
 from infra.prometheus.rules import rules
 from infra.worker_metrics import WORKER_METRICS
-from streams.metrics.registry import METRICS, REGISTRY, Declared
+from streams.metrics.kinds import REGISTRY
+from streams.metrics.registry import METRICS, Declared
 from streams.metrics.rules import COHORTS, PARTS
 
 BETTER: Final = {"higher": "↑", "lower": "↓", "neither": ""}

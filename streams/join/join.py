@@ -10,14 +10,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Final
 
 from schemas.errors import BadRecord
-from schemas.records import Entry, Kind, LateBy, Outcome, Position, Prediction, Punctuation, Value
+from schemas.records import Kind, LateBy, Outcome, Position, Prediction, Punctuation
 from schemas.state import EarlyOutcome, HeldState, JoinPosition, Payload
+from streams.join.outputs import Outputs, Refused
 from streams.join.overlay import Overlay
-from streams.join.pending import Changes, Due, StateStore, early_size
+from streams.join.pending import Due, StateStore, early_size
 from streams.join.rules import JoinRules
 
 MAX_EARLY: Final = 100
@@ -26,28 +27,6 @@ MAX_COUNTERS: Final = 1_000
 """Counters by name: a prediction from outside names its model itself."""
 LAST: Final = 2**63
 """After every offset."""
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """A record that the join cannot use; it becomes a dead letter."""
-
-    reason: str
-    message: str
-    at: Position
-    """Where the refused record lies."""
-    early: EarlyOutcome | None = None
-    """The outcome itself, when it was buffered meanwhile: it may have been read in an earlier batch."""
-
-
-@dataclass(slots=True)
-class Outputs:
-    """What a batch gives: to be written in one transaction, then `commit`ted, or dropped."""
-
-    entries: list[Entry] = field(default_factory=list)
-    refused: list[Refused] = field(default_factory=list)
-    changes: Changes = field(default_factory=Changes)
-    """Of what is held; see `streams.join.changelog.records`."""
 
 
 class Join:
@@ -88,10 +67,6 @@ class Join:
         """At once, since this join was made."""
         self._committed = (self.stream_time, Counter(self.counters), self.most_waiting)
         self._begin_batch()
-        self._trigger: Position | None = None
-        self._arrived: int | None = None
-        self._trigger_id = ""
-        self._index = 0
 
     # ------------------------------------------------------------------ batches
 
@@ -132,9 +107,8 @@ class Join:
 
         Else a dead feed of outcomes would be silent in the log, until the first deadlines pass.
         """
-        self._trigger, self._trigger_id = None, f"{self._name}@{self.stream_time}"
-        self._index, self._arrived = 0, None
-        self._emit("time", self.stream_time, None, None, partition=self.partition)
+        self.out.begin(f"{self._name}@{self.stream_time}")
+        self.out.emit("time", self.stream_time, partition=self.partition)
 
     def stamp(self) -> None:
         """Write the counters into the batch's last entry, where there is one: see `Entry.progress`."""
@@ -189,7 +163,7 @@ class Join:
         self, request_id: str, ts: int, payload: Payload, at: Position, arrived: int, counter: str = ""
     ) -> Iterator[None]:
         """Do as `prediction` does, one due request at a time; to the end, or `rollback` must follow."""
-        self._begin(at, arrived)
+        self.out.begin(at, arrived)
         if self._impossible(ts, arrived, at):
             return
         yield from self._advance(ts)
@@ -209,7 +183,7 @@ class Join:
             self.counters[counter] += 1
         self._put(request_id, HeldState("waiting", payload, at, ts))
         if rules.opened:
-            self._emit("opened", ts, self._unpack(payload), at)
+            self.out.emit("opened", ts, self._unpack(payload), at)
         for early in held.early if held else ():
             self._outcome(early.outcome, early.at, early.arrived, early)
         if not rules.lockstep:
@@ -217,7 +191,7 @@ class Join:
 
     def outcome(self, outcome: Outcome, at: Position, arrived: int) -> None:
         """Take an outcome."""
-        self._begin(at, arrived)
+        self.out.begin(at, arrived)
         if self._impossible(outcome.ts, arrived, at):
             return
         self.counters["outcomes"] += 1
@@ -229,26 +203,24 @@ class Join:
 
     def punctuation(self, punctuation: Punctuation, at: Position) -> None:
         """Resolve all that is due at or before a punctuation; only in lockstep."""
-        self._begin(at)
+        self.out.begin(at)
         if not self.rules.lockstep:
             self._refuse("unexpected_punctuation", "punctuations are allowed in lockstep runs only", at)
             return
         self.stream_time = max(self.stream_time, punctuation.ts)
         _exhaust(self._fire((punctuation.ts, LAST, "")))
-        self._emit("time", punctuation.ts, None, None, partition=at.partition)
-
-    def idle(self, stream_time: int) -> None:
-        """Advance in silence; the caller adds the time elapsed to the highest ts taken."""
-        _exhaust(self.idle_steps(stream_time))
+        self.out.emit("time", punctuation.ts, partition=at.partition)
 
     def idle_steps(self, stream_time: int) -> Iterator[None]:
-        """Do as `idle` does, as `prediction_steps` does."""
+        """Advance in silence, one due request at a time; to the end, or `rollback` must follow.
+
+        The caller adds the time elapsed to the highest ts taken.
+        """
         if stream_time <= self.stream_time:
             return
-        self._trigger, self._trigger_id = None, f"{self._name}@{stream_time}"
-        self._index, self._arrived = 0, None
+        self.out.begin(f"{self._name}@{stream_time}")
         yield from self._advance(stream_time)
-        self._emit("time", stream_time, None, None, partition=self.partition)
+        self.out.emit("time", stream_time, partition=self.partition)
 
     # ------------------------------------------------------------------ the table
 
@@ -362,9 +334,6 @@ class Join:
 
     # ------------------------------------------------------------------ outputs
 
-    def _begin(self, at: Position, arrived: int | None = None) -> None:
-        self._trigger, self._trigger_id, self._index, self._arrived = at, str(at), 0, arrived
-
     def _put(self, request_id: str, state: HeldState | None) -> None:
         self._held.put(request_id, state)
         self.most_waiting = max(self.most_waiting, self.waiting)
@@ -389,8 +358,8 @@ class Join:
         assert held.request_ts is not None
         ts = outcome.ts if outcome else held.request_ts + self.rules.horizon_ms
         prediction = self._unpack(held.prediction)
-        entry_id = self._emit(
-            kind, ts, prediction, held.prediction_at, outcome, outcome_at, held=held, late_by=late_by
+        entry_id = self.out.emit(
+            kind, ts, prediction, held.prediction_at, outcome, outcome_at, before=held, late_by=late_by
         )
         told = (outcome.value, outcome.revision, outcome.ts) if outcome else (None, None, None)
         closed = HeldState(
@@ -408,46 +377,6 @@ class Join:
             self.counters["late_by_arrival"] += 1
         self._put(request_id, closed)
         return closed
-
-    def _emit(
-        self,
-        kind: Kind,
-        ts: int,
-        prediction: Prediction | None,
-        prediction_at: Position | None,
-        outcome: Outcome | None = None,
-        outcome_at: Position | None = None,
-        *,
-        held: HeldState | None = None,
-        late_by: LateBy | None = None,
-        partition: int | None = None,
-    ) -> str:
-        entry_id = f"{self._trigger_id}#{self._index}"
-        self._index += 1
-        corrects: str | None = None
-        previous: Value = None
-        previous_kind: Kind | None = None
-        if held is not None and held.status == "closed":
-            corrects, previous, previous_kind = held.entry_id, held.value, held.kind
-        self.out.entries.append(
-            Entry(
-                entry_id=entry_id,
-                kind=kind,
-                ts=ts,
-                trigger=self._trigger,
-                arrived=self._arrived,
-                prediction_at=prediction_at,
-                outcome_at=outcome_at,
-                prediction=prediction,
-                outcome=outcome,
-                corrects=corrects,
-                previous=previous,
-                previous_kind=previous_kind,
-                late_by=late_by,
-                partition=partition,
-            )
-        )
-        return entry_id
 
 
 def _exhaust(steps: Iterator[None]) -> None:

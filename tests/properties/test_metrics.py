@@ -20,7 +20,7 @@ from schemas import Category, Dictionary
 from schemas.records import Entry, Outcome, Prediction, Score
 from streams import MetricRules, Model, Task
 from streams.metrics.delays import Delays
-from streams.metrics.registry import OBSERVE, TALLIES
+from streams.metrics.kinds import OBSERVE, TALLIES
 from streams.metrics.served import ServedMetrics
 from streams.snapshot import dump, load
 from streams.snapshot.digest import state_digest

@@ -43,7 +43,7 @@ def test_the_newcomer_beyond_the_budget_is_refused_and_counted_and_the_others_st
 
 @pytest.mark.parametrize(
     "freed",
-    [lambda bench: bench.ask("id-1", 4), lambda bench: bench.join.idle(66)],
+    [lambda bench: bench.ask("id-1", 4), lambda bench: bench.idle(66)],
     ids=["joined", "expired"],
 )
 def test_room_is_given_back_when_the_prediction_comes_or_never_came(
