@@ -17,8 +17,8 @@ from schemas.records import Entry, Position, Prediction, Punctuation, Request
 from streams.datafile import Event
 from streams.driver import unpacked
 from streams.join.join import Join
+from streams.join.join_rules import JoinRules
 from streams.join.pending import MemoryStore
-from streams.join.rules import JoinRules
 from streams.schedule import Sync, schedule
 from streams.task import Task
 

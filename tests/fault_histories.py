@@ -14,9 +14,9 @@ from schemas.records import DeadLetter, Entry, Outcome, Position, Prediction, Re
 from schemas.state import HeldState, JoinPosition
 from streams.driver import unpacked
 from streams.join.join import Join
+from streams.join.join_rules import JoinRules
 from streams.join.merge import MergeByTime
 from streams.join.pending import MemoryStore
-from streams.join.rules import JoinRules
 from tests.faults.check.check import Check
 from tests.faults.check.findings import Findings
 from tests.faults.workload.plan import SentRecord, Step

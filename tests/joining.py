@@ -14,9 +14,9 @@ from schemas.records import Entry, Outcome, Position, Prediction, Punctuation, V
 from schemas.state import Payload
 from streams.join.changelog import fill
 from streams.join.join import Join
+from streams.join.join_rules import JoinRules
 from streams.join.outputs import Refused
 from streams.join.pending import Due, MemoryStore, StateStore
-from streams.join.rules import JoinRules
 
 RULES = JoinRules(
     horizon_ms=100, revision_horizon_ms=1000, early_horizon_ms=50, grace_ms=10, max_ahead_ms=300

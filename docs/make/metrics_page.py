@@ -9,8 +9,8 @@ from typing import Final
 from infra.prometheus.rules import rules
 from infra.worker_metrics import WORKER_METRICS
 from streams.metrics.kinds import REGISTRY
+from streams.metrics.metric_rules import COHORTS, PARTS
 from streams.metrics.registry import METRICS, Declared
-from streams.metrics.rules import COHORTS, PARTS
 
 BETTER: Final = {"higher": "↑", "lower": "↓", "neither": ""}
 Table = Callable[[Sequence[str], Sequence[Sequence[object]]], str]

@@ -23,8 +23,8 @@ from schemas.codec import Codec
 from schemas.errors import BadRecord, BrokerError, StoreError, Unreadable, UsageError
 from schemas.state import RESOLVED, HeldState, JoinPosition, StateRecord, type_of
 from streams.join.changelog import Change, fill
+from streams.join.join_rules import JoinRules
 from streams.join.pending import MemoryStore, StateStore
-from streams.join.rules import JoinRules
 
 LAYOUT: Final = 2
 """Of the keys in the folder; one that was made with another is made anew."""

@@ -10,7 +10,7 @@ from infra.verify.ledger import Ledger
 from infra.verify.report import Report
 from schemas.records import Outcome
 from schemas.topics import TaskTopics
-from streams.join.rules import JoinRules
+from streams.join.join_rules import JoinRules
 from streams.verify import Difference, Standing, explains
 
 

@@ -17,7 +17,7 @@ from schemas.errors import BadRecord
 from schemas.records import Entry, Position, Prediction
 from schemas.state import RESOLVED, HeldState, JoinPosition, Resolution, type_of
 from schemas.topics import MAX_TOPIC_RECORD_BYTES, TaskTopics
-from streams.join.rules import JoinRules
+from streams.join.join_rules import JoinRules
 from streams.verify import ROOTS, Difference, Standing, check_entry, check_link, is_within, trigger_of
 
 

@@ -16,7 +16,7 @@ from infra.verify.source import Source
 from schemas.codec import Codec
 from schemas.errors import BadRecord
 from schemas.topics import TaskTopics
-from streams.join.rules import JoinRules
+from streams.join.join_rules import JoinRules
 
 
 class Reading:

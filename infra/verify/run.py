@@ -18,7 +18,7 @@ from infra.verify.report import Report
 from infra.verify.source import Source
 from schemas.codec import Codec
 from schemas.topics import TaskTopics
-from streams.join.rules import JoinRules
+from streams.join.join_rules import JoinRules
 
 
 def verify(

@@ -16,9 +16,9 @@ from schemas.records import Entry, Score, Value
 from streams.drift import budget, texts
 from streams.drift.delay import DelayDrift
 from streams.drift.detector import Change
+from streams.drift.drift_rules import DELAY, OUTAGE, SEVERITY, WATCHED, Watch
 from streams.drift.loss import LossEpisodes
 from streams.drift.outage import LabelOutage
-from streams.drift.rules import DELAY, OUTAGE, SEVERITY, WATCHED, Watch
 from streams.drift.watching import ModelWatch
 from streams.episodes import Alarm, Episodes
 from streams.fold import Measurement

@@ -8,9 +8,9 @@ from itertools import islice
 from typing import Final
 
 from schemas.state import RESOLVED, HeldState, JoinPosition, Resolution
+from streams.join.join_rules import JoinRules
 from streams.join.overlay import Overlay
 from streams.join.pending import Changes, StateStore
-from streams.join.rules import JoinRules
 
 AT_ONCE: Final = 2000
 """Records that are taken over together: memory stays flat however long the changelog is."""

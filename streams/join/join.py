@@ -16,10 +16,10 @@ from typing import Final
 from schemas.errors import BadRecord
 from schemas.records import Kind, LateBy, Outcome, Position, Prediction, Punctuation
 from schemas.state import EarlyOutcome, HeldState, JoinPosition, Payload
+from streams.join.join_rules import JoinRules
 from streams.join.outputs import Outputs, Refused
 from streams.join.overlay import Overlay
 from streams.join.pending import Due, StateStore, early_size
-from streams.join.rules import JoinRules
 
 MAX_EARLY: Final = 100
 """Outcomes of one request that wait for its prediction: one noisy id must not outgrow a record."""

@@ -6,8 +6,8 @@ import heapq
 from collections.abc import Iterator
 
 from schemas.state import HeldState, JoinPosition
+from streams.join.join_rules import JoinRules
 from streams.join.pending import Changes, Due, StateStore, due_of, early_size
-from streams.join.rules import JoinRules
 
 
 class Overlay:

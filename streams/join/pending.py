@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from schemas.state import EarlyOutcome, HeldState, JoinPosition
-from streams.join.rules import JoinRules
+from streams.join.join_rules import JoinRules
 
 Due = tuple[int, int, str]
 """(due time, offset of the prediction or -1, request id): the order in which things fall due."""

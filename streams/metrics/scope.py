@@ -14,7 +14,7 @@ from schemas.records import Prediction, Score, Value
 from streams.metrics.binary import BinaryTally
 from streams.metrics.estimated import estimate
 from streams.metrics.kinds import KEPT, OBSERVE, REGISTRY, TALLIES
-from streams.metrics.rules import MS, MetricRules
+from streams.metrics.metric_rules import MS, MetricRules
 from streams.metrics.slices import OTHER, Levels, Newest, Panes, Rolling
 from streams.quality.grid import level
 from streams.task import Task

@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 from schemas.records import Entry
 from streams.fold import Measurement
+from streams.metrics.metric_rules import MS, MetricRules
 from streams.metrics.registry import UNITS
-from streams.metrics.rules import MS, MetricRules
 from streams.metrics.scope import Scope
 from streams.policies import label_of
 from streams.task import Model, Task

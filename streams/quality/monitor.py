@@ -15,11 +15,11 @@ from schemas.tally import Tally
 from streams.episodes import Episodes
 from streams.fold import Measurement
 from streams.quality.judge import DRIFT, MOVED, Finding, Verdict, came_before, judge, together
-from streams.quality.loop import odd_hour, requests_findings, stands_still
 from streams.quality.means import MeanWatch
 from streams.quality.measured import of_feature
+from streams.quality.quality_rules import QualityRules
 from streams.quality.reference import Reference
-from streams.quality.rules import QualityRules
+from streams.quality.request_findings import odd_hour, requests_findings, stands_still
 from streams.quality.seasons import Seasons, added
 from streams.quality.tally import CELL_MS, Total, refusal, warnings
 from streams.quality.volume import Hour, Volume

@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 
 from schemas.records import Entry, Outcome, Request, Value
 from streams.datafile import Event
+from streams.join.join_rules import JoinRules
 from streams.join.outputs import Refused
 from streams.join.pending import due_of, early_size
-from streams.join.rules import JoinRules
 from streams.schedule import Sync, schedule
 from tests.joining import MEETS, RULES, Bench, DiskBench
 

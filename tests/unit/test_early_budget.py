@@ -14,8 +14,8 @@ from schemas.records import Outcome, Position
 from schemas.state import EarlyOutcome, HeldState
 from schemas.topics import MAX_RECORD_BYTES
 from streams.join.join import MAX_EARLY
+from streams.join.join_rules import JoinRules
 from streams.join.pending import early_size
-from streams.join.rules import JoinRules
 from tests.joining import CODEC, RULES, Bench, DiskBench
 from tests.unit.http_worker import make_task
 

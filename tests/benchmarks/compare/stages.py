@@ -16,8 +16,8 @@ from streams.fold import Fold, Monitor
 from streams.garbage import collect_seldom
 from streams.join.changelog import records
 from streams.join.join import Join
+from streams.join.join_rules import JoinRules
 from streams.join.pending import MemoryStore
-from streams.join.rules import JoinRules
 from streams.model import ModelFold
 from streams.monitors import monitors
 from streams.quality.edge import EdgeCounter
