@@ -11,7 +11,7 @@ from schemas.codec import Codec
 from schemas.dictionary import Boolean, Dictionary, Number
 from schemas.errors import BadRecord
 from schemas.records import DeadLetter, Entry, Outcome, Position, Prediction, Request
-from schemas.state import HeldState, JoinPosition
+from schemas.state import JoinPosition, JoinRecord
 from streams.driver import unpacked
 from streams.join.join import Join
 from streams.join.join_rules import JoinRules
@@ -61,7 +61,7 @@ class History:
     predictions: list[tuple[Prediction, Position]] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
-    states: list[tuple[dict[str, HeldState], JoinPosition]] = field(default_factory=list)
+    states: list[tuple[dict[str, JoinRecord], JoinPosition]] = field(default_factory=list)
     fault_steps: dict[str, tuple[Step, ...]] = field(default_factory=dict)
 
     def check(self) -> Findings:

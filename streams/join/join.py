@@ -15,7 +15,7 @@ from typing import Final
 
 from schemas.errors import BadRecord
 from schemas.records import Kind, LateBy, Outcome, Position, Prediction, Punctuation
-from schemas.state import EarlyOutcome, HeldState, JoinPosition, Payload
+from schemas.state import EarlyOutcome, JoinPosition, JoinRecord, Payload
 from streams.join.join_rules import JoinRules
 from streams.join.outputs import Outputs, Refused
 from streams.join.overlay import Overlay
@@ -181,7 +181,7 @@ class Join:
         self.counters["predictions"] += 1
         if counter and (counter in self.counters or len(self.counters) < MAX_COUNTERS):
             self.counters[counter] += 1
-        self._put(request_id, HeldState("waiting", payload, at, ts))
+        self._put(request_id, JoinRecord("waiting", payload, at, ts))
         if rules.opened:
             self.out.emit("opened", ts, self._unpack(payload), at)
         for early in held.early if held else ():
@@ -258,7 +258,7 @@ class Join:
             return
         self._again(held, outcome, at)
 
-    def _again(self, held: HeldState, outcome: Outcome, at: Position) -> None:
+    def _again(self, held: JoinRecord, outcome: Outcome, at: Position) -> None:
         equal = outcome.value == held.value and type(outcome.value) is type(held.value)
         if equal and outcome.revision == held.revision:
             self.counters["duplicate_outcome"] += 1
@@ -268,7 +268,7 @@ class Join:
             kind: Kind = "unavailable" if outcome.value is None else "revised"
             self._resolve(kind, outcome.request_id, held, outcome, at, held.late_by)
 
-    def _early(self, held: HeldState | None, early: EarlyOutcome) -> None:
+    def _early(self, held: JoinRecord | None, early: EarlyOutcome) -> None:
         if self._lasts(early) < self.stream_time - self.rules.grace_ms:
             self._orphan(early)
             return
@@ -285,7 +285,7 @@ class Join:
             self._refuse("too_many_early", message, early.at, early)
             return
         self.counters["early"] += 1
-        self._put(early.outcome.request_id, HeldState("early", early=(*known, early)))
+        self._put(early.outcome.request_id, JoinRecord("early", early=(*known, early)))
 
     def _lasts(self, early: EarlyOutcome) -> int:
         return early.outcome.ts + self.rules.early_horizon_ms
@@ -324,7 +324,7 @@ class Join:
                 self._give_up(request_id, held, due[0])
             yield
 
-    def _give_up(self, request_id: str, held: HeldState, until: int) -> None:
+    def _give_up(self, request_id: str, held: JoinRecord, until: int) -> None:
         # Each has its own time: an old one must not take along what came after it.
         over = [early for early in held.early if self._lasts(early) <= until]
         for early in over:
@@ -334,7 +334,7 @@ class Join:
 
     # ------------------------------------------------------------------ outputs
 
-    def _put(self, request_id: str, state: HeldState | None) -> None:
+    def _put(self, request_id: str, state: JoinRecord | None) -> None:
         self._held.put(request_id, state)
         self.most_waiting = max(self.most_waiting, self.waiting)
 
@@ -342,18 +342,18 @@ class Join:
         self.counters[reason] += 1
         self.out.refused.append(Refused(reason, message, at, early))
 
-    def _expire(self, request_id: str, held: HeldState) -> HeldState:
+    def _expire(self, request_id: str, held: JoinRecord) -> JoinRecord:
         return self._resolve("expired", request_id, held, None, None)
 
     def _resolve(
         self,
         kind: Kind,
         request_id: str,
-        held: HeldState,
+        held: JoinRecord,
         outcome: Outcome | None,
         outcome_at: Position | None,
         late_by: LateBy | None = None,
-    ) -> HeldState:
+    ) -> JoinRecord:
         assert held.prediction is not None
         assert held.request_ts is not None
         ts = outcome.ts if outcome else held.request_ts + self.rules.horizon_ms
@@ -362,7 +362,7 @@ class Join:
             kind, ts, prediction, held.prediction_at, outcome, outcome_at, before=held, late_by=late_by
         )
         told = (outcome.value, outcome.revision, outcome.ts) if outcome else (None, None, None)
-        closed = HeldState(
+        closed = JoinRecord(
             "closed",
             held.prediction,
             held.prediction_at,
@@ -384,11 +384,11 @@ def _exhaust(steps: Iterator[None]) -> None:
         pass
 
 
-def _offset(held: HeldState | None) -> int:
+def _offset(held: JoinRecord | None) -> int:
     return held.prediction_at.offset if held and held.prediction_at else -1
 
 
-def _newer(outcome: Outcome, held: HeldState) -> bool:
+def _newer(outcome: Outcome, held: JoinRecord) -> bool:
     if outcome.revision is not None:
         return held.revision is None or outcome.revision > held.revision
     return held.outcome_ts is None or outcome.ts > held.outcome_ts

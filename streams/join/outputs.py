@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from schemas.records import Entry, Kind, LateBy, Outcome, Position, Prediction
-from schemas.state import EarlyOutcome, HeldState
+from schemas.state import EarlyOutcome, JoinRecord
 from streams.join.pending import Changes
 
 
@@ -49,7 +49,7 @@ class Outputs:
         outcome: Outcome | None = None,
         outcome_at: Position | None = None,
         *,
-        before: HeldState | None = None,
+        before: JoinRecord | None = None,
         late_by: LateBy | None = None,
         partition: int | None = None,
     ) -> str:

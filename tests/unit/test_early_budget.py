@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from schemas.records import Outcome, Position
-from schemas.state import EarlyOutcome, HeldState
+from schemas.state import EarlyOutcome, JoinRecord
 from schemas.topics import MAX_RECORD_BYTES
 from streams.join.join import MAX_EARLY
 from streams.join.join_rules import JoinRules
@@ -80,7 +80,7 @@ def test_too_many_outcomes_of_one_request_have_the_same_reason_and_fit_into_a_re
     bench.commit()
     assert bench.counters["too_many_early"] == 1
     [state] = bench.held().values()
-    assert isinstance(state, HeldState)
+    assert isinstance(state, JoinRecord)
     assert len(state.early) == MAX_EARLY
     assert len(CODEC.encode(state)) < MAX_RECORD_BYTES
 
