@@ -22,8 +22,9 @@ from schemas.errors import BadRecord, BrokerError, TransactionAborted
 from schemas.records import DeadLetter, Position, Prediction, Punctuation
 from schemas.state import POSITION_KEY, Payload
 from streams.join.changelog import records
-from streams.join.join import Join, Refused
-from streams.join.rules import JoinRules
+from streams.join.join import Join
+from streams.join.join_rules import JoinRules
+from streams.join.outputs import Refused
 from streams.metrics.waiting import counter_of
 
 TELL_S: Final = 60.0

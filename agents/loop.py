@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from agents.settings import Settings
 from agents.turns import Turns
-from infra.exporter import Here, Places
+from infra.exporter import Lag, LocalState
 from infra.kafka.acknowledging import Acknowledging
 from infra.kafka.connection import Connection
 from infra.subjects import Subjects
@@ -97,9 +97,9 @@ class TaskLoop:
         default_factory=lambda: {name: Histogram(ANSWER_S) for name in WAYS}
     )
     """By way: from a request's arrival until its answer is committed or acknowledged, since it started."""
-    here: Callable[[], Here] = Here
+    here: Callable[[], LocalState] = LocalState
     """Gives what of the task lies in this worker now."""
-    places: Places = field(default_factory=Places)
+    places: Lag = field(default_factory=Lag)
     """How far the worker is behind its topics, as last asked."""
 
     def not_ready(self) -> list[str]:

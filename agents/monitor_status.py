@@ -9,7 +9,7 @@ from agents.publisher import Publisher
 from schemas.records import Entry
 from schemas.tally import Tally
 from streams.fold import Measurement, Monitor, by_name
-from streams.metrics.loop import LoopHealth
+from streams.metrics.loop_health import LoopHealth
 from streams.metrics.served import ServedMetrics
 
 

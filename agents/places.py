@@ -8,7 +8,7 @@ import time
 from collections import Counter
 
 from agents.loop import TaskLoop
-from infra.exporter import Places
+from infra.exporter import Lag
 from infra.kafka.consumer import BatchConsumer
 from infra.kafka.offsets import end_offsets
 from infra.lag import EndTimes
@@ -18,7 +18,7 @@ from streams.positions import Place
 log = logging.getLogger(__name__)
 
 
-async def places(loop: TaskLoop, consumer: BatchConsumer, ends: EndTimes, published: int | None) -> Places:
+async def places(loop: TaskLoop, consumer: BatchConsumer, ends: EndTimes, published: int | None) -> Lag:
     """Ask how far a worker lags behind the topics of a task, and where its log ends.
 
     What the cluster does not tell now is missing: an old number would look like a good one.
@@ -59,7 +59,7 @@ async def places(loop: TaskLoop, consumer: BatchConsumer, ends: EndTimes, publis
         end, stable = await asyncio.get_running_loop().run_in_executor(None, log_ends)
     except BrokerError as error:
         log.info("%s: the end of the log is unknown: %s", loop.task.name, error)
-        return Places(lag, lag_s)
+        return Lag(lag, lag_s)
     if published is not None:
         note(place, min(published, end), end, time.monotonic())
-    return Places(lag, lag_s, end, stable)
+    return Lag(lag, lag_s, end, stable)

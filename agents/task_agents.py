@@ -19,7 +19,7 @@ from agents.serve import Serve, count_dead_letters
 from agents.taking_up import POSITIONS, TakingUp
 from agents.tallies import TallyPublisher
 from agents.topic_watch import TopicWatch
-from infra.exporter import Here
+from infra.exporter import LocalState
 from infra.hooks import reached
 from infra.inbound import decoder
 from infra.kafka.buffers import Partition
@@ -288,10 +288,10 @@ class TaskAgents:
 
     # ------------------------------------------------------------------ status
 
-    def here(self) -> Here:
+    def here(self) -> LocalState:
         """Give what lies in this worker, for its exporter."""
         joins = [at.join for at in self.join.partitions.values()]
-        return Here(self.publisher.held, len(joins), sum(join.waiting for join in joins))
+        return LocalState(self.publisher.held, len(joins), sum(join.waiting for join in joins))
 
     def published_to(self) -> int | None:
         """Give up to which offset of the log everything is published here; None while another worker owns it."""

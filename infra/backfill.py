@@ -23,7 +23,7 @@ from schemas.codec import Codec
 from schemas.errors import BadRecord, BrokerError, TransactionAborted, UsageError
 from schemas.records import Entry, Outcome
 from schemas.topics import TaskTopics
-from streams.backfill import PREFIX, History
+from streams.backfill import PREFIX, BackfillEntries
 from streams.datafile import Event
 
 CHUNK: Final = 1_000
@@ -94,7 +94,7 @@ class Backfill:
             raise UsageError(f"{path} has no rows")
         self.requests = len(numbered)
         self.file = digest(path)
-        self.history = History(task, numbered, self.file[:16])
+        self.history = BackfillEntries(task, numbered, self.file[:16])
         # One id per task and file: who starts it ends what another run of the same file left open.
         self._runner = TransactionRunner(connection, f"riverloop.{task.name}.backfill.{self.file[:16]}")
 

@@ -23,12 +23,12 @@ from schemas.records import DeadLetter
 from schemas.topics import MAX_RECORD_BYTES, MAX_TOPIC_RECORD_BYTES, TaskTopics
 from streams.positions import plain
 
-Place = tuple[int, int]
+DeadLetterPosition = tuple[int, int]
 """Partition and offset on `T.dead-letters`."""
 
 ROOM_BYTES: Final = 4096
 """What the header and the batch around a record may take of its topic's limit."""
-NOTHING: Final[Mapping[Place, bytes]] = MappingProxyType({})
+NOTHING: Final[Mapping[DeadLetterPosition, bytes]] = MappingProxyType({})
 _PLACE: Final = re.compile(r"(?:.*\[)?(\d{1,9})\]?@(\d{1,18})\Z")
 
 
@@ -43,7 +43,7 @@ class Wanted:
     """Arrived at this time or later, ms."""
     until: int | None = None
     """Arrived before this time, ms."""
-    places: Set[Place] = frozenset()
+    places: Set[DeadLetterPosition] = frozenset()
 
     def takes(self, found: Found) -> bool:
         """Whether a letter is meant."""
@@ -61,7 +61,7 @@ class Wanted:
 class Found:
     """A dead letter where it lies."""
 
-    place: Place
+    place: DeadLetterPosition
     letter: DeadLetter
     replayed: bool
     """Whether an audit names it."""
@@ -116,10 +116,10 @@ class DeadLetters:
                 if wanted.takes(found):
                     yield found
 
-    def replayed(self) -> frozenset[Place]:
+    def replayed(self) -> frozenset[DeadLetterPosition]:
         """Give the places of the letters that were replayed, open transactions waited for (blocks)."""
         mark = self.mark()
-        found: set[Place] = set()
+        found: set[DeadLetterPosition] = set()
         for message in self._audits():
             try:
                 record = self.codec.decode_control(message.value())
@@ -133,7 +133,7 @@ class DeadLetters:
         return frozenset(found)
 
     def sendable(
-        self, wanted: Wanted, skipped: Counter[str], mended: Mapping[Place, bytes] = NOTHING
+        self, wanted: Wanted, skipped: Counter[str], mended: Mapping[DeadLetterPosition, bytes] = NOTHING
     ) -> Iterator[Found]:
         """Give the letters that can be replayed; why not, for the others, is counted by sentence (blocks).
 
@@ -186,7 +186,7 @@ class DeadLetters:
         return topic_id(self.connection, self.topics.dead_letters)
 
 
-def parse_place(text: str) -> Place:
+def parse_place(text: str) -> DeadLetterPosition:
     """Read a place as lists show it.
 
     Raises
@@ -207,7 +207,7 @@ def parse_place(text: str) -> Place:
     return int(match[1]), int(match[2])
 
 
-def shown_place(place: Place) -> str:
+def shown_place(place: DeadLetterPosition) -> str:
     """Write a place."""
     return f"{place[0]}@{place[1]}"
 

@@ -26,7 +26,7 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class Lag:
     """How far a worker is behind, in offsets; what is not known now is missing."""
 
     lag: Mapping[str, int] = field(default_factory=dict)
@@ -39,7 +39,7 @@ class Places:
 
 
 @dataclass(frozen=True, slots=True)
-class Here:
+class LocalState:
     """What of a task lies in this worker now."""
 
     owner: bool = False
@@ -73,14 +73,14 @@ class TaskView:
 
     task: str
     ready: bool
-    here: Here
+    here: LocalState
     next_offset: int
     models: Sequence[ModelView]
     counts: Mapping[str, int]
     dead_letters: Mapping[str, int]
     answers: Mapping[str, Histogram]
     freshness: Mapping[str, Histogram]
-    places: Places
+    places: Lag
     refused: Collection[str]
     """The topics, or positions, with which the task does not go on."""
     measurements: Sequence[Measurement]

@@ -36,8 +36,8 @@ from schemas.limits import REASON
 from schemas.records import Command, Control
 from schemas.subject_keys import BEGIN, END, LOOKUP_BYTES
 from schemas.topics import TaskTopics
+from streams.positions import Place
 
-Place = tuple[str, int]
 TIMEOUT_MS: Final = 20_000
 """A run that was killed holds up who reads `T.keys` from its beginning for so long, or until the next run."""
 MAX_SUBJECT: Final = 10_000

@@ -14,7 +14,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from infra.deadletters import NOTHING, DeadLetters, Found, Place, Wanted, letter_size, shown_place
+from infra.deadletters import (
+    NOTHING,
+    DeadLetterPosition,
+    DeadLetters,
+    Found,
+    Wanted,
+    letter_size,
+    shown_place,
+)
 from infra.kafka.aborted import ProducerFenced
 from infra.kafka.transaction import OutRecord, TransactionRunner
 from schemas.codec.checks import make_command
@@ -46,7 +54,7 @@ def replay_dead_letters(
     why: str,
     at: int,
     limit: int | None = None,
-    mended: Mapping[Place, bytes] = NOTHING,
+    mended: Mapping[DeadLetterPosition, bytes] = NOTHING,
 ) -> Replayed:
     """Write the letters' records to their source topics again, each letter once for all time (blocks).
 

@@ -8,7 +8,7 @@ from typing import Final
 from infra.inbound import Message
 from schemas.errors import RiverloopError, Unreadable, UsageError
 
-Place = tuple[str, int]
+TrustedEntry = tuple[str, int]
 """Topic of a training log, and offset."""
 _PLACE: Final = re.compile(r"(\S+\.log)@(\d{1,18})\Z")
 
@@ -41,7 +41,7 @@ def _said(message: Message, why: RiverloopError) -> str:
     return f"{where} cannot be read, although only riverloop writes this topic: {why}."
 
 
-def places(text: str) -> frozenset[Place]:
+def places(text: str) -> frozenset[TrustedEntry]:
     """Parse the records of training logs to skip.
 
     Raises

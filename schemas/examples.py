@@ -28,7 +28,7 @@ from schemas.records import (
     ScoreValue,
     Value,
 )
-from schemas.state import HeldState, JoinPosition, Resolution
+from schemas.state import JoinPosition, JoinRecord, Resolution
 from schemas.tally import FeatureTally, Tally
 from schemas.tokens import token
 from schemas.topics import TaskTopics
@@ -88,7 +88,7 @@ def examples(codec: Codec) -> dict[str, Record]:
     score = Score("champion", version, SCORES[kind], LABELS[kind])
     prediction = Prediction("r-0001", TS, seen, (score,), asked)
     outcome = Outcome("r-0001", TS + DAY, VALUES[kind], 1, None, "billing")
-    held = HeldState("waiting", codec.encode(prediction), answered, TS)
+    held = JoinRecord("waiting", codec.encode(prediction), answered, TS)
     command = Command("freeze", "champion", {}, "ada", "odd outcomes since noon")
     manifest = Manifest(
         version=version,
@@ -132,7 +132,7 @@ def examples(codec: Codec) -> dict[str, Record]:
             prediction=prediction,
             outcome=outcome,
         ),
-        "HeldState": held,
+        "JoinRecord": held,
         "Resolution": Resolution(f"{reported}#0", "labelled", None, VALUES[kind], 1, TS + DAY),
         "JoinPosition": JoinPosition(TS, 41, 8, {"labelled": 7}),
         "DeadLetter": DeadLetter(

@@ -23,11 +23,6 @@ REASONS: Final[Mapping[str, str]] = {
     "unknown_field": "The field is not in the contract or dictionary and is ignored.",
     "outside": "The value is outside the dictionary's range or levels; it is scored unchanged.",
 }
-ANSWERS: Final[Mapping[str, str]] = {
-    "fallback": "The served model failed, and the score is that of the task's fallback.",
-    "stopped_learning": "The model of this score has stopped learning.",
-}
-"""Of answers; the others are of records, and are counted."""
 _ALWAYS: Final = frozenset({"record"})
 
 

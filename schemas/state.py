@@ -31,7 +31,7 @@ class EarlyOutcome:
 
 
 @record(frozen=True, slots=True)
-class HeldState:
+class JoinRecord:
     """What the join holds about one request; the record's key is the request_id."""
 
     status: Literal["early", "waiting", "closed"]
@@ -59,7 +59,7 @@ class HeldState:
 
 @record(frozen=True, slots=True)
 class Resolution:
-    """How a request was resolved; with the prediction that lies under its request_id, a closed `HeldState`."""
+    """How a request was resolved; with the prediction that lies under its request_id, a closed `JoinRecord`."""
 
     entry_id: str
     """The last entry about the request."""
@@ -93,7 +93,7 @@ class JoinPosition:
     """Id of the topic that the offset of `T.outcomes` is of; empty: not known."""
 
 
-StateRecord = HeldState | Resolution | JoinPosition
+StateRecord = JoinRecord | Resolution | JoinPosition
 """What lies on `T.join-state`."""
 
 
@@ -101,4 +101,4 @@ def type_of(key: bytes) -> type[StateRecord]:
     """Give what lies on `T.join-state` under a key."""
     if key.startswith(RESOLVED):
         return Resolution
-    return JoinPosition if key == POSITION_KEY else HeldState
+    return JoinPosition if key == POSITION_KEY else JoinRecord

@@ -1,11 +1,11 @@
 """The pure core: join, training log, folds, versions, drivers. No Kafka, no clock, no files."""
 
 from streams.datafile import DataFile, Event, millis
-from streams.drift.rules import DriftRules, Watch
+from streams.drift.drift_rules import DriftRules, Watch
 from streams.driver import MemoryDriver
-from streams.metrics.rules import MetricRules
+from streams.metrics.metric_rules import MetricRules
 from streams.policies import DefaultAtHorizon, OnArrival
-from streams.quality.rules import QualityRules
+from streams.quality.quality_rules import QualityRules
 from streams.select import Select
 from streams.task import Model, Task
 

@@ -17,8 +17,8 @@ from schemas.records import Entry, Position, Prediction, Punctuation, Request
 from streams.datafile import Event
 from streams.driver import unpacked
 from streams.join.join import Join
+from streams.join.join_rules import JoinRules
 from streams.join.pending import MemoryStore
-from streams.join.rules import JoinRules
 from streams.schedule import Sync, schedule
 from streams.task import Task
 
@@ -26,7 +26,7 @@ PREFIX: Final = "backfill/"
 """What the id of every backfilled entry begins with."""
 
 
-class History:
+class BackfillEntries:
     """The backfill entries of one data file, made as they are asked for.
 
     Parameters
@@ -60,7 +60,7 @@ class History:
     ...     (2, Event(Request("b", 5, {}), (Outcome("b", 9, False),))),
     ...     (3, Event(Request("c", 40, {}), ())),
     ... ]
-    >>> history = History(task, events, "0123456789abcdef")
+    >>> history = BackfillEntries(task, events, "0123456789abcdef")
     >>> for entry in history:
     ...     print(entry.entry_id, entry.ts, entry.outcome and entry.outcome.value)
     backfill/0123456789abcdef/2#0 9 False

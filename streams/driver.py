@@ -13,8 +13,8 @@ from schemas.state import Payload
 from streams.datafile import Event
 from streams.fold import Fold
 from streams.join.join import Join
+from streams.join.join_rules import JoinRules
 from streams.join.pending import MemoryStore, StateStore
-from streams.join.rules import JoinRules
 from streams.metrics.served import ServedMetrics
 from streams.metrics.waiting import counter_of
 from streams.model import ModelFold

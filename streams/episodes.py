@@ -60,38 +60,19 @@ class Episodes:
         self.opened = 0
         """Episodes so far."""
         self.held_back = False
-        self._lead: Alarm | None = None
-        self._evidence: Evidence | None = None
-        self._offset = self._ts = self._alarms = self._quiet = 0
-        self._severity: Severity = "info"
-        self._signals: list[str] = []
-        self._last_statistic = 0.0
-        """The statistic that was published last."""
-
-    @property
-    def lead(self) -> Alarm | None:
+        self.lead: Alarm | None = None
         """The alarm that leads the open episode; None while none is open."""
-        return self._lead
-
-    @property
-    def severity(self) -> Severity:
+        self.severity: Severity = "info"
         """The highest that the newest episode has had."""
-        return self._severity
-
-    @property
-    def opened_ts(self) -> int:
+        self.opened_ts = 0
         """Event time at which the newest episode opened, ms."""
-        return self._ts
-
-    @property
-    def last_statistic(self) -> float:
-        """The statistic that was published last."""
-        return self._last_statistic
-
-    @property
-    def quiet(self) -> int:
+        self.quiet = 0
         """Steps since the last alarm."""
-        return self._quiet
+        self.last_statistic = 0.0
+        """The statistic that was published last."""
+        self._evidence: Evidence | None = None
+        self._offset = self._alarms = 0
+        self._signals: list[str] = []
 
     def alarm(self, alarm: Alarm, offset: int, ts: int) -> Alert | None:
         """Take an alarm raised by the entry at a log offset; opens or updates the episode.
@@ -103,49 +84,49 @@ class Episodes:
         offset, ts
             The entry's place in the log and its event time (ms).
         """
-        self._quiet = 0
+        self.quiet = 0
         self._evidence = alarm.evidence
-        if self._lead is None:
+        if self.lead is None:
             self.opened += 1
-            self._lead, self._offset, self._ts, self._alarms = alarm, offset, ts, 1
-            self._severity, self._signals = alarm.severity, [alarm.signal]
-            self._last_statistic = alarm.evidence.value or 0.0
+            self.lead, self._offset, self.opened_ts, self._alarms = alarm, offset, ts, 1
+            self.severity, self._signals = alarm.severity, [alarm.signal]
+            self.last_statistic = alarm.evidence.value or 0.0
             return self._alert("opened", offset, ts, alarm.text)
         self._alarms += 1
-        leads = alarm.rank < self._lead.rank
+        leads = alarm.rank < self.lead.rank
         if leads:
-            self._lead = alarm
-        worst = max(self._severity, alarm.severity, key=SEVERITIES.index)
-        worse, self._severity = worst != self._severity, worst
+            self.lead = alarm
+        worst = max(self.severity, alarm.severity, key=SEVERITIES.index)
+        worse, self.severity = worst != self.severity, worst
         if not (leads or worse or self._news(alarm)):
             return None
-        self._last_statistic = alarm.evidence.value or 0.0
+        self.last_statistic = alarm.evidence.value or 0.0
         return self._alert("updated", offset, ts, alarm.text)
 
     def _news(self, alarm: Alarm) -> bool:
         """Whether a further alarm is news."""
-        assert self._lead is not None
+        assert self.lead is not None
         if self.doubles == "alarms":
             return self._alarms & (self._alarms - 1) == 0
         if alarm.signal not in self._signals:
             self._signals.append(alarm.signal)
             return True
-        same = alarm.evidence.statistic == self._lead.evidence.statistic
-        return same and (alarm.evidence.value or 0.0) > 2 * self._last_statistic
+        same = alarm.evidence.statistic == self.lead.evidence.statistic
+        return same and (alarm.evidence.value or 0.0) > 2 * self.last_statistic
 
     def step(self, offset: int, ts: int, over: str = "") -> Alert | None:
         """Count one step without news; closes the episode when it is time, and says `over` then."""
-        if self._lead is None or self.cool_down is None:
+        if self.lead is None or self.cool_down is None:
             return None
-        self._quiet += 1
-        if self._quiet < self.cool_down:
+        self.quiet += 1
+        if self.quiet < self.cool_down:
             return None
         return self.close(offset, ts, over or f"No further alarm for {self.cool_down} resolutions.")
 
     def hold(self, held: bool, offset: int, ts: int) -> Alert | None:
         """Hold the episode back, or no longer; tells so when one is open."""
         changed, self.held_back = held != self.held_back, held
-        if not changed or self._lead is None:
+        if not changed or self.lead is None:
             return None
         why = (
             "Label alarms are held back during the outage."
@@ -156,19 +137,19 @@ class Episodes:
 
     def close(self, offset: int, ts: int, text: str) -> Alert | None:
         """Close the episode, where one is open."""
-        if self._lead is None:
+        if self.lead is None:
             return None
         closing = self._alert("closed", offset, ts, text)
-        self._lead = self._evidence = None
+        self.lead = self._evidence = None
         return closing
 
     def _alert(self, state: Literal["opened", "updated", "closed"], offset: int, ts: int, text: str) -> Alert:
-        lead = self._lead
+        lead = self.lead
         assert lead is not None
         return Alert(
             episode=f"{self.task}/{self.family}@{self._offset}",
             state=state,
-            severity=self._severity,
+            severity=self.severity,
             family=self.family,
             signal=lead.signal,
             direction=lead.direction,
@@ -180,28 +161,36 @@ class Episodes:
             held_back=self.held_back,
             log_offset=offset,
             ts=ts,
-            opened_ts=self._ts,
+            opened_ts=self.opened_ts,
             text=text,
         )
 
     def snapshot(self) -> Any:
         """Give the state: plain data."""
         return (
-            *(self.opened, self.held_back, self._offset, self._ts, self._alarms, self._quiet, self._severity),
-            *(list(self._signals), self._last_statistic),
-            None if self._lead is None else astuple(self._lead),
+            *(
+                self.opened,
+                self.held_back,
+                self._offset,
+                self.opened_ts,
+                self._alarms,
+                self.quiet,
+                self.severity,
+            ),
+            *(list(self._signals), self.last_statistic),
+            None if self.lead is None else astuple(self.lead),
             None if self._evidence is None else astuple(self._evidence),
         )
 
     def restore(self, state: Any) -> None:
         """Take over a state that `snapshot` gave."""
         *plain, lead, evidence = state
-        self.opened, self.held_back, self._offset, self._ts, *plain = plain
-        self._alarms, self._quiet, self._severity, signals, self._last_statistic = plain
+        self.opened, self.held_back, self._offset, self.opened_ts, *plain = plain
+        self._alarms, self.quiet, self.severity, signals, self.last_statistic = plain
         self._signals = list(signals)
         self._evidence = None if evidence is None else Evidence(*evidence)
         if lead is None:
-            self._lead = None
+            self.lead = None
         else:
             signal, direction, severity, rank, found, *rest = lead
-            self._lead = Alarm(signal, direction, severity, tuple(rank), Evidence(*found), *rest)
+            self.lead = Alarm(signal, direction, severity, tuple(rank), Evidence(*found), *rest)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
+from schemas.alert import Alert
 from schemas.records import Entry
 
+Item = TypeVar("Item")
 Item_contra = TypeVar("Item_contra", contravariant=True)
 
 
@@ -30,6 +33,22 @@ class TopicFold(Protocol[Item_contra]):
 
 class Fold(TopicFold[Entry], Protocol):
     """A fold of the training log."""
+
+
+class BaseFold(ABC, Generic[Item]):
+    """Common part of the folds: it takes each offset once."""
+
+    next_offset = 0
+
+    def apply(self, offset: int, item: Item, /) -> None:
+        """See `TopicFold.apply`."""
+        if offset >= self.next_offset:
+            self.next_offset = offset + 1
+            self._apply(offset, item)
+
+    @abstractmethod
+    def _apply(self, offset: int, item: Item) -> None:
+        """Take a record that was not taken before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,3 +121,20 @@ class Monitor(TopicFold[Item_contra], Protocol[Item_contra]):
         The owner drains it after each record, so an alert carries that record's offset. Alerts that were not
         drained are not part of the snapshot: refolding silently up to the committed offset drops them.
         """
+
+
+class BaseMonitor(BaseFold[Item]):
+    """Common part of the monitors: it collects the alerts."""
+
+    def __init__(self) -> None:
+        self._pending: list[Alert] = []
+
+    def _raise(self, alert: Alert | None) -> None:
+        """Add an alert, if there is one, to those of the next call of `alerts`."""
+        if alert is not None:
+            self._pending.append(alert)
+
+    def alerts(self) -> Iterator[Alert]:
+        """See `Monitor.alerts`."""
+        pending, self._pending = self._pending, []
+        yield from pending

@@ -13,6 +13,7 @@ from schemas.alert import Alert
 from schemas.errors import SnapshotError
 from schemas.records import Command, Entry, Features, Prediction, Score, ScoreValue
 from streams.failures import check_finite, describe, is_own
+from streams.fold import BaseFold
 from streams.learner import Learner, PassedOver
 from streams.learning_steps import alert_of
 from streams.policies import checked_label
@@ -36,7 +37,7 @@ class ModelState:
     estimator: base.Estimator
 
 
-class ModelFold:
+class ModelFold(BaseFold[Entry]):
     """A model of a task, folded up to a position of the log.
 
     The log itself says which revision is in force: a `revision` command names the specification and the
@@ -57,7 +58,6 @@ class ModelFold:
         self.learner = Learner(model.make, task.kind, task.max_passed_over)
         self._untaught: tuple[Any, Rewind] | None = None
         """A copy that answers until the estimator has learned something, and what puts it back each time."""
-        self.next_offset = 0
         self.opened = False
         """Whether the log has opened a revision of this model at all."""
         self.in_force = False
@@ -82,11 +82,7 @@ class ModelFold:
 
     # ------------------------------------------------------------------ the fold
 
-    def apply(self, offset: int, entry: Entry) -> None:
-        """See `Fold.apply`."""
-        if offset < self.next_offset:
-            return
-        self.next_offset = offset + 1
+    def _apply(self, offset: int, entry: Entry) -> None:
         if entry.kind == "command" and entry.command is not None:
             self._command(offset, entry.command)
             return

@@ -6,7 +6,7 @@ from schemas.records import Entry
 from schemas.tally import Tally
 from streams.drift.fold import DriftFold
 from streams.fold import Monitor
-from streams.metrics.loop import LoopHealth
+from streams.metrics.loop_health import LoopHealth
 from streams.metrics.served import ServedMetrics
 from streams.metrics.shadow_comparison import ShadowComparison
 from streams.metrics.waiting import Waiting

@@ -16,7 +16,7 @@ from river.metrics.base import Metric
 from schemas.errors import UsageError
 from schemas.records import Entry, Outcome, Prediction
 from streams.datafile import Event
-from streams.metrics.registry import REGISTRY
+from streams.metrics.kinds import REGISTRY
 from streams.task import Model, Task
 
 EPOCH = dt.datetime(1970, 1, 1)

@@ -35,7 +35,7 @@ class TopicSeen(NamedTuple):
     """Its `cleanup.policy`."""
 
 
-class Extent(NamedTuple):
+class OffsetRange(NamedTuple):
     """What a partition holds."""
 
     first: int
@@ -128,7 +128,7 @@ class KnownTopics:
             found[PARTITIONS] = str(partitions)
         return found
 
-    def settled(self, place: Place, offset: int, extent: Extent) -> int:
+    def settled(self, place: Place, offset: int, extent: OffsetRange) -> int:
         """Give the offset from which to go on, by what a person has accepted of a partition."""
         accepted = self.accepted.get(place)
         if accepted is None or accepted.topic_id != self.current(place[0]):
@@ -178,14 +178,14 @@ def age(topic: str) -> int:
     return int(topic.partition(MARK)[2] or 1)
 
 
-def wrong_place(place: Place, offset: int, extent: Extent) -> str:
+def wrong_place(place: Place, offset: int, extent: OffsetRange) -> str:
     """Say why one cannot go on reading a partition at an offset; empty when one can.
 
     Examples
     --------
-    >>> wrong_place(("t.requests", 0), 100, Extent(120, 150))[:65]
+    >>> wrong_place(("t.requests", 0), 100, OffsetRange(120, 150))[:65]
     't.requests[0] begins at offset 120, but must be read from 100: th'
-    >>> wrong_place(("t.requests", 0), 100, Extent(20, 100))
+    >>> wrong_place(("t.requests", 0), 100, OffsetRange(20, 100))
     ''
     """
     topic, number = place

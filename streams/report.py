@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.records import Entry
+from streams.fold import BaseFold
 from streams.policies import label_of
 from streams.task import Model
 
@@ -43,7 +44,7 @@ def roc_auc(scores: NDArray[np.float64], labels: NDArray[np.bool_]) -> float:
     return float((ranks[labels].sum() - positives * (positives + 1) / 2) / (positives * negatives))
 
 
-class ScoreBook:
+class ScoreBook(BaseFold[Entry]):
     """A fold that keeps every served score of one model with its label: for exact figures afterwards.
 
     Memory grows with the log, so it is for backtests, not for workers.
@@ -51,14 +52,9 @@ class ScoreBook:
 
     def __init__(self, model: Model) -> None:
         self.model = model
-        self.next_offset = 0
         self._rows: dict[str, tuple[float, bool]] = {}
 
-    def apply(self, offset: int, entry: Entry) -> None:
-        """See `Fold.apply`."""
-        if offset < self.next_offset:
-            return
-        self.next_offset = offset + 1
+    def _apply(self, offset: int, entry: Entry) -> None:
         asked = entry.prediction is not None and entry.kind != "backfill"
         label = label_of(self.model.policy, entry, "binary") if asked else None
         if label is None or entry.prediction is None:
@@ -84,19 +80,14 @@ class ScoreBook:
         self.next_offset, self._rows = state
 
 
-class Resolutions:
+class Resolutions(BaseFold[Entry]):
     """A fold that counts resolutions by kind and keeps the outcomes' delays."""
 
     def __init__(self) -> None:
-        self.next_offset = 0
         self.kinds: Counter[str] = Counter()
         self.delays: list[int] = []
 
-    def apply(self, offset: int, entry: Entry) -> None:
-        """See `Fold.apply`."""
-        if offset < self.next_offset:
-            return
-        self.next_offset = offset + 1
+    def _apply(self, offset: int, entry: Entry) -> None:
         if entry.kind in {"command", "time", "opened"}:
             return
         self.kinds[entry.kind] += 1

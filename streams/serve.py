@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from schemas.errors import BadRecord
 from schemas.records import Position, Prediction, Request, Score
-from streams.join.rules import JoinRules
+from streams.join.join_rules import JoinRules
 from streams.model import ModelFold
 from streams.task import Task
 

@@ -15,10 +15,10 @@ from schemas.dictionary import Boolean, Category, Dictionary
 from schemas.errors import TaskError
 from schemas.event_time import EARLIEST, EPOCH
 from streams.datafile import DataFile
-from streams.drift.rules import DriftRules
-from streams.metrics.rules import MetricRules
+from streams.drift.drift_rules import DriftRules
+from streams.metrics.metric_rules import MetricRules
 from streams.policies import VALUES, OnArrival, Policy
-from streams.quality.rules import QualityRules
+from streams.quality.quality_rules import QualityRules
 from streams.snapshot.digest import state_digest
 
 TASK_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*\Z")

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 from schemas.records import Entry, Kind, LateBy, Outcome, Position, Prediction, Score, ScoreValue, Value
 from schemas.state import JoinPosition
 from streams.failures import type_of
-from streams.join.rules import JoinRules
+from streams.join.join_rules import JoinRules
 from streams.positions import plain
 
 ROOTS: Final = frozenset({"labelled", "expired", "unavailable"})

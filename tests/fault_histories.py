@@ -11,12 +11,12 @@ from schemas.codec import Codec
 from schemas.dictionary import Boolean, Dictionary, Number
 from schemas.errors import BadRecord
 from schemas.records import DeadLetter, Entry, Outcome, Position, Prediction, Request
-from schemas.state import HeldState, JoinPosition
+from schemas.state import JoinPosition, JoinRecord
 from streams.driver import unpacked
 from streams.join.join import Join
+from streams.join.join_rules import JoinRules
 from streams.join.merge import MergeByTime
 from streams.join.pending import MemoryStore
-from streams.join.rules import JoinRules
 from tests.faults.check.check import Check
 from tests.faults.check.findings import Findings
 from tests.faults.workload.plan import SentRecord, Step
@@ -61,7 +61,7 @@ class History:
     predictions: list[tuple[Prediction, Position]] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
-    states: list[tuple[dict[str, HeldState], JoinPosition]] = field(default_factory=list)
+    states: list[tuple[dict[str, JoinRecord], JoinPosition]] = field(default_factory=list)
     fault_steps: dict[str, tuple[Step, ...]] = field(default_factory=dict)
 
     def check(self) -> Findings:

@@ -13,9 +13,10 @@ from schemas.codec import Codec
 from schemas.records import Entry, Outcome, Position, Prediction, Punctuation, Value
 from schemas.state import Payload
 from streams.join.changelog import fill
-from streams.join.join import Join, Refused
+from streams.join.join import Join
+from streams.join.join_rules import JoinRules
+from streams.join.outputs import Refused
 from streams.join.pending import Due, MemoryStore, StateStore
-from streams.join.rules import JoinRules
 
 RULES = JoinRules(
     horizon_ms=100, revision_horizon_ms=1000, early_horizon_ms=50, grace_ms=10, max_ahead_ms=300
@@ -75,6 +76,10 @@ class Bench:
 
     def punctuate(self, ts: int) -> None:
         self.join.punctuation(Punctuation(ts), self._outcome_at())
+
+    def idle(self, stream_time: int) -> None:
+        for _ in self.join.idle_steps(stream_time):
+            pass
 
     def _outcome_at(self) -> Position:
         self.told += 1
@@ -200,7 +205,7 @@ def tell(request_id: str, ts: int, value: Value = True, revision: int | None = N
 
 
 def idle(stream_time: int) -> Step:
-    return lambda bench: bench.join.idle(stream_time)
+    return lambda bench: bench.idle(stream_time)
 
 
 def punctuate(ts: int) -> Step:

@@ -17,7 +17,7 @@ from infra.kafka.replay import Replay
 from infra.taskfile import LoadedTask
 from schemas.topics import TaskTopics
 from streams.datafile import Event
-from streams.join.rules import JoinRules
+from streams.join.join_rules import JoinRules
 
 STOP_S = 10.0
 

@@ -15,7 +15,7 @@ from infra.kafka.replay import Replay
 from infra.taskfile import load_task
 from schemas.errors import UsageError
 from schemas.topics import TaskTopics
-from streams.join.rules import JoinRules
+from streams.join.join_rules import JoinRules
 
 
 @click.command(epilog="Example: riverloop produce task.py --data bookings.csv --speed 86400")

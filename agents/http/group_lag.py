@@ -6,8 +6,7 @@ from collections.abc import Mapping
 
 from agents.loop import TaskLoop
 from infra.kafka.offsets import committed_offsets, end_offsets
-
-Place = tuple[str, int]
+from streams.positions import Place
 
 
 class GroupLag:

@@ -8,8 +8,9 @@ from typing import Final
 
 from infra.prometheus.rules import rules
 from infra.worker_metrics import WORKER_METRICS
-from streams.metrics.registry import METRICS, REGISTRY, Declared
-from streams.metrics.rules import COHORTS, PARTS
+from streams.metrics.kinds import REGISTRY
+from streams.metrics.metric_rules import COHORTS, PARTS
+from streams.metrics.registry import METRICS, Declared
 
 BETTER: Final = {"higher": "↑", "lower": "↓", "neither": ""}
 Table = Callable[[Sequence[str], Sequence[Sequence[object]]], str]
@@ -62,7 +63,7 @@ The log's owner publishes metrics as [Metric](records.md#metric) records on `T.m
 while entries arrive, in the transaction that commits its offset of the log: `log_offset` is the last entry covered.
 The same values are in `GET /tasks/T/status` and in Prometheus.
 
-Each labelled resolution is scored once, with the score as served. A correction replaces the earlier label exactly.
+Each labelled resolution is scored once, with the score as served. A correction replaces the earlier label.
 Null scores and backfilled examples are not scored. Undefined values are not published. ↑ means higher is
 better, ↓ lower.
 

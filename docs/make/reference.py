@@ -154,7 +154,7 @@ field and message; its `producer` is the record's header `client.id`.
 # ---------------------------------------------------------------------- records
 
 
-INTERNAL: Final = frozenset({"HeldState", "JoinPosition", "EarlyOutcome", "Tally", "FeatureTally"})
+INTERNAL: Final = frozenset({"JoinRecord", "JoinPosition", "EarlyOutcome", "Tally", "FeatureTally"})
 """Records that only riverloop itself reads."""
 TIME: Final = ", ms since 1970-01-01 UTC"
 

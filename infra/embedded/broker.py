@@ -6,19 +6,14 @@ trying things out.
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import logging
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
-from types import TracebackType
 
-from infra.embedded import watchdog
 from infra.embedded.broker_config import (
     PLAIN,
     Listener,
@@ -27,6 +22,7 @@ from infra.embedded.broker_config import (
     java_command,
     write_config,
 )
+from infra.embedded.child import Child, Server
 from infra.embedded.jars import Report, class_path
 from infra.embedded.ports import are_free, free_pair
 from infra.kafka.ready import wait_until_answers
@@ -39,7 +35,7 @@ PORT_ATTEMPTS = 3
 log = logging.getLogger(__name__)
 
 
-class EmbeddedBroker:
+class EmbeddedBroker(Server):
     """One Apache Kafka 4.1 broker, child of this process, gone when this process is gone.
 
     Parameters
@@ -75,23 +71,13 @@ class EmbeddedBroker:
         self._heap = heap
         self._report = report
         self._ports: tuple[int, int] | None = None
-        self._watchdog: subprocess.Popen[bytes] | None = None
-        self._pid = 0
+        self._child: Child | None = None
         # Once clients may know the address, it stays.
         self._answered = False
 
     def __repr__(self) -> str:
-        state = f"on {self.bootstrap}, pid {self._pid}" if self.running else "not running"
+        state = f"on {self.bootstrap}, pid {self.pid}" if self.running else "not running"
         return f"<EmbeddedBroker {state}, {self._directory or 'temporary directory'}>"
-
-    def __enter__(self) -> EmbeddedBroker:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     @property
     def bootstrap(self) -> str:
@@ -110,14 +96,14 @@ class EmbeddedBroker:
     @property
     def pid(self) -> int:
         """Java's process id."""
-        if not self.running:
+        if self._child is None or not self.running:
             raise BrokerError("the embedded broker is not running")
-        return self._pid
+        return self._child.pid
 
     @property
     def running(self) -> bool:
         """Whether Java runs; it may have died by itself, `log_tail` then says why."""
-        return self._watchdog is not None and self._watchdog.poll() is None
+        return self._child is not None and self._child.poll() is None
 
     def start(self) -> None:
         """Start, and return when the broker answers a metadata request.
@@ -199,36 +185,21 @@ class EmbeddedBroker:
                 raise BrokerError(
                     self._with_log(f"its storage could not be formatted (exit status {status})")
                 )
-        self._watchdog = subprocess.Popen(  # noqa: S603
-            [
-                sys.executable,
-                "-IS",
-                watchdog.__file__,
-                str(os.getpid()),
-                "-" if self._given else str(self._directory),
-                str(self.log_file),
-                *java,
-                "kafka.Kafka",
-                str(server),
-            ],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=environment,
-            # Ctrl-C reaches a terminal's whole group; the broker is to outlive the workers' clean stop.
-            start_new_session=True,
+        self._child = Child(
+            [*java, "kafka.Kafka", str(server)],
+            self.log_file,
+            None if self._given else self._directory,
+            environment,
         )
-        assert self._watchdog.stdout is not None
-        first_line = self._watchdog.stdout.readline()
-        if not first_line:
+        if not self._child.pid:
             raise BrokerError(self._with_log("Java could not be run"))
-        self._pid = int(first_line)
 
     def _wait_until_ready(self) -> None:
-        watched = self._watchdog
-        assert watched is not None
+        child = self._child
+        assert child is not None
 
         def ended() -> str:
-            status = watched.poll()
+            status = child.poll()
             return "" if status is None else f"Java ended with status {status} before it answered"
 
         if reason := wait_until_answers(self.bootstrap, START_TIMEOUT_S, ended, self._listener.client):
@@ -242,25 +213,9 @@ class EmbeddedBroker:
         )
 
     def _end(self, how: signal.Signals) -> None:
-        watched, self._watchdog = self._watchdog, None
-        if watched is None:
-            return
-        assert watched.stdin is not None
-        assert watched.stdout is not None
-        try:
-            # It may have ended by itself.
-            with contextlib.suppress(BrokenPipeError):
-                watched.stdin.write(b"terminate\n" if how is signal.SIGTERM else b"kill\n")
-                watched.stdin.flush()
-            watched.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            log.warning("the embedded broker did not stop within %.0f s; killing it", STOP_TIMEOUT_S)
-        finally:
-            # End of file is the watchdog's order to kill, should anything above have failed.
-            with contextlib.suppress(BrokenPipeError):
-                watched.stdin.close()
-            watched.stdout.close()
-            watched.wait()
+        child, self._child = self._child, None
+        if child is not None and not child.end(how, STOP_TIMEOUT_S):
+            log.warning("the embedded broker did not stop within %.0f s; it was killed", STOP_TIMEOUT_S)
 
     def _remove_temporary(self, *, keep_log: bool = False) -> None:
         if self._given or self._directory is None:

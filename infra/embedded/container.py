@@ -6,10 +6,10 @@ The same version and the same settings. Needs ``pip install "riverloop[container
 from __future__ import annotations
 
 from importlib import import_module
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from infra.embedded.broker_config import settings
+from infra.embedded.child import Server
 from infra.embedded.jars import KAFKA_VERSION
 from infra.embedded.ports import free_pair
 from infra.kafka.ready import wait_until_answers
@@ -22,7 +22,7 @@ START_TIMEOUT_S = 120.0
 INSIDE = 9092
 
 
-class ContainerBroker:
+class ContainerBroker(Server):
     """One Apache Kafka in a container; used as `infra.embedded.broker.EmbeddedBroker` is.
 
     Parameters
@@ -35,15 +35,6 @@ class ContainerBroker:
         self._image = image
         self._container: DockerContainer | None = None
         self._bootstrap = ""
-
-    def __enter__(self) -> ContainerBroker:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     @property
     def bootstrap(self) -> str:

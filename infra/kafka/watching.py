@@ -13,7 +13,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public, but
 from infra.kafka.admin import client_of, code_of, failed
 from infra.kafka.connection import Connection
 from infra.kafka.offsets import end_offsets, first_offsets
-from streams.positions import Extent, Place, TopicSeen
+from streams.positions import OffsetRange, Place, TopicSeen
 
 TIMEOUT_S = 5.0
 ABSENT = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.UNKNOWN_TOPIC_ID}
@@ -51,7 +51,7 @@ def seen_topics(connection: Connection, names: Sequence[str]) -> dict[str, Topic
     return found
 
 
-def extents(connection: Connection, places: Iterable[Place]) -> dict[Place, Extent]:
+def extents(connection: Connection, places: Iterable[Place]) -> dict[Place, OffsetRange]:
     """Give where partitions begin and end, open transactions included.
 
     Raises
@@ -61,4 +61,4 @@ def extents(connection: Connection, places: Iterable[Place]) -> dict[Place, Exte
     """
     asked = [*places]
     first, end = first_offsets(connection, asked), end_offsets(connection, asked, committed=False)
-    return {place: Extent(first[place], end[place]) for place in asked}
+    return {place: OffsetRange(first[place], end[place]) for place in asked}

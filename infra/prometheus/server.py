@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
+import signal
 import time
 import urllib.error
 import urllib.parse
@@ -15,10 +13,9 @@ import urllib.request
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
-from infra.embedded import watchdog
+from infra.embedded.child import Child, Server
 from infra.embedded.ports import free_pair
 from schemas.errors import RiverloopError, UsageError
 
@@ -79,7 +76,7 @@ def configuration(targets: Sequence[str], every_s: int, folder: Path = FOLDER) -
     return re.sub(r"  - (\w+\.yml)", lambda found: f"  - {json.dumps(str(folder / found[1]))}", text)
 
 
-class Prometheus:
+class Prometheus(Server):
     """A Prometheus server on a free port of 127.0.0.1, gone when this process is gone.
 
     Parameters
@@ -104,16 +101,7 @@ class Prometheus:
         self.port = free_pair()[0]
         self.url = f"http://127.0.0.1:{self.port}"
         self.log_file = folder / "prometheus.log"
-        self._watchdog: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
+        self._child: Child | None = None
 
     def start(self) -> None:
         """Start, and return when it answers.
@@ -133,21 +121,7 @@ class Prometheus:
             f"--web.listen-address=127.0.0.1:{self.port}",
             "--log.level=warn",
         ]
-        self._watchdog = subprocess.Popen(  # noqa: S603  our own script, and a program from PATH
-            [
-                sys.executable,
-                "-IS",
-                watchdog.__file__,
-                str(os.getpid()),
-                "-",
-                str(self.log_file),
-                *command,
-            ],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            # Ctrl-C is for the command, which then stops it in order.
-            start_new_session=True,
-        )
+        self._child = Child(command, self.log_file)
         try:
             self._wait_ready()
         except BaseException:
@@ -155,10 +129,10 @@ class Prometheus:
             raise
 
     def _wait_ready(self) -> None:
-        watched = self._watchdog
-        assert watched is not None
+        child = self._child
+        assert child is not None
         until = time.monotonic() + READY_S
-        while time.monotonic() < until and watched.poll() is None:
+        while time.monotonic() < until and child.poll() is None:
             with suppress(OSError), urllib.request.urlopen(f"{self.url}/-/ready", timeout=1.0):  # noqa: S310  loopback
                 return
             time.sleep(0.05)
@@ -166,19 +140,9 @@ class Prometheus:
 
     def stop(self) -> None:
         """Stop it; its folder stays."""
-        watched, self._watchdog = self._watchdog, None
-        if watched is None:
-            return
-        assert watched.stdin is not None
-        with suppress(BrokenPipeError):
-            watched.stdin.write(b"terminate\n")
-            watched.stdin.flush()
-        with suppress(subprocess.TimeoutExpired):
-            watched.wait(STOP_S)
-        # End of file is the watchdog's order to kill, should it still run.
-        with suppress(BrokenPipeError):
-            watched.stdin.close()
-        watched.wait()
+        child, self._child = self._child, None
+        if child is not None:
+            child.end(signal.SIGTERM, STOP_S)
 
     def ask(self, path: str, parameters: Mapping[str, str] | None = None) -> Any:
         """Ask its HTTP API; gives `data` of the answer.

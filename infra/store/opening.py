@@ -21,10 +21,10 @@ from infra.store.rocks import RocksMemory, RocksStore
 from infra.trusted import unreadable_state
 from schemas.codec import Codec
 from schemas.errors import BadRecord, BrokerError, StoreError, Unreadable, UsageError
-from schemas.state import RESOLVED, HeldState, JoinPosition, StateRecord, type_of
+from schemas.state import RESOLVED, JoinPosition, JoinRecord, StateRecord, type_of
 from streams.join.changelog import Change, fill
+from streams.join.join_rules import JoinRules
 from streams.join.pending import MemoryStore, StateStore
-from streams.join.rules import JoinRules
 
 LAYOUT: Final = 2
 """Of the keys in the folder; one that was made with another is made anew."""
@@ -77,7 +77,7 @@ class JoinStores:
         self._folder = folder
         self._memory = RocksMemory.of(cache_mb) if folder else None
         self._topic_id = ""
-        names = ("HeldState", "JoinPosition")
+        names = ("JoinRecord", "JoinPosition")
         self._made_for = (
             f"{LAYOUT} {rules.horizon_ms} {rules.revision_horizon_ms} {rules.early_horizon_ms} "
             + (" ".join(codec.fingerprints[name] for name in names))
@@ -222,7 +222,7 @@ class JoinStores:
         state = self._codec.decode_state(value)
         if type(state) is not type_of(key):
             raise BadRecord("wrong_record", f"a {type(state).__name__} lies under the key {key!r:.100}")
-        if isinstance(state, HeldState):
+        if isinstance(state, JoinRecord):
             for each in state.early:
                 if each.outcome.request_id.encode() != key:
                     raise BadRecord("wrong_record", "it holds the outcome of another request")

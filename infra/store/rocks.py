@@ -27,7 +27,7 @@ from rocksdict import (
 from infra.store.lock import FolderLock
 from schemas.codec import Codec
 from schemas.errors import StoreError
-from schemas.state import HeldState, JoinPosition
+from schemas.state import JoinPosition, JoinRecord
 from streams.join.pending import Changes, Due
 
 STATE: Final = b"s"
@@ -98,7 +98,7 @@ class RocksStore:
     ) -> None:
         self.folder = folder
         self._codec = codec
-        self._read: dict[str, HeldState | None] = {}
+        self._read: dict[str, JoinRecord | None] = {}
         """What the batch at work has asked for: several rows of the join's table look at the same id."""
         self._read_bytes = 0
         self._front = DUE
@@ -124,14 +124,14 @@ class RocksStore:
     def __repr__(self) -> str:
         return f"<RocksStore {self.folder}>"
 
-    def get(self, request_id: str) -> HeldState | None:
+    def get(self, request_id: str) -> JoinRecord | None:
         """See `StateStore.get`."""
         read = self._read
         if request_id in read:
             return read[request_id]
         try:
             data = self._db.get(STATE + request_id.encode())
-            state = None if data is None else self._decode(data, HeldState)
+            state = None if data is None else self._decode(data, JoinRecord)
         except Exception as error:
             raise self._failed(error) from error
         size = 0 if data is None else len(data)
@@ -203,7 +203,7 @@ class RocksStore:
         self._read.clear()
         self._read_bytes = 0
 
-    def items(self) -> Iterator[tuple[str, HeldState]]:
+    def items(self) -> Iterator[tuple[str, JoinRecord]]:
         """See `StateStore.items`."""
         try:
             options = ReadOptions()
@@ -211,7 +211,7 @@ class RocksStore:
             found = self._db.iter(options)
             found.seek(STATE)
             while found.valid() and found.key().startswith(STATE):
-                yield found.key()[1:].decode(), self._decode(found.value(), HeldState)
+                yield found.key()[1:].decode(), self._decode(found.value(), JoinRecord)
                 found.next()
             found.status()
         except Exception as error:

@@ -5,37 +5,37 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from infra.verify.database import HistoryDatabase
 from infra.verify.extent import Extent, value_of
-from infra.verify.ledger import Ledger
 from infra.verify.report import Report
 from schemas.records import Outcome
 from schemas.topics import TaskTopics
-from streams.join.rules import JoinRules
+from streams.join.join_rules import JoinRules
 from streams.verify import Difference, Standing, explains
 
 
 class Checks:
-    """Compares the tables of a ledger.
+    """Compares the tables of a database.
 
     A counterpart that may have been deleted by retention is not missed: such records are counted as `cut`.
     """
 
     def __init__(
         self,
-        ledger: Ledger,
+        database: HistoryDatabase,
         extent: Extent,
         topics: TaskTopics,
         rules: JoinRules,
         dictionary: str,
         report: Report,
     ) -> None:
-        self._ledger, self._extent, self._topics = ledger, extent, topics
+        self._database, self._extent, self._topics = database, extent, topics
         self._rules, self._dictionary, self._report = rules, dictionary, report
         self._lockstep = False
 
     def run(self) -> None:
         """Check everything."""
-        self._lockstep = self._ledger.one("SELECT 1 FROM outcomes WHERE punctuation LIMIT 1") is not None
+        self._lockstep = self._database.one("SELECT 1 FROM outcomes WHERE punctuation LIMIT 1") is not None
         for check in (
             self._requests,
             self._answers,
@@ -62,7 +62,7 @@ class Checks:
                     WHERE q.source_p = r.p AND q.source_o = r.o)
             FROM requests r"""
         topics, counts = self._topics, self._report.counts
-        for p, o, arrived, unreadable, answers, letters, dictionary in self._ledger.rows(query):
+        for p, o, arrived, unreadable, answers, letters, dictionary in self._database.rows(query):
             where = f"{topics.requests}[{p}]@{o}"
             # What another dictionary made of a request cannot be known from today's.
             older = dictionary not in {None, self._dictionary}
@@ -89,7 +89,7 @@ class Checks:
             LEFT JOIN revisions v ON v.model = q.model AND v.revision = q.revision
             WHERE q.source_p IS NOT NULL
             AND (r.o IS NULL OR (r.digest IS NOT NULL AND r.digest <> q.asked))"""
-        for p, o, source_p, source_o, missing, dictionary in self._ledger.rows(query):
+        for p, o, source_p, source_o, missing, dictionary in self._database.rows(query):
             if not missing and dictionary not in {None, self._dictionary}:
                 continue  # another dictionary made its features of the request
             source = f"{self._topics.requests}[{source_p}]@{source_o}"
@@ -116,7 +116,7 @@ class Checks:
             FROM predictions q ORDER BY p, id, o"""
         topics, counts = self._topics, self._report.counts
         before: tuple[Any, ...] = (None, None, 0, 0)  # of the last one that was taken
-        for p, o, name, ts, unreadable, letters, waiting, within, beyond in self._ledger.rows(query):
+        for p, o, name, ts, unreadable, letters, waiting, within, beyond in self._database.rows(query):
             where = f"{topics.predictions}[{p}]@{o}"
             counts["waiting"] += waiting
             again = before[:2] == (p, name)
@@ -172,7 +172,7 @@ class Checks:
         query = """
             SELECT entry_id, count(*), min(at), max(at) FROM entries
             GROUP BY entry_id HAVING count(*) > 1"""
-        for entry_id, count, first, last in self._ledger.rows(query):
+        for entry_id, count, first, last in self._database.rows(query):
             what = f"entry {entry_id} is in the log more than once"
             found = f"{count} times, the first at {log}[0]@{first}"
             yield Difference(what, f"{log}[0]@{last}", "once", found)
@@ -181,7 +181,7 @@ class Checks:
             SELECT cause, {lowest}, max(number), count(DISTINCT number), max(at) FROM entries
             WHERE cause <> '' GROUP BY cause
             HAVING count(DISTINCT number) <> max(number) - {lowest} + 1"""  # noqa: S608  our own text
-        for cause, low, high, count, at in self._ledger.rows(query):
+        for cause, low, high, count, at in self._database.rows(query):
             what = f"an entry caused by {cause} is not in the log"
             yield Difference(what, f"{log}[0]@{at}", f"#{low} to #{high}", f"{count} of them")
 
@@ -200,7 +200,7 @@ class Checks:
                 WHERE e.{side}_p IS NOT NULL AND (
                     t.o IS NULL OR t.digest IS NULL OR (t.digest <> e.{side} {loosely}))
             """  # noqa: S608  our own names
-            for at, entry_id, kind, p, o, missing in self._ledger.rows(query):
+            for at, entry_id, kind, p, o, missing in self._database.rows(query):
                 where, place = f"{topics.log}[0]@{at}", f"{topic}[{p}]@{o}"
                 if not missing:
                     what = f"{kind} entry {entry_id} does not match the {side} on the topic"
@@ -224,7 +224,7 @@ class Checks:
                 EXISTS (SELECT 1 FROM early h WHERE h.p = t.p AND h.o = t.o)
             FROM outcomes t WHERE NOT punctuation"""
         topics, counts = self._topics, self._report.counts
-        for p, o, name, ts, value, revision, arrived, *made in self._ledger.rows(query):
+        for p, o, name, ts, value, revision, arrived, *made in self._database.rows(query):
             entries, within, letters, copies, early = made
             where = f"{topics.outcomes}[{p}]@{o}"
             counts["early_outcomes"] += early
@@ -249,7 +249,7 @@ class Checks:
                 yield Difference(what, where, "one entry", "none")
 
     def _repeats(self, p: int, o: int, outcome: Outcome) -> bool:
-        row = self._ledger.one(
+        row = self._database.one(
             """SELECT entry_id, kind, value, revision, ts FROM entries
             WHERE id = ? AND outcome_p = ? AND outcome_o < ? ORDER BY outcome_o DESC LIMIT 1""",
             (outcome.request_id, p, o),
@@ -265,7 +265,7 @@ class Checks:
             FROM outcomes c LEFT JOIN outcomes t ON t.p = c.from_p AND t.o = c.from_o
             WHERE c.from_p IS NOT NULL AND (t.o IS NULL OR t.digest IS NOT c.digest)"""
         topic = self._topics.outcomes
-        for p, o, from_p, from_o, missing in self._ledger.rows(query):
+        for p, o, from_p, from_o, missing in self._database.rows(query):
             if not missing or self._extent.has(topic, from_p, from_o):
                 what = "the forwarded outcome differs from its original"
                 yield Difference(what, f"{topic}[{p}]@{o}", f"as {topic}[{from_p}]@{from_o}", "other")
@@ -278,7 +278,7 @@ class Checks:
             AND NOT EXISTS (SELECT 1 FROM letters l WHERE l.side = 'outcomes' AND l.p = t.p AND l.o = t.o)
             AND NOT EXISTS (SELECT 1 FROM entries e
                 WHERE e.kind = 'time' AND e.cause = ? || '[' || p || ']@' || o)"""
-        for p, o, ts in self._ledger.rows(query, (self._extent.known.name(topic),)):
+        for p, o, ts in self._database.rows(query, (self._extent.known.name(topic),)):
             if self._extent.is_taken(p, outcomes=o) and not self._extent.begins_later(self._topics.log):
                 yield Difference(
                     "the punctuation did not advance time", f"{topic}[{p}]@{o}", f"time {ts}", "no entry"
@@ -294,7 +294,7 @@ class Checks:
             FROM held h LEFT JOIN predictions q ON q.p = h.p AND q.o = h.prediction_o
             WHERE h.prediction_o IS NOT NULL AND (
                 q.o IS NULL OR (q.digest IS NOT h.digest AND q.digest IS NOT h.loose))"""
-        for p, name, o, missing in self._ledger.rows(query):
+        for p, name, o, missing in self._database.rows(query):
             if not missing or self._extent.is_kept(topics.predictions, p, o):
                 what = f"the join's prediction of {name!r} differs from the topic's"
                 place = f"{topics.predictions}[{p}]@{o}"
@@ -303,7 +303,7 @@ class Checks:
             SELECT h.p, h.id, h.entry_id, c.within_id FROM held h
             LEFT JOIN chains c ON c.p = h.p AND c.o = h.prediction_o
             WHERE h.status = 'closed' AND c.within_id IS NOT h.entry_id"""
-        for p, name, held, logged in self._ledger.rows(query):
+        for p, name, held, logged in self._database.rows(query):
             if logged is not None or not self._extent.begins_later(topics.log):
                 what = f"the join's newest entry of {name!r} is not the log's"
                 yield Difference(what, f"{topics.join_state}[{p}]", str(held), str(logged))

@@ -1,4 +1,4 @@
-"""Reads the training log and the join's state into the ledger; each entry is checked on the way."""
+"""Reads the training log and the join's state into the database; each entry is checked on the way."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from dataclasses import replace
 from typing import Any
 
 from infra.inbound import Message, decoder
-from infra.trusted import Place
+from infra.trusted import TrustedEntry
+from infra.verify.database import HistoryDatabase, fill
 from infra.verify.extent import Extent, mark, place_of, text_of, value_of
-from infra.verify.ledger import Ledger, fill
 from infra.verify.report import Report
 from schemas.codec import Codec
 from schemas.errors import BadRecord
 from schemas.records import Entry, Position, Prediction
-from schemas.state import RESOLVED, HeldState, JoinPosition, Resolution, type_of
+from schemas.state import RESOLVED, JoinPosition, JoinRecord, Resolution, type_of
 from schemas.topics import MAX_TOPIC_RECORD_BYTES, TaskTopics
-from streams.join.rules import JoinRules
+from streams.join.join_rules import JoinRules
 from streams.verify import ROOTS, Difference, Standing, check_entry, check_link, is_within, trigger_of
 
 
@@ -28,13 +28,13 @@ class Entries:
         self,
         codec: Codec,
         rules: JoinRules,
-        ledger: Ledger,
+        database: HistoryDatabase,
         report: Report,
         extent: Extent,
-        pass_over: Set[Place] = frozenset(),
+        pass_over: Set[TrustedEntry] = frozenset(),
     ) -> None:
         self._pass_over = pass_over
-        self._codec, self._rules, self._ledger = codec, rules, ledger
+        self._codec, self._rules, self._database = codec, rules, database
         self._report, self._extent = report, extent
         self._topics = TaskTopics(codec.task)
         self._revisions: Counter[str] = Counter()
@@ -61,7 +61,7 @@ class Entries:
                     self._extent.positions[number] = self._now(state)
                 elif isinstance(state, Resolution):
                     resolved = (state.entry_id, number, name)
-                    self._ledger.execute(
+                    self._database.execute(
                         "UPDATE held SET status = 'closed', entry_id = ? WHERE p = ? AND id = ?", resolved
                     )
                 else:
@@ -91,21 +91,21 @@ class Entries:
         )
 
     def _drop_held(self, number: int, request_id: str) -> None:
-        known = self._ledger.one("SELECT status FROM held WHERE p = ? AND id = ?", (number, request_id))
+        known = self._database.one("SELECT status FROM held WHERE p = ? AND id = ?", (number, request_id))
         if known is None:
             return
         if known[0] == "early":
-            self._ledger.execute("DELETE FROM early WHERE p = ? AND id = ?", (number, request_id))
-        self._ledger.execute("DELETE FROM held WHERE p = ? AND id = ?", (number, request_id))
+            self._database.execute("DELETE FROM early WHERE p = ? AND id = ?", (number, request_id))
+        self._database.execute("DELETE FROM held WHERE p = ? AND id = ?", (number, request_id))
 
-    def _hold(self, number: int, request_id: str, state: HeldState) -> None:
+    def _hold(self, number: int, request_id: str, state: JoinRecord) -> None:
         offset = self._extent.offset(state.prediction_at) if state.prediction_at else None
         digest, loose = None, None
         if isinstance(state.prediction, bytes):
             digest, loose = self._marks(self._codec.decode_prediction(state.prediction))
         row = (number, request_id, state.status, offset, digest, loose, state.entry_id)
-        self._ledger.insert("held", [row])
-        self._ledger.insert(
+        self._database.insert("held", [row])
+        self._database.insert(
             "early", [(number, self._extent.offset(early.at), request_id) for early in state.early]
         )
 
@@ -138,7 +138,7 @@ class Entries:
                     continue
                 yield self._entry(item.record, item.at)
 
-        self._report.counts["entries"] += fill(self._ledger, "entries", rows())
+        self._report.counts["entries"] += fill(self._database, "entries", rows())
 
     def _entry(self, entry: Entry, at: Position) -> tuple[Any, ...]:
         where, report = str(at), self._report
@@ -178,7 +178,7 @@ class Entries:
         return mark(self._codec, prediction), mark(self._codec, self._codec.protection.masked(prediction))
 
     def _link(self, entry: Entry, place: Position, where: str, within: bool) -> None:
-        row = self._ledger.one(
+        row = self._database.one(
             "SELECT entry_id, kind, value, revision, ts, late_by, within_id FROM chains WHERE p = ? AND o = ?",
             (place.partition, self._extent.offset(place)),
         )
@@ -196,7 +196,7 @@ class Entries:
             now.late_by,
             known,
         )
-        self._ledger.insert("chains", [(place.partition, self._extent.offset(place), *values)])
+        self._database.insert("chains", [(place.partition, self._extent.offset(place), *values)])
 
     def _revision(self, entry: Entry, where: str) -> None:
         command = entry.command
@@ -211,4 +211,4 @@ class Entries:
             return
         self._revisions[command.model] = int(number)
         row = (command.model, int(number), arguments.get("spec", ""), arguments.get("runtime", ""))
-        self._ledger.insert("revisions", [(*row, arguments.get("dictionary"))])
+        self._database.insert("revisions", [(*row, arguments.get("dictionary"))])

@@ -1,4 +1,4 @@
-"""What of a history was read, and how records become columns of the ledger."""
+"""What of a history was read, and how records become columns of the database."""
 
 from __future__ import annotations
 
@@ -12,12 +12,8 @@ from infra.inbound import Message
 from schemas.codec import Codec, Record
 from schemas.records import Manifest, Outcome, Position, Prediction, Request, Value
 from schemas.state import JoinPosition
-from streams.positions import KnownTopics, age, plain
+from streams.positions import KnownTopics, Place, age, plain
 from streams.version import Version
-
-Place = tuple[str, int]
-"""A topic and the number of one of its partitions."""
-
 
 GONE: Final = 2**50
 """By so much the offsets of a topic lie below those of the next one of its name."""

@@ -1,4 +1,4 @@
-"""Reads what came in and what was answered into the ledger: requests, predictions, outcomes, dead letters."""
+"""Reads what came in and what was answered into the database: requests, predictions, outcomes, dead letters."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from infra.inbound import FORWARDED, SERVED, Inbound, Message, decoder
+from infra.verify.database import HistoryDatabase, chunks, fill
 from infra.verify.extent import Extent, asked, made_by, mark, place_of, text_of
-from infra.verify.ledger import Ledger, chunks, fill
 from infra.verify.report import Report
 from schemas.codec import Codec
 from schemas.errors import BadRecord
@@ -21,8 +21,8 @@ from streams.version import Version
 class Inputs:
     """Reads records of the topics on both sides of serving and into the join."""
 
-    def __init__(self, codec: Codec, ledger: Ledger, report: Report, extent: Extent) -> None:
-        self._codec, self._ledger, self._report, self._extent = codec, ledger, report, extent
+    def __init__(self, codec: Codec, database: HistoryDatabase, report: Report, extent: Extent) -> None:
+        self._codec, self._database, self._report, self._extent = codec, database, report, extent
         self._topics = topics = TaskTopics(codec.task)
         self._sides = {
             topics.requests: "requests",
@@ -44,7 +44,7 @@ class Inputs:
                 name = "" if request is None else request.request_id
                 yield item.at.partition, item.at.offset, name, digest, item.arrived
 
-        self._report.counts["requests"] += fill(self._ledger, "requests", rows())
+        self._report.counts["requests"] += fill(self._database, "requests", rows())
 
     def predictions_first(self, messages: Iterator[Message]) -> None:
         """Read a partition of `T.predictions` up to where all transactions have ended."""
@@ -86,8 +86,8 @@ class Inputs:
 
         for chunk in chunks(rows()):
             self._report.counts["predictions"] += len(chunk)
-            self._ledger.insert("predictions", chunk)
-            self._ledger.insert("scores", scores)
+            self._database.insert("predictions", chunk)
+            self._database.insert("scores", scores)
             scores.clear()
 
     def _prediction(self, item: Inbound) -> tuple[Prediction | None, Prediction]:
@@ -152,7 +152,7 @@ class Inputs:
                     0,
                 )
 
-        fill(self._ledger, "outcomes", rows())
+        fill(self._database, "outcomes", rows())
 
     # ------------------------------------------------------------------ dead letters
 
@@ -181,7 +181,7 @@ class Inputs:
                     self._answered(source.partition, offset)
                 yield side, source.partition, offset, str(at)
 
-        fill(self._ledger, "letters", rows())
+        fill(self._database, "letters", rows())
 
     def _answered(self, partition: int, offset: int) -> None:
         answered = self._extent.answered

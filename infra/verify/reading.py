@@ -1,4 +1,4 @@
-"""Reads a task's topics into the ledger, in an order that is safe while the loop goes on."""
+"""Reads a task's topics into the database, in an order that is safe while the loop goes on."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from contextlib import suppress
 
 from infra.inbound import Message
 from infra.past import commands, learn
+from infra.verify.database import HistoryDatabase
 from infra.verify.entries import Entries
-from infra.verify.extent import Extent, Place
+from infra.verify.extent import Extent
 from infra.verify.inputs import Inputs
-from infra.verify.ledger import Ledger
 from infra.verify.report import Report
 from infra.verify.source import Source
 from schemas.codec import Codec
 from schemas.errors import BadRecord
 from schemas.topics import TaskTopics
-from streams.join.rules import JoinRules
+from streams.join.join_rules import JoinRules
+from streams.positions import Place
 
 
 class Reading:
@@ -31,22 +32,22 @@ class Reading:
         source: Source,
         codec: Codec,
         rules: JoinRules,
-        ledger: Ledger,
+        database: HistoryDatabase,
         report: Report,
         tick: Callable[[], None],
         pass_over: Set[tuple[str, int]] = frozenset(),
     ) -> None:
-        self._source, self._codec, self._ledger, self._report, self._tick = (
+        self._source, self._codec, self._database, self._report, self._tick = (
             source,
             codec,
-            ledger,
+            database,
             report,
             tick,
         )
         self.topics = TaskTopics(codec.task)
         self.extent = Extent()
-        self._inputs = Inputs(codec, ledger, report, self.extent)
-        self._entries = Entries(codec, rules, ledger, report, self.extent, pass_over)
+        self._inputs = Inputs(codec, database, report, self.extent)
+        self._entries = Entries(codec, rules, database, report, self.extent, pass_over)
 
     def run(self) -> Extent:
         """Read everything; gives how far."""
@@ -71,7 +72,7 @@ class Reading:
         self._read(topics.log, entries.entries)
         self._note_what_is_cut()
         self._report.notes += extent.note_known()
-        self._ledger.index()
+        self._database.index()
         return extent
 
     def _learn_the_past(self) -> None:

@@ -9,9 +9,9 @@ from infra.inbound import decoder
 from infra.snapshots.models import LogPlace, check_probes, opened
 from infra.snapshots.store import SnapshotStore
 from infra.taskfile import LoadedTask
-from infra.trusted import Place
+from infra.trusted import TrustedEntry
+from infra.verify.database import HistoryDatabase
 from infra.verify.extent import Extent
-from infra.verify.ledger import Ledger
 from infra.verify.report import Report
 from infra.verify.source import Source
 from schemas.codec import Codec
@@ -41,16 +41,16 @@ class Refold:
         loaded: LoadedTask,
         codec: Codec,
         source: Source,
-        ledger: Ledger,
+        database: HistoryDatabase,
         extent: Extent,
         report: Report,
         runtime: str,
         store: SnapshotStore | None,
-        pass_over: Set[Place] = frozenset(),
+        pass_over: Set[TrustedEntry] = frozenset(),
     ) -> None:
         self._pass_over = pass_over
         self._loaded, self._codec, self._source = loaded, codec, source
-        self._ledger, self._extent, self.report = ledger, extent, report
+        self._database, self._extent, self.report = database, extent, report
         self._store, self._runtime = store, runtime
         topics = TaskTopics(loaded.task.name)
         self._log = (topics.log, 0)
@@ -103,7 +103,7 @@ class Refold:
             SELECT s.version_offset, s.p, s.o, s.number, q.record
             FROM scores s CROSS JOIN predictions q ON q.p = s.p AND q.o = s.o
             WHERE s.model = ? ORDER BY s.version_offset, s.p, s.o, s.number"""
-        for _, p, o, number, record in self._ledger.rows(query, (fold.model.name,)):
+        for _, p, o, number, record in self._database.rows(query, (fold.model.name,)):
             prediction = self._codec.decode_prediction(record)
             score = prediction.scores[number]
             yield Version.parse(score.version), f"{self._predictions}[{p}]@{o}", prediction, score
@@ -113,7 +113,7 @@ class Refold:
 
         The log's `revision` entry says so; where the log begins later, the snapshot that refolding began with.
         """
-        row = self._ledger.one(
+        row = self._database.one(
             "SELECT spec, runtime FROM revisions WHERE model = ? AND revision = ?",
             (version.model, version.revision),
         )
@@ -136,7 +136,7 @@ class Refold:
             SELECT s.model, count(*), min(s.p), min(s.o),
                 EXISTS (SELECT 1 FROM revisions r WHERE r.model = s.model)
             FROM scores s GROUP BY s.model"""
-        for model, count, p, o, opened_in_log in self._ledger.rows(query):
+        for model, count, p, o, opened_in_log in self._database.rows(query):
             if model in known:
                 continue
             if opened_in_log or self._extent.first[self._log]:

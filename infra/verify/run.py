@@ -9,16 +9,16 @@ from pathlib import Path
 
 from infra.snapshots.store import SnapshotStore
 from infra.taskfile import LoadedTask
-from infra.trusted import Place
+from infra.trusted import TrustedEntry
 from infra.verify.checks import Checks
-from infra.verify.ledger import Ledger
+from infra.verify.database import HistoryDatabase
 from infra.verify.reading import Reading
 from infra.verify.refold import Refold
 from infra.verify.report import Report
 from infra.verify.source import Source
 from schemas.codec import Codec
 from schemas.topics import TaskTopics
-from streams.join.rules import JoinRules
+from streams.join.join_rules import JoinRules
 
 
 def verify(
@@ -28,7 +28,7 @@ def verify(
     runtime: str,
     store: SnapshotStore | None = None,
     progress: Callable[[int], None] = lambda done: None,
-    pass_over: Set[Place] = frozenset(),
+    pass_over: Set[TrustedEntry] = frozenset(),
 ) -> Report:
     """Prove a task's history.
 
@@ -79,12 +79,12 @@ def verify(
             progress(done)
 
     with tempfile.TemporaryDirectory(prefix="riverloop-verify-") as folder:
-        ledger = Ledger(Path(folder) / "history.sqlite")
+        database = HistoryDatabase(Path(folder) / "history.sqlite")
         try:
-            extent = Reading(source, codec, rules, ledger, report, tick, pass_over).run()
-            Checks(ledger, extent, TaskTopics(task.name), rules, task.features.digest, report).run()
-            Refold(loaded, codec, source, ledger, extent, report, runtime, store, pass_over).run(tick)
+            extent = Reading(source, codec, rules, database, report, tick, pass_over).run()
+            Checks(database, extent, TaskTopics(task.name), rules, task.features.digest, report).run()
+            Refold(loaded, codec, source, database, extent, report, runtime, store, pass_over).run(tick)
         finally:
-            ledger.close()
+            database.close()
     report.seconds = time.monotonic() - started
     return report

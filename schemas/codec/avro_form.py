@@ -22,7 +22,7 @@ RECORDS: Final = (
     "Outcome",
     "Punctuation",
     "Entry",
-    "HeldState",
+    "JoinRecord",
     "Resolution",
     "JoinPosition",
     "DeadLetter",
@@ -40,7 +40,7 @@ Schema = dict[str, Any]
 
 
 def file_name(record: str) -> str:
-    """Give the schema's file: `HeldState` lies in `held_state.avsc`."""
+    """Give the schema's file: `JoinRecord` lies in `join_record.avsc`."""
     return re.sub(r"(?<!^)(?=[A-Z])", "_", record).lower() + ".avsc"
 
 

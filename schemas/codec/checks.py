@@ -27,7 +27,7 @@ from schemas.records import (
     Score,
     Value,
 )
-from schemas.state import EarlyOutcome, HeldState, JoinPosition, Resolution
+from schemas.state import EarlyOutcome, JoinPosition, JoinRecord, Resolution
 from schemas.tally import FeatureTally, Tally
 
 TaskKind = Literal["binary", "multiclass", "regression"]
@@ -183,9 +183,9 @@ def make_entry(
     return Entry(entry_id, kind, ts, trigger, *rest, **named)
 
 
-def make_held_state(status: Any, *rest: Any, **named: Any) -> HeldState:
+def make_join_record(status: Any, *rest: Any, **named: Any) -> JoinRecord:
     """Make what the join holds; the fields that its status needs must be there."""
-    made = HeldState(status, *rest, **named)
+    made = JoinRecord(status, *rest, **named)
     if status == "early":
         missing = "" if made.early else "early"
     elif made.prediction is None or made.prediction_at is None or made.request_ts is None:
@@ -222,7 +222,7 @@ def _outcome_maker(task_kind: TaskKind) -> Make:
 RECORD_TYPES: Final[dict[str, type[Any]]] = {
     each.__name__: each
     for each in (
-        *(Request, Prediction, Outcome, Punctuation, Entry, HeldState, Resolution, JoinPosition),
+        *(Request, Prediction, Outcome, Punctuation, Entry, JoinRecord, Resolution, JoinPosition),
         *(DeadLetter, Manifest, Control, Metric, Alert, Tally),
         *(Position, Score, Command, EarlyOutcome, Evidence, FeatureTally),
     )
@@ -239,5 +239,5 @@ def makers(kind: TaskKind) -> dict[str, Make]:
         "Punctuation": make_punctuation,
         "Command": make_command,
         "Entry": make_entry,
-        "HeldState": make_held_state,
+        "JoinRecord": make_join_record,
     }

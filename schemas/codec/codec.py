@@ -33,7 +33,7 @@ from schemas.records import (
     Request,
     Written,
 )
-from schemas.state import HeldState, JoinPosition, Resolution, StateRecord
+from schemas.state import JoinPosition, JoinRecord, Resolution, StateRecord
 from schemas.subject_keys import SubjectKeys
 from schemas.tally import Tally
 from schemas.tokens import Protection, request_plan, stored_plan
@@ -44,7 +44,7 @@ Record = (
     | Outcome
     | Punctuation
     | Entry
-    | HeldState
+    | JoinRecord
     | Resolution
     | JoinPosition
     | DeadLetter
@@ -254,7 +254,7 @@ class Codec:
 
     def decode_state(self, data: bytes | None) -> StateRecord:
         """Read a record of `T.join-state`."""
-        wanted: tuple[type[StateRecord], ...] = (HeldState, Resolution, JoinPosition)
+        wanted: tuple[type[StateRecord], ...] = (JoinRecord, Resolution, JoinPosition)
         return self._decode(data, wanted)
 
     def decode_dead_letter(self, data: bytes | None) -> DeadLetter:

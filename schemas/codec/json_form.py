@@ -22,7 +22,7 @@ WORDS: Final = {str: "text", bool: "a boolean", list: "a list", dict: "an object
 
 
 def record_word(record: str) -> str:
-    """Give what the JSON field `record` says: `HeldState` is `held_state`."""
+    """Give what the JSON field `record` says: `JoinRecord` is `join_record`."""
     return file_name(record).removesuffix(".avsc")
 
 

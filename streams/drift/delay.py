@@ -27,17 +27,8 @@ class DelayRanks:
         self._first: int | None = None
         self._seen = 0
         self._bound: int | None = None
+        """Longest delay that is compared, in ms."""
         self._reference: list[int] = []
-
-    @property
-    def bound_ms(self) -> int | None:
-        """Longest delay that is compared, in ms; None until it is known."""
-        return self._bound
-
-    @property
-    def reference_ms(self) -> float:
-        """Median delay of the reference, in ms."""
-        return float(self._reference[len(self._reference) // 2]) if self._reference else 0.0
 
     def of(self, asked: int, came: int) -> float | None:
         """Return the rank of a delay; None while the reference is not complete, or beyond the bound.

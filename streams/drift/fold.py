@@ -11,17 +11,17 @@ from dataclasses import astuple
 from datetime import timedelta
 from typing import Any, Final
 
-from schemas.alert import Alert, Evidence
+from schemas.alert import Evidence
 from schemas.records import Entry, Score, Value
 from streams.drift import budget, texts
 from streams.drift.delay import DelayDrift
 from streams.drift.detector import Change
+from streams.drift.drift_rules import DELAY, OUTAGE, SEVERITY, WATCHED, Watch
 from streams.drift.loss import LossEpisodes
 from streams.drift.outage import LabelOutage
-from streams.drift.rules import DELAY, OUTAGE, SEVERITY, WATCHED, Watch
 from streams.drift.watching import ModelWatch
 from streams.episodes import Alarm, Episodes
-from streams.fold import Measurement
+from streams.fold import BaseMonitor, Measurement
 from streams.policies import label_of
 from streams.task import Model, Task
 
@@ -34,7 +34,7 @@ Judged = tuple[list[tuple[int, Score, Value, bool]], tuple[int, int] | None, int
 event times of request and outcome; its own event time."""
 
 
-class DriftFold:
+class DriftFold(BaseMonitor[Entry]):
     """Watches a task for drift, and tells its episodes.
 
     - A first label is judged once, with the score that was served. A correction (`revised`, a late outcome after
@@ -53,6 +53,7 @@ class DriftFold:
     name = "drift"
 
     def __init__(self, task: Task) -> None:
+        super().__init__()
         self.task, self.rules = task, task.drift
         rules = self.rules
         delay = next((watch for watch in rules.watches if watch.signal == DELAY), None)
@@ -74,7 +75,6 @@ class DriftFold:
         self.outage = Episodes(task.name, "outage", None)
         self.cost = LossEpisodes(task.name, task.kind, rules.warm_up) if rules.loss else None
         self._horizon_ms = task.horizon // timedelta(milliseconds=1)
-        self.next_offset = 0
         self._judged = 0
         self._first: int | None = None
         """Event time of the oldest request that was resolved."""
@@ -84,7 +84,6 @@ class DriftFold:
         self._asked: dict[int, int] = {}
         """Predictions so far, by the inputs' partition."""
         self._kept: list[Judged] = []
-        self._pending: list[Alert] = []
 
     @property
     def spec(self) -> str:
@@ -94,11 +93,7 @@ class DriftFold:
 
     # ------------------------------------------------------------------ the fold
 
-    def apply(self, offset: int, entry: Entry) -> None:
-        """See `Fold.apply`."""
-        if offset < self.next_offset:
-            return
-        self.next_offset = offset + 1
+    def _apply(self, offset: int, entry: Entry) -> None:
         if entry.kind in RESOLVED:
             self._feed(offset, entry)
             self._resolution(offset, entry)
@@ -151,18 +146,18 @@ class DriftFold:
         for place, score, label, served in found:
             if served and self.cost is not None:
                 moved = [each.lead for each in (self.drift, self.delays) if each.lead is not None]
-                self._tell(self.cost.update(score, label, when, offset, moved))
+                self._raise(self.cost.update(score, label, when, offset, moved))
             for watch, change in self.models[place].update(score, label):
-                self._tell(self.drift.alarm(self._alarm(watch, place, score, change), offset, ts))
+                self._raise(self.drift.alarm(self._alarm(watch, place, score, change), offset, ts))
         if spans and self.delay and self._delay_watch:
             slower = self.delay.update(*spans)
             if slower is not None:
                 alarm = self._alarm(self._delay_watch, 0, None, slower)
-                self._tell(self.delays.alarm(alarm, offset, ts))
+                self._raise(self.delays.alarm(alarm, offset, ts))
         self._judged += 1
         for episodes in (self.drift, self.delays):
             if episodes.lead is not None:
-                self._tell(episodes.step(offset, ts))
+                self._raise(episodes.step(offset, ts))
 
     def _alarm(self, watch: Watch, place: int, score: Score | None, change: Change) -> Alarm:
         # The label mean and delays are the task's own.
@@ -228,13 +223,13 @@ class DriftFold:
             )
             text = texts.of_outage(feed, dead)
             alarm = Alarm(OUTAGE, "none", SEVERITY[OUTAGE], (0,), evidence, text)
-            self._tell(self.outage.alarm(alarm, offset, ts))
+            self._raise(self.outage.alarm(alarm, offset, ts))
         elif dead is None and self.outage.lead is not None:
             self._until = ts
-            self._tell(self.outage.close(offset, ts, "Outcomes arrive again."))
+            self._raise(self.outage.close(offset, ts, "Outcomes arrive again."))
         for episodes in self._all:
             if episodes is not self.outage:
-                self._tell(episodes.hold(self.outage.lead is not None, offset, ts))
+                self._raise(episodes.hold(self.outage.lead is not None, offset, ts))
 
     @property
     def _suspicious(self) -> bool:
@@ -246,15 +241,6 @@ class DriftFold:
     def _all(self) -> tuple[Episodes, ...]:
         families = self.drift, self.delays, self.outage
         return (*families, self.cost.episodes) if self.cost else families
-
-    def _tell(self, alert: Alert | None) -> None:
-        if alert is not None:
-            self._pending.append(alert)
-
-    def alerts(self) -> Iterator[Alert]:
-        """See `Monitor.alerts`."""
-        pending, self._pending = self._pending, []
-        yield from pending
 
     def measurements(self) -> Iterator[Measurement]:
         """See `Monitor.measurements`."""

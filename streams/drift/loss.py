@@ -10,7 +10,7 @@ from schemas.codec.checks import TaskKind
 from schemas.records import Score, Value
 from streams.drift import texts
 from streams.drift.cost import ExcessLoss
-from streams.drift.rules import LOSS
+from streams.drift.drift_rules import LOSS
 from streams.episodes import Alarm, Episodes
 
 

@@ -56,18 +56,15 @@ class LabelOutage:
         self._longest = [(0, 0), (0, 0)]
         self.outcomes, self.silences = 0, 0
         self._back = 0
-        self._suspect, self._certain = math.inf, math.inf
+        self._suspect = math.inf
+        self.threshold = math.inf
+        """Length of a run, in silent deadlines, from which it is an outage."""
 
     @property
     def share(self) -> float:
         """Share of resolutions that used to have an outcome, in [0, 1]."""
         seen = self.outcomes + self.silences
         return self.outcomes / seen if seen else 0.0
-
-    @property
-    def threshold(self) -> float:
-        """Length of a run, in silent deadlines, from which it is an outage."""
-        return self._certain
 
     def outcome(self, ts: int) -> State:
         """Take an outcome at an event time (ms); returns the state after it."""
@@ -90,11 +87,11 @@ class LabelOutage:
             self._longest[0] = (max(run, entries), max(gap, span))
         if self.outcomes + self.silences > MEMORY:
             self.outcomes, self.silences = self.outcomes // 2, self.silences // 2
-        if self.outcomes >= KNOWN and (run or not self.outcomes % 16 or self._certain == math.inf):
+        if self.outcomes >= KNOWN and (run or not self.outcomes % 16 or self.threshold == math.inf):
             quiet = math.log1p(-min(self.share, 0.999))
             longest = max(entries for entries, _ in self._longest)
             self._suspect = max(math.log(SUSPECTED) / quiet, longest)
-            self._certain = max(math.log(CERTAIN) / quiet, LONGER * longest, LEAST)
+            self.threshold = max(math.log(CERTAIN) / quiet, LONGER * longest, LEAST)
         return self.state
 
     def silence(self, ts: int, count: int = 1) -> State:
@@ -103,7 +100,7 @@ class LabelOutage:
         if self.state == "open":
             return self.state
         gap = 0 if self._since is None else ts - self._since
-        if self.run >= self._certain and gap > LONGER * max(span for _, span in self._longest):
+        if self.run >= self.threshold and gap > LONGER * max(span for _, span in self._longest):
             self.state, self._back = "open", 0
         elif self.run >= self._suspect:
             self.state = "suspected"
@@ -115,11 +112,11 @@ class LabelOutage:
         return (
             counts,
             (self._since, self._week, list(self._longest)),
-            (self._back, self._suspect, self._certain),
+            (self._back, self._suspect, self.threshold),
         )
 
     def restore(self, state: Any) -> None:
         """Take over a state that `snapshot` gave."""
-        counts, (self._since, self._week, longest), (self._back, self._suspect, self._certain) = state
+        counts, (self._since, self._week, longest), (self._back, self._suspect, self.threshold) = state
         self.state, self.run, self.outcomes, self.silences = counts
         self._longest = list(longest)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from schemas.alert import Evidence
 from streams.drift.cost import ExcessLoss
 from streams.drift.detector import Change
+from streams.drift.drift_rules import DELAY
 from streams.drift.outage import LabelOutage
-from streams.drift.rules import DELAY
 from streams.episodes import Alarm
 
 MEANS = {

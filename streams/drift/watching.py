@@ -9,7 +9,7 @@ from schemas.codec.checks import TaskKind
 from schemas.records import Score, Value
 from streams.drift.budget import Share
 from streams.drift.detector import Change, Detector
-from streams.drift.rules import DELAY, DriftRules, Watch
+from streams.drift.drift_rules import DELAY, DriftRules, Watch
 from streams.drift.signals import Signal, signal
 
 

@@ -7,19 +7,19 @@ from dataclasses import replace
 from itertools import islice
 from typing import Final
 
-from schemas.state import RESOLVED, HeldState, JoinPosition, Resolution
+from schemas.state import RESOLVED, JoinPosition, JoinRecord, Resolution
+from streams.join.join_rules import JoinRules
 from streams.join.overlay import Overlay
 from streams.join.pending import Changes, StateStore
-from streams.join.rules import JoinRules
 
 AT_ONCE: Final = 2000
 """Records that are taken over together: memory stays flat however long the changelog is."""
 
-Change = tuple[str, HeldState | Resolution | None] | JoinPosition
+Change = tuple[str, JoinRecord | Resolution | None] | JoinPosition
 """A record of the changelog: what is held of a request id, how it was resolved, or how far the join was."""
 
 
-def records(changes: Changes) -> Iterator[tuple[bytes, HeldState | Resolution | None]]:
+def records(changes: Changes) -> Iterator[tuple[bytes, JoinRecord | Resolution | None]]:
     """Give what a batch writes, by key; None is a tombstone.
 
     A prediction is written once: when its request is resolved, a `Resolution` lies beside it under its own key.
@@ -34,14 +34,14 @@ def records(changes: Changes) -> Iterator[tuple[bytes, HeldState | Resolution | 
             yield key, state
             continue
         if request_id in changes.opened:
-            yield key, HeldState("waiting", state.prediction, state.prediction_at, state.request_ts)
+            yield key, JoinRecord("waiting", state.prediction, state.prediction_at, state.request_ts)
         assert state.entry_id is not None
         assert state.kind is not None
         closed = (state.entry_id, state.kind, state.late_by, state.value, state.revision, state.outcome_ts)
         yield RESOLVED + key, Resolution(*closed)
 
 
-def resolved(held: HeldState, how: Resolution) -> HeldState:
+def resolved(held: JoinRecord, how: Resolution) -> JoinRecord:
     """Give what is held of a request after its resolution."""
     return replace(
         held,

@@ -10,15 +10,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Final
 
 from schemas.errors import BadRecord
-from schemas.records import Entry, Kind, LateBy, Outcome, Position, Prediction, Punctuation, Value
-from schemas.state import EarlyOutcome, HeldState, JoinPosition, Payload
+from schemas.records import Kind, LateBy, Outcome, Position, Prediction, Punctuation
+from schemas.state import EarlyOutcome, JoinPosition, JoinRecord, Payload
+from streams.join.join_rules import JoinRules
+from streams.join.outputs import Outputs, Refused
 from streams.join.overlay import Overlay
-from streams.join.pending import Changes, Due, StateStore, early_size
-from streams.join.rules import JoinRules
+from streams.join.pending import Due, StateStore, early_size
 
 MAX_EARLY: Final = 100
 """Outcomes of one request that wait for its prediction: one noisy id must not outgrow a record."""
@@ -26,28 +27,6 @@ MAX_COUNTERS: Final = 1_000
 """Counters by name: a prediction from outside names its model itself."""
 LAST: Final = 2**63
 """After every offset."""
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """A record that the join cannot use; it becomes a dead letter."""
-
-    reason: str
-    message: str
-    at: Position
-    """Where the refused record lies."""
-    early: EarlyOutcome | None = None
-    """The outcome itself, when it was buffered meanwhile: it may have been read in an earlier batch."""
-
-
-@dataclass(slots=True)
-class Outputs:
-    """What a batch gives: to be written in one transaction, then `commit`ted, or dropped."""
-
-    entries: list[Entry] = field(default_factory=list)
-    refused: list[Refused] = field(default_factory=list)
-    changes: Changes = field(default_factory=Changes)
-    """Of what is held; see `streams.join.changelog.records`."""
 
 
 class Join:
@@ -88,10 +67,6 @@ class Join:
         """At once, since this join was made."""
         self._committed = (self.stream_time, Counter(self.counters), self.most_waiting)
         self._begin_batch()
-        self._trigger: Position | None = None
-        self._arrived: int | None = None
-        self._trigger_id = ""
-        self._index = 0
 
     # ------------------------------------------------------------------ batches
 
@@ -132,9 +107,8 @@ class Join:
 
         Else a dead feed of outcomes would be silent in the log, until the first deadlines pass.
         """
-        self._trigger, self._trigger_id = None, f"{self._name}@{self.stream_time}"
-        self._index, self._arrived = 0, None
-        self._emit("time", self.stream_time, None, None, partition=self.partition)
+        self.out.begin(f"{self._name}@{self.stream_time}")
+        self.out.emit("time", self.stream_time, partition=self.partition)
 
     def stamp(self) -> None:
         """Write the counters into the batch's last entry, where there is one: see `Entry.progress`."""
@@ -189,7 +163,7 @@ class Join:
         self, request_id: str, ts: int, payload: Payload, at: Position, arrived: int, counter: str = ""
     ) -> Iterator[None]:
         """Do as `prediction` does, one due request at a time; to the end, or `rollback` must follow."""
-        self._begin(at, arrived)
+        self.out.begin(at, arrived)
         if self._impossible(ts, arrived, at):
             return
         yield from self._advance(ts)
@@ -207,9 +181,9 @@ class Join:
         self.counters["predictions"] += 1
         if counter and (counter in self.counters or len(self.counters) < MAX_COUNTERS):
             self.counters[counter] += 1
-        self._put(request_id, HeldState("waiting", payload, at, ts))
+        self._put(request_id, JoinRecord("waiting", payload, at, ts))
         if rules.opened:
-            self._emit("opened", ts, self._unpack(payload), at)
+            self.out.emit("opened", ts, self._unpack(payload), at)
         for early in held.early if held else ():
             self._outcome(early.outcome, early.at, early.arrived, early)
         if not rules.lockstep:
@@ -217,7 +191,7 @@ class Join:
 
     def outcome(self, outcome: Outcome, at: Position, arrived: int) -> None:
         """Take an outcome."""
-        self._begin(at, arrived)
+        self.out.begin(at, arrived)
         if self._impossible(outcome.ts, arrived, at):
             return
         self.counters["outcomes"] += 1
@@ -229,26 +203,24 @@ class Join:
 
     def punctuation(self, punctuation: Punctuation, at: Position) -> None:
         """Resolve all that is due at or before a punctuation; only in lockstep."""
-        self._begin(at)
+        self.out.begin(at)
         if not self.rules.lockstep:
             self._refuse("unexpected_punctuation", "punctuations are allowed in lockstep runs only", at)
             return
         self.stream_time = max(self.stream_time, punctuation.ts)
         _exhaust(self._fire((punctuation.ts, LAST, "")))
-        self._emit("time", punctuation.ts, None, None, partition=at.partition)
-
-    def idle(self, stream_time: int) -> None:
-        """Advance in silence; the caller adds the time elapsed to the highest ts taken."""
-        _exhaust(self.idle_steps(stream_time))
+        self.out.emit("time", punctuation.ts, partition=at.partition)
 
     def idle_steps(self, stream_time: int) -> Iterator[None]:
-        """Do as `idle` does, as `prediction_steps` does."""
+        """Advance in silence, one due request at a time; to the end, or `rollback` must follow.
+
+        The caller adds the time elapsed to the highest ts taken.
+        """
         if stream_time <= self.stream_time:
             return
-        self._trigger, self._trigger_id = None, f"{self._name}@{stream_time}"
-        self._index, self._arrived = 0, None
+        self.out.begin(f"{self._name}@{stream_time}")
         yield from self._advance(stream_time)
-        self._emit("time", stream_time, None, None, partition=self.partition)
+        self.out.emit("time", stream_time, partition=self.partition)
 
     # ------------------------------------------------------------------ the table
 
@@ -286,7 +258,7 @@ class Join:
             return
         self._again(held, outcome, at)
 
-    def _again(self, held: HeldState, outcome: Outcome, at: Position) -> None:
+    def _again(self, held: JoinRecord, outcome: Outcome, at: Position) -> None:
         equal = outcome.value == held.value and type(outcome.value) is type(held.value)
         if equal and outcome.revision == held.revision:
             self.counters["duplicate_outcome"] += 1
@@ -296,7 +268,7 @@ class Join:
             kind: Kind = "unavailable" if outcome.value is None else "revised"
             self._resolve(kind, outcome.request_id, held, outcome, at, held.late_by)
 
-    def _early(self, held: HeldState | None, early: EarlyOutcome) -> None:
+    def _early(self, held: JoinRecord | None, early: EarlyOutcome) -> None:
         if self._lasts(early) < self.stream_time - self.rules.grace_ms:
             self._orphan(early)
             return
@@ -313,7 +285,7 @@ class Join:
             self._refuse("too_many_early", message, early.at, early)
             return
         self.counters["early"] += 1
-        self._put(early.outcome.request_id, HeldState("early", early=(*known, early)))
+        self._put(early.outcome.request_id, JoinRecord("early", early=(*known, early)))
 
     def _lasts(self, early: EarlyOutcome) -> int:
         return early.outcome.ts + self.rules.early_horizon_ms
@@ -352,7 +324,7 @@ class Join:
                 self._give_up(request_id, held, due[0])
             yield
 
-    def _give_up(self, request_id: str, held: HeldState, until: int) -> None:
+    def _give_up(self, request_id: str, held: JoinRecord, until: int) -> None:
         # Each has its own time: an old one must not take along what came after it.
         over = [early for early in held.early if self._lasts(early) <= until]
         for early in over:
@@ -362,10 +334,7 @@ class Join:
 
     # ------------------------------------------------------------------ outputs
 
-    def _begin(self, at: Position, arrived: int | None = None) -> None:
-        self._trigger, self._trigger_id, self._index, self._arrived = at, str(at), 0, arrived
-
-    def _put(self, request_id: str, state: HeldState | None) -> None:
+    def _put(self, request_id: str, state: JoinRecord | None) -> None:
         self._held.put(request_id, state)
         self.most_waiting = max(self.most_waiting, self.waiting)
 
@@ -373,27 +342,27 @@ class Join:
         self.counters[reason] += 1
         self.out.refused.append(Refused(reason, message, at, early))
 
-    def _expire(self, request_id: str, held: HeldState) -> HeldState:
+    def _expire(self, request_id: str, held: JoinRecord) -> JoinRecord:
         return self._resolve("expired", request_id, held, None, None)
 
     def _resolve(
         self,
         kind: Kind,
         request_id: str,
-        held: HeldState,
+        held: JoinRecord,
         outcome: Outcome | None,
         outcome_at: Position | None,
         late_by: LateBy | None = None,
-    ) -> HeldState:
+    ) -> JoinRecord:
         assert held.prediction is not None
         assert held.request_ts is not None
         ts = outcome.ts if outcome else held.request_ts + self.rules.horizon_ms
         prediction = self._unpack(held.prediction)
-        entry_id = self._emit(
-            kind, ts, prediction, held.prediction_at, outcome, outcome_at, held=held, late_by=late_by
+        entry_id = self.out.emit(
+            kind, ts, prediction, held.prediction_at, outcome, outcome_at, before=held, late_by=late_by
         )
         told = (outcome.value, outcome.revision, outcome.ts) if outcome else (None, None, None)
-        closed = HeldState(
+        closed = JoinRecord(
             "closed",
             held.prediction,
             held.prediction_at,
@@ -409,57 +378,17 @@ class Join:
         self._put(request_id, closed)
         return closed
 
-    def _emit(
-        self,
-        kind: Kind,
-        ts: int,
-        prediction: Prediction | None,
-        prediction_at: Position | None,
-        outcome: Outcome | None = None,
-        outcome_at: Position | None = None,
-        *,
-        held: HeldState | None = None,
-        late_by: LateBy | None = None,
-        partition: int | None = None,
-    ) -> str:
-        entry_id = f"{self._trigger_id}#{self._index}"
-        self._index += 1
-        corrects: str | None = None
-        previous: Value = None
-        previous_kind: Kind | None = None
-        if held is not None and held.status == "closed":
-            corrects, previous, previous_kind = held.entry_id, held.value, held.kind
-        self.out.entries.append(
-            Entry(
-                entry_id=entry_id,
-                kind=kind,
-                ts=ts,
-                trigger=self._trigger,
-                arrived=self._arrived,
-                prediction_at=prediction_at,
-                outcome_at=outcome_at,
-                prediction=prediction,
-                outcome=outcome,
-                corrects=corrects,
-                previous=previous,
-                previous_kind=previous_kind,
-                late_by=late_by,
-                partition=partition,
-            )
-        )
-        return entry_id
-
 
 def _exhaust(steps: Iterator[None]) -> None:
     for _ in steps:
         pass
 
 
-def _offset(held: HeldState | None) -> int:
+def _offset(held: JoinRecord | None) -> int:
     return held.prediction_at.offset if held and held.prediction_at else -1
 
 
-def _newer(outcome: Outcome, held: HeldState) -> bool:
+def _newer(outcome: Outcome, held: JoinRecord) -> bool:
     if outcome.revision is not None:
         return held.revision is None or outcome.revision > held.revision
     return held.outcome_ts is None or outcome.ts > held.outcome_ts

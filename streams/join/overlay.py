@@ -5,9 +5,9 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator
 
-from schemas.state import HeldState, JoinPosition
+from schemas.state import JoinPosition, JoinRecord
+from streams.join.join_rules import JoinRules
 from streams.join.pending import Changes, Due, StateStore, due_of, early_size
-from streams.join.rules import JoinRules
 
 
 class Overlay:
@@ -38,12 +38,12 @@ class Overlay:
         self._head: Due | None = None
         """Where it stands; None at its end."""
 
-    def get(self, request_id: str) -> HeldState | None:
+    def get(self, request_id: str) -> JoinRecord | None:
         """Give what is held of a request id; None when nothing is."""
         states = self.changes.states
         return states[request_id] if request_id in states else self._store.get(request_id)
 
-    def put(self, request_id: str, state: HeldState | None) -> None:
+    def put(self, request_id: str, state: JoinRecord | None) -> None:
         """Hold something of a request id; None forgets."""
         changes, before = self.changes, self.get(request_id)
         changes.states[request_id] = state
@@ -68,7 +68,7 @@ class Overlay:
             changes.added.add(due)
             heapq.heappush(self._heap, due)
 
-    def _count(self, state: HeldState | None, by: int) -> None:
+    def _count(self, state: JoinRecord | None, by: int) -> None:
         if state is None:
             return
         if state.early:

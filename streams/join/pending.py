@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from schemas.state import EarlyOutcome, HeldState, JoinPosition
-from streams.join.rules import JoinRules
+from schemas.state import EarlyOutcome, JoinPosition, JoinRecord
+from streams.join.join_rules import JoinRules
 
 Due = tuple[int, int, str]
 """(due time, offset of the prediction or -1, request id): the order in which things fall due."""
@@ -22,7 +22,7 @@ EARLY_BYTES: Final = 800
 class Changes:
     """What one committed batch changes: a store takes it over whole, or not at all."""
 
-    states: dict[str, HeldState | None] = field(default_factory=dict)
+    states: dict[str, JoinRecord | None] = field(default_factory=dict)
     """By request id; None forgets."""
     opened: set[str] = field(default_factory=set)
     """Request ids whose predictions came with this batch."""
@@ -44,7 +44,7 @@ class StateStore(Protocol):
     Exactly one entry of the index belongs to each id that is held, that of `due_of`; the caller sees to it.
     """
 
-    def get(self, request_id: str) -> HeldState | None:
+    def get(self, request_id: str) -> JoinRecord | None:
         """Give what is held of a request id; None when nothing is."""
 
     def due(self) -> Iterator[Due]:
@@ -53,7 +53,7 @@ class StateStore(Protocol):
     def apply(self, changes: Changes) -> None:
         """Take over a committed batch: states, index, waiting requests and position at once."""
 
-    def items(self) -> Iterator[tuple[str, HeldState]]:
+    def items(self) -> Iterator[tuple[str, JoinRecord]]:
         """Go through everything that is held, in any order."""
 
     def waiting(self) -> Mapping[int, int]:
@@ -73,7 +73,7 @@ class MemoryStore:
     """A `StateStore` in a dict and a heap."""
 
     def __init__(self) -> None:
-        self._held: dict[str, HeldState] = {}
+        self._held: dict[str, JoinRecord] = {}
         self._heap: list[Due] = []
         self._dropped: set[Due] = set()
         """What is still in the heap and not due any more; never more than half of it, and some."""
@@ -81,7 +81,7 @@ class MemoryStore:
         self._early_bytes = 0
         self._position: JoinPosition | None = None
 
-    def get(self, request_id: str) -> HeldState | None:
+    def get(self, request_id: str) -> JoinRecord | None:
         """See `StateStore.get`."""
         return self._held.get(request_id)
 
@@ -121,7 +121,7 @@ class MemoryStore:
         self._waiting, self._early_bytes = changes.waiting, changes.early_bytes
         self._position = changes.position or self._position
 
-    def items(self) -> Iterator[tuple[str, HeldState]]:
+    def items(self) -> Iterator[tuple[str, JoinRecord]]:
         """See `StateStore.items`."""
         return iter(self._held.items())
 
@@ -159,7 +159,7 @@ def early_size(early: EarlyOutcome) -> int:
     return EARLY_BYTES + sum(len(each) * (1 if each.isascii() else 4) for each in texts if each)
 
 
-def due_of(rules: JoinRules, request_id: str, held: HeldState) -> Due:
+def due_of(rules: JoinRules, request_id: str, held: JoinRecord) -> Due:
     """Give when something happens to what is held if nothing else comes.
 
     Examples
@@ -168,7 +168,7 @@ def due_of(rules: JoinRules, request_id: str, held: HeldState) -> Due:
     >>> rules = JoinRules(
     ...     horizon_ms=100, revision_horizon_ms=1000, early_horizon_ms=50, grace_ms=10, max_ahead_ms=300
     ... )
-    >>> due_of(rules, "a", HeldState("waiting", b"", Position("predictions", 0, 7), 5))
+    >>> due_of(rules, "a", JoinRecord("waiting", b"", Position("predictions", 0, 7), 5))
     (105, 7, 'a')
     """
     if held.request_ts is None:

@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from functools import reduce
-from operator import add
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from schemas.records import Score
 from streams.metrics.bins import Counts, auc, bin_of, classes, recalibration
-from streams.metrics.exact import ONE, mean, ratio
-from streams.metrics.packed import Fields
+from streams.metrics.counts import add, merge, ratio
 
 GROUPS: Final = 10
 """Groups of the calibration table, of equal width over the score."""
 EPS: Final = 1e-15
 """Log loss takes a probability of 0 or 1 for this far from it, as River does."""
-FIELDS: Final = Fields(48, 48, 48, 48, 128, 128, 128)
-"""Per group: true and false negatives and positives (tn, fp, fn, tp), log loss, Brier, scores (2^-64)."""
-_LOSS, _BRIER, _SCORE = FIELDS.shifts[4:]
-_CELLS: Final = tuple(1 << shift for shift in FIELDS.shifts[:4])
-_ONE: Final = float(ONE)
 
-Seen = tuple[int, int, int]
-"""One scored label: its group, its packed fields, the key of its bin."""
+
+class Seen(NamedTuple):
+    """One scored label."""
+
+    group: int
+    """Of the calibration table."""
+    cell: int
+    """Of the confusion matrix: twice the label plus the decision."""
+    key: int
+    """Of its bin and class, see `Counts`."""
+    p: float
+    loss: float
+    """Log loss."""
+    brier: float
 
 
 def observe(score: Score, label: Any) -> Seen | None:
@@ -33,96 +37,81 @@ def observe(score: Score, label: Any) -> Seen | None:
     if not isinstance(p, float) or not 0.0 <= p <= 1.0:
         return None
     positive = label is True
-    miss = 1.0 - p if positive else p
-    likely = p if positive else 1.0 - p
-    if likely < EPS:
-        likely = EPS
-    elif likely > 1.0 - EPS:
-        likely = 1.0 - EPS
-    packed = (
-        _CELLS[2 * positive + (score.label is True)]
-        + (int(-math.log(likely) * _ONE) << _LOSS)
-        + (int(miss * miss * _ONE) << _BRIER)
-        + (int(p * _ONE) << _SCORE)
+    likely, miss = (p, 1.0 - p) if positive else (1.0 - p, p)
+    return Seen(
+        int(p * GROUPS) if p < 1.0 else GROUPS - 1,
+        2 * positive + (score.label is True),
+        2 * bin_of(p) + positive,
+        p,
+        -math.log(min(max(likely, EPS), 1.0 - EPS)),
+        miss * miss,
     )
-    return (int(p * GROUPS) if p < 1.0 else GROUPS - 1), packed, 2 * bin_of(p) + positive
 
 
 class BinaryTally:
-    """The sums over a slice; all whole numbers, so that a correction leaves no trace and merging is exact."""
+    """The sums over a slice."""
 
-    __slots__ = ("counts", "sums")
+    __slots__ = ("brier", "cells", "counts", "labels", "loss", "positives", "scores")
 
     def __init__(self) -> None:
-        self.sums = [0] * GROUPS
-        """Per group of the calibration table: the fields of `FIELDS`."""
+        self.cells = [0] * 4
+        """True negatives, false positives, false negatives, true positives."""
+        self.labels, self.positives, self.scores = [0] * GROUPS, [0] * GROUPS, [0.0] * GROUPS
+        """Per group of the calibration table: labels, true ones, and the sum of the scores."""
+        self.loss = self.brier = 0.0
         self.counts: Counts = {}
 
     @property
     def n(self) -> int:
         """Scored labels."""
-        return sum(self._fields()[:4])
+        return sum(self.cells)
 
-    def add(self, seen: Seen) -> None:
-        """Add an observation."""
-        group, packed, key = seen
-        self.sums[group] += packed
-        counts = self.counts
-        now = counts.get(key, 0) + 1
-        if now:
-            counts[key] = now
-        else:
-            del counts[key]
-
-    def take(self, seen: Seen) -> None:
-        """Take an observation back."""
-        group, packed, key = seen
-        self.sums[group] -= packed
-        left = self.counts.get(key, 0) - 1
-        if left:
-            self.counts[key] = left
-        else:
-            self.counts.pop(key, None)
+    def add(self, seen: Seen, by: int = 1) -> None:
+        """Add an observation, or with -1 take it back."""
+        group, cell, key, p, loss, brier = seen
+        self.cells[cell] += by
+        self.labels[group] += by
+        self.positives[group] += by * (key & 1)
+        self.scores[group] += by * p
+        self.loss += by * loss
+        self.brier += by * brier
+        add(self.counts, key, by)
 
     def merge(self, other: BinaryTally, by: int = 1) -> None:
         """Add another slice, or with -1 take one out that is part of this one."""
-        self.sums = [a + by * b for a, b in zip(self.sums, other.sums, strict=True)]
-        for key, count in other.counts.items():
-            now = self.counts.get(key, 0) + by * count
-            if now:
-                self.counts[key] = now
-            else:
-                self.counts.pop(key, None)
+        for mine, others in (
+            (self.cells, other.cells),
+            (self.labels, other.labels),
+            (self.positives, other.positives),
+        ):
+            mine[:] = [a + by * b for a, b in zip(mine, others, strict=True)]
+        self.scores = [a + by * b for a, b in zip(self.scores, other.scores, strict=True)]
+        self.loss += by * other.loss
+        self.brier += by * other.brier
+        merge(self.counts, other.counts, by)
 
-    def _fields(self) -> list[int]:
-        return FIELDS.unpack(reduce(add, self.sums))
-
-    def groups(self) -> list[tuple[int, int, int]]:
-        """Return labels, positives and the sum of scores (2^-64) of each group."""
-        rows = []
-        for packed in self.sums:
-            tn, fp, fn, tp, _, _, scores = FIELDS.unpack(packed)
-            rows.append((tn + fp + fn + tp, fn + tp, scores))
-        return rows
+    def groups(self) -> Iterator[tuple[int, int, float]]:
+        """Yield labels, true ones and the sum of scores of each group."""
+        return zip(self.labels, self.positives, self.scores, strict=True)
 
     def values(self, *, whole: bool = True) -> Iterator[tuple[str, float]]:
         """Return the metrics by name; without `whole` those that cost little."""
-        tn, fp, fn, tp, loss, brier, scores = self._fields()
+        tn, fp, fn, tp = self.cells
         n = tn + fp + fn + tp
         precision, recall = ratio(tp, tp + fp), ratio(tp, tp + fn)
         yield "accuracy", ratio(tn + tp, n)
         yield "precision", precision
         yield "recall", recall
         yield "f1", _f1(precision, recall)
-        yield "log_loss", mean(loss, n)
-        yield "brier", mean(brier, n)
+        yield "log_loss", ratio(self.loss, n)
+        yield "brier", ratio(self.brier, n)
         yield "base_rate", ratio(tp + fn, n)
-        yield "mean_score", mean(scores, n)
+        yield "mean_score", ratio(sum(self.scores), n)
         if whole:
             negatives, positives = classes(self.counts)
             slope, intercept = recalibration(negatives, positives)
             yield "roc_auc", auc(negatives, positives)
-            yield "ece", mean(sum(abs(p - y * ONE) for _, y, p in self.groups()), n)
+            yield "ece", ratio(sum(abs(p - y) for _, y, p in self.groups()), n)
             yield "calibration_slope", slope
             yield "calibration_intercept", intercept
 
@@ -133,7 +122,7 @@ class BinaryTally:
                 "from": number / GROUPS,
                 "to": (number + 1) / GROUPS,
                 "count": n,
-                "mean_score": mean(p, n),
+                "mean_score": ratio(p, n),
                 "base_rate": ratio(y, n),
             }
             for number, (n, y, p) in enumerate(self.groups())
@@ -142,12 +131,14 @@ class BinaryTally:
 
     def snapshot(self) -> Any:
         """Return the sums as plain values."""
-        return (self.sums.copy(), dict(sorted(self.counts.items())))
+        groups = [*self.labels], [*self.positives], [*self.scores]
+        return ([*self.cells], *groups, self.loss, self.brier, dict(sorted(self.counts.items())))
 
     def restore(self, state: Any) -> None:
         """Take over what `snapshot` gave."""
-        sums, counts = state
-        self.sums, self.counts = list(sums), dict(counts)
+        cells, labels, positives, scores, self.loss, self.brier, counts = state
+        self.cells, self.counts = [*cells], dict(counts)
+        self.labels, self.positives, self.scores = [*labels], [*positives], [*scores]
 
 
 def _f1(precision: float, recall: float) -> float:

@@ -1,13 +1,13 @@
 """Scores in bins: what AUC, calibration and estimated performance are computed from.
 
 402 bins over the logit of a probability: 400 of equal width from -10 to 10, and bins of their own for 0 and 1.
-Counts of two classes over them can be added, taken back and merged exactly.
+Counts of two classes over them can be added, taken back and merged.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
@@ -104,21 +104,3 @@ def recalibration(negatives: NDArray[np.float64], positives: NDArray[np.float64]
         if abs(d_slope) + abs(d_intercept) < 1e-9:
             return float(slope), float(intercept)
     return math.nan, math.nan
-
-
-def add(counts: Counts, key: int, by: int) -> None:
-    """Change a count; a count of zero has no key, so that equal counts are equal dictionaries."""
-    now = counts.get(key, 0) + by
-    if now:
-        counts[key] = now
-    else:
-        counts.pop(key, None)
-
-
-def merge(many: Iterable[Mapping[int, int]]) -> Counts:
-    """Return the sum of counts."""
-    total: Counts = {}
-    for counts in many:
-        for key, count in counts.items():
-            add(total, key, count)
-    return total

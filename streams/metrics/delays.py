@@ -1,9 +1,8 @@
-"""Spans of time in bins of equal ratio: quantiles that can be merged exactly and taken back."""
+"""Spans of time in bins of equal ratio: their quantiles."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from typing import Final
 
 PER_OCTAVE: Final = 16
@@ -22,35 +21,20 @@ class Delays:
     [0, 919, 1093]
     """
 
-    __slots__ = ("counts", "total_ms")
+    __slots__ = ("counts",)
 
     def __init__(self) -> None:
         self.counts: dict[int, int] = {}
-        self.total_ms = 0
 
     @property
     def n(self) -> int:
         """Spans."""
         return sum(self.counts.values())
 
-    def add(self, span_ms: int, by: int = 1) -> None:
-        """Add a span in ms; one below 1 counts as 0. With -1 take it back."""
+    def add(self, span_ms: int) -> None:
+        """Add a span in ms; one below 1 counts as 0."""
         at = 0 if span_ms < 1 else int(math.log2(span_ms) * PER_OCTAVE) + 1
-        self.total_ms += by * span_ms
-        self._add(at, by)
-
-    def _add(self, at: int, by: int) -> None:
-        now = self.counts.get(at, 0) + by
-        if now:
-            self.counts[at] = now
-        else:
-            self.counts.pop(at, None)
-
-    def merge(self, other: Delays) -> None:
-        """Add another's spans."""
-        self.total_ms += other.total_ms
-        for at, count in other.counts.items():
-            self._add(at, count)
+        self.counts[at] = self.counts.get(at, 0) + 1
 
     def quantile(self, q: float) -> float:
         """Return a quantile (nearest rank) in ms, within 2.2 %; NaN of nothing."""
@@ -61,18 +45,10 @@ class Delays:
                 return 0.0 if at == 0 else 2.0 ** ((at - 0.5) / PER_OCTAVE)
         return math.nan
 
-    def buckets(self, bounds_s: Iterable[float]) -> list[tuple[float, int]]:
-        """Return how many spans are at most each bound, in seconds: a cumulative histogram, to a bin's width."""
-        rows = sorted(
-            (0.0 if at == 0 else 2.0 ** ((at - 0.5) / PER_OCTAVE) / 1000, n) for at, n in self.counts.items()
-        )
-        return [(bound, sum(count for middle, count in rows if middle <= bound)) for bound in bounds_s]
-
-    def snapshot(self) -> tuple[int, list[tuple[int, int]]]:
+    def snapshot(self) -> list[tuple[int, int]]:
         """Return the counts as plain values."""
-        return (self.total_ms, sorted(self.counts.items()))
+        return sorted(self.counts.items())
 
-    def restore(self, state: tuple[int, list[tuple[int, int]]]) -> None:
+    def restore(self, state: list[tuple[int, int]]) -> None:
         """Take over what `snapshot` gave."""
-        self.total_ms, rows = state
-        self.counts = dict(rows)
+        self.counts = dict(state)

@@ -8,10 +8,10 @@ from typing import Any
 
 from schemas.records import Score
 from streams.metrics.binary import EPS
-from streams.metrics.exact import exact, mean, ratio
+from streams.metrics.counts import add, merge, ratio
 
-Seen = tuple[str, str, int]
-"""One scored label: the class, the decision, log loss (2^-64)."""
+Seen = tuple[tuple[str, str], float]
+"""One scored label: its cell of class and decision, log loss."""
 
 
 def observe(score: Score, label: Any) -> Seen | None:
@@ -21,7 +21,7 @@ def observe(score: Score, label: Any) -> Seen | None:
     p = score.score.get(str(label), 0.0)
     if not 0.0 <= p <= 1.0:
         return None
-    return str(label), str(score.label), exact(-math.log(min(max(p, EPS), 1.0 - EPS)))
+    return (str(label), str(score.label)), -math.log(min(max(p, EPS), 1.0 - EPS))
 
 
 class MulticlassTally:
@@ -31,34 +31,22 @@ class MulticlassTally:
 
     def __init__(self) -> None:
         self.cells: dict[tuple[str, str], int] = {}
-        self.loss = 0
+        self.loss = 0.0
 
     @property
     def n(self) -> int:
         """Scored labels."""
         return sum(self.cells.values())
 
-    def add(self, seen: Seen) -> None:
-        """Add an observation."""
-        self._add(seen[:2], 1)
-        self.loss += seen[2]
-
-    def take(self, seen: Seen) -> None:
-        """Take an observation back."""
-        self._add(seen[:2], -1)
-        self.loss -= seen[2]
-
-    def _add(self, cell: tuple[str, str], by: int) -> None:
-        now = self.cells.get(cell, 0) + by
-        if now:
-            self.cells[cell] = now
-        else:
-            self.cells.pop(cell, None)
+    def add(self, seen: Seen, by: int = 1) -> None:
+        """Add an observation, or with -1 take it back."""
+        cell, loss = seen
+        add(self.cells, cell, by)
+        self.loss += by * loss
 
     def merge(self, other: MulticlassTally, by: int = 1) -> None:
         """Add another slice, or with -1 take one out that is part of this one."""
-        for cell, count in other.cells.items():
-            self._add(cell, by * count)
+        merge(self.cells, other.cells, by)
         self.loss += by * other.loss
 
     def values(self, *, whole: bool = True) -> Iterator[tuple[str, float]]:
@@ -74,7 +62,7 @@ class MulticlassTally:
                 right[label] = count
         names = sorted(true.keys() | said.keys())
         yield "accuracy", ratio(sum(right.values()), n)
-        yield "log_loss", mean(self.loss, n)
+        yield "log_loss", ratio(self.loss, n)
         if whole:
             precision = [right.get(each, 0) / said[each] if each in said else 0.0 for each in names]
             recall = [right.get(each, 0) / true[each] if each in true else 0.0 for each in names]

@@ -2,51 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
-
-from river import metrics
-from river.metrics.base import Metric
-
-from streams.metrics import binary, multiclass, regression
-
-CLASSIFICATION: Mapping[str, Callable[[], Metric]] = {
-    "accuracy": metrics.Accuracy,
-    "f1": metrics.F1,
-    "log_loss": metrics.LogLoss,
-}
-MULTICLASS: Mapping[str, Callable[[], Metric]] = {
-    "accuracy": metrics.Accuracy,
-    "f1": metrics.MacroF1,
-    "log_loss": metrics.CrossEntropy,
-}
-REGRESSION: Mapping[str, Callable[[], Metric]] = {
-    "mae": metrics.MAE,
-    "rmse": metrics.RMSE,
-    "r2": metrics.R2,
-}
-REGISTRY: Final = {"binary": CLASSIFICATION, "multiclass": MULTICLASS, "regression": REGRESSION}
-"""River's cumulative metrics, equal to those of `progressive_val_score` to the last digit."""
-
-KEPT: Final[Mapping[str, tuple[str, ...]]] = {
-    "binary": ("log_loss",),
-    "multiclass": tuple(MULTICLASS),
-    "regression": tuple(REGRESSION),
-}
-"""Metrics that fold a River object. Accuracy and F1 of two classes come from counts: equal, at a fraction of the
-cost."""
-
-TALLIES: Final[Mapping[str, Callable[[], Any]]] = {
-    "binary": binary.BinaryTally,
-    "multiclass": multiclass.MulticlassTally,
-    "regression": regression.RegressionTally,
-}
-OBSERVE: Final[Mapping[str, Callable[..., Any]]] = {
-    "binary": binary.observe,
-    "multiclass": multiclass.observe,
-    "regression": regression.observe,
-}
+from typing import Final, Literal
 
 Unit = Literal["ratio", "nats", "seconds", "count", "outcome", "signal"]
 """`outcome`: that of the outcome itself; `signal`: nats of `excess_log_loss`, else a ratio."""
@@ -99,8 +57,20 @@ _LOSSES: Final[tuple[tuple[str, Unit, tuple[str, ...]], ...]] = (
     ("log_loss", "nats", _C),
     ("mae", "outcome", _R),
 )
+_CALIBRATION: Final[tuple[tuple[str, Unit, str, str], ...]] = (
+    (
+        "slope",
+        "ratio",
+        "b in logit P(label) = a + b logit(score); below 1: scores too extreme",
+        "Cox 1958",
+    ),
+    ("intercept", "nats", "a of that fit; above 0: scores too low", "Cox 1958"),
+    ("score", "ratio", "mean of p in a bin such as `score=0.1-0.2`", ""),
+    ("rate", "ratio", "positives / n in the bin; should equal `calibration_score`", ""),
+)
 _PROMOTE = "Interval above 0: promote the shadow. Interval around 0: no significant difference yet."
 _SEQUENCE = "Waudby-Smith and others 2024"
+_ESTIMATED = "It falls before `accuracy` because it needs no labels; wait for `accuracy` of the same window."
 _COMPARE = "Compare with shadows and earlier versions; check segments, then drift."
 _CALIBRATE = "Check the calibration table, the base rate and the label policy."
 _OUTCOMES = "Check the service that reports outcomes, and `T.dead-letters`."
@@ -149,41 +119,9 @@ METRICS: Final = (
         "Naeini and others 2015",
         _B,
     ),
-    Declared(
-        "calibration_slope",
-        "ratio",
-        "b in logit P(label) = a + b logit(score); below 1: scores too extreme",
-        "neither",
-        _CALIBRATE,
-        "Cox 1958",
-        _B,
-    ),
-    Declared(
-        "calibration_intercept",
-        "nats",
-        "a of that fit; above 0: scores too low",
-        "neither",
-        _CALIBRATE,
-        "Cox 1958",
-        _B,
-    ),
-    Declared(
-        "calibration_score",
-        "ratio",
-        "mean of p in a bin such as `score=0.1-0.2`",
-        "neither",
-        _CALIBRATE,
-        "",
-        _B,
-    ),
-    Declared(
-        "calibration_rate",
-        "ratio",
-        "positives / n in the bin; should equal `calibration_score`",
-        "neither",
-        _CALIBRATE,
-        "",
-        _B,
+    *(
+        Declared(f"calibration_{name}", unit, formula, "neither", _CALIBRATE, source, _B)
+        for name, unit, formula, source in _CALIBRATION
     ),
     Declared(
         "base_rate",
@@ -207,30 +145,21 @@ METRICS: Final = (
     Declared("rmse", "outcome", "√ mean of error²", "lower", _COMPARE, "River", _R),
     Declared("r2", "ratio", "1 - Σ error² / Σ (outcome - mean)²", "higher", _COMPARE, "River", _R),
     Declared("mean_outcome", "outcome", "mean of the outcomes", "neither", _OUTCOMES, "", _R),
-    Declared(
-        "quantile_loss_10",
-        "outcome",
-        "mean of max(0.1 e, -0.9 e), e = outcome - score",
-        "lower",
-        _COMPARE,
-        "Koenker and Bassett 1978",
-        _R,
-    ),
-    Declared(
-        "quantile_loss_90",
-        "outcome",
-        "mean of max(0.9 e, -0.1 e), e = outcome - score",
-        "lower",
-        _COMPARE,
-        "Koenker and Bassett 1978",
-        _R,
+    *(
+        Declared(
+            f"quantile_loss_{name}", "outcome", formula, "lower", _COMPARE, "Koenker and Bassett 1978", _R
+        )
+        for name, formula in (
+            ("10", "mean of max(0.1 e, -0.9 e), e = outcome - score"),
+            ("90", "mean of max(0.9 e, -0.1 e), e = outcome - score"),
+        )
     ),
     Declared(
         "estimated_accuracy",
         "ratio",
         "mean calibrated probability that the decision is correct, calibrated on older labels",
         "higher",
-        "It falls before `accuracy` because it needs no labels; wait for `accuracy` of the same window.",
+        _ESTIMATED,
         "CBPE, after Garg and others 2022",
         _B,
     ),
@@ -239,7 +168,7 @@ METRICS: Final = (
         "ratio",
         "`roc_auc` with calibrated probabilities instead of labels",
         "higher",
-        "It falls before `accuracy` because it needs no labels; wait for `accuracy` of the same window.",
+        _ESTIMATED,
         "CBPE",
         _B,
     ),

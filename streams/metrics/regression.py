@@ -37,15 +37,10 @@ class RegressionTally:
         self.n = 0
         self.sums = [0] * 6
 
-    def add(self, seen: Seen) -> None:
-        """Add an observation."""
-        self.n += 1
-        self.sums = [total + each for total, each in zip(self.sums, seen, strict=True)]
-
-    def take(self, seen: Seen) -> None:
-        """Take an observation back."""
-        self.n -= 1
-        self.sums = [total - each for total, each in zip(self.sums, seen, strict=True)]
+    def add(self, seen: Seen, by: int = 1) -> None:
+        """Add an observation, or with -1 take it back."""
+        self.n += by
+        self.sums = [total + by * each for total, each in zip(self.sums, seen, strict=True)]
 
     def merge(self, other: RegressionTally, by: int = 1) -> None:
         """Add another slice, or with -1 take one out that is part of this one."""

@@ -13,8 +13,8 @@ from schemas.features import Feature
 from schemas.records import Prediction, Score, Value
 from streams.metrics.binary import BinaryTally
 from streams.metrics.estimated import estimate
-from streams.metrics.registry import KEPT, OBSERVE, REGISTRY, TALLIES
-from streams.metrics.rules import MS, MetricRules
+from streams.metrics.kinds import KEPT, OBSERVE, REGISTRY, TALLIES
+from streams.metrics.metric_rules import MS, MetricRules
 from streams.metrics.slices import OTHER, Levels, Newest, Panes, Rolling
 from streams.quality.grid import level
 from streams.task import Task
@@ -57,7 +57,7 @@ class Scope:
             tallies.append(levels.at(_level(prediction.features, self._task.features.by_name[feature])))
         if old is not None:
             for tally in tallies:
-                tally.take(old)
+                tally.add(old, -1)
         if new is not None:
             for tally in tallies:
                 tally.add(new)

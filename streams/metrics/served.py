@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 from schemas.records import Entry
-from streams.fold import Measurement
+from streams.fold import BaseMonitor, Measurement
+from streams.metrics.metric_rules import MS, MetricRules
 from streams.metrics.registry import UNITS
-from streams.metrics.rules import MS, MetricRules
 from streams.metrics.scope import Scope
 from streams.policies import label_of
 from streams.task import Model, Task
@@ -17,7 +17,7 @@ from streams.task import Model, Task
 Role = Literal["served", "shadow"]
 
 
-class ServedMetrics:
+class ServedMetrics(BaseMonitor[Entry]):
     """The metrics of one model of a task, over the scores that were served.
 
     A correction reverts the label it replaces, in every slice. A null score is not scored. Windows of event
@@ -30,9 +30,9 @@ class ServedMetrics:
     """
 
     def __init__(self, task: Task, model: Model) -> None:
+        super().__init__()
         self.task, self.model = task, model
         self.rules: MetricRules = task.metrics
-        self.next_offset = 0
         self.stream_time = 0
         self._width_ms = self.rules.pane_ms(task.horizon // MS)
         self.role: Role = "served"
@@ -50,11 +50,7 @@ class ServedMetrics:
         """See `Monitor.spec`."""
         return f"{self.task.spec(self.model)} {self.task.horizon} {self.rules!r}"
 
-    def apply(self, offset: int, entry: Entry) -> None:
-        """See `Fold.apply`."""
-        if offset < self.next_offset:
-            return
-        self.next_offset = offset + 1
+    def _apply(self, offset: int, entry: Entry) -> None:
         prediction = entry.prediction
         if entry.kind == "backfill" or (prediction is None and entry.kind != "time"):
             return
@@ -80,10 +76,6 @@ class ServedMetrics:
             # As the others have it, which advance when a pane ends.
             scope.panes.advance(self.stream_time)
         return scope
-
-    def alerts(self) -> Iterator[Any]:
-        """See `Monitor.alerts`: metrics raise none."""
-        return iter(())
 
     # ------------------------------------------------------------------ values
 

@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from schemas.records import Entry, Prediction, Score, Value
-from streams.fold import Measurement
+from streams.fold import BaseMonitor, Measurement
 from streams.metrics import binary, multiclass
-from streams.metrics.exact import ONE, exact, mean
+from streams.metrics.exact import exact, mean
 from streams.policies import label_of
 from streams.task import Task
 
@@ -44,7 +44,7 @@ def _log_loss(score: Score, label: Value) -> float | None:
 
 def _cross_entropy(score: Score, label: Value) -> float | None:
     seen = multiclass.observe(score, label)
-    return None if seen is None else seen[2] / ONE
+    return None if seen is None else seen[1]
 
 
 def _absolute_error(score: Score, label: Value) -> float | None:
@@ -96,7 +96,7 @@ def interval(n: int, total: int, squares: int) -> tuple[float, float, float]:
     return centre, centre - half, centre + half
 
 
-class ShadowComparison:
+class ShadowComparison(BaseMonitor[Entry]):
     """Compares each shadow with what was served, where both go by the same label policy.
 
     A new revision of either begins a comparison of its own; a label of an older pair still counts there. A
@@ -111,10 +111,10 @@ class ShadowComparison:
     name = "versus"
 
     def __init__(self, task: Task) -> None:
+        super().__init__()
         self.task = task
         self._policies = {model.name: model.policy for model in task.models}
         self._measurement, self._unit, self._loss = LOSSES[task.kind]
-        self.next_offset = 0
         self._sums: dict[Pair, tuple[int, int, int, int]] = {}
         """Labels, sum and squares (2^-64) of served loss - shadow loss; event time of the newest request (ms)."""
 
@@ -123,11 +123,7 @@ class ShadowComparison:
         """See `Monitor.spec`."""
         return "; ".join(self.task.spec(model) for model in self.task.models)
 
-    def apply(self, offset: int, entry: Entry) -> None:
-        """See `Fold.apply`."""
-        if offset < self.next_offset:
-            return
-        self.next_offset = offset + 1
+    def _apply(self, offset: int, entry: Entry) -> None:
         prediction = entry.prediction
         if prediction is None or entry.kind == "backfill" or len(prediction.scores) < 2:
             return
@@ -169,10 +165,6 @@ class ShadowComparison:
 
     def _newest(self, pair: Pair) -> int:
         return self._sums[pair][3]
-
-    def alerts(self) -> Iterator[Any]:
-        """See `Monitor.alerts`: this one raises none."""
-        return iter(())
 
     def measurements(self) -> Iterator[Measurement]:
         """See `Monitor.measurements`: of the newest served revision with the newest of each shadow."""

@@ -1,11 +1,11 @@
 """The stream cut into slices: the last so many labels, panes of event time, levels of a feature, revisions.
 
-Each holds tallies of one kind and can take a label back as exactly as it was added.
+Each holds tallies of one kind, from which a label can be taken back.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Any, Final, Protocol
 
@@ -20,11 +20,8 @@ class Tally(Protocol):
     def n(self) -> int:
         """Scored labels."""
 
-    def add(self, seen: Any) -> None:
-        """Add an observation."""
-
-    def take(self, seen: Any) -> None:
-        """Take an observation back."""
+    def add(self, seen: Any, by: int = 1) -> None:
+        """Add an observation, or with -1 take it back."""
 
     def merge(self, other: Any, by: int = 1) -> None:
         """Add another tally, or with -1 take out a part."""
@@ -47,54 +44,44 @@ class Rolling:
 
     def __init__(self, make: Make, size: int) -> None:
         self._make, self.size = make, size
-        self.tally = make()
         self._given = 0
-        self._seen: dict[str, tuple[int, Any]] = {}
-        self._order: deque[tuple[int, str]] = deque()
+        self._seen: OrderedDict[str, tuple[int, Any]] = OrderedDict()
+        """By request: the label's number and what it adds, in the order of the numbers."""
+
+    @property
+    def tally(self) -> Any:
+        """The tally of the labels that stand, added up at each call: it carries no rounding of labels that left."""
+        tally = self._make()
+        for _, seen in self._seen.values():
+            tally.add(seen)
+        return tally
 
     def add(self, request_id: str, seen: Any) -> None:
         """Take a first label."""
-        if request_id in self._seen:
-            self.take(request_id)
+        self.take(request_id)
         self._given += 1
         self._seen[request_id] = self._given, seen
-        self._order.append((self._given, request_id))
-        self.tally.add(seen)
-        oldest = self._given - self.size
-        while self._order[0][0] <= oldest:
-            number, gone = self._order.popleft()
-            held = self._seen.get(gone)
-            if held is not None and held[0] == number:
-                del self._seen[gone]
-                self.tally.take(held[1])
+        while next(iter(self._seen.values()))[0] <= self._given - self.size:
+            self._seen.popitem(last=False)
 
     def replace(self, request_id: str, seen: Any) -> None:
         """Put a corrected label in the place of the one that is corrected, if it is still here."""
-        held = self._seen.get(request_id)
-        if held is not None:
-            self.tally.take(held[1])
-            self.tally.add(seen)
-            self._seen[request_id] = held[0], seen
+        if request_id in self._seen:
+            self._seen[request_id] = self._seen[request_id][0], seen
 
     def take(self, request_id: str) -> None:
         """Take a label back."""
-        held = self._seen.pop(request_id, None)
-        if held is not None:
-            self.tally.take(held[1])
+        self._seen.pop(request_id, None)
 
     def snapshot(self) -> Any:
         """Return the labels that stand, in order, and how many were given."""
-        rows = sorted((number, request_id, seen) for request_id, (number, seen) in self._seen.items())
+        rows = [(number, request_id, tuple(seen)) for request_id, (number, seen) in self._seen.items()]
         return (self._given, rows)
 
     def restore(self, state: Any) -> None:
         """Take over what `snapshot` gave."""
         self._given, rows = state
-        self.tally = self._make()
-        self._seen = {request_id: (number, seen) for number, request_id, seen in rows}
-        self._order = deque((number, request_id) for number, request_id, _ in rows)
-        for _, _, seen in rows:
-            self.tally.add(seen)
+        self._seen = OrderedDict((request_id, (number, seen)) for number, request_id, seen in rows)
 
 
 class Panes:

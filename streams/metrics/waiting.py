@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from schemas.records import Entry, Prediction
-from streams.fold import Measurement
+from streams.fold import BaseMonitor, Measurement
 from streams.metrics.binary import GROUPS
 from streams.metrics.estimated import LEAST, drawn
 from streams.policies import label_of
@@ -41,7 +41,7 @@ def counter_of(prediction: Prediction) -> str:
     return f"{PREFIX}{served.model} {int(p * GROUPS) if p < 1.0 else GROUPS - 1}"
 
 
-class Waiting:
+class Waiting(BaseMonitor[Entry]):
     """Estimates the accuracy of what was served and has no resolution yet (binary).
 
     Parameters
@@ -58,9 +58,9 @@ class Waiting:
     name = "waiting"
 
     def __init__(self, task: Task) -> None:
+        super().__init__()
         self._policies = {model.name: model.policy for model in task.models}
         self._models = "; ".join(f"{model.name} {model.policy!r}" for model in task.models)
-        self.next_offset = 0
         self._taken: dict[int, dict[str, int]] = {}
         """By partition: the join's counters of scores, the newest."""
         self._resolved: Counter[str] = Counter()
@@ -74,11 +74,7 @@ class Waiting:
         """See `Monitor.spec`."""
         return self._models
 
-    def apply(self, offset: int, entry: Entry) -> None:
-        """See `Fold.apply`."""
-        if offset < self.next_offset:
-            return
-        self.next_offset = offset + 1
+    def _apply(self, offset: int, entry: Entry) -> None:
         if entry.kind in {"backfill", "command", "opened"}:
             return
         if entry.progress is not None and entry.partition is not None:
@@ -100,10 +96,6 @@ class Waiting:
                 if value is not None:
                     n, positive = n + sign, positive + sign * (value is True)
             self._labels[counter] = n, positive
-
-    def alerts(self) -> Iterator[Any]:
-        """See `Monitor.alerts`: this one raises none."""
-        return iter(())
 
     def measurements(self) -> Iterator[Measurement]:
         """See `Monitor.measurements`: `estimated_accuracy` of each model that served some of what waits."""

@@ -11,8 +11,8 @@ from schemas.dictionary import Category
 from streams.episodes import SEVERITIES, Alarm, Severity
 from streams.quality import divergence
 from streams.quality.divergence import Divergence
+from streams.quality.quality_rules import QualityRules
 from streams.quality.reference import Reference
-from streams.quality.rules import QualityRules
 from streams.quality.tally import Counts
 
 MODERATE: Final = 0.1

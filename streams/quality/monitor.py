@@ -8,18 +8,17 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any, Final
 
-from schemas.alert import Alert
 from schemas.dictionary import Dictionary
 from schemas.paths import OTHER, known_paths
 from schemas.tally import Tally
 from streams.episodes import Episodes
-from streams.fold import Measurement
+from streams.fold import BaseMonitor, Measurement
 from streams.quality.judge import DRIFT, MOVED, Finding, Verdict, came_before, judge, together
-from streams.quality.loop import odd_hour, requests_findings, stands_still
 from streams.quality.means import MeanWatch
 from streams.quality.measured import of_feature
+from streams.quality.quality_rules import QualityRules
 from streams.quality.reference import Reference
-from streams.quality.rules import QualityRules
+from streams.quality.request_findings import odd_hour, requests_findings, stands_still
 from streams.quality.seasons import Seasons, added
 from streams.quality.tally import CELL_MS, Total, refusal, warnings
 from streams.quality.volume import Hour, Volume
@@ -28,7 +27,7 @@ SCHEMA: Final = re.compile(r"json|[0-9a-f]{16}")
 """How a request may be written: `json`, or the fingerprint of its schema."""
 
 
-class QualityMonitor:
+class QualityMonitor(BaseMonitor[Tally]):
     """A fold of `T.quality`: the same tallies in the same order raise the same alerts at the same offsets.
 
     Minutes of event time are closed in order. The first requests become the reference, which then stays; what
@@ -46,11 +45,11 @@ class QualityMonitor:
     """
 
     def __init__(self, task: str, dictionary: Dictionary, rules: QualityRules | None = None) -> None:
+        super().__init__()
         self.task, self.dictionary = task, dictionary
         self.rules = rules = rules or QualityRules()
         self.features = tuple(each for each in dictionary if each.personal_data != "left_out")
         self.alpha = rules.alpha(len(self.features))
-        self.next_offset = 0
         self.sum = Total()
         """All that was ever counted, without the features' bins."""
         self.window = Total()
@@ -79,7 +78,6 @@ class QualityMonitor:
         """Episodes so far, by family."""
         self._lasting = 0
         """Windows in which values were moved since the episode about that opened."""
-        self._alerts: list[Alert] = []
         self.seasons = Seasons()
         """The judged windows of a year."""
         self._recent: list[Total] = []
@@ -99,11 +97,7 @@ class QualityMonitor:
 
     # ------------------------------------------------------------------ the fold
 
-    def apply(self, offset: int, tally: Tally) -> None:
-        """Take one tally. An offset that was taken before changes nothing."""
-        if offset < self.next_offset:
-            return
-        self.next_offset = offset + 1
+    def _apply(self, offset: int, tally: Tally) -> None:
         tally = self._named(tally)
         self.sum.add(replace(tally, features={}))
         cell = tally.ts
@@ -208,7 +202,7 @@ class QualityMonitor:
         self._learn()
         self._means, self._recent = self._mean_watches(), []
         why = f"The features have not changed back: the last {count:,} requests are the new reference."
-        self._tell(self._open.pop(DRIFT).close(offset, ts, why))
+        self._raise(self._open.pop(DRIFT).close(offset, ts, why))
 
     def _take(self, finding: Finding, offset: int, ts: int) -> None:
         family = finding.family
@@ -218,7 +212,7 @@ class QualityMonitor:
             self._opened[family] += 1
             if family == DRIFT:
                 self._lasting = 0
-        self._tell(self._open[family].alarm(finding.alarm, offset, ts))
+        self._raise(self._open[family].alarm(finding.alarm, offset, ts))
 
     def _episodes(self, family: str) -> Episodes:
         return Episodes(self.task, family, self.rules.patience, doubles="statistic")
@@ -229,13 +223,9 @@ class QualityMonitor:
             episode = self._open.get(family)
             if episode is None or episode.lead is None:
                 continue
-            self._tell(episode.step(offset, ts, f"Ended: {episode.lead.text}"))
+            self._raise(episode.step(offset, ts, f"Ended: {episode.lead.text}"))
             if episode.lead is None:
                 del self._open[family]
-
-    def _tell(self, alert: Alert | None) -> None:
-        if alert is not None:
-            self._alerts.append(alert)
 
     def _staleness(self, ts: int, cell: Total, offset: int) -> None:
         for each in self.features:
@@ -252,11 +242,6 @@ class QualityMonitor:
                 self._take(stands_still(each.name, (ts - since) / 1000, after), offset, ts)
 
     # ------------------------------------------------------------------ what it says
-
-    def alerts(self) -> Iterator[Alert]:
-        """Return the alerts since the last call, in their order, once."""
-        alerts, self._alerts = self._alerts, []
-        yield from alerts
 
     def measurements(self) -> Iterator[Measurement]:
         """Return the current values. Changes nothing."""
@@ -319,7 +304,7 @@ class QualityMonitor:
         for family, each in state["episodes"].items():
             self._open[family].restore(each)
         self._opened, self._lasting = Counter(state["opened"]), state["lasting"]
-        self._alerts = []
+        self._pending = []
 
     def _mean_watches(self) -> dict[str, MeanWatch]:
         delta = self.rules.delta(len(self.features))

@@ -16,7 +16,7 @@ from schemas.codec import Codec
 from schemas.codec.json_form import plain
 from schemas.dictionary import Category, Dictionary, Integer
 from schemas.records import Entry, Outcome, Position, Prediction, Request, Score
-from schemas.state import HeldState
+from schemas.state import JoinRecord
 
 WHOLE = (
     *("LeadTime", "ArrivalWeek", "ArrivalDay", "StaysInWeekendNights", "StaysInWeekNights", "Adults"),
@@ -62,7 +62,7 @@ def main() -> None:
         (prediction, codec.decode_prediction),
         (outcome, codec.decode_outcome),
         (entry, codec.decode_entry),
-        (HeldState("waiting", codec.encode(prediction), at, outcome.ts), codec.decode_state),
+        (JoinRecord("waiting", codec.encode(prediction), at, outcome.ts), codec.decode_state),
     ]
     print("µs per record         bytes   write  fastavro  ratio    read  fastavro  ratio  JSON write    read")
     for record, read in rows:
@@ -74,7 +74,7 @@ def _row(codec: Codec, record: Any, read: Callable[[bytes], Any]) -> None:
     name = type(record).__name__
     schema = fastavro.parse_schema(codec.schemas[name])
     data, text = codec.encode(record), codec.encode(record, json=True)
-    held = plain(record) | ({"prediction": record.prediction} if name == "HeldState" else {})
+    held = plain(record) | ({"prediction": record.prediction} if name == "JoinRecord" else {})
     body = data[10:]
 
     def general_write() -> bytes:

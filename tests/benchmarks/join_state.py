@@ -33,8 +33,8 @@ from schemas.records import Outcome, Position, Prediction, Score
 from schemas.state import RESOLVED, JoinPosition
 from streams.join.changelog import Change, fill, records
 from streams.join.join import Join
+from streams.join.join_rules import JoinRules
 from streams.join.pending import MemoryStore, StateStore
-from streams.join.rules import JoinRules
 
 BATCH = 1000
 GAP_MS = 100

@@ -18,9 +18,9 @@ from river import dummy, stats
 from schemas import Category, Dictionary, Number
 from schemas.records import Entry, Outcome, Prediction, Score
 from streams import Model, Task
-from streams.metrics.loop import LoopHealth
-from streams.metrics.registry import REGISTRY
-from streams.metrics.rules import MetricRules
+from streams.metrics.kinds import REGISTRY
+from streams.metrics.loop_health import LoopHealth
+from streams.metrics.metric_rules import MetricRules
 from streams.metrics.scope import metric_wants_labels
 from streams.metrics.served import ServedMetrics
 

@@ -15,7 +15,7 @@ import infra
 import streams
 from infra.store.rocks import RocksStore
 from schemas.records import Outcome, Position
-from schemas.state import EarlyOutcome, HeldState, JoinPosition
+from schemas.state import EarlyOutcome, JoinPosition, JoinRecord
 from streams.join.changelog import fill
 from streams.join.pending import Changes, Due, MemoryStore, StateStore, due_of
 from tests.joining import CODEC, RULES, Bench, PackedBench
@@ -62,9 +62,9 @@ def store(make: Make) -> StateStore:
     return make()
 
 
-WAITING = HeldState("waiting", b"a prediction", Position("p", 0, 3), 7)
-EARLY = HeldState("early", early=(EarlyOutcome(Outcome("b", 9, None, 2, "lost"), Position("o", 0, 1), 11),))
-CLOSED = HeldState(
+WAITING = JoinRecord("waiting", b"a prediction", Position("p", 0, 3), 7)
+EARLY = JoinRecord("early", early=(EarlyOutcome(Outcome("b", 9, None, 2, "lost"), Position("o", 0, 1), 11),))
+CLOSED = JoinRecord(
     "closed",
     b"\0bytes",
     Position("p", 1, 2),
@@ -78,7 +78,7 @@ CLOSED = HeldState(
 )
 
 
-def change(waiting: int = 0, **states: HeldState | None) -> Changes:
+def change(waiting: int = 0, **states: JoinRecord | None) -> Changes:
     return Changes(states, waiting={0: waiting} if waiting else {})
 
 

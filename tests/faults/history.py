@@ -20,7 +20,7 @@ from infra.trusted import unreadable_entry
 from schemas.codec import Codec
 from schemas.errors import BadRecord
 from schemas.records import Metric, Position
-from schemas.state import RESOLVED, HeldState, JoinPosition, Resolution, type_of
+from schemas.state import RESOLVED, JoinPosition, JoinRecord, Resolution, type_of
 from schemas.topics import TaskTopics
 from streams.fold import Fold
 from streams.join.changelog import resolved
@@ -128,7 +128,7 @@ class HistoryReader:
             check.dead_letter(self._codec.decode_dead_letter(message.value()))
 
     def _state(self, number: int, check: Check) -> None:
-        held: dict[str, HeldState] = {}
+        held: dict[str, JoinRecord] = {}
         position: JoinPosition | None = None
         for message in self._messages(self.topics.join_state, number):
             key = bytes(message.key() or b"")

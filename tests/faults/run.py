@@ -23,7 +23,7 @@ from infra.permissions import make_private
 from infra.taskfile import LoadedTask
 from schemas.errors import BrokerError, UsageError
 from schemas.topics import TaskTopics, topics
-from streams.join.rules import JoinRules
+from streams.join.join_rules import JoinRules
 from tests.faults.check.check import Check
 from tests.faults.context import FaultContext
 from tests.faults.fault import Fault

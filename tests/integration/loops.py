@@ -40,7 +40,7 @@ from schemas.codec import Codec
 from schemas.records import DeadLetter, Entry, Request, Value
 from schemas.topics import TaskTopics, topics
 from streams.datafile import Event
-from streams.join.rules import JoinRules
+from streams.join.join_rules import JoinRules
 from streams.model import ModelFold
 from streams.schedule import schedule
 from tests.faults.child import through_child

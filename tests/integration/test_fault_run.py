@@ -17,7 +17,7 @@ from schemas.codec import Codec
 from schemas.errors import UsageError
 from schemas.records import Entry
 from schemas.topics import TaskTopics
-from streams.join.rules import JoinRules
+from streams.join.join_rules import JoinRules
 from tests.faults.__main__ import TASK
 from tests.faults.check.check import Check
 from tests.faults.check.facts import FACTS

@@ -29,7 +29,7 @@ from infra.kafka.admin import client_of
 from infra.kafka.connection import Connection
 from schemas.records import Request
 from streams.datafile import Event
-from streams.join.rules import JoinRules
+from streams.join.join_rules import JoinRules
 from tests.integration.loops import Loop, Worker, hotel_task, no_traceback, refusal, until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]

@@ -29,7 +29,7 @@ WATCHED = """\
 """
 CHANGES = {
     "    revision_horizon=timedelta(days=800),\n": WATCHED,
-    "from streams import DataFile": "from streams.quality.rules import QualityRules\n"
+    "from streams import DataFile": "from streams.quality.quality_rules import QualityRules\n"
     "from streams import DriftRules, DataFile",
 }
 SENT = 1000

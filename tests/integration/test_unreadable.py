@@ -15,7 +15,7 @@ from infra.kafka.connection import Connection
 from infra.runtime import runtime_fingerprint
 from infra.verify import KafkaSource, Report, verify
 from schemas.records import Outcome, Position
-from schemas.state import POSITION_KEY, EarlyOutcome, HeldState
+from schemas.state import POSITION_KEY, EarlyOutcome, JoinRecord
 from tests.integration.loops import Loop, Worker, command, hotel_task, no_traceback, until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
@@ -141,9 +141,9 @@ def test_so_does_a_readable_record_that_is_none_of_the_join_s(loop: Loop, case: 
     topic, codec = loop.topics.join_state, loop.codec
     outcome = EarlyOutcome(Outcome("somebody-else", 5, True), Position("t", 0, 0), 5)
     value = {
-        "position": codec.encode(HeldState("early", early=(outcome,))),
-        "another request's key": codec.encode(HeldState("early", early=(outcome,))),
-        "no state at all": codec.encode(HeldState("waiting")),
+        "position": codec.encode(JoinRecord("early", early=(outcome,))),
+        "another request's key": codec.encode(JoinRecord("early", early=(outcome,))),
+        "no state at all": codec.encode(JoinRecord("waiting")),
     }[case]
     offset = write(loop, topic, value, POSITION_KEY if case == "position" else b"some-request")
     before = len(worker.log)

@@ -31,7 +31,7 @@ REAL: dict[str, Callable[[bytes], Record]] = {
     "Outcome": CODEC.decode_outcome,
     "Punctuation": CODEC.decode_outcome,
     "Entry": CODEC.decode_entry,
-    "HeldState": CODEC.decode_state,
+    "JoinRecord": CODEC.decode_state,
     "JoinPosition": CODEC.decode_state,
     "Resolution": CODEC.decode_state,
     "DeadLetter": CODEC.decode_dead_letter,

@@ -14,8 +14,8 @@ from river import drift, dummy
 from schemas.alert import Alert
 from schemas.dictionary import Dictionary, Number
 from schemas.records import Entry, Outcome, Prediction, Score
+from streams.drift.drift_rules import DriftRules, Watch
 from streams.drift.fold import DriftFold
-from streams.drift.rules import DriftRules, Watch
 from streams.policies import DefaultAtHorizon, OnArrival
 from streams.snapshot import dump, load
 from streams.snapshot.digest import state_digest

@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 
 from schemas.records import Entry, Outcome, Request, Value
 from streams.datafile import Event
-from streams.join.join import Refused
+from streams.join.join_rules import JoinRules
+from streams.join.outputs import Refused
 from streams.join.pending import due_of, early_size
-from streams.join.rules import JoinRules
 from streams.schedule import Sync, schedule
 from tests.joining import MEETS, RULES, Bench, DiskBench
 
@@ -125,7 +125,7 @@ def play(
     for number, record in enumerate(records):
         record.play(bench)
         then(bench, number)
-    bench.join.idle(END)
+    bench.idle(END)
     bench.commit()
     return bench
 
@@ -254,7 +254,7 @@ def check_disturbed(bench: Bench, records: Sequence[Record], fates: Sequence[Fat
                 again.play(bench)
             bench.rollback()
             assert bench.state() == before
-    bench.join.idle(END)
+    bench.idle(END)
     bench.commit()
     assert bench.entries == undisturbed.entries
     assert bench.refused == undisturbed.refused
@@ -326,7 +326,7 @@ def test_idle_advances_within_the_promise_change_no_fact(
         coming = records[number + 1 :]
         # With an older prediction still to come the silence would be a lie.
         bounds = [each.ts + (GRACE if each.outcome else 0) for each in coming if not each.impossible]
-        bench.join.idle(min([bench.join.stream_time + next(steps, 0), *bounds]))
+        bench.idle(min([bench.join.stream_time + next(steps, 0), *bounds]))
 
     silent, advanced = play(records), play(records, advance)
     assert chains(silent.entries) == chains(advanced.entries)

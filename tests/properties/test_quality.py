@@ -18,7 +18,7 @@ from streams.quality import grid
 from streams.quality.columns import Columns
 from streams.quality.edge import EdgeCounter
 from streams.quality.monitor import QualityMonitor
-from streams.quality.rules import QualityRules
+from streams.quality.quality_rules import QualityRules
 from streams.quality.tally import Counts, Total
 
 DICTIONARY = Dictionary(

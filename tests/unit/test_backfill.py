@@ -14,7 +14,7 @@ from schemas.errors import UsageError
 from schemas.event_time import EPOCH
 from schemas.records import Entry, Outcome, Prediction, Request
 from streams import Model, OnArrival, Task
-from streams.backfill import History
+from streams.backfill import BackfillEntries
 from streams.datafile import Event, in_time_order
 from streams.driver import MemoryDriver
 from streams.model import ModelFold
@@ -34,7 +34,7 @@ TASK = Task(
 )
 
 
-def folded(task: Task, history: History) -> list[str]:
+def folded(task: Task, history: BackfillEntries) -> list[str]:
     """Digests of a task's models after a backfill."""
     folds = [ModelFold(task, model) for model in task.models]
     for offset, entry in enumerate(history):
@@ -61,7 +61,7 @@ def test_a_backfilled_model_is_the_one_that_would_have_learned_live(name: str) -
     end = max(event.request.ts for event in events) + 900 * 86_400_000
     closing = Request("closing", end, events[0].request.features)
     events.append(Event(closing, (Outcome("closing", end, True),)))
-    history = History(task, list(enumerate(events, start=1)), FILE)
+    history = BackfillEntries(task, list(enumerate(events, start=1)), FILE)
     assert folded(task, history) == lived(task, events)
     assert history.open == 0
     assert sum(history.kinds.values()) >= len(events)
@@ -90,7 +90,7 @@ def histories(draw: st.DrawFn) -> list[Event]:
 @settings(max_examples=60, deadline=None)
 @given(histories())
 def test_every_fact_teaches_as_it_would_have_live(events: list[Event]) -> None:
-    history = History(TASK, list(enumerate(events, start=1)), FILE)
+    history = BackfillEntries(TASK, list(enumerate(events, start=1)), FILE)
     assert folded(TASK, history) == lived(TASK, events)
     first, second = list(history), list(history)
     assert first == second
@@ -106,7 +106,7 @@ def test_silence_counts_only_where_the_file_reaches_the_deadline() -> None:
         Event(Request("new", 15, {"x": 2.0}), ()),
         Event(Request("told", 16, {"x": 3.0}), (Outcome("told", 25, True),)),
     ]
-    history = History(TASK, list(enumerate(events, start=1)), FILE)
+    history = BackfillEntries(TASK, list(enumerate(events, start=1)), FILE)
     assert [(entry.entry_id, entry.ts) for entry in history] == [
         (f"backfill/{FILE}/1#0", 20),
         (f"backfill/{FILE}/3#0", 25),
@@ -117,7 +117,7 @@ def test_silence_counts_only_where_the_file_reaches_the_deadline() -> None:
 def test_two_rows_with_one_request_id_are_refused() -> None:
     events = [Event(Request("a", 0, {"x": 1.0}), ()), Event(Request("a", 1, {"x": 1.0}), ())]
     with pytest.raises(UsageError, match="rows 7 and 9 have the same request id 'a'"):
-        History(TASK, list(zip((7, 9), events, strict=True)), FILE)
+        BackfillEntries(TASK, list(zip((7, 9), events, strict=True)), FILE)
 
 
 def entry(**told: object) -> Entry:

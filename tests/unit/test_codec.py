@@ -32,7 +32,7 @@ from schemas.records import (
     Punctuation,
     Request,
 )
-from schemas.state import HeldState
+from schemas.state import JoinRecord
 from schemas.subject_keys import SubjectKeys
 from schemas.tokens import token
 
@@ -92,7 +92,7 @@ def test_every_record_is_read_back_in_both_forms(record: str, kind: TaskKind) ->
     made = examples(codec)[record]
     word = {
         "Punctuation": "outcome",
-        "HeldState": "state",
+        "JoinRecord": "state",
         "Resolution": "state",
         "JoinPosition": "state",
         "DeadLetter": "dead_letter",
@@ -518,9 +518,9 @@ def test_without_a_key_stored_tokens_can_be_read_but_no_request() -> None:
 
 def test_the_join_holds_a_predictions_bytes_unchanged() -> None:
     data = CODEC.encode(Prediction("r-1", 5, REQUEST.features, ()))
-    held = HeldState("waiting", data, Position("shop.predictions", 0, 1), 5)
+    held = JoinRecord("waiting", data, Position("shop.predictions", 0, 1), 5)
     found = CODEC.decode_state(CODEC.encode(held))
-    assert isinstance(found, HeldState)
+    assert isinstance(found, JoinRecord)
     assert found.prediction == data
 
 
@@ -545,7 +545,7 @@ def test_json_that_we_write_is_valid_for_everybody() -> None:
         (Request("r-1", 5, {"price": "x", "items": 1}), "cannot be written"),
         (Request("r-1", 2**64, {"price": 1.0, "items": 1}), "64-bit"),
         (Request("\ud800", 5, {"price": 1.0, "items": 1}), "surrogates"),
-        (HeldState("waiting", prediction=Prediction("r-1", 5, {}, ())), "cannot be written"),
+        (JoinRecord("waiting", prediction=Prediction("r-1", 5, {}, ())), "cannot be written"),
     ],
 )
 def test_a_record_that_does_not_follow_its_schema_is_not_written(record: Any, says: str) -> None:

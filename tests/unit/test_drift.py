@@ -17,9 +17,9 @@ from schemas.dictionary import Dictionary, Number
 from schemas.errors import TaskError
 from schemas.records import Entry, Outcome, Prediction, Score
 from streams.drift.adwin import DirectionalAdwin
+from streams.drift.drift_rules import DriftRules, Watch
 from streams.drift.fold import DriftFold
 from streams.drift.river_detector import RiverDetector
-from streams.drift.rules import DriftRules, Watch
 from streams.policies import DefaultAtHorizon, OnArrival
 from streams.task import Model, Task
 from tests.benchmarks.drift.concepts import Scored

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from schemas.records import Outcome, Position
-from schemas.state import EarlyOutcome, HeldState
+from schemas.state import EarlyOutcome, JoinRecord
 from schemas.topics import MAX_RECORD_BYTES
 from streams.join.join import MAX_EARLY
+from streams.join.join_rules import JoinRules
 from streams.join.pending import early_size
-from streams.join.rules import JoinRules
 from tests.joining import CODEC, RULES, Bench, DiskBench
 from tests.unit.http_worker import make_task
 
@@ -43,7 +43,7 @@ def test_the_newcomer_beyond_the_budget_is_refused_and_counted_and_the_others_st
 
 @pytest.mark.parametrize(
     "freed",
-    [lambda bench: bench.ask("id-1", 4), lambda bench: bench.join.idle(66)],
+    [lambda bench: bench.ask("id-1", 4), lambda bench: bench.idle(66)],
     ids=["joined", "expired"],
 )
 def test_room_is_given_back_when_the_prediction_comes_or_never_came(
@@ -80,7 +80,7 @@ def test_too_many_outcomes_of_one_request_have_the_same_reason_and_fit_into_a_re
     bench.commit()
     assert bench.counters["too_many_early"] == 1
     [state] = bench.held().values()
-    assert isinstance(state, HeldState)
+    assert isinstance(state, JoinRecord)
     assert len(state.early) == MAX_EARLY
     assert len(CODEC.encode(state)) < MAX_RECORD_BYTES
 

@@ -74,7 +74,7 @@ def test_both_examples_of_a_record_are_the_same_record(codec: Codec, tmp_path: P
         ("outcome", codec.decode_outcome),
         ("punctuation", codec.decode_outcome),
         ("entry", codec.decode_entry),
-        ("held_state", codec.decode_state),
+        ("join_record", codec.decode_state),
         ("join_position", codec.decode_state),
         ("resolution", codec.decode_state),
         ("dead_letter", codec.decode_dead_letter),

@@ -16,7 +16,7 @@ from agents.http.metrics import views
 from agents.http.routes import add_routes
 from agents.loop import TaskLoop
 from agents.settings import Settings
-from infra.exporter import Exporter, Here, Places, TaskView
+from infra.exporter import Exporter, Lag, LocalState, TaskView
 from infra.worker_metrics import WORKER_METRICS
 from schemas.reasons import REASONS
 from streams.fold import Measurement
@@ -77,8 +77,8 @@ def test_a_worker_without_the_log_tells_its_own_part_only() -> None:
         "riverloop_lag_seconds",
     }
     loop.places, loop.here = (
-        Places({"stay.requests": 7}, {"stay.requests": 2.5}, 12, 10),
-        lambda: Here(True, 2, 5),
+        Lag({"stay.requests": 7}, {"stay.requests": 2.5}, 12, 10),
+        lambda: LocalState(True, 2, 5),
     )
     page = Exporter(lambda: views({"stay": loop}), "1", "r").page()
     task = ("task", "stay")

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from infra.kafka.connection import Connection
-from streams.join.rules import JoinRules
+from streams.join.join_rules import JoinRules
 from tests.faults.__main__ import TASK
 from tests.faults.check.check import Check
 from tests.faults.report import Round, RunOptions, report

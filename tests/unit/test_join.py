@@ -14,8 +14,8 @@ import pytest
 
 from schemas.records import Position
 from streams.join.join import Join
+from streams.join.join_rules import JoinRules
 from streams.join.pending import EARLY_BYTES
-from streams.join.rules import JoinRules
 from tests.joining import RULES, Bench, Step, ask, idle, played, punctuate, tell, unpack
 
 

@@ -18,7 +18,7 @@ from infra.store.opening import JoinStores
 from infra.store.rocks import RocksStore
 from schemas.errors import BrokerError, StoreError
 from schemas.records import Position
-from schemas.state import POSITION_KEY, HeldState, JoinPosition
+from schemas.state import POSITION_KEY, JoinPosition, JoinRecord
 from streams.join.changelog import records
 from streams.join.pending import MemoryStore, StateStore
 from tests.joining import CODEC, RULES, PackedBench
@@ -319,7 +319,7 @@ def test_only_bytes_are_held_on_disk(tmp_path: Path) -> None:
     store = RocksStore(tmp_path / "0", CODEC)
     payload = bytes(range(256)) * 3
     bench = PackedBench(RULES, store)
-    bench.join._held.put("a", HeldState("waiting", payload, Position("p", 0, 1), 5))
+    bench.join._held.put("a", JoinRecord("waiting", payload, Position("p", 0, 1), 5))
     bench.join.commit()
     found = store.get("a")
     assert found is not None

@@ -19,7 +19,7 @@ from schemas.event_time import EPOCH
 from schemas.records import Entry, Outcome, Request
 from streams import MemoryDriver, MetricRules, Model, Select, Task
 from streams.fold import Monitor
-from streams.metrics.loop import LoopHealth
+from streams.metrics.loop_health import LoopHealth
 from streams.monitors import monitors
 from streams.snapshot import dump
 from streams.snapshot.digest import state_digest

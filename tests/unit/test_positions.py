@@ -9,8 +9,8 @@ from schemas.topics import TaskTopics, topics
 from streams.positions import (
     ACCEPTED,
     KNOWN,
-    Extent,
     KnownTopics,
+    OffsetRange,
     TopicSeen,
     age,
     plain,
@@ -130,20 +130,20 @@ def test_what_is_known_can_be_told_again_from_the_beginning() -> None:
 @pytest.mark.parametrize(("offset", "expected"), [(10, 20), (25, 25), (60, 50), (50, 50)])
 def test_what_was_accepted_of_a_partition_is_where_one_goes_on(offset: int, expected: int) -> None:
     told = known()
-    place, extent = (NAMES.requests, 1), Extent(20, 50)
+    place, extent = (NAMES.requests, 1), OffsetRange(20, 50)
     topic_id = told.current(NAMES.requests)
     assert told.settled(place, offset, extent) == offset
     told.learn(Command(ACCEPTED, "", {"topic": place[0], "topic_id": topic_id, "1": "20 50"}))
     assert told.settled(place, offset, extent) == expected
     # It was accepted of that topic, and up to that offset: what is deleted later must be accepted anew.
     assert told.settled((NAMES.requests, 0), offset, extent) == offset
-    assert wrong_place(place, told.settled(place, 10, Extent(30, 50)), Extent(30, 50))
+    assert wrong_place(place, told.settled(place, 10, OffsetRange(30, 50)), OffsetRange(30, 50))
     told.learn(Command(KNOWN, "", {place[0]: "another"}))
     assert told.settled(place, offset, extent) == offset
 
 
 def test_a_place_is_wrong_before_the_first_and_behind_the_last_record() -> None:
-    place, extent = (NAMES.requests, 1), Extent(20, 50)
+    place, extent = (NAMES.requests, 1), OffsetRange(20, 50)
     assert "begins at offset 20, but must be read from 19" in wrong_place(place, 19, extent)
     assert "ends at offset 50, but was read to 51" in wrong_place(place, 51, extent)
     assert (wrong_place(place, 20, extent), wrong_place(place, 50, extent)) == ("", "")

@@ -9,8 +9,8 @@ from schemas.dictionary import Category, Dictionary, Integer, Number
 from schemas.records import Request
 from streams.quality import divergence
 from streams.quality.monitor import QualityMonitor
+from streams.quality.quality_rules import QualityRules
 from streams.quality.replay import replay
-from streams.quality.rules import QualityRules
 from streams.quality.volume import student
 
 BINS = 10

@@ -10,7 +10,7 @@ from river import compose, linear_model, naive_bayes, optim, preprocessing
 from schemas import Category, Dictionary, Number
 from schemas.errors import TaskError
 from streams import DefaultAtHorizon, Model, Select, Task
-from streams.join.rules import JoinRules
+from streams.join.join_rules import JoinRules
 
 
 def build(learning_rate: float = 0.1) -> compose.Pipeline:

@@ -12,7 +12,7 @@ from infra.snapshots.store import SnapshotStore
 from infra.verify import Report, verify
 from schemas.errors import UsageError
 from schemas.records import Entry, Outcome, Position, Prediction, Punctuation, Request
-from streams.backfill import History as Backfilled
+from streams.backfill import BackfillEntries
 from streams.datafile import Event
 from tests.history import DAY, History, MemorySource, ordinary
 
@@ -258,7 +258,7 @@ def test_backfilled_examples_are_part_of_the_proof() -> None:
         for row in range(1, 9)
         for outcomes in [(Outcome(f"old-{row}", (row + 2) * DAY, row % 2 == 0),) if row % 3 else ()]
     ]
-    for entry in Backfilled(history.loaded.task, events, "0123456789abcdef"):
+    for entry in BackfillEntries(history.loaded.task, events, "0123456789abcdef"):
         history.send(history.topics.log, "backfilled", entry, 0)
     history.learn()
     for number in range(10, 30):

@@ -32,9 +32,9 @@ from schemas.state import JoinPosition, Payload
 from schemas.topics import TaskTopics
 from streams.fold import Fold
 from streams.join.join import Join
+from streams.join.join_rules import JoinRules
 from streams.join.overlay import Overlay
 from streams.join.pending import Changes, MemoryStore, StateStore
-from streams.join.rules import JoinRules
 from streams.metrics.served import ServedMetrics
 from streams.model import ModelFold
 from streams.serve import Server

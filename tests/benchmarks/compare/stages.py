@@ -11,13 +11,13 @@ from agents.settings import Settings
 from infra.runtime import runtime_fingerprint
 from schemas.codec import Codec
 from schemas.records import Entry, Metric, Outcome, Position, Prediction, Request
-from schemas.state import HeldState, Payload, Resolution
+from schemas.state import JoinRecord, Payload, Resolution
 from streams.fold import Fold, Monitor
 from streams.garbage import collect_seldom
 from streams.join.changelog import records
 from streams.join.join import Join
+from streams.join.join_rules import JoinRules
 from streams.join.pending import MemoryStore
-from streams.join.rules import JoinRules
 from streams.model import ModelFold
 from streams.monitors import monitors
 from streams.quality.edge import EdgeCounter
@@ -108,7 +108,7 @@ class Core:
         outcomes = self._timed(
             "decode outcome", "T.outcomes", 1, lambda: [codec.decode_outcome(each) for each in truths]
         )
-        joined: list[tuple[list[Entry], list[HeldState | Resolution]]] = []
+        joined: list[tuple[list[Entry], list[JoinRecord | Resolution]]] = []
         self._timed("join", "both sides", 1, lambda: self._join(predictions, answers, outcomes, joined))
         entries = [entry for batch, _ in joined for entry in batch]
         states = [state for _, batch in joined for state in batch]
@@ -192,7 +192,7 @@ class Core:
         predictions: Sequence[Prediction],
         answers: Sequence[bytes],
         outcomes: Sequence[Any],
-        joined: list[tuple[list[Entry], list[HeldState | Resolution]]],
+        joined: list[tuple[list[Entry], list[JoinRecord | Resolution]]],
     ) -> list[None]:
         """Join in batches: of a batch of predictions, and then of their outcomes."""
 

@@ -11,8 +11,8 @@ from river import dummy
 from schemas.alert import Alert
 from schemas.dictionary import Dictionary, Number
 from schemas.records import Entry, Outcome, Prediction, Score
+from streams.drift.drift_rules import LOSS, DriftRules
 from streams.drift.fold import DriftFold
-from streams.drift.rules import LOSS, DriftRules
 from streams.task import Model, Task
 from tests.benchmarks.drift.concepts import UNJUDGED, Scored
 

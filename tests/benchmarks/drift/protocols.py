@@ -13,7 +13,6 @@ from typing import Any, Final
 
 from schemas.records import Entry
 from streams.drift.fold import DriftFold
-from streams.quality.waveform import rows as waves
 from tests.benchmarks.drift.baselines import BASELINES, alarms
 from tests.benchmarks.drift.concepts import GENERATORS, UNJUDGED, WIDTH, Drifting, Scored
 from tests.benchmarks.drift.conversion import CONCEPT, Conversions
@@ -21,6 +20,7 @@ from tests.benchmarks.drift.matching import Match, match
 from tests.benchmarks.drift.no_drift import WORLDS, no_drift_stream
 from tests.benchmarks.drift.ours import alerts, entries, openings, task
 from tests.benchmarks.drift.requests import made_up, request_side
+from tests.benchmarks.drift.waveform import rows as waves
 
 SEED: Final = 1
 """Of every stream that is reported. The budget's shares and rates were set on the streams of seeds 1001 to 1003."""

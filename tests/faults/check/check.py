@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
 from schemas.records import DeadLetter, Entry, Position, Prediction
-from schemas.state import HeldState, JoinPosition
+from schemas.state import JoinPosition, JoinRecord
 from streams.metrics.waiting import PREFIX
 from tests.faults.check.expected import Expected
 from tests.faults.check.facts import FAULT_PREFIX, Facts, number_of
@@ -56,7 +56,7 @@ class Check:
         self._fault_predictions: Counter[str] = Counter()
         self._dead_letters: Counter[tuple[str, str]] = Counter()
         self._dead_letter_sources: set[Position] = set()
-        self._states: dict[str, HeldState] = {}
+        self._states: dict[str, JoinRecord] = {}
         self._counts: Counter[str] = Counter()
 
     # ------------------------------------------------------------------ predictions
@@ -102,7 +102,7 @@ class Check:
             return
         self._dead_letters[reason, key] += 1
 
-    def state(self, partition: int, states: Mapping[str, HeldState], position: JoinPosition | None) -> None:
+    def state(self, partition: int, states: Mapping[str, JoinRecord], position: JoinPosition | None) -> None:
         """Take a partition's join state, as its changelog contains it."""
         self._states |= states
         if position is None:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from schemas.records import Kind, Outcome, Request, Value
 from streams.examples import CLASSES
-from streams.join.rules import JoinRules
+from streams.join.join_rules import JoinRules
 from tests.faults.workload.plan import Input, Plan, SentRecord, Step
 
 

@@ -13,7 +13,7 @@ from schemas.codec.checks import TaskKind
 from schemas.dictionary import Dictionary
 from schemas.records import Request
 from streams.examples import synthetic_examples
-from streams.join.rules import JoinRules
+from streams.join.join_rules import JoinRules
 from tests.faults.workload.draft import Draft
 from tests.faults.workload.plan import Plan, SentRecord
 from tests.faults.workload.scenarios import SCENARIOS, Scenario

@@ -23,7 +23,7 @@ from schemas.dictionary import Dictionary, Number
 from schemas.records import Request
 from streams.quality.edge import EdgeCounter
 from streams.quality.monitor import QualityMonitor
-from streams.quality.rules import QualityRules
+from streams.quality.quality_rules import QualityRules
 
 FEATURES: Final = 21
 CELL: Final = 20

@@ -8,9 +8,9 @@ from datetime import timedelta
 from typing import Any, Final
 
 from schemas.records import Entry
-from streams.fold import Measurement, by_name
+from streams.fold import BaseMonitor, Measurement, by_name
+from streams.metrics.counts import ratio
 from streams.metrics.delays import Delays
-from streams.metrics.exact import ratio
 from streams.metrics.registry import UNITS
 from streams.metrics.slices import Panes
 from streams.task import Task
@@ -56,7 +56,7 @@ class Resolved:
         self.n, self.labelled = state
 
 
-class LoopHealth:
+class LoopHealth(BaseMonitor[Entry]):
     """Join health of all partitions, from the counters that the joins write into the log.
 
     The joins run on several workers. Each tells its partition's counters with the last entry of a batch, in the
@@ -72,10 +72,10 @@ class LoopHealth:
     name = "loop"
 
     def __init__(self, task: Task) -> None:
+        super().__init__()
         self.task = task
         self._horizon_ms = task.horizon // timedelta(milliseconds=1)
         window_ms, width_ms = task.metrics.window_ms, task.metrics.pane_ms(self._horizon_ms)
-        self.next_offset = 0
         self.stream_time = 0
         self.progress: dict[int, dict[str, int]] = {}
         """By partition: the newest counters of its join."""
@@ -88,11 +88,7 @@ class LoopHealth:
         """See `Monitor.spec`."""
         return f"{self.task.horizon} {self.task.metrics.window}"
 
-    def apply(self, offset: int, entry: Entry) -> None:
-        """See `Fold.apply`."""
-        if offset < self.next_offset:
-            return
-        self.next_offset = offset + 1
+    def _apply(self, offset: int, entry: Entry) -> None:
         if entry.kind in {"backfill", "command"}:
             return
         if entry.progress is not None and entry.partition is not None:
@@ -115,10 +111,6 @@ class LoopHealth:
             cohort.labelled += entry.kind == "labelled" or (
                 entry.kind == "late" and entry.previous_kind == "expired"
             )
-
-    def alerts(self) -> Iterator[Any]:
-        """See `Monitor.alerts`: this one raises none."""
-        return iter(())
 
     # ------------------------------------------------------------------ values
 

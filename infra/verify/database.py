@@ -52,7 +52,7 @@ CREATE INDEX scores_by_version ON scores (model, version_offset, p, o, number);
 """
 
 
-class Ledger:
+class HistoryDatabase:
     """A task's history as tables.
 
     Parameters
@@ -103,11 +103,11 @@ class Ledger:
         return iter(self._db.execute(query, values))
 
 
-def fill(ledger: Ledger, table: str, rows: Iterable[tuple[Any, ...]]) -> int:
+def fill(database: HistoryDatabase, table: str, rows: Iterable[tuple[Any, ...]]) -> int:
     """Add rows, some thousand at once; gives their number."""
     count = 0
     for chunk in chunks(rows):
-        ledger.insert(table, chunk)
+        database.insert(table, chunk)
         count += len(chunk)
     return count
 
