@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from heapq import merge
 from pathlib import Path
 from typing import Any
 
@@ -188,11 +189,10 @@ class History:
             for number, at in self.join.partitions.items():
                 predictions = self.records[topics.predictions, number][at.predictions :]
                 outcomes = self.records[topics.outcomes, number][at.outcomes :]
-                items += [decoders[0](message) for message in predictions]
-                items += [decoders[1](message) for message in outcomes]
+                both = map(decoders[1], outcomes), map(decoders[0], predictions)
+                items += merge(*both, key=lambda item: item.ts or 0)  # at equal times the outcome
             if not items:
                 break
-            items.sort(key=lambda item: (item.ts or 0, item.at.topic != topics.outcomes))
             self.write([each for each in self.join.steps(items, self.join.partitions) if each is not None])
             self.join.commit()
         self.learn()

@@ -159,7 +159,7 @@ def show(
 @click.option(
     "--mended",
     type=click.Path(path_type=Path),
-    help="Replay the letter at PLACE with the bytes of this file.",
+    help="Replay the dead letter at PLACE with the bytes of this file.",
 )
 @click.option("--because", default="", help="Reason for the audit.")
 @click.option("--author", default="", help="Author for the audit; default: your user name.")
@@ -182,8 +182,7 @@ def replay(
 ) -> None:
     """Send dead letters of TASK to their source topics again, each once.
 
-    Records that TASK still rejects are skipped. Records and an audit on the control topic are written in one
-    transaction, so that an interrupted replay can be repeated.
+    Records that TASK still rejects are skipped. An interrupted replay can be repeated.
     """
     if not (places or meant.anything or everything):
         raise UsageError("select dead letters with PLACE, --reason, --topic, --since, --until or --all")

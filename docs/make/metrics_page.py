@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from infra.prometheus.rules import rules
-from infra.worker_metrics import WORKER_METRICS
+from infra.worker_metrics import WORKER_METRICS, WorkerMetric
 from streams.metrics.kinds import REGISTRY
 from streams.metrics.metric_rules import COHORTS, PARTS
 from streams.metrics.registry import METRICS, Declared
 
 BETTER: Final = {"higher": "↑", "lower": "↓", "neither": ""}
+PREFIX: Final = "riverloop_"
+TASK: Final = "task"
 Table = Callable[[Sequence[str], Sequence[Sequence[object]]], str]
 
 SECTIONS: Final = (
@@ -25,6 +26,7 @@ SECTIONS: Final = (
 
 def metrics_page(table: Table) -> str:
     """Return the page; `table` makes Markdown of a head and rows."""
+    sections = "".join(_sections(table, set()))
     of_river = {name for registry in REGISTRY.values() for name in registry}
     windows = [
         ("`all`", "all labels so far; also by segment and revision"),
@@ -40,23 +42,10 @@ def metrics_page(table: Table) -> str:
     actions: dict[str, list[str]] = {}
     for each in METRICS:
         actions.setdefault(each.action, []).append(f"`{each.name}`")
-    of_worker = [
-        (
-            f"`{each.name.removeprefix('riverloop_')}`",
-            ", ".join(each.labels),
-            f"{each.description} {each.action}",
-        )
-        for each in WORKER_METRICS.values()
+    of_process = [
+        each.name.removeprefix(PREFIX) for each in WORKER_METRICS.values() if TASK not in each.labels
     ]
-    alerts = [
-        (
-            f"[{each.name}](../{each.page.removeprefix('docs/')})",
-            each.severity,
-            each.waits or "0",
-            _plain(each.summary),
-        )
-        for each in rules("alerts.yml")
-    ]
+    of_worker = [(_named(each), f"{each.description} {each.action}") for each in WORKER_METRICS.values()]
     return f"""# Metrics
 
 The log's owner publishes metrics as [Metric](records.md#metric) records on `T.metrics`, every `metrics_every_ms`
@@ -67,7 +56,7 @@ Each labelled resolution is scored once, with the score as served. A correction 
 Null scores and backfilled examples are not scored. Undefined values are not published. ↑ means higher is
 better, ↓ lower.
 
-{"".join(_sections(table))}In window `all`, {", ".join(f"`{name}`" for name in sorted(of_river))} equal River's
+{sections}In window `all`, {", ".join(f"`{name}`" for name in sorted(of_river))} equal River's
 metrics of `progressive_val_score`. `roc_auc` is within 1e-4 of the exact value for smooth scores, 1e-3 for a
 tree's.
 
@@ -78,8 +67,8 @@ tree's.
 ## Windows
 
 `Task(metrics=MetricRules(rolling=…, window=…, segments=(…)))` sets them. Windows and cohorts use the time of the
-*request*, rounded to a 240th of the window or horizon. A young cohort has only its quick outcomes: compare it with
-earlier cohorts of the same age.
+*request*, rounded to a 240th of the window or horizon. Compare a young cohort, which has only its quick outcomes,
+with earlier ones of the same age.
 
 {table(("window", "covers"), windows)}
 
@@ -92,47 +81,49 @@ Values over all partitions are exact, quantiles of delays within 2.2 %. `last_N`
 metrics of models; monitor for episodes. Counters continue across owners. Versions are on `T.metrics`.
 
 Every worker also exports these, with the same prefix, and Prometheus' usual `process_*`. Counters start with the
-worker.
+worker. All but {", ".join(f"`{name}`" for name in of_process)}
+have the label `task`; further labels are in braces.
 
-{table(("metric", "labels", "meaning"), of_worker)}
-
-## Recording rules
-
-`infra/prometheus/recording.yml` has the rules, named `level:metric:operation`, for alerts and
-[dashboards](../operations/grafana.md).
+{table(("metric", "meaning"), of_worker)}
 
 ## Alerts
 
-Conditions are in `infra/prometheus/alerts.yml`; each alert links to its runbook. `for` is how long its condition
-must hold. Detectors write [Alert](records.md#alert) records to `T.alerts`:
+Conditions are in `infra/prometheus/alerts.yml`; each alert links to its runbook, and the time is how long its
+condition must hold. Detectors write [Alert](records.md#alert) records to `T.alerts`:
 [read metrics and alerts](../how-to/read-metrics-and-alerts.md).
 
-{table(("alert", "severity", "for", "summary"), alerts)}
+{table(("severity", "alerts, with the prefix `Riverloop`"), _alerts())}
 """
 
 
-def _sections(table: Table) -> Iterator[str]:
+def _named(declared: WorkerMetric) -> str:
+    labels = ", ".join(label for label in declared.labels if label != TASK)
+    return f"`{declared.name.removeprefix(PREFIX)}{f'{{{labels}}}' if labels else ''}`"
+
+
+def _alerts() -> list[tuple[str, str]]:
+    """Return the alerts by severity, each with its runbook and how long its condition must hold."""
+    found: dict[str, list[str]] = {}
+    for each in rules("alerts.yml"):
+        link = f"[{each.name.removeprefix('Riverloop')}](../{each.page.removeprefix('docs/')})"
+        found.setdefault(each.severity, []).append(f"{link} {each.waits}".rstrip())
+    return [(severity, ", ".join(found[severity])) for severity in ("critical", "warning", "info")]
+
+
+def _sections(table: Table, sources: set[str]) -> Iterator[str]:
     for title, kinds in SECTIONS:
         rows = [
-            (f"`{each.name}`", "counter" if each.counter else each.unit + BETTER[each.better], _formula(each))
+            (f"`{each.name}` {each.unit}{BETTER[each.better]}", _formula(each, sources))
             for each in METRICS
-            if each.kinds == kinds
+            if each.kinds == kinds and not each.counter
         ]
-        yield f"## {title}\n\n{table(('metric', 'unit', 'value'), rows)}\n\n"
+        yield f"## {title}\n\n{table(('metric and unit', 'value'), rows)}\n\n"
+    counters = [(f"`{each.name}`", _formula(each, sources)) for each in METRICS if each.counter]
+    yield f"## Counters\n\n{table(('metric', 'counts'), counters)}\n\n"
 
 
-def _formula(declared: Declared) -> str:
-    source = "" if declared.source in ("", "River") else f" ({declared.source})"
+def _formula(declared: Declared, named: set[str]) -> str:
+    """Return the formula, with its source if no earlier metric has named it."""
+    source = "" if declared.source in ("", "River", *named) else f" ({declared.source})"
+    named.add(declared.source)
     return declared.formula + source
-
-
-def _plain(summary: str) -> str:
-    """Replace the template's parts of a summary by their names.
-
-    Examples
-    --------
-    >>> _plain("{{ $labels.task }} has a lag of {{ $value | humanizeDuration }} on {{ $labels.topic }}.")
-    'TASK has a lag of N on TOPIC.'
-    """
-    named = re.sub(r"\{\{ \$labels\.(\w+) \}\}", lambda found: found[1].upper(), summary)
-    return re.sub(r"\{\{ \$value[^}]*\}\}", "N", named)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -14,13 +15,11 @@ import click
 
 from agents.cli.main import riverloop, subcommands
 from agents.declared import allowed
-from agents.http.problems import STATUS
 from agents.settings import Settings
 from docs.make.metrics_page import metrics_page
 from schemas.clients import rows as client_rows
 from schemas.codec import avro_form
 from schemas.limits import NAME
-from schemas.reasons import REASONS
 from schemas.topics import (
     MAX_DEAD_LETTER_BYTES,
     MAX_RECORD_BYTES,
@@ -42,7 +41,6 @@ def pages() -> dict[str, str]:
         "settings.md": settings(),
         "topics.md": topics(),
         "records.md": records(),
-        "reasons.md": reasons(),
         "clients.md": clients(),
         "commands.md": commands(),
         "metrics.md": metrics_page(table),
@@ -51,9 +49,14 @@ def pages() -> dict[str, str]:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Return a Markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
+    """Return a Markdown table; a row has bars at its ends only where a cell at an end is empty."""
+    first, *others = (_row([_cell(cell) for cell in line]) for line in (head, *rows))
+    return "\n".join([first, "|".join(["---"] * len(head)), *others])
+
+
+def _row(cells: Sequence[str]) -> str:
+    text = " | ".join(cells)
+    return text if cells[0] and cells[-1] else f"| {text} |"
 
 
 def _cell(value: object) -> str:
@@ -142,20 +145,17 @@ since riverloop writes in transactions. Most clients return aborted records by d
 
 Other clients need Java's murmur2: the lower 31 bits of the key's hash, modulo the number of partitions, as in
 `infra/kafka/partitioner.py`.
-
-## Rejected requests
-
-A rejected record has no prediction. Over HTTP the answer is a [problem](http.md#errors). On the topics a
-[dead letter](../how-to/read-dead-letters.md) is written to `T.dead-letters` under the record's key, with reason,
-field and message; its `producer` is the record's header `client.id`.
 """
 
 
 # ---------------------------------------------------------------------- records
 
 
-INTERNAL: Final = frozenset({"JoinRecord", "JoinPosition", "EarlyOutcome", "Tally", "FeatureTally"})
+INTERNAL: Final = frozenset(
+    {"JoinRecord", "JoinPosition", "EarlyOutcome", "Resolution", "Tally", "FeatureTally", "Punctuation"}
+)
 """Records that only riverloop itself reads."""
+AS_IN: Final = "As in the request."
 TIME: Final = ", ms since 1970-01-01 UTC"
 
 
@@ -167,12 +167,12 @@ def records() -> str:
             f"""# Records
 
 The records on the topics, from `schemas/avro/`. `riverloop schemas export TASK DIR` writes the schemas of a task
-with its `Features`, as Avro and JSON Schema, with examples. [The wire](../concepts/wire.md) describes the
-encodings.
+with its `Features`, as Avro and JSON Schema, with examples. [Encodings](../concepts/wire.md).
 
 Times are ms since 1970-01-01 UTC, 0 to 2^53 - 1; offsets and counts are 0 or more. Names and ids have
 up to {NAME.characters} characters. `?` marks a field that is null by default, `=` another default; fields with a
-default are optional in JSON. `schemas/avro/` also has the internal records of T.join-state and T.quality.""",
+default are optional in JSON. `schemas/avro/` also has the internal records of T.join-state, T.quality and
+lockstep runs.""",
             *parts,
         ]
     )
@@ -180,8 +180,8 @@ default are optional in JSON. `schemas/avro/` also has the internal records of T
 
 def _record(name: str) -> str:
     schema = avro_form.load(name)
-    rows = [(f"`{each['name']}`", _type(each), _doc(each["doc"])) for each in schema["fields"]]
-    return f"## {name}\n\n{schema['doc']}\n\n{table(('field', 'type', 'description'), rows)}"
+    rows = [f"- `{each['name']}` {_type(each)}: {_doc(each['doc'])}" for each in schema["fields"]]
+    return "\n".join([f"## {name}\n\n{schema['doc']}\n", *rows])
 
 
 def _doc(text: str) -> str:
@@ -193,7 +193,9 @@ def _doc(text: str) -> str:
         f" {NAME.sentence()}",
     ):
         text = text.replace(each, "")
-    return text
+    if text.startswith(AS_IN):
+        return AS_IN
+    return re.sub(r"(up to (\d+) characters.*) At most \2 characters\.", r"\1", text)
 
 
 def _type(field: avro_form.Schema) -> str:
@@ -219,27 +221,9 @@ def _shape(node: Any) -> str:
     return _shape(node["type"])
 
 
-# ---------------------------------------------------------------------- reasons
-
-
-def reasons() -> str:
-    """Return the page of the reasons of rejections."""
-    rows = [
-        (f"[`{code}`](../reasons.md#{code})", STATUS.get(code, 422), meaning)
-        for code, meaning in REASONS.items()
-    ]
-    return f"""# Reasons
-
-Reasons of [dead letters](../how-to/read-dead-letters.md), and of problems over HTTP with their status. HTTP has
-[further reasons](http.md#errors). [Why a record was rejected](../reasons.md) shows how to correct each.
-
-{table(("reason", "status", "meaning"), rows)}
-"""
-
-
 # ---------------------------------------------------------------------- commands
 
-COMMON: Final = 3
+COMMON: Final = 2
 """Commands that share an option before it is described once, at the top of the page."""
 
 
@@ -255,7 +239,7 @@ TASK is `file.py` (its first task), `file.py:name` or a dotted module. FILE is C
 
 Common options:
 
-{table(("option", "description"), [(f"`{name}`", text) for name, text in counts if (name, text) in common])}"""
+{_listed([row for row in counts if row in common])}"""
     return "\n\n".join([intro, *(_command(command, name, common) for name, command in found)])
 
 
@@ -280,14 +264,18 @@ def _options(command: click.Command, name: str) -> Iterator[tuple[str, str]]:
                 yield record
 
 
+def _listed(options: Sequence[tuple[str, str]]) -> str:
+    return "\n".join(f"- `{name}`: {' '.join(text.split())}" for name, text in options)
+
+
 def _command(command: click.Command, name: str, common: set[tuple[str, str]]) -> str:
     help_text = "\n\n".join(" ".join(part.split()) for part in (command.help or "").split("\n\n"))
     options = list(_options(command, name))
-    own = [(f"`{option}`", text) for option, text in options if (option, text) not in common]
+    own = [row for row in options if row not in common]
     shared = ", ".join(f"`{option.split()[0]}`" for option, text in options if (option, text) in common)
     parts = [f"## {name}", help_text]
     if own:
-        parts.append(table(("option", "description"), own))
+        parts.append(_listed(own))
     if shared:
         parts.append(f"Also {shared}.")
     if name == "riverloop worker":

@@ -26,6 +26,8 @@ from streams.task import Task
 from tests.pages import FENCE, PAGES, ROOT, WRITE_A_TASK, blocks, name_of, run_blocks, write_files
 
 LINK = re.compile(r"\]\(([^)\s]+)\)")
+MAX_WORDS = 30_000
+"""Of all pages together, as `cat $(git ls-files '*.md') | wc -w` counts them."""
 # Of registries and of the machine on which a page was written.
 FOREIGN = re.compile(
     r"\b(?:pypi|pythonhosted|npmjs|crates|mvnrepository|maven\w*)\.(?:org|com|io)\b|/(?:tmp|work|root|var)/",
@@ -79,6 +81,22 @@ def test_every_page_is_reached_from_the_index() -> None:
             (page.parent / link).resolve() for link in links if link.endswith(".md") and ":" not in link
         ]
     assert set(PAGES) <= seen
+
+
+# ---------------------------------------------------------------------- length
+
+
+def test_all_pages_together_are_short() -> None:
+    listed = subprocess.run(
+        ["git", "ls-files", "*.md"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
+    words = {page: len((ROOT / page).read_text("utf-8").split()) for page in listed}
+    assert set(map(name_of, PAGES)) <= set(words), "a page is not tracked"
+    longest = ", ".join(f"{page} ({words[page]:,})" for page in sorted(words, key=words.__getitem__)[:-6:-1])
+    assert sum(words.values()) <= MAX_WORDS, (
+        f"all pages have {sum(words.values()):,} words, at most {MAX_WORDS:,} are allowed: shorten pages, "
+        f"or merge those that say the same; the longest are {longest}"
+    )
 
 
 # ---------------------------------------------------------------------- commands

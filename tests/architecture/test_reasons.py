@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from agents.http.problems import STATUS
 from schemas.codec import Codec
 from schemas.errors import BadRecord
 from schemas.reasons import REASONS
@@ -25,16 +26,26 @@ def sections() -> dict[str, str]:
 
 def test_the_page_has_every_reason_and_no_other_in_the_order_of_the_list() -> None:
     assert list(sections()) == list(REASONS)
-    listed = (DOCS / "reference/reasons.md").read_text("utf-8")
-    for code in REASONS:
-        assert f"[`{code}`](../reasons.md#{code})" in listed
+
+
+def test_the_page_has_the_http_status_of_every_reason() -> None:
+    said = (DOCS / "reasons.md").read_text("utf-8").partition("The HTTP status is ")[2].partition(".\n")[0]
+    found: dict[str, int] = {}
+    for status, codes in re.findall(r"(\d{3}) for\s(.+?)(?=\d{3}|$)", said.partition("but ")[2], re.DOTALL):
+        found |= dict.fromkeys(re.findall(r"`(\w+)`", codes), int(status))
+    assert found == STATUS
+    assert said.startswith("422, but")
 
 
 @pytest.mark.parametrize("code", REASONS)
 def test_a_reason_says_what_it_means_what_to_change_and_has_an_example(code: str) -> None:
     section = sections()[code]
-    for part in ("**Means.**", "**Change.**", "**Example.**"):
-        assert part in section
+    meaning, do, rest = section.partition("\n**Do:** ")
+    change, example, _ = rest.partition("\nRejected")
+    assert meaning.strip()
+    assert do
+    assert change.strip()
+    assert example
     for rejected in JSON.findall(section):
         with pytest.raises(BadRecord) as caught:
             CODEC.decode_request(rejected.encode())

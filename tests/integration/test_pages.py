@@ -155,7 +155,7 @@ def test_the_http_reference(terminal: Terminal, worker: Running) -> None:
 
 
 def test_every_call_of_the_http_reference_is_answered_as_it_says(terminal: Terminal, worker: Running) -> None:
-    table = HTTP.read_text().split("| call | does |")[1].split("\n\n")[0]
+    table = HTTP.read_text().split("\ncall | does\n")[1].split("\n\n")[0]
     paths = re.findall(r"`GET (/[^`]*)`", table)
     assert len(paths) > 15
     terminal.run(answers(HTTP)[0][0])

@@ -64,7 +64,7 @@ def test_a_page_has_every_table_its_bar_and_whether_it_is_met() -> None:
     page = markdown(
         [Table("A title", "What was done.", ("detector", "F1"), [[OURS, 0.5]], "F1 of 0.7: 0.5", False)]
     )
-    assert "| riverloop | 0.500 |" in page
+    assert "\nriverloop | 0.500\n" in page
     assert "Target (missed): F1 of 0.7: 0.5." in page
     assert "seed 1" in page
 

@@ -85,7 +85,7 @@ def compare(
     """Measure the loop beside others that do the same job: decode, predict, join, learn, measure, write.
 
     Each contender runs in a process of its own on topics of its own, filled before it starts. One that is not
-    installed is named and left out: docs/how-to/compare-with-others.md.
+    installed is named and left out: docs/contributing/speed.md.
     """
     chosen = _chosen(only)
     if with_page and not FOLDER.is_dir():

@@ -27,28 +27,27 @@ def page(recorded: Mapping[str, Any]) -> str:
     >>> print(page({}).splitlines()[2])
     # Benchmarks
     """
+    machines = dict.fromkeys(_machine(recorded[name]["machine"]) for name, _ in SECTIONS if name in recorded)
     parts = [
         MADE,
         """# Benchmarks
 
-The broker runs on the same machine and shares its cores. Absolute numbers depend on the machine; compare ratios
-within one table. The job and how to repeat it: [comparing with others](../how-to/compare-with-others.md).""",
+The broker shares the machine's cores; compare ratios within one table.
+[Speed](../contributing/speed.md#compare-with-other-frameworks) has the job, how to repeat it, and why aims were
+missed.""",
     ]
     if gained := _gains(recorded):
         parts += ["## What you gain", "\n".join(f"- {each}" for each in gained)]
-    for name, make in (
-        ("throughput", _throughput),
-        ("latency", _latency),
-        ("stages", _stages),
-        ("scale", _scale),
-    ):
+    if len(machines) == 1:
+        parts.append(f"Measured on {next(iter(machines))}.")
+    for name, make in SECTIONS:
         if name in recorded:
-            parts.append(make(recorded[name]))
+            where = _where(recorded[name]["machine"], alone=len(machines) > 1)
+            parts.append(make(recorded[name], where))
     if reached := aims(recorded):
         parts += [
             "## Aims",
-            _table(("", "aim", "measured", ""), reached, left=4),
-            "[Speed](../concepts/speed.md) explains the aims that were missed.",
+            _table(("aim", "target", "measured", "result"), reached, left=4),
         ]
     return "\n\n".join(parts) + "\n"
 
@@ -87,18 +86,27 @@ def _gains(recorded: Mapping[str, Any]) -> list[str]:
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[object]], left: int = 1) -> str:
     marks = ["---"] * left + ["---:"] * (len(head) - left)
-    lines = [head, marks, *rows]
-    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+    first, *others = (_row([str(cell) for cell in line]) for line in (head, *rows))
+    return "\n".join([first, "|".join(marks), *others])
 
 
-def _where(measured: Mapping[str, Any]) -> str:
-    found = measured["machine"]
+def _row(cells: Sequence[str]) -> str:
+    text = " | ".join(cells)
+    return text if cells[0] and cells[-1] else f"| {text} |"
+
+
+def _machine(found: Mapping[str, Any]) -> str:
+    return f"{found['date']}, {found['cores']} cores ({found['processor']}), Python {found['python']}"
+
+
+def _where(found: Mapping[str, Any], *, alone: bool) -> str:
+    """Return sentences about a section's machine; the machine itself only if the page's top does not name it."""
     stolen = found.get("stolen")
-    lent = f", {stolen:.0%} of them used by others" if stolen else ""
-    return f"{found['date']}, {found['cores']} cores ({found['processor']}){lent}, Python {found['python']}."
+    lent = f"Others used {stolen:.0%} of the cores. " if stolen else ""
+    return (f"{_machine(found)}. " if alone else "") + lent
 
 
-def _throughput(measured: Mapping[str, Any]) -> str:
+def _throughput(measured: Mapping[str, Any], where: str) -> str:
     rows = measured["rows"]
     speeds = [
         (
@@ -122,7 +130,7 @@ def _throughput(measured: Mapping[str, Any]) -> str:
     return "\n\n".join(
         [
             "## Throughput",
-            f"{_where(measured)} Median of {rows[0]['runs']} interleaved runs, one process, one partition. "
+            f"{where}Median of {rows[0]['runs']} interleaved runs, one process, one partition. "
             "A pair of request and outcome is two events, counted from the first prediction to the last "
             "labelled example. CPU is per event; MB is peak memory.",
             _table(head, speeds, left=2),
@@ -137,7 +145,7 @@ def _throughput(measured: Mapping[str, Any]) -> str:
     )
 
 
-def _latency(measured: Mapping[str, Any]) -> str:
+def _latency(measured: Mapping[str, Any], where: str) -> str:
     rows = [
         (
             f"{row['rate']:,}",
@@ -152,7 +160,7 @@ def _latency(measured: Mapping[str, Any]) -> str:
     return "\n\n".join(
         [
             "## Latency",
-            f"{_where(measured)} Milliseconds, one worker, {measured['rows'][0]['seconds']:.0f} s at each "
+            f"{where}Milliseconds, one worker, {measured['rows'][0]['seconds']:.0f} s at each "
             "rate. Topic: from the due time of a request to its committed prediction. HTTP: to its answer, "
             "one request per call. Outcome: from its arrival until the served model has learned it.",
             _table(head, rows, left=0),
@@ -164,15 +172,8 @@ def _quantiles(found: Mapping[str, float]) -> tuple[str, str]:
     return f"{found['p50']:.0f}", f"{found['p99']:.0f}"
 
 
-def _stages(measured: Mapping[str, Any]) -> str:
+def _stages(measured: Mapping[str, Any], where: str) -> str:
     rows = [
-        (
-            f"{row['stage']}{' (monitoring)' if row['monitoring'] else ''}",
-            f"{row['us_per_event']:.1f}",
-        )
-        for row in measured["stages"]
-    ]
-    core = [
         (f"core, {name}", f"{each['us_per_event']:.1f}", f"{each['events_per_s']:,.0f}")
         for name, each in measured["core"].items()
     ]
@@ -181,30 +182,38 @@ def _stages(measured: Mapping[str, Any]) -> str:
         ("loop on Kafka", whole),
         ("loop on Kafka, without monitoring", unwatched),
     ):
-        core.append((name, f"{each['cpu_us']:.1f}", f"{each['events_per_s']['median']:,.0f}"))
+        rows.append((name, f"{each['cpu_us']:.1f}", f"{each['events_per_s']['median']:,.0f}"))
     share = (
         f"Monitoring takes {measured['monitoring']:.0%} of the core's time and "
         f"{1 - unwatched['ours_is']:.0%} of the loop's throughput (median over pairs of runs)."
     )
     return "\n\n".join(
         [
-            "## Stages",
-            f"{_where(measured)} CPU time of the functions in memory.",
-            _table(("stage", "µs per event"), rows),
-            _table(("", "CPU µs per event", "events/s"), core),
+            "## Monitoring",
+            f"{where}CPU time; the core is the functions in memory. `--stages` prints each stage.",
+            _table(("part", "CPU µs per event", "events/s"), rows),
             share,
         ]
     )
 
 
-def _scale(measured: Mapping[str, Any]) -> str:
-    head = ("", "pairs", "events/s", "times one worker", "CPU µs per event", "MB")
+def _scale(measured: Mapping[str, Any], where: str) -> str:
+    head = ("workers", "pairs", "events/s", "times one worker", "CPU µs per event", "MB")
     return "\n\n".join(
         [
             "## Workers and events",
-            f"{_where(measured)} Two partitions, median events/s. The broker shares the cores, and each "
+            f"{where}Two partitions, median events/s. The broker shares the cores, and each "
             "worker folds the whole log; a second worker adds serving and joining only. CPU and memory are "
             "the sum of the workers.",
             _table(head, scaled(measured["rows"])),
         ]
     )
+
+
+SECTIONS: Final = (
+    ("throughput", _throughput),
+    ("latency", _latency),
+    ("stages", _stages),
+    ("scale", _scale),
+)
+"""The sections of the recorded results, in the page's order."""

@@ -1,7 +1,7 @@
 """Which interpreter runs a contender: this one, or that of an environment with the peers.
 
 Quix Streams wants an older confluent-kafka than riverloop, so that both cannot live in one environment:
-docs/how-to/compare-with-others.md.
+docs/contributing/speed.md.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def find(contenders: Iterable[Contender], peers_python: str | None = None) -> Fi
             pythons[each.name] = str(Path(peers_python).absolute())
         else:
             missing = ", ".join(sorted(wanted & (there if peers_python else here)))
-            left_out[each.name] = f"{missing} is not installed; see docs/how-to/compare-with-others.md"
+            left_out[each.name] = f"{missing} is not installed; see docs/contributing/speed.md"
     return Field(pythons, left_out)
 
 

@@ -73,8 +73,10 @@ def markdown(tables: Sequence[Table], quick: bool = False) -> str:
         f"error. Parameters were set on streams of other seeds. {made}, seed {SEED}.",
     ]
     for each in tables:
-        rows = [each.columns, ["---"] * len(each.columns), *each.rows]
-        lines = "\n".join("| " + " | ".join(_cell(cell) for cell in row) + " |" for row in rows)
+        if each.internal:
+            continue
+        first, *others = (" | ".join(_cell(cell) for cell in row) for row in (each.columns, *each.rows))
+        lines = "\n".join([first, "|".join(["---"] * len(each.columns)), *others])
         verdict = "reached" if each.met else "missed"
         parts += [f"## {each.title}", each.description, lines, f"Target ({verdict}): {each.bar}."]
     return "\n\n".join(parts) + "\n"

@@ -93,15 +93,14 @@ FAULTS: Final = (
     Fault("broker-crash", "The broker is killed (SIGKILL) and started again.", crash, True),
     Fault(
         "broker-away",
-        "The broker is away for 60 s while HTTP requests arrive: they get 503, and every acknowledged request has "
-        "its prediction.",
+        "The broker is away for 60 s while HTTP requests arrive: they get 503, and acknowledged ones a prediction.",
         be_away,
         True,
     ),
     Fault(
         "cluster-hangs",
         "The broker's process is suspended for 25 s (SIGSTOP) while HTTP requests arrive: workers are not ready "
-        "within 10 s, and every acknowledged request has its prediction.",
+        "within 10 s, and acknowledged requests get a prediction.",
         hang,
         True,
     ),

@@ -94,14 +94,14 @@ FAULTS: Final = (
     Fault(
         "model-raises",
         "The served model raises on some requests: dead letters `model_failed`, 422 over HTTP. A shadow raises on "
-        "others, predicting and learning: every replica passes over them, also a worker that is killed.",
+        "others, predicting and learning: every replica skips them, also a killed one.",
         model_raises,
         needs_models=True,
     ),
     Fault(
         "model-diverges",
-        "Labels arrive that would make the models' weights infinite: every replica passes over them, also a "
-        "worker that is killed.",
+        "Labels arrive that would make the models' weights infinite: every replica skips them, also a killed "
+        "one.",
         model_diverges,
         needs_models=True,
     ),
