@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,11 +30,16 @@ class Intake:
         Picks predictions and outcomes.
     may_serve
         Whether requests can be served now; else they wait, and the others go on.
+    pace_s
+        With requests come others only so long after the last ones: a transaction without them is shorter.
     """
 
-    def __init__(self, requests: str, merge: MergeByTime, may_serve: Callable[[], bool]) -> None:
-        self._requests, self._merge, self._may_serve = requests, merge, may_serve
+    def __init__(
+        self, requests: str, merge: MergeByTime, may_serve: Callable[[], bool], pace_s: float = 0.0
+    ) -> None:
+        self._requests, self._merge, self._may_serve, self._pace_s = requests, merge, may_serve, pace_s
         self._turns = Turns()
+        self._merged_at = -math.inf
 
     def pick(self, buffers: Mapping[Partition, deque[R]], caught_up: CaughtUp, limit: int) -> list[R]:
         """Take up to `limit` records of each kind; see `Picker.pick`."""
@@ -41,6 +47,10 @@ class Intake:
         if self._may_serve():
             requests = {each: queue for each, queue in buffers.items() if each[0] == self._requests}
             taken = self._turns.pick(requests, caught_up, limit)
+        now = time.monotonic()
+        if taken and now < self._merged_at + self._pace_s:
+            return taken
+        self._merged_at = now
         return taken + self._merge.pick(buffers, caught_up, limit)
 
 

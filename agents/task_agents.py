@@ -35,7 +35,7 @@ from streams.metrics.waiting import PREFIX
 from streams.topology import processor, topics_of
 
 log = logging.getLogger(__name__)
-JOIN_PACE_S = 0.03
+JOIN_PACE_S = 0.02
 """Predictions and outcomes wait up to this long for more of them, unless there are requests: with a transaction
 for each, 250 requests a second take most of a core of the broker. Not in lockstep, where each is waited for."""
 TALLY_PACE_S = 0.1
@@ -100,17 +100,19 @@ class TaskAgents:
         if settings.lockstep:
             first, second = second, first
         decoders = {topics.requests: requests, topics.predictions: predictions, topics.outcomes: outcomes}
-        self.intake = Intake(topics.requests, MergeByTime(first, second, loop.partitions), loop.ready.is_set)
+        pace_s = 0.0 if settings.lockstep else JOIN_PACE_S
+        merge = MergeByTime(first, second, loop.partitions)
+        intake = Intake(topics.requests, merge, loop.ready.is_set, pace_s)
         self.inputs = Channel(
             name=f"{name}.turn",
             topics=tuple(decoders),
             decode=lambda message: decoders[message.topic() or ""](message),
-            picker=lambda: self.intake,
+            picker=lambda: intake,
             follows=self._outcomes_of,
             followers=(topics.outcomes,),
             may=loop.may_work,
             max_batch=settings.max_batch,
-            pace_s=0.0 if settings.lockstep else JOIN_PACE_S,
+            pace_s=pace_s,
             prompt=(topics.requests,),
         )
         self.ownership = Channel(

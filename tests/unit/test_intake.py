@@ -51,6 +51,13 @@ def test_each_kind_has_the_limit_of_a_batch() -> None:
     assert [name == "requests" for name, _ in found] == [True] * 4 + [False] * 4
 
 
+def test_between_two_merges_requests_go_alone_and_a_turn_without_requests_merges() -> None:
+    intake = Intake("requests", MergeByTime("outcomes", "predictions"), lambda: True, 60.0)
+    assert picked(intake, buffers(1, 1, 0)) == [("requests", 0), ("predictions", 0)]
+    assert picked(intake, buffers(1, 1, 0)) == [("requests", 0)]
+    assert picked(intake, buffers(0, 1, 0)) == [("predictions", 0)]
+
+
 def slowly(items: Iterable[int], each_s: float) -> Iterator[int]:
     for item in items:
         time.sleep(each_s)
