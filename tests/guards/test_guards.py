@@ -41,6 +41,7 @@ BITES = {
     "17-an-unknown-outcome-is-read-again": JOIN,
     "18-an-unknown-publication-is-asked-for": PUBLISHER,
     "19-a-new-owner-repeats-nothing": PUBLISHER,
+    "20-given-back-in-order": CONSUMER,
 }
 """By patch: the suite that finds it out."""
 

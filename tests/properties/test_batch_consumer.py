@@ -237,6 +237,8 @@ class World:
         )
         self.thread = Thread(self.cluster, self.consumer)
         self.ends = Ends(self.cluster)
+        self.part: Callable[[int], int] = lambda count: count
+        """How much of a batch is kept."""
         self.consumer._thread = self.thread  # type: ignore[assignment]  # simulated
         self.consumer._stable = self.ends  # type: ignore[assignment]  # simulated
 
@@ -259,6 +261,7 @@ class World:
         return True
 
     async def _echo(self, batch: Batch[Item]) -> None:
+        self.consumer.keep(batch, batch.records[: self.part(len(batch))])
         records: list[Any] = [(item.place, item.offset) for item in batch.items]
         try:
             await self.consumer.commit(batch, self.runners[batch.channel.name], records)  # type: ignore[arg-type]  # simulated
@@ -480,6 +483,8 @@ def test_every_record_counts_once_and_in_order_whatever_happens_in_between(seed:
     times = {p: sorted(chance.choices(range(60), k=chance.randrange(60))) for p in PARTITIONS}
 
     async def act(world: World) -> None:
+        keeps = chance.choice((0.0, 0.2, 0.9))
+        world.part = lambda count: chance.randint(1, count) if chance.random() < keeps else count
         for action in script(chance):
             world.step(action)
             await world.settle()
