@@ -55,6 +55,12 @@ _OURS: Mapping[str, str] = MappingProxyType(
         "enable.auto.offset.store": "offsets are committed in transactions",
         "enable.idempotence": "writes are always idempotent",
         "partitioner": "the join requires the same partitioner of every producer",
+        "partition.assignment.strategy": "partitions of equal number belong to the same worker",
+        "auto.offset.reset": "riverloop decides where reading begins",
+        "acks": "writes wait for all in-sync replicas",
+        "transaction.timeout.ms": "riverloop sets it",
+        "message.timeout.ms": "riverloop sets it",
+        "linger.ms": "riverloop sets it",
     }
 )
 

@@ -13,6 +13,8 @@ FETCH_WAIT_MS: Final = 100
 late, and a reader with nothing to read costs as many requests (ADR 22)."""
 REBALANCE_MS: Final = 10_000
 """A rebalance waits at most so long for a member that is not heard of (ADR 28)."""
+TUNABLE: Final = frozenset({"max.poll.interval.ms", "session.timeout.ms", "heartbeat.interval.ms"})
+"""Of a group's member: a connection's own values replace ours, since they depend on the network and the task."""
 COMMITTED: Final[Mapping[str, Any]] = MappingProxyType(
     {
         "enable.auto.commit": False,
@@ -38,7 +40,7 @@ def consumer_config(connection: Connection, group_id: str, properties: Mapping[s
     # (4.1) that members of before have sessions that expire: nobody consumed for the default of five minutes. A
     # callback of a rebalance may last longer, as a restoration does, as long as no other rebalance begins. Whoever
     # restores for longer, and often, sets it higher (ADR 28).
-    config["max.poll.interval.ms"] = connection.properties.get("max.poll.interval.ms", REBALANCE_MS)
+    config["max.poll.interval.ms"] = REBALANCE_MS
     # Partitions that are added are shared out within seconds; the default is five minutes.
     config["topic.metadata.refresh.interval.ms"] = 5_000
     if properties.get("group.protocol", "classic") == "classic":
@@ -47,4 +49,5 @@ def consumer_config(connection: Connection, group_id: str, properties: Mapping[s
             "session.timeout.ms": 6000,
             "heartbeat.interval.ms": 500,
         }
+    config |= {name: value for name, value in connection.properties.items() if name in TUNABLE}
     return connection.config(**{**config, **properties})

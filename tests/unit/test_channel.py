@@ -92,6 +92,12 @@ def test_a_topic_in_two_channels_is_refused() -> None:
         BatchConsumer(Connection("b:1"), "g", channels, lambda batch: None)
 
 
+def test_the_times_of_a_member_are_those_of_the_connection_where_it_has_them() -> None:
+    given = {"session.timeout.ms": "45000", "heartbeat.interval.ms": "3000", "max.poll.interval.ms": "60000"}
+    assert consumer_config(Connection("b:1", given), "g", {}).items() >= given.items()
+    assert consumer_config(Connection("b:1"), "g", {})["session.timeout.ms"] == 6000
+
+
 def test_the_new_group_protocol_gets_none_of_the_classic_one_s_settings() -> None:
     config = consumer_config(Connection("b:1"), "g", {"group.protocol": "consumer"})
     assert not config.keys() & {
