@@ -197,6 +197,7 @@ def test_no_snapshot_is_taken_of_a_model_by_a_worker_that_fails_in_an_entry(
         (tmp_path / "hungry").unlink()
         worker.restart()
         digests = loop.assert_digests()
+        until(lambda: worker.status()["owner"])
         worker.stop()
         stored = {each.version: each for each in loop.store.manifests(loop.task.name) if each.kind == "model"}
         assert {version: each.state_digest for version, each in stored.items()} == digests
