@@ -1,4 +1,4 @@
-"""What goes into a task's next transaction: requests, and predictions merged with outcomes."""
+"""The records of a task's next transaction: requests, and predictions merged with outcomes."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from streams.join.merge import CaughtUp, MergeByTime, Partition, R
 
 T = TypeVar("T")
 BUDGET_S: Final = 0.05
-"""About how long each of the two kinds may take in one transaction: an answer waits for no long join, and no label
+"""Time for serving, and for joining, in one transaction (s): an answer does not wait for a long join, nor a label
 for slow answers."""
 
 
 class Intake:
-    """Picks requests, while they can be served, and behind them predictions and outcomes in event-time order.
+    """Pick requests, while they can be served, then predictions and outcomes in event-time order.
 
     A `streams.join.merge.Picker`.
 
@@ -29,9 +29,9 @@ class Intake:
     merge
         Picks predictions and outcomes.
     may_serve
-        Whether requests can be served now; else they wait, and the others go on.
+        Whether requests can be served now; otherwise they wait, and joining continues.
     pace_s
-        With requests come others only so long after the last ones: a transaction without them is shorter.
+        Minimum time between two merges while there are requests (s): a transaction without a merge is shorter.
     """
 
     def __init__(
@@ -55,12 +55,12 @@ class Intake:
 
 
 class WithinBudget(Generic[T]):
-    """Gives items until `BUDGET_S` has passed since the first, and at least one.
+    """Give items until `BUDGET_S` has passed since the first, and at least one.
 
     Attributes
     ----------
     count
-        How many it has given.
+        Number of items given.
 
     Examples
     --------

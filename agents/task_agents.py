@@ -71,8 +71,6 @@ class TaskAgents:
         self._stopped = False
         self._tenures: dict[int, object] = {}
         """By partition that is ours: a token of its assignment, which tells a late restoration that it is late."""
-        self._opening: dict[str, int] = {}
-        """By model: the number of the revision that this worker has opened."""
         loop.metrics = self.status
         loop.here = self.here
         name, settings, topics = loop.task.name, loop.settings, loop.topics
@@ -177,7 +175,8 @@ class TaskAgents:
             to_serve = WithinBudget([each.item for each in requests])
             to_join = WithinBudget([each.item for each in sides])
             try:
-                records = await loop.turns.run(self.serve.process(to_serve)) if requests else []
+                # Also without requests: what an aborted turn has left must not be counted by this one's commit.
+                records = await loop.turns.run(self.serve.process(to_serve))
                 reached("after-predict")
                 steps = await loop.turns.run(self.join.steps(to_join, numbers))
                 records += [each for each in steps if each is not None]
