@@ -11,10 +11,10 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from agents.declared import environment_name
+from infra.embedded.child import Server
 from infra.embedded.ports import free_pair
 from infra.kafka.connection import Connection
 from infra.taskfile import load_task
@@ -23,7 +23,7 @@ from schemas.errors import BrokerError
 READY_S = 180.0
 
 
-class WorkerProcess:
+class WorkerProcess(Server):
     """A `riverloop worker` as a child process, reached over HTTP.
 
     Parameters
@@ -96,15 +96,6 @@ class WorkerProcess:
         if self._process is not None and self._process.stdin is not None:
             self._process.stdin.close()
         self._process = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     # ------------------------------------------------------------------ over HTTP
 
