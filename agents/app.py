@@ -84,11 +84,13 @@ def make_app(prepared: Prepared, ending: Ending | None = None) -> Any:
     )
     writer = Writer(connection, cluster=prepared.cluster)
     loops = {name: each.loop for name, each in prepared.agents.items()}
-    watch = ClusterWatch(connection, [(loop.topics.log, 0) for loop in loops.values()], prepared.cluster)
+    watch = ClusterWatch(
+        connection, [(loop.context.topics.log, 0) for loop in loops.values()], prepared.cluster
+    )
     watch.start()
     web_app = web.Application()
-    probes = add_routes(web_app, loops, writer, settings)
-    app.boot_strategy = Boot(app, HttpServer(web_app, sockets, settings.http_connections, probes))
+    pages = add_routes(web_app, loops, writer, settings)
+    app.boot_strategy = Boot(app, HttpServer(web_app, sockets, settings.http_connections, pages.probes))
     log.info("HTTP on http://%s", authority(settings.http_host, sockets[0].getsockname()[1]))
     feed = _feed(app, prepared, ending)
     owners = [_add_task(app, agents, feed.consumer, prepared, ending) for agents in prepared.agents.values()]
@@ -97,7 +99,8 @@ def make_app(prepared: Prepared, ending: Ending | None = None) -> Any:
     async def stopping(sender: Any, **options: Any) -> None:
         watch.stop()
         for loop in loops.values():
-            await loop.stop_waiting()
+            await loop.readiness.stop()
+        pages.stop()
         await feed.consumer.drain()
         pairs = zip(prepared.agents.values(), owners, strict=True)
         await asyncio.gather(*(agents.stop(owner) for agents, owner in pairs))
@@ -131,7 +134,7 @@ def _feed(app: Any, prepared: Prepared, ending: Ending) -> Feed:
     async def revoked(partitions: frozenset[Partition]) -> None:
         log.info("%s: %d partitions are revoked by a rebalance", group, len(partitions))
         for agents in tasks:
-            predictions = agents.loop.topics.predictions
+            predictions = agents.loop.context.topics.predictions
             agents.revoked(each.number for each in partitions if each.topic == predictions)
             if agents.tallies.partition in partitions:
                 agents.tallies.release()
@@ -155,7 +158,7 @@ def _feed(app: Any, prepared: Prepared, ending: Ending) -> Feed:
         on_assigned=assigned,
         on_revoked=revoked,
         properties={"client.id": client_id(group, slot)},
-        stamps=ChainMap(*(agents.loop.stamps for agents in tasks)),  # each task's topics are its own
+        stamps=ChainMap(*(agents.loop.current.stamps for agents in tasks)),  # each task's topics are its own
         on_gone=gone,
     )
     return feed
@@ -165,7 +168,7 @@ def _add_task(
     app: Any, agents: TaskAgents, consumer: BatchConsumer, prepared: Prepared, ending: Ending
 ) -> BatchConsumer:
     """Add the work of a task beside its agents; gives the member of the group of its log's owners."""
-    name = agents.loop.task.name
+    name = agents.loop.context.task.name
     agents.log.moved.append(consumer.wake)  # the models may have become ready
     owner = _owner(app, agents, prepared)
 
@@ -230,5 +233,5 @@ def _owner(app: Any, agents: TaskAgents, prepared: Prepared) -> BatchConsumer:
         on_revoked=revoked,
         on_error=lambda error: app.add_future(app.crash(error)),
         properties={"client.id": client_id(group, prepared.slot.name)},
-        stamps=agents.loop.stamps,
+        stamps=agents.loop.current.stamps,
     )

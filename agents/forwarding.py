@@ -34,16 +34,16 @@ class Forwarding:
         Our own predictions lie where murmur2 puts their key. So an outcome whose prediction is known here is
         in place, and only for the others the hash is computed.
         """
-        if self._loop.partitions == 1 or join.knows(outcome.request_id):
+        if self._loop.context.partitions == 1 or join.knows(outcome.request_id):
             return number
-        right = partition_of(outcome.request_id.encode(), self._loop.partitions)
+        right = partition_of(outcome.request_id.encode(), self._loop.context.partitions)
         return number if right != number and item.header(FORWARDED) else right
 
     def forward(self, outcome: Outcome, item: Inbound, right: int) -> OutRecord:
         """Forward an outcome to its partition."""
         loop = self._loop
-        if loop.count_of(loop.topics.outcomes) > loop.partitions:
-            loop.counts["further"] += 1  # by its key it lies right among more partitions
+        if loop.current.count_of(loop.context.topics.outcomes) > loop.context.partitions:
+            loop.statistics.counts["further"] += 1  # by its key it lies right among more partitions
         else:
             self._misplaced(outcome, item)
         return self._copy(outcome, item, right)
@@ -58,19 +58,19 @@ class Forwarding:
         """
         if not isinstance(item.record, Outcome):
             raise BadRecord("unexpected_punctuation", "punctuations are for lockstep runs only")
-        self._loop.counts["further"] += 1
-        right = partition_of(item.record.request_id.encode(), self._loop.partitions)
+        self._loop.statistics.counts["further"] += 1
+        right = partition_of(item.record.request_id.encode(), self._loop.context.partitions)
         return self._copy(item.record, item, right)
 
     def _misplaced(self, outcome: Outcome, item: Inbound) -> None:
         loop = self._loop
-        loop.counts["misplaced"] += 1
-        if loop.counts["misplaced"] in {1, 10, 100, 1000, 10_000}:
+        loop.statistics.counts["misplaced"] += 1
+        if loop.statistics.counts["misplaced"] in {1, 10, 100, 1000, 10_000}:
             log.warning(
                 "%s: %d outcomes lay on the wrong partition and were forwarded; the last one, %s, comes from %s: "
                 "its producer needs partitioner=murmur2_random",
-                loop.task.name,
-                loop.counts["misplaced"],
+                loop.context.task.name,
+                loop.statistics.counts["misplaced"],
                 item.at,
                 line(outcome.reporter or "an unnamed reporter"),
             )
@@ -78,4 +78,4 @@ class Forwarding:
     def _copy(self, outcome: Outcome, item: Inbound, right: int) -> OutRecord:
         headers: Headers = [(FORWARDED, str(item.at).encode())]
         key = outcome.request_id.encode()
-        return OutRecord(self._loop.topics.outcomes, key, item.message.value(), right, headers)
+        return OutRecord(self._loop.context.topics.outcomes, key, item.message.value(), right, headers)

@@ -13,7 +13,7 @@ from agents.forwarding import Forwarding
 from agents.join_partition import JoinPartition
 from agents.loop import TaskLoop
 from agents.resume import join_start
-from agents.serve import count_dead_letters, dead_letter
+from agents.serve import dead_letter
 from infra.inbound import SERVED, Inbound
 from infra.kafka.offsets import end_offsets
 from infra.kafka.transaction import OutRecord
@@ -43,20 +43,18 @@ class JoinAgent:
     ----------
     loop
         The task's.
-    slot
-        This worker's stable name: a store on disk lies in a folder of it.
     """
 
-    def __init__(self, loop: TaskLoop, slot: str = "") -> None:
+    def __init__(self, loop: TaskLoop) -> None:
         self.loop = loop
-        self.rules = JoinRules.of(loop.task, lockstep=loop.settings.lockstep)
+        self.rules = JoinRules.of(loop.context.task, lockstep=loop.context.settings.lockstep)
         self._stores = JoinStores(
-            loop.connection,
-            loop.topics.join_state,
-            loop.codec,
+            loop.context.connection,
+            loop.context.topics.join_state,
+            loop.context.codec,
             self.rules,
-            loop.settings.join_folder(slot, loop.task.name),
-            loop.settings.join_cache_mb,
+            loop.context.settings.join_folder(loop.context.slot, loop.context.task.name),
+            loop.context.settings.join_cache_mb,
         )
         self._noted_at = time.monotonic()
         self._forwarding = Forwarding(loop)
@@ -87,11 +85,11 @@ class JoinAgent:
         except BaseException:
             store.close()
             raise
-        join = Join(self.rules, store, self._unpack, loop.task.name, partition, position)
-        told = (loop.task.name, partition, join.waiting, time.monotonic() - started)
+        join = Join(self.rules, store, self._unpack, loop.context.task.name, partition, position)
+        told = (loop.context.task.name, partition, join.waiting, time.monotonic() - started)
         log.info("%s: join of partition %d restored: %d waiting, in %.2f s", *told)
-        topics = loop.topics
-        ids = (loop.stamps.get(topics.predictions, ""), loop.stamps.get(topics.outcomes, ""))
+        topics = loop.context.topics
+        ids = (loop.current.stamps.get(topics.predictions, ""), loop.current.stamps.get(topics.outcomes, ""))
         return JoinPartition(join, topics, position, ids)
 
     def forget(self, partition: int) -> None:
@@ -101,19 +99,19 @@ class JoinAgent:
 
     async def checkpoint(self, *, now: bool = False) -> None:
         """Note how much of the changelog the stores on disk hold, now or now and then; no batch may be at work."""
-        if self.loop.settings.join_store != "rocks":
+        if self.loop.context.settings.join_store != "rocks":
             return
         if not now and time.monotonic() < self._noted_at + NOTE_S:
             return
         self._noted_at = time.monotonic()
-        held = {(self.loop.topics.join_state, number): at for number, at in self.partitions.items()}
+        held = {(self.loop.context.topics.join_state, number): at for number, at in self.partitions.items()}
         try:
             ends = await asyncio.get_running_loop().run_in_executor(
-                None, end_offsets, self.loop.connection, list(held)
+                None, end_offsets, self.loop.context.connection, list(held)
             )
         except BrokerError as error:
             log.warning(
-                "%s: the progress of the join's state cannot be noted: %s", self.loop.task.name, error
+                "%s: the progress of the join's state cannot be noted: %s", self.loop.context.task.name, error
             )
             return
         for place, at in held.items():
@@ -122,7 +120,7 @@ class JoinAgent:
 
     def _unpack(self, payload: Payload) -> Prediction:
         # Read, and so checked, when it was taken.
-        return self.loop.codec.written_prediction(payload) if isinstance(payload, bytes) else payload
+        return self.loop.context.codec.written_prediction(payload) if isinstance(payload, bytes) else payload
 
     # ------------------------------------------------------------------ a batch
 
@@ -144,9 +142,9 @@ class JoinAgent:
         TransactionAborted
             A partition of the batch was given up, or restored, meanwhile.
         """
-        count = self.loop.partitions  # those beyond have no join
+        count = self.loop.context.partitions  # those beyond have no join
         mine = {number: self.partitions.get(number) for number in numbers if number < count}
-        text = f"{self.loop.task.name}: a partition of the batch was given up while it was joined"
+        text = f"{self.loop.context.task.name}: a partition of the batch was given up while it was joined"
         if None in mine.values():
             raise TransactionAborted(text, certain=True)
         for step in self._steps(items):
@@ -188,7 +186,9 @@ class JoinAgent:
         """
         loop, record, message = self.loop, item.record, item.message
         number = message.partition() or 0
-        if number >= loop.partitions:  # no join has it: services may have more partitions than the loop
+        if (
+            number >= loop.context.partitions
+        ):  # no join has it: services may have more partitions than the loop
             yield (
                 self._forwarding.from_further(item)
                 if item.bad is None
@@ -215,8 +215,8 @@ class JoinAgent:
         payload = item.message.value()
         if item.header(SERVED) is None:
             # From outside: checked and stored like a request.
-            prediction = self.loop.codec.protection.served(prediction)
-            payload = self.loop.codec.encode(prediction)
+            prediction = self.loop.context.codec.protection.served(prediction)
+            payload = self.loop.context.codec.encode(prediction)
         name, ts, counter = prediction.request_id, prediction.ts, counter_of(prediction)
         yield from at.join.prediction_steps(name, ts, payload, item.at, item.arrived, counter)
         at.quiet_since, at.quiet_from = time.monotonic(), at.join.stream_time
@@ -224,8 +224,8 @@ class JoinAgent:
     def outputs(self, number: int) -> Iterator[OutRecord]:
         """Give what a batch, or an idle advance, writes of a partition."""
         loop, at = self.loop, self.partitions[number]
-        topics, codec, out = loop.topics, loop.codec, at.join.out
-        key = loop.task.name.encode()
+        topics, codec, out = loop.context.topics, loop.context.codec, at.join.out
+        key = loop.context.task.name.encode()
         self._tell(at)
         for entry in out.entries:
             yield OutRecord(topics.log, key, codec.encode(entry), 0)
@@ -239,7 +239,7 @@ class JoinAgent:
     def _tell(self, at: JoinPartition) -> None:
         """Write the join's counters into the log: with the batch's last entry, or now and then without one."""
         join, now = at.join, time.monotonic()
-        silent = not join.out.entries and not self.loop.settings.lockstep
+        silent = not join.out.entries and not self.loop.context.settings.lockstep
         if silent and now - at.told_at > TELL_S and join.stream_time > at.told:
             join.tell()
         if join.out.entries:
@@ -255,11 +255,11 @@ class JoinAgent:
         # It was read in an earlier batch, so its bytes are gone; what it said is written again.
         loop, outcome = self.loop, early.outcome
         self.letters[refused.reason] += 1
-        key, value = outcome.request_id.encode(), loop.codec.encode(outcome)
+        key, value = outcome.request_id.encode(), loop.context.codec.encode(outcome)
         letter = DeadLetter(
             refused.reason, refused.message, "", early.at, key, value, early.arrived, outcome.reporter
         )
-        return OutRecord(loop.topics.dead_letters, key, loop.codec.encode(letter))
+        return OutRecord(loop.context.topics.dead_letters, key, loop.context.codec.encode(letter))
 
     # ------------------------------------------------------------------ the end of a batch
 
@@ -267,11 +267,11 @@ class JoinAgent:
         """Make the batch's changes the state: its transaction has committed."""
         for at in self.partitions.values():
             out = at.join.out
-            self.loop.counts["resolved"] += len(out.entries)
+            self.loop.statistics.counts["resolved"] += len(out.entries)
             at.commit()
         self._items = {}
         self.loop.subjects.commit("join")
-        count_dead_letters(self.loop, self.letters)
+        self.loop.statistics.count_dead_letters(self.letters)
 
     def rollback(self, partitions: Iterable[int]) -> None:
         """Drop what a batch has changed in partitions: its transaction is known not to have committed."""
@@ -303,7 +303,7 @@ class JoinAgent:
             elapsed_ms = int((now - at.quiet_since) * 1000)
             stream_time = at.quiet_from + elapsed_ms
             told = now - at.told_at > TELL_S
-            if elapsed_ms >= self.loop.settings.idle_ms and (at.join.is_due(stream_time) or told):
+            if elapsed_ms >= self.loop.context.settings.idle_ms and (at.join.is_due(stream_time) or told):
                 at.told_at = now
                 for _ in at.join.idle_steps(stream_time):
                     yield

@@ -56,7 +56,7 @@ class MonitorStatus:
         if not publisher.held:
             return {}
         offset, at, values = self._lately.get(publisher.name, (-1, 0.0, {}))
-        now, every_s = time.monotonic(), publisher.loop.settings.metrics_every_ms / 1000
+        now, every_s = time.monotonic(), publisher.loop.context.settings.metrics_every_ms / 1000
         if offset != publisher.next_offset and now - at >= every_s:
             values = {each.name: _values_of(each) for each in publisher.monitors}
             self._lately[publisher.name] = (publisher.next_offset, now, values)

@@ -36,7 +36,12 @@ async def places(loop: TaskLoop, consumer: BatchConsumer, ends: EndTimes, publis
     """
     lag: Counter[str] = Counter()
     lag_s: dict[str, float] = {}
-    mine = {loop.topics.requests, loop.topics.predictions, loop.topics.outcomes, loop.topics.quality}
+    mine = {
+        loop.context.topics.requests,
+        loop.context.topics.predictions,
+        loop.context.topics.outcomes,
+        loop.context.topics.quality,
+    }
 
     def note(partition: Place, next_offset: int, end: int, now_s: float) -> None:
         topic, _ = partition
@@ -48,17 +53,17 @@ async def places(loop: TaskLoop, consumer: BatchConsumer, ends: EndTimes, publis
     for partition, (next_offset, end) in found.items():
         if partition.topic in mine:
             note(partition, next_offset, end, now_s)
-    place = (loop.topics.log, 0)
+    place = (loop.context.topics.log, 0)
 
     def log_ends() -> tuple[int, int]:
         # The stable end first: asked for the other way round, it could lie beyond the end.
-        stable = end_offsets(loop.connection, [place])[place]
-        return end_offsets(loop.connection, [place], committed=False)[place], stable
+        stable = end_offsets(loop.context.connection, [place])[place]
+        return end_offsets(loop.context.connection, [place], committed=False)[place], stable
 
     try:
         end, stable = await asyncio.get_running_loop().run_in_executor(None, log_ends)
     except BrokerError as error:
-        log.info("%s: the end of the log is unknown: %s", loop.task.name, error)
+        log.info("%s: the end of the log is unknown: %s", loop.context.task.name, error)
         return Lag(lag, lag_s)
     if published is not None:
         note(place, min(published, end), end, time.monotonic())

@@ -43,14 +43,14 @@ def published_to(
         The cluster does not answer.
     """
     place = (topic, 0)
-    committed = stamped_offsets(loop.connection, group, [place]).get(place)
+    committed = stamped_offsets(loop.context.connection, group, [place]).get(place)
     if is_ours(loop, place, committed):
         assert committed is not None
         return committed.offset, committed.note
-    if age(loop.known.name(topic)) > 1:
+    if age(loop.current.known.name(topic)) > 1:
         return None, ""  # what is published tells offsets of the topic from before
-    end = extents(loop.connection, [place])[place].end
-    codec, alerts = loop.codec, loop.topics.alerts
+    end = extents(loop.context.connection, [place])[place].end
+    codec, alerts = loop.context.codec, loop.context.topics.alerts
 
     def told(message: Message) -> tuple[str, int] | None:
         if message.key() not in monitors:
@@ -61,12 +61,12 @@ def published_to(
         except BadRecord:
             return None
 
-    places = [(loop.topics.metrics, 0), (alerts, 0)]
-    found = min(newest(loop.connection, places, [ALL], told).get(ALL, 0), end)
+    places = [(loop.context.topics.metrics, 0), (alerts, 0)]
+    found = min(newest(loop.context.connection, places, [ALL], told).get(ALL, 0), end)
     if committed is not None or found:
         log.warning(
             "%s: the offset of group %s for %s %s; publishing continues at %d, after the last published record",
-            *(loop.task.name, group, topic),
+            *(loop.context.task.name, group, topic),
             f"is {committed.offset}, which no worker wrote" if committed else "is gone",
             found,
         )

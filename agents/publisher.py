@@ -10,11 +10,11 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from confluent_kafka import Message
 
-from agents.loop import TaskLoop, now_ms
+from agents.loop import TaskLoop
 from agents.published import published_to
 from agents.resume import start_of
-from agents.retry import retry_until_available
 from agents.snapshots import SnapshotWriter, Take
+from infra.clock import now_ms
 from infra.kafka.buffers import Partition
 from infra.kafka.log import read_all
 from infra.kafka.transaction import OutRecord, TransactionRunner
@@ -105,7 +105,7 @@ class Publisher(Generic[Item]):
         """Give what takes each snapshot."""
         # What could not be read is no part of a state: the monitors' own offset counts.
         at = max(each.next_offset for each in self.monitors)
-        about = (self.loop.task, runtime_fingerprint()[1], now_ms())
+        about = (self.loop.context.task, runtime_fingerprint()[1], now_ms())
         yield partial(pack_monitors, self.name, self.monitors, at, self.place, *about)
 
     def stored(self, manifest: Manifest) -> None:
@@ -134,22 +134,22 @@ class Publisher(Generic[Item]):
         self.place = LogPlace(topic, self.topic_id())
         at_most = min(published, at_most)
         at = restore_monitors(
-            self.name, self.monitors, self.snapshots.store, loop.task.name, self.place, at_most
+            self.name, self.monitors, self.snapshots.store, loop.context.task.name, self.place, at_most
         )
         try:
             self.next_offset = start_of(loop, topic, at)
         except RecordsGone as gone:
             if not self.lossy:
                 raise
-            self.next_offset = extents(loop.connection, [(topic, 0)])[topic, 0].first
-            log.warning("%s: continues without deleted records: %s", loop.task.name, gone)
+            self.next_offset = extents(loop.context.connection, [(topic, 0)])[topic, 0].first
+            log.warning("%s: continues without deleted records: %s", loop.context.task.name, gone)
             self._metrics_to = max(published, self.next_offset)
 
     def fold_to(self, end: int) -> None:
         """Fold all that the topic has below an offset (blocks)."""
         if self.next_offset < end:
             topic = self.partition.topic
-            for message in read_all(self.loop.connection, topic, 0, self.next_offset, end):
+            for message in read_all(self.loop.context.connection, topic, 0, self.next_offset, end):
                 self.apply(_offset(message), self.read(message))
             self.next_offset = end
 
@@ -157,7 +157,7 @@ class Publisher(Generic[Item]):
         """Log that this worker owns the topic, since a moment (s, monotonic) when it began to restore."""
         log.info(
             "%s: owner of %s from offset %d, monitors restored in %.2f s",
-            *(self.loop.task.name, self.partition.topic, self.published, time.monotonic() - started),
+            *(self.loop.context.task.name, self.partition.topic, self.published, time.monotonic() - started),
         )
 
     def release(self) -> None:
@@ -181,10 +181,12 @@ class Publisher(Generic[Item]):
         for monitor in self.monitors:
             for alert in monitor.alerts():
                 if offset >= self.published:
-                    self._add(offset, self.loop.topics.alerts, monitor.name, alert)
+                    self._add(offset, self.loop.context.topics.alerts, monitor.name, alert)
 
     def _add(self, offset: int, topic: str, key: str, record: Any) -> None:
-        self._pending.append((offset, OutRecord(topic, key.encode(), self.loop.codec.encode(record), 0)))
+        self._pending.append(
+            (offset, OutRecord(topic, key.encode(), self.loop.context.codec.encode(record), 0))
+        )
 
     async def take_state(self, *, snapshots: bool = False) -> None:
         """Add the metrics as of now to what is pending, and the manifests of snapshots, where it is time for them.
@@ -207,7 +209,7 @@ class Publisher(Generic[Item]):
 
     def _metric_steps(self) -> Iterator[None]:
         loop, now = self.loop, time.monotonic()
-        early = (now - self._metrics_at) * 1000 < loop.settings.metrics_every_ms
+        early = (now - self._metrics_at) * 1000 < loop.context.settings.metrics_every_ms
         if early or self.next_offset <= self._metrics_to:
             return
         self._metrics_at, self._metrics_to = now, self.next_offset
@@ -225,9 +227,9 @@ class Publisher(Generic[Item]):
                     log_offset=self.next_offset - 1,
                     ts=self._last_ts,
                     segment=each.segment,
-                    task=loop.task.name,
+                    task=loop.context.task.name,
                 )
-                self._add(self.next_offset - 1, loop.topics.metrics, monitor.name, metric)
+                self._add(self.next_offset - 1, loop.context.topics.metrics, monitor.name, metric)
                 yield
 
     def measurements(self) -> list[Measurement]:
@@ -250,7 +252,7 @@ class Publisher(Generic[Item]):
     async def resolve(self) -> None:
         """Find out what became of the last transaction, where that is unknown."""
         if self._unsure:
-            found, note = await retry_until_available(self.loop, self.committed_offset)
+            found, note = await self.loop.readiness.retry(self.committed_offset)
             self._settle(found or 0, note)
 
     async def commit(self, below: int, transaction: Awaitable[None]) -> TransactionAborted | None:
@@ -267,7 +269,7 @@ class Publisher(Generic[Item]):
         try:
             await transaction
         except TransactionAborted as error:
-            log.warning("%s: publishing for %s: %s", self.loop.task.name, self.partition.topic, error)
+            log.warning("%s: publishing for %s: %s", self.loop.context.task.name, self.partition.topic, error)
             self._unsure = not error.certain
             return error
         except BaseException:

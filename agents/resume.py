@@ -40,7 +40,7 @@ def starts(
     BrokerError
         The cluster does not answer.
     """
-    topics = loop.topics
+    topics = loop.context.topics
     found: dict[Partition, int] = {}
     others: list[Place] = []
     for partition in partitions:
@@ -50,7 +50,7 @@ def starts(
             found[partition] = at.predictions if topic == topics.predictions else at.outcomes
         elif topic in {topics.requests, topics.predictions, topics.outcomes}:
             others.append((topic, number))
-    committed = stamped_offsets(loop.connection, loop.settings.group, others)
+    committed = stamped_offsets(loop.context.connection, loop.context.settings.group, others)
     unsure = [place for place in others if not is_ours(loop, place, committed.get(place))]
     found |= {Partition(*place): committed[place].offset for place in others if place not in unsure}
     named = _named(loop, unsure)
@@ -61,7 +61,7 @@ def starts(
             log.warning(
                 "%s: the offset of group %s for %s[%d] %s; reading continues at %d, behind the last "
                 "processed record",
-                *(loop.task.name, loop.settings.group, *place),
+                *(loop.context.task.name, loop.context.settings.group, *place),
                 f"is {told.offset}, which no worker wrote" if told else "is gone",
                 offset,
             )
@@ -75,19 +75,19 @@ def _begin(loop: TaskLoop, place: Place, offset: int) -> int:
 
     Somebody may choose where a new task begins. Once a task has begun, its state has the last word.
     """
-    topics = loop.topics
+    topics = loop.context.topics
     state = [
         *_all(loop, topics.predictions),
         *_all(loop, topics.dead_letters),
         *_all(loop, topics.join_state),
     ]
-    if not any(extent.end for extent in extents(loop.connection, state).values()):
+    if not any(extent.end for extent in extents(loop.context.connection, state).values()):
         return offset
-    first = extents(loop.connection, [place])[place].first
+    first = extents(loop.context.connection, [place])[place].first
     log.warning(
         "%s: the offset of group %s for %s[%d] is %d, which no worker wrote; reading continues at %d: nothing of "
         "the partition has been processed",
-        *(loop.task.name, loop.settings.group, *place, offset, first),
+        *(loop.context.task.name, loop.context.settings.group, *place, offset, first),
     )
     return first
 
@@ -102,7 +102,7 @@ def join_start(loop: TaskLoop, partition: int, position: JoinPosition | None) ->
     BrokerError
         The cluster does not answer.
     """
-    topics = loop.topics
+    topics = loop.context.topics
     changelog = (topics.join_state, partition)
     # Compaction leaves a partition's beginning where it is: what begins later has lost state.
     settled(loop, {Partition(*changelog): 0})
@@ -116,17 +116,20 @@ def join_start(loop: TaskLoop, partition: int, position: JoinPosition | None) ->
     inputs = [(topics.predictions, partition), (topics.outcomes, partition)]
     committed = {
         place: each.offset
-        for place, each in stamped_offsets(loop.connection, loop.settings.group, inputs).items()
+        for place, each in stamped_offsets(
+            loop.context.connection, loop.context.settings.group, inputs
+        ).items()
         if is_ours(loop, place, each)
     }
     if not committed:
         return None
-    if changelog in loop.known.accepted:
+    if changelog in loop.current.known.accepted:
         predictions, outcomes = (committed.get(place, 0) for place in inputs)
         return JoinPosition(None, predictions, outcomes)
+    group = loop.context.settings.group
     read = ", ".join(f"{topic} to offset {offset}" for (topic, _), offset in committed.items())
     raise RecordsGone(
-        f"{topics.join_state}[{partition}] is empty, although the group {loop.settings.group} has read {read}: the "
+        f"{topics.join_state}[{partition}] is empty, although the group {group} has read {read}: the "
         f"state of the join is gone. Restore {topics.join_state} from a copy of it; or, to continue without the "
         f"requests that waited, stop the workers of the task and say: riverloop topics accept TASK "
         f"{topics.join_state}"
@@ -134,7 +137,7 @@ def join_start(loop: TaskLoop, partition: int, position: JoinPosition | None) ->
 
 
 def _is_new(loop: TaskLoop, topic: str, known: str) -> bool:
-    return known not in {"", loop.stamps.get(topic, known)}
+    return known not in {"", loop.current.stamps.get(topic, known)}
 
 
 def start_of(loop: TaskLoop, topic: str, offset: int) -> int:
@@ -146,8 +149,8 @@ def start_of(loop: TaskLoop, topic: str, offset: int) -> int:
         What is to be folded next is not there; says what to do.
     """
     place = (topic, 0)
-    there = extents(loop.connection, [place])[place]
-    offset = loop.known.settled(place, offset, there)
+    there = extents(loop.context.connection, [place])[place]
+    offset = loop.current.known.settled(place, offset, there)
     if why := wrong_place(place, offset, there):
         raise RecordsGone(f"{why}. {NEWER_SNAPSHOT}" if offset < there.first else why)
     return offset
@@ -161,9 +164,9 @@ def settled(loop: TaskLoop, places: Mapping[Partition, int]) -> dict[Partition, 
     RecordsGone
         One does not.
     """
-    there = extents(loop.connection, places)
+    there = extents(loop.context.connection, places)
     found = {
-        partition: loop.known.settled(partition, offset, there[partition])
+        partition: loop.current.known.settled(partition, offset, there[partition])
         for partition, offset in places.items()
     }
     wrong = [wrong_place(partition, offset, there[partition]) for partition, offset in sorted(found.items())]
@@ -174,18 +177,18 @@ def settled(loop: TaskLoop, places: Mapping[Partition, int]) -> dict[Partition, 
 
 def is_ours(loop: TaskLoop, place: Place, committed: Committed | None) -> bool:
     """Whether one of our transactions committed an offset, for the topic as it is now."""
-    return committed is not None and committed.stamp == loop.stamps.get(place[0], "") != ""
+    return committed is not None and committed.stamp == loop.current.stamps.get(place[0], "") != ""
 
 
 def _named(loop: TaskLoop, unsure: Collection[Place]) -> dict[Place, int]:
     """Give behind which record of partitions everything is worked off, as the answers say (blocks)."""
-    topics = loop.topics
+    topics = loop.context.topics
     found: dict[Place, int] = {}
-    there = extents(loop.connection, unsure)
+    there = extents(loop.context.connection, unsure)
     requests = {place for place in unsure if place[0] == topics.requests and there[place].end}
     if requests:
         found |= newest(
-            loop.connection,
+            loop.context.connection,
             [*_all(loop, topics.predictions), *_all(loop, topics.dead_letters)],
             requests,
             lambda message: _source(loop, message),
@@ -193,12 +196,12 @@ def _named(loop: TaskLoop, unsure: Collection[Place]) -> dict[Place, int]:
     further = {
         place
         for place in unsure
-        if place[0] == topics.outcomes and place[1] >= loop.partitions and there[place].end
+        if place[0] == topics.outcomes and place[1] >= loop.context.partitions and there[place].end
     }
     if further:
-        places = [(topics.outcomes, number) for number in range(loop.partitions)]
+        places = [(topics.outcomes, number) for number in range(loop.context.partitions)]
         found |= newest(
-            loop.connection,
+            loop.context.connection,
             [*places, *_all(loop, topics.dead_letters)],
             further,
             lambda message: _source(loop, message),
@@ -207,12 +210,12 @@ def _named(loop: TaskLoop, unsure: Collection[Place]) -> dict[Place, int]:
 
 
 def _all(loop: TaskLoop, topic: str) -> Iterator[Place]:
-    return ((topic, number) for number in range(loop.count_of(topic)))
+    return ((topic, number) for number in range(loop.current.count_of(topic)))
 
 
 def _source(loop: TaskLoop, message: Message) -> tuple[Place, int] | None:
     """Give the place of the record that a message answers, forwards or refuses."""
-    topics, codec, value = loop.topics, loop.codec, message.value()
+    topics, codec, value = loop.context.topics, loop.context.codec, message.value()
     at: Position | None = None
     try:
         if message.topic() == topics.predictions:
@@ -227,6 +230,6 @@ def _source(loop: TaskLoop, message: Message) -> tuple[Place, int] | None:
     if at is None:
         return None
     for topic in (topics.requests, topics.outcomes):
-        if at.topic == loop.names.get(topic, topic):
+        if at.topic == loop.current.names.get(topic, topic):
             return (topic, at.partition), at.offset
     return None

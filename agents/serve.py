@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-from agents.loop import TaskLoop, now_ms
+from agents.loop import TaskLoop
+from infra.clock import now_ms
 from infra.inbound import SERVED, Inbound
 from infra.kafka.transaction import Headers, OutRecord
 from schemas.errors import BadRecord
@@ -29,7 +30,7 @@ class Serve:
 
     def __init__(self, loop: TaskLoop) -> None:
         self.loop = loop
-        self.counter = EdgeCounter(loop.task.features, loop.slot)
+        self.counter = EdgeCounter(loop.context.task.features, loop.context.slot)
         self.letters: Counter[str] = Counter()
         """Dead letters of the batch at work, by reason; counted when it is committed."""
         self._arrived: list[int] = []
@@ -55,16 +56,16 @@ class Serve:
             try:
                 loop.server.times.check(request.ts, item.arrived)
                 prediction = loop.server.predict(request, item.at)
-                value = loop.codec.encode(prediction, json=loop.settings.json_records)
+                value = loop.context.codec.encode(prediction, json=loop.context.settings.json_records)
             except BadRecord as bad:
                 counter.refused(partition, bad, item.arrived)
                 yield dead_letter(loop, item, bad, self.letters)
                 continue
-            loop.counts["predictions"] += 1
+            loop.statistics.counts["predictions"] += 1
             self._arrived.append(item.arrived)
             counter.answered(partition, request, written(item.message.value()), item.remarks)
             key = request.request_id.encode()
-            yield OutRecord(loop.topics.predictions, key, value, headers=self._headers)
+            yield OutRecord(loop.context.topics.predictions, key, value, headers=self._headers)
         yield from tally_records(loop, counter)
         yield from loop.subjects.records("serve")
 
@@ -72,21 +73,23 @@ class Serve:
         """Keep what the counter remembers of the batch: it is committed."""
         self.counter.commit()
         self.loop.subjects.commit("serve")
-        now, answers = now_ms(), self.loop.answers["topic"]
+        now, answers = now_ms(), self.loop.statistics.answers["topic"]
         for arrived in self._arrived:
             answers.add(max(0, now - arrived) / 1000)
-        count_dead_letters(self.loop, self.letters)
+        self.loop.statistics.count_dead_letters(self.letters)
 
 
 def served_by(loop: TaskLoop) -> Headers:
     """Give the headers of a prediction that this worker serves."""
-    return [(SERVED, loop.slot.encode())]
+    return [(SERVED, loop.context.slot.encode())]
 
 
 def tally_records(loop: TaskLoop, counter: EdgeCounter) -> Iterator[OutRecord]:
     """Give what was counted since the last commit, for the one partition of its topic."""
     for tally in counter.tallies():
-        yield OutRecord(loop.topics.quality, loop.slot.encode(), loop.codec.encode(tally), 0)
+        yield OutRecord(
+            loop.context.topics.quality, loop.context.slot.encode(), loop.context.codec.encode(tally), 0
+        )
 
 
 def written(value: bytes) -> str:
@@ -100,11 +103,4 @@ def dead_letter(loop: TaskLoop, item: Inbound, bad: BadRecord, letters: Counter[
     key: Any = item.message.key()
     # The original key is in the letter, too: a huge one, twice, could make it too large for its topic.
     placed_by = key if key is None or len(key) <= MAX_KEY_BYTES else None
-    return OutRecord(loop.topics.dead_letters, placed_by, loop.codec.encode(item.refuse(bad)))
-
-
-def count_dead_letters(loop: TaskLoop, letters: Counter[str]) -> None:
-    """Count the dead letters of a batch that is committed: one that is not comes again."""
-    loop.counts["dead_letters"] += letters.total()
-    loop.dead_letters.update(letters)
-    letters.clear()
+    return OutRecord(loop.context.topics.dead_letters, placed_by, loop.context.codec.encode(item.refuse(bad)))

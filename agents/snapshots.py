@@ -59,10 +59,10 @@ class SnapshotWriter:
             try:
                 yield self._write(take())
             except Exception as error:
-                self._loop.counts["snapshots_failed"] += 1
+                self._loop.statistics.counts["snapshots_failed"] += 1
                 log.error(
                     "%s: no snapshot at %s offset %d, the next one is tried after %d records: %s: %s",
-                    *(self._loop.task.name, self._topic.rpartition(".")[2], offset - 1),
+                    *(self._loop.context.task.name, self._topic.rpartition(".")[2], offset - 1),
                     *(self._every, type(error).__name__, error),
                     exc_info=None if isinstance(error, EXPECTED) else error,
                 )
@@ -70,11 +70,11 @@ class SnapshotWriter:
     def _write(self, taken: Snapshot) -> tuple[Manifest, list[OutRecord]]:
         loop = self._loop
         manifest = self.store.save(taken.manifest, taken.state, taken.probes)
-        loop.counts["snapshots"] += 1
-        written = {manifest.version: loop.codec.encode(manifest)}
+        loop.statistics.counts["snapshots"] += 1
+        written = {manifest.version: loop.context.codec.encode(manifest)}
         retired = dict.fromkeys(self._retire(manifest))
         return manifest, [
-            OutRecord(loop.topics.snapshots, version.encode(), value, 0)
+            OutRecord(loop.context.topics.snapshots, version.encode(), value, 0)
             for version, value in chain(written.items(), retired.items())
         ]
 
@@ -83,9 +83,9 @@ class SnapshotWriter:
         loop = self._loop
         mine = [
             each
-            for each in self.store.manifests(loop.task.name)
+            for each in self.store.manifests(loop.context.task.name)
             if (each.model, each.kind) == (newest.model, newest.kind)
         ]
-        for old in mine[loop.settings.snapshots_kept :]:
-            self.store.delete(loop.task.name, old.version)
+        for old in mine[loop.context.settings.snapshots_kept :]:
+            self.store.delete(loop.context.task.name, old.version)
             yield old.version

@@ -11,8 +11,8 @@ from typing import Final
 from agents.join import JoinAgent
 from agents.log_fold import LogFold
 from agents.loop import TaskLoop
+from agents.readiness import TaskStopped
 from agents.resume import starts
-from agents.retry import TaskStopped, retry_until_available
 from agents.topic_watch import TopicWatch
 from infra.kafka.buffers import Partition
 from infra.kafka.consumer import BatchConsumer
@@ -59,19 +59,19 @@ class TakingUp:
 
         What cannot be gone on with stops this task, and no other.
         """
-        loop, topics = self.loop, self.loop.topics
+        loop, topics = self.loop, self.loop.context.topics
         mine = {each.number for each in partitions if each.topic == topics.predictions}
         nothing_yet = not self._tenures
         await self.watch.look()
         if nothing_yet:
             self.watch.take()
         try:
-            await self._restore({number for number in mine if number < loop.partitions})
-            found = await retry_until_available(loop, lambda: starts(loop, partitions, self._join.partitions))
+            await self._restore({number for number in mine if number < loop.context.partitions})
+            found = await loop.readiness.retry(lambda: starts(loop, partitions, self._join.partitions))
         except RecordsGone as gone:
-            loop.refuse(POSITIONS, str(gone))
+            loop.readiness.refuse(POSITIONS, str(gone))
         except TaskStopped:
-            log.warning("%s: its partitions are restored when the task may continue", loop.task.name)
+            log.warning("%s: its partitions are restored when the task may continue", loop.context.task.name)
         else:
             for partition, offset in found.items():
                 consumer.start_at(partition, offset)
@@ -82,29 +82,33 @@ class TakingUp:
         loop = self.loop
         if self.watch.refused:
             return
-        for what in [each for each in loop.refused if each == POSITIONS or each in self.watch.names]:
-            del loop.refused[what]
-        if not loop.refused:
-            loop.open.set()
+        for what in [
+            each for each in loop.readiness.refused if each == POSITIONS or each in self.watch.names
+        ]:
+            del loop.readiness.refused[what]
+        if not loop.readiness.refused:
+            loop.readiness.open.set()
             self._log_fold.check_ready(self._log_fold.caught_up)
 
     async def look(self, consumers: Sequence[BatchConsumer]) -> None:
         """Look at the topics, and take all partitions up again where that is due."""
         gone, self._gone = self._gone, {}
         changed = await self.watch.look()
-        said = self.loop.refused.keys()
+        said = self.loop.readiness.refused.keys()
         gone = {} if POSITIONS in said else {each: gone[each] for each in gone if each.topic not in said}
-        if self.loop.stopping or not (changed or gone):
+        if self.loop.readiness.stopping or not (changed or gone):
             return
         now = time.monotonic()
         for partition, text in gone.items():
             if not changed and now < self._gone_at.get(partition, -math.inf) + GONE_S:
-                self.loop.refuse(POSITIONS, f"{partition} cannot be read on: {text}. Start the workers again")
+                self.loop.readiness.refuse(
+                    POSITIONS, f"{partition} cannot be read on: {text}. Start the workers again"
+                )
                 return
             self._gone_at[partition] = now
         log.warning(
             "%s: %s; all partitions of the task are restored",
-            self.loop.task.name,
+            self.loop.context.task.name,
             "topics have changed" if changed else ", ".join(f"{each}: {text}" for each, text in gone.items()),
         )
         for consumer in consumers:

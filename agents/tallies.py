@@ -12,7 +12,7 @@ from confluent_kafka import Message
 
 from agents.loop import TaskLoop
 from agents.publisher import Publisher
-from agents.retry import TaskStopped, retry_until_available
+from agents.readiness import TaskStopped
 from agents.snapshots import SnapshotWriter
 from infra.kafka.admin import topic_id
 from infra.kafka.channel import Batch
@@ -46,23 +46,23 @@ class TallyPublisher(Publisher[Tally]):
     lossy: ClassVar[bool] = True  # what is counted must not stop what is served
 
     def __init__(self, loop: TaskLoop, runner: TransactionRunner, store: SnapshotStore) -> None:
-        topic = loop.topics.quality
+        topic = loop.context.topics.quality
         snapshots = SnapshotWriter(loop, store, topic, SNAPSHOT_EVERY)
-        super().__init__(loop, runner, snapshots, topic, loop.settings.group)
+        super().__init__(loop, runner, snapshots, topic, loop.context.settings.group)
         self.lock = asyncio.Lock()
         """Held while the monitors move."""
 
     def make(self) -> Sequence[Monitor[Tally]]:
         """See `Publisher.make`."""
-        return tally_monitors(self.loop.task)
+        return tally_monitors(self.loop.context.task)
 
     def read(self, message: Message) -> Tally | None:
         """See `Publisher.read`; what cannot be read is counted and passed over."""
         try:
-            return self.loop.codec.decode_tally(message.value())
+            return self.loop.context.codec.decode_tally(message.value())
         except BadRecord as bad:
-            self.loop.counts["tallies_unreadable"] += 1
-            place = (self.loop.task.name, self.partition.topic, message.offset())
+            self.loop.statistics.counts["tallies_unreadable"] += 1
+            place = (self.loop.context.task.name, self.partition.topic, message.offset())
             log.error("%s: %s@%d cannot be read: %s", *place, bad)
             return None
 
@@ -72,7 +72,7 @@ class TallyPublisher(Publisher[Tally]):
 
     def topic_id(self) -> str:
         """See `Publisher.topic_id`."""
-        return topic_id(self.loop.connection, self.partition.topic)
+        return topic_id(self.loop.context.connection, self.partition.topic)
 
     async def take_over(self, consumer: BatchConsumer) -> None:
         """Become the owner, from where the last one published. What stops that, stops the task, and no other."""
@@ -82,12 +82,12 @@ class TallyPublisher(Publisher[Tally]):
     async def _take_over(self, consumer: BatchConsumer) -> None:
         loop, started = self.loop, time.monotonic()
         try:
-            committed, _ = await retry_until_available(loop, self.committed_offset)
+            committed, _ = await loop.readiness.retry(self.committed_offset)
             published = committed or 0
-            await retry_until_available(loop, self.restore, published, published)
-            await retry_until_available(loop, self.fold_to, published)
+            await loop.readiness.retry(self.restore, published, published)
+            await loop.readiness.retry(self.fold_to, published)
         except RecordsGone as gone:
-            loop.refuse(f"owner of {self.partition.topic}", str(gone))
+            loop.readiness.refuse(f"owner of {self.partition.topic}", str(gone))
         except TaskStopped:
             return
         else:
@@ -99,7 +99,7 @@ class TallyPublisher(Publisher[Tally]):
     async def on_batch(self, consumer: BatchConsumer, batch: Batch[Message]) -> None:
         """Publish for a batch; one whose transaction aborts comes again, and its records are folded already."""
         loop = self.loop
-        if loop.refused:
+        if loop.readiness.refused:
             return
         async with self.lock:
             if self.held:  # else the task was refused meanwhile, and all is taken up again

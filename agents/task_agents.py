@@ -14,8 +14,8 @@ from agents.log_fold import LogFold
 from agents.log_publisher import LogPublisher
 from agents.loop import TaskLoop
 from agents.monitor_status import MonitorStatus
-from agents.retry import TaskStopped, retry_until_available
-from agents.serve import Serve, count_dead_letters
+from agents.readiness import TaskStopped
+from agents.serve import Serve
 from agents.taking_up import POSITIONS, TakingUp
 from agents.tallies import TallyPublisher
 from agents.topic_watch import TopicWatch
@@ -55,17 +55,15 @@ class TaskAgents:
     ----------
     loop
         What they share.
-    slot
-        This worker's stable name.
     store
         Where snapshots lie.
     """
 
-    def __init__(self, loop: TaskLoop, slot: str, store: SnapshotStore) -> None:
+    def __init__(self, loop: TaskLoop, store: SnapshotStore) -> None:
         self.loop = loop
-        loop.slot = slot
+        slot = loop.context.slot
         self.serve = Serve(loop)
-        self.join = JoinAgent(loop, slot)
+        self.join = JoinAgent(loop)
         self.log = LogFold(loop, store)
         self._at_work = asyncio.Lock()
         self._stopped = False
@@ -75,14 +73,14 @@ class TaskAgents:
         """By model: the number of the revision that this worker has opened."""
         loop.metrics = self.status
         loop.here = self.here
-        name, settings, topics = loop.task.name, loop.settings, loop.topics
+        name, settings, topics = loop.context.task.name, loop.context.settings, loop.context.topics
         self._runners = {
             role: TransactionRunner(
-                loop.connection,
+                loop.context.connection,
                 self.transactional_id(role, slot),
                 last_point=point,
-                cluster=loop.cluster,
-                stamps=loop.stamps,
+                cluster=loop.readiness.cluster,
+                stamps=loop.current.stamps,
             )
             for role, point in ROLES.items()
         }
@@ -92,17 +90,18 @@ class TaskAgents:
         self.tallies = TallyPublisher(loop, self._runners["quality"], store)
         self._monitors = MonitorStatus(self.publisher, self.tallies)
         loop.measurements = self._monitors.measurements
-        requests = decoder(loop.codec.decode_request, names=loop.names, remarks=Remarks(loop.task.features))
-        predictions = decoder(loop.codec.decode_prediction, MAX_TOPIC_RECORD_BYTES, names=loop.names)
-        outcomes = decoder(loop.codec.decode_outcome, times=self.join.rules.times, names=loop.names)
+        codec, names = loop.context.codec, loop.current.names
+        requests = decoder(codec.decode_request, names=names, remarks=Remarks(loop.context.task.features))
+        predictions = decoder(codec.decode_prediction, MAX_TOPIC_RECORD_BYTES, names=names)
+        outcomes = decoder(codec.decode_outcome, times=self.join.rules.times, names=names)
         # At equal times the outcome goes first; in lockstep the prediction, which was sent before it.
         first, second = topics.outcomes, topics.predictions
         if settings.lockstep:
             first, second = second, first
         decoders = {topics.requests: requests, topics.predictions: predictions, topics.outcomes: outcomes}
         pace_s = 0.0 if settings.lockstep else JOIN_PACE_S
-        merge = MergeByTime(first, second, loop.partitions)
-        intake = Intake(topics.requests, merge, loop.ready.is_set, pace_s)
+        merge = MergeByTime(first, second, loop.context.partitions)
+        intake = Intake(topics.requests, merge, loop.readiness.ready.is_set, pace_s)
         self.inputs = Channel(
             name=f"{name}.turn",
             topics=tuple(decoders),
@@ -110,7 +109,7 @@ class TaskAgents:
             picker=lambda: intake,
             follows=self._outcomes_of,
             followers=(topics.outcomes,),
-            may=loop.may_work,
+            may=loop.readiness.may_work,
             max_batch=settings.max_batch,
             pace_s=pace_s,
             prompt=(topics.requests,),
@@ -121,22 +120,22 @@ class TaskAgents:
         self.tally_batches = Channel(
             name=f"{name}.quality",
             topics=topics_of(name, processor("quality").reads),
-            may=loop.may_work,
+            may=loop.readiness.may_work,
             max_batch=settings.max_batch,
             pace_s=TALLY_PACE_S,
         )
 
     def transactional_id(self, role: str, slot: str) -> str:
         """Give the transactional id of a role in the worker of a slot."""
-        return f"{self.loop.settings.group}.{self.loop.task.name}.{role}.{slot}"
+        return f"{self.loop.context.settings.group}.{self.loop.context.task.name}.{role}.{slot}"
 
     def _outcomes_of(self, partition: Partition) -> Iterator[Partition]:
         """Give the partitions of outcomes that are read where one of predictions is: its own, and further ones."""
-        loop, topics = self.loop, self.loop.topics
-        if partition.topic == topics.predictions and partition.number < loop.partitions:
-            count = loop.count_of(topics.outcomes)
-            self.watch.followed = max(count, loop.partitions)
-            for number in range(partition.number, self.watch.followed, loop.partitions):
+        loop, topics = self.loop, self.loop.context.topics
+        if partition.topic == topics.predictions and partition.number < loop.context.partitions:
+            count = loop.current.count_of(topics.outcomes)
+            self.watch.followed = max(count, loop.context.partitions)
+            for number in range(partition.number, self.watch.followed, loop.context.partitions):
                 yield Partition(topics.outcomes, number)
 
     async def start(self) -> None:
@@ -165,13 +164,13 @@ class TaskAgents:
 
     async def on_batch(self, consumer: BatchConsumer, batch: Batch[Any]) -> None:
         """Serve requests, and join predictions and outcomes, in one transaction."""
-        loop, topic = self.loop, self.loop.topics.requests
+        loop, topic = self.loop, self.loop.context.topics.requests
         await self.log.near()
         requests = [each for each in batch.records if each.partition.topic == topic]
         sides = [each for each in batch.records if each.partition.topic != topic]
         numbers = {each.partition.number for each in sides}
         async with self._at_work:
-            if loop.refused or (requests and not loop.ready.is_set()):
+            if loop.readiness.refused or (requests and not loop.readiness.ready.is_set()):
                 consumer.rewind(batch)
                 return
             to_serve = WithinBudget([each.item for each in requests])
@@ -195,8 +194,8 @@ class TaskAgents:
 
     async def on_silence(self, consumer: BatchConsumer) -> None:
         """Advance stream time where predictions are caught up and silent."""
-        loop, topics = self.loop, self.loop.topics
-        if loop.settings.lockstep or loop.refused:
+        loop, topics = self.loop, self.loop.context.topics
+        if loop.context.settings.lockstep or loop.readiness.refused:
             return
         ends = await consumer.ends(topics.predictions)
         if not consumer.quiet(ends):
@@ -230,16 +229,16 @@ class TaskAgents:
                 for number, at in moved:
                     if self.join.partitions.get(number) is at:  # else it went to another worker meanwhile
                         at.commit()
-                count_dead_letters(loop, self.join.letters)
+                loop.statistics.count_dead_letters(self.join.letters)
             except BaseException as error:
                 await self._undo({number for number, _ in moved}, error)
                 if not isinstance(error, TransactionAborted):
                     raise
-                log.warning("%s: advancing time in silence: %s", loop.task.name, error)
+                log.warning("%s: advancing time in silence: %s", loop.context.task.name, error)
 
     async def publish_rest(self, consumer: BatchConsumer) -> None:
         """Publish the last metrics of a burst, as the tallies' owner."""
-        if not self._stopped and not self.loop.refused:
+        if not self._stopped and not self.loop.readiness.refused:
             await self.tallies.on_silence(consumer)
 
     # ------------------------------------------------------------------ state
@@ -273,16 +272,18 @@ class TaskAgents:
             try:
                 await self.restore(partitions & self._tenures.keys())
             except RecordsGone as gone:
-                self.loop.refuse(POSITIONS, str(gone))
+                self.loop.readiness.refuse(POSITIONS, str(gone))
             except TaskStopped:
-                log.warning("%s: the joins are restored when the task may continue", self.loop.task.name)
+                log.warning(
+                    "%s: the joins are restored when the task may continue", self.loop.context.task.name
+                )
 
     async def _restore(self, number: int) -> None:
         tenure = self._tenures.get(number)
         self.join.forget(number)
         if self.watch.refused:
             raise TaskStopped
-        made = await retry_until_available(self.loop, self.join.restored, number)
+        made = await self.loop.readiness.retry(self.join.restored, number)
         if tenure is not None and self._tenures.get(number) is tenure:
             self.join.partitions[number] = made
         else:

@@ -7,7 +7,8 @@ import logging
 from collections.abc import Callable, Collection
 from typing import Final, TypeVar
 
-from agents.loop import TaskLoop, now_ms
+from agents.loop import TaskLoop
+from infra.clock import now_ms
 from infra.kafka.watching import seen_topics
 from infra.known_topics import write_audit
 from schemas.errors import BrokerError
@@ -31,10 +32,8 @@ class TopicWatch:
 
     def __init__(self, loop: TaskLoop) -> None:
         self._loop = loop
-        if not loop.refused:
-            loop.open.set()
-        self._every = {spec.name: spec.cleanup for spec in topics(loop.task.name, 1)}
-        names = loop.topics
+        self._every = {spec.name: spec.cleanup for spec in topics(loop.context.task.name, 1)}
+        names = loop.context.topics
         self._read = (names.requests, names.predictions, names.outcomes, names.quality)
         """What is consumed in the worker's group."""
         self._looking = asyncio.Lock()
@@ -56,23 +55,25 @@ class TopicWatch:
         async with self._looking:
             loop = self._loop
             try:
-                seen = await self._in_thread(lambda: seen_topics(loop.connection, [*self._every]))
+                seen = await self._in_thread(lambda: seen_topics(loop.context.connection, [*self._every]))
                 await self._note(seen)
             except BrokerError as error:
-                log.info("%s: the topics cannot be described: %s", loop.task.name, error)
+                log.info("%s: the topics cannot be described: %s", loop.context.task.name, error)
                 return False
-            loop.seen = seen
-            found = dict(refusals(loop.topics, loop.known, seen, self._every))
+            loop.current.seen = seen
+            found = dict(refusals(loop.context.topics, loop.current.known, seen, self._every))
             self.refused = bool(found)
             for name, why in found.items():
-                loop.refuse(name, why)
-            for name in [name for name in loop.refused if name in self._every and name not in found]:
+                loop.readiness.refuse(name, why)
+            for name in [
+                name for name in loop.readiness.refused if name in self._every and name not in found
+            ]:
                 # Until the partitions are taken up again nothing goes on.
-                loop.refused[name] = f"the partitions of topic {name} are assigned again"
+                loop.readiness.refused[name] = f"the partitions of topic {name} are assigned again"
             if found:
                 return False
-            again = any(name in self._every for name in loop.refused)
-            grown = 0 < self.followed < loop.count_of(loop.topics.outcomes)
+            again = any(name in self._every for name in loop.readiness.refused)
+            grown = 0 < self.followed < loop.current.count_of(loop.context.topics.outcomes)
             return again or grown or self._taken != self._now()
 
     def take(self) -> None:
@@ -82,40 +83,52 @@ class TopicWatch:
         """
         loop = self._loop
         self._taken = self._now()
-        for name, each in loop.seen.items():
-            loop.stamps[name] = loop.known.current(name) or each.topic_id
-            if (named := loop.known.name(name)) != name:
-                loop.names[name] = named
+        for name, each in loop.current.seen.items():
+            loop.current.stamps[name] = loop.current.known.current(name) or each.topic_id
+            if (named := loop.current.known.name(name)) != name:
+                loop.current.names[name] = named
 
     def _now(self) -> dict[str, str]:
-        return {name: self._loop.seen[name].topic_id for name in self._read if name in self._loop.seen}
+        return {
+            name: self._loop.current.seen[name].topic_id
+            for name in self._read
+            if name in self._loop.current.seen
+        }
 
     async def _note(self, seen: dict[str, TopicSeen]) -> None:
         """Write down which topics these are, where that is news."""
-        loop, control = self._loop, self._loop.topics.control
-        before = {name: loop.known.current(name) for name in seen}
+        loop, control = self._loop, self._loop.context.topics.control
+        before = {name: loop.current.known.current(name) for name in seen}
         if control not in seen:
             return
         kept = {name: each for name, each in seen.items() if not self._is_lost(name, each)}
-        audits = [(KNOWN, loop.known.news(kept, loop.partitions))]
+        audits = [(KNOWN, loop.current.known.news(kept, loop.context.partitions))]
         if before[control] not in {"", seen[control].topic_id}:
-            audits = [*loop.known.audits(), *audits]  # what lay on it is gone
+            audits = [*loop.current.known.audits(), *audits]  # what lay on it is gone
         for name, arguments in audits:
             if arguments:
                 reason = "topics that the task has from now on"
-                told = (loop.codec, loop.connection, loop.topics, name, arguments, reason, now_ms())
-                loop.known.learn(await self._in_thread(lambda told=told: write_audit(*told)))  # type: ignore[misc]  # the default binds the loop's variable
+                told = (
+                    loop.context.codec,
+                    loop.context.connection,
+                    loop.context.topics,
+                    name,
+                    arguments,
+                    reason,
+                    now_ms(),
+                )
+                loop.current.known.learn(await self._in_thread(lambda told=told: write_audit(*told)))  # type: ignore[misc]  # the default binds the loop's variable
         for name, each in kept.items():
             if before[name] not in {"", each.topic_id}:
-                loop.counts["topics_renewed"] += 1
+                loop.statistics.counts["topics_renewed"] += 1
                 log.warning(
                     "%s: topic %s was recreated (id %s, not %s). Records that were not read are gone; the new "
                     "topic is read from its beginning",
-                    *(loop.task.name, name, each.topic_id, before[name]),
+                    *(loop.context.task.name, name, each.topic_id, before[name]),
                 )
 
     def _is_lost(self, name: str, seen: TopicSeen) -> bool:
-        return name in lasting(self._loop.topics) and self._loop.known.current(name) not in {
+        return name in lasting(self._loop.context.topics) and self._loop.current.known.current(name) not in {
             "",
             seen.topic_id,
         }

@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
 
+from agents.current_topics import CurrentTopics
 from agents.http.access import check_exposure
 from agents.http.address import bind
 from agents.loop import TaskLoop
+from agents.readiness import Readiness
 from agents.settings import Settings
 from agents.slots import Slot
 from agents.task_agents import TaskAgents
+from agents.task_context import TaskContext
 from agents.turns import Turns
 from infra.checked import CheckMemory
 from infra.kafka.acknowledging import Acknowledging
@@ -85,10 +88,10 @@ def prepare(references: Sequence[str], settings: Settings) -> Prepared:
     slot = Slot(settings.data_folder / "slots", settings.group, settings.slot)
     store = SnapshotStore(settings.snapshot_uri, settings.snapshot_key.encode() or None)
     turns, cluster = Turns(), Acknowledging()
-    loops = [task_loop(each, settings, connection) for each in loaded]
-    for loop in loops:
-        loop.turns, loop.cluster = turns, cluster
-    agents = {loop.task.name: TaskAgents(loop, slot.name, store) for loop in loops}
+    agents = {
+        each.task.name: TaskAgents(task_loop(each, settings, connection, slot.name, turns, cluster), store)
+        for each in loaded
+    }
     return Prepared(settings, connection, agents, slot, cluster)
 
 
@@ -124,7 +127,14 @@ def _check_snapshots(uri: str) -> None:
         )
 
 
-def task_loop(loaded: LoadedTask, settings: Settings, connection: Connection) -> TaskLoop:
+def task_loop(
+    loaded: LoadedTask,
+    settings: Settings,
+    connection: Connection,
+    slot: str,
+    turns: Turns,
+    cluster: Acknowledging,
+) -> TaskLoop:
     """Make what the agents of a task share.
 
     Raises
@@ -159,6 +169,6 @@ def task_loop(loaded: LoadedTask, settings: Settings, connection: Connection) ->
     folds = [ModelFold(task, model, runtime) for model in task.models]
     server = Server(task, folds)
     log_id = known.current(names.log) or seen[names.log].topic_id
-    loop = TaskLoop(loaded, settings, connection, codec, names, partitions, log_id, server, subjects)
-    loop.known, loop.seen = known, seen
-    return loop
+    context = TaskContext(loaded, settings, connection, codec, names, partitions, log_id, slot)
+    current = CurrentTopics(partitions, known, seen)
+    return TaskLoop(context, Readiness(task.name, cluster), current, server, subjects, turns)

@@ -19,8 +19,8 @@ class GroupLag:
     """
 
     def __init__(self, loop: TaskLoop) -> None:
-        self._connection, self._group = loop.connection, loop.settings.group
-        topics = loop.topics
+        self._connection, self._group = loop.context.connection, loop.context.settings.group
+        topics = loop.context.topics
         self._loop = loop
         self._names = {
             "requests": topics.requests,
@@ -38,7 +38,7 @@ class GroupLag:
             When the cluster does not answer.
         """
         by_name = {
-            name: [(topic, number) for number in range(self._loop.count_of(topic))]
+            name: [(topic, number) for number in range(self._loop.current.count_of(topic))]
             for name, topic in self._names.items()
         }
         every = [place for found in by_name.values() for place in found]

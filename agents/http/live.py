@@ -115,7 +115,7 @@ class LivePage:
             if listener.replaced:
                 await stream.write(f"retry: {REPLACED_RETRY_MS}\n\n".encode())
         except (ConnectionError, TimeoutError):
-            log.debug("a live page of %s disconnected", feed.loop.task.name)
+            log.debug("a live page of %s disconnected", feed.loop.context.task.name)
         return stream
 
 

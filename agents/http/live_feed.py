@@ -15,7 +15,8 @@ from agents.http import status
 from agents.http.access import is_loopback
 from agents.http.group_lag import GroupLag
 from agents.http.listeners import Listener
-from agents.loop import TaskLoop, now_ms
+from agents.loop import TaskLoop
+from infra.clock import now_ms
 from infra.kafka.connection import Connection
 from infra.kafka.tail import Tail
 from infra.web.board import Board
@@ -82,7 +83,7 @@ class LiveFeed:
         self._tasks: list[asyncio.Task[None]] = []
         self.board, self.letters = self._empty()
         self._learned = Rate()
-        self._failing = {fold.model.name: Rate() for fold in loop.models}
+        self._failing = {fold.model.name: Rate() for fold in loop.server.models}
         self._verdict = Verdict()
         self._skew_ms: int | None = None
         self._problem = "the topics are still being read"
@@ -90,13 +91,12 @@ class LiveFeed:
         self._wanted = 0.0
         self._sent: dict[str, str] = {}
         self._spoken = 0.0
-        loop.last_words.append(self.close)
 
     def _empty(self) -> tuple[Board, DeadLetterSummary]:
         # What requests say is for those who may ask for predictions, and this page asks for no token.
-        settings = self.loop.settings
+        settings = self.loop.context.settings
         open_ = not settings.serve_token and is_loopback(settings.http_host)
-        return Board(self.loop.task), DeadLetterSummary(self.loop.codec, open_=open_)
+        return Board(self.loop.context.task), DeadLetterSummary(self.loop.context.codec, open_=open_)
 
     # ------------------------------------------------------------------ listeners
 
@@ -112,7 +112,7 @@ class LiveFeed:
     async def wake(self) -> None:
         """Start the feed, and wait until it has caught up, or for 8 s."""
         self._wanted = asyncio.get_running_loop().time()
-        if not self._tasks and not self.loop.stopping:
+        if not self._tasks and not self.loop.readiness.stopping:
             self._tasks = [asyncio.create_task(each) for each in (self._read(), self._ask(), self._speak())]
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CAUGHT_UP_S):
@@ -139,15 +139,15 @@ class LiveFeed:
 
     async def _read(self) -> None:
         """Follow the topics for ever. After an error the old board stands until a new one has caught up."""
-        loop, topics = self.loop, self.loop.topics
-        letters = max(1, NEWEST["dead_letters"] // loop.partitions)
-        newest = {(topics.dead_letters, number): letters for number in range(loop.partitions)}
+        loop, topics = self.loop, self.loop.context.topics
+        letters = max(1, NEWEST["dead_letters"] // loop.context.partitions)
+        newest = {(topics.dead_letters, number): letters for number in range(loop.context.partitions)}
         for name in ("metrics", "alerts", "snapshots"):
             newest[getattr(topics, name), 0] = NEWEST[name]
         while True:
             made = self._empty()
             try:
-                async with self._tail(loop.connection, newest) as tail:
+                async with self._tail(loop.context.connection, newest) as tail:
                     async for batch in tail:
                         await self._take(batch.messages, *made)
                         if batch.caught_up and self.board is not made[0]:
@@ -159,8 +159,8 @@ class LiveFeed:
                                 listener.start_over()
             except Exception as error:
                 # A page that stands still must say so, and costs the worker nothing else.
-                log.warning("%s: the live page is not updated, retrying: %s", loop.task.name, error)
-                self._problem = f"the topics cannot be read: {loop.connection.hide(str(error))}"
+                log.warning("%s: the live page is not updated, retrying: %s", loop.context.task.name, error)
+                self._problem = f"the topics cannot be read: {loop.context.connection.hide(str(error))}"
             await asyncio.sleep(AGAIN_S)
 
     async def _take(self, messages: list[Message], board: Board, letters: DeadLetterSummary) -> None:
@@ -175,7 +175,7 @@ class LiveFeed:
                 self._skew_ms = age if self._skew_ms is None else min(self._skew_ms, age)
 
     def _record(self, message: Message, at: int, board: Board, letters: DeadLetterSummary) -> None:
-        topics, codec, value = self.loop.topics, self.loop.codec, message.value()
+        topics, codec, value = self.loop.context.topics, self.loop.context.codec, message.value()
         topic = message.topic()
         if topic == topics.metrics:
             board.metric(codec.decode_metric(value), at)
@@ -196,7 +196,7 @@ class LiveFeed:
                     self._lag = await asyncio.get_running_loop().run_in_executor(None, self._fetch_lag)
                 except RiverloopError as error:
                     self._lag = {}  # an old number would look like a good one
-                    log.info("%s: the lag of the workers is unknown: %s", self.loop.task.name, error)
+                    log.info("%s: the lag of the workers is unknown: %s", self.loop.context.task.name, error)
             await asyncio.sleep(BEHIND_S)
 
     # ------------------------------------------------------------------ telling
@@ -207,7 +207,7 @@ class LiveFeed:
             await asyncio.sleep(EVERY_S)
             now = self.now()
             self.board.settle(now)
-            self._learned.observe(now_ms(), self.loop.models[0].learned)
+            self._learned.observe(now_ms(), self.loop.server.models[0].learned)
             for model, rate in self._failing.items():
                 rate.observe(now_ms(), self.loop.server.failures[model])
             rows = [(number, name, *row) for number, name, row in self.board.fresh]
@@ -243,7 +243,7 @@ class LiveFeed:
         return event("whole", f'{_json(whole | {"row": self.board.closed})[:-1]},"sections":{{{parts}}}}}')
 
     def _facts(self) -> dict[str, Any]:
-        base = self.loop.settings.runbook_base
+        base = self.loop.context.settings.runbook_base
         return self.board.facts() | {"runbooks": base.rstrip("/") + "/" if base else RUNBOOKS}
 
     def _sections(self) -> dict[str, Any]:
@@ -270,11 +270,11 @@ class LiveFeed:
         end = loop.places.end
         return {
             **status.readiness(loop),
-            "slot": loop.slot,
-            "partitions": loop.partitions,
+            "slot": loop.context.slot,
+            "partitions": loop.context.partitions,
             "models": status.models(loop),
             "learned_rate": self._learned.per_second(now_ms()),
-            "freshness_ms": status.quantiles(loop.freshness_ms),
+            "freshness_ms": status.quantiles(loop.statistics.freshness_ms),
             "lag": self._lag,
             "log_end": end,
             "next_offset": status.next_offset(loop),

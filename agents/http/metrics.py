@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 
@@ -25,8 +24,7 @@ def exporter(loops: Mapping[str, TaskLoop], meter: HttpMeter, pulse: Pulse) -> E
 
 def worker_view(loops: Mapping[str, TaskLoop], meter: HttpMeter, pulse: Pulse) -> WorkerView:
     """Return what belongs to no task."""
-    now = time.monotonic()
-    reachable = not any(loop.cluster.problems(now) for loop in loops.values())
+    reachable = not any(loop.readiness.cluster_problems() for loop in loops.values())
     return WorkerView(reachable, meter.calls, meter.spans, pulse.held_total_s)
 
 
@@ -35,19 +33,19 @@ def views(loops: Mapping[str, TaskLoop]) -> Iterator[TaskView]:
     for name, loop in loops.items():
         yield TaskView(
             task=name,
-            ready=not loop.not_ready(),
+            ready=not loop.readiness.problems(),
             here=loop.here(),
             next_offset=status.next_offset(loop),
             models=[
                 _model(fold, "shadow" if index else "served", loop.server.failures[fold.model.name])
-                for index, fold in enumerate(loop.models)
+                for index, fold in enumerate(loop.server.models)
             ],
-            counts=dict(loop.counts),
-            dead_letters=dict(loop.dead_letters),
-            answers=loop.answers,
-            freshness=loop.freshness,
+            counts=dict(loop.statistics.counts),
+            dead_letters=dict(loop.statistics.dead_letters),
+            answers=loop.statistics.answers,
+            freshness=loop.statistics.freshness,
             places=loop.places,
-            refused=tuple(loop.refused),
+            refused=tuple(loop.readiness.refused),
             measurements=loop.measurements() if loop.measurements is not None else (),
         )
 

@@ -8,7 +8,8 @@ from typing import Any, Final
 from agents.http.body import read_record, said_id
 from agents.http.prediction_cache import Sends
 from agents.http.problems import Problem, dump
-from agents.loop import TaskLoop, now_ms
+from agents.loop import TaskLoop
+from infra.clock import now_ms
 from infra.kafka.transaction import OutRecord
 from infra.kafka.writer import Delivery
 from schemas.errors import BadRecord, BrokerError
@@ -32,7 +33,7 @@ class Outcomes:
 
     def __init__(self, loop: TaskLoop, writer: Sends) -> None:
         self.loop, self._writer = loop, writer
-        self._remarks = Remarks(loop.task.features)
+        self._remarks = Remarks(loop.context.task.features)
 
     async def accept(self, records: list[Any]) -> list[bytes | Problem]:
         """Write each record in order; returns JSON or a problem for each.
@@ -47,18 +48,20 @@ class Outcomes:
         try:
             outcome = self._read(record)
             out = OutRecord(
-                self.loop.topics.outcomes, outcome.request_id.encode(), self.loop.codec.encode(outcome)
+                self.loop.context.topics.outcomes,
+                outcome.request_id.encode(),
+                self.loop.context.codec.encode(outcome),
             )
             self.loop.subjects.send(self._writer)
             return outcome.request_id, self._writer.send(out)
         except BadRecord as bad:
-            self.loop.counts["http_refused"] += 1
+            self.loop.statistics.counts["http_refused"] += 1
             return said_id(record), Problem.of(bad)
         except BrokerError:
             return said_id(record), self._not_acknowledged()
 
     def _read(self, record: Any) -> Outcome:
-        outcome = read_record(record, self.loop.codec.decode_outcome)
+        outcome = read_record(record, self.loop.context.codec.decode_outcome)
         if not isinstance(outcome, Outcome):
             raise BadRecord("unexpected_punctuation", "punctuations are not accepted over HTTP")
         self.loop.server.times.check(outcome.ts, now_ms())
@@ -75,7 +78,7 @@ class Outcomes:
             except BrokerError:
                 found = self._not_acknowledged()
             else:
-                self.loop.counts["http_outcomes"] += 1
+                self.loop.statistics.counts["http_outcomes"] += 1
                 data: dict[str, Any] = {"request_id": request_id, "accepted": True}
                 remarks = self._remarks.unknown_of_outcome(sent)
                 return dump(data | ({"warnings": [each.plain() for each in remarks]} if remarks else {}))
@@ -84,6 +87,6 @@ class Outcomes:
         return found
 
     def _not_acknowledged(self) -> Problem:
-        self.loop.counts["http_not_acknowledged"] += 1
+        self.loop.statistics.counts["http_not_acknowledged"] += 1
         detail = "Kafka did not acknowledge the outcome in time: retry; duplicates count once"
         return Problem(503, "not_acknowledged", detail)

@@ -9,8 +9,9 @@ from agents.http.body import read_record, said_id
 from agents.http.prediction_cache import Answer, PredictionCache, Sends
 from agents.http.problems import Problem, dump
 from agents.http.tallies import HttpTallies
-from agents.loop import TaskLoop, now_ms
+from agents.loop import TaskLoop
 from agents.serve import served_by
+from infra.clock import now_ms
 from infra.kafka.transaction import OutRecord
 from schemas.codec.json_form import plain
 from schemas.errors import BadRecord, BrokerError
@@ -31,9 +32,13 @@ class Predictions:
 
     def __init__(self, loop: TaskLoop, writer: Sends) -> None:
         self.loop, self._writer = loop, writer
-        self.cache = PredictionCache(loop.settings.prediction_cache_size)
+        self.cache = PredictionCache(loop.context.settings.prediction_cache_size)
         self._edge = HttpTallies(loop, writer)
-        self._remarks = Remarks(loop.task.features)
+        self._remarks = Remarks(loop.context.task.features)
+
+    def flush(self) -> None:
+        """Write the counts of requests: the worker stops."""
+        self._edge.flush()
 
     async def answer(self, records: list[Any]) -> list[bytes | Problem]:
         """Answer each record in order, with JSON or a problem."""
@@ -41,7 +46,7 @@ class Predictions:
         found = await self.loop.turns.run(map(self._one, records))
         # All are under way: it makes no difference in which order they are waited for.
         results = [await self._acknowledged(each) for each in found]
-        took, answers = time.monotonic() - started, self.loop.answers["http"]
+        took, answers = time.monotonic() - started, self.loop.statistics.answers["http"]
         for each in results:
             if isinstance(each, bytes):
                 answers.add(took)
@@ -64,7 +69,7 @@ class Predictions:
             detail = (
                 f"this worker has no cached prediction of request {request_id[:200]!r}: it keeps the last "
                 f"{self.cache.most:,} HTTP predictions since its start; all predictions are on the topic "
-                f"{self.loop.topics.predictions}"
+                f"{self.loop.context.topics.predictions}"
             )
         raise Problem(404, "not_cached", detail)
 
@@ -75,7 +80,7 @@ class Predictions:
             request = self._read(record)
             return self._answer(request, record)
         except BadRecord as bad:
-            self.loop.counts["http_refused"] += 1
+            self.loop.statistics.counts["http_refused"] += 1
             self._edge.refused(bad)
             problem = Problem.of(bad)
         except BrokerError:
@@ -91,7 +96,7 @@ class Predictions:
         if isinstance(record, dict) and record.get("ts") is None:
             # Who asks when the event happens need not tell the time; the answer says which was taken.
             record = record | {"ts": arrived}
-        request = read_record(record, self.loop.codec.decode_request)
+        request = read_record(record, self.loop.context.codec.decode_request)
         self.loop.server.times.check(request.ts, arrived)
         return request
 
@@ -99,19 +104,19 @@ class Predictions:
         answer = self.cache.get(request.request_id)
         if answer is None:
             loop = self.loop
-            if not loop.ready.is_set():
+            if not loop.readiness.ready.is_set():
                 raise not_ready(loop)
             # Stamp and score come from this one synchronous step.
             prediction = loop.server.predict(request)
-            value = loop.codec.encode(prediction, json=loop.settings.json_records)
+            value = loop.context.codec.encode(prediction, json=loop.context.settings.json_records)
             key = request.request_id.encode()
-            record = OutRecord(loop.topics.predictions, key, value, headers=served_by(loop))
+            record = OutRecord(loop.context.topics.predictions, key, value, headers=served_by(loop))
             unknown = self._remarks.unknown(sent)
             odd = unknown + self._remarks.outside(request.features) + _of_models(loop, prediction)
             answer = Answer(_body(prediction, odd), record)
             self.cache.add(request.request_id, answer)
-            loop.counts["predictions"] += 1
-            loop.counts["http_predictions"] += 1
+            loop.statistics.counts["predictions"] += 1
+            loop.statistics.counts["http_predictions"] += 1
             self._edge.answered(request, unknown)
         # Salts first: what was made with one that is lost belongs to nobody.
         self.loop.subjects.send(self._writer)
@@ -128,25 +133,27 @@ class Predictions:
         return found.body
 
     def _not_acknowledged(self) -> Problem:
-        self.loop.counts["http_not_acknowledged"] += 1
+        self.loop.statistics.counts["http_not_acknowledged"] += 1
         detail = "Kafka did not acknowledge the prediction in time: retry with the same request_id"
         return Problem(503, "not_acknowledged", detail)
 
 
 def not_ready(loop: TaskLoop) -> Problem:
     """Return the problem of a task that is not ready."""
-    detail = f"task {loop.task.name} is not ready: {loop.why_not_ready or 'its models are being restored'}"
+    detail = (
+        f"task {loop.context.task.name} is not ready: {loop.readiness.why or 'its models are being restored'}"
+    )
     return Problem(503, "not_ready", detail)
 
 
 def _of_models(loop: TaskLoop, prediction: Prediction) -> list[Remark]:
     """Return warnings about the score: from the fallback, or from a model that has stopped learning."""
     found, served = [], prediction.scores[0]
-    if served.model != loop.models[0].model.name:
-        champion = next(each for each in prediction.scores if each.model == loop.models[0].model.name)
+    if served.model != loop.server.models[0].model.name:
+        champion = next(each for each in prediction.scores if each.model == loop.server.models[0].model.name)
         detail = f"{champion.version} failed: {champion.failure}; the score is that of {served.version}"
         found.append(Remark("fallback", "score", detail))
-    for fold in loop.models:
+    for fold in loop.server.models:
         stopped = fold.learner.stopped
         if stopped is not None and fold.model.name == served.model:
             detail = f"{served.version} has stopped learning at log offset {stopped.offset}: {stopped.why}"

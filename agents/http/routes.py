@@ -46,7 +46,7 @@ def add_routes(
     settings: Settings,
     *,
     time_bound_s: float = TIME_BOUND_S,
-) -> Probes:
+) -> Pages:
     """Add all paths to an application that has not started.
 
     Parameters
@@ -65,11 +65,11 @@ def add_routes(
 
     Returns
     -------
-    Probes
-        What answers health checks while the event loop is held.
+    Pages
+        The handlers, which are to be stopped with the worker.
     """
     pages, access = Pages(loops, writer, settings, time_bound_s), Access(settings)
-    origins = Origins(settings)
+    origins = pages.origins
     for route in pages.routes():
         guarded = _measured(route, pages.meter, _guarded(route, access, time_bound_s))
         if route.method == "GET":
@@ -88,7 +88,7 @@ def add_routes(
         pages.bodies.close()
 
     app.on_cleanup.append(close)
-    return Probes(loops, origins, pages.meter, pages.pulse)
+    return pages
 
 
 class Pages:
@@ -98,6 +98,13 @@ class Pages:
     ----------
     loops, writer, settings, time_bound_s
         See `add_routes`.
+
+    Attributes
+    ----------
+    origins
+        The origins from which calls may come.
+    probes
+        Answers health checks while the event loop is blocked.
     """
 
     def __init__(
@@ -107,11 +114,19 @@ class Pages:
         self.bodies = BodyReader(settings.max_body, settings.max_list, time_bound_s / 2)
         self._tasks: dict[str, TaskPages] = {}
         self.meter, self.pulse = HttpMeter(), Pulse()
+        self.origins = Origins(settings)
+        self.probes = Probes(loops, self.origins, self.meter, self.pulse)
         self._exporter = exporter(loops, self.meter, self.pulse)
         self._waits, self._api = Waits(), ApiPages(loops)
         self.live_page = LivePage(
             lambda request: self._task(request).feed, loops, settings.live_pages_per_client
         )
+
+    def stop(self) -> None:
+        """Write the counts of requests and end the streams: the worker stops."""
+        for task in self._tasks.values():
+            task.predictions.flush()
+            task.feed.close()
 
     def routes(self) -> tuple[Route, ...]:
         """Return all paths; `docs/reference/openapi.json` describes them."""

@@ -67,7 +67,7 @@ def ready(loops: Mapping[str, TaskLoop], held_s: float = 0.0) -> dict[str, Any]:
 
 def readiness(loop: TaskLoop, held_s: float = 0.0) -> dict[str, Any]:
     """Say whether a task may answer, and why not."""
-    reasons = loop.not_ready()
+    reasons = loop.readiness.problems()
     if held_s > HELD_S:
         reasons = [*reasons, _held(held_s)]
     return {"ready": False, "why": "; ".join(reasons), "reasons": reasons} if reasons else {"ready": True}
@@ -90,9 +90,9 @@ HEALTH: Final[Mapping[str, Callable[[Mapping[str, TaskLoop], float], dict[str, A
 def tasks(loops: Mapping[str, TaskLoop]) -> list[dict[str, Any]]:
     """List the tasks that this worker runs."""
     return [
-        {"task": name, "question": loop.task.question, "kind": loop.task.kind}
+        {"task": name, "question": loop.context.task.question, "kind": loop.context.task.kind}
         | readiness(loop)
-        | {"models": [fold.model.name for fold in loop.models]}
+        | {"models": [fold.model.name for fold in loop.server.models]}
         for name, loop in loops.items()
     ]
 
@@ -111,24 +111,24 @@ async def versions(loop: TaskLoop, query: Mapping[str, str]) -> dict[str, Any]:
         )
 
     if not reached() and wait_s > 0:
-        await _until(loop.progress, lambda: reached() or loop.stopping, wait_s)
+        await _until(loop.readiness.progress, lambda: reached() or loop.readiness.stopping, wait_s)
     return {
-        "task": loop.task.name,
+        "task": loop.context.task.name,
         "reached": reached(),
         "next_offset": next_offset(loop),
-        "completed": {str(number): offset for number, offset in sorted(loop.completed.items())},
+        "completed": {str(number): offset for number, offset in sorted(loop.statistics.completed.items())},
         "models": models(loop),
     }
 
 
 def completed_offset(loop: TaskLoop) -> int:
     """Return the offset of the newest applied punctuation, least over the partitions; else -1."""
-    return min(loop.completed.get(number, -1) for number in range(loop.partitions))
+    return min(loop.statistics.completed.get(number, -1) for number in range(loop.context.partitions))
 
 
 def next_offset(loop: TaskLoop) -> int:
     """Return the first offset of the log that not every model here has applied."""
-    return min(fold.next_offset for fold in loop.models)
+    return min(fold.next_offset for fold in loop.server.models)
 
 
 def models(loop: TaskLoop) -> list[dict[str, Any]]:
@@ -148,7 +148,7 @@ def models(loop: TaskLoop) -> list[dict[str, Any]]:
             "spec": fold.spec,
             "runtime": fold.runtime,
         }
-        for index, fold in enumerate(loop.models)
+        for index, fold in enumerate(loop.server.models)
     ]
 
 
@@ -204,14 +204,14 @@ def status(loop: TaskLoop, cached: int) -> dict[str, Any]:
     members = more() if more is not None else {}
     by_model = members.pop("models", {})
     return members | {
-        "task": loop.task.name,
-        "question": loop.task.question,
+        "task": loop.context.task.name,
+        "question": loop.context.task.question,
         **readiness(loop),
-        "counts": dict(sorted(loop.counts.items())),
-        "dead_letters": dict(sorted(loop.dead_letters.items())),
+        "counts": dict(sorted(loop.statistics.counts.items())),
+        "dead_letters": dict(sorted(loop.statistics.dead_letters.items())),
         "cached_predictions": cached,
-        "freshness_ms": quantiles(loop.freshness_ms),
-        "freshness_s": {stage: spans.status() for stage, spans in loop.freshness.items()},
+        "freshness_ms": quantiles(loop.statistics.freshness_ms),
+        "freshness_s": {stage: spans.status() for stage, spans in loop.statistics.freshness.items()},
         "next_offset": next_offset(loop),
         "models": {each["model"]: by_model.get(each["model"], {}) | each for each in models(loop)},
     }
@@ -248,10 +248,10 @@ class Digests:
             503, while the models are not ready.
         """
         loop = self.loop
-        if not loop.ready.is_set():
+        if not loop.readiness.ready.is_set():
             raise not_ready(loop)
         found = []
-        for fold in loop.models:
+        for fold in loop.server.models:
             version = str(fold.version)
             if self._known.get(fold.model.name, ("", ""))[0] != version:
                 self._known[fold.model.name] = version, fold.digest
@@ -259,4 +259,4 @@ class Digests:
             found.append(
                 {"model": fold.model.name, "version": version, "learned": fold.learned, "state": digest}
             )
-        return {"task": loop.task.name, "next_offset": next_offset(loop), "models": found}
+        return {"task": loop.context.task.name, "next_offset": next_offset(loop), "models": found}

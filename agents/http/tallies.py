@@ -7,8 +7,9 @@ import logging
 from typing import Final
 
 from agents.http.prediction_cache import Sends
-from agents.loop import TaskLoop, now_ms
+from agents.loop import TaskLoop
 from agents.serve import tally_records
+from infra.clock import now_ms
 from infra.kafka.writer import Delivery
 from schemas.errors import BadRecord, BrokerError
 from schemas.records import Request
@@ -32,9 +33,8 @@ class HttpTallies:
 
     def __init__(self, loop: TaskLoop, writer: Sends) -> None:
         self.loop, self._writer = loop, writer
-        self.counter = EdgeCounter(loop.task.features, loop.slot, "http")
+        self.counter = EdgeCounter(loop.context.task.features, loop.context.slot, "http")
         self._due: asyncio.TimerHandle | None = None
-        loop.last_words.append(self.flush)
 
     def answered(self, request: Request, remarks: list[Remark]) -> None:
         """Count a request that is answered for the first time here, with the remarks on unknown fields."""
@@ -68,5 +68,7 @@ class HttpTallies:
             self._lost(error)
 
     def _lost(self, error: BaseException) -> None:
-        self.loop.counts["http_tallies_lost"] += 1
-        log.warning("%s: lost counts of HTTP requests for data quality: %s", self.loop.task.name, error)
+        self.loop.statistics.counts["http_tallies_lost"] += 1
+        log.warning(
+            "%s: lost counts of HTTP requests for data quality: %s", self.loop.context.task.name, error
+        )

@@ -74,7 +74,7 @@ def test_a_prediction_is_on_its_topic_when_the_answer_is_there(
                 found = await asyncio.to_thread(records, connection, names.predictions)
                 assert len(found) == count
                 (message,) = found[f"b-{count}"]
-                written = loop.codec.decode_prediction(message.value())
+                written = loop.context.codec.decode_prediction(message.value())
                 assert written.scores[0].score == reply.data["score"]
                 assert written.scores[0].version == reply.data["version"]
             many = [SENT | {"request_id": f"m-{number}"} for number in range(1000)]
@@ -100,7 +100,7 @@ def test_an_outcome_is_on_its_topic_when_it_is_accepted_beside_its_prediction(
             found = await asyncio.to_thread(records, connection, names.outcomes)
             predictions = await asyncio.to_thread(records, connection, names.predictions)
         assert reply.status == 202
-        assert loop.codec.decode_outcome(found["b-1"][0].value()) == Outcome("b-1", TOLD["ts"], True)
+        assert loop.context.codec.decode_outcome(found["b-1"][0].value()) == Outcome("b-1", TOLD["ts"], True)
         assert found["b-1"][0].partition() == predictions["b-1"][0].partition()
         assert set(found) == {"b-1", "b-2"}
 
@@ -146,7 +146,7 @@ def test_while_the_broker_is_down_nothing_is_promised_and_nothing_promised_is_lo
             for name, reply in replies.items():
                 assert reply.status == 200
                 for message in found[name]:
-                    served = loop.codec.decode_prediction(message.value()).scores[0]
+                    served = loop.context.codec.decode_prediction(message.value()).scores[0]
                     assert (served.score, served.version) == (reply.data["score"], reply.data["version"])
             # A copy may be there of those only whose acknowledgement had got lost.
             assert {name for name, copies in found.items() if len(copies) > 1} <= set(refused)

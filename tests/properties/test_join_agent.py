@@ -10,7 +10,7 @@ import contextlib
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -39,7 +39,7 @@ NAME = "stay"
 TOPICS = TaskTopics(NAME)
 PLACES = (Partition(TOPICS.predictions, 0), Partition(TOPICS.outcomes, 0))
 SEEN: Features = {"LeadTime": 12, "Rate": 80.5, "Meal": "BB"}
-CODEC = make_loop(NAME, partitions=1).codec
+CODEC = make_loop(NAME, partitions=1).context.codec
 
 
 @dataclass(slots=True)
@@ -132,9 +132,9 @@ class Worker:
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
         loop = make_loop(NAME, partitions=1)
-        loop.codec = CODEC
-        loop.stamps |= dict.fromkeys((TOPICS.predictions, TOPICS.outcomes), "id")
-        self.agents = TaskAgents(loop, "slot", SnapshotStore("memory://join-agent"))
+        loop.context = replace(loop.context, codec=CODEC, slot="slot")
+        loop.current.stamps |= dict.fromkeys((TOPICS.predictions, TOPICS.outcomes), "id")
+        self.agents = TaskAgents(loop, SnapshotStore("memory://join-agent"))
         self.work: asyncio.Task[None] | None = None
         self.batch: Batch[Any] | None = None
         self.verdict: asyncio.Future[str] | None = None

@@ -18,9 +18,13 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from river import linear_model, optim, preprocessing
 
-from agents.http.routes import add_routes
+from agents.current_topics import CurrentTopics
+from agents.http.routes import Pages, add_routes
 from agents.loop import TaskLoop
+from agents.readiness import Readiness
 from agents.settings import Settings
+from agents.task_context import TaskContext
+from infra.kafka.acknowledging import Acknowledging
 from infra.kafka.connection import Connection
 from infra.kafka.transaction import OutRecord
 from infra.kafka.writer import Delivery
@@ -80,7 +84,7 @@ def make_loop(
         opening = Entry(f"{name}/{fold.model.name}/revision/1", "command", 0, command=fold.opening())
         for each in folds:
             each.apply(offset, opening)
-    loop = TaskLoop(
+    context = TaskContext(
         LoadedTask(task, f"{name}.py", Path(), ()),
         settings or Settings(),
         connection or Connection("127.0.0.1:1", {"sasl.password": SECRET}),
@@ -88,11 +92,11 @@ def make_loop(
         TaskTopics(name),
         partitions,
         "topic-id",
-        Server(task, folds),
     )
+    readiness = Readiness(name, Acknowledging())
+    loop = TaskLoop(context, readiness, CurrentTopics(partitions), Server(task, folds))
     if ready:
-        loop.why_not_ready = ""
-        loop.ready.set()
+        readiness.set_ready()
     return loop
 
 
@@ -142,8 +146,8 @@ class Reply:
 class Client:
     """Calls a worker; each reply must be one that openapi.json describes."""
 
-    def __init__(self, client: TestClient[web.Request, web.Application]) -> None:
-        self._client = client
+    def __init__(self, client: TestClient[web.Request, web.Application], pages: Pages) -> None:
+        self._client, self.pages = client, pages
 
     async def get(self, path: str, **more: Any) -> Reply:
         return await self.call("GET", path, **more)
@@ -224,8 +228,8 @@ async def serving(
     **more: Any,
 ) -> AsyncIterator[Client]:
     """Serve tasks on a free port of 127.0.0.1."""
-    found = {loops.task.name: loops} if isinstance(loops, TaskLoop) else loops
+    found = {loops.context.task.name: loops} if isinstance(loops, TaskLoop) else loops
     app = web.Application()
-    add_routes(app, found, writer, settings or Settings(), **more)
+    pages = add_routes(app, found, writer, settings or Settings(), **more)
     async with TestClient(TestServer(app, host="127.0.0.1")) as client:
-        yield Client(client)
+        yield Client(client, pages)

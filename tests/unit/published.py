@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
 
+from agents.current_topics import CurrentTopics
 from agents.log_fold import LogFold
 from agents.log_publisher import LogPublisher
 from agents.loop import TaskLoop
+from agents.readiness import Readiness
 from agents.settings import Settings
+from infra.kafka.acknowledging import Acknowledging
 from infra.kafka.buffers import Partition
 from infra.kafka.connection import Connection
 from infra.kafka.transaction import OutRecord
@@ -140,16 +143,10 @@ class Worker:
         self.cluster, history = cluster, cluster.history
         task = history.loaded.task
         folds = [ModelFold(task, model, history.runtime) for model in task.models]
-        self.loop = TaskLoop(
-            history.loaded,
-            cluster.settings,
-            Connection("nowhere:1"),
-            history.codec,
-            history.topics,
-            history.partitions_count,
-            history.loop.log_topic_id,
-            Server(task, folds),
-        )
+        context = replace(history.loop.context, settings=cluster.settings)
+        readiness = Readiness(task.name, Acknowledging())
+        current = CurrentTopics(context.partitions)
+        self.loop = TaskLoop(context, readiness, current, Server(task, folds))
         self.runner = Runner(cluster)
         self.fold = LogFold(self.loop, cluster.store)
         self.publisher = Publisher(self.loop, self.fold, self.runner, cluster.store)  # type: ignore[arg-type]  # a runner in memory

@@ -135,14 +135,14 @@ def test_counters_begin_at_zero_so_that_the_first_dead_letter_is_seen() -> None:
     first = values(exporter.page(), "riverloop_dead_letters_total")
     assert {dict(labels)["reason"] for labels in first} == set(REASONS)
     assert set(first.values()) == {0}
-    loop.dead_letters.update(["wrong_type"])
+    loop.statistics.dead_letters.update(["wrong_type"])
     assert sum(values(exporter.page(), "riverloop_dead_letters_total").values()) == 1
 
 
 def test_freshness_is_a_histogram_in_seconds() -> None:
     loop = make_loop()
     for span_s in (0.02, 0.3, 700.0):
-        loop.freshness["arrival_to_log"].add(span_s)
+        loop.statistics.freshness["arrival_to_log"].add(span_s)
     page = Exporter(lambda: views({"stay": loop}), "1", "r").page()
     buckets = {
         dict(labels)["le"]: value
@@ -177,7 +177,7 @@ def test_names_are_unique_and_follow_the_rules() -> None:
 
 
 def test_open_episodes_of_requests_stand_beside_those_of_drift_and_each_names_its_monitor() -> None:
-    task = make_loop().task
+    task = make_loop().context.task
     found = [each for made in monitors(task) for each in made.measurements()]
     found += [each for made in tally_monitors(task) for each in made.measurements()]
     page = Exporter(lambda: [view(*found)], "1", "r").page()

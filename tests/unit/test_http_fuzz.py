@@ -52,9 +52,9 @@ def test_any_body_gets_an_answer_or_a_problem_and_what_is_written_can_be_read(ca
             assert alive.status == 200
         for record in writer.records:
             if record.topic == "stay.predictions":
-                loop.codec.decode_prediction(record.value)
+                loop.context.codec.decode_prediction(record.value)
             else:
-                loop.codec.decode_outcome(record.value)
+                loop.context.codec.decode_outcome(record.value)
 
     asyncio.run(run())
 

@@ -9,8 +9,8 @@ import pytest
 from river import linear_model
 
 from agents.http.prediction_cache import Answer
-from agents.loop import now_ms
 from agents.settings import Settings
+from infra.clock import now_ms
 from infra.kafka.transaction import OutRecord
 from schemas.codec.json_form import plain
 from schemas.examples import examples
@@ -37,13 +37,13 @@ def test_an_answer_has_the_served_score_and_what_is_written_is_the_same_predicti
         }
         (record,) = writer.records
         assert (record.topic, record.key, record.partition) == ("stay.predictions", b"b-1", None)
-        written = loop.codec.decode_prediction(record.value)
+        written = loop.context.codec.decode_prediction(record.value)
         assert dict(written.features) == {"LeadTime": 12, "Rate": 80.5, "Meal": "BB"}
         assert written.source is None
-        assert [each.model for each in written.scores] == [fold.model.name for fold in loop.models]
+        assert [each.model for each in written.scores] == [fold.model.name for fold in loop.server.models]
         served = plain(written.scores[0])
         assert {name: served[name] for name in ("score", "label", "version")}.items() <= reply.data.items()
-        assert loop.counts["predictions"] == 1
+        assert loop.statistics.counts["predictions"] == 1
 
     asyncio.run(run())
 
@@ -51,11 +51,11 @@ def test_an_answer_has_the_served_score_and_what_is_written_is_the_same_predicti
 def test_avro_and_json_get_the_same_answer() -> None:
     async def run() -> None:
         loop = make_loop()
-        request = loop.codec.decode_request(json.dumps(SENT | {"request_id": "avro"}).encode())
+        request = loop.context.codec.decode_request(json.dumps(SENT | {"request_id": "avro"}).encode())
         async with serving(loop, HeldWriter()) as client:
             one = await client.post(PATH, SENT)
             other = await client.post(
-                PATH, data=loop.codec.encode(request), headers={"Content-Type": "application/avro"}
+                PATH, data=loop.context.codec.encode(request), headers={"Content-Type": "application/avro"}
             )
         assert other.status == 200
         assert other.data == one.data | {"request_id": "avro"}
@@ -68,8 +68,8 @@ def test_how_long_callers_waited_is_counted_for_what_was_answered() -> None:
         loop = make_loop()
         async with serving(loop, HeldWriter()) as client:
             await client.post(PATH, [SENT, SENT | {"request_id": "b-2"}, {"features": "none"}])
-        assert (loop.answers["http"].count, loop.answers["topic"].count) == (2, 0)
-        assert 0 < loop.answers["http"].sum_s < 60
+        assert (loop.statistics.answers["http"].count, loop.statistics.answers["topic"].count) == (2, 0)
+        assert 0 < loop.statistics.answers["http"].sum_s < 60
 
     asyncio.run(run())
 
@@ -77,10 +77,10 @@ def test_how_long_callers_waited_is_counted_for_what_was_answered() -> None:
 def test_the_exported_examples_are_taken() -> None:
     async def run() -> None:
         loop = make_loop()
-        found = examples(loop.codec)
+        found = examples(loop.context.codec)
         async with serving(loop, HeldWriter()) as client:
             for name, path in (("Request", PATH), ("Outcome", "/tasks/stay/outcomes")):
-                as_json = loop.codec.encode(found[name], json=True)
+                as_json = loop.context.codec.encode(found[name], json=True)
                 assert (await client.post(path, data=as_json)).status in {200, 202}
 
     asyncio.run(run())
@@ -95,7 +95,7 @@ def test_without_ts_the_arrival_is_taken_and_told() -> None:
             two = await client.post(PATH, {"request_id": "null-ts", "ts": None, "features": FEATURES})
         for reply, record in zip((one, two), writer.records, strict=True):
             assert before <= reply.data["ts"] <= now_ms()
-            assert loop.codec.decode_prediction(record.value).ts == reply.data["ts"]
+            assert loop.context.codec.decode_prediction(record.value).ts == reply.data["ts"]
 
     asyncio.run(run())
 
@@ -145,10 +145,10 @@ def test_a_repeated_request_gets_the_first_answer_although_the_model_has_learned
         loop, writer = make_loop(), HeldWriter()
         async with serving(loop, writer) as client:
             first = await client.post(PATH, SENT)
-            prediction = loop.codec.decode_prediction(writer.records[0].value)
+            prediction = loop.context.codec.decode_prediction(writer.records[0].value)
             outcome = Outcome("b-1", SENT["ts"] + 1, True)
             entry = Entry("e", "labelled", outcome.ts, prediction=prediction, outcome=outcome)
-            for fold in loop.models:
+            for fold in loop.server.models:
                 fold.apply(2, entry)
             again = await client.post(PATH, SENT)
             in_list = await client.post(PATH, [SENT, SENT, SENT | {"request_id": "new"}])
@@ -188,8 +188,8 @@ def test_without_an_acknowledgement_nothing_is_promised_and_a_repetition_sends_t
             await writer.used.wait()
             writer.fail()
             failed = await call
-            prediction = loop.codec.decode_prediction(writer.records[0].value)
-            for fold in loop.models:
+            prediction = loop.context.codec.decode_prediction(writer.records[0].value)
+            for fold in loop.server.models:
                 fold.apply(
                     9, Entry("e", "labelled", 1, prediction=prediction, outcome=Outcome("b-1", 1, True))
                 )
@@ -200,8 +200,8 @@ def test_without_an_acknowledgement_nothing_is_promised_and_a_repetition_sends_t
         assert again.data["version"] == "lr.1@0"
         # Whichever of the two is first on the topic, it says what the caller got.
         assert writer.records[0] == writer.records[1]
-        assert loop.counts["http_not_acknowledged"] == 1
-        assert loop.counts["predictions"] == 1
+        assert loop.statistics.counts["http_not_acknowledged"] == 1
+        assert loop.statistics.counts["predictions"] == 1
 
     asyncio.run(run())
 
@@ -253,8 +253,8 @@ def test_while_not_ready_new_requests_are_refused_with_the_reason_and_remembered
         loop = make_loop()
         async with serving(loop, HeldWriter()) as client:
             first = await client.post(PATH, SENT)
-            loop.ready.clear()
-            loop.why_not_ready = "reading the training log, at offset 7"
+            loop.readiness.ready.clear()
+            loop.readiness.why = "reading the training log, at offset 7"
             again = await client.post(PATH, SENT)
             fresh = await client.post(PATH, SENT | {"request_id": "new"})
             mixed = await client.post(PATH, [SENT, SENT | {"request_id": "new"}])
@@ -298,8 +298,7 @@ def test_what_is_odd_about_a_request_is_answered_and_counted_and_hinders_nothing
             fine = await client.post(PATH, SENT | {"request_id": "fine"})
             first = await client.post(PATH, sent)
             again = await client.post(PATH, sent)
-            for each in loop.last_words:
-                each()
+            client.pages.stop()
         assert "warnings" not in fine.data
         assert first.data == again.data
         assert [(each["reason"], each["field"], each.get("near")) for each in first.data["warnings"]] == [
@@ -309,10 +308,10 @@ def test_what_is_odd_about_a_request_is_answered_and_counted_and_hinders_nothing
             ("outside", "features.Rate", None),
         ]
         assert first.data["warnings"][3]["detail"] == "Rate is -1.0, outside 0 and more"
-        monitor = QualityMonitor("stay", loop.task.features)
+        monitor = QualityMonitor("stay", loop.context.task.features)
         for record in writer.records:
-            if record.topic == loop.topics.quality:
-                monitor.apply(monitor.next_offset, loop.codec.decode_tally(record.value))
+            if record.topic == loop.context.topics.quality:
+                monitor.apply(monitor.next_offset, loop.context.codec.decode_tally(record.value))
         warned = {each.segment: each.value for each in monitor.measurements() if each.name == "warned"}
         assert warned == {
             "unknown_field entity_key": 1,
@@ -336,8 +335,8 @@ class Broken(linear_model.LogisticRegression):
 def test_a_caller_learns_that_the_fallback_answered_and_nothing_of_a_shadow_that_fails(place: int) -> None:
     async def run() -> None:
         loop = make_loop()
-        loop.server.task = replace(loop.task, fallback="other")
-        learner = loop.models[place].learner
+        loop.server.task = replace(loop.context.task, fallback="other")
+        learner = loop.server.models[place].learner
         learner.estimator, learner.learned = Broken(), 1
         async with serving(loop, HeldWriter()) as client:
             first = await client.post(PATH, SENT)
@@ -361,7 +360,7 @@ def test_a_caller_learns_that_the_fallback_answered_and_nothing_of_a_shadow_that
 def test_a_caller_learns_that_the_model_which_answered_has_stopped_learning(place: int) -> None:
     async def run() -> None:
         loop = make_loop()
-        loop.models[place].learner.stopped = Stopped(70, "its code raised")
+        loop.server.models[place].learner.stopped = Stopped(70, "its code raised")
         async with serving(loop, HeldWriter()) as client:
             reply = await client.post(PATH, SENT)
         if place:

@@ -164,7 +164,7 @@ def test_an_error_of_a_model_is_a_problem_without_its_secrets(caplog: pytest.Log
             def predict_proba_one(self, x: Any, **more: Any) -> Any:
                 raise RuntimeError(f"a traceback with Ada-Lovelace-1815 in it: {x}")
 
-        loop.models[0].learner.estimator = Broken()
+        loop.server.models[0].learner.estimator = Broken()
         async with serving(loop, writer) as client:
             reply = await client.post(PATH, SENT)
         assert (reply.status, reply.reason) == (422, "model_failed")

@@ -89,9 +89,9 @@ async def serving(
     loop: TaskLoop, *, most: int = 64, watched: bool = True
 ) -> AsyncIterator[tuple[HttpServer, int]]:
     app = web.Application()
-    probes = add_routes(app, {"stay": loop}, HeldWriter(), Settings())
+    pages = add_routes(app, {"stay": loop}, HeldWriter(), Settings())
     sockets = bind("127.0.0.1", 0)
-    server = HttpServer(app, sockets, most, probes if watched else None)
+    server = HttpServer(app, sockets, most, pages.probes if watched else None)
     port = sockets[0].getsockname()[1]
     await server.start()
     try:
@@ -347,12 +347,12 @@ def test_readiness_is_as_of_now_says_for_how_long_the_loop_is_held_and_ends_with
                 status_code, told = asked(port, "/readyz")
                 assert (status_code, told["tasks"]) == (200, {"stay": {"ready": True}})
                 assert 0.05 < told["held_s"] < 5.0
-                loop.cluster.silent("the Kafka cluster does not answer")
+                loop.readiness.cluster.silent("the Kafka cluster does not answer")
                 status_code, told = asked(port, "/ready")
                 assert (status_code, told["reason"]) == (503, "not_ready")
                 assert told["tasks"]["stay"]["reasons"] == ["the Kafka cluster does not answer"]
                 assert asked(port, "/healthz")[1]["ready"] is False
-                loop.cluster.answered()
+                loop.readiness.cluster.answered()
                 monkeypatch.setattr(status, "HELD_S", 0.01)
                 status_code, told = asked(port, "/readyz")
                 assert status_code == 503

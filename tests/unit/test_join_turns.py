@@ -54,11 +54,11 @@ def agent_with_waiting() -> tuple[JoinAgent, list[Inbound]]:
     loop = make_loop()
     agent = JoinAgent(loop)
     join = Join(agent.rules, MemoryStore(), agent._unpack, "stay", 0)
-    agent.partitions[0] = JoinPartition(join, loop.topics, None)
+    agent.partitions[0] = JoinPartition(join, loop.context.topics, None)
 
     def inbound(offset: int, ts: int) -> Inbound:
         prediction = Prediction(f"r{offset}", ts, {"LeadTime": 12, "Rate": 80.5, "Meal": "BB"}, ())
-        message = Message(loop.topics.predictions, offset, loop.codec.encode(prediction), ts)
+        message = Message(loop.context.topics.predictions, offset, loop.context.codec.encode(prediction), ts)
         return Inbound(message, prediction, None)
 
     first = [inbound(offset, FIRST) for offset in range(WAITING)]

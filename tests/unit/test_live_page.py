@@ -98,7 +98,7 @@ class Live:
 
     def metric(self, value: float, offset: int) -> None:
         loop = self.feed.loop
-        self.topics.put(Sent(loop.topics.metrics, loop.codec.encode(waiting(value, offset))))
+        self.topics.put(Sent(loop.context.topics.metrics, loop.context.codec.encode(waiting(value, offset))))
 
 
 @asynccontextmanager
@@ -113,7 +113,8 @@ async def living(settings: Settings | None = None) -> AsyncIterator[Live]:
         try:
             yield Live(feed, topics, client)
         finally:
-            await loop.stop_waiting()
+            await loop.readiness.stop()
+            feed.close()
 
 
 async def events(answer: ClientResponse) -> AsyncIterator[tuple[str, Any]]:
@@ -221,11 +222,11 @@ def test_a_worker_that_is_not_ready_is_down_and_says_why() -> None:
         async with living() as found:
             found.metric(7.0, 1)
             loop = found.feed.loop
-            loop.ready.set()
+            loop.readiness.ready.set()
             async with found.client.get(f"{PAGE}/state") as answer:
                 assert (await answer.json())["verdict"]["state"] == "healthy"
-            loop.ready.clear()
-            loop.why_not_ready = "reading the training log"
+            loop.readiness.ready.clear()
+            loop.readiness.why = "reading the training log"
             async with found.client.get(f"{PAGE}/state") as answer:
                 told = (await answer.json())["verdict"]
             assert told["state"] == "down"
@@ -339,7 +340,7 @@ def test_what_a_request_says_is_shown_only_where_no_token_guards_it(settings: Se
             loop = found.feed.loop
             value = b'{"request_id": "b-1", "features": {"LeadTime": "the-value"}}'
             letter = DeadLetter("wrong_type", "not 'the-value'", "features.LeadTime", None, b"b-1", value, 5)
-            found.topics.put(Sent(loop.topics.dead_letters, loop.codec.encode(letter)))
+            found.topics.put(Sent(loop.context.topics.dead_letters, loop.context.codec.encode(letter)))
             async with found.client.get(f"{PAGE}/state") as state:
                 told = json.dumps((await state.json())["dead_letters"])
         assert "features.LeadTime" in told
@@ -352,7 +353,7 @@ def test_what_a_request_says_is_shown_only_where_no_token_guards_it(settings: Se
 def test_what_is_no_record_of_ours_is_passed_over() -> None:
     async def run() -> None:
         async with living() as found:
-            topics = found.feed.loop.topics
+            topics = found.feed.loop.context.topics
             names = (topics.metrics, topics.alerts, topics.snapshots, topics.dead_letters)
             found.topics.put(*(Sent(name, b"\xff<script>") for name in names))
             found.metric(7.0, 1)
@@ -369,7 +370,7 @@ def test_a_worker_that_stops_ends_its_streams(monkeypatch: pytest.MonkeyPatch) -
             async with found.client.get(f"{PAGE}/events") as answer:
                 stream = events(answer)
                 await anext(stream)
-                await found.feed.loop.stop_waiting()
+                found.feed.close()
                 async with asyncio.timeout(5):
                     async for _ in stream:
                         pass

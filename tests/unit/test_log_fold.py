@@ -61,7 +61,7 @@ def test_one_that_a_person_has_looked_at_is_passed_over_by_all_folds_and_no_othe
     asyncio.run(fold.apply([message(7)]))
     assert heard == [(7, None)]
     assert fold.next_offset == 8
-    assert fold.loop.counts["entries_passed_over"] == 1
+    assert fold.loop.statistics.counts["entries_passed_over"] == 1
     with pytest.raises(Unreadable):
         fold.read(message(8))
 

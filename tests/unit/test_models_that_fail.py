@@ -61,7 +61,7 @@ def test_models_that_fail_at_one_entry_are_made_again_before_anybody_asks_one_of
 ) -> None:
     monkeypatch.setattr(turns, "TURN_S", 0.0)  # a turn ends after every step
     loop = make_loop()
-    for fold in loop.models:
+    for fold in loop.server.models:
         fold.learner = Learner(Brittle, "binary", 10)
     log_fold = LogFold(loop, SnapshotStore("memory://log-fold"))
     messages: list[Any] = []
@@ -71,7 +71,7 @@ def test_models_that_fail_at_one_entry_are_made_again_before_anybody_asks_one_of
         messages.append(
             Message(
                 at,
-                loop.codec.encode(
+                loop.context.codec.encode(
                     Entry(
                         f"{place}#0",
                         "labelled",
@@ -87,16 +87,16 @@ def test_models_that_fail_at_one_entry_are_made_again_before_anybody_asks_one_of
     seen: list[set[Any]] = []
 
     def ask() -> Iterator[None]:
-        while loop.models[0].next_offset < 20:
-            seen.append({fold.predict(asked).score for fold in loop.models})
+        while loop.server.models[0].next_offset < 20:
+            seen.append({fold.predict(asked).score for fold in loop.server.models})
             yield
 
     async def both() -> None:
         await asyncio.gather(log_fold.apply(messages), loop.turns.run(ask()))
 
     asyncio.run(both())
-    assert [fold.learner.passed_over for fold in loop.models] == [1, 1]
-    assert [fold.learned for fold in loop.models] == [9, 9]
+    assert [fold.learner.passed_over for fold in loop.server.models] == [1, 1]
+    assert [fold.learned for fold in loop.server.models] == [9, 9]
     # The two are equal models, so whenever they were asked they gave one score.
     assert all(len(scores) == 1 for scores in seen)
     assert len({frozenset(scores) for scores in seen}) > 5

@@ -53,7 +53,7 @@ def test_it_prints_the_stages_the_models_and_what_is_open() -> None:
                 50,
             )
             alert = Alert("stay/drift@4", *told, text)  # type: ignore[arg-type]  # in the order of its fields
-            found.topics.put(Sent(loop.topics.alerts, loop.codec.encode(alert)))
+            found.topics.put(Sent(loop.context.topics.alerts, loop.context.codec.encode(alert)))
             found.metric(1234.0, 1)
             out = printed(await asked(found))
         assert "stay  Will this booking be cancelled?" in out
@@ -67,7 +67,7 @@ def test_it_prints_the_stages_the_models_and_what_is_open() -> None:
 def test_it_says_which_models_pass_entries_over_have_stopped_and_fail() -> None:
     async def run() -> None:
         async with living() as found:
-            first, second = found.feed.loop.models
+            first, second = found.feed.loop.server.models
             found.metric(1.0, 1)
             calm = printed(await asked(found))
             for n in range(3):

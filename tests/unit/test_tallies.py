@@ -38,8 +38,8 @@ class World:
     def __init__(self, seed: int, store: SnapshotStore) -> None:
         self.rng, self.store = random.Random(seed), store
         self.loop = make_loop(settings=Settings(metrics_every_ms=1))
-        self.place = Partition(self.loop.topics.quality, 0)
-        self.codec = self.loop.codec
+        self.place = Partition(self.loop.context.topics.quality, 0)
+        self.codec = self.loop.context.codec
         self.tallies = [
             Kept(
                 (self.place.topic, 0),
@@ -70,9 +70,9 @@ class World:
             assert offsets[self.place] >= self.committed
             self.committed = offsets[self.place]
             for each in records:
-                if each.topic == self.loop.topics.alerts:
+                if each.topic == self.loop.context.topics.alerts:
                     self.alerts.append(self.codec.decode_alert(each.value or b"").log_offset)
-                elif each.topic == self.loop.topics.metrics:
+                elif each.topic == self.loop.context.topics.metrics:
                     metric = self.codec.decode_metric(each.value or b"")
                     self.metrics.append((metric.log_offset, metric.value))
         if fate != "committed":
