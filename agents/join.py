@@ -9,15 +9,18 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
+from agents.current_topics import CurrentTopics
 from agents.forwarding import Forwarding
 from agents.join_partition import JoinPartition
-from agents.loop import TaskLoop
-from agents.resume import join_start
+from agents.resume import Resume
 from agents.serve import dead_letter
+from agents.statistics import Statistics
+from agents.task_context import TaskContext
 from infra.inbound import SERVED, Inbound
 from infra.kafka.offsets import end_offsets
 from infra.kafka.transaction import OutRecord
 from infra.store.opening import JoinStores
+from infra.subjects import Subjects
 from schemas.errors import BadRecord, BrokerError, TransactionAborted
 from schemas.records import DeadLetter, Position, Prediction, Punctuation
 from schemas.state import POSITION_KEY, Payload
@@ -41,23 +44,34 @@ class JoinAgent:
 
     Parameters
     ----------
-    loop
-        The task's.
+    context
+        The task.
+    current
+        Its topics.
+    resume
+        Finds where a join goes on.
+    subjects
+        Keys of the subjects of requests.
+    statistics
+        Counts what is joined.
     """
 
-    def __init__(self, loop: TaskLoop) -> None:
-        self.loop = loop
-        self.rules = JoinRules.of(loop.context.task, lockstep=loop.context.settings.lockstep)
-        self._stores = JoinStores(
-            loop.context.connection,
-            loop.context.topics.join_state,
-            loop.context.codec,
-            self.rules,
-            loop.context.settings.join_folder(loop.context.slot, loop.context.task.name),
-            loop.context.settings.join_cache_mb,
-        )
+    def __init__(
+        self,
+        context: TaskContext,
+        current: CurrentTopics,
+        resume: Resume,
+        subjects: Subjects,
+        statistics: Statistics,
+    ) -> None:
+        self.context, self.current, self.subjects, self.statistics = context, current, subjects, statistics
+        self._resume = resume
+        self.rules = JoinRules.of(context.task, lockstep=context.settings.lockstep)
+        settings, about = context.settings, (context.connection, context.topics.join_state, context.codec)
+        folder = settings.join_folder(context.slot, context.task.name)
+        self._stores = JoinStores(*about, self.rules, folder, settings.join_cache_mb)
         self._noted_at = time.monotonic()
-        self._forwarding = Forwarding(loop)
+        self._forwarding = Forwarding(context, current, statistics)
         self.partitions: dict[int, JoinPartition] = {}
         self._items: dict[Position, Inbound] = {}
         """The batch at work, by place."""
@@ -77,19 +91,17 @@ class JoinAgent:
         BrokerError
             The cluster does not answer.
         """
-        loop = self.loop
         started = time.monotonic()
         store = self._stores.restored(partition)
         try:
-            position = join_start(loop, partition, store.position())
+            position = self._resume.join_start(partition, store.position())
         except BaseException:
             store.close()
             raise
-        join = Join(self.rules, store, self._unpack, loop.context.task.name, partition, position)
-        told = (loop.context.task.name, partition, join.waiting, time.monotonic() - started)
-        log.info("%s: join of partition %d restored: %d waiting, in %.2f s", *told)
-        topics = loop.context.topics
-        ids = (loop.current.stamps.get(topics.predictions, ""), loop.current.stamps.get(topics.outcomes, ""))
+        join = Join(self.rules, store, self._unpack, self.context.task.name, partition, position)
+        topics, took = self.context.topics, (partition, join.waiting, time.monotonic() - started)
+        log.info("%s: join of partition %d restored: %d waiting, in %.2f s", self.context.task.name, *took)
+        ids = (self.current.stamps.get(topics.predictions, ""), self.current.stamps.get(topics.outcomes, ""))
         return JoinPartition(join, topics, position, ids)
 
     def forget(self, partition: int) -> None:
@@ -99,20 +111,19 @@ class JoinAgent:
 
     async def checkpoint(self, *, now: bool = False) -> None:
         """Note how much of the changelog the stores on disk hold, now or now and then; no batch may be at work."""
-        if self.loop.context.settings.join_store != "rocks":
+        if self.context.settings.join_store != "rocks":
             return
         if not now and time.monotonic() < self._noted_at + NOTE_S:
             return
         self._noted_at = time.monotonic()
-        held = {(self.loop.context.topics.join_state, number): at for number, at in self.partitions.items()}
+        held = {(self.context.topics.join_state, number): at for number, at in self.partitions.items()}
         try:
             ends = await asyncio.get_running_loop().run_in_executor(
-                None, end_offsets, self.loop.context.connection, list(held)
+                None, end_offsets, self.context.connection, list(held)
             )
         except BrokerError as error:
-            log.warning(
-                "%s: the progress of the join's state cannot be noted: %s", self.loop.context.task.name, error
-            )
+            name = self.context.task.name
+            log.warning("%s: the progress of the join's state cannot be noted: %s", name, error)
             return
         for place, at in held.items():
             if self.partitions.get(place[1]) is at:
@@ -120,7 +131,7 @@ class JoinAgent:
 
     def _unpack(self, payload: Payload) -> Prediction:
         # Read, and so checked, when it was taken.
-        return self.loop.context.codec.written_prediction(payload) if isinstance(payload, bytes) else payload
+        return self.context.codec.written_prediction(payload) if isinstance(payload, bytes) else payload
 
     # ------------------------------------------------------------------ a batch
 
@@ -142,9 +153,9 @@ class JoinAgent:
         TransactionAborted
             A partition of the batch was given up, or restored, meanwhile.
         """
-        count = self.loop.context.partitions  # those beyond have no join
+        count = self.context.partitions  # those beyond have no join
         mine = {number: self.partitions.get(number) for number in numbers if number < count}
-        text = f"{self.loop.context.task.name}: a partition of the batch was given up while it was joined"
+        text = f"{self.context.task.name}: a partition of the batch was given up while it was joined"
         if None in mine.values():
             raise TransactionAborted(text, certain=True)
         for step in self._steps(items):
@@ -167,11 +178,11 @@ class JoinAgent:
                     else:
                         letters.append(step)
             except BadRecord as bad:
-                letters.append(dead_letter(self.loop, item, bad, self.letters))
+                letters.append(dead_letter(self.context, item, bad, self.letters))
             if number in numbers:
                 self.partitions[number].taken(item.message.topic() or "", item.message.offset() or 0)
             yield None
-        letters += self.loop.subjects.records("join")
+        letters += self.subjects.records("join")
         yield from letters
         for number in numbers:
             yield from self.outputs(number)
@@ -184,25 +195,20 @@ class JoinAgent:
         BadRecord
             It cannot be used.
         """
-        loop, record, message = self.loop, item.record, item.message
+        record, message = item.record, item.message
         number = message.partition() or 0
-        if (
-            number >= loop.context.partitions
-        ):  # no join has it: services may have more partitions than the loop
-            yield (
-                self._forwarding.from_further(item)
-                if item.bad is None
-                else dead_letter(loop, item, item.bad, self.letters)
-            )
+        further = number >= self.context.partitions  # a service may have more partitions than there are joins
+        if not further and self.partitions[number].has_taken(message.topic() or "", message.offset() or 0):
             return
-        at = self.partitions[number]
-        if at.has_taken(message.topic() or "", message.offset() or 0):
-            return
-        self._items[item.at] = item
         if item.bad is not None:
             # Not raised: its traceback would hold this frame, and with it the whole batch.
-            yield dead_letter(loop, item, item.bad, self.letters)
-        elif isinstance(record, Prediction):
+            yield dead_letter(self.context, item, item.bad, self.letters)
+            return
+        if further:
+            yield self._forwarding.from_further(item)
+            return
+        self._items[item.at], at = item, self.partitions[number]
+        if isinstance(record, Prediction):
             yield from self._prediction(at, record, item)
         elif isinstance(record, Punctuation):
             at.join.punctuation(record, item.at)
@@ -215,17 +221,17 @@ class JoinAgent:
         payload = item.message.value()
         if item.header(SERVED) is None:
             # From outside: checked and stored like a request.
-            prediction = self.loop.context.codec.protection.served(prediction)
-            payload = self.loop.context.codec.encode(prediction)
+            prediction = self.context.codec.protection.served(prediction)
+            payload = self.context.codec.encode(prediction)
         name, ts, counter = prediction.request_id, prediction.ts, counter_of(prediction)
         yield from at.join.prediction_steps(name, ts, payload, item.at, item.arrived, counter)
         at.quiet_since, at.quiet_from = time.monotonic(), at.join.stream_time
 
     def outputs(self, number: int) -> Iterator[OutRecord]:
         """Give what a batch, or an idle advance, writes of a partition."""
-        loop, at = self.loop, self.partitions[number]
-        topics, codec, out = loop.context.topics, loop.context.codec, at.join.out
-        key = loop.context.task.name.encode()
+        at = self.partitions[number]
+        topics, codec, out = self.context.topics, self.context.codec, at.join.out
+        key = self.context.task.name.encode()
         self._tell(at)
         for entry in out.entries:
             yield OutRecord(topics.log, key, codec.encode(entry), 0)
@@ -239,7 +245,7 @@ class JoinAgent:
     def _tell(self, at: JoinPartition) -> None:
         """Write the join's counters into the log: with the batch's last entry, or now and then without one."""
         join, now = at.join, time.monotonic()
-        silent = not join.out.entries and not self.loop.context.settings.lockstep
+        silent = not join.out.entries and not self.context.settings.lockstep
         if silent and now - at.told_at > TELL_S and join.stream_time > at.told:
             join.tell()
         if join.out.entries:
@@ -249,29 +255,26 @@ class JoinAgent:
     def _refused(self, refused: Refused) -> OutRecord:
         early, item = refused.early, self._items.get(refused.at)
         if early is None or item is not None:
-            at_work = item or self._items[refused.at]
-            bad = BadRecord(refused.reason, refused.message)
-            return dead_letter(self.loop, at_work, bad, self.letters)
+            at_work, bad = item or self._items[refused.at], BadRecord(refused.reason, refused.message)
+            return dead_letter(self.context, at_work, bad, self.letters)
         # It was read in an earlier batch, so its bytes are gone; what it said is written again.
-        loop, outcome = self.loop, early.outcome
+        outcome = early.outcome
         self.letters[refused.reason] += 1
-        key, value = outcome.request_id.encode(), loop.context.codec.encode(outcome)
-        letter = DeadLetter(
-            refused.reason, refused.message, "", early.at, key, value, early.arrived, outcome.reporter
-        )
-        return OutRecord(loop.context.topics.dead_letters, key, loop.context.codec.encode(letter))
+        key, value = outcome.request_id.encode(), self.context.codec.encode(outcome)
+        about = (early.at, key, value, early.arrived, outcome.reporter)
+        letter = DeadLetter(refused.reason, refused.message, "", *about)
+        return OutRecord(self.context.topics.dead_letters, key, self.context.codec.encode(letter))
 
     # ------------------------------------------------------------------ the end of a batch
 
     def commit(self) -> None:
         """Make the batch's changes the state: its transaction has committed."""
         for at in self.partitions.values():
-            out = at.join.out
-            self.loop.statistics.counts["resolved"] += len(out.entries)
+            self.statistics.counts["resolved"] += len(at.join.out.entries)
             at.commit()
         self._items = {}
-        self.loop.subjects.commit("join")
-        self.loop.statistics.count_dead_letters(self.letters)
+        self.subjects.commit("join")
+        self.statistics.count_dead_letters(self.letters)
 
     def rollback(self, partitions: Iterable[int]) -> None:
         """Drop what a batch has changed in partitions: its transaction is known not to have committed."""
@@ -303,7 +306,7 @@ class JoinAgent:
             elapsed_ms = int((now - at.quiet_since) * 1000)
             stream_time = at.quiet_from + elapsed_ms
             told = now - at.told_at > TELL_S
-            if elapsed_ms >= self.loop.context.settings.idle_ms and (at.join.is_due(stream_time) or told):
+            if elapsed_ms >= self.context.settings.idle_ms and (at.join.is_due(stream_time) or told):
                 at.told_at = now
                 for _ in at.join.idle_steps(stream_time):
                     yield

@@ -11,10 +11,11 @@ from typing import Final
 
 from confluent_kafka import Message
 
-from agents.loop import TaskLoop
-from agents.resume import start_of
-from agents.statistics import STAGES
-from agents.turns import Long
+from agents.readiness import Readiness
+from agents.resume import Resume
+from agents.statistics import STAGES, Statistics
+from agents.task_context import TaskContext
+from agents.turns import Long, Turns
 from infra.clock import now_ms
 from infra.kafka.log import LogReader
 from infra.past import learn
@@ -38,17 +39,37 @@ class LogFold:
 
     Parameters
     ----------
-    loop
-        The task's.
+    context
+        The task.
+    models
+        Its models; the first is served.
+    readiness
+        Set while the models may answer.
+    resume
+        Finds where the fold goes on.
+    statistics
+        Counts entries and measures their freshness.
+    turns
+        Shares the event loop.
     store
         Where snapshots lie.
     """
 
-    def __init__(self, loop: TaskLoop, store: SnapshotStore) -> None:
-        self.loop, self.store = loop, store
-        for fold in loop.server.models:
+    def __init__(
+        self,
+        context: TaskContext,
+        models: Sequence[ModelFold],
+        readiness: Readiness,
+        resume: Resume,
+        statistics: Statistics,
+        turns: Turns,
+        store: SnapshotStore,
+    ) -> None:
+        self.context, self.models, self.store = context, models, store
+        self.readiness, self.statistics, self.turns, self._resume = readiness, statistics, turns, resume
+        for fold in self.models:
             fold.learner.puts_off = True
-        self._pass_over = places(loop.context.settings.pass_over)
+        self._pass_over = places(self.context.settings.pass_over)
         self.lock = asyncio.Lock()
         """Held while the folds move: between two entries they are all at `next_offset`."""
         self.next_offset = 0
@@ -76,11 +97,10 @@ class LogFold:
 
     async def run(self) -> None:
         """Fold from the newest snapshot on, for ever."""
-        loop = self.loop
-        await loop.readiness.open.wait()
+        await self.readiness.open.wait()
         try:
             start = await asyncio.get_running_loop().run_in_executor(None, self.restore)
-            async with LogReader(loop.context.connection, loop.context.topics.log, 0, start) as reader:
+            async with LogReader(self.context.connection, self.context.topics.log, 0, start) as reader:
                 self.reader = reader
                 async for batch in reader:
                     await self.apply(batch.messages)
@@ -88,30 +108,29 @@ class LogFold:
                     for tell in self.moved:
                         tell()
         except RecordsGone as gone:
-            loop.readiness.refuse("log", str(gone))
+            self.readiness.refuse("log", str(gone))
 
     def restore(self) -> int:
         """Restore the models; gives the offset at which to go on reading (blocks)."""
-        loop = self.loop
-        place = LogPlace(loop.context.topics.log, loop.context.log_topic_id)
-        for fold in loop.server.models:
+        place = LogPlace(self.context.topics.log, self.context.log_topic_id)
+        for fold in self.models:
             started = time.monotonic()
-            manifest = restore(fold, self.store, place, loop.context.loaded.classes)
+            manifest = restore(fold, self.store, place, self.context.loaded.classes)
             if manifest is None:
                 log.info(
-                    "%s: %s is folded from the beginning of the log", loop.context.task.name, fold.model.name
+                    "%s: %s is folded from the beginning of the log", self.context.task.name, fold.model.name
                 )
             else:
                 self.parents[fold.model.name] = manifest.version
                 log.info(
                     "%s: %s restored from its snapshot in %.2f s, continues at log offset %d",
-                    loop.context.task.name,
+                    self.context.task.name,
                     manifest.version,
                     time.monotonic() - started,
                     fold.next_offset,
                 )
-        self.next_offset = start_of(
-            loop, loop.context.topics.log, min(fold.next_offset for fold in loop.server.models)
+        self.next_offset = self._resume.start_of(
+            self.context.topics.log, min(fold.next_offset for fold in self.models)
         )
         return self.next_offset
 
@@ -139,7 +158,7 @@ class LogFold:
             It carries none.
         """
         try:
-            return self.loop.context.codec.decode_entry(message.value())
+            return self.context.codec.decode_entry(message.value())
         except BadRecord as bad:
             if (message.topic(), message.offset()) in self._pass_over:
                 return None
@@ -149,12 +168,12 @@ class LogFold:
         """Fold a batch of the log's records."""
         try:
             async with self.lock:
-                await self.loop.turns.run(self._steps(messages))
+                await self.turns.run(self._steps(messages))
         except Exception:
             self.failed = True
             raise
-        async with self.loop.readiness.progress:
-            self.loop.readiness.progress.notify_all()
+        async with self.readiness.progress:
+            self.readiness.progress.notify_all()
 
     def _steps(self, messages: Iterable[Message]) -> Iterator[Long | None]:
         """Fold records one by one; a step that takes a model long has ended before anybody else uses the model."""
@@ -165,9 +184,7 @@ class LogFold:
             yield None
 
     def _catch_up(self) -> Iterator[Long]:
-        behind = [
-            (fold, fold.learner.passed_over) for fold in self.loop.server.models if fold.learner.is_behind
-        ]
+        behind = [(fold, fold.learner.passed_over) for fold in self.models if fold.learner.is_behind]
         if not behind:
             return
 
@@ -182,14 +199,13 @@ class LogFold:
                 self._passed_over(fold)
 
     def _one(self, message: Message) -> None:
-        loop = self.loop
         offset = message.offset()
         assert offset is not None
         entry = self.read(message)
         if entry is None:
-            loop.statistics.counts["entries_passed_over"] += 1
+            self.statistics.counts["entries_passed_over"] += 1
             log.warning(
-                "%s: %s@%d is skipped, as set", loop.context.task.name, loop.context.topics.log, offset
+                "%s: %s@%d is skipped, as set", self.context.task.name, self.context.topics.log, offset
             )
         else:
             self._models(offset, message, entry)
@@ -198,9 +214,8 @@ class LogFold:
         self.next_offset = offset + 1
 
     def _models(self, offset: int, message: Message, entry: Entry) -> None:
-        loop = self.loop
         if entry.command is None:
-            for fold in loop.server.models:
+            for fold in self.models:
                 before = fold.learner.passed_over
                 fold.apply(offset, entry)
                 if fold.learner.passed_over > before:
@@ -211,14 +226,14 @@ class LogFold:
             self.recent.append(entry.prediction.features)
             self._freshness(entry, message.timestamp()[1])
         elif entry.kind == "time" and entry.trigger is not None:
-            loop.statistics.completed[entry.trigger.partition] = entry.trigger.offset
-        loop.statistics.counts["entries"] += 1
+            self.statistics.completed[entry.trigger.partition] = entry.trigger.offset
+        self.statistics.counts["entries"] += 1
         if self.caught_up:  # what a restart reads again is no growth
-            loop.statistics.counts["log_bytes"] += len(message.value() or b"") + len(message.key() or b"")
+            self.statistics.counts["log_bytes"] += len(message.value() or b"") + len(message.key() or b"")
 
     def _passed_over(self, fold: ModelFold) -> None:
         """Log what a model has just passed over, unless a restart reads it again."""
-        task, name, learner = self.loop.context.task.name, fold.model.name, fold.learner
+        task, name, learner = self.context.task.name, fold.model.name, fold.learner
         newest = learner.newest[-1]
         if self.caught_up:
             log.warning(
@@ -233,8 +248,8 @@ class LogFold:
 
     def _command(self, offset: int, message: Message, entry: Entry, command: Command) -> None:
         try:
-            learn(self.loop.context.codec, command)
-            for fold in self.loop.server.models:
+            learn(self.context.codec, command)
+            for fold in self.models:
                 fold.apply(offset, entry)
         except (BadRecord, KeyError, ValueError) as error:
             bad = BadRecord(
@@ -244,12 +259,12 @@ class LogFold:
 
     def _freshness(self, entry: Entry, logged: int) -> None:
         """Measure how fresh an entry is; `logged` is when it came to lie in the log (ms)."""
-        if entry.arrived is not None and self.loop.readiness.ready.is_set():
-            fresh, now = self.loop.statistics.freshness_ms, now_ms()
+        if entry.arrived is not None and self.readiness.ready.is_set():
+            fresh, now = self.statistics.freshness_ms, now_ms()
             fresh.append(now - entry.arrived)
             spans_ms = (logged - entry.arrived, now - logged, now - entry.arrived)
             for stage, span_ms in zip(STAGES, spans_ms, strict=True):
-                self.loop.statistics.freshness[stage].add(max(0, span_ms) / 1000)
+                self.statistics.freshness[stage].add(max(0, span_ms) / 1000)
             if len(fresh) > 20_000:
                 del fresh[:10_000]
 
@@ -258,14 +273,13 @@ class LogFold:
     @property
     def not_active(self) -> list[ModelFold]:
         """The models of which the log's newest revision, if it has one, is not this worker's."""
-        return [fold for fold in self.loop.server.models if not fold.in_force]
+        return [fold for fold in self.models if not fold.in_force]
 
     def check_ready(self, caught_up: bool) -> None:
         """Say whether the models may answer: restored, caught up, and of the log's newest revisions."""
-        loop = self.loop
         if caught_up:
             self._caught_up.set()
-        readiness, out = loop.readiness, [fold.model.name for fold in self.not_active]
+        readiness, out = self.readiness, [fold.model.name for fold in self.not_active]
         if readiness.refused:
             readiness.not_ready("; ".join(readiness.refused.values()))
         elif not caught_up:
@@ -276,5 +290,5 @@ class LogFold:
             )
         elif not readiness.ready.is_set():
             readiness.set_ready()
-            versions = ", ".join(str(fold.version) for fold in loop.server.models)
-            log.info("%s: ready with %s", loop.context.task.name, versions)
+            versions = ", ".join(str(fold.version) for fold in self.models)
+            log.info("%s: ready with %s", self.context.task.name, versions)

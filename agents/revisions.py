@@ -7,7 +7,7 @@ import logging
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 
-from agents.loop import TaskLoop
+from agents.task_context import TaskContext
 from infra.clock import now_ms
 from infra.kafka.log import read_all
 from infra.kafka.transaction import OutRecord
@@ -22,46 +22,44 @@ SCHEMAS = ("Request", "Entry", "Prediction")
 log = logging.getLogger(__name__)
 
 
-def openings(loop: TaskLoop, opened: Sequence[ModelFold]) -> Iterator[OutRecord]:
+def openings(context: TaskContext, opened: Sequence[ModelFold]) -> Iterator[OutRecord]:
     """Give the commands that open a revision for each of some models."""
-    key = loop.context.task.name.encode()
+    key = context.task.name.encode()
     for fold in opened:
         command = fold.opening()
         # A later reader of the log, with whatever dictionary, learns here how its entries are written.
         schemas = {
-            f"{PREFIX}{name}": json.dumps(undocumented(loop.context.codec.schemas[name])) for name in SCHEMAS
+            f"{PREFIX}{name}": json.dumps(undocumented(context.codec.schemas[name])) for name in SCHEMAS
         }
-        further = {"dictionary": loop.context.task.features.digest} | schemas
+        further = {"dictionary": context.task.features.digest} | schemas
         command = replace(command, arguments={**command.arguments, **further})
         number = command.arguments["revision"]
         entry = Entry(
-            f"{loop.context.task.name}/{fold.model.name}/revision/{number}",
+            f"{context.task.name}/{fold.model.name}/revision/{number}",
             "command",
             now_ms(),
             command=command,
         )
         log.info(
-            "%s: opens revision %s of %s: %s", loop.context.task.name, number, fold.model.name, command.reason
+            "%s: opens revision %s of %s: %s", context.task.name, number, fold.model.name, command.reason
         )
         audit = Control("audit", command, entry.ts, entry.entry_id)
         # JSON, because the schema of an entry depends on the dictionary, and all are to read this one.
-        yield OutRecord(loop.context.topics.log, key, loop.context.codec.encode(entry, json=True), 0)
-        yield OutRecord(loop.context.topics.control, key, loop.context.codec.encode(audit), 0)
+        yield OutRecord(context.topics.log, key, context.codec.encode(entry, json=True), 0)
+        yield OutRecord(context.topics.control, key, context.codec.encode(audit), 0)
 
 
-def endings(loop: TaskLoop, names: Collection[str]) -> list[OutRecord]:
+def endings(context: TaskContext, names: Collection[str]) -> list[OutRecord]:
     """Give what closes the episodes of models whose revisions end, as the topic has them (blocks)."""
     last: dict[str, Alert] = {}
-    for message in read_all(loop.context.connection, loop.context.topics.alerts) if names else ():
+    for message in read_all(context.connection, context.topics.alerts) if names else ():
         if message.key() == FAMILY.encode():
-            alert = loop.context.codec.decode_alert(message.value())
+            alert = context.codec.decode_alert(message.value())
             last[alert.episode] = alert
     found = []
     for alert in last.values():
         if alert.state != "closed" and alert.model in names:
             text = f"A new revision of {alert.model} is opened."
             ended = replace(alert, state="closed", request_id="", exception="", text=text)
-            found.append(
-                OutRecord(loop.context.topics.alerts, FAMILY.encode(), loop.context.codec.encode(ended), 0)
-            )
+            found.append(OutRecord(context.topics.alerts, FAMILY.encode(), context.codec.encode(ended), 0))
     return found

@@ -10,9 +10,9 @@ from typing import Final
 
 from agents.join import JoinAgent
 from agents.log_fold import LogFold
-from agents.loop import TaskLoop
-from agents.readiness import TaskStopped
-from agents.resume import starts
+from agents.readiness import Readiness, TaskStopped
+from agents.resume import Resume
+from agents.task_context import TaskContext
 from agents.topic_watch import TopicWatch
 from infra.kafka.buffers import Partition
 from infra.kafka.consumer import BatchConsumer
@@ -30,7 +30,7 @@ class TakingUp:
 
     Parameters
     ----------
-    loop, watch, join, log_fold
+    context, readiness, resume, watch, join, log_fold
         Of the task.
     tenures
         By partition of the joins that is ours: a token of its assignment.
@@ -40,14 +40,16 @@ class TakingUp:
 
     def __init__(
         self,
-        loop: TaskLoop,
+        context: TaskContext,
+        readiness: Readiness,
+        resume: Resume,
         watch: TopicWatch,
         join: JoinAgent,
         log_fold: LogFold,
         tenures: Mapping[int, object],
         restore: Callable[[set[int]], Awaitable[None]],
     ) -> None:
-        self.loop, self.watch = loop, watch
+        self._context, self._readiness, self._resume, self.watch = context, readiness, resume, watch
         self._join, self._log_fold, self._tenures, self._restore = join, log_fold, tenures, restore
         self._gone: dict[Partition, str] = {}
         """Partitions that cannot be read on, with the cluster's words for it."""
@@ -59,19 +61,21 @@ class TakingUp:
 
         What cannot be gone on with stops this task, and no other.
         """
-        loop, topics = self.loop, self.loop.context.topics
+        topics = self._context.topics
         mine = {each.number for each in partitions if each.topic == topics.predictions}
         nothing_yet = not self._tenures
         await self.watch.look()
         if nothing_yet:
             self.watch.take()
         try:
-            await self._restore({number for number in mine if number < loop.context.partitions})
-            found = await loop.readiness.retry(lambda: starts(loop, partitions, self._join.partitions))
+            await self._restore({number for number in mine if number < self._context.partitions})
+            found = await self._readiness.retry(
+                lambda: self._resume.starts(partitions, self._join.partitions)
+            )
         except RecordsGone as gone:
-            loop.readiness.refuse(POSITIONS, str(gone))
+            self._readiness.refuse(POSITIONS, str(gone))
         except TaskStopped:
-            log.warning("%s: its partitions are restored when the task may continue", loop.context.task.name)
+            log.warning("%s: its partitions are restored when the task may continue", self._context.task.name)
         else:
             for partition, offset in found.items():
                 consumer.start_at(partition, offset)
@@ -79,36 +83,35 @@ class TakingUp:
 
     def _go_on(self) -> None:
         """Lift the refusals of topics and positions: everything is taken up again."""
-        loop = self.loop
         if self.watch.refused:
             return
         for what in [
-            each for each in loop.readiness.refused if each == POSITIONS or each in self.watch.names
+            each for each in self._readiness.refused if each == POSITIONS or each in self.watch.names
         ]:
-            del loop.readiness.refused[what]
-        if not loop.readiness.refused:
-            loop.readiness.open.set()
+            del self._readiness.refused[what]
+        if not self._readiness.refused:
+            self._readiness.open.set()
             self._log_fold.check_ready(self._log_fold.caught_up)
 
     async def look(self, consumers: Sequence[BatchConsumer]) -> None:
         """Look at the topics, and take all partitions up again where that is due."""
         gone, self._gone = self._gone, {}
         changed = await self.watch.look()
-        said = self.loop.readiness.refused.keys()
+        said = self._readiness.refused.keys()
         gone = {} if POSITIONS in said else {each: gone[each] for each in gone if each.topic not in said}
-        if self.loop.readiness.stopping or not (changed or gone):
+        if self._readiness.stopping or not (changed or gone):
             return
         now = time.monotonic()
         for partition, text in gone.items():
             if not changed and now < self._gone_at.get(partition, -math.inf) + GONE_S:
-                self.loop.readiness.refuse(
+                self._readiness.refuse(
                     POSITIONS, f"{partition} cannot be read on: {text}. Start the workers again"
                 )
                 return
             self._gone_at[partition] = now
         log.warning(
             "%s: %s; all partitions of the task are restored",
-            self.loop.context.task.name,
+            self._context.task.name,
             "topics have changed" if changed else ", ".join(f"{each}: {text}" for each, text in gone.items()),
         )
         for consumer in consumers:

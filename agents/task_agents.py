@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from agents.current_topics import CurrentTopics
+from agents.http.task import HttpTask
 from agents.intake import Intake, WithinBudget
 from agents.join import JoinAgent
 from agents.log_fold import LogFold
 from agents.log_publisher import LogPublisher
-from agents.loop import TaskLoop
-from agents.monitor_status import MonitorStatus
-from agents.readiness import TaskStopped
+from agents.readiness import Readiness, TaskStopped
+from agents.resume import Resume
 from agents.serve import Serve
+from agents.statistics import Statistics
 from agents.taking_up import POSITIONS, TakingUp
 from agents.tallies import TallyPublisher
+from agents.task_context import TaskContext
+from agents.task_status import TaskStatus
 from agents.topic_watch import TopicWatch
-from infra.exporter import LocalState
+from agents.turns import Turns
 from infra.hooks import reached
 from infra.inbound import decoder
 from infra.kafka.buffers import Partition
@@ -27,11 +30,12 @@ from infra.kafka.channel import Batch, Channel
 from infra.kafka.consumer import BatchConsumer
 from infra.kafka.transaction import TransactionRunner
 from infra.snapshots.store import SnapshotStore
+from infra.subjects import Subjects
 from schemas.errors import RecordsGone, TransactionAborted
 from schemas.remarks import Remarks
 from schemas.topics import MAX_TOPIC_RECORD_BYTES
 from streams.join.merge import MergeByTime
-from streams.metrics.waiting import PREFIX
+from streams.serve import Server
 from streams.topology import processor, topics_of
 
 log = logging.getLogger(__name__)
@@ -53,45 +57,65 @@ class TaskAgents:
 
     Parameters
     ----------
-    loop
-        What they share.
+    context
+        The task.
+    readiness
+        Whether it may go on.
+    current
+        Its topics.
+    server
+        Its models.
+    subjects
+        Keys of the subjects of requests.
+    turns
+        Shares the event loop among all tasks of the worker.
     store
         Where snapshots lie.
     """
 
-    def __init__(self, loop: TaskLoop, store: SnapshotStore) -> None:
-        self.loop = loop
-        slot = loop.context.slot
-        self.serve = Serve(loop)
-        self.join = JoinAgent(loop)
-        self.log = LogFold(loop, store)
+    def __init__(
+        self,
+        context: TaskContext,
+        readiness: Readiness,
+        current: CurrentTopics,
+        server: Server,
+        subjects: Subjects,
+        turns: Turns,
+        store: SnapshotStore,
+    ) -> None:
+        self.context, self.readiness, self.current = context, readiness, current
+        self.subjects, self.turns = subjects, turns
+        statistics = self.statistics = Statistics()
+        resume = Resume(context, current)
+        self.serve = Serve(context, server, subjects, statistics)
+        self.join = JoinAgent(context, current, resume, subjects, statistics)
+        self.log = LogFold(context, server.models, readiness, resume, statistics, turns, store)
         self._at_work = asyncio.Lock()
         self._stopped = False
         self._tenures: dict[int, object] = {}
         """By partition that is ours: a token of its assignment, which tells a late restoration that it is late."""
-        self._opening: dict[str, int] = {}
-        """By model: the number of the revision that this worker has opened."""
-        loop.metrics = self.status
-        loop.here = self.here
-        name, settings, topics = loop.context.task.name, loop.context.settings, loop.context.topics
+        name, settings, topics = context.task.name, context.settings, context.topics
         self._runners = {
             role: TransactionRunner(
-                loop.context.connection,
-                self.transactional_id(role, slot),
+                context.connection,
+                self.transactional_id(role, context.slot),
                 last_point=point,
-                cluster=loop.readiness.cluster,
-                stamps=loop.current.stamps,
+                cluster=readiness.cluster,
+                stamps=current.stamps,
             )
             for role, point in ROLES.items()
         }
-        self.watch = TopicWatch(loop)
-        self.taking_up = TakingUp(loop, self.watch, self.join, self.log, self._tenures, self.take_up)
-        self.publisher = LogPublisher(loop, self.log, self._runners["owner"], store)
-        self.tallies = TallyPublisher(loop, self._runners["quality"], store)
-        self._monitors = MonitorStatus(self.publisher, self.tallies)
-        loop.measurements = self._monitors.measurements
-        codec, names = loop.context.codec, loop.current.names
-        requests = decoder(codec.decode_request, names=names, remarks=Remarks(loop.context.task.features))
+        self.watch = TopicWatch(context, current, readiness, statistics)
+        self.taking_up = TakingUp(
+            context, readiness, resume, self.watch, self.join, self.log, self._tenures, self.take_up
+        )
+        shared = (context, readiness, resume, statistics, turns)
+        self.publisher = LogPublisher(*shared, self._runners["owner"], store, self.log)
+        self.tallies = TallyPublisher(*shared, self._runners["quality"], store)
+        self.status = TaskStatus(context, self.join, self.log, self.publisher, self.tallies)
+        self.http = HttpTask(context, readiness, current, server, subjects, turns, statistics, self.status)
+        codec, names = context.codec, current.names
+        requests = decoder(codec.decode_request, names=names, remarks=Remarks(context.task.features))
         predictions = decoder(codec.decode_prediction, MAX_TOPIC_RECORD_BYTES, names=names)
         outcomes = decoder(codec.decode_outcome, times=self.join.rules.times, names=names)
         # At equal times the outcome goes first; in lockstep the prediction, which was sent before it.
@@ -100,8 +124,8 @@ class TaskAgents:
             first, second = second, first
         decoders = {topics.requests: requests, topics.predictions: predictions, topics.outcomes: outcomes}
         pace_s = 0.0 if settings.lockstep else JOIN_PACE_S
-        merge = MergeByTime(first, second, loop.context.partitions)
-        intake = Intake(topics.requests, merge, loop.readiness.ready.is_set, pace_s)
+        merge = MergeByTime(first, second, context.partitions)
+        intake = Intake(topics.requests, merge, readiness.ready.is_set, pace_s)
         self.inputs = Channel(
             name=f"{name}.turn",
             topics=tuple(decoders),
@@ -109,7 +133,7 @@ class TaskAgents:
             picker=lambda: intake,
             follows=self._outcomes_of,
             followers=(topics.outcomes,),
-            may=loop.readiness.may_work,
+            may=readiness.may_work,
             max_batch=settings.max_batch,
             pace_s=pace_s,
             prompt=(topics.requests,),
@@ -120,22 +144,22 @@ class TaskAgents:
         self.tally_batches = Channel(
             name=f"{name}.quality",
             topics=topics_of(name, processor("quality").reads),
-            may=loop.readiness.may_work,
+            may=readiness.may_work,
             max_batch=settings.max_batch,
             pace_s=TALLY_PACE_S,
         )
 
     def transactional_id(self, role: str, slot: str) -> str:
         """Give the transactional id of a role in the worker of a slot."""
-        return f"{self.loop.context.settings.group}.{self.loop.context.task.name}.{role}.{slot}"
+        return f"{self.context.settings.group}.{self.context.task.name}.{role}.{slot}"
 
     def _outcomes_of(self, partition: Partition) -> Iterator[Partition]:
         """Give the partitions of outcomes that are read where one of predictions is: its own, and further ones."""
-        loop, topics = self.loop, self.loop.context.topics
-        if partition.topic == topics.predictions and partition.number < loop.context.partitions:
-            count = loop.current.count_of(topics.outcomes)
-            self.watch.followed = max(count, loop.context.partitions)
-            for number in range(partition.number, self.watch.followed, loop.context.partitions):
+        topics = self.context.topics
+        if partition.topic == topics.predictions and partition.number < self.context.partitions:
+            count = self.current.count_of(topics.outcomes)
+            self.watch.followed = max(count, self.context.partitions)
+            for number in range(partition.number, self.watch.followed, self.context.partitions):
                 yield Partition(topics.outcomes, number)
 
     async def start(self) -> None:
@@ -164,21 +188,21 @@ class TaskAgents:
 
     async def on_batch(self, consumer: BatchConsumer, batch: Batch[Any]) -> None:
         """Serve requests, and join predictions and outcomes, in one transaction."""
-        loop, topic = self.loop, self.loop.context.topics.requests
+        topic = self.context.topics.requests
         await self.log.near()
         requests = [each for each in batch.records if each.partition.topic == topic]
         sides = [each for each in batch.records if each.partition.topic != topic]
         numbers = {each.partition.number for each in sides}
         async with self._at_work:
-            if loop.readiness.refused or (requests and not loop.readiness.ready.is_set()):
+            if self.readiness.refused or (requests and not self.readiness.ready.is_set()):
                 consumer.rewind(batch)
                 return
             to_serve = WithinBudget([each.item for each in requests])
             to_join = WithinBudget([each.item for each in sides])
             try:
-                records = await loop.turns.run(self.serve.process(to_serve)) if requests else []
+                records = await self.turns.run(self.serve.process(to_serve)) if requests else []
                 reached("after-predict")
-                steps = await loop.turns.run(self.join.steps(to_join, numbers))
+                steps = await self.turns.run(self.join.steps(to_join, numbers))
                 records += [each for each in steps if each is not None]
                 consumer.keep(batch, requests[: to_serve.count] + sides[: to_join.count])
                 await consumer.commit(batch, self._runners["turn"], records)
@@ -194,8 +218,8 @@ class TaskAgents:
 
     async def on_silence(self, consumer: BatchConsumer) -> None:
         """Advance stream time where predictions are caught up and silent."""
-        loop, topics = self.loop, self.loop.context.topics
-        if loop.context.settings.lockstep or loop.readiness.refused:
+        topics = self.context.topics
+        if self.context.settings.lockstep or self.readiness.refused:
             return
         ends = await consumer.ends(topics.predictions)
         if not consumer.quiet(ends):
@@ -207,7 +231,7 @@ class TaskAgents:
                 return
             numbers: set[int] = set()
             try:
-                await loop.turns.run(self.join.idle(quiet, numbers))
+                await self.turns.run(self.join.idle(quiet, numbers))
             except BaseException:
                 self.join.rollback(quiet)
                 raise
@@ -220,7 +244,7 @@ class TaskAgents:
             for number, at in moved:
                 offsets[Partition(topics.predictions, number)] = at.predictions
                 offsets[Partition(topics.outcomes, number)] = at.outcomes
-            records = await loop.turns.run(
+            records = await self.turns.run(
                 record for number, _ in moved for record in self.join.outputs(number)
             )
             try:
@@ -229,16 +253,16 @@ class TaskAgents:
                 for number, at in moved:
                     if self.join.partitions.get(number) is at:  # else it went to another worker meanwhile
                         at.commit()
-                loop.statistics.count_dead_letters(self.join.letters)
+                self.statistics.count_dead_letters(self.join.letters)
             except BaseException as error:
                 await self._undo({number for number, _ in moved}, error)
                 if not isinstance(error, TransactionAborted):
                     raise
-                log.warning("%s: advancing time in silence: %s", loop.context.task.name, error)
+                log.warning("%s: advancing time in silence: %s", self.context.task.name, error)
 
     async def publish_rest(self, consumer: BatchConsumer) -> None:
         """Publish the last metrics of a burst, as the tallies' owner."""
-        if not self._stopped and not self.loop.readiness.refused:
+        if not self._stopped and not self.readiness.refused:
             await self.tallies.on_silence(consumer)
 
     # ------------------------------------------------------------------ state
@@ -272,51 +296,17 @@ class TaskAgents:
             try:
                 await self.restore(partitions & self._tenures.keys())
             except RecordsGone as gone:
-                self.loop.readiness.refuse(POSITIONS, str(gone))
+                self.readiness.refuse(POSITIONS, str(gone))
             except TaskStopped:
-                log.warning(
-                    "%s: the joins are restored when the task may continue", self.loop.context.task.name
-                )
+                log.warning("%s: the joins are restored when the task may continue", self.context.task.name)
 
     async def _restore(self, number: int) -> None:
         tenure = self._tenures.get(number)
         self.join.forget(number)
         if self.watch.refused:
             raise TaskStopped
-        made = await self.loop.readiness.retry(self.join.restored, number)
+        made = await self.readiness.retry(self.join.restored, number)
         if tenure is not None and self._tenures.get(number) is tenure:
             self.join.partitions[number] = made
         else:
             made.join.store.close()
-
-    # ------------------------------------------------------------------ status
-
-    def here(self) -> LocalState:
-        """Give what lies in this worker, for its exporter."""
-        joins = [at.join for at in self.join.partitions.values()]
-        return LocalState(self.publisher.held, len(joins), sum(join.waiting for join in joins))
-
-    def published_to(self) -> int | None:
-        """Give up to which offset of the log everything is published here; None while another worker owns it."""
-        if not self.publisher.held:
-            return None
-        published, reader = self.publisher.published, self.log.reader
-        # The end of the log lies behind the marks of transactions, where the offset after an entry never gets.
-        all_folded = reader is not None and not reader.waiting and published >= self.log.next_offset
-        return max(published, reader.position) if reader is not None and all_folded else published
-
-    def status(self) -> dict[str, Any]:
-        """Give what the joins and the owner here know; the models' part by name under `models`."""
-        joins = [at.join for at in self.join.partitions.values()]
-        counters: Counter[str] = Counter()
-        for join in joins:
-            counters.update(join.counters)
-        return self._monitors.status() | {
-            "owner": self.publisher.held,
-            "published_offset": self.publisher.published if self.publisher.held else 0,
-            "partitions": sorted(self.join.partitions),
-            "waiting": sum(join.waiting for join in joins),
-            "most_waiting": sum(join.most_waiting for join in joins),
-            # Those of scores are named by whoever wrote the predictions, and are for the log.
-            "join": {name: n for name, n in sorted(counters.items()) if not name.startswith(PREFIX)},
-        }

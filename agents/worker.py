@@ -12,7 +12,6 @@ from tempfile import TemporaryFile
 from agents.current_topics import CurrentTopics
 from agents.http.access import check_exposure
 from agents.http.address import bind
-from agents.loop import TaskLoop
 from agents.readiness import Readiness
 from agents.settings import Settings
 from agents.slots import Slot
@@ -89,7 +88,7 @@ def prepare(references: Sequence[str], settings: Settings) -> Prepared:
     store = SnapshotStore(settings.snapshot_uri, settings.snapshot_key.encode() or None)
     turns, cluster = Turns(), Acknowledging()
     agents = {
-        each.task.name: TaskAgents(task_loop(each, settings, connection, slot.name, turns, cluster), store)
+        each.task.name: _task_agents(each, settings, connection, slot.name, turns, cluster, store)
         for each in loaded
     }
     return Prepared(settings, connection, agents, slot, cluster)
@@ -127,15 +126,16 @@ def _check_snapshots(uri: str) -> None:
         )
 
 
-def task_loop(
+def _task_agents(
     loaded: LoadedTask,
     settings: Settings,
     connection: Connection,
     slot: str,
     turns: Turns,
     cluster: Acknowledging,
-) -> TaskLoop:
-    """Make what the agents of a task share.
+    store: SnapshotStore,
+) -> TaskAgents:
+    """Make the agents of a task.
 
     Raises
     ------
@@ -171,4 +171,4 @@ def task_loop(
     log_id = known.current(names.log) or seen[names.log].topic_id
     context = TaskContext(loaded, settings, connection, codec, names, partitions, log_id, slot)
     current = CurrentTopics(partitions, known, seen)
-    return TaskLoop(context, Readiness(task.name, cluster), current, server, subjects, turns)
+    return TaskAgents(context, Readiness(task.name, cluster), current, server, subjects, turns, store)

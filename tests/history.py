@@ -15,18 +15,18 @@ from river import compose, linear_model, preprocessing
 from agents.current_topics import CurrentTopics
 from agents.join import JoinAgent
 from agents.join_partition import JoinPartition
-from agents.loop import TaskLoop
-from agents.readiness import Readiness
+from agents.resume import Resume
 from agents.serve import Serve
 from agents.settings import Settings
+from agents.statistics import Statistics
 from agents.task_context import TaskContext
 from infra.inbound import FORWARDED, Inbound, Message, decoder
-from infra.kafka.acknowledging import Acknowledging
 from infra.kafka.connection import Connection
 from infra.kafka.partitioner import partition_of
 from infra.kafka.transaction import OutRecord
 from infra.snapshots.models import LogPlace, pack
 from infra.snapshots.store import Snapshot
+from infra.subjects import Subjects
 from infra.taskfile import LoadedTask
 from schemas import Dictionary, Number
 from schemas.codec import Codec, Record
@@ -123,7 +123,7 @@ class History:
         self.records: dict[tuple[str, int], list[Kept]] = defaultdict(list)
         self.first: dict[tuple[str, int], int] = {}
         self.models = [ModelFold(task, model, runtime) for model in task.models]
-        context = TaskContext(
+        self.context = TaskContext(
             self.loaded,
             Settings(lockstep=lockstep),
             Connection("nowhere:1"),
@@ -132,9 +132,10 @@ class History:
             partitions,
             log_topic_id,
         )
-        readiness, current = Readiness(name, Acknowledging()), CurrentTopics(partitions)
-        self.loop = TaskLoop(context, readiness, current, Server(task, self.models))
-        self.serving, self.join = Serve(self.loop), JoinAgent(self.loop)
+        current, subjects, self.statistics = CurrentTopics(partitions), Subjects(), Statistics()
+        resume, server = Resume(self.context, current), Server(task, self.models)
+        self.serving = Serve(self.context, server, subjects, self.statistics)
+        self.join = JoinAgent(self.context, current, resume, subjects, self.statistics)
         for number in range(partitions):
             join = Join(self.join.rules, MemoryStore(), self.join._unpack, name, number)
             self.join.partitions[number] = JoinPartition(join, self.topics, None)
@@ -218,7 +219,7 @@ class History:
         taken = []
         for fold in self.models:
             features = [{"x": 1.0, "y": 2.0}]
-            place = LogPlace(self.topics.log, self.loop.context.log_topic_id)
+            place = LogPlace(self.topics.log, self.context.log_topic_id)
             made = pack(fold, place, "text", self.codec.fingerprints, {}, features, self.now)
             self.send(self.topics.snapshots, made.manifest.version, made.manifest, 0)
             taken.append(made)
@@ -247,7 +248,7 @@ class History:
 
     def topic_id(self, topic: str) -> str:
         """See `Source.topic_id`."""
-        return self.loop.context.log_topic_id
+        return self.context.log_topic_id
 
     def first_offset(self, topic: str, partition: int) -> int:
         """Give the oldest offset."""

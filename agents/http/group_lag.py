@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from agents.loop import TaskLoop
+from agents.current_topics import CurrentTopics
+from agents.task_context import TaskContext
 from infra.kafka.offsets import committed_offsets, end_offsets
 from streams.positions import Place
 
@@ -14,14 +15,16 @@ class GroupLag:
 
     Parameters
     ----------
-    loop
-        The loop of the task.
+    context
+        The task.
+    current
+        Its topics.
     """
 
-    def __init__(self, loop: TaskLoop) -> None:
-        self._connection, self._group = loop.context.connection, loop.context.settings.group
-        topics = loop.context.topics
-        self._loop = loop
+    def __init__(self, context: TaskContext, current: CurrentTopics) -> None:
+        self._connection, self._group = context.connection, context.settings.group
+        topics = context.topics
+        self._current = current
         self._names = {
             "requests": topics.requests,
             "predictions": topics.predictions,
@@ -38,7 +41,7 @@ class GroupLag:
             When the cluster does not answer.
         """
         by_name = {
-            name: [(topic, number) for number in range(self._loop.current.count_of(topic))]
+            name: [(topic, number) for number in range(self._current.count_of(topic))]
             for name, topic in self._names.items()
         }
         every = [place for found in by_name.values() for place in found]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from confluent_kafka import Message
 
-from agents.loop import TaskLoop
+from agents.http.task import HttpTask
 from agents.settings import Settings
 from infra.embedded.broker import EmbeddedBroker
 from infra.embedded.pytest_plugin import Broker
@@ -24,7 +24,7 @@ from schemas.errors import BrokerError
 from schemas.records import Outcome
 from schemas.topics import TaskTopics, topics
 from tests.integration.echo import read_committed
-from tests.unit.http_worker import SENT, TOLD, Client, Reply, make_loop, serving
+from tests.unit.http_worker import SENT, TOLD, Client, Reply, make_http_task, serving
 
 pytestmark = pytest.mark.kafka
 
@@ -32,8 +32,11 @@ PARTITIONS = 3
 
 
 @asynccontextmanager
-async def worker(connection: Connection, name: str, **more: Any) -> AsyncIterator[tuple[TaskLoop, Client]]:
-    loop, writer = make_loop(name, connection=connection, partitions=PARTITIONS), Writer(connection, **more)
+async def worker(connection: Connection, name: str, **more: Any) -> AsyncIterator[tuple[HttpTask, Client]]:
+    loop, writer = (
+        make_http_task(name, connection=connection, partitions=PARTITIONS),
+        Writer(connection, **more),
+    )
     writer.start()
     try:
         async with serving(loop, writer, Settings(max_list=2000)) as client:

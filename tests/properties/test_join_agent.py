@@ -10,7 +10,7 @@ import contextlib
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -30,7 +30,7 @@ from infra.store import opening as opening_module
 from schemas.errors import TransactionAborted
 from schemas.records import Features, Outcome, Prediction
 from schemas.topics import TaskTopics
-from tests.unit.http_worker import make_loop
+from tests.unit.http_worker import make_http_task
 
 DAY = 86_400_000
 START = 18_262 * DAY
@@ -39,7 +39,7 @@ NAME = "stay"
 TOPICS = TaskTopics(NAME)
 PLACES = (Partition(TOPICS.predictions, 0), Partition(TOPICS.outcomes, 0))
 SEEN: Features = {"LeadTime": 12, "Rate": 80.5, "Meal": "BB"}
-CODEC = make_loop(NAME, partitions=1).context.codec
+CODEC = make_http_task(NAME, partitions=1).context.codec
 
 
 @dataclass(slots=True)
@@ -131,10 +131,12 @@ class Worker:
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
-        loop = make_loop(NAME, partitions=1)
-        loop.context = replace(loop.context, codec=CODEC, slot="slot")
-        loop.current.stamps |= dict.fromkeys((TOPICS.predictions, TOPICS.outcomes), "id")
-        self.agents = TaskAgents(loop, SnapshotStore("memory://join-agent"))
+        task = make_http_task(NAME, partitions=1, codec=CODEC, slot="slot")
+        task.current.stamps |= dict.fromkeys((TOPICS.predictions, TOPICS.outcomes), "id")
+        self.agents = TaskAgents(
+            *(task.context, task.readiness, task.current, task.server, task.subjects, task.turns),
+            SnapshotStore("memory://join-agent"),
+        )
         self.work: asyncio.Task[None] | None = None
         self.batch: Batch[Any] | None = None
         self.verdict: asyncio.Future[str] | None = None
@@ -305,7 +307,7 @@ def run(inputs: list[tuple[str, bytes]], actions: Iterable[tuple[str, int]]) -> 
         patch.setattr(opening_module, "end_offsets", cluster.end_offsets)
         patch.setattr(opening_module, "read_all", cluster.read_all)
         patch.setattr(resume_module, "stamped_offsets", cluster.stamped_offsets)
-        patch.setattr(resume_module, "settled", lambda loop, places: places)
+        patch.setattr(resume_module.Resume, "settled", lambda resume, places: places)
         asyncio.run(main())
     return cluster.output
 

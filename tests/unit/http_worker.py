@@ -6,7 +6,7 @@ import asyncio
 import io
 import json
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -20,20 +20,29 @@ from river import linear_model, optim, preprocessing
 
 from agents.current_topics import CurrentTopics
 from agents.http.routes import Pages, add_routes
-from agents.loop import TaskLoop
+from agents.http.task import HttpTask
+from agents.join import JoinAgent
+from agents.log_fold import LogFold
 from agents.readiness import Readiness
+from agents.resume import Resume
 from agents.settings import Settings
+from agents.statistics import Statistics
 from agents.task_context import TaskContext
+from agents.turns import Turns
+from infra.exporter import Lag, LocalState
 from infra.kafka.acknowledging import Acknowledging
 from infra.kafka.connection import Connection
 from infra.kafka.transaction import OutRecord
 from infra.kafka.writer import Delivery
+from infra.snapshots.store import SnapshotStore
+from infra.subjects import Subjects
 from infra.taskfile import LoadedTask
 from schemas.codec import Codec
 from schemas.dictionary import Category, Dictionary, Integer, Number
 from schemas.errors import BrokerError
 from schemas.records import Entry, Position
 from schemas.topics import TaskTopics
+from streams.fold import Measurement
 from streams.model import ModelFold
 from streams.select import Select
 from streams.serve import Server
@@ -69,14 +78,33 @@ def make_task(name: str) -> Task:
     )
 
 
-def make_loop(
+@dataclass
+class LocalStatus:
+    """The status of a worker that has no join and does not own the log."""
+
+    lag: Lag = field(default_factory=Lag)
+    local: LocalState = field(default_factory=LocalState)
+
+    def local_state(self) -> LocalState:
+        return self.local
+
+    def measurements(self) -> Sequence[Measurement]:
+        return ()
+
+    def details(self) -> dict[str, Any]:
+        return {}
+
+
+def make_http_task(
     name: str = "stay",
     settings: Settings | None = None,
     connection: Connection | None = None,
     *,
     partitions: int = 2,
     ready: bool = True,
-) -> TaskLoop:
+    slot: str = "",
+    codec: Codec | None = None,
+) -> HttpTask:
     """Make what a worker has of a task once its models are in force."""
     task = make_task(name)
     folds = [ModelFold(task, model, "runtime") for model in task.models]
@@ -88,16 +116,29 @@ def make_loop(
         LoadedTask(task, f"{name}.py", Path(), ()),
         settings or Settings(),
         connection or Connection("127.0.0.1:1", {"sasl.password": SECRET}),
-        Codec(name, task.kind, task.features, b"a key", serving=True),
+        codec or Codec(name, task.kind, task.features, b"a key", serving=True),
         TaskTopics(name),
         partitions,
         "topic-id",
+        slot,
     )
     readiness = Readiness(name, Acknowledging())
-    loop = TaskLoop(context, readiness, CurrentTopics(partitions), Server(task, folds))
     if ready:
         readiness.set_ready()
-    return loop
+    shared = (context, readiness, CurrentTopics(partitions), Server(task, folds), Subjects(), Turns())
+    return HttpTask(*shared, Statistics(), LocalStatus())
+
+
+def make_log_fold(task: HttpTask, store: SnapshotStore) -> LogFold:
+    """Make the reader of a task's log."""
+    resume, models = Resume(task.context, task.current), task.server.models
+    return LogFold(task.context, models, task.readiness, resume, task.statistics, task.turns, store)
+
+
+def make_join(task: HttpTask) -> JoinAgent:
+    """Make the join agent of a task."""
+    resume = Resume(task.context, task.current)
+    return JoinAgent(task.context, task.current, resume, task.subjects, task.statistics)
 
 
 @dataclass
@@ -222,13 +263,13 @@ def validate(schema: Any, data: Any) -> None:
 
 @asynccontextmanager
 async def serving(
-    loops: Mapping[str, TaskLoop] | TaskLoop,
+    tasks: Mapping[str, HttpTask] | HttpTask,
     writer: Any,
     settings: Settings | None = None,
     **more: Any,
 ) -> AsyncIterator[Client]:
     """Serve tasks on a free port of 127.0.0.1."""
-    found = {loops.context.task.name: loops} if isinstance(loops, TaskLoop) else loops
+    found = {tasks.context.task.name: tasks} if isinstance(tasks, HttpTask) else tasks
     app = web.Application()
     pages = add_routes(app, found, writer, settings or Settings(), **more)
     async with TestClient(TestServer(app, host="127.0.0.1")) as client:

@@ -13,9 +13,11 @@ import pytest
 from agents.current_topics import CurrentTopics
 from agents.log_fold import LogFold
 from agents.log_publisher import LogPublisher
-from agents.loop import TaskLoop
 from agents.readiness import Readiness
+from agents.resume import Resume
 from agents.settings import Settings
+from agents.statistics import Statistics
+from agents.turns import Turns
 from infra.kafka.acknowledging import Acknowledging
 from infra.kafka.buffers import Partition
 from infra.kafka.connection import Connection
@@ -26,7 +28,6 @@ from schemas.errors import TransactionAborted
 from schemas.records import Entry, Manifest, Metric
 from streams.fold import Measurement, Monitor
 from streams.model import ModelFold
-from streams.serve import Server
 from tests.history import History, Kept
 
 FATES = ("committed", "aborted", "committed, and nobody knows", "aborted, and nobody knows")
@@ -93,9 +94,8 @@ class Cluster:
     def patch(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Let publishers read from here, and not from Kafka."""
         monkeypatch.setattr("agents.publisher.read_all", self.read_all)
-        monkeypatch.setattr("agents.publisher.published_to", lambda *_: self.committed)
-        for module in ("agents.publisher", "agents.log_fold"):
-            monkeypatch.setattr(f"{module}.start_of", lambda loop, topic, offset: offset)
+        monkeypatch.setattr(Resume, "published", lambda *_: self.committed)
+        monkeypatch.setattr(Resume, "start_of", lambda resume, topic, offset: offset)
 
     def read_all(self, _: Connection, topic: str, partition: int, start: int, end: int) -> Iterator[Kept]:
         return (each for each in self.history.records[topic, partition] if start <= each.at < end)
@@ -143,13 +143,15 @@ class Worker:
         self.cluster, history = cluster, cluster.history
         task = history.loaded.task
         folds = [ModelFold(task, model, history.runtime) for model in task.models]
-        context = replace(history.loop.context, settings=cluster.settings)
-        readiness = Readiness(task.name, Acknowledging())
-        current = CurrentTopics(context.partitions)
-        self.loop = TaskLoop(context, readiness, current, Server(task, folds))
-        self.runner = Runner(cluster)
-        self.fold = LogFold(self.loop, cluster.store)
-        self.publisher = Publisher(self.loop, self.fold, self.runner, cluster.store)  # type: ignore[arg-type]  # a runner in memory
+        context = replace(history.context, settings=cluster.settings)
+        self.readiness, turns = Readiness(task.name, Acknowledging()), Turns()
+        resume, statistics = Resume(context, CurrentTopics(context.partitions)), Statistics()
+        runner: Any = Runner(cluster)
+        self.runner: Runner = runner
+        self.fold = LogFold(context, folds, self.readiness, resume, statistics, turns, cluster.store)
+        self.publisher = Publisher(
+            context, self.readiness, resume, statistics, turns, runner, cluster.store, self.fold
+        )
         self.consumer: Any = SimpleNamespace(metadata=b"member")
         self.fold.restore()
 

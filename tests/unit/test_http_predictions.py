@@ -17,14 +17,14 @@ from schemas.examples import examples
 from schemas.records import Entry, Outcome
 from streams.learner import Stopped
 from streams.quality.monitor import QualityMonitor
-from tests.unit.http_worker import FEATURES, SENT, HeldWriter, make_loop, serving
+from tests.unit.http_worker import FEATURES, SENT, HeldWriter, make_http_task, serving
 
 PATH = "/tasks/stay/predictions"
 
 
 def test_an_answer_has_the_served_score_and_what_is_written_is_the_same_prediction() -> None:
     async def run() -> None:
-        loop, writer = make_loop(), HeldWriter()
+        loop, writer = make_http_task(), HeldWriter()
         async with serving(loop, writer) as client:
             reply = await client.post(PATH, SENT)
         assert reply.status == 200
@@ -50,7 +50,7 @@ def test_an_answer_has_the_served_score_and_what_is_written_is_the_same_predicti
 
 def test_avro_and_json_get_the_same_answer() -> None:
     async def run() -> None:
-        loop = make_loop()
+        loop = make_http_task()
         request = loop.context.codec.decode_request(json.dumps(SENT | {"request_id": "avro"}).encode())
         async with serving(loop, HeldWriter()) as client:
             one = await client.post(PATH, SENT)
@@ -65,7 +65,7 @@ def test_avro_and_json_get_the_same_answer() -> None:
 
 def test_how_long_callers_waited_is_counted_for_what_was_answered() -> None:
     async def run() -> None:
-        loop = make_loop()
+        loop = make_http_task()
         async with serving(loop, HeldWriter()) as client:
             await client.post(PATH, [SENT, SENT | {"request_id": "b-2"}, {"features": "none"}])
         assert (loop.statistics.answers["http"].count, loop.statistics.answers["topic"].count) == (2, 0)
@@ -76,7 +76,7 @@ def test_how_long_callers_waited_is_counted_for_what_was_answered() -> None:
 
 def test_the_exported_examples_are_taken() -> None:
     async def run() -> None:
-        loop = make_loop()
+        loop = make_http_task()
         found = examples(loop.context.codec)
         async with serving(loop, HeldWriter()) as client:
             for name, path in (("Request", PATH), ("Outcome", "/tasks/stay/outcomes")):
@@ -88,7 +88,7 @@ def test_the_exported_examples_are_taken() -> None:
 
 def test_without_ts_the_arrival_is_taken_and_told() -> None:
     async def run() -> None:
-        loop, writer = make_loop(), HeldWriter()
+        loop, writer = make_http_task(), HeldWriter()
         async with serving(loop, writer) as client:
             before = now_ms()
             one = await client.post(PATH, {"request_id": "no-ts", "features": FEATURES})
@@ -102,7 +102,7 @@ def test_without_ts_the_arrival_is_taken_and_told() -> None:
 
 def test_a_list_gets_its_answers_in_order_and_bad_ones_do_not_harm_their_neighbours() -> None:
     async def run() -> None:
-        loop, writer = make_loop(), HeldWriter()
+        loop, writer = make_http_task(), HeldWriter()
         bad: list[Any] = [
             SENT | {"request_id": "two", "features": FEATURES | {"LeadTime": "soon"}},
             17,
@@ -130,7 +130,7 @@ def test_a_list_gets_its_answers_in_order_and_bad_ones_do_not_harm_their_neighbo
 
 def test_a_list_without_a_usable_request_is_a_problem_that_has_them_all() -> None:
     async def run() -> None:
-        async with serving(make_loop(), HeldWriter()) as client:
+        async with serving(make_http_task(), HeldWriter()) as client:
             reply = await client.post(PATH, [{}, SENT | {"features": {}}])
             empty = await client.post(PATH, [])
         assert (reply.status, reply.reason) == (422, "none_usable")
@@ -142,7 +142,7 @@ def test_a_list_without_a_usable_request_is_a_problem_that_has_them_all() -> Non
 
 def test_a_repeated_request_gets_the_first_answer_although_the_model_has_learned() -> None:
     async def run() -> None:
-        loop, writer = make_loop(), HeldWriter()
+        loop, writer = make_http_task(), HeldWriter()
         async with serving(loop, writer) as client:
             first = await client.post(PATH, SENT)
             prediction = loop.context.codec.decode_prediction(writer.records[0].value)
@@ -164,7 +164,7 @@ def test_a_repeated_request_gets_the_first_answer_although_the_model_has_learned
 def test_concurrent_duplicates_share_one_prediction_and_wait_for_its_acknowledgement() -> None:
     async def run() -> None:
         writer = HeldWriter(acknowledges=False)
-        async with serving(make_loop(), writer) as client:
+        async with serving(make_http_task(), writer) as client:
             calls = [asyncio.create_task(client.post(PATH, SENT)) for _ in range(5)]
             await asyncio.sleep(0.2)
             assert not any(call.done() for call in calls)
@@ -182,7 +182,7 @@ def test_concurrent_duplicates_share_one_prediction_and_wait_for_its_acknowledge
 
 def test_without_an_acknowledgement_nothing_is_promised_and_a_repetition_sends_the_same_bytes() -> None:
     async def run() -> None:
-        loop, writer = make_loop(), HeldWriter(acknowledges=False)
+        loop, writer = make_http_task(), HeldWriter(acknowledges=False)
         async with serving(loop, writer) as client:
             call = asyncio.create_task(client.post(PATH, SENT))
             await writer.used.wait()
@@ -209,7 +209,7 @@ def test_without_an_acknowledgement_nothing_is_promised_and_a_repetition_sends_t
 def test_a_call_that_lasts_too_long_ends_and_its_prediction_is_found_again() -> None:
     async def run() -> None:
         writer = HeldWriter(acknowledges=False)
-        async with serving(make_loop(), writer, time_bound_s=0.2) as client:
+        async with serving(make_http_task(), writer, time_bound_s=0.2) as client:
             late = await client.post(PATH, SENT)
             assert (late.status, late.reason) == (503, "time_out")
             writer.acknowledge()
@@ -223,7 +223,7 @@ def test_a_call_that_lasts_too_long_ends_and_its_prediction_is_found_again() -> 
 def test_only_so_many_answers_are_remembered_the_least_recently_used_go_first() -> None:
     async def run() -> None:
         settings = Settings(prediction_cache_size=2)
-        async with serving(make_loop(settings=settings), HeldWriter(), settings) as client:
+        async with serving(make_http_task(settings=settings), HeldWriter(), settings) as client:
             for name in ("one", "two"):
                 await client.post(PATH, SENT | {"request_id": name})
             await client.get(f"{PATH}/one")
@@ -239,7 +239,7 @@ def test_only_so_many_answers_are_remembered_the_least_recently_used_go_first() 
 
 def test_any_request_id_can_be_looked_up() -> None:
     async def run() -> None:
-        async with serving(make_loop(), HeldWriter()) as client:
+        async with serving(make_http_task(), HeldWriter()) as client:
             for name, path in (("a/b", "a/b"), ("a/b", "a%2Fb"), ("ä ?#%", "%C3%A4%20%3F%23%25"), ("+", "+")):
                 await client.post(PATH, SENT | {"request_id": name})
                 reply = await client.get(f"{PATH}/{path}")
@@ -250,7 +250,7 @@ def test_any_request_id_can_be_looked_up() -> None:
 
 def test_while_not_ready_new_requests_are_refused_with_the_reason_and_remembered_ones_answered() -> None:
     async def run() -> None:
-        loop = make_loop()
+        loop = make_http_task()
         async with serving(loop, HeldWriter()) as client:
             first = await client.post(PATH, SENT)
             loop.readiness.ready.clear()
@@ -291,7 +291,7 @@ def test_a_repetition_in_the_moment_of_the_acknowledgement_is_not_sent_again() -
 
 def test_what_is_odd_about_a_request_is_answered_and_counted_and_hinders_nothing() -> None:
     async def run() -> None:
-        loop, writer = make_loop(), HeldWriter()
+        loop, writer = make_http_task(), HeldWriter()
         odd = {"LeadTime": 12, "Raet": 80.5, "Rate": -1, "Meal": "BB", "Ada": 1}
         sent = SENT | {"features": odd, "entity_kye": "c-1"}
         async with serving(loop, writer) as client:
@@ -334,7 +334,7 @@ class Broken(linear_model.LogisticRegression):
 @pytest.mark.parametrize("place", [0, 1])
 def test_a_caller_learns_that_the_fallback_answered_and_nothing_of_a_shadow_that_fails(place: int) -> None:
     async def run() -> None:
-        loop = make_loop()
+        loop = make_http_task()
         loop.server.task = replace(loop.context.task, fallback="other")
         learner = loop.server.models[place].learner
         learner.estimator, learner.learned = Broken(), 1
@@ -359,7 +359,7 @@ def test_a_caller_learns_that_the_fallback_answered_and_nothing_of_a_shadow_that
 @pytest.mark.parametrize("place", [0, 1])
 def test_a_caller_learns_that_the_model_which_answered_has_stopped_learning(place: int) -> None:
     async def run() -> None:
-        loop = make_loop()
+        loop = make_http_task()
         loop.server.models[place].learner.stopped = Stopped(70, "its code raised")
         async with serving(loop, HeldWriter()) as client:
             reply = await client.post(PATH, SENT)

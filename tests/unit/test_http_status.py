@@ -5,12 +5,12 @@ import json
 import time
 
 from schemas.records import Entry, Outcome
-from tests.unit.http_worker import SENT, HeldWriter, make_loop, serving
+from tests.unit.http_worker import SENT, HeldWriter, make_http_task, serving
 
 
 def test_a_worker_is_live_while_it_is_not_ready_and_ready_names_what_it_waits_for() -> None:
     async def run() -> None:
-        stay, shop = make_loop("stay"), make_loop("shop", ready=False)
+        stay, shop = make_http_task("stay"), make_http_task("shop", ready=False)
         async with serving({"stay": stay, "shop": shop}, HeldWriter()) as client:
             live = await client.get("/live")
             waiting = await client.get("/ready")
@@ -33,7 +33,7 @@ def test_a_worker_is_live_while_it_is_not_ready_and_ready_names_what_it_waits_fo
 
 def test_readiness_names_a_cluster_that_does_not_acknowledge_and_comes_back_by_itself() -> None:
     async def run() -> None:
-        loop = make_loop()
+        loop = make_http_task()
         async with serving(loop, HeldWriter()) as client:
             loop.readiness.cluster.silent("the Kafka cluster at kafka:9092 does not answer")
             loop.readiness.cluster.failed("HTTP", time.monotonic(), "timed out")
@@ -69,7 +69,7 @@ def test_readiness_names_a_cluster_that_does_not_acknowledge_and_comes_back_by_i
 
 def test_calls_are_counted_by_route_and_status_and_never_by_path() -> None:
     async def run() -> None:
-        loop = make_loop()
+        loop = make_http_task()
         async with serving(loop, HeldWriter()) as client:
             await client.post("/tasks/stay/predictions", SENT)
             await client.post("/tasks/stay/predictions", SENT | {"features": {}})
@@ -103,7 +103,7 @@ def test_a_worker_without_tasks_is_not_ready() -> None:
 
 def test_versions_say_which_models_answer() -> None:
     async def run() -> None:
-        loop = make_loop()
+        loop = make_http_task()
         async with serving(loop, HeldWriter()) as client:
             reply = await client.get("/tasks/stay/versions")
         assert [(each["version"], each["role"], each["in_force"]) for each in reply.data["models"]] == [
@@ -118,7 +118,7 @@ def test_versions_say_which_models_answer() -> None:
 
 def test_a_look_at_versions_waits_for_progress() -> None:
     async def run() -> None:
-        loop = make_loop(partitions=2)
+        loop = make_http_task(partitions=2)
         path = "/tasks/stay/versions"
         async with serving(loop, HeldWriter()) as client:
 
@@ -154,7 +154,7 @@ def test_a_look_at_versions_waits_for_progress() -> None:
 
 def test_a_wrong_query_names_its_parameter() -> None:
     async def run() -> None:
-        async with serving(make_loop(), HeldWriter()) as client:
+        async with serving(make_http_task(), HeldWriter()) as client:
             for query, field in (
                 ("complete=soon", "complete"),
                 ("applied=1.5", "applied"),
@@ -170,7 +170,7 @@ def test_a_wrong_query_names_its_parameter() -> None:
 
 def test_status_has_counts_freshness_and_what_the_agents_add() -> None:
     async def run() -> None:
-        loop = make_loop()
+        loop = make_http_task()
         async with serving(loop, HeldWriter()) as client:
             empty = (await client.get("/tasks/stay/status")).data
             await client.post("/tasks/stay/predictions", SENT)
@@ -188,7 +188,7 @@ def test_status_has_counts_freshness_and_what_the_agents_add() -> None:
 
 def test_digests_follow_the_state_and_are_equal_for_equal_folds() -> None:
     async def run() -> None:
-        one, other = make_loop("stay"), make_loop("stay")
+        one, other = make_http_task("stay"), make_http_task("stay")
         prediction = one.server.predict(one.context.codec.decode_request(json.dumps(SENT).encode()))
         entry = Entry("e", "labelled", 9, prediction=prediction, outcome=Outcome("b-1", 9, True))
         async with serving(one, HeldWriter()) as client, serving(other, HeldWriter()) as second:

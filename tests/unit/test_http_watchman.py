@@ -26,10 +26,10 @@ from agents.http.address import bind
 from agents.http.probe import MOST_BYTES, PATHS, Probe, read_probe
 from agents.http.routes import add_routes
 from agents.http.server import HttpServer
-from agents.loop import TaskLoop
+from agents.http.task import HttpTask
 from agents.settings import Settings
 from agents.turns import Turns
-from tests.unit.http_worker import SENT, HeldWriter, make_loop
+from tests.unit.http_worker import SENT, HeldWriter, make_http_task
 
 T = TypeVar("T")
 STEP_S = 0.3
@@ -86,7 +86,7 @@ print(json.dumps(found))
 
 @asynccontextmanager
 async def serving(
-    loop: TaskLoop, *, most: int = 64, watched: bool = True
+    loop: HttpTask, *, most: int = 64, watched: bool = True
 ) -> AsyncIterator[tuple[HttpServer, int]]:
     app = web.Application()
     pages = add_routes(app, {"stay": loop}, HeldWriter(), Settings())
@@ -147,7 +147,7 @@ def rest(wire: socket.socket) -> bytes:
     return found
 
 
-async def held(loop: TaskLoop, *calls: Callable[[], T], at_least_s: float = HOLD_S) -> list[T]:
+async def held(loop: HttpTask, *calls: Callable[[], T], at_least_s: float = HOLD_S) -> list[T]:
     """Make calls in threads of their own while one step holds the event loop; gives what they gave.
 
     With a bound of 0 the step lasts until all calls are answered.
@@ -201,7 +201,7 @@ def waits() -> Iterator[list[float]]:
 @pytest.mark.parametrize("kept", [False, True], ids=["a-connection-each", "kept-connections"])
 def test_probes_are_answered_in_time_while_a_model_takes_300_ms_a_prediction(kept: bool) -> None:
     async def run() -> tuple[dict[str, Any], list[float]]:
-        loop = make_loop()
+        loop = make_http_task()
         async with serving(loop) as (_, port), slow(loop.turns):
             with waits() as late:
                 return await probe(port, kept), late
@@ -242,7 +242,7 @@ def test_other_calls_that_come_meanwhile_are_handed_on_and_answered_once_each() 
     }
 
     async def run() -> list[tuple[float, bytes]]:
-        loop = make_loop()
+        loop = make_http_task()
         async with serving(loop) as (_, port):
             made = [partial(call, port, *messages) for messages, _ in calls.values()]
             return await held(loop, *made)
@@ -256,7 +256,7 @@ def test_other_calls_that_come_meanwhile_are_handed_on_and_answered_once_each() 
 
 def test_checks_that_come_in_pieces_and_behind_each_other_are_answered_once_each() -> None:
     async def run() -> list[tuple[float, bytes]]:
-        loop = make_loop()
+        loop = make_http_task()
         async with serving(loop) as (_, port):
             pieces = partial(call, port, CHECK[:7], CHECK[7:30], CHECK[30:])
             behind = partial(call, port, LIVE + LIVE + CHECK)
@@ -291,7 +291,7 @@ def test_a_kept_connection_is_answered_again_and_again_unless_it_has_brought_any
         return time.monotonic() - began
 
     async def run() -> None:
-        loop = make_loop()
+        loop = make_http_task()
         async with serving(loop) as (_, port):
             checks, calls = [await asyncio.to_thread(kept, port) for _ in range(2)]
             call = HEAD.replace(LAST, b"\r\n") + JSON
@@ -312,7 +312,7 @@ def test_a_kept_connection_is_answered_again_and_again_unless_it_has_brought_any
 
 def test_the_body_of_a_call_that_looks_like_a_check_is_no_check() -> None:
     async def run() -> tuple[float, bytes]:
-        loop = make_loop()
+        loop = make_http_task()
         async with serving(loop) as (_, port):
             head = HEAD.replace(b"%d" % len(JSON), b"%d" % len(LIVE))
             wire = sent(port, head)
@@ -340,7 +340,7 @@ def test_readiness_is_as_of_now_says_for_how_long_the_loop_is_held_and_ends_with
         return int(head.split()[1]), json.loads(body)
 
     async def run() -> None:
-        loop = make_loop()
+        loop = make_http_task()
         async with serving(loop) as (_, port):
 
             def look() -> None:
@@ -383,7 +383,7 @@ def test_readiness_is_as_of_now_says_for_how_long_the_loop_is_held_and_ends_with
 
 def test_callers_that_say_nothing_or_too_much_keep_no_check_from_its_answer_and_are_bounded() -> None:
     async def run() -> None:
-        loop = make_loop()
+        loop = make_http_task()
         async with serving(loop, most=8) as (server, port):
 
             def crowd() -> list[socket.socket]:
@@ -414,7 +414,7 @@ def test_the_watchman_leaves_nothing_behind() -> None:
     before = threading.active_count(), sys.getswitchinterval()
 
     async def run() -> None:
-        loop = make_loop()
+        loop = make_http_task()
         async with serving(loop) as (_, port):
             await held(loop, partial(call, port, CHECK), at_least_s=0.0)
             assert threading.active_count() > before[0]

@@ -72,7 +72,7 @@ def test_each_metric_and_alert_is_published_once_whatever_becomes_of_owners_and_
 def assert_as_alone(cluster: Cluster, worker: Worker) -> None:
     """Fold the log once, undisturbed: its alerts, its measurements where some were published, its snapshots."""
     alone, raised = worker.publisher.make(), []
-    models = [ModelFold(each.task, each.model, each.runtime) for each in worker.loop.server.models]
+    models = [ModelFold(each.task, each.model, each.runtime) for each in worker.fold.models]
     metrics: dict[tuple[str, int], list[Metric]] = {}
     for name, metric in cluster.metrics:
         metrics.setdefault((name, metric.log_offset), []).append(metric)

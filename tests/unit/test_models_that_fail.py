@@ -11,11 +11,10 @@ import pytest
 from river import base
 
 from agents import turns
-from agents.log_fold import LogFold
 from infra.snapshots.store import SnapshotStore
 from schemas.records import Entry, Features, Outcome, Position, Prediction
 from streams.learner import Learner
-from tests.unit.http_worker import make_loop
+from tests.unit.http_worker import make_http_task, make_log_fold
 
 DAYS_BEFORE = 13
 """The lead time of the request from which no model can learn."""
@@ -60,10 +59,10 @@ def test_models_that_fail_at_one_entry_are_made_again_before_anybody_asks_one_of
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(turns, "TURN_S", 0.0)  # a turn ends after every step
-    loop = make_loop()
+    loop = make_http_task()
     for fold in loop.server.models:
         fold.learner = Learner(Brittle, "binary", 10)
-    log_fold = LogFold(loop, SnapshotStore("memory://log-fold"))
+    log_fold = make_log_fold(loop, SnapshotStore("memory://log-fold"))
     messages: list[Any] = []
     for at in range(10, 20):
         features: Features = {"LeadTime": at, "Rate": 80.5, "Meal": "BB"}

@@ -1,0 +1,46 @@
+"""The parts of a task that HTTP uses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from agents.current_topics import CurrentTopics
+from agents.readiness import Readiness
+from agents.statistics import Statistics
+from agents.task_context import TaskContext
+from agents.turns import Turns
+from infra.exporter import Lag, LocalState
+from infra.subjects import Subjects
+from streams.fold import Measurement
+from streams.serve import Server
+
+
+class LocalStatus(Protocol):
+    """The status of a task's joins and monitors in this worker; see `agents.task_status.TaskStatus`."""
+
+    lag: Lag
+
+    def local_state(self) -> LocalState:
+        """Return the parts of the task that this worker has."""
+
+    def measurements(self) -> Sequence[Measurement]:
+        """Return the current values of all monitors."""
+
+    def details(self) -> dict[str, Any]:
+        """Return further members of the status document, those of models under `models`."""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpTask:
+    """One task, as the routes of HTTP are given it; each passes on what its handlers use."""
+
+    context: TaskContext
+    readiness: Readiness
+    current: CurrentTopics
+    server: Server
+    subjects: Subjects
+    turns: Turns
+    statistics: Statistics
+    status: LocalStatus
