@@ -125,7 +125,7 @@ def _feed(app: Any, prepared: Prepared, ending: Ending) -> Feed:
         await asyncio.get_running_loop().run_in_executor(None, fencing.rebalanced)
         for agents in tasks:
             own = [each for each in partitions if each.topic in agents.watch.names]
-            await ending.guard(partial(agents.taking_up.assigned, feed.consumer, own))
+            await ending.guard(partial(agents.assignments.assigned, feed.consumer, own))
             if agents.tallies.partition in partitions:
                 await agents.tallies.take_over(feed.consumer)
 
@@ -133,13 +133,13 @@ def _feed(app: Any, prepared: Prepared, ending: Ending) -> Feed:
         log.info("%s: %d partitions are revoked by a rebalance", group, len(partitions))
         for agents in tasks:
             predictions = agents.context.topics.predictions
-            agents.revoked(each.number for each in partitions if each.topic == predictions)
+            agents.assignments.revoked(each.number for each in partitions if each.topic == predictions)
             if agents.tallies.partition in partitions:
                 agents.tallies.release()
 
     def gone(partition: Partition, text: str) -> None:
         for agents in tasks:
-            agents.taking_up.gone(partition, text)
+            agents.assignments.gone(partition, text)
 
     def guarded(work: Callable[[BatchConsumer, Batch[Any]], Awaitable[None]]) -> Work:
         return lambda batch: ending.guard(partial(work, feed.consumer, batch))
@@ -188,7 +188,7 @@ def _add_task(
         await agents.subjects.follow()
 
     async def watch() -> None:
-        await agents.taking_up.look([consumer, owner])
+        await agents.assignments.look([consumer, owner])
 
     async def fetch_lag() -> None:
         await agents.status.fetch_lag(consumer)

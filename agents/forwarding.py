@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 
-from agents.current_topics import CurrentTopics
 from agents.statistics import Statistics
 from agents.task_context import TaskContext
+from agents.topic_watch import CurrentTopics
 from infra.inbound import FORWARDED, Inbound
 from infra.kafka.partitioner import partition_of
 from infra.kafka.transaction import Headers, OutRecord

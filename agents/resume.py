@@ -7,9 +7,9 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import Final
 
-from agents.current_topics import CurrentTopics
 from agents.join_partition import JoinPartition
 from agents.task_context import TaskContext
+from agents.topic_watch import CurrentTopics
 from infra.inbound import FORWARDED, Message
 from infra.kafka.buffers import Partition
 from infra.kafka.log import NEWER_SNAPSHOT

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
-from agents.current_topics import CurrentTopics
+from agents.assignments import Assignments
 from agents.http.task import HttpTask
 from agents.intake import Intake, WithinBudget
 from agents.join import JoinAgent
 from agents.log_fold import LogFold
 from agents.log_publisher import LogPublisher
-from agents.readiness import Readiness, TaskStopped
+from agents.readiness import Readiness
 from agents.resume import Resume
 from agents.serve import Serve
 from agents.statistics import Statistics
-from agents.taking_up import POSITIONS, TakingUp
 from agents.tallies import TallyPublisher
 from agents.task_context import TaskContext
 from agents.task_status import TaskStatus
-from agents.topic_watch import TopicWatch
+from agents.topic_watch import CurrentTopics, TopicWatch
 from agents.turns import Turns
 from infra.hooks import reached
 from infra.inbound import decoder
@@ -31,7 +30,7 @@ from infra.kafka.consumer import BatchConsumer
 from infra.kafka.transaction import TransactionRunner
 from infra.snapshots.store import SnapshotStore
 from infra.subjects import Subjects
-from schemas.errors import RecordsGone, TransactionAborted
+from schemas.errors import TransactionAborted
 from schemas.remarks import Remarks
 from schemas.topics import MAX_TOPIC_RECORD_BYTES
 from streams.join.merge import MergeByTime
@@ -92,8 +91,6 @@ class TaskAgents:
         self.log = LogFold(context, server.models, readiness, resume, statistics, turns, store)
         self._at_work = asyncio.Lock()
         self._stopped = False
-        self._tenures: dict[int, object] = {}
-        """By partition that is ours: a token of its assignment, which tells a late restoration that it is late."""
         name, settings, topics = context.task.name, context.settings, context.topics
         self._runners = {
             role: TransactionRunner(
@@ -106,9 +103,7 @@ class TaskAgents:
             for role, point in ROLES.items()
         }
         self.watch = TopicWatch(context, current, readiness, statistics)
-        self.taking_up = TakingUp(
-            context, readiness, resume, self.watch, self.join, self.log, self._tenures, self.take_up
-        )
+        self.assignments = Assignments(context, readiness, resume, self.watch, self.join, self.log)
         shared = (context, readiness, resume, statistics, turns)
         self.publisher = LogPublisher(*shared, self._runners["owner"], store, self.log)
         self.tallies = TallyPublisher(*shared, self._runners["quality"], store)
@@ -164,9 +159,7 @@ class TaskAgents:
 
     async def start(self) -> None:
         """Initialise the transactional ids: what a dead holder of this slot left open ends now."""
-        await self.watch.look()
-        if not self._tenures:
-            self.watch.take()
+        await self.assignments.begin()
         await asyncio.gather(*(runner.start() for runner in self._runners.values()))
 
     async def stop(self, consumer: BatchConsumer) -> None:
@@ -209,7 +202,7 @@ class TaskAgents:
                 self.serve.commit()
                 self.join.commit()
             except BaseException as error:
-                await self._undo(numbers, error)
+                await self.assignments.undo(numbers, error)
                 if not isinstance(error, TransactionAborted):
                     raise
                 log.warning("%s: %s", batch.channel.name, error)
@@ -255,7 +248,7 @@ class TaskAgents:
                         at.commit()
                 self.statistics.count_dead_letters(self.join.letters)
             except BaseException as error:
-                await self._undo({number for number, _ in moved}, error)
+                await self.assignments.undo({number for number, _ in moved}, error)
                 if not isinstance(error, TransactionAborted):
                     raise
                 log.warning("%s: advancing time in silence: %s", self.context.task.name, error)
@@ -264,49 +257,3 @@ class TaskAgents:
         """Publish the last metrics of a burst, as the tallies' owner."""
         if not self._stopped and not self.readiness.refused:
             await self.tallies.on_silence(consumer)
-
-    # ------------------------------------------------------------------ state
-
-    async def take_up(self, numbers: set[int]) -> None:
-        """Restore the joins of those partitions that are not ours already."""
-        new = numbers - self._tenures.keys()
-        self._tenures |= {number: object() for number in new}
-        await self.restore(new)
-
-    def revoked(self, partitions: Iterable[int]) -> None:
-        """Give partitions up."""
-        for number in partitions:
-            self._tenures.pop(number, None)
-            self.join.forget(number)
-
-    async def restore(self, partitions: Iterable[int]) -> None:
-        """Rebuild the joins of partitions from their changelog.
-
-        A partition that goes to another worker meanwhile stays forgotten: its state here would be an old one
-        when it comes back.
-        """
-        await asyncio.gather(*(self._restore(number) for number in sorted(partitions)))
-
-    async def _undo(self, partitions: set[int], error: BaseException) -> None:
-        """Bring the joins of partitions back to what is committed, after a batch that failed."""
-        if isinstance(error, TransactionAborted) and error.certain:
-            self.join.rollback(partitions)
-        else:
-            # Whether it committed may be unknown, so the state is dropped and read again from the changelog.
-            try:
-                await self.restore(partitions & self._tenures.keys())
-            except RecordsGone as gone:
-                self.readiness.refuse(POSITIONS, str(gone))
-            except TaskStopped:
-                log.warning("%s: the joins are restored when the task may continue", self.context.task.name)
-
-    async def _restore(self, number: int) -> None:
-        tenure = self._tenures.get(number)
-        self.join.forget(number)
-        if self.watch.refused:
-            raise TaskStopped
-        made = await self.readiness.retry(self.join.restored, number)
-        if tenure is not None and self._tenures.get(number) is tenure:
-            self.join.partitions[number] = made
-        else:
-            made.join.store.close()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
-from agents.current_topics import CurrentTopics
 from agents.readiness import Readiness
 from agents.statistics import Statistics
 from agents.task_context import TaskContext
@@ -16,12 +16,41 @@ from infra.kafka.watching import seen_topics
 from infra.known_topics import write_audit
 from schemas.errors import BrokerError
 from schemas.topics import topics
-from streams.positions import KNOWN, TopicSeen, lasting, refusals
+from streams.positions import KNOWN, KnownTopics, TopicSeen, lasting, refusals
 
 WATCH_S: Final = 2.0
 """The topics are looked at so often."""
 T = TypeVar("T")
 log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class CurrentTopics:
+    """The topics of one task. `TopicWatch` keeps them up to date.
+
+    Attributes
+    ----------
+    partitions
+        Number of partitions of a topic that the cluster has not described.
+    known
+        The topics as the task's audits record them.
+    seen
+        The topics as the cluster described them last.
+    stamps
+        By topic: its id, which is written with offsets of it.
+    names
+        The names in positions of topics that are not the first of their names.
+    """
+
+    partitions: int
+    known: KnownTopics = field(default_factory=KnownTopics)
+    seen: dict[str, TopicSeen] = field(default_factory=dict)
+    stamps: dict[str, str] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
+
+    def count_of(self, topic: str) -> int:
+        """Return the number of a topic's partitions."""
+        return self.seen[topic].partitions if topic in self.seen else self.partitions
 
 
 class TopicWatch:

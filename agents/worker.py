@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
 
-from agents.current_topics import CurrentTopics
 from agents.http.access import check_exposure
 from agents.http.address import bind
 from agents.readiness import Readiness
@@ -17,6 +16,7 @@ from agents.settings import Settings
 from agents.slots import Slot
 from agents.task_agents import TaskAgents
 from agents.task_context import TaskContext
+from agents.topic_watch import CurrentTopics
 from agents.turns import Turns
 from infra.checked import CheckMemory
 from infra.kafka.acknowledging import Acknowledging

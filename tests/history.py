@@ -12,7 +12,6 @@ from typing import Any
 
 from river import compose, linear_model, preprocessing
 
-from agents.current_topics import CurrentTopics
 from agents.join import JoinAgent
 from agents.join_partition import JoinPartition
 from agents.resume import Resume
@@ -20,6 +19,7 @@ from agents.serve import Serve
 from agents.settings import Settings
 from agents.statistics import Statistics
 from agents.task_context import TaskContext
+from agents.topic_watch import CurrentTopics
 from infra.inbound import FORWARDED, Inbound, Message, decoder
 from infra.kafka.connection import Connection
 from infra.kafka.partitioner import partition_of

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from agents.current_topics import CurrentTopics
 from agents.task_context import TaskContext
+from agents.topic_watch import CurrentTopics
 from infra.kafka.offsets import committed_offsets, end_offsets
 from streams.positions import Place
 

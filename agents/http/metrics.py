@@ -7,8 +7,8 @@ from importlib.metadata import version
 
 from agents.http import status
 from agents.http.meter import HttpMeter
+from agents.http.pulse import Pulse
 from agents.http.task import HttpTask
-from agents.pulse import Pulse
 from infra.exporter import Exporter, ModelView, TaskView, WorkerView
 from infra.runtime import runtime_fingerprint
 from streams.model import ModelFold

@@ -26,10 +26,10 @@ from agents.http.outcomes import Outcomes
 from agents.http.prediction_cache import Sends
 from agents.http.predictions import Predictions
 from agents.http.problems import HEADERS, Problem, answer, dump
+from agents.http.pulse import Pulse
 from agents.http.route import Handler, Route
 from agents.http.task import HttpTask
 from agents.http.watchman import Probes
-from agents.pulse import Pulse
 from agents.settings import Settings
 from infra.exporter import CONTENT_TYPE
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from agents.current_topics import CurrentTopics
 from agents.readiness import Readiness
 from agents.statistics import Statistics
 from agents.task_context import TaskContext
+from agents.topic_watch import CurrentTopics
 from agents.turns import Turns
 from infra.exporter import Lag, LocalState
 from infra.subjects import Subjects

@@ -25,9 +25,9 @@ from agents.http.meter import HttpMeter
 from agents.http.origin import Origins
 from agents.http.probe import END, MOST_BYTES, Probe, read_probe
 from agents.http.problems import CONTENT_TYPE, Problem, dump, message
+from agents.http.pulse import Pulse
 from agents.http.status import HEALTH
 from agents.http.task import HttpTask
-from agents.pulse import Pulse
 
 if TYPE_CHECKING:
     from agents.http.connection import Connection

@@ -193,13 +193,13 @@ class Worker:
         return True
 
     def assign(self) -> None:
-        self.assigning = asyncio.ensure_future(self.agents.take_up({0}))
+        self.assigning = asyncio.ensure_future(self.agents.assignments.take_up({0}))
 
     def revoke(self) -> None:
         """Take the partition away; a batch at work is taken back."""
         if self.batch is not None and self.batch.state == "at work":
             self.batch.state = "dropped"
-        self.agents.revoked([0])
+        self.agents.assignments.revoked([0])
 
 
 class World:

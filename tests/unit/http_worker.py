@@ -18,7 +18,6 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from river import linear_model, optim, preprocessing
 
-from agents.current_topics import CurrentTopics
 from agents.http.routes import Pages, add_routes
 from agents.http.task import HttpTask
 from agents.join import JoinAgent
@@ -28,6 +27,7 @@ from agents.resume import Resume
 from agents.settings import Settings
 from agents.statistics import Statistics
 from agents.task_context import TaskContext
+from agents.topic_watch import CurrentTopics
 from agents.turns import Turns
 from infra.exporter import Lag, LocalState
 from infra.kafka.acknowledging import Acknowledging

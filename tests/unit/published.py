@@ -10,13 +10,13 @@ from typing import Any, ClassVar
 
 import pytest
 
-from agents.current_topics import CurrentTopics
 from agents.log_fold import LogFold
 from agents.log_publisher import LogPublisher
 from agents.readiness import Readiness
 from agents.resume import Resume
 from agents.settings import Settings
 from agents.statistics import Statistics
+from agents.topic_watch import CurrentTopics
 from agents.turns import Turns
 from infra.kafka.acknowledging import Acknowledging
 from infra.kafka.buffers import Partition
