@@ -10,13 +10,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from agents.forwarding import Forwarding
-from agents.join_partition import JoinPartition
 from agents.resume import Resume
 from agents.serve import dead_letter
 from agents.statistics import Statistics
 from agents.task_context import TaskContext
 from agents.topic_watch import CurrentTopics
 from infra.inbound import SERVED, Inbound
+from infra.kafka.join_partition import JoinPartition
 from infra.kafka.offsets import end_offsets
 from infra.kafka.transaction import OutRecord
 from infra.store.opening import JoinStores

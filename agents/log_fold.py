@@ -15,13 +15,13 @@ from agents.readiness import Readiness
 from agents.resume import Resume
 from agents.statistics import STAGES, Statistics
 from agents.task_context import TaskContext
-from agents.turns import Long, Turns
 from infra.clock import now_ms
 from infra.kafka.log import LogReader
 from infra.past import learn
 from infra.snapshots.models import LogPlace, restore
 from infra.snapshots.store import SnapshotStore
 from infra.trusted import places, unreadable_entry
+from infra.turns import Long, Turns
 from schemas.errors import BadRecord, RecordsGone
 from schemas.escaped import harmless
 from schemas.records import Command, Entry, Features

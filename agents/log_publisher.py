@@ -20,7 +20,6 @@ from agents.revisions import endings, openings
 from agents.snapshots import Take
 from agents.statistics import Statistics
 from agents.task_context import TaskContext
-from agents.turns import Turns
 from infra.clock import now_ms
 from infra.kafka.aborted import GenerationLost, ProducerFenced
 from infra.kafka.consumer import BatchConsumer
@@ -28,6 +27,7 @@ from infra.kafka.transaction import OutRecord, TransactionRunner
 from infra.runtime import runtime_fingerprint
 from infra.snapshots.models import git_commit, pack
 from infra.snapshots.store import SnapshotStore
+from infra.turns import Turns
 from schemas.errors import BrokerError, RecordsGone
 from schemas.records import Entry, Manifest
 from streams.fold import Monitor

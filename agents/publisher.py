@@ -15,7 +15,6 @@ from agents.resume import Resume
 from agents.snapshots import SnapshotWriter, Take
 from agents.statistics import Statistics
 from agents.task_context import TaskContext
-from agents.turns import Turns
 from infra.clock import now_ms
 from infra.kafka.buffers import Partition
 from infra.kafka.log import read_all
@@ -25,6 +24,7 @@ from infra.runtime import runtime_fingerprint
 from infra.snapshots.models import LogPlace
 from infra.snapshots.monitors import pack_monitors, restore_monitors
 from infra.snapshots.store import SnapshotStore
+from infra.turns import Turns
 from schemas.errors import RecordsGone, TransactionAborted
 from schemas.records import Manifest, Metric
 from streams.fold import Measurement, Monitor

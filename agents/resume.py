@@ -7,11 +7,11 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import Final
 
-from agents.join_partition import JoinPartition
 from agents.task_context import TaskContext
 from agents.topic_watch import CurrentTopics
 from infra.inbound import FORWARDED, Message
 from infra.kafka.buffers import Partition
+from infra.kafka.join_partition import JoinPartition
 from infra.kafka.log import NEWER_SNAPSHOT
 from infra.kafka.newest import newest
 from infra.kafka.offsets import Committed, stamped_offsets

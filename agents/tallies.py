@@ -15,12 +15,12 @@ from agents.readiness import Readiness, TaskStopped
 from agents.resume import Resume
 from agents.statistics import Statistics
 from agents.task_context import TaskContext
-from agents.turns import Turns
 from infra.kafka.admin import topic_id
 from infra.kafka.channel import Batch
 from infra.kafka.consumer import BatchConsumer
 from infra.kafka.transaction import TransactionRunner
 from infra.snapshots.store import SnapshotStore
+from infra.turns import Turns
 from schemas.errors import BadRecord, RecordsGone
 from schemas.tally import Tally
 from streams.fold import Monitor

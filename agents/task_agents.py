@@ -9,7 +9,6 @@ from typing import Any
 
 from agents.assignments import Assignments
 from agents.http.task import HttpTask
-from agents.intake import Intake, WithinBudget
 from agents.join import JoinAgent
 from agents.log_fold import LogFold
 from agents.log_publisher import LogPublisher
@@ -21,15 +20,16 @@ from agents.tallies import TallyPublisher
 from agents.task_context import TaskContext
 from agents.task_status import TaskStatus
 from agents.topic_watch import CurrentTopics, TopicWatch
-from agents.turns import Turns
 from infra.hooks import reached
 from infra.inbound import decoder
 from infra.kafka.buffers import Partition
 from infra.kafka.channel import Batch, Channel
 from infra.kafka.consumer import BatchConsumer
+from infra.kafka.intake import Intake, WithinBudget
 from infra.kafka.transaction import TransactionRunner
 from infra.snapshots.store import SnapshotStore
 from infra.subjects import Subjects
+from infra.turns import Turns
 from schemas.errors import TransactionAborted
 from schemas.remarks import Remarks
 from schemas.topics import MAX_TOPIC_RECORD_BYTES

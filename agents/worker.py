@@ -13,11 +13,9 @@ from agents.http.access import check_exposure
 from agents.http.address import bind
 from agents.readiness import Readiness
 from agents.settings import Settings
-from agents.slots import Slot
 from agents.task_agents import TaskAgents
 from agents.task_context import TaskContext
 from agents.topic_watch import CurrentTopics
-from agents.turns import Turns
 from infra.checked import CheckMemory
 from infra.kafka.acknowledging import Acknowledging
 from infra.kafka.admin import check_topics
@@ -29,9 +27,11 @@ from infra.loadcheck import check_task
 from infra.past import learn_all
 from infra.permissions import make_private
 from infra.runtime import runtime_fingerprint
+from infra.slots import Slot
 from infra.snapshots.store import SnapshotStore
 from infra.subjects import Subjects
 from infra.taskfile import LoadedTask, load_task
+from infra.turns import Turns
 from schemas.codec import Codec
 from schemas.errors import UsageError
 from schemas.topics import TaskTopics, topics

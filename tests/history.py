@@ -13,7 +13,6 @@ from typing import Any
 from river import compose, linear_model, preprocessing
 
 from agents.join import JoinAgent
-from agents.join_partition import JoinPartition
 from agents.resume import Resume
 from agents.serve import Serve
 from agents.settings import Settings
@@ -22,6 +21,7 @@ from agents.task_context import TaskContext
 from agents.topic_watch import CurrentTopics
 from infra.inbound import FORWARDED, Inbound, Message, decoder
 from infra.kafka.connection import Connection
+from infra.kafka.join_partition import JoinPartition
 from infra.kafka.partitioner import partition_of
 from infra.kafka.transaction import OutRecord
 from infra.snapshots.models import LogPlace, pack

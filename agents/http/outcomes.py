@@ -10,11 +10,11 @@ from agents.http.prediction_cache import Sends
 from agents.http.problems import Problem, dump
 from agents.statistics import Statistics
 from agents.task_context import TaskContext
-from agents.turns import Turns
 from infra.clock import now_ms
 from infra.kafka.transaction import OutRecord
 from infra.kafka.writer import Delivery
 from infra.subjects import Subjects
+from infra.turns import Turns
 from schemas.errors import BadRecord, BrokerError
 from schemas.records import Outcome
 from schemas.remarks import Remarks

@@ -13,10 +13,10 @@ from agents.readiness import Readiness
 from agents.serve import served_by
 from agents.statistics import Statistics
 from agents.task_context import TaskContext
-from agents.turns import Turns
 from infra.clock import now_ms
 from infra.kafka.transaction import OutRecord
 from infra.subjects import Subjects
+from infra.turns import Turns
 from schemas.codec.json_form import plain
 from schemas.errors import BadRecord, BrokerError
 from schemas.records import Prediction, Request

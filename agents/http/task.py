@@ -10,9 +10,9 @@ from agents.readiness import Readiness
 from agents.statistics import Statistics
 from agents.task_context import TaskContext
 from agents.topic_watch import CurrentTopics
-from agents.turns import Turns
 from infra.exporter import Lag, LocalState
 from infra.subjects import Subjects
+from infra.turns import Turns
 from streams.fold import Measurement
 from streams.serve import Server
 

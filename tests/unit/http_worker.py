@@ -28,7 +28,6 @@ from agents.settings import Settings
 from agents.statistics import Statistics
 from agents.task_context import TaskContext
 from agents.topic_watch import CurrentTopics
-from agents.turns import Turns
 from infra.exporter import Lag, LocalState
 from infra.kafka.acknowledging import Acknowledging
 from infra.kafka.connection import Connection
@@ -37,6 +36,7 @@ from infra.kafka.writer import Delivery
 from infra.snapshots.store import SnapshotStore
 from infra.subjects import Subjects
 from infra.taskfile import LoadedTask
+from infra.turns import Turns
 from schemas.codec import Codec
 from schemas.dictionary import Category, Dictionary, Integer, Number
 from schemas.errors import BrokerError

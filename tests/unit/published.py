@@ -17,12 +17,12 @@ from agents.resume import Resume
 from agents.settings import Settings
 from agents.statistics import Statistics
 from agents.topic_watch import CurrentTopics
-from agents.turns import Turns
 from infra.kafka.acknowledging import Acknowledging
 from infra.kafka.buffers import Partition
 from infra.kafka.connection import Connection
 from infra.kafka.transaction import OutRecord
 from infra.snapshots.store import SnapshotStore
+from infra.turns import Turns
 from schemas.alert import Alert, Evidence
 from schemas.errors import TransactionAborted
 from schemas.records import Entry, Manifest, Metric

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from agents import turns
+from infra import turns
 from infra.clock import now_ms
 from infra.hooks import POINTS, Hooks, install, installed, reached
 from infra.kafka.connection import Connection

@@ -28,7 +28,7 @@ from agents.http.routes import add_routes
 from agents.http.server import HttpServer
 from agents.http.task import HttpTask
 from agents.settings import Settings
-from agents.turns import Turns
+from infra.turns import Turns
 from tests.unit.http_worker import SENT, HeldWriter, make_http_task
 
 T = TypeVar("T")

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from agents.join import JoinAgent
-from agents.join_partition import JoinPartition
 from infra.inbound import SERVED, Inbound
+from infra.kafka.join_partition import JoinPartition
 from schemas.errors import TransactionAborted
 from schemas.records import Position, Prediction
 from streams.join.join import Join

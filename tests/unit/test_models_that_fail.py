@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from river import base
 
-from agents import turns
+from infra import turns
 from infra.snapshots.store import SnapshotStore
 from schemas.records import Entry, Features, Outcome, Position, Prediction
 from streams.learner import Learner
