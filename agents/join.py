@@ -26,7 +26,6 @@ from schemas.records import DeadLetter, Position, Prediction, Punctuation
 from schemas.state import POSITION_KEY, Payload
 from streams.join.changelog import records
 from streams.join.join import Join
-from streams.join.join_rules import JoinRules
 from streams.join.outputs import Refused
 from streams.metrics.waiting import counter_of
 
@@ -54,6 +53,10 @@ class JoinAgent:
         Keys of the subjects of requests.
     statistics
         Counts what is joined.
+    stores
+        Keep the state of the joins.
+    idle_ms
+        Stream time advances in partitions that are silent for this long.
     """
 
     def __init__(
@@ -63,13 +66,11 @@ class JoinAgent:
         resume: Resume,
         subjects: Subjects,
         statistics: Statistics,
+        stores: JoinStores,
+        idle_ms: int,
     ) -> None:
         self.context, self.current, self.subjects, self.statistics = context, current, subjects, statistics
-        self._resume = resume
-        self.rules = JoinRules.of(context.task, lockstep=context.settings.lockstep)
-        settings, about = context.settings, (context.connection, context.topics.join_state, context.codec)
-        folder = settings.join_folder(context.slot, context.task.name)
-        self._stores = JoinStores(*about, self.rules, folder, settings.join_cache_mb)
+        self._resume, self._stores, self.rules, self._idle_ms = resume, stores, stores.rules, idle_ms
         self._noted_at = time.monotonic()
         self._forwarding = Forwarding(context, current, statistics)
         self.partitions: dict[int, JoinPartition] = {}
@@ -111,7 +112,7 @@ class JoinAgent:
 
     async def checkpoint(self, *, now: bool = False) -> None:
         """Note how much of the changelog the stores on disk hold, now or now and then; no batch may be at work."""
-        if self.context.settings.join_store != "rocks":
+        if not self._stores.on_disk:
             return
         if not now and time.monotonic() < self._noted_at + NOTE_S:
             return
@@ -245,7 +246,7 @@ class JoinAgent:
     def _tell(self, at: JoinPartition) -> None:
         """Write the join's counters into the log: with the batch's last entry, or now and then without one."""
         join, now = at.join, time.monotonic()
-        silent = not join.out.entries and not self.context.settings.lockstep
+        silent = not join.out.entries and not self.rules.lockstep
         if silent and now - at.told_at > TELL_S and join.stream_time > at.told:
             join.tell()
         if join.out.entries:
@@ -306,7 +307,7 @@ class JoinAgent:
             elapsed_ms = int((now - at.quiet_since) * 1000)
             stream_time = at.quiet_from + elapsed_ms
             told = now - at.told_at > TELL_S
-            if elapsed_ms >= self.context.settings.idle_ms and (at.join.is_due(stream_time) or told):
+            if elapsed_ms >= self._idle_ms and (at.join.is_due(stream_time) or told):
                 at.told_at = now
                 for _ in at.join.idle_steps(stream_time):
                     yield

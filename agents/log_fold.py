@@ -53,6 +53,8 @@ class LogFold:
         Shares the event loop.
     store
         Where snapshots lie.
+    pass_over
+        The setting: records of the log that are no entries and are skipped.
     """
 
     def __init__(
@@ -64,12 +66,13 @@ class LogFold:
         statistics: Statistics,
         turns: Turns,
         store: SnapshotStore,
+        pass_over: str = "",
     ) -> None:
         self.context, self.models, self.store = context, models, store
         self.readiness, self.statistics, self.turns, self._resume = readiness, statistics, turns, resume
         for fold in self.models:
             fold.learner.puts_off = True
-        self._pass_over = places(self.context.settings.pass_over)
+        self._pass_over = places(pass_over)
         self.lock = asyncio.Lock()
         """Held while the folds move: between two entries they are all at `next_offset`."""
         self.next_offset = 0

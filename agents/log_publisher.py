@@ -17,8 +17,7 @@ from agents.publisher import Publisher
 from agents.readiness import Readiness, TaskStopped
 from agents.resume import Resume
 from agents.revisions import endings, openings
-from agents.snapshots import Take
-from agents.statistics import Statistics
+from agents.snapshots import SnapshotWriter, Take
 from agents.task_context import TaskContext
 from infra.clock import now_ms
 from infra.kafka.aborted import GenerationLost, ProducerFenced
@@ -26,7 +25,6 @@ from infra.kafka.consumer import BatchConsumer
 from infra.kafka.transaction import OutRecord, TransactionRunner
 from infra.runtime import runtime_fingerprint
 from infra.snapshots.models import git_commit, pack
-from infra.snapshots.store import SnapshotStore
 from infra.turns import Turns
 from schemas.errors import BrokerError, RecordsGone
 from schemas.records import Entry, Manifest
@@ -55,12 +53,8 @@ class LogPublisher(Publisher[Entry]):
 
     Parameters
     ----------
-    context, readiness, resume, statistics, turns
+    context, readiness, resume, turns, runner, snapshots, metrics_every_ms
         See `Publisher`.
-    runner
-        Writes the transactions.
-    store
-        Where snapshots lie.
     fold
         The reader.
     """
@@ -72,15 +66,14 @@ class LogPublisher(Publisher[Entry]):
         context: TaskContext,
         readiness: Readiness,
         resume: Resume,
-        statistics: Statistics,
         turns: Turns,
         runner: TransactionRunner,
-        store: SnapshotStore,
+        snapshots: SnapshotWriter,
+        metrics_every_ms: int,
         fold: LogFold,
     ) -> None:
-        settings = context.settings
-        about = (context.topics.log, f"{settings.group}.{context.task.name}.log", settings.snapshot_every)
-        super().__init__(context, readiness, resume, statistics, turns, runner, store, *about)
+        about = (context.topics.log, f"{context.group}.{context.task.name}.log", metrics_every_ms)
+        super().__init__(context, readiness, resume, turns, runner, snapshots, *about)
         self.fold, self.models = fold, fold.models
         fold.moved.append(self._wake)
         self.tenure: object | None = None

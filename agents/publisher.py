@@ -13,7 +13,6 @@ from confluent_kafka import Message
 from agents.readiness import Readiness
 from agents.resume import Resume
 from agents.snapshots import SnapshotWriter, Take
-from agents.statistics import Statistics
 from agents.task_context import TaskContext
 from infra.clock import now_ms
 from infra.kafka.buffers import Partition
@@ -23,7 +22,6 @@ from infra.kafka.watching import extents
 from infra.runtime import runtime_fingerprint
 from infra.snapshots.models import LogPlace
 from infra.snapshots.monitors import pack_monitors, restore_monitors
-from infra.snapshots.store import SnapshotStore
 from infra.turns import Turns
 from schemas.errors import RecordsGone, TransactionAborted
 from schemas.records import Manifest, Metric
@@ -48,20 +46,18 @@ class Publisher(Generic[Item]):
         Whether the task may go on.
     resume
         Finds where publishing and the fold go on.
-    statistics
-        Counts events.
     turns
         Shares the event loop.
     runner
         Writes the transactions.
-    store
-        Where snapshots lie.
+    snapshots
+        Writes the snapshots.
     topic
         The topic that is folded.
     group
         The consumer group whose offset says up to where all is published.
-    snapshot_every
-        Records between two snapshots.
+    metrics_every_ms
+        Time between two publications of the metrics.
     """
 
     name: ClassVar[str]
@@ -74,17 +70,16 @@ class Publisher(Generic[Item]):
         context: TaskContext,
         readiness: Readiness,
         resume: Resume,
-        statistics: Statistics,
         turns: Turns,
         runner: TransactionRunner,
-        store: SnapshotStore,
+        snapshots: SnapshotWriter,
         topic: str,
         group: str,
-        snapshot_every: int,
+        metrics_every_ms: int,
     ) -> None:
         self.context, self.readiness, self.resume = context, readiness, resume
-        self.statistics, self.turns, self.runner, self.group = statistics, turns, runner, group
-        self.snapshots = SnapshotWriter(context, statistics, store, topic, snapshot_every)
+        self.turns, self.runner, self.snapshots, self.group = turns, runner, snapshots, group
+        self.metrics_every_ms = metrics_every_ms
         self.partition = Partition(topic, 0)
         self.held = False
         """Whether this worker owns the topic, and the monitors are restored."""
@@ -232,7 +227,7 @@ class Publisher(Generic[Item]):
 
     def _metric_steps(self) -> Iterator[None]:
         now = time.monotonic()
-        early = (now - self._metrics_at) * 1000 < self.context.settings.metrics_every_ms
+        early = (now - self._metrics_at) * 1000 < self.metrics_every_ms
         if early or self.next_offset <= self._metrics_to:
             return
         self._metrics_at, self._metrics_to = now, self.next_offset

@@ -69,7 +69,7 @@ class Resume:
                 found[partition] = at.predictions if topic == topics.predictions else at.outcomes
             elif topic in {topics.requests, topics.predictions, topics.outcomes}:
                 others.append((topic, number))
-        committed = stamped_offsets(self._context.connection, self._context.settings.group, others)
+        committed = stamped_offsets(self._context.connection, self._context.group, others)
         unsure = [place for place in others if not self.is_ours(place, committed.get(place))]
         found |= {Partition(*place): committed[place].offset for place in others if place not in unsure}
         named = self._named(unsure)
@@ -80,7 +80,7 @@ class Resume:
                 log.warning(
                     "%s: the offset of group %s for %s[%d] %s; reading continues at %d, behind the last "
                     "processed record",
-                    *(self._context.task.name, self._context.settings.group, *place),
+                    *(self._context.task.name, self._context.group, *place),
                     f"is {told.offset}, which no worker wrote" if told else "is gone",
                     offset,
                 )
@@ -105,7 +105,7 @@ class Resume:
         log.warning(
             "%s: the offset of group %s for %s[%d] is %d, which no worker wrote; reading continues at %d: nothing "
             "of the partition has been processed",
-            *(self._context.task.name, self._context.settings.group, *place, offset, first),
+            *(self._context.task.name, self._context.group, *place, offset, first),
         )
         return first
 
@@ -133,9 +133,7 @@ class Resume:
         inputs = [(topics.predictions, partition), (topics.outcomes, partition)]
         committed = {
             place: each.offset
-            for place, each in stamped_offsets(
-                self._context.connection, self._context.settings.group, inputs
-            ).items()
+            for place, each in stamped_offsets(self._context.connection, self._context.group, inputs).items()
             if self.is_ours(place, each)
         }
         if not committed:
@@ -143,7 +141,7 @@ class Resume:
         if changelog in self._current.known.accepted:
             predictions, outcomes = (committed.get(place, 0) for place in inputs)
             return JoinPosition(None, predictions, outcomes)
-        group = self._context.settings.group
+        group = self._context.group
         read = ", ".join(f"{topic} to offset {offset}" for (topic, _), offset in committed.items())
         raise RecordsGone(
             f"{topics.join_state}[{partition}] is empty, although the group {group} has read {read}: the "

@@ -35,12 +35,21 @@ class Serve:
         Keys of the subjects of requests.
     statistics
         Counts what is answered.
+    json_records
+        Whether predictions are written as JSON.
     """
 
     def __init__(
-        self, context: TaskContext, server: Server, subjects: Subjects, statistics: Statistics
+        self,
+        context: TaskContext,
+        server: Server,
+        subjects: Subjects,
+        statistics: Statistics,
+        *,
+        json_records: bool = False,
     ) -> None:
         self.context, self.server, self.subjects, self.statistics = context, server, subjects, statistics
+        self._json = json_records
         self.counter = EdgeCounter(self.context.task.features, self.context.slot)
         self.letters: Counter[str] = Counter()
         """Dead letters of the batch at work, by reason; counted when it is committed."""
@@ -67,7 +76,7 @@ class Serve:
             try:
                 self.server.times.check(request.ts, item.arrived)
                 prediction = self.server.predict(request, item.at)
-                value = self.context.codec.encode(prediction, json=self.context.settings.json_records)
+                value = self.context.codec.encode(prediction, json=self._json)
             except BadRecord as bad:
                 counter.refused(partition, bad, item.arrived)
                 yield dead_letter(self.context, item, bad, self.letters)

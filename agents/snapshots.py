@@ -36,12 +36,20 @@ class SnapshotWriter:
         What is folded.
     every
         Records between two snapshots: a new owner reads at most that many again.
+    kept
+        Snapshots that are kept of each model and of the monitors.
     """
 
     def __init__(
-        self, context: TaskContext, statistics: Statistics, store: SnapshotStore, topic: str, every: int
+        self,
+        context: TaskContext,
+        statistics: Statistics,
+        store: SnapshotStore,
+        topic: str,
+        every: int,
+        kept: int,
     ) -> None:
-        self._context, self._counts = context, statistics.counts
+        self._context, self._counts, self._kept = context, statistics.counts, kept
         self.store, self._topic, self._every = store, topic, every
         self._written_at = 0
 
@@ -90,6 +98,6 @@ class SnapshotWriter:
             for each in self.store.manifests(self._context.task.name)
             if (each.model, each.kind) == (newest.model, newest.kind)
         ]
-        for old in mine[self._context.settings.snapshots_kept :]:
+        for old in mine[self._kept :]:
             self.store.delete(self._context.task.name, old.version)
             yield old.version

@@ -13,13 +13,13 @@ from confluent_kafka import Message
 from agents.publisher import Publisher
 from agents.readiness import Readiness, TaskStopped
 from agents.resume import Resume
+from agents.snapshots import SnapshotWriter
 from agents.statistics import Statistics
 from agents.task_context import TaskContext
 from infra.kafka.admin import topic_id
 from infra.kafka.channel import Batch
 from infra.kafka.consumer import BatchConsumer
 from infra.kafka.transaction import TransactionRunner
-from infra.snapshots.store import SnapshotStore
 from infra.turns import Turns
 from schemas.errors import BadRecord, RecordsGone
 from schemas.tally import Tally
@@ -36,12 +36,10 @@ class TallyPublisher(Publisher[Tally]):
 
     Parameters
     ----------
-    context, readiness, resume, statistics, turns
+    context, readiness, resume, turns, runner, snapshots, metrics_every_ms
         See `Publisher`.
-    runner
-        Writes the transactions.
-    store
-        Where snapshots lie.
+    statistics
+        Counts tallies that cannot be read.
     """
 
     name: ClassVar[str] = "quality"
@@ -52,13 +50,15 @@ class TallyPublisher(Publisher[Tally]):
         context: TaskContext,
         readiness: Readiness,
         resume: Resume,
-        statistics: Statistics,
         turns: Turns,
         runner: TransactionRunner,
-        store: SnapshotStore,
+        snapshots: SnapshotWriter,
+        metrics_every_ms: int,
+        statistics: Statistics,
     ) -> None:
-        about = (context.topics.quality, context.settings.group, SNAPSHOT_EVERY)
-        super().__init__(context, readiness, resume, statistics, turns, runner, store, *about)
+        about = (context.topics.quality, context.group, metrics_every_ms)
+        super().__init__(context, readiness, resume, turns, runner, snapshots, *about)
+        self._counts = statistics.counts
         self.lock = asyncio.Lock()
         """Held while the monitors move."""
 
@@ -71,7 +71,7 @@ class TallyPublisher(Publisher[Tally]):
         try:
             return self.context.codec.decode_tally(message.value())
         except BadRecord as bad:
-            self.statistics.counts["tallies_unreadable"] += 1
+            self._counts["tallies_unreadable"] += 1
             place = (self.context.task.name, self.partition.topic, message.offset())
             log.error("%s: %s@%d cannot be read: %s", *place, bad)
             return None

@@ -15,8 +15,10 @@ from agents.log_publisher import LogPublisher
 from agents.readiness import Readiness
 from agents.resume import Resume
 from agents.serve import Serve
+from agents.settings import Settings
+from agents.snapshots import SnapshotWriter
 from agents.statistics import Statistics
-from agents.tallies import TallyPublisher
+from agents.tallies import SNAPSHOT_EVERY, TallyPublisher
 from agents.task_context import TaskContext
 from agents.task_status import TaskStatus
 from agents.topic_watch import CurrentTopics, TopicWatch
@@ -28,11 +30,13 @@ from infra.kafka.consumer import BatchConsumer
 from infra.kafka.intake import Intake, WithinBudget
 from infra.kafka.transaction import TransactionRunner
 from infra.snapshots.store import SnapshotStore
+from infra.store.opening import JoinStores
 from infra.subjects import Subjects
 from infra.turns import Turns
 from schemas.errors import TransactionAborted
 from schemas.remarks import Remarks
 from schemas.topics import MAX_TOPIC_RECORD_BYTES
+from streams.join.join_rules import JoinRules
 from streams.join.merge import MergeByTime
 from streams.serve import Server
 from streams.topology import processor, topics_of
@@ -58,6 +62,8 @@ class TaskAgents:
     ----------
     context
         The task.
+    settings
+        The worker's.
     readiness
         Whether it may go on.
     current
@@ -75,6 +81,7 @@ class TaskAgents:
     def __init__(
         self,
         context: TaskContext,
+        settings: Settings,
         readiness: Readiness,
         current: CurrentTopics,
         server: Server,
@@ -86,12 +93,23 @@ class TaskAgents:
         self.subjects, self.turns = subjects, turns
         statistics = self.statistics = Statistics()
         resume = Resume(context, current)
-        self.serve = Serve(context, server, subjects, statistics)
-        self.join = JoinAgent(context, current, resume, subjects, statistics)
-        self.log = LogFold(context, server.models, readiness, resume, statistics, turns, store)
+        self._lockstep = settings.lockstep
+        self.serve = Serve(context, server, subjects, statistics, json_records=settings.json_records)
+        stores = JoinStores(
+            context.connection,
+            context.topics.join_state,
+            context.codec,
+            JoinRules.of(context.task, lockstep=settings.lockstep),
+            settings.join_folder(context.slot, context.task.name),
+            settings.join_cache_mb,
+        )
+        self.join = JoinAgent(context, current, resume, subjects, statistics, stores, settings.idle_ms)
+        self.log = LogFold(
+            *(context, server.models, readiness, resume, statistics, turns, store), settings.pass_over
+        )
         self._at_work = asyncio.Lock()
         self._stopped = False
-        name, settings, topics = context.task.name, context.settings, context.topics
+        name, topics = context.task.name, context.topics
         self._runners = {
             role: TransactionRunner(
                 context.connection,
@@ -104,11 +122,23 @@ class TaskAgents:
         }
         self.watch = TopicWatch(context, current, readiness, statistics)
         self.assignments = Assignments(context, readiness, resume, self.watch, self.join, self.log)
-        shared = (context, readiness, resume, statistics, turns)
-        self.publisher = LogPublisher(*shared, self._runners["owner"], store, self.log)
-        self.tallies = TallyPublisher(*shared, self._runners["quality"], store)
+
+        def snapshots(topic: str, every: int) -> SnapshotWriter:
+            return SnapshotWriter(context, statistics, store, topic, every, settings.snapshots_kept)
+
+        shared, every_ms = (context, readiness, resume, turns), settings.metrics_every_ms
+        self.publisher = LogPublisher(
+            *(*shared, self._runners["owner"], snapshots(topics.log, settings.snapshot_every)),
+            *(every_ms, self.log),
+        )
+        self.tallies = TallyPublisher(
+            *(*shared, self._runners["quality"], snapshots(topics.quality, SNAPSHOT_EVERY)),
+            *(every_ms, statistics),
+        )
         self.status = TaskStatus(context, self.join, self.log, self.publisher, self.tallies)
-        self.http = HttpTask(context, readiness, current, server, subjects, turns, statistics, self.status)
+        self.http = HttpTask(
+            context, settings, readiness, current, server, subjects, turns, statistics, self.status
+        )
         codec, names = context.codec, current.names
         requests = decoder(codec.decode_request, names=names, remarks=Remarks(context.task.features))
         predictions = decoder(codec.decode_prediction, MAX_TOPIC_RECORD_BYTES, names=names)
@@ -146,7 +176,7 @@ class TaskAgents:
 
     def transactional_id(self, role: str, slot: str) -> str:
         """Give the transactional id of a role in the worker of a slot."""
-        return f"{self.context.settings.group}.{self.context.task.name}.{role}.{slot}"
+        return f"{self.context.group}.{self.context.task.name}.{role}.{slot}"
 
     def _outcomes_of(self, partition: Partition) -> Iterator[Partition]:
         """Give the partitions of outcomes that are read where one of predictions is: its own, and further ones."""
@@ -212,7 +242,7 @@ class TaskAgents:
     async def on_silence(self, consumer: BatchConsumer) -> None:
         """Advance stream time where predictions are caught up and silent."""
         topics = self.context.topics
-        if self.context.settings.lockstep or self.readiness.refused:
+        if self._lockstep or self.readiness.refused:
             return
         ends = await consumer.ends(topics.predictions)
         if not consumer.quiet(ends):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from agents.settings import Settings
 from infra.kafka.connection import Connection
 from infra.taskfile import LoadedTask
 from schemas.codec import Codec
@@ -14,7 +13,7 @@ from streams.task import Task
 
 @dataclass(frozen=True, slots=True)
 class TaskContext:
-    """A task, the cluster on which it runs, and the worker's settings.
+    """A task and the cluster on which it runs.
 
     Attributes
     ----------
@@ -22,17 +21,19 @@ class TaskContext:
         Number of partitions of the join's state. Requests, outcomes and dead letters may have more.
     log_topic_id
         Id of the topic of the log, which is written into snapshots.
+    group
+        The workers' consumer group.
     slot
         The worker's stable name.
     """
 
     loaded: LoadedTask
-    settings: Settings
     connection: Connection
     codec: Codec
     topics: TaskTopics
     partitions: int
     log_topic_id: str
+    group: str
     slot: str = ""
 
     @property

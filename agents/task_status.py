@@ -111,7 +111,7 @@ class TaskStatus:
         if not publisher.held:
             return {}
         offset, at, values = self._lately.get(publisher.name, (-1, 0.0, {}))
-        now, every_s = time.monotonic(), self._context.settings.metrics_every_ms / 1000
+        now, every_s = time.monotonic(), publisher.metrics_every_ms / 1000
         if offset != publisher.next_offset and now - at >= every_s:
             values = {each.name: _values_of(each) for each in publisher.monitors}
             self._lately[publisher.name] = (publisher.next_offset, now, values)

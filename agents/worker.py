@@ -169,6 +169,8 @@ def _task_agents(
     folds = [ModelFold(task, model, runtime) for model in task.models]
     server = Server(task, folds)
     log_id = known.current(names.log) or seen[names.log].topic_id
-    context = TaskContext(loaded, settings, connection, codec, names, partitions, log_id, slot)
+    context = TaskContext(loaded, connection, codec, names, partitions, log_id, settings.group, slot)
     current = CurrentTopics(partitions, known, seen)
-    return TaskAgents(context, Readiness(task.name, cluster), current, server, subjects, turns, store)
+    return TaskAgents(
+        context, settings, Readiness(task.name, cluster), current, server, subjects, turns, store
+    )

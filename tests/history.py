@@ -15,7 +15,6 @@ from river import compose, linear_model, preprocessing
 from agents.join import JoinAgent
 from agents.resume import Resume
 from agents.serve import Serve
-from agents.settings import Settings
 from agents.statistics import Statistics
 from agents.task_context import TaskContext
 from agents.topic_watch import CurrentTopics
@@ -26,6 +25,7 @@ from infra.kafka.partitioner import partition_of
 from infra.kafka.transaction import OutRecord
 from infra.snapshots.models import LogPlace, pack
 from infra.snapshots.store import Snapshot
+from infra.store.opening import JoinStores
 from infra.subjects import Subjects
 from infra.taskfile import LoadedTask
 from schemas import Dictionary, Number
@@ -35,6 +35,7 @@ from schemas.records import Entry, Outcome, Request
 from schemas.topics import TaskTopics
 from streams import Model, OnArrival, Task
 from streams.join.join import Join
+from streams.join.join_rules import JoinRules
 from streams.join.pending import MemoryStore
 from streams.model import ModelFold
 from streams.policies import DefaultAtHorizon
@@ -125,17 +126,19 @@ class History:
         self.models = [ModelFold(task, model, runtime) for model in task.models]
         self.context = TaskContext(
             self.loaded,
-            Settings(lockstep=lockstep),
             Connection("nowhere:1"),
             self.codec,
             self.topics,
             partitions,
             log_topic_id,
+            "riverloop",
         )
         current, subjects, self.statistics = CurrentTopics(partitions), Subjects(), Statistics()
         resume, server = Resume(self.context, current), Server(task, self.models)
         self.serving = Serve(self.context, server, subjects, self.statistics)
-        self.join = JoinAgent(self.context, current, resume, subjects, self.statistics)
+        rules = JoinRules.of(task, lockstep=lockstep)
+        stores = JoinStores(self.context.connection, self.topics.join_state, self.codec, rules)
+        self.join = JoinAgent(self.context, current, resume, subjects, self.statistics, stores, 5_000)
         for number in range(partitions):
             join = Join(self.join.rules, MemoryStore(), self.join._unpack, name, number)
             self.join.partitions[number] = JoinPartition(join, self.topics, None)

@@ -22,7 +22,7 @@ class GroupLag:
     """
 
     def __init__(self, context: TaskContext, current: CurrentTopics) -> None:
-        self._connection, self._group = context.connection, context.settings.group
+        self._connection, self._group = context.connection, context.group
         topics = context.topics
         self._current = current
         self._names = {

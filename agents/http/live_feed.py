@@ -16,6 +16,7 @@ from agents.http.access import is_loopback
 from agents.http.listeners import Listener
 from agents.http.task import LocalStatus
 from agents.readiness import Readiness
+from agents.settings import Settings
 from agents.statistics import Statistics
 from agents.task_context import TaskContext
 from infra.clock import now_ms
@@ -65,14 +66,8 @@ class LiveFeed:
 
     Parameters
     ----------
-    context
-        The task.
-    readiness
-        Whether it may answer.
-    server
-        Its models.
-    statistics
-        Its statistics in this worker.
+    context, settings, readiness, server, statistics
+        See `HttpTask`.
     local
         Knows the end of the log.
     lag
@@ -84,6 +79,7 @@ class LiveFeed:
     def __init__(
         self,
         context: TaskContext,
+        settings: Settings,
         readiness: Readiness,
         server: Server,
         statistics: Statistics,
@@ -92,7 +88,7 @@ class LiveFeed:
         tail: Callable[[Connection, Mapping[tuple[str, int], int]], Tail] = Tail,
     ) -> None:
         self.context, self.readiness, self.server = context, readiness, server
-        self.statistics, self._local = statistics, local
+        self.settings, self.statistics, self._local = settings, statistics, local
         self._tail, self._fetch_lag = tail, lag
         self.listeners: set[Listener] = set()
         self.caught_up = asyncio.Event()
@@ -110,7 +106,7 @@ class LiveFeed:
 
     def _empty(self) -> tuple[Board, DeadLetterSummary]:
         # What requests say is for those who may ask for predictions, and this page asks for no token.
-        settings = self.context.settings
+        settings = self.settings
         open_ = not settings.serve_token and is_loopback(settings.http_host)
         return Board(self.context.task), DeadLetterSummary(self.context.codec, open_=open_)
 
@@ -259,7 +255,7 @@ class LiveFeed:
         return event("whole", f'{_json(whole | {"row": self.board.closed})[:-1]},"sections":{{{parts}}}}}')
 
     def _facts(self) -> dict[str, Any]:
-        base = self.context.settings.runbook_base
+        base = self.settings.runbook_base
         return self.board.facts() | {"runbooks": base.rstrip("/") + "/" if base else RUNBOOKS}
 
     def _sections(self) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from agents.http.problems import Problem, dump
 from agents.http.tallies import HttpTallies
 from agents.readiness import Readiness
 from agents.serve import served_by
+from agents.settings import Settings
 from agents.statistics import Statistics
 from agents.task_context import TaskContext
 from infra.clock import now_ms
@@ -29,6 +30,8 @@ class Predictions:
 
     Parameters
     ----------
+    settings
+        The worker's: `prediction_cache_size` and `json_records`.
     readiness
         Whether the models are ready.
     context
@@ -47,6 +50,7 @@ class Predictions:
 
     def __init__(
         self,
+        settings: Settings,
         readiness: Readiness,
         context: TaskContext,
         server: Server,
@@ -55,10 +59,10 @@ class Predictions:
         turns: Turns,
         writer: Sends,
     ) -> None:
-        self.readiness = readiness
+        self.readiness, self._json = readiness, settings.json_records
         self.context, self.server, self.subjects = context, server, subjects
         self.statistics, self.turns, self._writer = statistics, turns, writer
-        self.cache = PredictionCache(context.settings.prediction_cache_size)
+        self.cache = PredictionCache(settings.prediction_cache_size)
         self._edge = HttpTallies(context, statistics, writer)
         self._remarks = Remarks(context.task.features)
 
@@ -133,7 +137,7 @@ class Predictions:
                 raise not_ready(self.context.task.name, self.readiness)
             # Stamp and score come from this one synchronous step.
             prediction = self.server.predict(request)
-            value = self.context.codec.encode(prediction, json=self.context.settings.json_records)
+            value = self.context.codec.encode(prediction, json=self._json)
             key = request.request_id.encode()
             record = OutRecord(
                 self.context.topics.predictions, key, value, headers=served_by(self.context.slot)

@@ -222,11 +222,11 @@ class TaskPages:
     def __init__(self, task: HttpTask, writer: Sends) -> None:
         self.task, context, readiness, server = task, task.context, task.readiness, task.server
         shared = (context, server, task.subjects, task.statistics, task.turns, writer)
-        self.predictions = Predictions(readiness, *shared)
+        self.predictions = Predictions(task.settings, readiness, *shared)
         self.outcomes = Outcomes(*shared)
         self.digests = status.Digests(context.task.name, readiness, server)
         lag = GroupLag(context, task.current).fetch
-        self.feed = LiveFeed(context, readiness, server, task.statistics, task.status, lag)
+        self.feed = LiveFeed(context, task.settings, readiness, server, task.statistics, task.status, lag)
 
 
 def _guarded(route: Route, access: Access, time_bound_s: float) -> Handler:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from agents.readiness import Readiness
+from agents.settings import Settings
 from agents.statistics import Statistics
 from agents.task_context import TaskContext
 from agents.topic_watch import CurrentTopics
@@ -37,6 +38,7 @@ class HttpTask:
     """One task, as the routes of HTTP are given it; each passes on what its handlers use."""
 
     context: TaskContext
+    settings: Settings
     readiness: Readiness
     current: CurrentTopics
     server: Server

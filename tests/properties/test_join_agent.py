@@ -134,7 +134,15 @@ class Worker:
         task = make_http_task(NAME, partitions=1, codec=CODEC, slot="slot")
         task.current.stamps |= dict.fromkeys((TOPICS.predictions, TOPICS.outcomes), "id")
         self.agents = TaskAgents(
-            *(task.context, task.readiness, task.current, task.server, task.subjects, task.turns),
+            *(
+                task.context,
+                task.settings,
+                task.readiness,
+                task.current,
+                task.server,
+                task.subjects,
+                task.turns,
+            ),
             SnapshotStore("memory://join-agent"),
         )
         self.work: asyncio.Task[None] | None = None

@@ -34,6 +34,7 @@ from infra.kafka.connection import Connection
 from infra.kafka.transaction import OutRecord
 from infra.kafka.writer import Delivery
 from infra.snapshots.store import SnapshotStore
+from infra.store.opening import JoinStores
 from infra.subjects import Subjects
 from infra.taskfile import LoadedTask
 from infra.turns import Turns
@@ -43,6 +44,7 @@ from schemas.errors import BrokerError
 from schemas.records import Entry, Position
 from schemas.topics import TaskTopics
 from streams.fold import Measurement
+from streams.join.join_rules import JoinRules
 from streams.model import ModelFold
 from streams.select import Select
 from streams.serve import Server
@@ -114,31 +116,44 @@ def make_http_task(
             each.apply(offset, opening)
     context = TaskContext(
         LoadedTask(task, f"{name}.py", Path(), ()),
-        settings or Settings(),
         connection or Connection("127.0.0.1:1", {"sasl.password": SECRET}),
         codec or Codec(name, task.kind, task.features, b"a key", serving=True),
         TaskTopics(name),
         partitions,
         "topic-id",
+        "riverloop",
         slot,
     )
     readiness = Readiness(name, Acknowledging())
     if ready:
         readiness.set_ready()
-    shared = (context, readiness, CurrentTopics(partitions), Server(task, folds), Subjects(), Turns())
+    settings = settings or Settings()
+    shared = (
+        context,
+        settings,
+        readiness,
+        CurrentTopics(partitions),
+        Server(task, folds),
+        Subjects(),
+        Turns(),
+    )
     return HttpTask(*shared, Statistics(), LocalStatus())
 
 
 def make_log_fold(task: HttpTask, store: SnapshotStore) -> LogFold:
     """Make the reader of a task's log."""
     resume, models = Resume(task.context, task.current), task.server.models
-    return LogFold(task.context, models, task.readiness, resume, task.statistics, task.turns, store)
+    shared = (task.context, models, task.readiness, resume, task.statistics, task.turns, store)
+    return LogFold(*shared, task.settings.pass_over)
 
 
 def make_join(task: HttpTask) -> JoinAgent:
     """Make the join agent of a task."""
     resume = Resume(task.context, task.current)
-    return JoinAgent(task.context, task.current, resume, task.subjects, task.statistics)
+    rules, context = JoinRules.of(task.context.task), task.context
+    stores = JoinStores(context.connection, context.topics.join_state, context.codec, rules)
+    shared = (context, task.current, resume, task.subjects, task.statistics)
+    return JoinAgent(*shared, stores, task.settings.idle_ms)
 
 
 @dataclass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -15,6 +15,7 @@ from agents.log_publisher import LogPublisher
 from agents.readiness import Readiness
 from agents.resume import Resume
 from agents.settings import Settings
+from agents.snapshots import SnapshotWriter
 from agents.statistics import Statistics
 from agents.topic_watch import CurrentTopics
 from infra.kafka.acknowledging import Acknowledging
@@ -143,14 +144,18 @@ class Worker:
         self.cluster, history = cluster, cluster.history
         task = history.loaded.task
         folds = [ModelFold(task, model, history.runtime) for model in task.models]
-        context = replace(history.context, settings=cluster.settings)
+        context, settings = history.context, cluster.settings
         self.readiness, turns = Readiness(task.name, Acknowledging()), Turns()
         resume, statistics = Resume(context, CurrentTopics(context.partitions)), Statistics()
         runner: Any = Runner(cluster)
         self.runner: Runner = runner
-        self.fold = LogFold(context, folds, self.readiness, resume, statistics, turns, cluster.store)
+        store, topic = cluster.store, context.topics.log
+        self.fold = LogFold(context, folds, self.readiness, resume, statistics, turns, store)
+        snapshots = SnapshotWriter(
+            context, statistics, store, topic, settings.snapshot_every, settings.snapshots_kept
+        )
         self.publisher = Publisher(
-            context, self.readiness, resume, statistics, turns, runner, cluster.store, self.fold
+            *(context, self.readiness, resume, turns, runner, snapshots), settings.metrics_every_ms, self.fold
         )
         self.consumer: Any = SimpleNamespace(metadata=b"member")
         self.fold.restore()

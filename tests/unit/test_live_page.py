@@ -104,7 +104,7 @@ class Live:
 
 def make_feed(task: HttpTask, topics: Topics, lag: dict[str, int]) -> LiveFeed:
     """Make the feed of a task whose topics are in memory."""
-    knows = (task.context, task.readiness, task.server, task.statistics, task.status)
+    knows = (task.context, task.settings, task.readiness, task.server, task.statistics, task.status)
     return LiveFeed(*knows, lambda: lag, topics.tail)
 
 

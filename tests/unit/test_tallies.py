@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from agents.resume import Resume
-from agents.settings import Settings
+from agents.snapshots import SnapshotWriter
 from agents.tallies import TallyPublisher
 from infra.kafka.buffers import Partition
 from infra.kafka.transaction import OutRecord
@@ -38,7 +38,7 @@ class World:
 
     def __init__(self, seed: int, store: SnapshotStore) -> None:
         self.rng, self.store = random.Random(seed), store
-        self.task = make_http_task(settings=Settings(metrics_every_ms=1))
+        self.task = make_http_task()
         self.place = Partition(self.task.context.topics.quality, 0)
         self.codec = self.task.context.codec
         self.tallies = [
@@ -87,8 +87,9 @@ class World:
         runner: Any = SimpleNamespace(commit=self.commit, note="")
         task = self.task
         resume = Resume(task.context, task.current)
-        shared = (task.context, task.readiness, resume, task.statistics, task.turns)
-        publisher = Publisher(*shared, runner, self.store)
+        snapshots = SnapshotWriter(task.context, task.statistics, self.store, self.place.topic, 1_000, 3)
+        shared = (task.context, task.readiness, resume, task.turns, runner, snapshots)
+        publisher = Publisher(*shared, 1, task.statistics)
         starts: dict[Partition, int] = {}
         consumer = SimpleNamespace(
             commit=self.commit_batch,
