@@ -21,7 +21,6 @@ from agents.http.routes import add_routes
 from agents.http.server import HttpServer
 from agents.stopping import BoundedWorker, Stopping, run_to_the_end
 from agents.task_agents import TaskAgents
-from agents.topic_watch import WATCH_S
 from agents.worker import Prepared
 from infra.kafka.buffers import Partition
 from infra.kafka.channel import Batch, Channel
@@ -30,6 +29,7 @@ from infra.kafka.fencing import Fencing, client_id
 from infra.kafka.watch import ClusterWatch
 from infra.kafka.writer import Writer
 from infra.permissions import make_private
+from infra.task.topic_watch import WATCH_S
 from streams.garbage import collect_seldom
 
 SILENCE_S: Final = 1.0

@@ -7,21 +7,8 @@ import logging
 from collections.abc import Iterator
 from typing import Any
 
-from agents.assignments import Assignments
 from agents.http.task import HttpTask
-from agents.join import JoinAgent
-from agents.log_fold import LogFold
-from agents.log_publisher import LogPublisher
-from agents.readiness import Readiness
-from agents.resume import Resume
-from agents.serve import Serve
 from agents.settings import Settings
-from agents.snapshots import SnapshotWriter
-from agents.statistics import Statistics
-from agents.tallies import SNAPSHOT_EVERY, TallyPublisher
-from agents.task_context import TaskContext
-from agents.task_status import TaskStatus
-from agents.topic_watch import CurrentTopics, TopicWatch
 from infra.hooks import reached
 from infra.inbound import decoder
 from infra.kafka.buffers import Partition
@@ -32,6 +19,19 @@ from infra.kafka.transaction import TransactionRunner
 from infra.snapshots.store import SnapshotStore
 from infra.store.opening import JoinStores
 from infra.subjects import Subjects
+from infra.task.assignments import Assignments
+from infra.task.context import TaskContext
+from infra.task.join import JoinAgent
+from infra.task.log_fold import LogFold
+from infra.task.log_publisher import LogPublisher
+from infra.task.readiness import Readiness
+from infra.task.resume import Resume
+from infra.task.serve import Serve
+from infra.task.snapshots import SnapshotWriter
+from infra.task.statistics import Statistics
+from infra.task.status import TaskStatus
+from infra.task.tallies import SNAPSHOT_EVERY, TallyPublisher
+from infra.task.topic_watch import CurrentTopics, TopicWatch
 from infra.turns import Turns
 from schemas.errors import TransactionAborted
 from schemas.remarks import Remarks

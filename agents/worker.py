@@ -11,11 +11,8 @@ from tempfile import TemporaryFile
 
 from agents.http.access import check_exposure
 from agents.http.address import bind
-from agents.readiness import Readiness
 from agents.settings import Settings
 from agents.task_agents import TaskAgents
-from agents.task_context import TaskContext
-from agents.topic_watch import CurrentTopics
 from infra.checked import CheckMemory
 from infra.kafka.acknowledging import Acknowledging
 from infra.kafka.admin import check_topics
@@ -30,6 +27,9 @@ from infra.runtime import runtime_fingerprint
 from infra.slots import Slot
 from infra.snapshots.store import SnapshotStore
 from infra.subjects import Subjects
+from infra.task.context import TaskContext
+from infra.task.readiness import Readiness
+from infra.task.topic_watch import CurrentTopics
 from infra.taskfile import LoadedTask, load_task
 from infra.turns import Turns
 from schemas.codec import Codec

@@ -12,21 +12,21 @@ from typing import Any
 
 from river import compose, linear_model, preprocessing
 
-from agents.join import JoinAgent
-from agents.resume import Resume
-from agents.serve import Serve
-from agents.statistics import Statistics
-from agents.task_context import TaskContext
-from agents.topic_watch import CurrentTopics
 from infra.inbound import FORWARDED, Inbound, Message, decoder
 from infra.kafka.connection import Connection
-from infra.kafka.join_partition import JoinPartition
 from infra.kafka.partitioner import partition_of
 from infra.kafka.transaction import OutRecord
 from infra.snapshots.models import LogPlace, pack
 from infra.snapshots.store import Snapshot
 from infra.store.opening import JoinStores
 from infra.subjects import Subjects
+from infra.task.context import TaskContext
+from infra.task.join import JoinAgent
+from infra.task.join_partition import JoinPartition
+from infra.task.resume import Resume
+from infra.task.serve import Serve
+from infra.task.statistics import Statistics
+from infra.task.topic_watch import CurrentTopics
 from infra.taskfile import LoadedTask
 from schemas import Dictionary, Number
 from schemas.codec import Codec, Record

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from agents.task_context import TaskContext
-from agents.topic_watch import CurrentTopics
 from infra.kafka.offsets import committed_offsets, end_offsets
+from infra.task.context import TaskContext
+from infra.task.topic_watch import CurrentTopics
 from streams.positions import Place
 
 

@@ -15,13 +15,13 @@ from agents.http import status
 from agents.http.access import is_loopback
 from agents.http.listeners import Listener
 from agents.http.task import LocalStatus
-from agents.readiness import Readiness
 from agents.settings import Settings
-from agents.statistics import Statistics
-from agents.task_context import TaskContext
 from infra.clock import now_ms
 from infra.kafka.connection import Connection
 from infra.kafka.tail import Tail
+from infra.task.context import TaskContext
+from infra.task.readiness import Readiness
+from infra.task.statistics import Statistics
 from infra.web.board import Board
 from infra.web.dead_letters import DeadLetterSummary
 from infra.web.rates import Rate

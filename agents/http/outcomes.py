@@ -8,12 +8,12 @@ from typing import Any, Final
 from agents.http.body import read_record, said_id
 from agents.http.prediction_cache import Sends
 from agents.http.problems import Problem, dump
-from agents.statistics import Statistics
-from agents.task_context import TaskContext
 from infra.clock import now_ms
 from infra.kafka.transaction import OutRecord
 from infra.kafka.writer import Delivery
 from infra.subjects import Subjects
+from infra.task.context import TaskContext
+from infra.task.statistics import Statistics
 from infra.turns import Turns
 from schemas.errors import BadRecord, BrokerError
 from schemas.records import Outcome

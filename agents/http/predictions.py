@@ -9,14 +9,14 @@ from agents.http.body import read_record, said_id
 from agents.http.prediction_cache import Answer, PredictionCache, Sends
 from agents.http.problems import Problem, dump
 from agents.http.tallies import HttpTallies
-from agents.readiness import Readiness
-from agents.serve import served_by
 from agents.settings import Settings
-from agents.statistics import Statistics
-from agents.task_context import TaskContext
 from infra.clock import now_ms
 from infra.kafka.transaction import OutRecord
 from infra.subjects import Subjects
+from infra.task.context import TaskContext
+from infra.task.readiness import Readiness
+from infra.task.serve import served_by
+from infra.task.statistics import Statistics
 from infra.turns import Turns
 from schemas.codec.json_form import plain
 from schemas.errors import BadRecord, BrokerError

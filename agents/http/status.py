@@ -10,7 +10,7 @@ from typing import Any, Final
 from agents.http.predictions import not_ready
 from agents.http.problems import Problem
 from agents.http.task import HttpTask
-from agents.readiness import Readiness
+from infra.task.readiness import Readiness
 from streams.serve import Server
 
 MAX_WAIT_S: Final = 60.0

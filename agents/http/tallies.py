@@ -7,11 +7,11 @@ import logging
 from typing import Final
 
 from agents.http.prediction_cache import Sends
-from agents.serve import tally_records
-from agents.statistics import Statistics
-from agents.task_context import TaskContext
 from infra.clock import now_ms
 from infra.kafka.writer import Delivery
+from infra.task.context import TaskContext
+from infra.task.serve import tally_records
+from infra.task.statistics import Statistics
 from schemas.errors import BadRecord, BrokerError
 from schemas.records import Request
 from schemas.remarks import Remark

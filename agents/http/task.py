@@ -6,20 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from agents.readiness import Readiness
 from agents.settings import Settings
-from agents.statistics import Statistics
-from agents.task_context import TaskContext
-from agents.topic_watch import CurrentTopics
 from infra.exporter import Lag, LocalState
 from infra.subjects import Subjects
+from infra.task.context import TaskContext
+from infra.task.readiness import Readiness
+from infra.task.statistics import Statistics
+from infra.task.topic_watch import CurrentTopics
 from infra.turns import Turns
 from streams.fold import Measurement
 from streams.serve import Server
 
 
 class LocalStatus(Protocol):
-    """The status of a task's joins and monitors in this worker; see `agents.task_status.TaskStatus`."""
+    """The status of a task's joins and monitors in this worker; see `infra.task.status.TaskStatus`."""
 
     lag: Lag
 

@@ -18,7 +18,6 @@ from confluent_kafka import Message
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents import resume as resume_module
 from agents.task_agents import TaskAgents
 from infra.kafka.buffers import Partition, Record
 from infra.kafka.channel import Batch
@@ -27,6 +26,7 @@ from infra.kafka.offsets import Committed
 from infra.kafka.transaction import OutRecord
 from infra.snapshots.store import SnapshotStore
 from infra.store import opening as opening_module
+from infra.task import resume as resume_module
 from schemas.errors import TransactionAborted
 from schemas.records import Features, Outcome, Prediction
 from schemas.topics import TaskTopics

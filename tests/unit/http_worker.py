@@ -20,14 +20,7 @@ from river import linear_model, optim, preprocessing
 
 from agents.http.routes import Pages, add_routes
 from agents.http.task import HttpTask
-from agents.join import JoinAgent
-from agents.log_fold import LogFold
-from agents.readiness import Readiness
-from agents.resume import Resume
 from agents.settings import Settings
-from agents.statistics import Statistics
-from agents.task_context import TaskContext
-from agents.topic_watch import CurrentTopics
 from infra.exporter import Lag, LocalState
 from infra.kafka.acknowledging import Acknowledging
 from infra.kafka.connection import Connection
@@ -36,6 +29,13 @@ from infra.kafka.writer import Delivery
 from infra.snapshots.store import SnapshotStore
 from infra.store.opening import JoinStores
 from infra.subjects import Subjects
+from infra.task.context import TaskContext
+from infra.task.join import JoinAgent
+from infra.task.log_fold import LogFold
+from infra.task.readiness import Readiness
+from infra.task.resume import Resume
+from infra.task.statistics import Statistics
+from infra.task.topic_watch import CurrentTopics
 from infra.taskfile import LoadedTask
 from infra.turns import Turns
 from schemas.codec import Codec

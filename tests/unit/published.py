@@ -10,19 +10,19 @@ from typing import Any, ClassVar
 
 import pytest
 
-from agents.log_fold import LogFold
-from agents.log_publisher import LogPublisher
-from agents.readiness import Readiness
-from agents.resume import Resume
 from agents.settings import Settings
-from agents.snapshots import SnapshotWriter
-from agents.statistics import Statistics
-from agents.topic_watch import CurrentTopics
 from infra.kafka.acknowledging import Acknowledging
 from infra.kafka.buffers import Partition
 from infra.kafka.connection import Connection
 from infra.kafka.transaction import OutRecord
 from infra.snapshots.store import SnapshotStore
+from infra.task.log_fold import LogFold
+from infra.task.log_publisher import LogPublisher
+from infra.task.readiness import Readiness
+from infra.task.resume import Resume
+from infra.task.snapshots import SnapshotWriter
+from infra.task.statistics import Statistics
+from infra.task.topic_watch import CurrentTopics
 from infra.turns import Turns
 from schemas.alert import Alert, Evidence
 from schemas.errors import TransactionAborted
@@ -94,7 +94,7 @@ class Cluster:
 
     def patch(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Let publishers read from here, and not from Kafka."""
-        monkeypatch.setattr("agents.publisher.read_all", self.read_all)
+        monkeypatch.setattr("infra.task.publisher.read_all", self.read_all)
         monkeypatch.setattr(Resume, "published", lambda *_: self.committed)
         monkeypatch.setattr(Resume, "start_of", lambda resume, topic, offset: offset)
 

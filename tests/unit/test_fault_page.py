@@ -173,9 +173,9 @@ def test_phases_are_counted_from_the_death_and_read_from_the_logs_of_the_others(
             (6000, "agents.app group: 2 partitions are revoked by a rebalance"),
             (6300, "agents.app group: 4 partitions are assigned here"),
             (6500, "infra.kafka.fencing group: fenced faults-1, which left the group, in 0.20 s"),
-            (7000, "agents.join task: join of partition 0 restored: 1 waiting, in 0.50 s"),
-            (7200, "agents.join task: join of partition 1 restored: 1 waiting, in 0.70 s"),
-            (20_000, "agents.join task: join of partition 1 restored: 1 waiting, in 0.70 s"),
+            (7000, "infra.task.join task: join of partition 0 restored: 1 waiting, in 0.50 s"),
+            (7200, "infra.task.join task: join of partition 1 restored: 1 waiting, in 0.70 s"),
+            (20_000, "infra.task.join task: join of partition 1 restored: 1 waiting, in 0.70 s"),
         )
     )
     dead.write_text(lines((3000, "agents.app group: 1 partitions are assigned here")))

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from agents.join import JoinAgent
 from infra.inbound import SERVED, Inbound
-from infra.kafka.join_partition import JoinPartition
+from infra.task.join import JoinAgent
+from infra.task.join_partition import JoinPartition
 from schemas.errors import TransactionAborted
 from schemas.records import Position, Prediction
 from streams.join.join import Join

@@ -26,7 +26,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Clu
         cluster = Cluster(History("passing-over"), SnapshotStore(str(tmp_path)), random.Random(seed))
         cluster.settings = Settings(metrics_every_ms=1, snapshot_every=10**9)  # states are made by hand here
         cluster.patch(monkeypatch)
-        monkeypatch.setattr("agents.revisions.read_all", lambda *_: iter(()))
+        monkeypatch.setattr("infra.task.revisions.read_all", lambda *_: iter(()))
         return cluster
 
     return made

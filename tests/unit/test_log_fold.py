@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from agents.log_fold import LogFold
 from agents.settings import Settings
 from infra.snapshots.store import SnapshotStore
+from infra.task.log_fold import LogFold
 from infra.trusted import places
 from schemas.errors import Unreadable, UsageError
 from schemas.records import Entry

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from agents import log_publisher
 from infra.kafka.aborted import GenerationLost
 from infra.kafka.buffers import Partition
 from infra.kafka.transaction import OutRecord
 from infra.snapshots.store import SnapshotStore
+from infra.task import log_publisher
 from schemas.records import Metric
 from streams.fold import Measurement
 from streams.metrics.served import ServedMetrics

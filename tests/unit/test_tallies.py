@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from agents.resume import Resume
-from agents.snapshots import SnapshotWriter
-from agents.tallies import TallyPublisher
 from infra.kafka.buffers import Partition
 from infra.kafka.transaction import OutRecord
 from infra.snapshots.store import SnapshotStore
+from infra.task.resume import Resume
+from infra.task.snapshots import SnapshotWriter
+from infra.task.tallies import TallyPublisher
 from schemas.errors import TransactionAborted
 from schemas.tally import Tally
 from streams.fold import Monitor
@@ -56,10 +56,10 @@ class World:
         self.fates: list[str] = []
 
     def patch(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("agents.publisher.read_all", self.read_all)
+        monkeypatch.setattr("infra.task.publisher.read_all", self.read_all)
         monkeypatch.setattr(Resume, "published", lambda *_: (self.committed, ""))
         monkeypatch.setattr(Resume, "start_of", lambda resume, topic, offset: offset)
-        monkeypatch.setattr("agents.tallies.topic_id", lambda *_: "id")
+        monkeypatch.setattr("infra.task.tallies.topic_id", lambda *_: "id")
 
     def read_all(self, connection: Any, topic: str, partition: int, start: int, end: int) -> Iterator[Kept]:
         return iter(self.tallies[start:end])

@@ -7,15 +7,15 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import Final
 
-from agents.task_context import TaskContext
-from agents.topic_watch import CurrentTopics
 from infra.inbound import FORWARDED, Message
 from infra.kafka.buffers import Partition
-from infra.kafka.join_partition import JoinPartition
 from infra.kafka.log import NEWER_SNAPSHOT
 from infra.kafka.newest import newest
 from infra.kafka.offsets import Committed, stamped_offsets
 from infra.kafka.watching import extents
+from infra.task.context import TaskContext
+from infra.task.join_partition import JoinPartition
+from infra.task.topic_watch import CurrentTopics
 from schemas.errors import BadRecord, RecordsGone
 from schemas.records import Position
 from schemas.state import JoinPosition

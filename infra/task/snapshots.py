@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import Final
 
-from agents.statistics import Statistics
-from agents.task_context import TaskContext
 from infra.kafka.transaction import OutRecord
 from infra.snapshots.store import Snapshot, SnapshotStore
+from infra.task.context import TaskContext
+from infra.task.statistics import Statistics
 from schemas.errors import SnapshotError
 from schemas.records import Manifest
 

@@ -11,15 +11,15 @@ from typing import Final
 
 from confluent_kafka import Message
 
-from agents.readiness import Readiness
-from agents.resume import Resume
-from agents.statistics import STAGES, Statistics
-from agents.task_context import TaskContext
 from infra.clock import now_ms
 from infra.kafka.log import LogReader
 from infra.past import learn
 from infra.snapshots.models import LogPlace, restore
 from infra.snapshots.store import SnapshotStore
+from infra.task.context import TaskContext
+from infra.task.readiness import Readiness
+from infra.task.resume import Resume
+from infra.task.statistics import STAGES, Statistics
 from infra.trusted import places, unreadable_entry
 from infra.turns import Long, Turns
 from schemas.errors import BadRecord, RecordsGone

@@ -8,14 +8,14 @@ import time
 from collections import Counter
 from typing import Any
 
-from agents.join import JoinAgent
-from agents.log_fold import LogFold
-from agents.publisher import Publisher
-from agents.task_context import TaskContext
 from infra.exporter import Lag, LocalState
 from infra.kafka.consumer import BatchConsumer
 from infra.kafka.offsets import end_offsets
 from infra.lag import EndTimes
+from infra.task.context import TaskContext
+from infra.task.join import JoinAgent
+from infra.task.log_fold import LogFold
+from infra.task.publisher import Publisher
 from schemas.errors import BrokerError
 from schemas.records import Entry
 from schemas.tally import Tally

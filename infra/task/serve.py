@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-from agents.statistics import Statistics
-from agents.task_context import TaskContext
 from infra.clock import now_ms
 from infra.inbound import SERVED, Inbound
 from infra.kafka.transaction import Headers, OutRecord
 from infra.subjects import Subjects
+from infra.task.context import TaskContext
+from infra.task.statistics import Statistics
 from schemas.errors import BadRecord
 from schemas.formats import AVRO_MARK, HEADER_BYTES
 from schemas.records import Request

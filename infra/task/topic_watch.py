@@ -8,12 +8,12 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
-from agents.readiness import Readiness
-from agents.statistics import Statistics
-from agents.task_context import TaskContext
 from infra.clock import now_ms
 from infra.kafka.watching import seen_topics
 from infra.known_topics import write_audit
+from infra.task.context import TaskContext
+from infra.task.readiness import Readiness
+from infra.task.statistics import Statistics
 from schemas.errors import BrokerError
 from schemas.topics import topics
 from streams.positions import KNOWN, KnownTopics, TopicSeen, lasting, refusals

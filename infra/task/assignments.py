@@ -9,14 +9,14 @@ import time
 from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
-from agents.join import JoinAgent
-from agents.log_fold import LogFold
-from agents.readiness import Readiness, TaskStopped
-from agents.resume import Resume
-from agents.task_context import TaskContext
-from agents.topic_watch import TopicWatch
 from infra.kafka.buffers import Partition
 from infra.kafka.consumer import BatchConsumer
+from infra.task.context import TaskContext
+from infra.task.join import JoinAgent
+from infra.task.log_fold import LogFold
+from infra.task.readiness import Readiness, TaskStopped
+from infra.task.resume import Resume
+from infra.task.topic_watch import TopicWatch
 from schemas.errors import RecordsGone, TransactionAborted
 
 GONE_S: Final = 30.0

@@ -10,16 +10,16 @@ from typing import ClassVar, Final
 
 from confluent_kafka import Message
 
-from agents.publisher import Publisher
-from agents.readiness import Readiness, TaskStopped
-from agents.resume import Resume
-from agents.snapshots import SnapshotWriter
-from agents.statistics import Statistics
-from agents.task_context import TaskContext
 from infra.kafka.admin import topic_id
 from infra.kafka.channel import Batch
 from infra.kafka.consumer import BatchConsumer
 from infra.kafka.transaction import TransactionRunner
+from infra.task.context import TaskContext
+from infra.task.publisher import Publisher
+from infra.task.readiness import Readiness, TaskStopped
+from infra.task.resume import Resume
+from infra.task.snapshots import SnapshotWriter
+from infra.task.statistics import Statistics
 from infra.turns import Turns
 from schemas.errors import BadRecord, RecordsGone
 from schemas.tally import Tally

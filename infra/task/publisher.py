@@ -10,10 +10,6 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from confluent_kafka import Message
 
-from agents.readiness import Readiness
-from agents.resume import Resume
-from agents.snapshots import SnapshotWriter, Take
-from agents.task_context import TaskContext
 from infra.clock import now_ms
 from infra.kafka.buffers import Partition
 from infra.kafka.log import read_all
@@ -22,6 +18,10 @@ from infra.kafka.watching import extents
 from infra.runtime import runtime_fingerprint
 from infra.snapshots.models import LogPlace
 from infra.snapshots.monitors import pack_monitors, restore_monitors
+from infra.task.context import TaskContext
+from infra.task.readiness import Readiness
+from infra.task.resume import Resume
+from infra.task.snapshots import SnapshotWriter, Take
 from infra.turns import Turns
 from schemas.errors import RecordsGone, TransactionAborted
 from schemas.records import Manifest, Metric

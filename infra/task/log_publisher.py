@@ -12,19 +12,19 @@ from typing import ClassVar, Final
 
 from confluent_kafka import Message
 
-from agents.log_fold import NEAR, LogFold
-from agents.publisher import Publisher
-from agents.readiness import Readiness, TaskStopped
-from agents.resume import Resume
-from agents.revisions import endings, openings
-from agents.snapshots import SnapshotWriter, Take
-from agents.task_context import TaskContext
 from infra.clock import now_ms
 from infra.kafka.aborted import GenerationLost, ProducerFenced
 from infra.kafka.consumer import BatchConsumer
 from infra.kafka.transaction import OutRecord, TransactionRunner
 from infra.runtime import runtime_fingerprint
 from infra.snapshots.models import git_commit, pack
+from infra.task.context import TaskContext
+from infra.task.log_fold import NEAR, LogFold
+from infra.task.publisher import Publisher
+from infra.task.readiness import Readiness, TaskStopped
+from infra.task.resume import Resume
+from infra.task.revisions import endings, openings
+from infra.task.snapshots import SnapshotWriter, Take
 from infra.turns import Turns
 from schemas.errors import BrokerError, RecordsGone
 from schemas.records import Entry, Manifest

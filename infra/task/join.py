@@ -9,18 +9,18 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
-from agents.forwarding import Forwarding
-from agents.resume import Resume
-from agents.serve import dead_letter
-from agents.statistics import Statistics
-from agents.task_context import TaskContext
-from agents.topic_watch import CurrentTopics
 from infra.inbound import SERVED, Inbound
-from infra.kafka.join_partition import JoinPartition
 from infra.kafka.offsets import end_offsets
 from infra.kafka.transaction import OutRecord
 from infra.store.opening import JoinStores
 from infra.subjects import Subjects
+from infra.task.context import TaskContext
+from infra.task.forwarding import Forwarding
+from infra.task.join_partition import JoinPartition
+from infra.task.resume import Resume
+from infra.task.serve import dead_letter
+from infra.task.statistics import Statistics
+from infra.task.topic_watch import CurrentTopics
 from schemas.errors import BadRecord, BrokerError, TransactionAborted
 from schemas.records import DeadLetter, Position, Prediction, Punctuation
 from schemas.state import POSITION_KEY, Payload

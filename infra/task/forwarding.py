@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 
-from agents.statistics import Statistics
-from agents.task_context import TaskContext
-from agents.topic_watch import CurrentTopics
 from infra.inbound import FORWARDED, Inbound
 from infra.kafka.partitioner import partition_of
 from infra.kafka.transaction import Headers, OutRecord
+from infra.task.context import TaskContext
+from infra.task.statistics import Statistics
+from infra.task.topic_watch import CurrentTopics
 from schemas.errors import BadRecord
 from schemas.escaped import line
 from schemas.records import Outcome

@@ -7,11 +7,11 @@ import logging
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 
-from agents.task_context import TaskContext
 from infra.clock import now_ms
 from infra.kafka.log import read_all
 from infra.kafka.transaction import OutRecord
 from infra.past import PREFIX
+from infra.task.context import TaskContext
 from schemas.alert import Alert
 from schemas.codec.compatibility import undocumented
 from schemas.records import Control, Entry
