@@ -175,11 +175,11 @@ class TaskAgents:
         )
 
     def transactional_id(self, role: str, slot: str) -> str:
-        """Give the transactional id of a role in the worker of a slot."""
+        """Return the transactional id of a role in the worker of a slot."""
         return f"{self.context.group}.{self.context.task.name}.{role}.{slot}"
 
     def _outcomes_of(self, partition: Partition) -> Iterator[Partition]:
-        """Give the partitions of outcomes that are read where one of predictions is: its own, and further ones."""
+        """Return the partitions of outcomes that are read with one of predictions: its own, and further ones."""
         topics = self.context.topics
         if partition.topic == topics.predictions and partition.number < self.context.partitions:
             count = self.current.count_of(topics.outcomes)

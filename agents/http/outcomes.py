@@ -29,16 +29,8 @@ class Outcomes:
 
     Parameters
     ----------
-    context
-        The task.
-    server
-        Its models.
-    subjects
-        Keys of the subjects of requests.
-    statistics
-        Counts calls.
-    turns
-        Shares the event loop.
+    context, server, subjects, statistics, turns
+        See `HttpTask`.
     writer
         Writes them.
     """

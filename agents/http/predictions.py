@@ -32,18 +32,8 @@ class Predictions:
     ----------
     settings
         The worker's: `prediction_cache_size` and `json_records`.
-    readiness
-        Whether the models are ready.
-    context
-        The task.
-    server
-        Its models.
-    subjects
-        Keys of the subjects of requests.
-    statistics
-        Counts calls.
-    turns
-        Shares the event loop.
+    readiness, context, server, subjects, statistics, turns
+        See `HttpTask`.
     writer
         Writes the predictions.
     """

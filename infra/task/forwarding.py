@@ -35,7 +35,7 @@ class Forwarding:
         self._context, self._current, self._counts = context, current, statistics.counts
 
     def right_place(self, number: int, outcome: Outcome, item: Inbound, join: Join) -> int:
-        """Give the partition on which an outcome belongs that lies on a partition with a join.
+        """Return the partition on which an outcome belongs that lies on a partition with a join.
 
         Our own predictions lie where murmur2 puts their key. So an outcome whose prediction is known here is
         in place, and only for the others the hash is computed.

@@ -30,11 +30,11 @@ from streams.join.outputs import Refused
 from streams.metrics.waiting import counter_of
 
 TELL_S: Final = 60.0
-"""The log is told of a join's progress so often, even when nothing is resolved or falls due."""
+"""Time between two entries about a join's progress, even when nothing is resolved or falls due."""
 MARKS_S: Final = 10.0
-"""So often, at most, it is noted that a silent partition was read to behind the marks of transactions."""
+"""Shortest time between two notes that a silent partition was read past the marks of transactions."""
 NOTE_S: Final = 5.0
-"""So often it is noted up to where the changelog is in the stores on disk: a restart reads it from there."""
+"""Time between two notes of how much of the changelog the stores on disk hold: a restart reads it from there."""
 log = logging.getLogger(__name__)
 
 
@@ -229,7 +229,7 @@ class JoinAgent:
         at.quiet_since, at.quiet_from = time.monotonic(), at.join.stream_time
 
     def outputs(self, number: int) -> Iterator[OutRecord]:
-        """Give what a batch, or an idle advance, writes of a partition."""
+        """Return what a batch, or an idle advance, writes of a partition."""
         at = self.partitions[number]
         topics, codec, out = self.context.topics, self.context.codec, at.join.out
         key = self.context.task.name.encode()

@@ -153,7 +153,7 @@ class LogFold:
     # ------------------------------------------------------------------ the fold
 
     def read(self, message: Message) -> Entry | None:
-        """Give the entry that a record of the log carries; None where a person has said to pass over it.
+        """Return the entry that a record of the log carries; None where a person has said to pass over it.
 
         Raises
         ------

@@ -144,7 +144,7 @@ class LogPublisher(Publisher[Entry]):
         self._learning_to = int(note) if note.isdecimal() else self.published
 
     def not_learned(self, below: int, opened: Collection[ModelFold] = ()) -> list[OutRecord]:
-        """Give the alerts below an offset that are not published; of models being opened all of them."""
+        """Return the alerts below an offset that are not published; of models being opened all of them."""
         found = list[OutRecord]()
         for fold in self.models:
             new = fold in opened
@@ -166,7 +166,7 @@ class LogPublisher(Publisher[Entry]):
         self.tenure = object()
 
     async def revoked(self) -> None:
-        """Give the log up: the group gives it to another worker when this returns."""
+        """Return the log up: the group gives it to another worker when this returns."""
         self.release()
         with suppress(TimeoutError):
             await asyncio.wait_for(self._idle.wait(), END_S)

@@ -110,19 +110,19 @@ class Publisher(Generic[Item]):
         raise NotImplementedError
 
     def read(self, message: Message) -> Item | None:
-        """Give what a record of the topic carries; None for one to pass over."""
+        """Return what a record of the topic carries; None for one to pass over."""
         raise NotImplementedError
 
     def event_time(self, item: Item) -> int | None:
-        """Give a record's event time (ms); None where it has none."""
+        """Return a record's event time (ms); None where it has none."""
         raise NotImplementedError
 
     def topic_id(self) -> str:
-        """Give the topic's id (may block)."""
+        """Return the topic's id (may block)."""
         raise NotImplementedError
 
     def takes(self) -> Iterator[Take]:
-        """Give what takes each snapshot."""
+        """Return what takes each snapshot."""
         # What could not be read is no part of a state: the monitors' own offset counts.
         at = max(each.next_offset for each in self.monitors)
         about = (self.context.task, runtime_fingerprint()[1], now_ms())
@@ -134,7 +134,7 @@ class Publisher(Generic[Item]):
     # ------------------------------------------------------------------ ownership
 
     def committed_offset(self) -> tuple[int | None, str]:
-        """Give up to where the last owner has published, and its note; see `Resume.published` (blocks)."""
+        """Return up to where the last owner has published, and its note; see `Resume.published` (blocks)."""
         names = {monitor.name.encode() for monitor in self.monitors}
         return self.resume.published(self.partition.topic, self.group, names)
 
@@ -251,17 +251,17 @@ class Publisher(Generic[Item]):
                 yield
 
     def measurements(self) -> list[Measurement]:
-        """Give the current values of all monitors; none while another worker owns the topic."""
+        """Return the current values of all monitors; none while another worker owns the topic."""
         return [each for monitor in self.monitors for each in monitor.measurements()] if self.held else []
 
     # ------------------------------------------------------------------ transactions
 
     def pending(self, below: int) -> list[OutRecord]:
-        """Give what records below an offset have given and no transaction has committed."""
+        """Return what records below an offset have given and no transaction has committed."""
         return [record for offset, record in self._pending if offset < below]
 
     def note(self) -> str:
-        """Give what the next transaction is to say of the progress, beside the offset."""
+        """Return what the next transaction is to say of the progress, beside the offset."""
         return ""
 
     def settled(self, note: str) -> None:

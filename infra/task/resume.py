@@ -45,7 +45,7 @@ class Resume:
     def starts(
         self, partitions: Collection[Partition], joins: Mapping[int, JoinPartition]
     ) -> dict[Partition, int]:
-        """Give where to go on in partitions of requests, predictions and outcomes (blocks).
+        """Return where to go on in partitions of requests, predictions and outcomes (blocks).
 
         Where the joins have state, it says so. For the others the group does, as far as one of our transactions
         committed its offset, for this topic. If somebody has moved it, or it has expired, the answers say it: each
@@ -110,7 +110,7 @@ class Resume:
         return first
 
     def join_start(self, partition: int, position: JoinPosition | None) -> JoinPosition | None:
-        """Give where a join goes on by its state (blocks); None when nothing was taken yet.
+        """Return where a join goes on by its state (blocks); None when nothing was taken yet.
 
         Raises
         ------
@@ -154,7 +154,7 @@ class Resume:
         return known not in {"", self._current.stamps.get(topic, known)}
 
     def start_of(self, topic: str, offset: int) -> int:
-        """Give where a fold of a topic goes on, by what a person has accepted (blocks).
+        """Return where a fold of a topic goes on, by what a person has accepted (blocks).
 
         Raises
         ------
@@ -193,7 +193,7 @@ class Resume:
         return committed is not None and committed.stamp == self._current.stamps.get(place[0], "") != ""
 
     def _named(self, unsure: Collection[Place]) -> dict[Place, int]:
-        """Give behind which record of partitions everything is worked off, as the answers say (blocks)."""
+        """Return the offsets up to which partitions are processed, as the answers say."""
         topics = self._context.topics
         found: dict[Place, int] = {}
         there = extents(self._context.connection, unsure)
@@ -224,7 +224,7 @@ class Resume:
         return ((topic, number) for number in range(self._current.count_of(topic)))
 
     def _source(self, message: Message) -> tuple[Place, int] | None:
-        """Give the place of the record that a message answers, forwards or refuses."""
+        """Return the place of the record that a message answers, forwards or refuses."""
         topics, codec, value = self._context.topics, self._context.codec, message.value()
         at: Position | None = None
         try:

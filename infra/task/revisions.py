@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 def openings(context: TaskContext, opened: Sequence[ModelFold]) -> Iterator[OutRecord]:
-    """Give the commands that open a revision for each of some models."""
+    """Return the commands that open a revision for each of some models."""
     key = context.task.name.encode()
     for fold in opened:
         command = fold.opening()
@@ -50,7 +50,7 @@ def openings(context: TaskContext, opened: Sequence[ModelFold]) -> Iterator[OutR
 
 
 def endings(context: TaskContext, names: Collection[str]) -> list[OutRecord]:
-    """Give what closes the episodes of models whose revisions end, as the topic has them (blocks)."""
+    """Return what closes the episodes of models whose revisions end, as the topic has them (blocks)."""
     last: dict[str, Alert] = {}
     for message in read_all(context.connection, context.topics.alerts) if names else ():
         if message.key() == FAMILY.encode():

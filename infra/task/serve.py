@@ -58,7 +58,7 @@ class Serve:
         self._headers = served_by(context.slot)
 
     def process(self, items: Iterable[Inbound]) -> Iterator[OutRecord]:
-        """Give the batch's outputs: a prediction or a dead letter per request, and the tallies of all.
+        """Return the batch's outputs: a prediction or a dead letter per request, and the tallies of all.
 
         The tallies lie in the transaction that answers: they are there if, and only if, the answers are.
         """
@@ -100,12 +100,12 @@ class Serve:
 
 
 def served_by(slot: str) -> Headers:
-    """Give the headers of a prediction that this worker serves."""
+    """Return the headers of a prediction that this worker serves."""
     return [(SERVED, slot.encode())]
 
 
 def tally_records(context: TaskContext, counter: EdgeCounter) -> Iterator[OutRecord]:
-    """Give what was counted since the last commit, for the one partition of its topic."""
+    """Return what was counted since the last commit, for the one partition of its topic."""
     for tally in counter.tallies():
         yield OutRecord(context.topics.quality, context.slot.encode(), context.codec.encode(tally), 0)
 
@@ -116,7 +116,7 @@ def written(value: bytes) -> str:
 
 
 def dead_letter(context: TaskContext, item: Inbound, bad: BadRecord, letters: Counter[str]) -> OutRecord:
-    """Give the dead letter of a record, with its original bytes; counts it among the batch's."""
+    """Return the dead letter of a record, with its original bytes; counts it among the batch's."""
     letters[bad.reason] += 1
     key: Any = item.message.key()
     # The original key is in the letter, too: a huge one, twice, could make it too large for its topic.

@@ -19,7 +19,7 @@ from schemas.topics import topics
 from streams.positions import KNOWN, KnownTopics, TopicSeen, lasting, refusals
 
 WATCH_S: Final = 2.0
-"""The topics are looked at so often."""
+"""Time between two looks at the topics."""
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
@@ -83,8 +83,8 @@ class TopicWatch:
         self._taken: dict[str, str] = {}
         """By topic: the id with which it was taken up."""
         self.followed = 0
-        """So many partitions of outcomes are shared out here, with those of predictions; 0: none yet. Nobody else
-        says that there are more."""
+        """Number of partitions of outcomes that are shared out here, with those of predictions; 0: none yet. No
+        other part notices that there are more."""
 
     @property
     def names(self) -> Collection[str]:

@@ -48,8 +48,8 @@ def test_whatever_changes_something_needs_a_token() -> None:
 @pytest.mark.parametrize("headers", WRONG)
 def test_without_the_token_nothing_changes_and_the_body_is_not_read(headers: dict[str, str]) -> None:
     async def run() -> None:
-        loop, writer = make_http_task(), HeldWriter()
-        async with serving(loop, writer, Settings(http_token=TOKEN)) as client:
+        task, writer = make_http_task(), HeldWriter()
+        async with serving(task, writer, Settings(http_token=TOKEN)) as client:
             reply = await client.post(REPORT, TOLD, headers=headers)
             garbage = await client.post(REPORT, data=b"no record", headers=headers)
         for each in (reply, garbage):

@@ -34,8 +34,8 @@ class Outline(HTMLParser):
 
 def test_openapi_is_served_with_the_tasks_of_this_worker() -> None:
     async def run() -> None:
-        loops = {name: make_http_task(name) for name in ("stay", "leave")}
-        async with serving(loops, HeldWriter()) as client:
+        tasks = {name: make_http_task(name) for name in ("stay", "leave")}
+        async with serving(tasks, HeldWriter()) as client:
             reply = await client.get("/openapi.json")
         assert (reply.status, reply.kind) == (200, "application/json")
         assert set(reply.data["paths"]) == set(OPENAPI["paths"])

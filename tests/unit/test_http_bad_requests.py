@@ -88,8 +88,8 @@ def test_a_bad_request_is_refused_naming_the_field(
     sent: Any, status: int, reason: str, field: str | None
 ) -> None:
     async def run() -> None:
-        loop, writer = make_http_task(), HeldWriter()
-        async with serving(loop, writer) as client:
+        task, writer = make_http_task(), HeldWriter()
+        async with serving(task, writer) as client:
             data = sent if isinstance(sent, bytes) else json.dumps(sent).encode()
             reply = await client.post(PATH, data=data)
         assert (reply.status, reply.reason, reply.data.get("field")) == (status, reason, field)

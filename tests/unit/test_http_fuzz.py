@@ -43,8 +43,8 @@ bodies = st.one_of(
 @given(st.lists(st.tuples(PATHS, KINDS, bodies), min_size=1, max_size=25))
 def test_any_body_gets_an_answer_or_a_problem_and_what_is_written_can_be_read(calls: list[Any]) -> None:
     async def run() -> None:
-        loop, writer = make_http_task(), HeldWriter()
-        async with serving(loop, writer) as client:
+        task, writer = make_http_task(), HeldWriter()
+        async with serving(task, writer) as client:
             for path, kind, body in calls:
                 reply: Reply = await client.post(path, data=body, headers={"Content-Type": kind})
                 assert reply.status < 500, (path, kind, body, reply.data)
@@ -52,9 +52,9 @@ def test_any_body_gets_an_answer_or_a_problem_and_what_is_written_can_be_read(ca
             assert alive.status == 200
         for record in writer.records:
             if record.topic == "stay.predictions":
-                loop.context.codec.decode_prediction(record.value)
+                task.context.codec.decode_prediction(record.value)
             else:
-                loop.context.codec.decode_outcome(record.value)
+                task.context.codec.decode_outcome(record.value)
 
     asyncio.run(run())
 

@@ -14,8 +14,8 @@ PATH = "/tasks/stay/outcomes"
 
 def test_an_outcome_is_on_the_topic_before_it_is_accepted() -> None:
     async def run() -> None:
-        loop, writer = make_http_task(), HeldWriter(acknowledges=False)
-        async with serving(loop, writer) as client:
+        task, writer = make_http_task(), HeldWriter(acknowledges=False)
+        async with serving(task, writer) as client:
             call = asyncio.create_task(client.post(PATH, TOLD | {"reporter": "desk"}))
             await writer.used.wait()
             assert not call.done()
@@ -24,7 +24,7 @@ def test_an_outcome_is_on_the_topic_before_it_is_accepted() -> None:
         assert (reply.status, reply.data) == (202, {"request_id": "b-1", "accepted": True})
         (record,) = writer.records
         assert (record.topic, record.key, record.partition) == ("stay.outcomes", b"b-1", None)
-        told = loop.context.codec.decode_outcome(record.value)
+        told = task.context.codec.decode_outcome(record.value)
         assert told == Outcome("b-1", TOLD["ts"], True)
         assert b"desk" not in (record.value or b"")  # the dictionary leaves reporters out
 
@@ -53,13 +53,13 @@ def test_a_field_of_an_outcome_that_nothing_reads_is_said() -> None:
 
 def test_avro_is_taken_and_a_punctuation_is_not() -> None:
     async def run() -> None:
-        loop, writer = make_http_task(), HeldWriter()
+        task, writer = make_http_task(), HeldWriter()
         avro = {"Content-Type": "application/avro"}
-        async with serving(loop, writer) as client:
+        async with serving(task, writer) as client:
             good = await client.post(
-                PATH, data=loop.context.codec.encode(Outcome("b", 1_700_000_000_000, False)), headers=avro
+                PATH, data=task.context.codec.encode(Outcome("b", 1_700_000_000_000, False)), headers=avro
             )
-            bad = await client.post(PATH, data=loop.context.codec.encode(Punctuation(5)), headers=avro)
+            bad = await client.post(PATH, data=task.context.codec.encode(Punctuation(5)), headers=avro)
             also = await client.post(PATH, {"record": "punctuation", "ts": 5})
         assert good.status == 202
         assert (bad.status, bad.reason) == (also.status, also.reason) == (422, "unexpected_punctuation")

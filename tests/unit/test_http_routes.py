@@ -93,14 +93,14 @@ def test_what_is_no_avro_is_refused_as_avro() -> None:
 def test_a_body_beyond_the_bound_is_refused_however_it_is_sent() -> None:
     async def run() -> None:
         settings = Settings(max_body=20_000, max_list=3)
-        loop = make_http_task(settings=settings)
+        task = make_http_task(settings=settings)
         big = json.dumps(SENT | {"entity_key": "x" * 20_000}).encode()
 
         async def pieces() -> AsyncIterator[bytes]:
             for start in range(0, len(big), 1000):
                 yield big[start : start + 1000]
 
-        async with serving(loop, HeldWriter(), settings) as client:
+        async with serving(task, HeldWriter(), settings) as client:
             declared = await client.post(PATH, data=big)
             chunked = await client.post(PATH, data=pieces())
             packed = await client.post(PATH, data=gzip.compress(big), headers={"Content-Encoding": "gzip"})
@@ -155,7 +155,7 @@ def test_a_body_that_does_not_arrive_is_not_waited_for() -> None:
 
 def test_an_error_of_a_model_is_a_problem_without_its_secrets(caplog: pytest.LogCaptureFixture) -> None:
     async def run() -> None:
-        loop, writer = make_http_task(), HeldWriter()
+        task, writer = make_http_task(), HeldWriter()
 
         class Broken(base.Classifier):
             def learn_one(self, x: Any, y: Any) -> None:
@@ -164,8 +164,8 @@ def test_an_error_of_a_model_is_a_problem_without_its_secrets(caplog: pytest.Log
             def predict_proba_one(self, x: Any, **more: Any) -> Any:
                 raise RuntimeError(f"a traceback with Ada-Lovelace-1815 in it: {x}")
 
-        loop.server.models[0].learner.estimator = Broken()
-        async with serving(loop, writer) as client:
+        task.server.models[0].learner.estimator = Broken()
+        async with serving(task, writer) as client:
             reply = await client.post(PATH, SENT)
         assert (reply.status, reply.reason) == (422, "model_failed")
         assert "RuntimeError in tests.unit.test_http_routes:" in reply.data["detail"]

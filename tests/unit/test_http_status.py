@@ -33,16 +33,16 @@ def test_a_worker_is_live_while_it_is_not_ready_and_ready_names_what_it_waits_fo
 
 def test_readiness_names_a_cluster_that_does_not_acknowledge_and_comes_back_by_itself() -> None:
     async def run() -> None:
-        loop = make_http_task()
-        async with serving(loop, HeldWriter()) as client:
-            loop.readiness.cluster.silent("the Kafka cluster at kafka:9092 does not answer")
-            loop.readiness.cluster.failed("HTTP", time.monotonic(), "timed out")
+        task = make_http_task()
+        async with serving(task, HeldWriter()) as client:
+            task.readiness.cluster.silent("the Kafka cluster at kafka:9092 does not answer")
+            task.readiness.cluster.failed("HTTP", time.monotonic(), "timed out")
             waiting = [await client.get(path) for path in ("/ready", "/readyz")]
             alive = [await client.get(path) for path in ("/live", "/livez")]
             health = await client.get("/healthz")
             scrape = await client.page("/metrics")
-            loop.readiness.cluster.answered()
-            loop.readiness.cluster.acknowledged("HTTP")
+            task.readiness.cluster.answered()
+            task.readiness.cluster.acknowledged("HTTP")
             ready = await client.get("/readyz")
             scraped = await client.page("/metrics")
         reasons = [
@@ -69,8 +69,8 @@ def test_readiness_names_a_cluster_that_does_not_acknowledge_and_comes_back_by_i
 
 def test_calls_are_counted_by_route_and_status_and_never_by_path() -> None:
     async def run() -> None:
-        loop = make_http_task()
-        async with serving(loop, HeldWriter()) as client:
+        task = make_http_task()
+        async with serving(task, HeldWriter()) as client:
             await client.post("/tasks/stay/predictions", SENT)
             await client.post("/tasks/stay/predictions", SENT | {"features": {}})
             await client.get("/tasks/stay/predictions/b-1")
@@ -103,14 +103,14 @@ def test_a_worker_without_tasks_is_not_ready() -> None:
 
 def test_versions_say_which_models_answer() -> None:
     async def run() -> None:
-        loop = make_http_task()
-        async with serving(loop, HeldWriter()) as client:
+        task = make_http_task()
+        async with serving(task, HeldWriter()) as client:
             reply = await client.get("/tasks/stay/versions")
         assert [(each["version"], each["role"], each["in_force"]) for each in reply.data["models"]] == [
             ("lr.1@0", "served", True),
             ("other.1@1", "shadow", True),
         ]
-        assert reply.data["models"][0]["spec"] == loop.server.models[0].spec
+        assert reply.data["models"][0]["spec"] == task.server.models[0].spec
         assert (reply.data["reached"], reply.data["next_offset"]) == (True, 2)
 
     asyncio.run(run())
@@ -118,29 +118,29 @@ def test_versions_say_which_models_answer() -> None:
 
 def test_a_look_at_versions_waits_for_progress() -> None:
     async def run() -> None:
-        loop = make_http_task(partitions=2)
+        task = make_http_task(partitions=2)
         path = "/tasks/stay/versions"
-        async with serving(loop, HeldWriter()) as client:
+        async with serving(task, HeldWriter()) as client:
 
             async def progress() -> None:
-                async with loop.readiness.progress:
-                    loop.readiness.progress.notify_all()
+                async with task.readiness.progress:
+                    task.readiness.progress.notify_all()
 
             assert (await client.get(f"{path}?complete=4")).data["reached"] is False
             wait = asyncio.create_task(client.get(f"{path}?complete=4&wait_s=20"))
             await asyncio.sleep(0.1)
-            loop.statistics.completed[0] = 9
+            task.statistics.completed[0] = 9
             await progress()
             await asyncio.sleep(0.1)
             assert not wait.done()  # the other partition has not come so far
-            loop.statistics.completed[1] = 4
+            task.statistics.completed[1] = 4
             await progress()
             assert (await wait).data["completed"] == {"0": 9, "1": 4}
 
             wait = asyncio.create_task(client.get(f"{path}?applied=2&wait_s=20"))
             await asyncio.sleep(0.1)
             assert not wait.done()
-            for fold in loop.server.models:
+            for fold in task.server.models:
                 fold.apply(2, Entry("t", "time", 5))
             await progress()
             assert (await wait).data["reached"] is True
@@ -170,12 +170,12 @@ def test_a_wrong_query_names_its_parameter() -> None:
 
 def test_status_has_counts_freshness_and_what_the_agents_add() -> None:
     async def run() -> None:
-        loop = make_http_task()
-        async with serving(loop, HeldWriter()) as client:
+        task = make_http_task()
+        async with serving(task, HeldWriter()) as client:
             empty = (await client.get("/tasks/stay/status")).data
             await client.post("/tasks/stay/predictions", SENT)
             await client.post("/tasks/stay/predictions", {})
-            loop.statistics.freshness_ms.extend(float(each) for each in range(1, 201))
+            task.statistics.freshness_ms.extend(float(each) for each in range(1, 201))
             status = (await client.get("/tasks/stay/status")).data
         assert empty["freshness_ms"] == {"count": 0, "p50": 0.0, "p99": 0.0}
         assert status["freshness_ms"] == {"count": 200, "p50": 100.0, "p99": 198.0}
@@ -193,8 +193,8 @@ def test_digests_follow_the_state_and_are_equal_for_equal_folds() -> None:
         entry = Entry("e", "labelled", 9, prediction=prediction, outcome=Outcome("b-1", 9, True))
         async with serving(one, HeldWriter()) as client, serving(other, HeldWriter()) as second:
             before = (await client.get("/tasks/stay/digests")).data
-            for loop in (one, other):
-                for fold in loop.server.models:
+            for task in (one, other):
+                for fold in task.server.models:
                     fold.apply(2, entry)
             after = (await client.get("/tasks/stay/digests")).data
             assert after == (await second.get("/tasks/stay/digests")).data

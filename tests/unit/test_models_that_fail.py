@@ -59,10 +59,10 @@ def test_models_that_fail_at_one_entry_are_made_again_before_anybody_asks_one_of
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(turns, "TURN_S", 0.0)  # a turn ends after every step
-    loop = make_http_task()
-    for fold in loop.server.models:
+    task = make_http_task()
+    for fold in task.server.models:
         fold.learner = Learner(Brittle, "binary", 10)
-    log_fold = make_log_fold(loop, SnapshotStore("memory://log-fold"))
+    log_fold = make_log_fold(task, SnapshotStore("memory://log-fold"))
     messages: list[Any] = []
     for at in range(10, 20):
         features: Features = {"LeadTime": at, "Rate": 80.5, "Meal": "BB"}
@@ -70,7 +70,7 @@ def test_models_that_fail_at_one_entry_are_made_again_before_anybody_asks_one_of
         messages.append(
             Message(
                 at,
-                loop.context.codec.encode(
+                task.context.codec.encode(
                     Entry(
                         f"{place}#0",
                         "labelled",
@@ -86,16 +86,16 @@ def test_models_that_fail_at_one_entry_are_made_again_before_anybody_asks_one_of
     seen: list[set[Any]] = []
 
     def ask() -> Iterator[None]:
-        while loop.server.models[0].next_offset < 20:
-            seen.append({fold.predict(asked).score for fold in loop.server.models})
+        while task.server.models[0].next_offset < 20:
+            seen.append({fold.predict(asked).score for fold in task.server.models})
             yield
 
     async def both() -> None:
-        await asyncio.gather(log_fold.apply(messages), loop.turns.run(ask()))
+        await asyncio.gather(log_fold.apply(messages), task.turns.run(ask()))
 
     asyncio.run(both())
-    assert [fold.learner.passed_over for fold in loop.server.models] == [1, 1]
-    assert [fold.learned for fold in loop.server.models] == [9, 9]
+    assert [fold.learner.passed_over for fold in task.server.models] == [1, 1]
+    assert [fold.learned for fold in task.server.models] == [9, 9]
     # The two are equal models, so whenever they were asked they gave one score.
     assert all(len(scores) == 1 for scores in seen)
     assert len({frozenset(scores) for scores in seen}) > 5
