@@ -19,10 +19,8 @@ from agents.feed import Feed, Work
 from agents.http.address import authority, bind
 from agents.http.routes import add_routes
 from agents.http.server import HttpServer
-from agents.places import places
 from agents.stopping import BoundedWorker, Stopping, run_to_the_end
 from agents.task_agents import TaskAgents
-from agents.topic_watch import WATCH_S
 from agents.worker import Prepared
 from infra.kafka.buffers import Partition
 from infra.kafka.channel import Batch, Channel
@@ -30,12 +28,12 @@ from infra.kafka.consumer import BatchConsumer
 from infra.kafka.fencing import Fencing, client_id
 from infra.kafka.watch import ClusterWatch
 from infra.kafka.writer import Writer
-from infra.lag import EndTimes
 from infra.permissions import make_private
+from infra.task.topic_watch import WATCH_S
 from streams.garbage import collect_seldom
 
 SILENCE_S: Final = 1.0
-PLACES_S: Final = 5.0
+LAG_S: Final = 5.0
 UNREADABLE_CODE: Final = 3
 """The exit code of a worker that met a record which nobody can read: see `agents.cli.main`."""
 log = logging.getLogger(__name__)
@@ -83,12 +81,14 @@ def make_app(prepared: Prepared, ending: Ending | None = None) -> Any:
         web_enabled=False,
     )
     writer = Writer(connection, cluster=prepared.cluster)
-    loops = {name: each.loop for name, each in prepared.agents.items()}
-    watch = ClusterWatch(connection, [(loop.topics.log, 0) for loop in loops.values()], prepared.cluster)
+    tasks = {name: each.http for name, each in prepared.agents.items()}
+    watch = ClusterWatch(
+        connection, [(each.context.topics.log, 0) for each in tasks.values()], prepared.cluster
+    )
     watch.start()
     web_app = web.Application()
-    probes = add_routes(web_app, loops, writer, settings)
-    app.boot_strategy = Boot(app, HttpServer(web_app, sockets, settings.http_connections, probes))
+    pages = add_routes(web_app, tasks, writer, settings)
+    app.boot_strategy = Boot(app, HttpServer(web_app, sockets, settings.http_connections, pages.probes))
     log.info("HTTP on http://%s", authority(settings.http_host, sockets[0].getsockname()[1]))
     feed = _feed(app, prepared, ending)
     owners = [_add_task(app, agents, feed.consumer, prepared, ending) for agents in prepared.agents.values()]
@@ -96,8 +96,9 @@ def make_app(prepared: Prepared, ending: Ending | None = None) -> Any:
 
     async def stopping(sender: Any, **options: Any) -> None:
         watch.stop()
-        for loop in loops.values():
-            await loop.stop_waiting()
+        for each in tasks.values():
+            await each.readiness.stop()
+        pages.stop()
         await feed.consumer.drain()
         pairs = zip(prepared.agents.values(), owners, strict=True)
         await asyncio.gather(*(agents.stop(owner) for agents, owner in pairs))
@@ -124,21 +125,21 @@ def _feed(app: Any, prepared: Prepared, ending: Ending) -> Feed:
         await asyncio.get_running_loop().run_in_executor(None, fencing.rebalanced)
         for agents in tasks:
             own = [each for each in partitions if each.topic in agents.watch.names]
-            await ending.guard(partial(agents.taking_up.assigned, feed.consumer, own))
+            await ending.guard(partial(agents.assignments.assigned, feed.consumer, own))
             if agents.tallies.partition in partitions:
                 await agents.tallies.take_over(feed.consumer)
 
     async def revoked(partitions: frozenset[Partition]) -> None:
         log.info("%s: %d partitions are revoked by a rebalance", group, len(partitions))
         for agents in tasks:
-            predictions = agents.loop.topics.predictions
-            agents.revoked(each.number for each in partitions if each.topic == predictions)
+            predictions = agents.context.topics.predictions
+            agents.assignments.revoked(each.number for each in partitions if each.topic == predictions)
             if agents.tallies.partition in partitions:
                 agents.tallies.release()
 
     def gone(partition: Partition, text: str) -> None:
         for agents in tasks:
-            agents.taking_up.gone(partition, text)
+            agents.assignments.gone(partition, text)
 
     def guarded(work: Callable[[BatchConsumer, Batch[Any]], Awaitable[None]]) -> Work:
         return lambda batch: ending.guard(partial(work, feed.consumer, batch))
@@ -155,7 +156,7 @@ def _feed(app: Any, prepared: Prepared, ending: Ending) -> Feed:
         on_assigned=assigned,
         on_revoked=revoked,
         properties={"client.id": client_id(group, slot)},
-        stamps=ChainMap(*(agents.loop.stamps for agents in tasks)),  # each task's topics are its own
+        stamps=ChainMap(*(agents.current.stamps for agents in tasks)),  # each task's topics are its own
         on_gone=gone,
     )
     return feed
@@ -165,7 +166,7 @@ def _add_task(
     app: Any, agents: TaskAgents, consumer: BatchConsumer, prepared: Prepared, ending: Ending
 ) -> BatchConsumer:
     """Add the work of a task beside its agents; gives the member of the group of its log's owners."""
-    name = agents.loop.task.name
+    name = agents.context.task.name
     agents.log.moved.append(consumer.wake)  # the models may have become ready
     owner = _owner(app, agents, prepared)
 
@@ -184,22 +185,20 @@ def _add_task(
         await agents.publish_rest(consumer)
 
     async def follow_keys() -> None:
-        await agents.loop.subjects.follow()
-
-    ends = EndTimes()
+        await agents.subjects.follow()
 
     async def watch() -> None:
-        await agents.taking_up.look([consumer, owner])
+        await agents.assignments.look([consumer, owner])
 
-    async def look_ahead() -> None:
-        agents.loop.places = await places(agents.loop, consumer, ends, agents.published_to())
+    async def fetch_lag() -> None:
+        await agents.status.fetch_lag(consumer)
 
     app.task(read_log)
     app.task(publish)
     app.task(follow_keys)
     app.timer(SILENCE_S, name=f"{name}.silence")(silence)
     app.timer(WATCH_S, name=f"{name}.topics")(watch)
-    app.timer(PLACES_S, name=f"{name}.places")(look_ahead)
+    app.timer(LAG_S, name=f"{name}.lag")(fetch_lag)
     return owner
 
 
@@ -230,5 +229,5 @@ def _owner(app: Any, agents: TaskAgents, prepared: Prepared) -> BatchConsumer:
         on_revoked=revoked,
         on_error=lambda error: app.add_future(app.crash(error)),
         properties={"client.id": client_id(group, prepared.slot.name)},
-        stamps=agents.loop.stamps,
+        stamps=agents.current.stamps,
     )

@@ -52,5 +52,5 @@ class Boot(BootStrategy):  # type: ignore[misc]  # Faust has no types
         self._http = server
 
     def web_server(self) -> Iterable[ServiceT]:
-        """Give the web server."""
+        """Return the web server."""
         return [] if self._http is None else [HttpService(self._http)]

@@ -4,34 +4,41 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
-from agents.intake import Intake, WithinBudget
-from agents.join import JoinAgent
-from agents.log_fold import LogFold
-from agents.log_publisher import LogPublisher
-from agents.loop import TaskLoop
-from agents.monitor_status import MonitorStatus
-from agents.retry import TaskStopped, retry_until_available
-from agents.serve import Serve, count_dead_letters
-from agents.taking_up import POSITIONS, TakingUp
-from agents.tallies import TallyPublisher
-from agents.topic_watch import TopicWatch
-from infra.exporter import LocalState
+from agents.http.task import HttpTask
+from agents.settings import Settings
 from infra.hooks import reached
 from infra.inbound import decoder
 from infra.kafka.buffers import Partition
 from infra.kafka.channel import Batch, Channel
 from infra.kafka.consumer import BatchConsumer
+from infra.kafka.intake import Intake, WithinBudget
 from infra.kafka.transaction import TransactionRunner
 from infra.snapshots.store import SnapshotStore
-from schemas.errors import RecordsGone, TransactionAborted
+from infra.store.opening import JoinStores
+from infra.subjects import Subjects
+from infra.task.assignments import Assignments
+from infra.task.context import TaskContext
+from infra.task.join import JoinAgent
+from infra.task.log_fold import LogFold
+from infra.task.log_publisher import LogPublisher
+from infra.task.readiness import Readiness
+from infra.task.resume import Resume
+from infra.task.serve import Serve
+from infra.task.snapshots import SnapshotWriter
+from infra.task.statistics import Statistics
+from infra.task.status import TaskStatus
+from infra.task.tallies import SNAPSHOT_EVERY, TallyPublisher
+from infra.task.topic_watch import CurrentTopics, TopicWatch
+from infra.turns import Turns
+from schemas.errors import TransactionAborted
 from schemas.remarks import Remarks
 from schemas.topics import MAX_TOPIC_RECORD_BYTES
+from streams.join.join_rules import JoinRules
 from streams.join.merge import MergeByTime
-from streams.metrics.waiting import PREFIX
+from streams.serve import Server
 from streams.topology import processor, topics_of
 
 log = logging.getLogger(__name__)
@@ -53,54 +60,97 @@ class TaskAgents:
 
     Parameters
     ----------
-    loop
-        What they share.
-    slot
-        This worker's stable name.
+    context
+        The task.
+    settings
+        The worker's.
+    readiness
+        Whether it may go on.
+    current
+        Its topics.
+    server
+        Its models.
+    subjects
+        Keys of the subjects of requests.
+    turns
+        Shares the event loop among all tasks of the worker.
     store
         Where snapshots lie.
     """
 
-    def __init__(self, loop: TaskLoop, slot: str, store: SnapshotStore) -> None:
-        self.loop = loop
-        loop.slot = slot
-        self.serve = Serve(loop)
-        self.join = JoinAgent(loop, slot)
-        self.log = LogFold(loop, store)
+    def __init__(
+        self,
+        context: TaskContext,
+        settings: Settings,
+        readiness: Readiness,
+        current: CurrentTopics,
+        server: Server,
+        subjects: Subjects,
+        turns: Turns,
+        store: SnapshotStore,
+    ) -> None:
+        self.context, self.readiness, self.current = context, readiness, current
+        self.subjects, self.turns = subjects, turns
+        statistics = self.statistics = Statistics()
+        resume = Resume(context, current)
+        self._lockstep = settings.lockstep
+        self.serve = Serve(context, server, subjects, statistics, json_records=settings.json_records)
+        stores = JoinStores(
+            context.connection,
+            context.topics.join_state,
+            context.codec,
+            JoinRules.of(context.task, lockstep=settings.lockstep),
+            settings.join_folder(context.slot, context.task.name),
+            settings.join_cache_mb,
+        )
+        self.join = JoinAgent(context, current, resume, subjects, statistics, stores, settings.idle_ms)
+        self.log = LogFold(
+            *(context, server.models, readiness, resume, statistics, turns, store), settings.pass_over
+        )
         self._at_work = asyncio.Lock()
         self._stopped = False
-        self._tenures: dict[int, object] = {}
-        """By partition that is ours: a token of its assignment, which tells a late restoration that it is late."""
-        loop.metrics = self.status
-        loop.here = self.here
-        name, settings, topics = loop.task.name, loop.settings, loop.topics
+        name, topics = context.task.name, context.topics
         self._runners = {
             role: TransactionRunner(
-                loop.connection,
-                self.transactional_id(role, slot),
+                context.connection,
+                self.transactional_id(role, context.slot),
                 last_point=point,
-                cluster=loop.cluster,
-                stamps=loop.stamps,
+                cluster=readiness.cluster,
+                stamps=current.stamps,
             )
             for role, point in ROLES.items()
         }
-        self.watch = TopicWatch(loop)
-        self.taking_up = TakingUp(loop, self.watch, self.join, self.log, self._tenures, self.take_up)
-        self.publisher = LogPublisher(loop, self.log, self._runners["owner"], store)
-        self.tallies = TallyPublisher(loop, self._runners["quality"], store)
-        self._monitors = MonitorStatus(self.publisher, self.tallies)
-        loop.measurements = self._monitors.measurements
-        requests = decoder(loop.codec.decode_request, names=loop.names, remarks=Remarks(loop.task.features))
-        predictions = decoder(loop.codec.decode_prediction, MAX_TOPIC_RECORD_BYTES, names=loop.names)
-        outcomes = decoder(loop.codec.decode_outcome, times=self.join.rules.times, names=loop.names)
+        self.watch = TopicWatch(context, current, readiness, statistics)
+        self.assignments = Assignments(context, readiness, resume, self.watch, self.join, self.log)
+
+        def snapshots(topic: str, every: int) -> SnapshotWriter:
+            return SnapshotWriter(context, statistics, store, topic, every, settings.snapshots_kept)
+
+        shared, every_ms = (context, readiness, resume, turns), settings.metrics_every_ms
+        self.publisher = LogPublisher(
+            *(*shared, self._runners["owner"], snapshots(topics.log, settings.snapshot_every)),
+            *(every_ms, self.log),
+        )
+        self.tallies = TallyPublisher(
+            *(*shared, self._runners["quality"], snapshots(topics.quality, SNAPSHOT_EVERY)),
+            *(every_ms, statistics),
+        )
+        self.status = TaskStatus(context, self.join, self.log, self.publisher, self.tallies)
+        self.http = HttpTask(
+            context, settings, readiness, current, server, subjects, turns, statistics, self.status
+        )
+        codec, names = context.codec, current.names
+        requests = decoder(codec.decode_request, names=names, remarks=Remarks(context.task.features))
+        predictions = decoder(codec.decode_prediction, MAX_TOPIC_RECORD_BYTES, names=names)
+        outcomes = decoder(codec.decode_outcome, times=self.join.rules.times, names=names)
         # At equal times the outcome goes first; in lockstep the prediction, which was sent before it.
         first, second = topics.outcomes, topics.predictions
         if settings.lockstep:
             first, second = second, first
         decoders = {topics.requests: requests, topics.predictions: predictions, topics.outcomes: outcomes}
         pace_s = 0.0 if settings.lockstep else JOIN_PACE_S
-        merge = MergeByTime(first, second, loop.partitions)
-        intake = Intake(topics.requests, merge, loop.ready.is_set, pace_s)
+        merge = MergeByTime(first, second, context.partitions)
+        intake = Intake(topics.requests, merge, readiness.ready.is_set, pace_s)
         self.inputs = Channel(
             name=f"{name}.turn",
             topics=tuple(decoders),
@@ -108,7 +158,7 @@ class TaskAgents:
             picker=lambda: intake,
             follows=self._outcomes_of,
             followers=(topics.outcomes,),
-            may=loop.may_work,
+            may=readiness.may_work,
             max_batch=settings.max_batch,
             pace_s=pace_s,
             prompt=(topics.requests,),
@@ -119,29 +169,27 @@ class TaskAgents:
         self.tally_batches = Channel(
             name=f"{name}.quality",
             topics=topics_of(name, processor("quality").reads),
-            may=loop.may_work,
+            may=readiness.may_work,
             max_batch=settings.max_batch,
             pace_s=TALLY_PACE_S,
         )
 
     def transactional_id(self, role: str, slot: str) -> str:
-        """Give the transactional id of a role in the worker of a slot."""
-        return f"{self.loop.settings.group}.{self.loop.task.name}.{role}.{slot}"
+        """Return the transactional id of a role in the worker of a slot."""
+        return f"{self.context.group}.{self.context.task.name}.{role}.{slot}"
 
     def _outcomes_of(self, partition: Partition) -> Iterator[Partition]:
-        """Give the partitions of outcomes that are read where one of predictions is: its own, and further ones."""
-        loop, topics = self.loop, self.loop.topics
-        if partition.topic == topics.predictions and partition.number < loop.partitions:
-            count = loop.count_of(topics.outcomes)
-            self.watch.followed = max(count, loop.partitions)
-            for number in range(partition.number, self.watch.followed, loop.partitions):
+        """Return the partitions of outcomes that are read with one of predictions: its own, and further ones."""
+        topics = self.context.topics
+        if partition.topic == topics.predictions and partition.number < self.context.partitions:
+            count = self.current.count_of(topics.outcomes)
+            self.watch.followed = max(count, self.context.partitions)
+            for number in range(partition.number, self.watch.followed, self.context.partitions):
                 yield Partition(topics.outcomes, number)
 
     async def start(self) -> None:
         """Initialise the transactional ids: what a dead holder of this slot left open ends now."""
-        await self.watch.look()
-        if not self._tenures:
-            self.watch.take()
+        await self.assignments.begin()
         await asyncio.gather(*(runner.start() for runner in self._runners.values()))
 
     async def stop(self, consumer: BatchConsumer) -> None:
@@ -163,29 +211,29 @@ class TaskAgents:
 
     async def on_batch(self, consumer: BatchConsumer, batch: Batch[Any]) -> None:
         """Serve requests, and join predictions and outcomes, in one transaction."""
-        loop, topic = self.loop, self.loop.topics.requests
+        topic = self.context.topics.requests
         await self.log.near()
         requests = [each for each in batch.records if each.partition.topic == topic]
         sides = [each for each in batch.records if each.partition.topic != topic]
         numbers = {each.partition.number for each in sides}
         async with self._at_work:
-            if loop.refused or (requests and not loop.ready.is_set()):
+            if self.readiness.refused or (requests and not self.readiness.ready.is_set()):
                 consumer.rewind(batch)
                 return
             to_serve = WithinBudget([each.item for each in requests])
             to_join = WithinBudget([each.item for each in sides])
             try:
                 # Also without requests: what an aborted turn has left must not be counted by this one's commit.
-                records = await loop.turns.run(self.serve.process(to_serve))
+                records = await self.turns.run(self.serve.process(to_serve))
                 reached("after-predict")
-                steps = await loop.turns.run(self.join.steps(to_join, numbers))
+                steps = await self.turns.run(self.join.steps(to_join, numbers))
                 records += [each for each in steps if each is not None]
                 consumer.keep(batch, requests[: to_serve.count] + sides[: to_join.count])
                 await consumer.commit(batch, self._runners["turn"], records)
                 self.serve.commit()
                 self.join.commit()
             except BaseException as error:
-                await self._undo(numbers, error)
+                await self.assignments.undo(numbers, error)
                 if not isinstance(error, TransactionAborted):
                     raise
                 log.warning("%s: %s", batch.channel.name, error)
@@ -194,8 +242,8 @@ class TaskAgents:
 
     async def on_silence(self, consumer: BatchConsumer) -> None:
         """Advance stream time where predictions are caught up and silent."""
-        loop, topics = self.loop, self.loop.topics
-        if loop.settings.lockstep or loop.refused:
+        topics = self.context.topics
+        if self._lockstep or self.readiness.refused:
             return
         ends = await consumer.ends(topics.predictions)
         if not consumer.quiet(ends):
@@ -207,7 +255,7 @@ class TaskAgents:
                 return
             numbers: set[int] = set()
             try:
-                await loop.turns.run(self.join.idle(quiet, numbers))
+                await self.turns.run(self.join.idle(quiet, numbers))
             except BaseException:
                 self.join.rollback(quiet)
                 raise
@@ -220,7 +268,7 @@ class TaskAgents:
             for number, at in moved:
                 offsets[Partition(topics.predictions, number)] = at.predictions
                 offsets[Partition(topics.outcomes, number)] = at.outcomes
-            records = await loop.turns.run(
+            records = await self.turns.run(
                 record for number, _ in moved for record in self.join.outputs(number)
             )
             try:
@@ -229,92 +277,14 @@ class TaskAgents:
                 for number, at in moved:
                     if self.join.partitions.get(number) is at:  # else it went to another worker meanwhile
                         at.commit()
-                count_dead_letters(loop, self.join.letters)
+                self.statistics.count_dead_letters(self.join.letters)
             except BaseException as error:
-                await self._undo({number for number, _ in moved}, error)
+                await self.assignments.undo({number for number, _ in moved}, error)
                 if not isinstance(error, TransactionAborted):
                     raise
-                log.warning("%s: advancing time in silence: %s", loop.task.name, error)
+                log.warning("%s: advancing time in silence: %s", self.context.task.name, error)
 
     async def publish_rest(self, consumer: BatchConsumer) -> None:
         """Publish the last metrics of a burst, as the tallies' owner."""
-        if not self._stopped and not self.loop.refused:
+        if not self._stopped and not self.readiness.refused:
             await self.tallies.on_silence(consumer)
-
-    # ------------------------------------------------------------------ state
-
-    async def take_up(self, numbers: set[int]) -> None:
-        """Restore the joins of those partitions that are not ours already."""
-        new = numbers - self._tenures.keys()
-        self._tenures |= {number: object() for number in new}
-        await self.restore(new)
-
-    def revoked(self, partitions: Iterable[int]) -> None:
-        """Give partitions up."""
-        for number in partitions:
-            self._tenures.pop(number, None)
-            self.join.forget(number)
-
-    async def restore(self, partitions: Iterable[int]) -> None:
-        """Rebuild the joins of partitions from their changelog.
-
-        A partition that goes to another worker meanwhile stays forgotten: its state here would be an old one
-        when it comes back.
-        """
-        await asyncio.gather(*(self._restore(number) for number in sorted(partitions)))
-
-    async def _undo(self, partitions: set[int], error: BaseException) -> None:
-        """Bring the joins of partitions back to what is committed, after a batch that failed."""
-        if isinstance(error, TransactionAborted) and error.certain:
-            self.join.rollback(partitions)
-        else:
-            # Whether it committed may be unknown, so the state is dropped and read again from the changelog.
-            try:
-                await self.restore(partitions & self._tenures.keys())
-            except RecordsGone as gone:
-                self.loop.refuse(POSITIONS, str(gone))
-            except TaskStopped:
-                log.warning("%s: the joins are restored when the task may continue", self.loop.task.name)
-
-    async def _restore(self, number: int) -> None:
-        tenure = self._tenures.get(number)
-        self.join.forget(number)
-        if self.watch.refused:
-            raise TaskStopped
-        made = await retry_until_available(self.loop, self.join.restored, number)
-        if tenure is not None and self._tenures.get(number) is tenure:
-            self.join.partitions[number] = made
-        else:
-            made.join.store.close()
-
-    # ------------------------------------------------------------------ status
-
-    def here(self) -> LocalState:
-        """Give what lies in this worker, for its exporter."""
-        joins = [at.join for at in self.join.partitions.values()]
-        return LocalState(self.publisher.held, len(joins), sum(join.waiting for join in joins))
-
-    def published_to(self) -> int | None:
-        """Give up to which offset of the log everything is published here; None while another worker owns it."""
-        if not self.publisher.held:
-            return None
-        published, reader = self.publisher.published, self.log.reader
-        # The end of the log lies behind the marks of transactions, where the offset after an entry never gets.
-        all_folded = reader is not None and not reader.waiting and published >= self.log.next_offset
-        return max(published, reader.position) if reader is not None and all_folded else published
-
-    def status(self) -> dict[str, Any]:
-        """Give what the joins and the owner here know; the models' part by name under `models`."""
-        joins = [at.join for at in self.join.partitions.values()]
-        counters: Counter[str] = Counter()
-        for join in joins:
-            counters.update(join.counters)
-        return self._monitors.status() | {
-            "owner": self.publisher.held,
-            "published_offset": self.publisher.published if self.publisher.held else 0,
-            "partitions": sorted(self.join.partitions),
-            "waiting": sum(join.waiting for join in joins),
-            "most_waiting": sum(join.most_waiting for join in joins),
-            # Those of scores are named by whoever wrote the predictions, and are for the log.
-            "join": {name: n for name, n in sorted(counters.items()) if not name.startswith(PREFIX)},
-        }

@@ -11,11 +11,8 @@ from tempfile import TemporaryFile
 
 from agents.http.access import check_exposure
 from agents.http.address import bind
-from agents.loop import TaskLoop
 from agents.settings import Settings
-from agents.slots import Slot
 from agents.task_agents import TaskAgents
-from agents.turns import Turns
 from infra.checked import CheckMemory
 from infra.kafka.acknowledging import Acknowledging
 from infra.kafka.admin import check_topics
@@ -27,9 +24,14 @@ from infra.loadcheck import check_task
 from infra.past import learn_all
 from infra.permissions import make_private
 from infra.runtime import runtime_fingerprint
+from infra.slots import Slot
 from infra.snapshots.store import SnapshotStore
 from infra.subjects import Subjects
+from infra.task.context import TaskContext
+from infra.task.readiness import Readiness
+from infra.task.topic_watch import CurrentTopics
 from infra.taskfile import LoadedTask, load_task
+from infra.turns import Turns
 from schemas.codec import Codec
 from schemas.errors import UsageError
 from schemas.topics import TaskTopics, topics
@@ -85,10 +87,10 @@ def prepare(references: Sequence[str], settings: Settings) -> Prepared:
     slot = Slot(settings.data_folder / "slots", settings.group, settings.slot)
     store = SnapshotStore(settings.snapshot_uri, settings.snapshot_key.encode() or None)
     turns, cluster = Turns(), Acknowledging()
-    loops = [task_loop(each, settings, connection) for each in loaded]
-    for loop in loops:
-        loop.turns, loop.cluster = turns, cluster
-    agents = {loop.task.name: TaskAgents(loop, slot.name, store) for loop in loops}
+    agents = {
+        each.task.name: _task_agents(each, settings, connection, slot.name, turns, cluster, store)
+        for each in loaded
+    }
     return Prepared(settings, connection, agents, slot, cluster)
 
 
@@ -124,8 +126,16 @@ def _check_snapshots(uri: str) -> None:
         )
 
 
-def task_loop(loaded: LoadedTask, settings: Settings, connection: Connection) -> TaskLoop:
-    """Make what the agents of a task share.
+def _task_agents(
+    loaded: LoadedTask,
+    settings: Settings,
+    connection: Connection,
+    slot: str,
+    turns: Turns,
+    cluster: Acknowledging,
+    store: SnapshotStore,
+) -> TaskAgents:
+    """Make the agents of a task.
 
     Raises
     ------
@@ -159,6 +169,8 @@ def task_loop(loaded: LoadedTask, settings: Settings, connection: Connection) ->
     folds = [ModelFold(task, model, runtime) for model in task.models]
     server = Server(task, folds)
     log_id = known.current(names.log) or seen[names.log].topic_id
-    loop = TaskLoop(loaded, settings, connection, codec, names, partitions, log_id, server, subjects)
-    loop.known, loop.seen = known, seen
-    return loop
+    context = TaskContext(loaded, connection, codec, names, partitions, log_id, settings.group, slot)
+    current = CurrentTopics(partitions, known, seen)
+    return TaskAgents(
+        context, settings, Readiness(task.name, cluster), current, server, subjects, turns, store
+    )

@@ -12,17 +12,21 @@ from typing import Any
 
 from river import compose, linear_model, preprocessing
 
-from agents.join import JoinAgent
-from agents.join_partition import JoinPartition
-from agents.loop import TaskLoop
-from agents.serve import Serve
-from agents.settings import Settings
 from infra.inbound import FORWARDED, Inbound, Message, decoder
 from infra.kafka.connection import Connection
 from infra.kafka.partitioner import partition_of
 from infra.kafka.transaction import OutRecord
 from infra.snapshots.models import LogPlace, pack
 from infra.snapshots.store import Snapshot
+from infra.store.opening import JoinStores
+from infra.subjects import Subjects
+from infra.task.context import TaskContext
+from infra.task.join import JoinAgent
+from infra.task.join_partition import JoinPartition
+from infra.task.resume import Resume
+from infra.task.serve import Serve
+from infra.task.statistics import Statistics
+from infra.task.topic_watch import CurrentTopics
 from infra.taskfile import LoadedTask
 from schemas import Dictionary, Number
 from schemas.codec import Codec, Record
@@ -31,6 +35,7 @@ from schemas.records import Entry, Outcome, Request
 from schemas.topics import TaskTopics
 from streams import Model, OnArrival, Task
 from streams.join.join import Join
+from streams.join.join_rules import JoinRules
 from streams.join.pending import MemoryStore
 from streams.model import ModelFold
 from streams.policies import DefaultAtHorizon
@@ -119,17 +124,21 @@ class History:
         self.records: dict[tuple[str, int], list[Kept]] = defaultdict(list)
         self.first: dict[tuple[str, int], int] = {}
         self.models = [ModelFold(task, model, runtime) for model in task.models]
-        self.loop = TaskLoop(
+        self.context = TaskContext(
             self.loaded,
-            Settings(lockstep=lockstep),
             Connection("nowhere:1"),
             self.codec,
             self.topics,
             partitions,
             log_topic_id,
-            Server(task, self.models),
+            "riverloop",
         )
-        self.serving, self.join = Serve(self.loop), JoinAgent(self.loop)
+        current, subjects, self.statistics = CurrentTopics(partitions), Subjects(), Statistics()
+        resume, server = Resume(self.context, current), Server(task, self.models)
+        self.serving = Serve(self.context, server, subjects, self.statistics)
+        rules = JoinRules.of(task, lockstep=lockstep)
+        stores = JoinStores(self.context.connection, self.topics.join_state, self.codec, rules)
+        self.join = JoinAgent(self.context, current, resume, subjects, self.statistics, stores, 5_000)
         for number in range(partitions):
             join = Join(self.join.rules, MemoryStore(), self.join._unpack, name, number)
             self.join.partitions[number] = JoinPartition(join, self.topics, None)
@@ -213,7 +222,7 @@ class History:
         taken = []
         for fold in self.models:
             features = [{"x": 1.0, "y": 2.0}]
-            place = LogPlace(self.topics.log, self.loop.log_topic_id)
+            place = LogPlace(self.topics.log, self.context.log_topic_id)
             made = pack(fold, place, "text", self.codec.fingerprints, {}, features, self.now)
             self.send(self.topics.snapshots, made.manifest.version, made.manifest, 0)
             taken.append(made)
@@ -242,7 +251,7 @@ class History:
 
     def topic_id(self, topic: str) -> str:
         """See `Source.topic_id`."""
-        return self.loop.log_topic_id
+        return self.context.log_topic_id
 
     def first_offset(self, topic: str, partition: int) -> int:
         """Give the oldest offset."""

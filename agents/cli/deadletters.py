@@ -15,7 +15,7 @@ import click
 from agents.cli.cluster import cluster_options, codec_of, connect
 from agents.cli.common import json_option, print_json, table, user_name
 from agents.cli.filters import Meant, filters
-from agents.loop import now_ms
+from infra.clock import now_ms
 from infra.deadletters import DeadLetters, Found, Wanted, parse_place, shown_place
 from infra.replayed_dead_letters import replay_dead_letters
 from infra.taskfile import load_task

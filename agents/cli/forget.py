@@ -9,8 +9,8 @@ import click
 
 from agents.cli.cluster import cluster_options, connect, writing_codec
 from agents.cli.common import json_option, print_json, table
-from agents.loop import now_ms
 from agents.settings import Settings
+from infra.clock import now_ms
 from infra.forget import Forgetting, Forgotten
 from infra.taskfile import load_task
 from schemas.topics import TaskTopics

@@ -64,7 +64,7 @@ def subcommands(group: click.Group) -> dict[str, click.Command]:
 
 def _say(sentence: str) -> None:
     """Write why the command ends to standard error: as a line of the log where that is JSON, for programs."""
-    from agents.logs import JsonLines  # noqa: PLC0415  commands that end well need none of it
+    from agents.cli.logs import JsonLines  # noqa: PLC0415  commands that end well need none of it
 
     if any(isinstance(each.formatter, JsonLines) for each in logging.getLogger().handlers):
         logging.getLogger("agents.cli.main").error("%s", sentence)

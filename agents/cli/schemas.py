@@ -8,7 +8,7 @@ import click
 
 from agents.cli.cluster import codec_of
 from agents.cli.common import json_option, print_json
-from agents.loop import now_ms
+from infra.clock import now_ms
 from infra.taskfile import load_task
 from schemas.codec.compatibility import check as check_recorded
 from schemas.export import export as export_to

@@ -8,7 +8,7 @@ import click
 
 from agents.cli.cluster import cluster_options, codec_of, connect
 from agents.cli.common import json_option, print_json, table, user_name
-from agents.loop import now_ms
+from infra.clock import now_ms
 from infra.kafka.admin import check_topics, create_topics
 from infra.known_topics import accept_topics
 from infra.taskfile import load_task

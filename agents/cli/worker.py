@@ -13,8 +13,8 @@ from typing import Any
 import click
 
 from agents.app import run
+from agents.cli.logs import configure
 from agents.declared import environment_name
-from agents.logs import configure
 from agents.settings import Settings
 from agents.stopping import Stopping, ends_at_once
 from agents.worker import prepare

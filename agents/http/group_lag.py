@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from agents.loop import TaskLoop
 from infra.kafka.offsets import committed_offsets, end_offsets
+from infra.task.context import TaskContext
+from infra.task.topic_watch import CurrentTopics
 from streams.positions import Place
 
 
@@ -14,14 +15,16 @@ class GroupLag:
 
     Parameters
     ----------
-    loop
-        The loop of the task.
+    context
+        The task.
+    current
+        Its topics.
     """
 
-    def __init__(self, loop: TaskLoop) -> None:
-        self._connection, self._group = loop.connection, loop.settings.group
-        topics = loop.topics
-        self._loop = loop
+    def __init__(self, context: TaskContext, current: CurrentTopics) -> None:
+        self._connection, self._group = context.connection, context.group
+        topics = context.topics
+        self._current = current
         self._names = {
             "requests": topics.requests,
             "predictions": topics.predictions,
@@ -38,7 +41,7 @@ class GroupLag:
             When the cluster does not answer.
         """
         by_name = {
-            name: [(topic, number) for number in range(self._loop.count_of(topic))]
+            name: [(topic, number) for number in range(self._current.count_of(topic))]
             for name, topic in self._names.items()
         }
         every = [place for found in by_name.values() for place in found]

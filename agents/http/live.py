@@ -14,7 +14,7 @@ from agents.http.listeners import Listener
 from agents.http.live_feed import LiveFeed
 from agents.http.problems import HEADERS, Problem, answer, dump
 from agents.http.route import Route
-from agents.loop import TaskLoop
+from agents.http.task import HttpTask
 from infra.web.assets import PAGE, assets
 
 MOST_LISTENERS: Final = 100
@@ -43,16 +43,16 @@ class LivePage:
     ----------
     feed
         Gives the feed of the task that a request names, or raises `Problem`.
-    loops
+    tasks
         The tasks by name.
     per_client
         Streams that one client may have open at once.
     """
 
     def __init__(
-        self, feed: Callable[[web.Request], LiveFeed], loops: Mapping[str, TaskLoop], per_client: int
+        self, feed: Callable[[web.Request], LiveFeed], tasks: Mapping[str, HttpTask], per_client: int
     ) -> None:
-        self._feed, self._loops = feed, loops
+        self._feed, self._tasks = feed, tasks
         self.streams = Streams(MOST_LISTENERS, per_client)
         self._assets = assets()
 
@@ -68,9 +68,9 @@ class LivePage:
 
     async def first(self, request: web.Request) -> web.Response:
         """Lead to the page of the first task."""
-        if not self._loops:
+        if not self._tasks:
             raise Problem(503, "not_ready", "no task is running yet")
-        headers = SAFE | {"Location": f"/tasks/{next(iter(self._loops))}/live"}
+        headers = SAFE | {"Location": f"/tasks/{next(iter(self._tasks))}/live"}
         return web.Response(status=302, headers=headers)
 
     async def page(self, request: web.Request) -> web.StreamResponse:
@@ -115,7 +115,7 @@ class LivePage:
             if listener.replaced:
                 await stream.write(f"retry: {REPLACED_RETRY_MS}\n\n".encode())
         except (ConnectionError, TimeoutError):
-            log.debug("a live page of %s disconnected", feed.loop.task.name)
+            log.debug("a live page of %s disconnected", feed.context.task.name)
         return stream
 
 

@@ -13,11 +13,15 @@ from confluent_kafka import Message
 
 from agents.http import status
 from agents.http.access import is_loopback
-from agents.http.group_lag import GroupLag
 from agents.http.listeners import Listener
-from agents.loop import TaskLoop, now_ms
+from agents.http.task import LocalStatus
+from agents.settings import Settings
+from infra.clock import now_ms
 from infra.kafka.connection import Connection
 from infra.kafka.tail import Tail
+from infra.task.context import TaskContext
+from infra.task.readiness import Readiness
+from infra.task.statistics import Statistics
 from infra.web.board import Board
 from infra.web.dead_letters import DeadLetterSummary
 from infra.web.rates import Rate
@@ -33,6 +37,7 @@ from infra.web.verdict import (
     stale_reasons,
 )
 from schemas.errors import BadRecord, RiverloopError
+from streams.serve import Server
 
 EVERY_S: Final = 0.5
 """Listeners hear of changes so often."""
@@ -61,28 +66,36 @@ class LiveFeed:
 
     Parameters
     ----------
-    loop
-        The task's.
-    tail
-        Reads topics from near their ends on.
+    context, settings, readiness, server, statistics
+        See `HttpTask`.
+    local
+        Knows the end of the log.
     lag
         Returns the lag of all workers by stage (blocks).
+    tail
+        Reads topics from near their ends on.
     """
 
     def __init__(
         self,
-        loop: TaskLoop,
+        context: TaskContext,
+        settings: Settings,
+        readiness: Readiness,
+        server: Server,
+        statistics: Statistics,
+        local: LocalStatus,
+        lag: Callable[[], dict[str, int]],
         tail: Callable[[Connection, Mapping[tuple[str, int], int]], Tail] = Tail,
-        lag: Callable[[], dict[str, int]] | None = None,
     ) -> None:
-        self.loop = loop
-        self._tail, self._fetch_lag = tail, lag or GroupLag(loop).fetch
+        self.context, self.readiness, self.server = context, readiness, server
+        self.settings, self.statistics, self._local = settings, statistics, local
+        self._tail, self._fetch_lag = tail, lag
         self.listeners: set[Listener] = set()
         self.caught_up = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self.board, self.letters = self._empty()
         self._learned = Rate()
-        self._failing = {fold.model.name: Rate() for fold in loop.models}
+        self._failing = {fold.model.name: Rate() for fold in server.models}
         self._verdict = Verdict()
         self._skew_ms: int | None = None
         self._problem = "the topics are still being read"
@@ -90,13 +103,12 @@ class LiveFeed:
         self._wanted = 0.0
         self._sent: dict[str, str] = {}
         self._spoken = 0.0
-        loop.last_words.append(self.close)
 
     def _empty(self) -> tuple[Board, DeadLetterSummary]:
         # What requests say is for those who may ask for predictions, and this page asks for no token.
-        settings = self.loop.settings
+        settings = self.settings
         open_ = not settings.serve_token and is_loopback(settings.http_host)
-        return Board(self.loop.task), DeadLetterSummary(self.loop.codec, open_=open_)
+        return Board(self.context.task), DeadLetterSummary(self.context.codec, open_=open_)
 
     # ------------------------------------------------------------------ listeners
 
@@ -112,7 +124,7 @@ class LiveFeed:
     async def wake(self) -> None:
         """Start the feed, and wait until it has caught up, or for 8 s."""
         self._wanted = asyncio.get_running_loop().time()
-        if not self._tasks and not self.loop.stopping:
+        if not self._tasks and not self.readiness.stopping:
             self._tasks = [asyncio.create_task(each) for each in (self._read(), self._ask(), self._speak())]
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CAUGHT_UP_S):
@@ -139,15 +151,15 @@ class LiveFeed:
 
     async def _read(self) -> None:
         """Follow the topics for ever. After an error the old board stands until a new one has caught up."""
-        loop, topics = self.loop, self.loop.topics
-        letters = max(1, NEWEST["dead_letters"] // loop.partitions)
-        newest = {(topics.dead_letters, number): letters for number in range(loop.partitions)}
+        topics = self.context.topics
+        letters = max(1, NEWEST["dead_letters"] // self.context.partitions)
+        newest = {(topics.dead_letters, number): letters for number in range(self.context.partitions)}
         for name in ("metrics", "alerts", "snapshots"):
             newest[getattr(topics, name), 0] = NEWEST[name]
         while True:
             made = self._empty()
             try:
-                async with self._tail(loop.connection, newest) as tail:
+                async with self._tail(self.context.connection, newest) as tail:
                     async for batch in tail:
                         await self._take(batch.messages, *made)
                         if batch.caught_up and self.board is not made[0]:
@@ -159,8 +171,8 @@ class LiveFeed:
                                 listener.start_over()
             except Exception as error:
                 # A page that stands still must say so, and costs the worker nothing else.
-                log.warning("%s: the live page is not updated, retrying: %s", loop.task.name, error)
-                self._problem = f"the topics cannot be read: {loop.connection.hide(str(error))}"
+                log.warning("%s: the live page is not updated, retrying: %s", self.context.task.name, error)
+                self._problem = f"the topics cannot be read: {self.context.connection.hide(str(error))}"
             await asyncio.sleep(AGAIN_S)
 
     async def _take(self, messages: list[Message], board: Board, letters: DeadLetterSummary) -> None:
@@ -175,7 +187,7 @@ class LiveFeed:
                 self._skew_ms = age if self._skew_ms is None else min(self._skew_ms, age)
 
     def _record(self, message: Message, at: int, board: Board, letters: DeadLetterSummary) -> None:
-        topics, codec, value = self.loop.topics, self.loop.codec, message.value()
+        topics, codec, value = self.context.topics, self.context.codec, message.value()
         topic = message.topic()
         if topic == topics.metrics:
             board.metric(codec.decode_metric(value), at)
@@ -196,7 +208,7 @@ class LiveFeed:
                     self._lag = await asyncio.get_running_loop().run_in_executor(None, self._fetch_lag)
                 except RiverloopError as error:
                     self._lag = {}  # an old number would look like a good one
-                    log.info("%s: the lag of the workers is unknown: %s", self.loop.task.name, error)
+                    log.info("%s: the lag of the workers is unknown: %s", self.context.task.name, error)
             await asyncio.sleep(BEHIND_S)
 
     # ------------------------------------------------------------------ telling
@@ -207,9 +219,9 @@ class LiveFeed:
             await asyncio.sleep(EVERY_S)
             now = self.now()
             self.board.settle(now)
-            self._learned.observe(now_ms(), self.loop.models[0].learned)
+            self._learned.observe(now_ms(), self.server.models[0].learned)
             for model, rate in self._failing.items():
-                rate.observe(now_ms(), self.loop.server.failures[model])
+                rate.observe(now_ms(), self.server.failures[model])
             rows = [(number, name, *row) for number, name, row in self.board.fresh]
             self.board.fresh.clear()
             if not self.listeners:
@@ -243,7 +255,7 @@ class LiveFeed:
         return event("whole", f'{_json(whole | {"row": self.board.closed})[:-1]},"sections":{{{parts}}}}}')
 
     def _facts(self) -> dict[str, Any]:
-        base = self.loop.settings.runbook_base
+        base = self.settings.runbook_base
         return self.board.facts() | {"runbooks": base.rstrip("/") + "/" if base else RUNBOOKS}
 
     def _sections(self) -> dict[str, Any]:
@@ -266,18 +278,17 @@ class LiveFeed:
 
     def _worker(self) -> dict[str, Any]:
         """Return what this worker knows itself, and how far all of them are behind."""
-        loop = self.loop
-        end = loop.places.end
+        end = self._local.lag.end
         return {
-            **status.readiness(loop),
-            "slot": loop.slot,
-            "partitions": loop.partitions,
-            "models": status.models(loop),
+            **status.readiness(self.readiness),
+            "slot": self.context.slot,
+            "partitions": self.context.partitions,
+            "models": status.models(self.server),
             "learned_rate": self._learned.per_second(now_ms()),
-            "freshness_ms": status.quantiles(loop.freshness_ms),
+            "freshness_ms": status.quantiles(self.statistics.freshness_ms),
             "lag": self._lag,
             "log_end": end,
-            "next_offset": status.next_offset(loop),
+            "next_offset": status.next_offset(self.server),
             "problem": self._problem,
         }
 

@@ -2,53 +2,51 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 
 from agents.http import status
 from agents.http.meter import HttpMeter
-from agents.loop import TaskLoop
-from agents.pulse import Pulse
+from agents.http.pulse import Pulse
+from agents.http.task import HttpTask
 from infra.exporter import Exporter, ModelView, TaskView, WorkerView
 from infra.runtime import runtime_fingerprint
 from streams.model import ModelFold
 
 
-def exporter(loops: Mapping[str, TaskLoop], meter: HttpMeter, pulse: Pulse) -> Exporter:
+def exporter(tasks: Mapping[str, HttpTask], meter: HttpMeter, pulse: Pulse) -> Exporter:
     """Make the exporter of a worker's tasks, which are read at each scrape."""
     runtime = runtime_fingerprint()[0]
     return Exporter(
-        lambda: views(loops), version("riverloop"), runtime, lambda: worker_view(loops, meter, pulse)
+        lambda: views(tasks), version("riverloop"), runtime, lambda: worker_view(tasks, meter, pulse)
     )
 
 
-def worker_view(loops: Mapping[str, TaskLoop], meter: HttpMeter, pulse: Pulse) -> WorkerView:
+def worker_view(tasks: Mapping[str, HttpTask], meter: HttpMeter, pulse: Pulse) -> WorkerView:
     """Return what belongs to no task."""
-    now = time.monotonic()
-    reachable = not any(loop.cluster.problems(now) for loop in loops.values())
+    reachable = not any(task.readiness.cluster_problems() for task in tasks.values())
     return WorkerView(reachable, meter.calls, meter.spans, pulse.held_total_s)
 
 
-def views(loops: Mapping[str, TaskLoop]) -> Iterator[TaskView]:
+def views(tasks: Mapping[str, HttpTask]) -> Iterator[TaskView]:
     """Return what each task shows."""
-    for name, loop in loops.items():
+    for name, task in tasks.items():
         yield TaskView(
             task=name,
-            ready=not loop.not_ready(),
-            here=loop.here(),
-            next_offset=status.next_offset(loop),
+            ready=not task.readiness.problems(),
+            here=task.status.local_state(),
+            next_offset=status.next_offset(task.server),
             models=[
-                _model(fold, "shadow" if index else "served", loop.server.failures[fold.model.name])
-                for index, fold in enumerate(loop.models)
+                _model(fold, "shadow" if index else "served", task.server.failures[fold.model.name])
+                for index, fold in enumerate(task.server.models)
             ],
-            counts=dict(loop.counts),
-            dead_letters=dict(loop.dead_letters),
-            answers=loop.answers,
-            freshness=loop.freshness,
-            places=loop.places,
-            refused=tuple(loop.refused),
-            measurements=loop.measurements() if loop.measurements is not None else (),
+            counts=dict(task.statistics.counts),
+            dead_letters=dict(task.statistics.dead_letters),
+            answers=task.statistics.answers,
+            freshness=task.statistics.freshness,
+            places=task.status.lag,
+            refused=tuple(task.readiness.refused),
+            measurements=task.status.measurements(),
         )
 
 

@@ -8,12 +8,17 @@ from typing import Any, Final
 from agents.http.body import read_record, said_id
 from agents.http.prediction_cache import Sends
 from agents.http.problems import Problem, dump
-from agents.loop import TaskLoop, now_ms
+from infra.clock import now_ms
 from infra.kafka.transaction import OutRecord
 from infra.kafka.writer import Delivery
+from infra.subjects import Subjects
+from infra.task.context import TaskContext
+from infra.task.statistics import Statistics
+from infra.turns import Turns
 from schemas.errors import BadRecord, BrokerError
 from schemas.records import Outcome
 from schemas.remarks import Remarks
+from streams.serve import Server
 
 SLICE: Final = 50
 """So many outcomes of a list are written before others on the event loop get their turn."""
@@ -24,22 +29,31 @@ class Outcomes:
 
     Parameters
     ----------
-    loop
-        The task's.
+    context, server, subjects, statistics, turns
+        See `HttpTask`.
     writer
         Writes them.
     """
 
-    def __init__(self, loop: TaskLoop, writer: Sends) -> None:
-        self.loop, self._writer = loop, writer
-        self._remarks = Remarks(loop.task.features)
+    def __init__(
+        self,
+        context: TaskContext,
+        server: Server,
+        subjects: Subjects,
+        statistics: Statistics,
+        turns: Turns,
+        writer: Sends,
+    ) -> None:
+        self.context, self.server, self.subjects = context, server, subjects
+        self.statistics, self.turns, self._writer = statistics, turns, writer
+        self._remarks = Remarks(context.task.features)
 
     async def accept(self, records: list[Any]) -> list[bytes | Problem]:
         """Write each record in order; returns JSON or a problem for each.
 
         An outcome that is written twice because a call was repeated counts once: the join knows it.
         """
-        found = await self.loop.turns.run(map(self._one, records))
+        found = await self.turns.run(map(self._one, records))
         # All are under way: it makes no difference in which order they are waited for.
         return [await self._accepted(*each, sent) for each, sent in zip(found, records, strict=True)]
 
@@ -47,21 +61,23 @@ class Outcomes:
         try:
             outcome = self._read(record)
             out = OutRecord(
-                self.loop.topics.outcomes, outcome.request_id.encode(), self.loop.codec.encode(outcome)
+                self.context.topics.outcomes,
+                outcome.request_id.encode(),
+                self.context.codec.encode(outcome),
             )
-            self.loop.subjects.send(self._writer)
+            self.subjects.send(self._writer)
             return outcome.request_id, self._writer.send(out)
         except BadRecord as bad:
-            self.loop.counts["http_refused"] += 1
+            self.statistics.counts["http_refused"] += 1
             return said_id(record), Problem.of(bad)
         except BrokerError:
             return said_id(record), self._not_acknowledged()
 
     def _read(self, record: Any) -> Outcome:
-        outcome = read_record(record, self.loop.codec.decode_outcome)
+        outcome = read_record(record, self.context.codec.decode_outcome)
         if not isinstance(outcome, Outcome):
             raise BadRecord("unexpected_punctuation", "punctuations are not accepted over HTTP")
-        self.loop.server.times.check(outcome.ts, now_ms())
+        self.server.times.check(outcome.ts, now_ms())
         return outcome
 
     async def _accepted(
@@ -75,7 +91,7 @@ class Outcomes:
             except BrokerError:
                 found = self._not_acknowledged()
             else:
-                self.loop.counts["http_outcomes"] += 1
+                self.statistics.counts["http_outcomes"] += 1
                 data: dict[str, Any] = {"request_id": request_id, "accepted": True}
                 remarks = self._remarks.unknown_of_outcome(sent)
                 return dump(data | ({"warnings": [each.plain() for each in remarks]} if remarks else {}))
@@ -84,6 +100,6 @@ class Outcomes:
         return found
 
     def _not_acknowledged(self) -> Problem:
-        self.loop.counts["http_not_acknowledged"] += 1
+        self.statistics.counts["http_not_acknowledged"] += 1
         detail = "Kafka did not acknowledge the outcome in time: retry; duplicates count once"
         return Problem(503, "not_acknowledged", detail)

@@ -9,13 +9,20 @@ from agents.http.body import read_record, said_id
 from agents.http.prediction_cache import Answer, PredictionCache, Sends
 from agents.http.problems import Problem, dump
 from agents.http.tallies import HttpTallies
-from agents.loop import TaskLoop, now_ms
-from agents.serve import served_by
+from agents.settings import Settings
+from infra.clock import now_ms
 from infra.kafka.transaction import OutRecord
+from infra.subjects import Subjects
+from infra.task.context import TaskContext
+from infra.task.readiness import Readiness
+from infra.task.serve import served_by
+from infra.task.statistics import Statistics
+from infra.turns import Turns
 from schemas.codec.json_form import plain
 from schemas.errors import BadRecord, BrokerError
 from schemas.records import Prediction, Request
 from schemas.remarks import Remark, Remarks
+from streams.serve import Server
 
 
 class Predictions:
@@ -23,25 +30,43 @@ class Predictions:
 
     Parameters
     ----------
-    loop
-        The task's.
+    settings
+        The worker's: `prediction_cache_size` and `json_records`.
+    readiness, context, server, subjects, statistics, turns
+        See `HttpTask`.
     writer
         Writes the predictions.
     """
 
-    def __init__(self, loop: TaskLoop, writer: Sends) -> None:
-        self.loop, self._writer = loop, writer
-        self.cache = PredictionCache(loop.settings.prediction_cache_size)
-        self._edge = HttpTallies(loop, writer)
-        self._remarks = Remarks(loop.task.features)
+    def __init__(
+        self,
+        settings: Settings,
+        readiness: Readiness,
+        context: TaskContext,
+        server: Server,
+        subjects: Subjects,
+        statistics: Statistics,
+        turns: Turns,
+        writer: Sends,
+    ) -> None:
+        self.readiness, self._json = readiness, settings.json_records
+        self.context, self.server, self.subjects = context, server, subjects
+        self.statistics, self.turns, self._writer = statistics, turns, writer
+        self.cache = PredictionCache(settings.prediction_cache_size)
+        self._edge = HttpTallies(context, statistics, writer)
+        self._remarks = Remarks(context.task.features)
+
+    def flush(self) -> None:
+        """Write the counts of requests: the worker stops."""
+        self._edge.flush()
 
     async def answer(self, records: list[Any]) -> list[bytes | Problem]:
         """Answer each record in order, with JSON or a problem."""
         started = time.monotonic()
-        found = await self.loop.turns.run(map(self._one, records))
+        found = await self.turns.run(map(self._one, records))
         # All are under way: it makes no difference in which order they are waited for.
         results = [await self._acknowledged(each) for each in found]
-        took, answers = time.monotonic() - started, self.loop.answers["http"]
+        took, answers = time.monotonic() - started, self.statistics.answers["http"]
         for each in results:
             if isinstance(each, bytes):
                 answers.add(took)
@@ -64,7 +89,7 @@ class Predictions:
             detail = (
                 f"this worker has no cached prediction of request {request_id[:200]!r}: it keeps the last "
                 f"{self.cache.most:,} HTTP predictions since its start; all predictions are on the topic "
-                f"{self.loop.topics.predictions}"
+                f"{self.context.topics.predictions}"
             )
         raise Problem(404, "not_cached", detail)
 
@@ -75,7 +100,7 @@ class Predictions:
             request = self._read(record)
             return self._answer(request, record)
         except BadRecord as bad:
-            self.loop.counts["http_refused"] += 1
+            self.statistics.counts["http_refused"] += 1
             self._edge.refused(bad)
             problem = Problem.of(bad)
         except BrokerError:
@@ -91,30 +116,31 @@ class Predictions:
         if isinstance(record, dict) and record.get("ts") is None:
             # Who asks when the event happens need not tell the time; the answer says which was taken.
             record = record | {"ts": arrived}
-        request = read_record(record, self.loop.codec.decode_request)
-        self.loop.server.times.check(request.ts, arrived)
+        request = read_record(record, self.context.codec.decode_request)
+        self.server.times.check(request.ts, arrived)
         return request
 
     def _answer(self, request: Request, sent: Any) -> Answer:
         answer = self.cache.get(request.request_id)
         if answer is None:
-            loop = self.loop
-            if not loop.ready.is_set():
-                raise not_ready(loop)
+            if not self.readiness.ready.is_set():
+                raise not_ready(self.context.task.name, self.readiness)
             # Stamp and score come from this one synchronous step.
-            prediction = loop.server.predict(request)
-            value = loop.codec.encode(prediction, json=loop.settings.json_records)
+            prediction = self.server.predict(request)
+            value = self.context.codec.encode(prediction, json=self._json)
             key = request.request_id.encode()
-            record = OutRecord(loop.topics.predictions, key, value, headers=served_by(loop))
+            record = OutRecord(
+                self.context.topics.predictions, key, value, headers=served_by(self.context.slot)
+            )
             unknown = self._remarks.unknown(sent)
-            odd = unknown + self._remarks.outside(request.features) + _of_models(loop, prediction)
+            odd = unknown + self._remarks.outside(request.features) + _of_models(self.server, prediction)
             answer = Answer(_body(prediction, odd), record)
             self.cache.add(request.request_id, answer)
-            loop.counts["predictions"] += 1
-            loop.counts["http_predictions"] += 1
+            self.statistics.counts["predictions"] += 1
+            self.statistics.counts["http_predictions"] += 1
             self._edge.answered(request, unknown)
         # Salts first: what was made with one that is lost belongs to nobody.
-        self.loop.subjects.send(self._writer)
+        self.subjects.send(self._writer)
         answer.send(self._writer)
         return answer
 
@@ -128,25 +154,25 @@ class Predictions:
         return found.body
 
     def _not_acknowledged(self) -> Problem:
-        self.loop.counts["http_not_acknowledged"] += 1
+        self.statistics.counts["http_not_acknowledged"] += 1
         detail = "Kafka did not acknowledge the prediction in time: retry with the same request_id"
         return Problem(503, "not_acknowledged", detail)
 
 
-def not_ready(loop: TaskLoop) -> Problem:
+def not_ready(name: str, readiness: Readiness) -> Problem:
     """Return the problem of a task that is not ready."""
-    detail = f"task {loop.task.name} is not ready: {loop.why_not_ready or 'its models are being restored'}"
+    detail = f"task {name} is not ready: {readiness.why or 'its models are being restored'}"
     return Problem(503, "not_ready", detail)
 
 
-def _of_models(loop: TaskLoop, prediction: Prediction) -> list[Remark]:
+def _of_models(server: Server, prediction: Prediction) -> list[Remark]:
     """Return warnings about the score: from the fallback, or from a model that has stopped learning."""
     found, served = [], prediction.scores[0]
-    if served.model != loop.models[0].model.name:
-        champion = next(each for each in prediction.scores if each.model == loop.models[0].model.name)
+    if served.model != server.models[0].model.name:
+        champion = next(each for each in prediction.scores if each.model == server.models[0].model.name)
         detail = f"{champion.version} failed: {champion.failure}; the score is that of {served.version}"
         found.append(Remark("fallback", "score", detail))
-    for fold in loop.models:
+    for fold in server.models:
         stopped = fold.learner.stopped
         if stopped is not None and fold.model.name == served.model:
             detail = f"{served.version} has stopped learning at log offset {stopped.offset}: {stopped.why}"

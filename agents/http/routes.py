@@ -16,6 +16,7 @@ from agents.http.access import Access
 from agents.http.api_pages import ApiPages
 from agents.http.body import BodyReader, single_or_list
 from agents.http.clients import Waits, client_of
+from agents.http.group_lag import GroupLag
 from agents.http.live import LivePage
 from agents.http.live_feed import LiveFeed
 from agents.http.meter import UNMATCHED, HttpMeter
@@ -25,10 +26,10 @@ from agents.http.outcomes import Outcomes
 from agents.http.prediction_cache import Sends
 from agents.http.predictions import Predictions
 from agents.http.problems import HEADERS, Problem, answer, dump
+from agents.http.pulse import Pulse
 from agents.http.route import Handler, Route
+from agents.http.task import HttpTask
 from agents.http.watchman import Probes
-from agents.loop import TaskLoop
-from agents.pulse import Pulse
 from agents.settings import Settings
 from infra.exporter import CONTENT_TYPE
 
@@ -41,19 +42,19 @@ log = logging.getLogger(__name__)
 
 def add_routes(
     app: web.Application,
-    loops: Mapping[str, TaskLoop],
+    tasks: Mapping[str, HttpTask],
     writer: Sends,
     settings: Settings,
     *,
     time_bound_s: float = TIME_BOUND_S,
-) -> Probes:
+) -> Pages:
     """Add all paths to an application that has not started.
 
     Parameters
     ----------
     app
         The web application. A miss of its router, too, is then answered as a problem.
-    loops
+    tasks
         The tasks by name; read at each call, so tasks may be added later.
     writer
         Writes predictions and outcomes.
@@ -65,11 +66,11 @@ def add_routes(
 
     Returns
     -------
-    Probes
-        What answers health checks while the event loop is held.
+    Pages
+        The handlers, which are to be stopped with the worker.
     """
-    pages, access = Pages(loops, writer, settings, time_bound_s), Access(settings)
-    origins = Origins(settings)
+    pages, access = Pages(tasks, writer, settings, time_bound_s), Access(settings)
+    origins = pages.origins
     for route in pages.routes():
         guarded = _measured(route, pages.meter, _guarded(route, access, time_bound_s))
         if route.method == "GET":
@@ -88,7 +89,7 @@ def add_routes(
         pages.bodies.close()
 
     app.on_cleanup.append(close)
-    return Probes(loops, origins, pages.meter, pages.pulse)
+    return pages
 
 
 class Pages:
@@ -96,22 +97,37 @@ class Pages:
 
     Parameters
     ----------
-    loops, writer, settings, time_bound_s
+    tasks, writer, settings, time_bound_s
         See `add_routes`.
+
+    Attributes
+    ----------
+    origins
+        The origins from which calls may come.
+    probes
+        Answers health checks while the event loop is blocked.
     """
 
     def __init__(
-        self, loops: Mapping[str, TaskLoop], writer: Sends, settings: Settings, time_bound_s: float
+        self, tasks: Mapping[str, HttpTask], writer: Sends, settings: Settings, time_bound_s: float
     ) -> None:
-        self.loops, self._writer = loops, writer
+        self._served, self._writer = tasks, writer
         self.bodies = BodyReader(settings.max_body, settings.max_list, time_bound_s / 2)
         self._tasks: dict[str, TaskPages] = {}
         self.meter, self.pulse = HttpMeter(), Pulse()
-        self._exporter = exporter(loops, self.meter, self.pulse)
-        self._waits, self._api = Waits(), ApiPages(loops)
+        self.origins = Origins(settings)
+        self.probes = Probes(tasks, self.origins, self.meter, self.pulse)
+        self._exporter = exporter(tasks, self.meter, self.pulse)
+        self._waits, self._api = Waits(), ApiPages(tasks)
         self.live_page = LivePage(
-            lambda request: self._task(request).feed, loops, settings.live_pages_per_client
+            lambda request: self._task(request).feed, tasks, settings.live_pages_per_client
         )
+
+    def stop(self) -> None:
+        """Write the counts of requests and end the streams: the worker stops."""
+        for task in self._tasks.values():
+            task.predictions.flush()
+            task.feed.close()
 
     def routes(self) -> tuple[Route, ...]:
         """Return all paths; `docs/reference/openapi.json` describes them."""
@@ -133,7 +149,7 @@ class Pages:
 
     async def health(self, request: web.Request) -> web.Response:
         """Say whether the process is alive, or whether its tasks may answer."""
-        return answer(dump(status.HEALTH[request.path](self.loops, 0.0)))
+        return answer(dump(status.HEALTH[request.path](self._served, 0.0)))
 
     async def metrics(self, request: web.Request) -> web.Response:
         """Return the page for Prometheus."""
@@ -141,7 +157,7 @@ class Pages:
 
     async def tasks(self, request: web.Request) -> web.Response:
         """List the tasks."""
-        return answer(dump(status.tasks(self.loops)))
+        return answer(dump(status.tasks(self._served)))
 
     # ------------------------------------------------------------------ one task
 
@@ -163,32 +179,32 @@ class Pages:
 
     async def versions(self, request: web.Request) -> web.Response:
         """Return the versions, and wait for progress if asked to."""
-        loop = self._task(request).loop
+        task = self._task(request).task
         if "wait_s" not in request.query:
-            return answer(dump(await status.versions(loop, request.query)))
+            return answer(dump(await status.versions(task, request.query)))
         with self._waits.hold(client_of(request)):
-            return answer(dump(await status.versions(loop, request.query)))
+            return answer(dump(await status.versions(task, request.query)))
 
     async def status(self, request: web.Request) -> web.Response:
         """Return what a page about the task shows."""
         task = self._task(request)
-        return answer(dump(status.status(task.loop, len(task.predictions.cache))))
+        return answer(dump(status.status(task.task, len(task.predictions.cache))))
 
     async def digests(self, request: web.Request) -> web.Response:
         """Return the digests of the models' states."""
         task = self._task(request)
-        return answer(dump(await task.loop.turns.apart(task.digests.give)))
+        return answer(dump(await task.task.turns.apart(task.digests.give)))
 
     def _task(self, request: web.Request) -> TaskPages:
         name = request.match_info["task"]
-        loop = self.loops.get(name)
-        if loop is None:
-            known = ", ".join(self.loops) or "none"
+        served = self._served.get(name)
+        if served is None:
+            known = ", ".join(self._served) or "none"
             detail = f"unknown task {name[:100]!r}; this worker runs: {known}"
-            raise Problem(404, "unknown_task", detail, known=list(self.loops))
+            raise Problem(404, "unknown_task", detail, known=list(self._served))
         task = self._tasks.get(name)
-        if task is None or task.loop is not loop:
-            task = self._tasks[name] = TaskPages(loop, self._writer)
+        if task is None or task.task is not served:
+            task = self._tasks[name] = TaskPages(served, self._writer)
         return task
 
 
@@ -197,18 +213,20 @@ class TaskPages:
 
     Parameters
     ----------
-    loop
-        The task's.
+    task
+        The task.
     writer
         Writes predictions and outcomes.
     """
 
-    def __init__(self, loop: TaskLoop, writer: Sends) -> None:
-        self.loop = loop
-        self.predictions = Predictions(loop, writer)
-        self.outcomes = Outcomes(loop, writer)
-        self.digests = status.Digests(loop)
-        self.feed = LiveFeed(loop)
+    def __init__(self, task: HttpTask, writer: Sends) -> None:
+        self.task, context, readiness, server = task, task.context, task.readiness, task.server
+        shared = (context, server, task.subjects, task.statistics, task.turns, writer)
+        self.predictions = Predictions(task.settings, readiness, *shared)
+        self.outcomes = Outcomes(*shared)
+        self.digests = status.Digests(context.task.name, readiness, server)
+        lag = GroupLag(context, task.current).fetch
+        self.feed = LiveFeed(context, task.settings, readiness, server, task.statistics, task.status, lag)
 
 
 def _guarded(route: Route, access: Access, time_bound_s: float) -> Handler:

@@ -9,7 +9,9 @@ from typing import Any, Final
 
 from agents.http.predictions import not_ready
 from agents.http.problems import Problem
-from agents.loop import TaskLoop
+from agents.http.task import HttpTask
+from infra.task.readiness import Readiness
+from streams.serve import Server
 
 MAX_WAIT_S: Final = 60.0
 HELD_S: Final = 5.0
@@ -18,12 +20,12 @@ HANGS_S: Final = 60.0
 """A worker whose event loop one step has held for longer hangs, and is to be started again."""
 
 
-def live(loops: Mapping[str, TaskLoop], held_s: float = 0.0) -> dict[str, Any]:
+def live(tasks: Mapping[str, HttpTask], held_s: float = 0.0) -> dict[str, Any]:
     """Say that the process is alive.
 
     Parameters
     ----------
-    loops
+    tasks
         The tasks by name.
     held_s
         For how long one step has held the event loop, s; 0 while it turns.
@@ -38,17 +40,17 @@ def live(loops: Mapping[str, TaskLoop], held_s: float = 0.0) -> dict[str, Any]:
     return {"status": "live"} | ({"held_s": round(held_s, 3)} if held_s else {})
 
 
-def health(loops: Mapping[str, TaskLoop], held_s: float = 0.0) -> dict[str, Any]:
+def health(tasks: Mapping[str, HttpTask], held_s: float = 0.0) -> dict[str, Any]:
     """Say that the process is alive, and beside it whether its tasks may answer; parameters and errors of `live`.
 
     A probe that restarts what is not healthy must not restart a worker whose cluster is away.
     """
-    tasks = {name: readiness(loop, held_s) for name, loop in loops.items()}
-    data = {"ready": bool(tasks) and all(each["ready"] for each in tasks.values()), "tasks": tasks}
-    return live(loops, held_s) | data
+    states = {name: readiness(task.readiness, held_s) for name, task in tasks.items()}
+    data = {"ready": bool(states) and all(each["ready"] for each in states.values()), "tasks": states}
+    return live(tasks, held_s) | data
 
 
-def ready(loops: Mapping[str, TaskLoop], held_s: float = 0.0) -> dict[str, Any]:
+def ready(tasks: Mapping[str, HttpTask], held_s: float = 0.0) -> dict[str, Any]:
     """Say which tasks may answer; parameters of `live`.
 
     Raises
@@ -56,18 +58,18 @@ def ready(loops: Mapping[str, TaskLoop], held_s: float = 0.0) -> dict[str, Any]:
     Problem
         503, when one may not, or when there is none.
     """
-    tasks = {name: readiness(loop, held_s) for name, loop in loops.items()}
+    states = {name: readiness(task.readiness, held_s) for name, task in tasks.items()}
     held: dict[str, Any] = {"held_s": round(held_s, 3)} if held_s else {}
-    not_ready = [name for name, each in tasks.items() if not each["ready"]]
-    if not_ready or not tasks:
-        detail = "; ".join(f"{name}: {tasks[name]['why']}" for name in not_ready) or "no task is running yet"
-        raise Problem(503, "not_ready", detail, tasks=tasks, **held)
-    return {"status": "ready", "tasks": tasks} | held
+    not_ready = [name for name, each in states.items() if not each["ready"]]
+    if not_ready or not states:
+        detail = "; ".join(f"{name}: {states[name]['why']}" for name in not_ready) or "no task is running yet"
+        raise Problem(503, "not_ready", detail, tasks=states, **held)
+    return {"status": "ready", "tasks": states} | held
 
 
-def readiness(loop: TaskLoop, held_s: float = 0.0) -> dict[str, Any]:
+def readiness(of: Readiness, held_s: float = 0.0) -> dict[str, Any]:
     """Say whether a task may answer, and why not."""
-    reasons = loop.not_ready()
+    reasons = of.problems()
     if held_s > HELD_S:
         reasons = [*reasons, _held(held_s)]
     return {"ready": False, "why": "; ".join(reasons), "reasons": reasons} if reasons else {"ready": True}
@@ -77,7 +79,7 @@ def _held(held_s: float) -> str:
     return f"one step has blocked the worker's event loop for {held_s:.0f} s"
 
 
-HEALTH: Final[Mapping[str, Callable[[Mapping[str, TaskLoop], float], dict[str, Any]]]] = {
+HEALTH: Final[Mapping[str, Callable[[Mapping[str, HttpTask], float], dict[str, Any]]]] = {
     "/live": live,
     "/livez": live,
     "/ready": ready,
@@ -87,51 +89,51 @@ HEALTH: Final[Mapping[str, Callable[[Mapping[str, TaskLoop], float], dict[str, A
 """Health checks by path. They only read, so any thread may call them."""
 
 
-def tasks(loops: Mapping[str, TaskLoop]) -> list[dict[str, Any]]:
+def tasks(tasks: Mapping[str, HttpTask]) -> list[dict[str, Any]]:
     """List the tasks that this worker runs."""
     return [
-        {"task": name, "question": loop.task.question, "kind": loop.task.kind}
-        | readiness(loop)
-        | {"models": [fold.model.name for fold in loop.models]}
-        for name, loop in loops.items()
+        {"task": name, "question": task.context.task.question, "kind": task.context.task.kind}
+        | readiness(task.readiness)
+        | {"models": [fold.model.name for fold in task.server.models]}
+        for name, task in tasks.items()
     ]
 
 
 # ---------------------------------------------------------------------- versions and progress
 
 
-async def versions(loop: TaskLoop, query: Mapping[str, str]) -> dict[str, Any]:
+async def versions(task: HttpTask, query: Mapping[str, str]) -> dict[str, Any]:
     """Return the versions that this worker has, once it has come as far as asked, or when the wait is over."""
     complete, applied = _whole(query, "complete"), _whole(query, "applied")
     wait_s = _seconds(query)
 
     def reached() -> bool:
-        return (complete is None or completed_offset(loop) >= complete) and (
-            applied is None or next_offset(loop) > applied
+        return (complete is None or completed_offset(task) >= complete) and (
+            applied is None or next_offset(task.server) > applied
         )
 
     if not reached() and wait_s > 0:
-        await _until(loop.progress, lambda: reached() or loop.stopping, wait_s)
+        await _until(task.readiness.progress, lambda: reached() or task.readiness.stopping, wait_s)
     return {
-        "task": loop.task.name,
+        "task": task.context.task.name,
         "reached": reached(),
-        "next_offset": next_offset(loop),
-        "completed": {str(number): offset for number, offset in sorted(loop.completed.items())},
-        "models": models(loop),
+        "next_offset": next_offset(task.server),
+        "completed": {str(number): offset for number, offset in sorted(task.statistics.completed.items())},
+        "models": models(task.server),
     }
 
 
-def completed_offset(loop: TaskLoop) -> int:
+def completed_offset(task: HttpTask) -> int:
     """Return the offset of the newest applied punctuation, least over the partitions; else -1."""
-    return min(loop.completed.get(number, -1) for number in range(loop.partitions))
+    return min(task.statistics.completed.get(number, -1) for number in range(task.context.partitions))
 
 
-def next_offset(loop: TaskLoop) -> int:
+def next_offset(server: Server) -> int:
     """Return the first offset of the log that not every model here has applied."""
-    return min(fold.next_offset for fold in loop.models)
+    return min(fold.next_offset for fold in server.models)
 
 
-def models(loop: TaskLoop) -> list[dict[str, Any]]:
+def models(server: Server) -> list[dict[str, Any]]:
     """Describe the models; the first one's score is the answer."""
     return [
         {
@@ -144,11 +146,11 @@ def models(loop: TaskLoop) -> list[dict[str, Any]]:
             "lately_passed_over": fold.learner.lately,
             "newest_passed_over": [each._asdict() for each in fold.learner.newest],
             "stopped": fold.learner.stopped._asdict() if fold.learner.stopped else None,
-            "failures": loop.server.failures[fold.model.name],
+            "failures": server.failures[fold.model.name],
             "spec": fold.spec,
             "runtime": fold.runtime,
         }
-        for index, fold in enumerate(loop.models)
+        for index, fold in enumerate(server.models)
     ]
 
 
@@ -187,33 +189,27 @@ def _bad(name: str, wanted: str) -> Problem:
 # ---------------------------------------------------------------------- status and digests
 
 
-def status(loop: TaskLoop, cached: int) -> dict[str, Any]:
+def status(task: HttpTask, cached: int) -> dict[str, Any]:
     """Return the status of a task.
 
     Parameters
     ----------
     cached
         Number of predictions in the cache.
-
-    Notes
-    -----
-    `loop.metrics`, if present, returns further members, also for each of `models`.
     """
-    # The agents add counts of the joins and the metrics of the log's owner.
-    more: Callable[[], dict[str, Any]] | None = getattr(loop, "metrics", None)
-    members = more() if more is not None else {}
+    members = task.status.details()
     by_model = members.pop("models", {})
     return members | {
-        "task": loop.task.name,
-        "question": loop.task.question,
-        **readiness(loop),
-        "counts": dict(sorted(loop.counts.items())),
-        "dead_letters": dict(sorted(loop.dead_letters.items())),
+        "task": task.context.task.name,
+        "question": task.context.task.question,
+        **readiness(task.readiness),
+        "counts": dict(sorted(task.statistics.counts.items())),
+        "dead_letters": dict(sorted(task.statistics.dead_letters.items())),
         "cached_predictions": cached,
-        "freshness_ms": quantiles(loop.freshness_ms),
-        "freshness_s": {stage: spans.status() for stage, spans in loop.freshness.items()},
-        "next_offset": next_offset(loop),
-        "models": {each["model"]: by_model.get(each["model"], {}) | each for each in models(loop)},
+        "freshness_ms": quantiles(task.statistics.freshness_ms),
+        "freshness_s": {stage: spans.status() for stage, spans in task.statistics.freshness.items()},
+        "next_offset": next_offset(task.server),
+        "models": {each["model"]: by_model.get(each["model"], {}) | each for each in models(task.server)},
     }
 
 
@@ -231,12 +227,16 @@ class Digests:
 
     Parameters
     ----------
-    loop
+    name
         The task's.
+    readiness
+        Whether its models are ready.
+    server
+        Its models.
     """
 
-    def __init__(self, loop: TaskLoop) -> None:
-        self.loop = loop
+    def __init__(self, name: str, readiness: Readiness, server: Server) -> None:
+        self._name, self._readiness, self._server = name, readiness, server
         self._known: dict[str, tuple[str, str]] = {}
 
     def give(self) -> dict[str, Any]:
@@ -247,11 +247,10 @@ class Digests:
         Problem
             503, while the models are not ready.
         """
-        loop = self.loop
-        if not loop.ready.is_set():
-            raise not_ready(loop)
+        if not self._readiness.ready.is_set():
+            raise not_ready(self._name, self._readiness)
         found = []
-        for fold in loop.models:
+        for fold in self._server.models:
             version = str(fold.version)
             if self._known.get(fold.model.name, ("", ""))[0] != version:
                 self._known[fold.model.name] = version, fold.digest
@@ -259,4 +258,4 @@ class Digests:
             found.append(
                 {"model": fold.model.name, "version": version, "learned": fold.learned, "state": digest}
             )
-        return {"task": loop.task.name, "next_offset": next_offset(loop), "models": found}
+        return {"task": self._name, "next_offset": next_offset(self._server), "models": found}

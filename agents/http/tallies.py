@@ -7,9 +7,11 @@ import logging
 from typing import Final
 
 from agents.http.prediction_cache import Sends
-from agents.loop import TaskLoop, now_ms
-from agents.serve import tally_records
+from infra.clock import now_ms
 from infra.kafka.writer import Delivery
+from infra.task.context import TaskContext
+from infra.task.serve import tally_records
+from infra.task.statistics import Statistics
 from schemas.errors import BadRecord, BrokerError
 from schemas.records import Request
 from schemas.remarks import Remark
@@ -24,17 +26,18 @@ class HttpTallies:
 
     Parameters
     ----------
-    loop
-        The task's.
+    context
+        The task.
+    statistics
+        Counts tallies that are lost.
     writer
         Writes the tallies.
     """
 
-    def __init__(self, loop: TaskLoop, writer: Sends) -> None:
-        self.loop, self._writer = loop, writer
-        self.counter = EdgeCounter(loop.task.features, loop.slot, "http")
+    def __init__(self, context: TaskContext, statistics: Statistics, writer: Sends) -> None:
+        self._context, self._counts, self._writer = context, statistics.counts, writer
+        self.counter = EdgeCounter(context.task.features, context.slot, "http")
         self._due: asyncio.TimerHandle | None = None
-        loop.last_words.append(self.flush)
 
     def answered(self, request: Request, remarks: list[Remark]) -> None:
         """Count a request that is answered for the first time here, with the remarks on unknown fields."""
@@ -52,7 +55,7 @@ class HttpTallies:
             self._due.cancel()
             self._due = None
         try:
-            for record in tally_records(self.loop, self.counter):
+            for record in tally_records(self._context, self.counter):
                 self._writer.send(record).add_done_callback(self._delivered)
         except BrokerError as error:
             self._lost(error)
@@ -68,5 +71,5 @@ class HttpTallies:
             self._lost(error)
 
     def _lost(self, error: BaseException) -> None:
-        self.loop.counts["http_tallies_lost"] += 1
-        log.warning("%s: lost counts of HTTP requests for data quality: %s", self.loop.task.name, error)
+        self._counts["http_tallies_lost"] += 1
+        log.warning("%s: lost counts of HTTP requests for data quality: %s", self._context.task.name, error)

@@ -25,9 +25,9 @@ from agents.http.meter import HttpMeter
 from agents.http.origin import Origins
 from agents.http.probe import END, MOST_BYTES, Probe, read_probe
 from agents.http.problems import CONTENT_TYPE, Problem, dump, message
+from agents.http.pulse import Pulse
 from agents.http.status import HEALTH
-from agents.loop import TaskLoop
-from agents.pulse import Pulse
+from agents.http.task import HttpTask
 
 if TYPE_CHECKING:
     from agents.http.connection import Connection
@@ -55,7 +55,7 @@ class Probes:
 
     Parameters
     ----------
-    loops
+    tasks
         The tasks by name.
     origins
         Knows under which names this worker is called.
@@ -66,9 +66,9 @@ class Probes:
     """
 
     def __init__(
-        self, loops: Mapping[str, TaskLoop], origins: Origins, meter: HttpMeter, pulse: Pulse
+        self, tasks: Mapping[str, HttpTask], origins: Origins, meter: HttpMeter, pulse: Pulse
     ) -> None:
-        self.meter, self.pulse, self._loops, self._origins = meter, pulse, loops, origins
+        self.meter, self.pulse, self._tasks, self._origins = meter, pulse, tasks, origins
 
     def takes(self, probe: Probe) -> bool:
         """Whether a check names this worker; if not, the web server says why not."""
@@ -76,7 +76,7 @@ class Probes:
 
     def steps(self) -> tuple[int, ...]:
         """Return a value that stays the same, with an odd number in it, while one step of a batch runs."""
-        return tuple(loop.turns.steps for loop in self._loops.values())
+        return tuple(task.turns.steps for task in self._tasks.values())
 
     def answer(self, probe: Probe, close: bool, held_s: float) -> tuple[int, bytes]:
         """Return status and answer to a check.
@@ -92,7 +92,7 @@ class Probes:
         """
         headers = {"Connection": "close"} if close else {}
         try:
-            status, kind, data = 200, "application/json", HEALTH[probe.path](self._loops, held_s)
+            status, kind, data = 200, "application/json", HEALTH[probe.path](self._tasks, held_s)
         except Problem as problem:
             status, kind, data = problem.status, CONTENT_TYPE, problem.data()
             headers |= problem.headers

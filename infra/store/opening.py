@@ -73,7 +73,7 @@ class JoinStores:
         folder: Path | None = None,
         cache_mb: int = 64,
     ) -> None:
-        self._connection, self._topic, self._codec, self._rules = connection, topic, codec, rules
+        self._connection, self._topic, self._codec, self.rules = connection, topic, codec, rules
         self._folder = folder
         self._memory = RocksMemory.of(cache_mb) if folder else None
         self._topic_id = ""
@@ -107,7 +107,7 @@ class JoinStores:
         end = end_offsets(self._connection, [place], committed=False)[place]
         if self._folder is None:
             memory = MemoryStore()
-            fill(memory, self._rules, self._changes(partition, None, end))
+            fill(memory, self.rules, self._changes(partition, None, end))
             return memory
         self._topic_id = self._topic_id or topic_id(self._connection, self._topic)
         folder = self._folder / str(partition)
@@ -115,13 +115,18 @@ class JoinStores:
         if store is None:
             store = RocksStore(folder, self._codec, self._memory, anew=True)
             try:
-                count = fill(store, self._rules, self._changes(partition, None, end))
+                count = fill(store, self.rules, self._changes(partition, None, end))
             except BaseException:
                 store.close()
                 raise
             log.info("%s[%d]: %s made from %d records of the changelog", *place, folder, count)
         self.note(store, end)
         return store
+
+    @property
+    def on_disk(self) -> bool:
+        """Whether the stores lie on disk."""
+        return self._folder is not None
 
     def note(self, store: StateStore, end: int) -> None:
         """Note that a store holds all of its changelog up to an offset; nothing for one in memory.
@@ -149,7 +154,7 @@ class JoinStores:
             self._check(noted_state, end)
             held = _progress(store.position())
             read: list[JoinPosition] = []
-            count = fill(store, self._rules, self._changes(partition, noted_state["end"], end, read))
+            count = fill(store, self.rules, self._changes(partition, noted_state["end"], end, read))
             reached = _progress(read[-1]) if read else noted_state["progress"]
             if any(there < here for there, here in zip(reached, held, strict=True)):
                 raise StoreError(f"it is at {held} of its inputs, the changelog only at {reached}")

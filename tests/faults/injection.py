@@ -25,7 +25,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 from unittest.mock import patch
 
-from agents import turns
+from infra import turns
 from infra.hooks import POINTS, Hooks, install
 from schemas.errors import TransactionAborted, UsageError
 

@@ -21,11 +21,10 @@ the join's state, the workers' states, and every served score.
 - *Wrong*: with another value, in another order, or not reproducible; or a worker that ended unexpectedly.
 - *Stall*: the longest time in which the training log did not grow although there was something to do.
 - *Freshness*: p99 of the time from an outcome's arrival to its entry in the log, between the fault and the next.
-- *Answered*, *moved*: time from the death of a worker, or the return of the broker, until every partition has
-  new predictions, and until the log grows. The aim is 15 s.
+- *Answered*, *moved*: time from a worker's death, or the broker's return, until every partition has new predictions,
+  and until the log grows. The aim is 15 s.
 
-Times are in seconds, the longest of all rounds. A finding counts for the fault during which its request was
-sent; one about no single request counts in the sum only."""
+Times are in seconds, the longest of all rounds. A finding counts for the fault during which its request was sent."""
 CRASH: Final = "crash-"
 CRASHES: Final = f"{CRASH}…"
 SUMS: Final = ("rounds", "requests", "lost", "doubled", "wrong")
@@ -101,11 +100,11 @@ def _described_runs(loop: str, runs: Sequence[Mapping[str, Any]]) -> str:
     last = runs[-1]
     dates = " to ".join(sorted({min(run["date"] for run in runs), max(run["date"] for run in runs)}))
     text: str = (
-        f"{dates}, seed{'s' if len(runs) > 1 else ''} {', '.join(str(run['seed']) for run in runs)}: "
+        f"{dates}, {len(runs)} run{'s' if len(runs) > 1 else ''}: "
         f"{sum(run['records'] for run in runs):,} records in {sum(run['seconds'] for run in runs):,.0f} s "
         f"({last['versions']['system']}; riverloop {last['versions']['riverloop']}, "
         f"{last['versions']['runtime']}). [The reports](reference/faults) have "
-        "commands and findings."
+        "commands, seeds and findings."
     )
     first: dict[str, str] = {}
     for run in runs if loop == OURS else ():

@@ -27,7 +27,7 @@ _SIGNS: Final = (
     ("noticed", "agents.app", "are revoked by a rebalance"),
     ("assigned", "agents.app", "are assigned here"),
     ("fenced", "infra.kafka.fencing", "fenced "),
-    ("restored", "agents.join", " restored: "),
+    ("restored", "infra.task.join", " restored: "),
 )
 """Phase, logger, and a text in the workers' logs that shows its end."""
 FAILOVER_ENDS_MS: Final = 120_000

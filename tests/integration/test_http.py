@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from confluent_kafka import Message
 
-from agents.loop import TaskLoop
+from agents.http.task import HttpTask
 from agents.settings import Settings
 from infra.embedded.broker import EmbeddedBroker
 from infra.embedded.pytest_plugin import Broker
@@ -24,7 +24,7 @@ from schemas.errors import BrokerError
 from schemas.records import Outcome
 from schemas.topics import TaskTopics, topics
 from tests.integration.echo import read_committed
-from tests.unit.http_worker import SENT, TOLD, Client, Reply, make_loop, serving
+from tests.unit.http_worker import SENT, TOLD, Client, Reply, make_http_task, serving
 
 pytestmark = pytest.mark.kafka
 
@@ -32,12 +32,13 @@ PARTITIONS = 3
 
 
 @asynccontextmanager
-async def worker(connection: Connection, name: str, **more: Any) -> AsyncIterator[tuple[TaskLoop, Client]]:
-    loop, writer = make_loop(name, connection=connection, partitions=PARTITIONS), Writer(connection, **more)
+async def worker(connection: Connection, name: str, **more: Any) -> AsyncIterator[tuple[HttpTask, Client]]:
+    task = make_http_task(name, connection=connection, partitions=PARTITIONS)
+    writer = Writer(connection, **more)
     writer.start()
     try:
-        async with serving(loop, writer, Settings(max_list=2000)) as client:
-            yield loop, client
+        async with serving(task, writer, Settings(max_list=2000)) as client:
+            yield task, client
     finally:
         await writer.close()
 
@@ -68,13 +69,13 @@ def test_a_prediction_is_on_its_topic_when_the_answer_is_there(
 ) -> None:
     async def run() -> None:
         path, names = f"/tasks/{task_name}/predictions", TaskTopics(task_name)
-        async with worker(connection, task_name) as (loop, client):
+        async with worker(connection, task_name) as (task, client):
             for count in range(1, 4):
                 reply = await client.post(path, SENT | {"request_id": f"b-{count}"})
                 found = await asyncio.to_thread(records, connection, names.predictions)
                 assert len(found) == count
                 (message,) = found[f"b-{count}"]
-                written = loop.codec.decode_prediction(message.value())
+                written = task.context.codec.decode_prediction(message.value())
                 assert written.scores[0].score == reply.data["score"]
                 assert written.scores[0].version == reply.data["version"]
             many = [SENT | {"request_id": f"m-{number}"} for number in range(1000)]
@@ -94,13 +95,13 @@ def test_an_outcome_is_on_its_topic_when_it_is_accepted_beside_its_prediction(
 ) -> None:
     async def run() -> None:
         names = TaskTopics(task_name)
-        async with worker(connection, task_name) as (loop, client):
+        async with worker(connection, task_name) as (task, client):
             await client.post(f"/tasks/{task_name}/predictions", SENT)
             reply = await client.post(f"/tasks/{task_name}/outcomes", [TOLD, TOLD | {"request_id": "b-2"}])
             found = await asyncio.to_thread(records, connection, names.outcomes)
             predictions = await asyncio.to_thread(records, connection, names.predictions)
         assert reply.status == 202
-        assert loop.codec.decode_outcome(found["b-1"][0].value()) == Outcome("b-1", TOLD["ts"], True)
+        assert task.context.codec.decode_outcome(found["b-1"][0].value()) == Outcome("b-1", TOLD["ts"], True)
         assert found["b-1"][0].partition() == predictions["b-1"][0].partition()
         assert set(found) == {"b-1", "b-2"}
 
@@ -115,7 +116,7 @@ def test_while_the_broker_is_down_nothing_is_promised_and_nothing_promised_is_lo
         create_topics(connection, topics(task_name, PARTITIONS))
         path = f"/tasks/{task_name}/predictions"
         replies: dict[str, Reply] = {}
-        async with worker(connection, task_name, delivery_ms=3000) as (loop, client):
+        async with worker(connection, task_name, delivery_ms=3000) as (task, client):
 
             async def ask(name: str) -> None:
                 replies[name] = await client.post(path, SENT | {"request_id": name})
@@ -146,7 +147,7 @@ def test_while_the_broker_is_down_nothing_is_promised_and_nothing_promised_is_lo
             for name, reply in replies.items():
                 assert reply.status == 200
                 for message in found[name]:
-                    served = loop.codec.decode_prediction(message.value()).scores[0]
+                    served = task.context.codec.decode_prediction(message.value()).scores[0]
                     assert (served.score, served.version) == (reply.data["score"], reply.data["version"])
             # A copy may be there of those only whose acknowledgement had got lost.
             assert {name for name, copies in found.items() if len(copies) > 1} <= set(refused)

@@ -139,7 +139,9 @@ def test_what_is_on_disk_is_not_used_for_other_times_of_the_task(
 def test_a_folder_that_a_worker_has_open_is_left_alone(rocks: Loop) -> None:
     worker = rocks.worker()
     worker.restart()
+    rocks.play(
+        rocks.events(300)
+    )  # ready are the models; the join has the folder once it has resolved something
+    rocks.assert_resolved()
     with pytest.raises(UsageError, match="another process has"):
         FolderLock(folder_of(rocks), wait_s=0)
-    rocks.play(rocks.events(300))
-    rocks.assert_resolved()

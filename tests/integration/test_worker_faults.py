@@ -241,7 +241,7 @@ def test_a_store_that_cannot_be_written_costs_the_snapshot_and_not_the_service(
         until(lambda: worker.status()["published_offset"] >= worker.status()["next_offset"])
         failed = worker.status()["counts"]["snapshots_failed"]
         assert failed >= 4
-        assert worker.log.count("ERROR agents.snapshots") == failed
+        assert worker.log.count("ERROR infra.task.snapshots") == failed
         assert "no snapshot at log offset" in worker.log
         assert str(in_the_way) in worker.log
         worker.stop()

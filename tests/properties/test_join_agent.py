@@ -18,7 +18,6 @@ from confluent_kafka import Message
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents import resume as resume_module
 from agents.task_agents import TaskAgents
 from infra.kafka.buffers import Partition, Record
 from infra.kafka.channel import Batch
@@ -27,10 +26,11 @@ from infra.kafka.offsets import Committed
 from infra.kafka.transaction import OutRecord
 from infra.snapshots.store import SnapshotStore
 from infra.store import opening as opening_module
+from infra.task import resume as resume_module
 from schemas.errors import TransactionAborted
 from schemas.records import Features, Outcome, Prediction
 from schemas.topics import TaskTopics
-from tests.unit.http_worker import make_loop
+from tests.unit.http_worker import make_http_task
 
 DAY = 86_400_000
 START = 18_262 * DAY
@@ -39,7 +39,7 @@ NAME = "stay"
 TOPICS = TaskTopics(NAME)
 PLACES = (Partition(TOPICS.predictions, 0), Partition(TOPICS.outcomes, 0))
 SEEN: Features = {"LeadTime": 12, "Rate": 80.5, "Meal": "BB"}
-CODEC = make_loop(NAME, partitions=1).codec
+CODEC = make_http_task(NAME, partitions=1).context.codec
 
 
 @dataclass(slots=True)
@@ -131,10 +131,20 @@ class Worker:
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
-        loop = make_loop(NAME, partitions=1)
-        loop.codec = CODEC
-        loop.stamps |= dict.fromkeys((TOPICS.predictions, TOPICS.outcomes), "id")
-        self.agents = TaskAgents(loop, "slot", SnapshotStore("memory://join-agent"))
+        task = make_http_task(NAME, partitions=1, codec=CODEC, slot="slot")
+        task.current.stamps |= dict.fromkeys((TOPICS.predictions, TOPICS.outcomes), "id")
+        self.agents = TaskAgents(
+            *(
+                task.context,
+                task.settings,
+                task.readiness,
+                task.current,
+                task.server,
+                task.subjects,
+                task.turns,
+            ),
+            SnapshotStore("memory://join-agent"),
+        )
         self.work: asyncio.Task[None] | None = None
         self.batch: Batch[Any] | None = None
         self.verdict: asyncio.Future[str] | None = None
@@ -191,13 +201,13 @@ class Worker:
         return True
 
     def assign(self) -> None:
-        self.assigning = asyncio.ensure_future(self.agents.take_up({0}))
+        self.assigning = asyncio.ensure_future(self.agents.assignments.take_up({0}))
 
     def revoke(self) -> None:
         """Take the partition away; a batch at work is taken back."""
         if self.batch is not None and self.batch.state == "at work":
             self.batch.state = "dropped"
-        self.agents.revoked([0])
+        self.agents.assignments.revoked([0])
 
 
 class World:
@@ -305,7 +315,7 @@ def run(inputs: list[tuple[str, bytes]], actions: Iterable[tuple[str, int]]) -> 
         patch.setattr(opening_module, "end_offsets", cluster.end_offsets)
         patch.setattr(opening_module, "read_all", cluster.read_all)
         patch.setattr(resume_module, "stamped_offsets", cluster.stamped_offsets)
-        patch.setattr(resume_module, "settled", lambda loop, places: places)
+        patch.setattr(resume_module.Resume, "settled", lambda resume, places: places)
         asyncio.run(main())
     return cluster.output
 

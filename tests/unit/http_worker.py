@@ -6,7 +6,7 @@ import asyncio
 import io
 import json
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -18,18 +18,33 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from river import linear_model, optim, preprocessing
 
-from agents.http.routes import add_routes
-from agents.loop import TaskLoop
+from agents.http.routes import Pages, add_routes
+from agents.http.task import HttpTask
 from agents.settings import Settings
+from infra.exporter import Lag, LocalState
+from infra.kafka.acknowledging import Acknowledging
 from infra.kafka.connection import Connection
 from infra.kafka.transaction import OutRecord
 from infra.kafka.writer import Delivery
+from infra.snapshots.store import SnapshotStore
+from infra.store.opening import JoinStores
+from infra.subjects import Subjects
+from infra.task.context import TaskContext
+from infra.task.join import JoinAgent
+from infra.task.log_fold import LogFold
+from infra.task.readiness import Readiness
+from infra.task.resume import Resume
+from infra.task.statistics import Statistics
+from infra.task.topic_watch import CurrentTopics
 from infra.taskfile import LoadedTask
+from infra.turns import Turns
 from schemas.codec import Codec
 from schemas.dictionary import Category, Dictionary, Integer, Number
 from schemas.errors import BrokerError
 from schemas.records import Entry, Position
 from schemas.topics import TaskTopics
+from streams.fold import Measurement
+from streams.join.join_rules import JoinRules
 from streams.model import ModelFold
 from streams.select import Select
 from streams.serve import Server
@@ -65,14 +80,33 @@ def make_task(name: str) -> Task:
     )
 
 
-def make_loop(
+@dataclass
+class LocalStatus:
+    """The status of a worker that has no join and does not own the log."""
+
+    lag: Lag = field(default_factory=Lag)
+    local: LocalState = field(default_factory=LocalState)
+
+    def local_state(self) -> LocalState:
+        return self.local
+
+    def measurements(self) -> Sequence[Measurement]:
+        return ()
+
+    def details(self) -> dict[str, Any]:
+        return {}
+
+
+def make_http_task(
     name: str = "stay",
     settings: Settings | None = None,
     connection: Connection | None = None,
     *,
     partitions: int = 2,
     ready: bool = True,
-) -> TaskLoop:
+    slot: str = "",
+    codec: Codec | None = None,
+) -> HttpTask:
     """Make what a worker has of a task once its models are in force."""
     task = make_task(name)
     folds = [ModelFold(task, model, "runtime") for model in task.models]
@@ -80,20 +114,46 @@ def make_loop(
         opening = Entry(f"{name}/{fold.model.name}/revision/1", "command", 0, command=fold.opening())
         for each in folds:
             each.apply(offset, opening)
-    loop = TaskLoop(
+    context = TaskContext(
         LoadedTask(task, f"{name}.py", Path(), ()),
-        settings or Settings(),
         connection or Connection("127.0.0.1:1", {"sasl.password": SECRET}),
-        Codec(name, task.kind, task.features, b"a key", serving=True),
+        codec or Codec(name, task.kind, task.features, b"a key", serving=True),
         TaskTopics(name),
         partitions,
         "topic-id",
-        Server(task, folds),
+        "riverloop",
+        slot,
     )
+    readiness = Readiness(name, Acknowledging())
     if ready:
-        loop.why_not_ready = ""
-        loop.ready.set()
-    return loop
+        readiness.set_ready()
+    settings = settings or Settings()
+    shared = (
+        context,
+        settings,
+        readiness,
+        CurrentTopics(partitions),
+        Server(task, folds),
+        Subjects(),
+        Turns(),
+    )
+    return HttpTask(*shared, Statistics(), LocalStatus())
+
+
+def make_log_fold(task: HttpTask, store: SnapshotStore) -> LogFold:
+    """Make the reader of a task's log."""
+    resume, models = Resume(task.context, task.current), task.server.models
+    shared = (task.context, models, task.readiness, resume, task.statistics, task.turns, store)
+    return LogFold(*shared, task.settings.pass_over)
+
+
+def make_join(task: HttpTask) -> JoinAgent:
+    """Make the join agent of a task."""
+    resume = Resume(task.context, task.current)
+    rules, context = JoinRules.of(task.context.task), task.context
+    stores = JoinStores(context.connection, context.topics.join_state, context.codec, rules)
+    shared = (context, task.current, resume, task.subjects, task.statistics)
+    return JoinAgent(*shared, stores, task.settings.idle_ms)
 
 
 @dataclass
@@ -142,8 +202,8 @@ class Reply:
 class Client:
     """Calls a worker; each reply must be one that openapi.json describes."""
 
-    def __init__(self, client: TestClient[web.Request, web.Application]) -> None:
-        self._client = client
+    def __init__(self, client: TestClient[web.Request, web.Application], pages: Pages) -> None:
+        self._client, self.pages = client, pages
 
     async def get(self, path: str, **more: Any) -> Reply:
         return await self.call("GET", path, **more)
@@ -218,14 +278,14 @@ def validate(schema: Any, data: Any) -> None:
 
 @asynccontextmanager
 async def serving(
-    loops: Mapping[str, TaskLoop] | TaskLoop,
+    tasks: Mapping[str, HttpTask] | HttpTask,
     writer: Any,
     settings: Settings | None = None,
     **more: Any,
 ) -> AsyncIterator[Client]:
     """Serve tasks on a free port of 127.0.0.1."""
-    found = {loops.task.name: loops} if isinstance(loops, TaskLoop) else loops
+    found = {tasks.context.task.name: tasks} if isinstance(tasks, HttpTask) else tasks
     app = web.Application()
-    add_routes(app, found, writer, settings or Settings(), **more)
+    pages = add_routes(app, found, writer, settings or Settings(), **more)
     async with TestClient(TestServer(app, host="127.0.0.1")) as client:
-        yield Client(client)
+        yield Client(client, pages)

@@ -10,20 +10,25 @@ from typing import Any, ClassVar
 
 import pytest
 
-from agents.log_fold import LogFold
-from agents.log_publisher import LogPublisher
-from agents.loop import TaskLoop
 from agents.settings import Settings
+from infra.kafka.acknowledging import Acknowledging
 from infra.kafka.buffers import Partition
 from infra.kafka.connection import Connection
 from infra.kafka.transaction import OutRecord
 from infra.snapshots.store import SnapshotStore
+from infra.task.log_fold import LogFold
+from infra.task.log_publisher import LogPublisher
+from infra.task.readiness import Readiness
+from infra.task.resume import Resume
+from infra.task.snapshots import SnapshotWriter
+from infra.task.statistics import Statistics
+from infra.task.topic_watch import CurrentTopics
+from infra.turns import Turns
 from schemas.alert import Alert, Evidence
 from schemas.errors import TransactionAborted
 from schemas.records import Entry, Manifest, Metric
 from streams.fold import Measurement, Monitor
 from streams.model import ModelFold
-from streams.serve import Server
 from tests.history import History, Kept
 
 FATES = ("committed", "aborted", "committed, and nobody knows", "aborted, and nobody knows")
@@ -89,10 +94,9 @@ class Cluster:
 
     def patch(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Let publishers read from here, and not from Kafka."""
-        monkeypatch.setattr("agents.publisher.read_all", self.read_all)
-        monkeypatch.setattr("agents.publisher.published_to", lambda *_: self.committed)
-        for module in ("agents.publisher", "agents.log_fold"):
-            monkeypatch.setattr(f"{module}.start_of", lambda loop, topic, offset: offset)
+        monkeypatch.setattr("infra.task.publisher.read_all", self.read_all)
+        monkeypatch.setattr(Resume, "published", lambda *_: self.committed)
+        monkeypatch.setattr(Resume, "start_of", lambda resume, topic, offset: offset)
 
     def read_all(self, _: Connection, topic: str, partition: int, start: int, end: int) -> Iterator[Kept]:
         return (each for each in self.history.records[topic, partition] if start <= each.at < end)
@@ -140,19 +144,19 @@ class Worker:
         self.cluster, history = cluster, cluster.history
         task = history.loaded.task
         folds = [ModelFold(task, model, history.runtime) for model in task.models]
-        self.loop = TaskLoop(
-            history.loaded,
-            cluster.settings,
-            Connection("nowhere:1"),
-            history.codec,
-            history.topics,
-            history.partitions_count,
-            history.loop.log_topic_id,
-            Server(task, folds),
+        context, settings = history.context, cluster.settings
+        self.readiness, turns = Readiness(task.name, Acknowledging()), Turns()
+        resume, statistics = Resume(context, CurrentTopics(context.partitions)), Statistics()
+        runner: Any = Runner(cluster)
+        self.runner: Runner = runner
+        store, topic = cluster.store, context.topics.log
+        self.fold = LogFold(context, folds, self.readiness, resume, statistics, turns, store)
+        snapshots = SnapshotWriter(
+            context, statistics, store, topic, settings.snapshot_every, settings.snapshots_kept
         )
-        self.runner = Runner(cluster)
-        self.fold = LogFold(self.loop, cluster.store)
-        self.publisher = Publisher(self.loop, self.fold, self.runner, cluster.store)  # type: ignore[arg-type]  # a runner in memory
+        self.publisher = Publisher(
+            *(context, self.readiness, resume, turns, runner, snapshots), settings.metrics_every_ms, self.fold
+        )
         self.consumer: Any = SimpleNamespace(metadata=b"member")
         self.fold.restore()
 

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from agents.http.metrics import views
 from agents.http.routes import add_routes
-from agents.loop import TaskLoop
+from agents.http.task import HttpTask
 from agents.settings import Settings
 from infra.exporter import Exporter, Lag, LocalState, TaskView
 from infra.worker_metrics import WORKER_METRICS
@@ -22,7 +22,7 @@ from schemas.reasons import REASONS
 from streams.fold import Measurement
 from streams.metrics.registry import METRICS
 from streams.monitors import monitors, tally_monitors
-from tests.unit.http_worker import HeldWriter, make_loop
+from tests.unit.http_worker import HeldWriter, LocalStatus, make_http_task
 
 Labels = frozenset[tuple[str, str]]
 
@@ -41,9 +41,9 @@ def values(page: bytes, name: str) -> dict[Labels, float]:
     return {labels: value for (each, labels), value in samples(page).items() if each == name}
 
 
-def view(*measurements: Measurement, loop: TaskLoop | None = None) -> TaskView:
-    loop = loop or make_loop()
-    (made,) = views({"stay": loop})
+def view(*measurements: Measurement, task: HttpTask | None = None) -> TaskView:
+    task = task or make_http_task()
+    (made,) = views({"stay": task})
     return replace(made, measurements=measurements)
 
 
@@ -54,7 +54,7 @@ def counted(value: float) -> Measurement:
 def test_metrics_answers_in_the_text_format_and_needs_no_token() -> None:
     async def run() -> None:
         app, settings = web.Application(), Settings(http_token="a token that is long enough")
-        add_routes(app, {"stay": make_loop(settings=settings)}, HeldWriter(), settings)
+        add_routes(app, {"stay": make_http_task(settings=settings)}, HeldWriter(), settings)
         async with TestClient(TestServer(app, host="127.0.0.1")) as client, client.get("/metrics") as answer:
             assert answer.status == 200
             assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
@@ -65,8 +65,9 @@ def test_metrics_answers_in_the_text_format_and_needs_no_token() -> None:
 
 
 def test_a_worker_without_the_log_tells_its_own_part_only() -> None:
-    loop = make_loop()
-    page = Exporter(lambda: views({"stay": loop}), "1", "r").page()
+    status = LocalStatus()
+    task = replace(make_http_task(), status=status)
+    page = Exporter(lambda: views({"stay": task}), "1", "r").page()
     told = {name for name, _ in samples(page)}
     assert not told & {each.exported for each in METRICS}
     assert {"riverloop_ready", "riverloop_owner", "riverloop_log_next_offset"} <= told
@@ -76,17 +77,17 @@ def test_a_worker_without_the_log_tells_its_own_part_only() -> None:
         "riverloop_lag_records",
         "riverloop_lag_seconds",
     }
-    loop.places, loop.here = (
+    status.lag, status.local = (
         Lag({"stay.requests": 7}, {"stay.requests": 2.5}, 12, 10),
-        lambda: LocalState(True, 2, 5),
+        LocalState(True, 2, 5),
     )
-    page = Exporter(lambda: views({"stay": loop}), "1", "r").page()
-    task = ("task", "stay")
-    assert values(page, "riverloop_lag_records") == {frozenset({task, ("topic", "stay.requests")}): 7}
-    assert values(page, "riverloop_lag_seconds") == {frozenset({task, ("topic", "stay.requests")}): 2.5}
-    assert values(page, "riverloop_log_stable_offset") == {frozenset({task}): 10}
-    assert values(page, "riverloop_owner") == {frozenset({task}): 1}
-    assert values(page, "riverloop_join_waiting") == {frozenset({task}): 5}
+    page = Exporter(lambda: views({"stay": task}), "1", "r").page()
+    named = ("task", "stay")
+    assert values(page, "riverloop_lag_records") == {frozenset({named, ("topic", "stay.requests")}): 7}
+    assert values(page, "riverloop_lag_seconds") == {frozenset({named, ("topic", "stay.requests")}): 2.5}
+    assert values(page, "riverloop_log_stable_offset") == {frozenset({named}): 10}
+    assert values(page, "riverloop_owner") == {frozenset({named}): 1}
+    assert values(page, "riverloop_join_waiting") == {frozenset({named}): 5}
 
 
 def test_a_counter_of_the_log_does_not_fall_when_a_transaction_is_taken_back_or_the_owner_changes() -> None:
@@ -130,20 +131,20 @@ def test_a_version_is_no_label_and_the_newest_revision_is_the_one_that_is_shown(
 
 
 def test_counters_begin_at_zero_so_that_the_first_dead_letter_is_seen() -> None:
-    loop = make_loop()
-    exporter = Exporter(lambda: views({"stay": loop}), "1", "r")
+    task = make_http_task()
+    exporter = Exporter(lambda: views({"stay": task}), "1", "r")
     first = values(exporter.page(), "riverloop_dead_letters_total")
     assert {dict(labels)["reason"] for labels in first} == set(REASONS)
     assert set(first.values()) == {0}
-    loop.dead_letters.update(["wrong_type"])
+    task.statistics.dead_letters.update(["wrong_type"])
     assert sum(values(exporter.page(), "riverloop_dead_letters_total").values()) == 1
 
 
 def test_freshness_is_a_histogram_in_seconds() -> None:
-    loop = make_loop()
+    task = make_http_task()
     for span_s in (0.02, 0.3, 700.0):
-        loop.freshness["arrival_to_log"].add(span_s)
-    page = Exporter(lambda: views({"stay": loop}), "1", "r").page()
+        task.statistics.freshness["arrival_to_log"].add(span_s)
+    page = Exporter(lambda: views({"stay": task}), "1", "r").page()
     buckets = {
         dict(labels)["le"]: value
         for labels, value in values(page, "riverloop_freshness_seconds_bucket").items()
@@ -177,7 +178,7 @@ def test_names_are_unique_and_follow_the_rules() -> None:
 
 
 def test_open_episodes_of_requests_stand_beside_those_of_drift_and_each_names_its_monitor() -> None:
-    task = make_loop().task
+    task = make_http_task().context.task
     found = [each for made in monitors(task) for each in made.measurements()]
     found += [each for made in tally_monitors(task) for each in made.measurements()]
     page = Exporter(lambda: [view(*found)], "1", "r").page()

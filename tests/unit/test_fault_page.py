@@ -58,7 +58,7 @@ def test_the_page_puts_loops_side_by_side_with_date_seed_versions_and_command(tm
     assert f"- **kill**: {FAULTS['kill'].description}" in text
     for each in (
         "2026-01-02",
-        "seed 9",
+        "1 run: ",
         "riverloop 1.0",
         "river 0.26.1",
     ):
@@ -96,7 +96,7 @@ def test_runs_of_one_loop_are_added_up_and_the_worst_times_are_shown() -> None:
     text = page([report("riverloop", 0), other])
     assert "\nkill | 4 | 10,000 | 0 | 0 | 0 | 20.0 | 8.5\n" in text
     assert "\n**all** | **4** | **10,000** | **0** | **0** | **0** | **20.0** | **8.5**\n" in text
-    assert "seeds 9, 10: 22,000 records in 40 s" in text
+    assert "2 runs: 22,000 records in 40 s" in text
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"loop": "x"}'])
@@ -173,9 +173,9 @@ def test_phases_are_counted_from_the_death_and_read_from_the_logs_of_the_others(
             (6000, "agents.app group: 2 partitions are revoked by a rebalance"),
             (6300, "agents.app group: 4 partitions are assigned here"),
             (6500, "infra.kafka.fencing group: fenced faults-1, which left the group, in 0.20 s"),
-            (7000, "agents.join task: join of partition 0 restored: 1 waiting, in 0.50 s"),
-            (7200, "agents.join task: join of partition 1 restored: 1 waiting, in 0.70 s"),
-            (20_000, "agents.join task: join of partition 1 restored: 1 waiting, in 0.70 s"),
+            (7000, "infra.task.join task: join of partition 0 restored: 1 waiting, in 0.50 s"),
+            (7200, "infra.task.join task: join of partition 1 restored: 1 waiting, in 0.70 s"),
+            (20_000, "infra.task.join task: join of partition 1 restored: 1 waiting, in 0.70 s"),
         )
     )
     dead.write_text(lines((3000, "agents.app group: 1 partitions are assigned here")))

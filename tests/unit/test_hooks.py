@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from agents import turns
-from agents.loop import now_ms
+from infra import turns
+from infra.clock import now_ms
 from infra.hooks import POINTS, Hooks, install, installed, reached
 from infra.kafka.connection import Connection
 from infra.kafka.transaction import TransactionRunner
@@ -175,7 +175,7 @@ def test_the_wall_clock_is_read_in_one_place() -> None:
         for line in text.splitlines()
         if readings.search(line) and "group.id" not in line
     ]
-    assert found == ["agents/loop.py: return time.time_ns() // 1_000_000"]
+    assert found == ["infra/clock.py: return time.time_ns() // 1_000_000"]
 
 
 def test_the_process_dies_at_the_named_point_at_the_named_count() -> None:

@@ -13,7 +13,7 @@ from agents.http.access import check_exposure
 from agents.http.routes import Pages
 from agents.settings import Settings
 from schemas.errors import UsageError
-from tests.unit.http_worker import SENT, TOLD, Client, HeldWriter, Reply, make_loop, serving
+from tests.unit.http_worker import SENT, TOLD, Client, HeldWriter, Reply, make_http_task, serving
 
 TOKEN, OTHER, SERVE = "t-0123456789abcdef", "t-fedcba9876543210", "s-0123456789abcdef"
 PREDICT, REPORT, LOOK_UP = "/tasks/stay/predictions", "/tasks/stay/outcomes", "/tasks/stay/predictions/b-1"
@@ -48,8 +48,8 @@ def test_whatever_changes_something_needs_a_token() -> None:
 @pytest.mark.parametrize("headers", WRONG)
 def test_without_the_token_nothing_changes_and_the_body_is_not_read(headers: dict[str, str]) -> None:
     async def run() -> None:
-        loop, writer = make_loop(), HeldWriter()
-        async with serving(loop, writer, Settings(http_token=TOKEN)) as client:
+        task, writer = make_http_task(), HeldWriter()
+        async with serving(task, writer, Settings(http_token=TOKEN)) as client:
             reply = await client.post(REPORT, TOLD, headers=headers)
             garbage = await client.post(REPORT, data=b"no record", headers=headers)
         for each in (reply, garbage):
@@ -64,7 +64,7 @@ def test_without_the_token_nothing_changes_and_the_body_is_not_read(headers: dic
 def test_with_any_of_its_tokens_a_call_goes_through_and_looks_need_none() -> None:
     async def run() -> None:
         writer = HeldWriter()
-        async with serving(make_loop(), writer, Settings(http_token=f"{TOKEN}\n{OTHER}")) as client:
+        async with serving(make_http_task(), writer, Settings(http_token=f"{TOKEN}\n{OTHER}")) as client:
             for token in (TOKEN, OTHER):
                 assert (await report(client, token)).status == 202
             lower = {"Authorization": f"bearer {TOKEN}"}
@@ -80,7 +80,7 @@ def test_with_any_of_its_tokens_a_call_goes_through_and_looks_need_none() -> Non
 def test_serving_has_a_token_of_its_own_that_reports_no_outcomes() -> None:
     async def run() -> None:
         settings = Settings(http_token=TOKEN, serve_token=SERVE)
-        async with serving(make_loop(), HeldWriter(), settings) as client:
+        async with serving(make_http_task(), HeldWriter(), settings) as client:
             for token, served, reported in ((SERVE, 200, 401), (TOKEN, 200, 202), (OTHER, 401, 401)):
                 assert (await client.post(PREDICT, SENT, **bearer(token))).status == served
                 assert (await client.get(LOOK_UP, **bearer(token))).status == served
@@ -101,7 +101,7 @@ def test_every_token_is_compared_in_constant_time(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(hmac, "compare_digest", compare)
 
     async def run() -> None:
-        async with serving(make_loop(), HeldWriter(), Settings(http_token=f"{TOKEN} {OTHER}")) as client:
+        async with serving(make_http_task(), HeldWriter(), Settings(http_token=f"{TOKEN} {OTHER}")) as client:
             for token in (TOKEN, "", "x" * 5000):
                 await report(client, token)
 
@@ -111,7 +111,7 @@ def test_every_token_is_compared_in_constant_time(monkeypatch: pytest.MonkeyPatc
 
 def test_whoever_tries_tokens_does_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
     async def run() -> None:
-        async with serving(make_loop(), HeldWriter(), Settings(http_token=TOKEN)) as client:
+        async with serving(make_http_task(), HeldWriter(), Settings(http_token=TOKEN)) as client:
             for number in range(30):
                 await report(client, f"guess-{number}")
 

@@ -8,7 +8,7 @@ import re
 from html.parser import HTMLParser
 
 from agents.http.api_pages import page
-from tests.unit.http_worker import OPENAPI, HeldWriter, make_loop, operations, serving
+from tests.unit.http_worker import OPENAPI, HeldWriter, make_http_task, operations, serving
 
 
 class Outline(HTMLParser):
@@ -34,8 +34,8 @@ class Outline(HTMLParser):
 
 def test_openapi_is_served_with_the_tasks_of_this_worker() -> None:
     async def run() -> None:
-        loops = {name: make_loop(name) for name in ("stay", "leave")}
-        async with serving(loops, HeldWriter()) as client:
+        tasks = {name: make_http_task(name) for name in ("stay", "leave")}
+        async with serving(tasks, HeldWriter()) as client:
             reply = await client.get("/openapi.json")
         assert (reply.status, reply.kind) == (200, "application/json")
         assert set(reply.data["paths"]) == set(OPENAPI["paths"])
@@ -53,7 +53,10 @@ def test_openapi_is_served_with_the_tasks_of_this_worker() -> None:
 
 def test_the_page_has_every_call_and_object_and_its_links_lead_somewhere() -> None:
     async def run() -> str:
-        async with serving(make_loop(), HeldWriter()) as client, client.request("GET", "/docs") as answer:
+        async with (
+            serving(make_http_task(), HeldWriter()) as client,
+            client.request("GET", "/docs") as answer,
+        ):
             assert (answer.status, answer.content_type, answer.charset) == (200, "text/html", "utf-8")
             assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
             text: str = await answer.text()

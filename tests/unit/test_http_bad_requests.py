@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.http_worker import FEATURES, SECRET, SENT, HeldWriter, make_loop, serving
+from tests.unit.http_worker import FEATURES, SECRET, SENT, HeldWriter, make_http_task, serving
 
 PATH = "/tasks/stay/predictions"
 
@@ -88,8 +88,8 @@ def test_a_bad_request_is_refused_naming_the_field(
     sent: Any, status: int, reason: str, field: str | None
 ) -> None:
     async def run() -> None:
-        loop, writer = make_loop(), HeldWriter()
-        async with serving(loop, writer) as client:
+        task, writer = make_http_task(), HeldWriter()
+        async with serving(task, writer) as client:
             data = sent if isinstance(sent, bytes) else json.dumps(sent).encode()
             reply = await client.post(PATH, data=data)
         assert (reply.status, reply.reason, reply.data.get("field")) == (status, reason, field)
@@ -101,7 +101,7 @@ def test_a_bad_request_is_refused_naming_the_field(
 
 def test_personal_data_appears_in_no_error() -> None:
     async def run() -> None:
-        async with serving(make_loop(), HeldWriter()) as client:
+        async with serving(make_http_task(), HeldWriter()) as client:
             for guest in ({"name": SECRET}, [SECRET], 5):
                 features = FEATURES | {"Guest": guest, "LeadTime": 12}
                 reply = await client.post(PATH, SENT | {"features": features})

@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.http_worker import FEATURES, SENT, TOLD, HeldWriter, Reply, make_loop, serving
+from tests.unit.http_worker import FEATURES, SENT, TOLD, HeldWriter, Reply, make_http_task, serving
 
 PATHS = st.sampled_from(("/tasks/stay/predictions", "/tasks/stay/outcomes"))
 KINDS = st.sampled_from(
@@ -43,8 +43,8 @@ bodies = st.one_of(
 @given(st.lists(st.tuples(PATHS, KINDS, bodies), min_size=1, max_size=25))
 def test_any_body_gets_an_answer_or_a_problem_and_what_is_written_can_be_read(calls: list[Any]) -> None:
     async def run() -> None:
-        loop, writer = make_loop(), HeldWriter()
-        async with serving(loop, writer) as client:
+        task, writer = make_http_task(), HeldWriter()
+        async with serving(task, writer) as client:
             for path, kind, body in calls:
                 reply: Reply = await client.post(path, data=body, headers={"Content-Type": kind})
                 assert reply.status < 500, (path, kind, body, reply.data)
@@ -52,9 +52,9 @@ def test_any_body_gets_an_answer_or_a_problem_and_what_is_written_can_be_read(ca
             assert alive.status == 200
         for record in writer.records:
             if record.topic == "stay.predictions":
-                loop.codec.decode_prediction(record.value)
+                task.context.codec.decode_prediction(record.value)
             else:
-                loop.codec.decode_outcome(record.value)
+                task.context.codec.decode_outcome(record.value)
 
     asyncio.run(run())
 
@@ -63,7 +63,7 @@ def test_any_body_gets_an_answer_or_a_problem_and_what_is_written_can_be_read(ca
 @given(st.lists(st.tuples(st.sampled_from(("[", '{"a":')), st.integers(1, 3000)), min_size=1, max_size=8))
 def test_deep_nesting_is_a_problem_at_any_depth(nestings: list[tuple[str, int]]) -> None:
     async def run() -> None:
-        async with serving(make_loop(), HeldWriter()) as client:
+        async with serving(make_http_task(), HeldWriter()) as client:
             for opening, depth in nestings:
                 deep = opening * depth + "1" + {"[": "]", '{"a":': "}"}[opening] * depth
                 for text in (deep, f'{{"request_id": "d", "ts": 1, "features": {{"LeadTime": {deep}}}}}'):

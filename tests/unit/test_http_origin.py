@@ -10,7 +10,7 @@ import pytest
 from agents.http.origin import Origins
 from agents.settings import Settings
 from schemas.errors import UsageError
-from tests.unit.http_worker import TOLD, Client, HeldWriter, Reply, make_loop, serving
+from tests.unit.http_worker import TOLD, Client, HeldWriter, Reply, make_http_task, serving
 
 REPORT = "/tasks/stay/outcomes"
 PAGE = "https://app.example.com"
@@ -22,7 +22,7 @@ def report(headers: dict[str, str], settings: Settings, method: str = "POST") ->
 
     async def run() -> tuple[Reply, int]:
         writer = HeldWriter()
-        async with serving(make_loop(), writer, settings) as client:
+        async with serving(make_http_task(), writer, settings) as client:
             reply = await (client.post(REPORT, TOLD, headers=headers) if method == "POST" else ask(client))
         return reply, len(writer.records)
 
@@ -139,7 +139,7 @@ def test_a_page_that_is_set_may_call_and_read_whatever_is_answered() -> None:
         assert reply.headers["Vary"] == "Origin"
 
     async def run() -> None:
-        async with serving(make_loop(), HeldWriter(), settings) as client:
+        async with serving(make_http_task(), HeldWriter(), settings) as client:
             origin: dict[str, Any] = {"headers": {"Origin": "http://localhost:3000"}}
             miss = await client.get("/nothing", **origin)
             bad = await client.post(REPORT, data=b"no JSON", **origin)
@@ -154,7 +154,7 @@ def test_a_page_that_is_set_may_call_and_read_whatever_is_answered() -> None:
 def test_a_preflight_is_answered_for_pages_that_are_set_and_no_others() -> None:
     async def run() -> None:
         asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}
-        async with serving(make_loop(), HeldWriter(), Settings(http_origins=PAGE)) as client:
+        async with serving(make_http_task(), HeldWriter(), Settings(http_origins=PAGE)) as client:
             async with client.request("OPTIONS", REPORT, headers=asked | {"Origin": PAGE}) as answer:
                 assert (answer.status, await answer.read()) == (204, b"")
                 assert answer.headers["Access-Control-Allow-Origin"] == PAGE
@@ -165,7 +165,7 @@ def test_a_preflight_is_answered_for_pages_that_are_set_and_no_others() -> None:
             assert (evil.status, evil.reason) == (403, "foreign_origin")
             plain = await client.call("OPTIONS", REPORT, headers={"Origin": PAGE})
             assert (plain.status, plain.headers["Allow"]) == (405, "POST")
-        async with serving(make_loop(), HeldWriter()) as client:
+        async with serving(make_http_task(), HeldWriter()) as client:
             unset = await client.call("OPTIONS", REPORT, headers=asked | {"Origin": PAGE})
             assert (unset.status, unset.reason) == (403, "foreign_origin")
 

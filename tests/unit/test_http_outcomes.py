@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 
 from schemas.records import Outcome, Punctuation
-from tests.unit.http_worker import TOLD, HeldWriter, make_loop, serving
+from tests.unit.http_worker import TOLD, HeldWriter, make_http_task, serving
 
 PATH = "/tasks/stay/outcomes"
 
 
 def test_an_outcome_is_on_the_topic_before_it_is_accepted() -> None:
     async def run() -> None:
-        loop, writer = make_loop(), HeldWriter(acknowledges=False)
-        async with serving(loop, writer) as client:
+        task, writer = make_http_task(), HeldWriter(acknowledges=False)
+        async with serving(task, writer) as client:
             call = asyncio.create_task(client.post(PATH, TOLD | {"reporter": "desk"}))
             await writer.used.wait()
             assert not call.done()
@@ -24,7 +24,7 @@ def test_an_outcome_is_on_the_topic_before_it_is_accepted() -> None:
         assert (reply.status, reply.data) == (202, {"request_id": "b-1", "accepted": True})
         (record,) = writer.records
         assert (record.topic, record.key, record.partition) == ("stay.outcomes", b"b-1", None)
-        told = loop.codec.decode_outcome(record.value)
+        told = task.context.codec.decode_outcome(record.value)
         assert told == Outcome("b-1", TOLD["ts"], True)
         assert b"desk" not in (record.value or b"")  # the dictionary leaves reporters out
 
@@ -33,7 +33,7 @@ def test_an_outcome_is_on_the_topic_before_it_is_accepted() -> None:
 
 def test_outcomes_are_taken_while_the_models_are_not_ready() -> None:
     async def run() -> None:
-        async with serving(make_loop(ready=False), HeldWriter()) as client:
+        async with serving(make_http_task(ready=False), HeldWriter()) as client:
             assert (await client.post(PATH, TOLD)).status == 202
 
     asyncio.run(run())
@@ -41,7 +41,7 @@ def test_outcomes_are_taken_while_the_models_are_not_ready() -> None:
 
 def test_a_field_of_an_outcome_that_nothing_reads_is_said() -> None:
     async def run() -> None:
-        async with serving(make_loop(), HeldWriter()) as client:
+        async with serving(make_http_task(), HeldWriter()) as client:
             reply = await client.post(PATH, TOLD | {"revison": 2})
             fine = await client.post(PATH, TOLD)
         assert reply.status == 202
@@ -53,13 +53,13 @@ def test_a_field_of_an_outcome_that_nothing_reads_is_said() -> None:
 
 def test_avro_is_taken_and_a_punctuation_is_not() -> None:
     async def run() -> None:
-        loop, writer = make_loop(), HeldWriter()
+        task, writer = make_http_task(), HeldWriter()
         avro = {"Content-Type": "application/avro"}
-        async with serving(loop, writer) as client:
+        async with serving(task, writer) as client:
             good = await client.post(
-                PATH, data=loop.codec.encode(Outcome("b", 1_700_000_000_000, False)), headers=avro
+                PATH, data=task.context.codec.encode(Outcome("b", 1_700_000_000_000, False)), headers=avro
             )
-            bad = await client.post(PATH, data=loop.codec.encode(Punctuation(5)), headers=avro)
+            bad = await client.post(PATH, data=task.context.codec.encode(Punctuation(5)), headers=avro)
             also = await client.post(PATH, {"record": "punctuation", "ts": 5})
         assert good.status == 202
         assert (bad.status, bad.reason) == (also.status, also.reason) == (422, "unexpected_punctuation")
@@ -71,7 +71,7 @@ def test_avro_is_taken_and_a_punctuation_is_not() -> None:
 def test_a_list_is_accepted_in_order_and_bad_ones_do_not_harm_their_neighbours() -> None:
     async def run() -> None:
         writer = HeldWriter()
-        async with serving(make_loop(), writer) as client:
+        async with serving(make_http_task(), writer) as client:
             reply = await client.post(PATH, [TOLD, TOLD | {"request_id": "two", "value": "yes"}, 3, TOLD])
             none = await client.post(PATH, [{}, {}])
             empty = await client.post(PATH, [])
@@ -111,7 +111,7 @@ def test_a_bad_outcome_is_refused_naming_the_field(
 ) -> None:
     async def run() -> None:
         writer = HeldWriter()
-        async with serving(make_loop(), writer) as client:
+        async with serving(make_http_task(), writer) as client:
             data = sent if isinstance(sent, bytes) else json.dumps(sent).encode()
             reply = await client.post(PATH, data=data)
         assert (reply.status, reply.reason, reply.data.get("field")) == (status, reason, field)
@@ -123,7 +123,7 @@ def test_a_bad_outcome_is_refused_naming_the_field(
 def test_without_an_acknowledgement_nothing_is_accepted() -> None:
     async def run() -> None:
         writer = HeldWriter(acknowledges=False)
-        async with serving(make_loop(), writer) as client:
+        async with serving(make_http_task(), writer) as client:
             call = asyncio.create_task(client.post(PATH, [TOLD]))
             await writer.used.wait()
             writer.fail()

@@ -9,23 +9,23 @@ import pytest
 from river import linear_model
 
 from agents.http.prediction_cache import Answer
-from agents.loop import now_ms
 from agents.settings import Settings
+from infra.clock import now_ms
 from infra.kafka.transaction import OutRecord
 from schemas.codec.json_form import plain
 from schemas.examples import examples
 from schemas.records import Entry, Outcome
 from streams.learner import Stopped
 from streams.quality.monitor import QualityMonitor
-from tests.unit.http_worker import FEATURES, SENT, HeldWriter, make_loop, serving
+from tests.unit.http_worker import FEATURES, SENT, HeldWriter, make_http_task, serving
 
 PATH = "/tasks/stay/predictions"
 
 
 def test_an_answer_has_the_served_score_and_what_is_written_is_the_same_prediction() -> None:
     async def run() -> None:
-        loop, writer = make_loop(), HeldWriter()
-        async with serving(loop, writer) as client:
+        task, writer = make_http_task(), HeldWriter()
+        async with serving(task, writer) as client:
             reply = await client.post(PATH, SENT)
         assert reply.status == 200
         assert reply.data == {
@@ -37,25 +37,25 @@ def test_an_answer_has_the_served_score_and_what_is_written_is_the_same_predicti
         }
         (record,) = writer.records
         assert (record.topic, record.key, record.partition) == ("stay.predictions", b"b-1", None)
-        written = loop.codec.decode_prediction(record.value)
+        written = task.context.codec.decode_prediction(record.value)
         assert dict(written.features) == {"LeadTime": 12, "Rate": 80.5, "Meal": "BB"}
         assert written.source is None
-        assert [each.model for each in written.scores] == [fold.model.name for fold in loop.models]
+        assert [each.model for each in written.scores] == [fold.model.name for fold in task.server.models]
         served = plain(written.scores[0])
         assert {name: served[name] for name in ("score", "label", "version")}.items() <= reply.data.items()
-        assert loop.counts["predictions"] == 1
+        assert task.statistics.counts["predictions"] == 1
 
     asyncio.run(run())
 
 
 def test_avro_and_json_get_the_same_answer() -> None:
     async def run() -> None:
-        loop = make_loop()
-        request = loop.codec.decode_request(json.dumps(SENT | {"request_id": "avro"}).encode())
-        async with serving(loop, HeldWriter()) as client:
+        task = make_http_task()
+        request = task.context.codec.decode_request(json.dumps(SENT | {"request_id": "avro"}).encode())
+        async with serving(task, HeldWriter()) as client:
             one = await client.post(PATH, SENT)
             other = await client.post(
-                PATH, data=loop.codec.encode(request), headers={"Content-Type": "application/avro"}
+                PATH, data=task.context.codec.encode(request), headers={"Content-Type": "application/avro"}
             )
         assert other.status == 200
         assert other.data == one.data | {"request_id": "avro"}
@@ -65,22 +65,22 @@ def test_avro_and_json_get_the_same_answer() -> None:
 
 def test_how_long_callers_waited_is_counted_for_what_was_answered() -> None:
     async def run() -> None:
-        loop = make_loop()
-        async with serving(loop, HeldWriter()) as client:
+        task = make_http_task()
+        async with serving(task, HeldWriter()) as client:
             await client.post(PATH, [SENT, SENT | {"request_id": "b-2"}, {"features": "none"}])
-        assert (loop.answers["http"].count, loop.answers["topic"].count) == (2, 0)
-        assert 0 < loop.answers["http"].sum_s < 60
+        assert (task.statistics.answers["http"].count, task.statistics.answers["topic"].count) == (2, 0)
+        assert 0 < task.statistics.answers["http"].sum_s < 60
 
     asyncio.run(run())
 
 
 def test_the_exported_examples_are_taken() -> None:
     async def run() -> None:
-        loop = make_loop()
-        found = examples(loop.codec)
-        async with serving(loop, HeldWriter()) as client:
+        task = make_http_task()
+        found = examples(task.context.codec)
+        async with serving(task, HeldWriter()) as client:
             for name, path in (("Request", PATH), ("Outcome", "/tasks/stay/outcomes")):
-                as_json = loop.codec.encode(found[name], json=True)
+                as_json = task.context.codec.encode(found[name], json=True)
                 assert (await client.post(path, data=as_json)).status in {200, 202}
 
     asyncio.run(run())
@@ -88,28 +88,28 @@ def test_the_exported_examples_are_taken() -> None:
 
 def test_without_ts_the_arrival_is_taken_and_told() -> None:
     async def run() -> None:
-        loop, writer = make_loop(), HeldWriter()
-        async with serving(loop, writer) as client:
+        task, writer = make_http_task(), HeldWriter()
+        async with serving(task, writer) as client:
             before = now_ms()
             one = await client.post(PATH, {"request_id": "no-ts", "features": FEATURES})
             two = await client.post(PATH, {"request_id": "null-ts", "ts": None, "features": FEATURES})
         for reply, record in zip((one, two), writer.records, strict=True):
             assert before <= reply.data["ts"] <= now_ms()
-            assert loop.codec.decode_prediction(record.value).ts == reply.data["ts"]
+            assert task.context.codec.decode_prediction(record.value).ts == reply.data["ts"]
 
     asyncio.run(run())
 
 
 def test_a_list_gets_its_answers_in_order_and_bad_ones_do_not_harm_their_neighbours() -> None:
     async def run() -> None:
-        loop, writer = make_loop(), HeldWriter()
+        task, writer = make_http_task(), HeldWriter()
         bad: list[Any] = [
             SENT | {"request_id": "two", "features": FEATURES | {"LeadTime": "soon"}},
             17,
             {"features": FEATURES},
         ]
         sent = [SENT, bad[0], bad[1], bad[2], SENT | {"request_id": "last"}]
-        async with serving(loop, writer) as client:
+        async with serving(task, writer) as client:
             reply = await client.post(PATH, sent)
         assert reply.status == 200
         assert [each.get("request_id") for each in reply.data] == ["b-1", "two", None, None, "last"]
@@ -130,7 +130,7 @@ def test_a_list_gets_its_answers_in_order_and_bad_ones_do_not_harm_their_neighbo
 
 def test_a_list_without_a_usable_request_is_a_problem_that_has_them_all() -> None:
     async def run() -> None:
-        async with serving(make_loop(), HeldWriter()) as client:
+        async with serving(make_http_task(), HeldWriter()) as client:
             reply = await client.post(PATH, [{}, SENT | {"features": {}}])
             empty = await client.post(PATH, [])
         assert (reply.status, reply.reason) == (422, "none_usable")
@@ -142,13 +142,13 @@ def test_a_list_without_a_usable_request_is_a_problem_that_has_them_all() -> Non
 
 def test_a_repeated_request_gets_the_first_answer_although_the_model_has_learned() -> None:
     async def run() -> None:
-        loop, writer = make_loop(), HeldWriter()
-        async with serving(loop, writer) as client:
+        task, writer = make_http_task(), HeldWriter()
+        async with serving(task, writer) as client:
             first = await client.post(PATH, SENT)
-            prediction = loop.codec.decode_prediction(writer.records[0].value)
+            prediction = task.context.codec.decode_prediction(writer.records[0].value)
             outcome = Outcome("b-1", SENT["ts"] + 1, True)
             entry = Entry("e", "labelled", outcome.ts, prediction=prediction, outcome=outcome)
-            for fold in loop.models:
+            for fold in task.server.models:
                 fold.apply(2, entry)
             again = await client.post(PATH, SENT)
             in_list = await client.post(PATH, [SENT, SENT, SENT | {"request_id": "new"}])
@@ -164,7 +164,7 @@ def test_a_repeated_request_gets_the_first_answer_although_the_model_has_learned
 def test_concurrent_duplicates_share_one_prediction_and_wait_for_its_acknowledgement() -> None:
     async def run() -> None:
         writer = HeldWriter(acknowledges=False)
-        async with serving(make_loop(), writer) as client:
+        async with serving(make_http_task(), writer) as client:
             calls = [asyncio.create_task(client.post(PATH, SENT)) for _ in range(5)]
             await asyncio.sleep(0.2)
             assert not any(call.done() for call in calls)
@@ -182,14 +182,14 @@ def test_concurrent_duplicates_share_one_prediction_and_wait_for_its_acknowledge
 
 def test_without_an_acknowledgement_nothing_is_promised_and_a_repetition_sends_the_same_bytes() -> None:
     async def run() -> None:
-        loop, writer = make_loop(), HeldWriter(acknowledges=False)
-        async with serving(loop, writer) as client:
+        task, writer = make_http_task(), HeldWriter(acknowledges=False)
+        async with serving(task, writer) as client:
             call = asyncio.create_task(client.post(PATH, SENT))
             await writer.used.wait()
             writer.fail()
             failed = await call
-            prediction = loop.codec.decode_prediction(writer.records[0].value)
-            for fold in loop.models:
+            prediction = task.context.codec.decode_prediction(writer.records[0].value)
+            for fold in task.server.models:
                 fold.apply(
                     9, Entry("e", "labelled", 1, prediction=prediction, outcome=Outcome("b-1", 1, True))
                 )
@@ -200,8 +200,8 @@ def test_without_an_acknowledgement_nothing_is_promised_and_a_repetition_sends_t
         assert again.data["version"] == "lr.1@0"
         # Whichever of the two is first on the topic, it says what the caller got.
         assert writer.records[0] == writer.records[1]
-        assert loop.counts["http_not_acknowledged"] == 1
-        assert loop.counts["predictions"] == 1
+        assert task.statistics.counts["http_not_acknowledged"] == 1
+        assert task.statistics.counts["predictions"] == 1
 
     asyncio.run(run())
 
@@ -209,7 +209,7 @@ def test_without_an_acknowledgement_nothing_is_promised_and_a_repetition_sends_t
 def test_a_call_that_lasts_too_long_ends_and_its_prediction_is_found_again() -> None:
     async def run() -> None:
         writer = HeldWriter(acknowledges=False)
-        async with serving(make_loop(), writer, time_bound_s=0.2) as client:
+        async with serving(make_http_task(), writer, time_bound_s=0.2) as client:
             late = await client.post(PATH, SENT)
             assert (late.status, late.reason) == (503, "time_out")
             writer.acknowledge()
@@ -223,7 +223,7 @@ def test_a_call_that_lasts_too_long_ends_and_its_prediction_is_found_again() -> 
 def test_only_so_many_answers_are_remembered_the_least_recently_used_go_first() -> None:
     async def run() -> None:
         settings = Settings(prediction_cache_size=2)
-        async with serving(make_loop(settings=settings), HeldWriter(), settings) as client:
+        async with serving(make_http_task(settings=settings), HeldWriter(), settings) as client:
             for name in ("one", "two"):
                 await client.post(PATH, SENT | {"request_id": name})
             await client.get(f"{PATH}/one")
@@ -239,7 +239,7 @@ def test_only_so_many_answers_are_remembered_the_least_recently_used_go_first() 
 
 def test_any_request_id_can_be_looked_up() -> None:
     async def run() -> None:
-        async with serving(make_loop(), HeldWriter()) as client:
+        async with serving(make_http_task(), HeldWriter()) as client:
             for name, path in (("a/b", "a/b"), ("a/b", "a%2Fb"), ("ä ?#%", "%C3%A4%20%3F%23%25"), ("+", "+")):
                 await client.post(PATH, SENT | {"request_id": name})
                 reply = await client.get(f"{PATH}/{path}")
@@ -250,11 +250,11 @@ def test_any_request_id_can_be_looked_up() -> None:
 
 def test_while_not_ready_new_requests_are_refused_with_the_reason_and_remembered_ones_answered() -> None:
     async def run() -> None:
-        loop = make_loop()
-        async with serving(loop, HeldWriter()) as client:
+        task = make_http_task()
+        async with serving(task, HeldWriter()) as client:
             first = await client.post(PATH, SENT)
-            loop.ready.clear()
-            loop.why_not_ready = "reading the training log, at offset 7"
+            task.readiness.ready.clear()
+            task.readiness.why = "reading the training log, at offset 7"
             again = await client.post(PATH, SENT)
             fresh = await client.post(PATH, SENT | {"request_id": "new"})
             mixed = await client.post(PATH, [SENT, SENT | {"request_id": "new"}])
@@ -291,15 +291,14 @@ def test_a_repetition_in_the_moment_of_the_acknowledgement_is_not_sent_again() -
 
 def test_what_is_odd_about_a_request_is_answered_and_counted_and_hinders_nothing() -> None:
     async def run() -> None:
-        loop, writer = make_loop(), HeldWriter()
+        task, writer = make_http_task(), HeldWriter()
         odd = {"LeadTime": 12, "Raet": 80.5, "Rate": -1, "Meal": "BB", "Ada": 1}
         sent = SENT | {"features": odd, "entity_kye": "c-1"}
-        async with serving(loop, writer) as client:
+        async with serving(task, writer) as client:
             fine = await client.post(PATH, SENT | {"request_id": "fine"})
             first = await client.post(PATH, sent)
             again = await client.post(PATH, sent)
-            for each in loop.last_words:
-                each()
+            client.pages.stop()
         assert "warnings" not in fine.data
         assert first.data == again.data
         assert [(each["reason"], each["field"], each.get("near")) for each in first.data["warnings"]] == [
@@ -309,10 +308,10 @@ def test_what_is_odd_about_a_request_is_answered_and_counted_and_hinders_nothing
             ("outside", "features.Rate", None),
         ]
         assert first.data["warnings"][3]["detail"] == "Rate is -1.0, outside 0 and more"
-        monitor = QualityMonitor("stay", loop.task.features)
+        monitor = QualityMonitor("stay", task.context.task.features)
         for record in writer.records:
-            if record.topic == loop.topics.quality:
-                monitor.apply(monitor.next_offset, loop.codec.decode_tally(record.value))
+            if record.topic == task.context.topics.quality:
+                monitor.apply(monitor.next_offset, task.context.codec.decode_tally(record.value))
         warned = {each.segment: each.value for each in monitor.measurements() if each.name == "warned"}
         assert warned == {
             "unknown_field entity_key": 1,
@@ -335,11 +334,11 @@ class Broken(linear_model.LogisticRegression):
 @pytest.mark.parametrize("place", [0, 1])
 def test_a_caller_learns_that_the_fallback_answered_and_nothing_of_a_shadow_that_fails(place: int) -> None:
     async def run() -> None:
-        loop = make_loop()
-        loop.server.task = replace(loop.task, fallback="other")
-        learner = loop.models[place].learner
+        task = make_http_task()
+        task.server.task = replace(task.context.task, fallback="other")
+        learner = task.server.models[place].learner
         learner.estimator, learner.learned = Broken(), 1
-        async with serving(loop, HeldWriter()) as client:
+        async with serving(task, HeldWriter()) as client:
             first = await client.post(PATH, SENT)
             again = await client.post(PATH, SENT)
         assert first.status == 200
@@ -360,9 +359,9 @@ def test_a_caller_learns_that_the_fallback_answered_and_nothing_of_a_shadow_that
 @pytest.mark.parametrize("place", [0, 1])
 def test_a_caller_learns_that_the_model_which_answered_has_stopped_learning(place: int) -> None:
     async def run() -> None:
-        loop = make_loop()
-        loop.models[place].learner.stopped = Stopped(70, "its code raised")
-        async with serving(loop, HeldWriter()) as client:
+        task = make_http_task()
+        task.server.models[place].learner.stopped = Stopped(70, "its code raised")
+        async with serving(task, HeldWriter()) as client:
             reply = await client.post(PATH, SENT)
         if place:
             assert "warnings" not in reply.data

@@ -15,7 +15,7 @@ from agents.http.problems import HTTP_REASONS
 from agents.http.routes import Pages
 from agents.settings import Settings
 from schemas.reasons import REASONS
-from tests.unit.http_worker import OPENAPI, SENT, HeldWriter, make_loop, operations, serving
+from tests.unit.http_worker import OPENAPI, SENT, HeldWriter, make_http_task, operations, serving
 
 PAGE = Path(__file__).parents[2] / "docs/reference/http.md"
 PATH = "/tasks/stay/predictions"
@@ -50,7 +50,7 @@ def test_only_what_changes_something_is_marked_so() -> None:
 
 def test_a_miss_is_a_problem_that_says_what_there_is() -> None:
     async def run() -> None:
-        async with serving(make_loop(), HeldWriter()) as client:
+        async with serving(make_http_task(), HeldWriter()) as client:
             task = await client.post("/tasks/sty/predictions", SENT)
             path = await client.get("/tasks/stay/nothing")
             method = await client.call("DELETE", PATH)
@@ -69,7 +69,7 @@ def test_a_miss_is_a_problem_that_says_what_there_is() -> None:
 )
 def test_another_content_type_is_refused(kind: str) -> None:
     async def run() -> None:
-        async with serving(make_loop(), HeldWriter()) as client:
+        async with serving(make_http_task(), HeldWriter()) as client:
             reply = await client.post(PATH, SENT, headers={"Content-Type": kind})
         assert (reply.status, reply.reason) == (415, "wrong_content_type")
         assert "application/json" in reply.headers["Accept"]
@@ -80,7 +80,7 @@ def test_another_content_type_is_refused(kind: str) -> None:
 def test_what_is_no_avro_is_refused_as_avro() -> None:
     async def run() -> None:
         avro = {"Content-Type": "application/avro"}
-        async with serving(make_loop(), HeldWriter()) as client:
+        async with serving(make_http_task(), HeldWriter()) as client:
             text = await client.post(PATH, SENT, headers=avro)
             framed = await client.post(PATH, data=b"\x00\x00\x00\x00\x01abc", headers=avro)
             unknown = await client.post(PATH, data=b"\xc3\x01" + b"8" * 40, headers=avro)
@@ -93,14 +93,14 @@ def test_what_is_no_avro_is_refused_as_avro() -> None:
 def test_a_body_beyond_the_bound_is_refused_however_it_is_sent() -> None:
     async def run() -> None:
         settings = Settings(max_body=20_000, max_list=3)
-        loop = make_loop(settings=settings)
+        task = make_http_task(settings=settings)
         big = json.dumps(SENT | {"entity_key": "x" * 20_000}).encode()
 
         async def pieces() -> AsyncIterator[bytes]:
             for start in range(0, len(big), 1000):
                 yield big[start : start + 1000]
 
-        async with serving(loop, HeldWriter(), settings) as client:
+        async with serving(task, HeldWriter(), settings) as client:
             declared = await client.post(PATH, data=big)
             chunked = await client.post(PATH, data=pieces())
             packed = await client.post(PATH, data=gzip.compress(big), headers={"Content-Encoding": "gzip"})
@@ -121,7 +121,7 @@ def test_a_body_beyond_the_bound_is_refused_however_it_is_sent() -> None:
 def test_a_record_beyond_the_contracts_bound_is_refused_even_where_larger_bodies_are_allowed() -> None:
     async def run() -> None:
         settings = Settings(max_body=4_000_000)
-        async with serving(make_loop(settings=settings), HeldWriter(), settings) as client:
+        async with serving(make_http_task(settings=settings), HeldWriter(), settings) as client:
             large = SENT | {"entity_key": "x" * 2_000_000}
             one = await client.post(PATH, large)
             listed = await client.post(PATH, [large, SENT])
@@ -133,7 +133,7 @@ def test_a_record_beyond_the_contracts_bound_is_refused_even_where_larger_bodies
 
 def test_a_body_that_cannot_be_unpacked_is_refused() -> None:
     async def run() -> None:
-        async with serving(make_loop(), HeldWriter()) as client:
+        async with serving(make_http_task(), HeldWriter()) as client:
             reply = await client.post(PATH, data=b"this is no gzip", headers={"Content-Encoding": "gzip"})
         assert (reply.status, reply.reason) == (400, "bad_request")
 
@@ -146,7 +146,7 @@ def test_a_body_that_does_not_arrive_is_not_waited_for() -> None:
             yield b'{"request_id"'
             await asyncio.sleep(1)
 
-        async with serving(make_loop(), HeldWriter(), time_bound_s=0.4) as client:
+        async with serving(make_http_task(), HeldWriter(), time_bound_s=0.4) as client:
             reply = await client.post(PATH, data=slow())
         assert (reply.status, reply.reason) == (408, "slow_body")
 
@@ -155,7 +155,7 @@ def test_a_body_that_does_not_arrive_is_not_waited_for() -> None:
 
 def test_an_error_of_a_model_is_a_problem_without_its_secrets(caplog: pytest.LogCaptureFixture) -> None:
     async def run() -> None:
-        loop, writer = make_loop(), HeldWriter()
+        task, writer = make_http_task(), HeldWriter()
 
         class Broken(base.Classifier):
             def learn_one(self, x: Any, y: Any) -> None:
@@ -164,8 +164,8 @@ def test_an_error_of_a_model_is_a_problem_without_its_secrets(caplog: pytest.Log
             def predict_proba_one(self, x: Any, **more: Any) -> Any:
                 raise RuntimeError(f"a traceback with Ada-Lovelace-1815 in it: {x}")
 
-        loop.models[0].learner.estimator = Broken()
-        async with serving(loop, writer) as client:
+        task.server.models[0].learner.estimator = Broken()
+        async with serving(task, writer) as client:
             reply = await client.post(PATH, SENT)
         assert (reply.status, reply.reason) == (422, "model_failed")
         assert "RuntimeError in tests.unit.test_http_routes:" in reply.data["detail"]
@@ -178,7 +178,7 @@ def test_an_error_of_a_model_is_a_problem_without_its_secrets(caplog: pytest.Log
 def test_a_body_may_be_larger_than_aiohttp_takes_by_itself() -> None:
     async def run() -> None:
         limits = Settings(max_body=5_000_000, max_list=30_000)
-        async with serving(make_loop(), HeldWriter(), limits) as client:
+        async with serving(make_http_task(), HeldWriter(), limits) as client:
             reply = await client.post(PATH, [SENT | {"entity_key": "x" * 50}] * 20_000)
             assert (reply.status, len(reply.data)) == (200, 20_000)
 

@@ -29,7 +29,7 @@ from agents.http.server import HttpServer
 from agents.settings import Settings
 from schemas.codec import json_form
 from schemas.errors import UsageError
-from tests.unit.http_worker import SENT, HeldWriter, make_loop, serving
+from tests.unit.http_worker import SENT, HeldWriter, make_http_task, serving
 
 LIVE = b"GET /live HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 PREDICT = "/tasks/stay/predictions"
@@ -45,7 +45,7 @@ class Listening(HttpServer):
 @asynccontextmanager
 async def listening(host: str = "127.0.0.1", most: int = 256, **more: float) -> AsyncIterator[Listening]:
     app = web.Application()
-    add_routes(app, {"stay": make_loop()}, HeldWriter(), Settings(http_host=host))
+    add_routes(app, {"stay": make_http_task()}, HeldWriter(), Settings(http_host=host))
 
     async def large(request: web.Request) -> web.Response:
         return web.Response(body=bytes(50_000_000))
@@ -458,7 +458,7 @@ def test_a_caller_who_waits_holds_a_place_of_its_own_address(monkeypatch: pytest
     monkeypatch.setattr(routes, "Waits", lambda: Waits(256, 1))
 
     async def run() -> None:
-        async with serving(make_loop(), HeldWriter()) as client:
+        async with serving(make_http_task(), HeldWriter()) as client:
             path = "/tasks/stay/versions?applied=99&wait_s=1"
             both = await asyncio.gather(client.get(path), client.get(path))
             assert sorted(each.status for each in both) == [200, 503]
@@ -483,7 +483,7 @@ def test_a_large_body_is_parsed_once_in_a_thread_and_a_small_one_at_once(
     monkeypatch.setattr(json_form, "parse", None)  # nothing else parses a body again
 
     async def run() -> None:
-        async with serving(make_loop(), HeldWriter()) as client:
+        async with serving(make_http_task(), HeldWriter()) as client:
             for size in (1_000, bodies.OFF_LOOP_BYTES, bodies.OFF_LOOP_BYTES + 1):
                 reply = await client.post(PREDICT, data=json.dumps(SENT).encode().ljust(size))
                 assert reply.status == 200
@@ -499,7 +499,7 @@ def test_a_key_given_twice_is_found_in_linear_time() -> None:
 
         async def run() -> float:
             clock = asyncio.get_running_loop().time
-            async with serving(make_loop(), HeldWriter()) as client:
+            async with serving(make_http_task(), HeldWriter()) as client:
                 started = clock()
                 assert (await client.post(PREDICT, data=data)).reason == "malformed"
                 return clock() - started

@@ -5,16 +5,16 @@ import json
 import time
 
 from schemas.records import Entry, Outcome
-from tests.unit.http_worker import SENT, HeldWriter, make_loop, serving
+from tests.unit.http_worker import SENT, HeldWriter, make_http_task, serving
 
 
 def test_a_worker_is_live_while_it_is_not_ready_and_ready_names_what_it_waits_for() -> None:
     async def run() -> None:
-        stay, shop = make_loop("stay"), make_loop("shop", ready=False)
+        stay, shop = make_http_task("stay"), make_http_task("shop", ready=False)
         async with serving({"stay": stay, "shop": shop}, HeldWriter()) as client:
             live = await client.get("/live")
             waiting = await client.get("/ready")
-            shop.ready.set()
+            shop.readiness.set_ready()
             ready = await client.get("/ready")
             tasks = await client.get("/tasks")
         assert live.data == {"status": "live"}
@@ -33,16 +33,16 @@ def test_a_worker_is_live_while_it_is_not_ready_and_ready_names_what_it_waits_fo
 
 def test_readiness_names_a_cluster_that_does_not_acknowledge_and_comes_back_by_itself() -> None:
     async def run() -> None:
-        loop = make_loop()
-        async with serving(loop, HeldWriter()) as client:
-            loop.cluster.silent("the Kafka cluster at kafka:9092 does not answer")
-            loop.cluster.failed("HTTP", time.monotonic(), "timed out")
+        task = make_http_task()
+        async with serving(task, HeldWriter()) as client:
+            task.readiness.cluster.silent("the Kafka cluster at kafka:9092 does not answer")
+            task.readiness.cluster.failed("HTTP", time.monotonic(), "timed out")
             waiting = [await client.get(path) for path in ("/ready", "/readyz")]
             alive = [await client.get(path) for path in ("/live", "/livez")]
             health = await client.get("/healthz")
             scrape = await client.page("/metrics")
-            loop.cluster.answered()
-            loop.cluster.acknowledged("HTTP")
+            task.readiness.cluster.answered()
+            task.readiness.cluster.acknowledged("HTTP")
             ready = await client.get("/readyz")
             scraped = await client.page("/metrics")
         reasons = [
@@ -69,8 +69,8 @@ def test_readiness_names_a_cluster_that_does_not_acknowledge_and_comes_back_by_i
 
 def test_calls_are_counted_by_route_and_status_and_never_by_path() -> None:
     async def run() -> None:
-        loop = make_loop()
-        async with serving(loop, HeldWriter()) as client:
+        task = make_http_task()
+        async with serving(task, HeldWriter()) as client:
             await client.post("/tasks/stay/predictions", SENT)
             await client.post("/tasks/stay/predictions", SENT | {"features": {}})
             await client.get("/tasks/stay/predictions/b-1")
@@ -103,14 +103,14 @@ def test_a_worker_without_tasks_is_not_ready() -> None:
 
 def test_versions_say_which_models_answer() -> None:
     async def run() -> None:
-        loop = make_loop()
-        async with serving(loop, HeldWriter()) as client:
+        task = make_http_task()
+        async with serving(task, HeldWriter()) as client:
             reply = await client.get("/tasks/stay/versions")
         assert [(each["version"], each["role"], each["in_force"]) for each in reply.data["models"]] == [
             ("lr.1@0", "served", True),
             ("other.1@1", "shadow", True),
         ]
-        assert reply.data["models"][0]["spec"] == loop.models[0].spec
+        assert reply.data["models"][0]["spec"] == task.server.models[0].spec
         assert (reply.data["reached"], reply.data["next_offset"]) == (True, 2)
 
     asyncio.run(run())
@@ -118,29 +118,29 @@ def test_versions_say_which_models_answer() -> None:
 
 def test_a_look_at_versions_waits_for_progress() -> None:
     async def run() -> None:
-        loop = make_loop(partitions=2)
+        task = make_http_task(partitions=2)
         path = "/tasks/stay/versions"
-        async with serving(loop, HeldWriter()) as client:
+        async with serving(task, HeldWriter()) as client:
 
             async def progress() -> None:
-                async with loop.progress:
-                    loop.progress.notify_all()
+                async with task.readiness.progress:
+                    task.readiness.progress.notify_all()
 
             assert (await client.get(f"{path}?complete=4")).data["reached"] is False
             wait = asyncio.create_task(client.get(f"{path}?complete=4&wait_s=20"))
             await asyncio.sleep(0.1)
-            loop.completed[0] = 9
+            task.statistics.completed[0] = 9
             await progress()
             await asyncio.sleep(0.1)
             assert not wait.done()  # the other partition has not come so far
-            loop.completed[1] = 4
+            task.statistics.completed[1] = 4
             await progress()
             assert (await wait).data["completed"] == {"0": 9, "1": 4}
 
             wait = asyncio.create_task(client.get(f"{path}?applied=2&wait_s=20"))
             await asyncio.sleep(0.1)
             assert not wait.done()
-            for fold in loop.models:
+            for fold in task.server.models:
                 fold.apply(2, Entry("t", "time", 5))
             await progress()
             assert (await wait).data["reached"] is True
@@ -154,7 +154,7 @@ def test_a_look_at_versions_waits_for_progress() -> None:
 
 def test_a_wrong_query_names_its_parameter() -> None:
     async def run() -> None:
-        async with serving(make_loop(), HeldWriter()) as client:
+        async with serving(make_http_task(), HeldWriter()) as client:
             for query, field in (
                 ("complete=soon", "complete"),
                 ("applied=1.5", "applied"),
@@ -170,12 +170,12 @@ def test_a_wrong_query_names_its_parameter() -> None:
 
 def test_status_has_counts_freshness_and_what_the_agents_add() -> None:
     async def run() -> None:
-        loop = make_loop()
-        async with serving(loop, HeldWriter()) as client:
+        task = make_http_task()
+        async with serving(task, HeldWriter()) as client:
             empty = (await client.get("/tasks/stay/status")).data
             await client.post("/tasks/stay/predictions", SENT)
             await client.post("/tasks/stay/predictions", {})
-            loop.freshness_ms.extend(float(each) for each in range(1, 201))
+            task.statistics.freshness_ms.extend(float(each) for each in range(1, 201))
             status = (await client.get("/tasks/stay/status")).data
         assert empty["freshness_ms"] == {"count": 0, "p50": 0.0, "p99": 0.0}
         assert status["freshness_ms"] == {"count": 200, "p50": 100.0, "p99": 198.0}
@@ -188,20 +188,20 @@ def test_status_has_counts_freshness_and_what_the_agents_add() -> None:
 
 def test_digests_follow_the_state_and_are_equal_for_equal_folds() -> None:
     async def run() -> None:
-        one, other = make_loop("stay"), make_loop("stay")
-        prediction = one.server.predict(one.codec.decode_request(json.dumps(SENT).encode()))
+        one, other = make_http_task("stay"), make_http_task("stay")
+        prediction = one.server.predict(one.context.codec.decode_request(json.dumps(SENT).encode()))
         entry = Entry("e", "labelled", 9, prediction=prediction, outcome=Outcome("b-1", 9, True))
         async with serving(one, HeldWriter()) as client, serving(other, HeldWriter()) as second:
             before = (await client.get("/tasks/stay/digests")).data
-            for loop in (one, other):
-                for fold in loop.models:
+            for task in (one, other):
+                for fold in task.server.models:
                     fold.apply(2, entry)
             after = (await client.get("/tasks/stay/digests")).data
             assert after == (await second.get("/tasks/stay/digests")).data
-            one.ready.clear()
+            one.readiness.ready.clear()
             assert (await client.get("/tasks/stay/digests")).status == 503
         assert before["models"][0]["state"] != after["models"][0]["state"]
-        assert after["models"][0]["state"] == one.models[0].digest
+        assert after["models"][0]["state"] == one.server.models[0].digest
         assert (after["next_offset"], after["models"][0]["version"]) == (3, "lr.1@2")
 
     asyncio.run(run())

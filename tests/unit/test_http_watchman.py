@@ -26,10 +26,10 @@ from agents.http.address import bind
 from agents.http.probe import MOST_BYTES, PATHS, Probe, read_probe
 from agents.http.routes import add_routes
 from agents.http.server import HttpServer
-from agents.loop import TaskLoop
+from agents.http.task import HttpTask
 from agents.settings import Settings
-from agents.turns import Turns
-from tests.unit.http_worker import SENT, HeldWriter, make_loop
+from infra.turns import Turns
+from tests.unit.http_worker import SENT, HeldWriter, make_http_task
 
 T = TypeVar("T")
 STEP_S = 0.3
@@ -86,12 +86,12 @@ print(json.dumps(found))
 
 @asynccontextmanager
 async def serving(
-    loop: TaskLoop, *, most: int = 64, watched: bool = True
+    task: HttpTask, *, most: int = 64, watched: bool = True
 ) -> AsyncIterator[tuple[HttpServer, int]]:
     app = web.Application()
-    probes = add_routes(app, {"stay": loop}, HeldWriter(), Settings())
+    pages = add_routes(app, {"stay": task}, HeldWriter(), Settings())
     sockets = bind("127.0.0.1", 0)
-    server = HttpServer(app, sockets, most, probes if watched else None)
+    server = HttpServer(app, sockets, most, pages.probes if watched else None)
     port = sockets[0].getsockname()[1]
     await server.start()
     try:
@@ -147,7 +147,7 @@ def rest(wire: socket.socket) -> bytes:
     return found
 
 
-async def held(loop: TaskLoop, *calls: Callable[[], T], at_least_s: float = HOLD_S) -> list[T]:
+async def held(task: HttpTask, *calls: Callable[[], T], at_least_s: float = HOLD_S) -> list[T]:
     """Make calls in threads of their own while one step holds the event loop; gives what they gave.
 
     With a bound of 0 the step lasts until all calls are answered.
@@ -162,7 +162,7 @@ async def held(loop: TaskLoop, *calls: Callable[[], T], at_least_s: float = HOLD
                 time.sleep(0.005)
             return calling
 
-        (calling,) = await loop.turns.run(hold() for _ in range(1))
+        (calling,) = await task.turns.run(hold() for _ in range(1))
         return [await asyncio.wrap_future(each) for each in calling]
 
 
@@ -201,8 +201,8 @@ def waits() -> Iterator[list[float]]:
 @pytest.mark.parametrize("kept", [False, True], ids=["a-connection-each", "kept-connections"])
 def test_probes_are_answered_in_time_while_a_model_takes_300_ms_a_prediction(kept: bool) -> None:
     async def run() -> tuple[dict[str, Any], list[float]]:
-        loop = make_loop()
-        async with serving(loop) as (_, port), slow(loop.turns):
+        task = make_http_task()
+        async with serving(task) as (_, port), slow(task.turns):
             with waits() as late:
                 return await probe(port, kept), late
 
@@ -242,10 +242,10 @@ def test_other_calls_that_come_meanwhile_are_handed_on_and_answered_once_each() 
     }
 
     async def run() -> list[tuple[float, bytes]]:
-        loop = make_loop()
-        async with serving(loop) as (_, port):
+        task = make_http_task()
+        async with serving(task) as (_, port):
             made = [partial(call, port, *messages) for messages, _ in calls.values()]
-            return await held(loop, *made)
+            return await held(task, *made)
 
     found = asyncio.run(run())
     for (name, (_, wanted)), (took_s, answer) in zip(calls.items(), found, strict=True):
@@ -256,14 +256,14 @@ def test_other_calls_that_come_meanwhile_are_handed_on_and_answered_once_each() 
 
 def test_checks_that_come_in_pieces_and_behind_each_other_are_answered_once_each() -> None:
     async def run() -> list[tuple[float, bytes]]:
-        loop = make_loop()
-        async with serving(loop) as (_, port):
+        task = make_http_task()
+        async with serving(task) as (_, port):
             pieces = partial(call, port, CHECK[:7], CHECK[7:30], CHECK[30:])
             behind = partial(call, port, LIVE + LIVE + CHECK)
             mixed = partial(call, port, LIVE + HEAD + JSON)
             head = partial(call, port, CHECK.replace(b"GET", b"HEAD"))
             old = partial(call, port, CHECK.replace(b"1.1", b"1.0"))
-            return await held(loop, pieces, behind, mixed, head, old)
+            return await held(task, pieces, behind, mixed, head, old)
 
     pieces, behind, mixed, head, old = asyncio.run(run())
     assert pieces[0] < SOON_S, pieces
@@ -291,15 +291,15 @@ def test_a_kept_connection_is_answered_again_and_again_unless_it_has_brought_any
         return time.monotonic() - began
 
     async def run() -> None:
-        loop = make_loop()
-        async with serving(loop) as (_, port):
+        task = make_http_task()
+        async with serving(task) as (_, port):
             checks, calls = [await asyncio.to_thread(kept, port) for _ in range(2)]
             call = HEAD.replace(LAST, b"\r\n") + JSON
             await asyncio.to_thread(calls.sendall, call)
             assert b"b-1" in await asyncio.to_thread(calls.recv, 65536)
             for _ in range(2):
                 twice = lambda: [again(checks, LIVE), again(checks, LIVE)]  # noqa: E731
-                first, other = await held(loop, twice, lambda: [again(calls, LIVE)])
+                first, other = await held(task, twice, lambda: [again(calls, LIVE)])
                 assert max(first) < SOON_S, first
                 assert min(other) > SOON_S, other
             again_after = await asyncio.to_thread(again, checks, LIVE)
@@ -312,8 +312,8 @@ def test_a_kept_connection_is_answered_again_and_again_unless_it_has_brought_any
 
 def test_the_body_of_a_call_that_looks_like_a_check_is_no_check() -> None:
     async def run() -> tuple[float, bytes]:
-        loop = make_loop()
-        async with serving(loop) as (_, port):
+        task = make_http_task()
+        async with serving(task) as (_, port):
             head = HEAD.replace(b"%d" % len(JSON), b"%d" % len(LIVE))
             wire = sent(port, head)
             await asyncio.sleep(0.2)  # the loop has the head
@@ -324,7 +324,7 @@ def test_the_body_of_a_call_that_looks_like_a_check_is_no_check() -> None:
                 first = wire.recv(65536)
                 return time.monotonic() - began, first + rest(wire)
 
-            return (await held(loop, body))[0]
+            return (await held(task, body))[0]
 
     took_s, answer = asyncio.run(run())
     assert took_s > SOON_S
@@ -340,19 +340,19 @@ def test_readiness_is_as_of_now_says_for_how_long_the_loop_is_held_and_ends_with
         return int(head.split()[1]), json.loads(body)
 
     async def run() -> None:
-        loop = make_loop()
-        async with serving(loop) as (_, port):
+        task = make_http_task()
+        async with serving(task) as (_, port):
 
             def look() -> None:
                 status_code, told = asked(port, "/readyz")
                 assert (status_code, told["tasks"]) == (200, {"stay": {"ready": True}})
                 assert 0.05 < told["held_s"] < 5.0
-                loop.cluster.silent("the Kafka cluster does not answer")
+                task.readiness.cluster.silent("the Kafka cluster does not answer")
                 status_code, told = asked(port, "/ready")
                 assert (status_code, told["reason"]) == (503, "not_ready")
                 assert told["tasks"]["stay"]["reasons"] == ["the Kafka cluster does not answer"]
                 assert asked(port, "/healthz")[1]["ready"] is False
-                loop.cluster.answered()
+                task.readiness.cluster.answered()
                 monkeypatch.setattr(status, "HELD_S", 0.01)
                 status_code, told = asked(port, "/readyz")
                 assert status_code == 503
@@ -363,7 +363,7 @@ def test_readiness_is_as_of_now_says_for_how_long_the_loop_is_held_and_ends_with
                     status_code, told = asked(port, path)
                     assert (status_code, told["reason"]) == (503, "held")
 
-            await held(loop, look, at_least_s=0.0)
+            await held(task, look, at_least_s=0.0)
             assert (await asyncio.to_thread(asked, port, "/readyz")) == (
                 200,
                 {"status": "ready", "tasks": {"stay": {"ready": True}}},
@@ -383,8 +383,8 @@ def test_readiness_is_as_of_now_says_for_how_long_the_loop_is_held_and_ends_with
 
 def test_callers_that_say_nothing_or_too_much_keep_no_check_from_its_answer_and_are_bounded() -> None:
     async def run() -> None:
-        loop = make_loop()
-        async with serving(loop, most=8) as (server, port):
+        task = make_http_task()
+        async with serving(task, most=8) as (server, port):
 
             def crowd() -> list[socket.socket]:
                 silent = [sent(port) for _ in range(40)]
@@ -394,7 +394,7 @@ def test_callers_that_say_nothing_or_too_much_keep_no_check_from_its_answer_and_
                 assert (took_s < SOON_S, b'"status":"live"' in answer) == (True, True)
                 return silent + slow + many
 
-            (wires,) = await held(loop, crowd, at_least_s=0.0)
+            (wires,) = await held(task, crowd, at_least_s=0.0)
             await asyncio.sleep(0.2)
             assert len(server) <= 8
             answers = [await asyncio.to_thread(rest, wire) for wire in wires[80:]]
@@ -414,9 +414,9 @@ def test_the_watchman_leaves_nothing_behind() -> None:
     before = threading.active_count(), sys.getswitchinterval()
 
     async def run() -> None:
-        loop = make_loop()
-        async with serving(loop) as (_, port):
-            await held(loop, partial(call, port, CHECK), at_least_s=0.0)
+        task = make_http_task()
+        async with serving(task) as (_, port):
+            await held(task, partial(call, port, CHECK), at_least_s=0.0)
             assert threading.active_count() > before[0]
 
     asyncio.run(run())

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from agents.intake import BUDGET_S, Intake, WithinBudget
+from infra.kafka.intake import BUDGET_S, Intake, WithinBudget
 from streams.join.merge import MergeByTime, Partition
 
 

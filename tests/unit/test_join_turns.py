@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from agents.join import JoinAgent
-from agents.join_partition import JoinPartition
 from infra.inbound import SERVED, Inbound
+from infra.task.join import JoinAgent
+from infra.task.join_partition import JoinPartition
 from schemas.errors import TransactionAborted
 from schemas.records import Position, Prediction
 from streams.join.join import Join
 from streams.join.pending import MemoryStore
 from tests.joining import Bench
-from tests.unit.http_worker import make_loop
+from tests.unit.http_worker import make_http_task, make_join
 
 WAITING = 500
 FIRST = 1_700_000_000_000
@@ -51,14 +51,14 @@ class Message:
 
 def agent_with_waiting() -> tuple[JoinAgent, list[Inbound]]:
     """Make an agent with as many requests that wait; gives a record that lets all of them fall due, too."""
-    loop = make_loop()
-    agent = JoinAgent(loop)
+    task = make_http_task()
+    agent = make_join(task)
     join = Join(agent.rules, MemoryStore(), agent._unpack, "stay", 0)
-    agent.partitions[0] = JoinPartition(join, loop.topics, None)
+    agent.partitions[0] = JoinPartition(join, task.context.topics, None)
 
     def inbound(offset: int, ts: int) -> Inbound:
         prediction = Prediction(f"r{offset}", ts, {"LeadTime": 12, "Rate": 80.5, "Meal": "BB"}, ())
-        message = Message(loop.topics.predictions, offset, loop.codec.encode(prediction), ts)
+        message = Message(task.context.topics.predictions, offset, task.context.codec.encode(prediction), ts)
         return Inbound(message, prediction, None)
 
     first = [inbound(offset, FIRST) for offset in range(WAITING)]
@@ -108,6 +108,6 @@ def test_steps_give_what_one_step_gives() -> None:
 
 
 def test_a_batch_whose_partition_was_given_up_before_it_began_is_aborted_and_crashes_nothing() -> None:
-    agent = JoinAgent(make_loop())
+    agent = make_join(make_http_task())
     with pytest.raises(TransactionAborted, match="given up"):
         next(agent.steps([], [0]))

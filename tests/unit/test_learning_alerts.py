@@ -26,7 +26,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Clu
         cluster = Cluster(History("passing-over"), SnapshotStore(str(tmp_path)), random.Random(seed))
         cluster.settings = Settings(metrics_every_ms=1, snapshot_every=10**9)  # states are made by hand here
         cluster.patch(monkeypatch)
-        monkeypatch.setattr("agents.revisions.read_all", lambda *_: iter(()))
+        monkeypatch.setattr("infra.task.revisions.read_all", lambda *_: iter(()))
         return cluster
 
     return made
@@ -71,7 +71,7 @@ def test_each_step_is_published_once_whatever_becomes_of_owners_and_transactions
             for offset in range(at, at + rng.randrange(6)):
                 if rng.random() < 0.4:
                     passed.append((rng.randrange(2), offset))
-                    pass_over(worker.loop.models[passed[-1][0]], offset)
+                    pass_over(worker.fold.models[passed[-1][0]], offset)
                 at = offset + 1
             go_on(worker, at)
             if rng.random() < 0.8:
@@ -79,12 +79,12 @@ def test_each_step_is_published_once_whatever_becomes_of_owners_and_transactions
             if rng.random() < 0.2:  # it dies, and another one comes to the same state
                 worker = await owner_of(cluster)
                 for model, offset in passed:
-                    pass_over(worker.loop.models[model], offset)
+                    pass_over(worker.fold.models[model], offset)
                 go_on(worker, at)
         worker.runner.fates = ["committed"] * 10
         while worker.publisher.published < at:
             await worker.turn()
-        for number, fold in enumerate(worker.loop.models):
+        for number, fold in enumerate(worker.fold.models):
             mine = [each for each in learning(cluster) if each.model == fold.model.name]
             newest = [*fold.alerts(1)]
             assert mine[-len(newest) :] == newest
@@ -100,7 +100,7 @@ def test_nothing_is_published_that_the_reader_has_not_come_to(make: Callable[[in
     async def scenario() -> None:
         worker = await owner_of(cluster)
         worker.runner.fates = ["committed"] * 10
-        pass_over(worker.loop.models[1], 9)  # restored from a newer snapshot than the other one
+        pass_over(worker.fold.models[1], 9)  # restored from a newer snapshot than the other one
         go_on(worker, 5)
         await worker.turn()
         assert learning(cluster) == []
@@ -121,8 +121,8 @@ def test_a_note_that_is_lost_leaves_steps_out_and_repeats_none(
     async def scenario() -> None:
         worker = await owner_of(cluster)
         worker.runner.fates = ["committed"] * 10
-        pass_over(worker.loop.models[0], 5)
-        pass_over(worker.loop.models[0], 8)
+        pass_over(worker.fold.models[0], 5)
+        pass_over(worker.fold.models[0], 8)
         go_on(worker, 20)
         await worker.turn()
         assert [each.log_offset for each in learning(cluster)] == offsets
@@ -139,12 +139,12 @@ def test_a_revision_brings_all_that_it_has_passed_over_and_they_are_not_publishe
         cluster.committed = (9, "9")
         worker = await owner_of(cluster)
         worker.runner.fates = ["committed"] * 10
-        first, second = worker.loop.models
+        first, second = worker.fold.models
         for fold in (first, second):
             pass_over(fold, 5)
             pass_over(fold, 20)
         first.in_force = False  # its specification is new, and the log has been folded anew for it
-        worker.loop.ready.clear()
+        worker.readiness.ready.clear()
         go_on(worker, 30)
         await worker.publisher._publish(worker.consumer)
         assert learning(cluster) == []

@@ -20,12 +20,13 @@ from agents.http.live import LivePage
 from agents.http.live_feed import LiveFeed
 from agents.http.problems import Problem
 from agents.http.routes import add_routes
+from agents.http.task import HttpTask
 from agents.settings import Settings
 from infra.kafka.tail import TailBatch
 from infra.web.assets import FOLDER, assets
 from schemas.errors import BrokerError
 from schemas.records import DeadLetter, Metric
-from tests.unit.http_worker import SECRET, HeldWriter, make_loop
+from tests.unit.http_worker import SECRET, HeldWriter, make_http_task
 
 Http = TestClient[web.Request, web.Application]
 PAGE = "/tasks/stay/live"
@@ -97,23 +98,30 @@ class Live:
     client: Http
 
     def metric(self, value: float, offset: int) -> None:
-        loop = self.feed.loop
-        self.topics.put(Sent(loop.topics.metrics, loop.codec.encode(waiting(value, offset))))
+        context = self.feed.context
+        self.topics.put(Sent(context.topics.metrics, context.codec.encode(waiting(value, offset))))
+
+
+def make_feed(task: HttpTask, topics: Topics, lag: dict[str, int]) -> LiveFeed:
+    """Make the feed of a task whose topics are in memory."""
+    knows = (task.context, task.settings, task.readiness, task.server, task.statistics, task.status)
+    return LiveFeed(*knows, lambda: lag, topics.tail)
 
 
 @asynccontextmanager
 async def living(settings: Settings | None = None) -> AsyncIterator[Live]:
     """Serve the page of a task whose topics are in memory."""
-    loop, topics = make_loop(settings=settings), Topics()
-    feed = LiveFeed(loop, topics.tail, lambda: {"requests": 3, "predictions": 2, "outcomes": 1})
+    task, topics = make_http_task(settings=settings), Topics()
+    feed = make_feed(task, topics, {"requests": 3, "predictions": 2, "outcomes": 1})
     app = web.Application()
-    for route in LivePage(lambda request: feed, {"stay": loop}, 20).routes():
+    for route in LivePage(lambda request: feed, {"stay": task}, 20).routes():
         app.router.add_get(route.path, route.handler)
     async with TestClient(TestServer(app, host="127.0.0.1")) as client:
         try:
             yield Live(feed, topics, client)
         finally:
-            await loop.stop_waiting()
+            await task.readiness.stop()
+            feed.close()
 
 
 async def events(answer: ClientResponse) -> AsyncIterator[tuple[str, Any]]:
@@ -133,7 +141,7 @@ async def events(answer: ClientResponse) -> AsyncIterator[tuple[str, Any]]:
 def test_the_root_leads_to_the_page_which_runs_nothing_but_its_own_files() -> None:
     async def run() -> None:
         app = web.Application()
-        add_routes(app, {"stay": make_loop()}, HeldWriter(), Settings())
+        add_routes(app, {"stay": make_http_task()}, HeldWriter(), Settings())
         async with TestClient(TestServer(app, host="127.0.0.1")) as client:
             async with client.get("/", allow_redirects=False) as first:
                 assert (first.status, first.headers["Location"]) == (302, PAGE)
@@ -220,12 +228,12 @@ def test_a_worker_that_is_not_ready_is_down_and_says_why() -> None:
     async def run() -> None:
         async with living() as found:
             found.metric(7.0, 1)
-            loop = found.feed.loop
-            loop.ready.set()
+            feed = found.feed
+            feed.readiness.ready.set()
             async with found.client.get(f"{PAGE}/state") as answer:
                 assert (await answer.json())["verdict"]["state"] == "healthy"
-            loop.ready.clear()
-            loop.why_not_ready = "reading the training log"
+            feed.readiness.ready.clear()
+            feed.readiness.why = "reading the training log"
             async with found.client.get(f"{PAGE}/state") as answer:
                 told = (await answer.json())["verdict"]
             assert told["state"] == "down"
@@ -336,10 +344,10 @@ def test_when_the_topics_cannot_be_read_the_page_says_so_and_keeps_what_it_has()
 def test_what_a_request_says_is_shown_only_where_no_token_guards_it(settings: Settings, shown: bool) -> None:
     async def run() -> None:
         async with living(settings) as found:
-            loop = found.feed.loop
+            feed = found.feed
             value = b'{"request_id": "b-1", "features": {"LeadTime": "the-value"}}'
             letter = DeadLetter("wrong_type", "not 'the-value'", "features.LeadTime", None, b"b-1", value, 5)
-            found.topics.put(Sent(loop.topics.dead_letters, loop.codec.encode(letter)))
+            found.topics.put(Sent(feed.context.topics.dead_letters, feed.context.codec.encode(letter)))
             async with found.client.get(f"{PAGE}/state") as state:
                 told = json.dumps((await state.json())["dead_letters"])
         assert "features.LeadTime" in told
@@ -352,7 +360,7 @@ def test_what_a_request_says_is_shown_only_where_no_token_guards_it(settings: Se
 def test_what_is_no_record_of_ours_is_passed_over() -> None:
     async def run() -> None:
         async with living() as found:
-            topics = found.feed.loop.topics
+            topics = found.feed.context.topics
             names = (topics.metrics, topics.alerts, topics.snapshots, topics.dead_letters)
             found.topics.put(*(Sent(name, b"\xff<script>") for name in names))
             found.metric(7.0, 1)
@@ -369,7 +377,7 @@ def test_a_worker_that_stops_ends_its_streams(monkeypatch: pytest.MonkeyPatch) -
             async with found.client.get(f"{PAGE}/events") as answer:
                 stream = events(answer)
                 await anext(stream)
-                await found.feed.loop.stop_waiting()
+                found.feed.close()
                 async with asyncio.timeout(5):
                     async for _ in stream:
                         pass
@@ -383,9 +391,9 @@ def test_only_so_many_streams_are_open_at_once(monkeypatch: pytest.MonkeyPatch) 
 
     async def run() -> None:
         app = web.Application()
-        loop, topics = make_loop(), Topics()
-        feed = LiveFeed(loop, topics.tail, dict)
-        page = LivePage(lambda request: feed, {"stay": loop}, 20)
+        task, topics = make_http_task(), Topics()
+        feed = make_feed(task, topics, {})
+        page = LivePage(lambda request: feed, {"stay": task}, 20)
         for number in range(2):
             page.streams.add(Listener(bytes), f"10.0.0.{number}")
         routes = {route.path: route for route in page.routes()}

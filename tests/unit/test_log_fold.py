@@ -8,18 +8,18 @@ from typing import Any
 
 import pytest
 
-from agents.log_fold import LogFold
 from agents.settings import Settings
 from infra.snapshots.store import SnapshotStore
+from infra.task.log_fold import LogFold
 from infra.trusted import places
 from schemas.errors import Unreadable, UsageError
 from schemas.records import Entry
 from tests.history import Kept, ordinary
-from tests.unit.http_worker import make_loop
+from tests.unit.http_worker import make_http_task, make_log_fold
 
 
 def fold_of(folder: Path, pass_over: str = "") -> LogFold:
-    return LogFold(make_loop(settings=Settings(pass_over=pass_over)), SnapshotStore(str(folder)))
+    return make_log_fold(make_http_task(settings=Settings(pass_over=pass_over)), SnapshotStore(str(folder)))
 
 
 def message(offset: int, topic: str = "stay.log") -> Any:
@@ -36,7 +36,8 @@ def test_each_record_is_decoded_once_for_the_models_and_the_monitors(tmp_path: P
         return decode(data)
 
     history.codec.decode_entry = counted  # type: ignore[method-assign]  # counted
-    fold, heard = LogFold(history.loop, SnapshotStore(str(tmp_path))), list[tuple[int, Entry | None]]()
+    task = make_http_task("decoded-once", codec=history.codec)
+    fold, heard = make_log_fold(task, SnapshotStore(str(tmp_path))), list[tuple[int, Entry | None]]()
     fold.listener = lambda offset, entry: heard.append((offset, entry))
     log: Any = history.records[history.topics.log, 0]
     asyncio.run(fold.apply(log))
@@ -61,7 +62,7 @@ def test_one_that_a_person_has_looked_at_is_passed_over_by_all_folds_and_no_othe
     asyncio.run(fold.apply([message(7)]))
     assert heard == [(7, None)]
     assert fold.next_offset == 8
-    assert fold.loop.counts["entries_passed_over"] == 1
+    assert fold.statistics.counts["entries_passed_over"] == 1
     with pytest.raises(Unreadable):
         fold.read(message(8))
 

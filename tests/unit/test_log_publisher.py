@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from agents import log_publisher
 from infra.kafka.aborted import GenerationLost
 from infra.kafka.buffers import Partition
 from infra.kafka.transaction import OutRecord
 from infra.snapshots.store import SnapshotStore
+from infra.task import log_publisher
 from schemas.records import Metric
 from streams.fold import Measurement
 from streams.metrics.served import ServedMetrics
@@ -72,7 +72,7 @@ def test_each_metric_and_alert_is_published_once_whatever_becomes_of_owners_and_
 def assert_as_alone(cluster: Cluster, worker: Worker) -> None:
     """Fold the log once, undisturbed: its alerts, its measurements where some were published, its snapshots."""
     alone, raised = worker.publisher.make(), []
-    models = [ModelFold(each.task, each.model, each.runtime) for each in worker.loop.models]
+    models = [ModelFold(each.task, each.model, each.runtime) for each in worker.fold.models]
     metrics: dict[tuple[str, int], list[Metric]] = {}
     for name, metric in cluster.metrics:
         metrics.setdefault((name, metric.log_offset), []).append(metric)

@@ -10,12 +10,11 @@ from typing import Any
 import pytest
 from river import base
 
-from agents import turns
-from agents.log_fold import LogFold
+from infra import turns
 from infra.snapshots.store import SnapshotStore
 from schemas.records import Entry, Features, Outcome, Position, Prediction
 from streams.learner import Learner
-from tests.unit.http_worker import make_loop
+from tests.unit.http_worker import make_http_task, make_log_fold
 
 DAYS_BEFORE = 13
 """The lead time of the request from which no model can learn."""
@@ -60,10 +59,10 @@ def test_models_that_fail_at_one_entry_are_made_again_before_anybody_asks_one_of
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(turns, "TURN_S", 0.0)  # a turn ends after every step
-    loop = make_loop()
-    for fold in loop.models:
+    task = make_http_task()
+    for fold in task.server.models:
         fold.learner = Learner(Brittle, "binary", 10)
-    log_fold = LogFold(loop, SnapshotStore("memory://log-fold"))
+    log_fold = make_log_fold(task, SnapshotStore("memory://log-fold"))
     messages: list[Any] = []
     for at in range(10, 20):
         features: Features = {"LeadTime": at, "Rate": 80.5, "Meal": "BB"}
@@ -71,7 +70,7 @@ def test_models_that_fail_at_one_entry_are_made_again_before_anybody_asks_one_of
         messages.append(
             Message(
                 at,
-                loop.codec.encode(
+                task.context.codec.encode(
                     Entry(
                         f"{place}#0",
                         "labelled",
@@ -87,16 +86,16 @@ def test_models_that_fail_at_one_entry_are_made_again_before_anybody_asks_one_of
     seen: list[set[Any]] = []
 
     def ask() -> Iterator[None]:
-        while loop.models[0].next_offset < 20:
-            seen.append({fold.predict(asked).score for fold in loop.models})
+        while task.server.models[0].next_offset < 20:
+            seen.append({fold.predict(asked).score for fold in task.server.models})
             yield
 
     async def both() -> None:
-        await asyncio.gather(log_fold.apply(messages), loop.turns.run(ask()))
+        await asyncio.gather(log_fold.apply(messages), task.turns.run(ask()))
 
     asyncio.run(both())
-    assert [fold.learner.passed_over for fold in loop.models] == [1, 1]
-    assert [fold.learned for fold in loop.models] == [9, 9]
+    assert [fold.learner.passed_over for fold in task.server.models] == [1, 1]
+    assert [fold.learned for fold in task.server.models] == [9, 9]
     # The two are equal models, so whenever they were asked they gave one score.
     assert all(len(scores) == 1 for scores in seen)
     assert len({frozenset(scores) for scores in seen}) > 5

@@ -13,7 +13,7 @@ from infra.kafka.transaction import OutRecord
 from infra.snapshots.store import SnapshotStore
 from schemas.errors import TransactionAborted
 from schemas.records import Request
-from tests.unit.http_worker import make_loop
+from tests.unit.http_worker import make_http_task
 from tests.unit.test_join_turns import FIRST, Message
 
 
@@ -34,20 +34,29 @@ class Consumer:
 
 
 def test_a_turn_without_requests_counts_none_of_the_one_before() -> None:
-    loop, consumer = make_loop(), Consumer()
-    agents = TaskAgents(loop, "slot", SnapshotStore("memory://one-turn"))
+    task, consumer = make_http_task(slot="slot"), Consumer()
+    parts = (
+        task.context,
+        task.settings,
+        task.readiness,
+        task.current,
+        task.server,
+        task.subjects,
+        task.turns,
+    )
+    agents = TaskAgents(*parts, SnapshotStore("memory://one-turn"))
     assert agents.inputs.decode is not None
-    asked = loop.codec.encode(Request("r", FIRST, {"LeadTime": 12, "Rate": 80.5, "Meal": "BB"}))
+    asked = task.context.codec.encode(Request("r", FIRST, {"LeadTime": 12, "Rate": 80.5, "Meal": "BB"}))
     made = []
     for offset, value in enumerate((asked, b"{")):
-        message: Any = Message(loop.topics.requests, offset, value, FIRST)
-        place = Partition(loop.topics.requests, 0)
+        message: Any = Message(task.context.topics.requests, offset, value, FIRST)
+        place = Partition(task.context.topics.requests, 0)
         made.append(Record(place, offset, None, 0.0, agents.inputs.decode(message)))
 
     async def turn(records: list[Record[Any]], aborts: bool) -> tuple[int, int]:
         consumer.aborts = aborts
         await agents.on_batch(consumer, Batch(agents.inputs, records, b"", 1))  # type: ignore[arg-type]  # simulated
-        return loop.answers["topic"].count, loop.counts["dead_letters"]
+        return agents.statistics.answers["topic"].count, agents.statistics.counts["dead_letters"]
 
     async def turns() -> None:
         assert await turn(made, aborts=True) == (0, 0)

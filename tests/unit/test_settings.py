@@ -20,13 +20,13 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from agents.cli.logs import configure
 from agents.cli.main import riverloop
 from agents.declared import allowed, environment_name
 from agents.http.address import authority, bind
-from agents.logs import configure
 from agents.settings import Settings
-from agents.slots import Slot
 from agents.worker import prepare
+from infra.slots import Slot
 from infra.taskfile import examples
 from schemas.errors import UsageError
 

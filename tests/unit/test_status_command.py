@@ -33,7 +33,7 @@ async def asked(found: Live, task: str = "stay") -> dict[str, object]:
 def test_it_prints_the_stages_the_models_and_what_is_open() -> None:
     async def run() -> None:
         async with living() as found:
-            loop = found.feed.loop
+            feed = found.feed
             evidence = Evidence("ADWIN", "difference of means", 0.3, 0.2, 0.1, 100, 0.4, 50)
             text = "It is wrong \x1b[31m more often [bold]."
             told = (
@@ -53,7 +53,7 @@ def test_it_prints_the_stages_the_models_and_what_is_open() -> None:
                 50,
             )
             alert = Alert("stay/drift@4", *told, text)  # type: ignore[arg-type]  # in the order of its fields
-            found.topics.put(Sent(loop.topics.alerts, loop.codec.encode(alert)))
+            found.topics.put(Sent(feed.context.topics.alerts, feed.context.codec.encode(alert)))
             found.metric(1234.0, 1)
             out = printed(await asked(found))
         assert "stay  Will this booking be cancelled?" in out
@@ -67,14 +67,14 @@ def test_it_prints_the_stages_the_models_and_what_is_open() -> None:
 def test_it_says_which_models_pass_entries_over_have_stopped_and_fail() -> None:
     async def run() -> None:
         async with living() as found:
-            first, second = found.feed.loop.models
+            first, second = found.feed.server.models
             found.metric(1.0, 1)
             calm = printed(await asked(found))
             for n in range(3):
                 first.learner.pass_over(PassedOver(n, f"r{n}", "OverflowError"), 1000)
             second.learner.pass_over(PassedOver(7, "r7", "OverflowError"), 1000)
             second.learner.stopped = Stopped(1234, "its code raised")
-            found.feed.loop.server.failures["other"] = 56
+            found.feed.server.failures["other"] = 56
             told = await asked(found)
         assert row(calm, "lr.1@0")[:5] == ["lr.1@0", "served", "0", "0", "0"]
         out = printed(told)

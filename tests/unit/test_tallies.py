@@ -10,16 +10,17 @@ from typing import Any
 
 import pytest
 
-from agents.settings import Settings
-from agents.tallies import TallyPublisher
 from infra.kafka.buffers import Partition
 from infra.kafka.transaction import OutRecord
 from infra.snapshots.store import SnapshotStore
+from infra.task.resume import Resume
+from infra.task.snapshots import SnapshotWriter
+from infra.task.tallies import TallyPublisher
 from schemas.errors import TransactionAborted
 from schemas.tally import Tally
 from streams.fold import Monitor
 from tests.history import Kept
-from tests.unit.http_worker import make_loop
+from tests.unit.http_worker import make_http_task
 from tests.unit.published import FATES, Counted
 
 COUNT = 120
@@ -37,9 +38,9 @@ class World:
 
     def __init__(self, seed: int, store: SnapshotStore) -> None:
         self.rng, self.store = random.Random(seed), store
-        self.loop = make_loop(settings=Settings(metrics_every_ms=1))
-        self.place = Partition(self.loop.topics.quality, 0)
-        self.codec = self.loop.codec
+        self.task = make_http_task()
+        self.place = Partition(self.task.context.topics.quality, 0)
+        self.codec = self.task.context.codec
         self.tallies = [
             Kept(
                 (self.place.topic, 0),
@@ -55,10 +56,10 @@ class World:
         self.fates: list[str] = []
 
     def patch(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("agents.publisher.read_all", self.read_all)
-        monkeypatch.setattr("agents.publisher.published_to", lambda *_: (self.committed, ""))
-        monkeypatch.setattr("agents.publisher.start_of", lambda loop, topic, offset: offset)
-        monkeypatch.setattr("agents.tallies.topic_id", lambda *_: "id")
+        monkeypatch.setattr("infra.task.publisher.read_all", self.read_all)
+        monkeypatch.setattr(Resume, "published", lambda *_: (self.committed, ""))
+        monkeypatch.setattr(Resume, "start_of", lambda resume, topic, offset: offset)
+        monkeypatch.setattr("infra.task.tallies.topic_id", lambda *_: "id")
 
     def read_all(self, connection: Any, topic: str, partition: int, start: int, end: int) -> Iterator[Kept]:
         return iter(self.tallies[start:end])
@@ -70,9 +71,9 @@ class World:
             assert offsets[self.place] >= self.committed
             self.committed = offsets[self.place]
             for each in records:
-                if each.topic == self.loop.topics.alerts:
+                if each.topic == self.task.context.topics.alerts:
                     self.alerts.append(self.codec.decode_alert(each.value or b"").log_offset)
-                elif each.topic == self.loop.topics.metrics:
+                elif each.topic == self.task.context.topics.metrics:
                     metric = self.codec.decode_metric(each.value or b"")
                     self.metrics.append((metric.log_offset, metric.value))
         if fate != "committed":
@@ -84,7 +85,11 @@ class World:
     async def owner(self) -> tuple[Publisher, Any]:
         """Let another worker take the topic over."""
         runner: Any = SimpleNamespace(commit=self.commit, note="")
-        publisher = Publisher(self.loop, runner, self.store)
+        task = self.task
+        resume = Resume(task.context, task.current)
+        snapshots = SnapshotWriter(task.context, task.statistics, self.store, self.place.topic, 1_000, 3)
+        shared = (task.context, task.readiness, resume, task.turns, runner, snapshots)
+        publisher = Publisher(*shared, 1, task.statistics)
         starts: dict[Partition, int] = {}
         consumer = SimpleNamespace(
             commit=self.commit_batch,
@@ -140,7 +145,7 @@ def test_a_batch_at_work_and_a_take_over_go_one_after_the_other(
     async def scenario() -> None:
         publisher, consumer = await world.owner()
         at_work, together = 0, 0
-        run, restore = world.loop.turns.run, publisher.restore
+        run, restore = world.task.turns.run, publisher.restore
 
         async def slow(steps: Any) -> list[Any]:
             nonlocal at_work, together
@@ -155,7 +160,7 @@ def test_a_batch_at_work_and_a_take_over_go_one_after_the_other(
             together = max(together, at_work + 1)
             restore(published, at_most)
 
-        monkeypatch.setattr(world.loop.turns, "run", slow)
+        monkeypatch.setattr(world.task.turns, "run", slow)
         monkeypatch.setattr(publisher, "restore", restored)
         await asyncio.gather(
             publisher.on_batch(consumer, world.batch()),

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from agents.turns import BREATHS, TURN_S, Long, Turns
+from infra.turns import BREATHS, TURN_S, Long, Turns
 
 STEP_S = 0.015
 

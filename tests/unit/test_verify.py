@@ -42,7 +42,7 @@ def test_what_the_loop_wrote_is_clean_and_every_score_is_reproduced(history: His
         ("forwarded_outcomes", "misplaced"),
         ("dead_letters", "dead_letters"),
     ):
-        made = sum(join.counters[counter] for join in joins) + history.loop.counts[counter]
+        made = sum(join.counters[counter] for join in joins) + history.statistics.counts[counter]
         assert report.counts[counted] == made > 0
     repeats = sum(join.counters["duplicate_outcome"] + join.counters["stale_revision"] for join in joins)
     assert report.counts["duplicate_outcomes"] == repeats == 2

@@ -7,9 +7,9 @@ from typing import Any
 from unittest.mock import patch
 
 from agents.app import run
-from agents.publisher import Publisher
 from agents.settings import Settings
 from agents.worker import prepare
+from infra.task.publisher import Publisher
 from streams.quality.edge import EdgeCounter
 from tests.benchmarks.compare.run_config import RunConfig
 

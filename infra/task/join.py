@@ -9,30 +9,32 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
-from agents.forwarding import Forwarding
-from agents.join_partition import JoinPartition
-from agents.loop import TaskLoop
-from agents.resume import join_start
-from agents.serve import count_dead_letters, dead_letter
 from infra.inbound import SERVED, Inbound
 from infra.kafka.offsets import end_offsets
 from infra.kafka.transaction import OutRecord
 from infra.store.opening import JoinStores
+from infra.subjects import Subjects
+from infra.task.context import TaskContext
+from infra.task.forwarding import Forwarding
+from infra.task.join_partition import JoinPartition
+from infra.task.resume import Resume
+from infra.task.serve import dead_letter
+from infra.task.statistics import Statistics
+from infra.task.topic_watch import CurrentTopics
 from schemas.errors import BadRecord, BrokerError, TransactionAborted
 from schemas.records import DeadLetter, Position, Prediction, Punctuation
 from schemas.state import POSITION_KEY, Payload
 from streams.join.changelog import records
 from streams.join.join import Join
-from streams.join.join_rules import JoinRules
 from streams.join.outputs import Refused
 from streams.metrics.waiting import counter_of
 
 TELL_S: Final = 60.0
-"""The log is told of a join's progress so often, even when nothing is resolved or falls due."""
+"""Time between two entries about a join's progress, even when nothing is resolved or falls due."""
 MARKS_S: Final = 10.0
-"""So often, at most, it is noted that a silent partition was read to behind the marks of transactions."""
+"""Shortest time between two notes that a silent partition was read past the marks of transactions."""
 NOTE_S: Final = 5.0
-"""So often it is noted up to where the changelog is in the stores on disk: a restart reads it from there."""
+"""Time between two notes of how much of the changelog the stores on disk hold: a restart reads it from there."""
 log = logging.getLogger(__name__)
 
 
@@ -41,25 +43,36 @@ class JoinAgent:
 
     Parameters
     ----------
-    loop
-        The task's.
-    slot
-        This worker's stable name: a store on disk lies in a folder of it.
+    context
+        The task.
+    current
+        Its topics.
+    resume
+        Finds where a join goes on.
+    subjects
+        Keys of the subjects of requests.
+    statistics
+        Counts what is joined.
+    stores
+        Keep the state of the joins.
+    idle_ms
+        Stream time advances in partitions that are silent for this long.
     """
 
-    def __init__(self, loop: TaskLoop, slot: str = "") -> None:
-        self.loop = loop
-        self.rules = JoinRules.of(loop.task, lockstep=loop.settings.lockstep)
-        self._stores = JoinStores(
-            loop.connection,
-            loop.topics.join_state,
-            loop.codec,
-            self.rules,
-            loop.settings.join_folder(slot, loop.task.name),
-            loop.settings.join_cache_mb,
-        )
+    def __init__(
+        self,
+        context: TaskContext,
+        current: CurrentTopics,
+        resume: Resume,
+        subjects: Subjects,
+        statistics: Statistics,
+        stores: JoinStores,
+        idle_ms: int,
+    ) -> None:
+        self.context, self.current, self.subjects, self.statistics = context, current, subjects, statistics
+        self._resume, self._stores, self.rules, self._idle_ms = resume, stores, stores.rules, idle_ms
         self._noted_at = time.monotonic()
-        self._forwarding = Forwarding(loop)
+        self._forwarding = Forwarding(context, current, statistics)
         self.partitions: dict[int, JoinPartition] = {}
         self._items: dict[Position, Inbound] = {}
         """The batch at work, by place."""
@@ -79,19 +92,17 @@ class JoinAgent:
         BrokerError
             The cluster does not answer.
         """
-        loop = self.loop
         started = time.monotonic()
         store = self._stores.restored(partition)
         try:
-            position = join_start(loop, partition, store.position())
+            position = self._resume.join_start(partition, store.position())
         except BaseException:
             store.close()
             raise
-        join = Join(self.rules, store, self._unpack, loop.task.name, partition, position)
-        told = (loop.task.name, partition, join.waiting, time.monotonic() - started)
-        log.info("%s: join of partition %d restored: %d waiting, in %.2f s", *told)
-        topics = loop.topics
-        ids = (loop.stamps.get(topics.predictions, ""), loop.stamps.get(topics.outcomes, ""))
+        join = Join(self.rules, store, self._unpack, self.context.task.name, partition, position)
+        topics, took = self.context.topics, (partition, join.waiting, time.monotonic() - started)
+        log.info("%s: join of partition %d restored: %d waiting, in %.2f s", self.context.task.name, *took)
+        ids = (self.current.stamps.get(topics.predictions, ""), self.current.stamps.get(topics.outcomes, ""))
         return JoinPartition(join, topics, position, ids)
 
     def forget(self, partition: int) -> None:
@@ -101,20 +112,19 @@ class JoinAgent:
 
     async def checkpoint(self, *, now: bool = False) -> None:
         """Note how much of the changelog the stores on disk hold, now or now and then; no batch may be at work."""
-        if self.loop.settings.join_store != "rocks":
+        if not self._stores.on_disk:
             return
         if not now and time.monotonic() < self._noted_at + NOTE_S:
             return
         self._noted_at = time.monotonic()
-        held = {(self.loop.topics.join_state, number): at for number, at in self.partitions.items()}
+        held = {(self.context.topics.join_state, number): at for number, at in self.partitions.items()}
         try:
             ends = await asyncio.get_running_loop().run_in_executor(
-                None, end_offsets, self.loop.connection, list(held)
+                None, end_offsets, self.context.connection, list(held)
             )
         except BrokerError as error:
-            log.warning(
-                "%s: the progress of the join's state cannot be noted: %s", self.loop.task.name, error
-            )
+            name = self.context.task.name
+            log.warning("%s: the progress of the join's state cannot be noted: %s", name, error)
             return
         for place, at in held.items():
             if self.partitions.get(place[1]) is at:
@@ -122,7 +132,7 @@ class JoinAgent:
 
     def _unpack(self, payload: Payload) -> Prediction:
         # Read, and so checked, when it was taken.
-        return self.loop.codec.written_prediction(payload) if isinstance(payload, bytes) else payload
+        return self.context.codec.written_prediction(payload) if isinstance(payload, bytes) else payload
 
     # ------------------------------------------------------------------ a batch
 
@@ -144,9 +154,9 @@ class JoinAgent:
         TransactionAborted
             A partition of the batch was given up, or restored, meanwhile.
         """
-        count = self.loop.partitions  # those beyond have no join
+        count = self.context.partitions  # those beyond have no join
         mine = {number: self.partitions.get(number) for number in numbers if number < count}
-        text = f"{self.loop.task.name}: a partition of the batch was given up while it was joined"
+        text = f"{self.context.task.name}: a partition of the batch was given up while it was joined"
         if None in mine.values():
             raise TransactionAborted(text, certain=True)
         for step in self._steps(items):
@@ -169,11 +179,11 @@ class JoinAgent:
                     else:
                         letters.append(step)
             except BadRecord as bad:
-                letters.append(dead_letter(self.loop, item, bad, self.letters))
+                letters.append(dead_letter(self.context, item, bad, self.letters))
             if number in numbers:
                 self.partitions[number].taken(item.message.topic() or "", item.message.offset() or 0)
             yield None
-        letters += self.loop.subjects.records("join")
+        letters += self.subjects.records("join")
         yield from letters
         for number in numbers:
             yield from self.outputs(number)
@@ -186,23 +196,20 @@ class JoinAgent:
         BadRecord
             It cannot be used.
         """
-        loop, record, message = self.loop, item.record, item.message
+        record, message = item.record, item.message
         number = message.partition() or 0
-        if number >= loop.partitions:  # no join has it: services may have more partitions than the loop
-            yield (
-                self._forwarding.from_further(item)
-                if item.bad is None
-                else dead_letter(loop, item, item.bad, self.letters)
-            )
+        further = number >= self.context.partitions  # a service may have more partitions than there are joins
+        if not further and self.partitions[number].has_taken(message.topic() or "", message.offset() or 0):
             return
-        at = self.partitions[number]
-        if at.has_taken(message.topic() or "", message.offset() or 0):
-            return
-        self._items[item.at] = item
         if item.bad is not None:
             # Not raised: its traceback would hold this frame, and with it the whole batch.
-            yield dead_letter(loop, item, item.bad, self.letters)
-        elif isinstance(record, Prediction):
+            yield dead_letter(self.context, item, item.bad, self.letters)
+            return
+        if further:
+            yield self._forwarding.from_further(item)
+            return
+        self._items[item.at], at = item, self.partitions[number]
+        if isinstance(record, Prediction):
             yield from self._prediction(at, record, item)
         elif isinstance(record, Punctuation):
             at.join.punctuation(record, item.at)
@@ -215,17 +222,17 @@ class JoinAgent:
         payload = item.message.value()
         if item.header(SERVED) is None:
             # From outside: checked and stored like a request.
-            prediction = self.loop.codec.protection.served(prediction)
-            payload = self.loop.codec.encode(prediction)
+            prediction = self.context.codec.protection.served(prediction)
+            payload = self.context.codec.encode(prediction)
         name, ts, counter = prediction.request_id, prediction.ts, counter_of(prediction)
         yield from at.join.prediction_steps(name, ts, payload, item.at, item.arrived, counter)
         at.quiet_since, at.quiet_from = time.monotonic(), at.join.stream_time
 
     def outputs(self, number: int) -> Iterator[OutRecord]:
-        """Give what a batch, or an idle advance, writes of a partition."""
-        loop, at = self.loop, self.partitions[number]
-        topics, codec, out = loop.topics, loop.codec, at.join.out
-        key = loop.task.name.encode()
+        """Return what a batch, or an idle advance, writes of a partition."""
+        at = self.partitions[number]
+        topics, codec, out = self.context.topics, self.context.codec, at.join.out
+        key = self.context.task.name.encode()
         self._tell(at)
         for entry in out.entries:
             yield OutRecord(topics.log, key, codec.encode(entry), 0)
@@ -239,7 +246,7 @@ class JoinAgent:
     def _tell(self, at: JoinPartition) -> None:
         """Write the join's counters into the log: with the batch's last entry, or now and then without one."""
         join, now = at.join, time.monotonic()
-        silent = not join.out.entries and not self.loop.settings.lockstep
+        silent = not join.out.entries and not self.rules.lockstep
         if silent and now - at.told_at > TELL_S and join.stream_time > at.told:
             join.tell()
         if join.out.entries:
@@ -249,29 +256,26 @@ class JoinAgent:
     def _refused(self, refused: Refused) -> OutRecord:
         early, item = refused.early, self._items.get(refused.at)
         if early is None or item is not None:
-            at_work = item or self._items[refused.at]
-            bad = BadRecord(refused.reason, refused.message)
-            return dead_letter(self.loop, at_work, bad, self.letters)
+            at_work, bad = item or self._items[refused.at], BadRecord(refused.reason, refused.message)
+            return dead_letter(self.context, at_work, bad, self.letters)
         # It was read in an earlier batch, so its bytes are gone; what it said is written again.
-        loop, outcome = self.loop, early.outcome
+        outcome = early.outcome
         self.letters[refused.reason] += 1
-        key, value = outcome.request_id.encode(), loop.codec.encode(outcome)
-        letter = DeadLetter(
-            refused.reason, refused.message, "", early.at, key, value, early.arrived, outcome.reporter
-        )
-        return OutRecord(loop.topics.dead_letters, key, loop.codec.encode(letter))
+        key, value = outcome.request_id.encode(), self.context.codec.encode(outcome)
+        about = (early.at, key, value, early.arrived, outcome.reporter)
+        letter = DeadLetter(refused.reason, refused.message, "", *about)
+        return OutRecord(self.context.topics.dead_letters, key, self.context.codec.encode(letter))
 
     # ------------------------------------------------------------------ the end of a batch
 
     def commit(self) -> None:
         """Make the batch's changes the state: its transaction has committed."""
         for at in self.partitions.values():
-            out = at.join.out
-            self.loop.counts["resolved"] += len(out.entries)
+            self.statistics.counts["resolved"] += len(at.join.out.entries)
             at.commit()
         self._items = {}
-        self.loop.subjects.commit("join")
-        count_dead_letters(self.loop, self.letters)
+        self.subjects.commit("join")
+        self.statistics.count_dead_letters(self.letters)
 
     def rollback(self, partitions: Iterable[int]) -> None:
         """Drop what a batch has changed in partitions: its transaction is known not to have committed."""
@@ -303,7 +307,7 @@ class JoinAgent:
             elapsed_ms = int((now - at.quiet_since) * 1000)
             stream_time = at.quiet_from + elapsed_ms
             told = now - at.told_at > TELL_S
-            if elapsed_ms >= self.loop.settings.idle_ms and (at.join.is_due(stream_time) or told):
+            if elapsed_ms >= self._idle_ms and (at.join.is_due(stream_time) or told):
                 at.told_at = now
                 for _ in at.join.idle_steps(stream_time):
                     yield

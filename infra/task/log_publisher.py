@@ -12,18 +12,20 @@ from typing import ClassVar, Final
 
 from confluent_kafka import Message
 
-from agents.log_fold import NEAR, LogFold
-from agents.loop import TaskLoop, now_ms
-from agents.publisher import Publisher
-from agents.retry import TaskStopped, retry_until_available
-from agents.revisions import endings, openings
-from agents.snapshots import SnapshotWriter, Take
+from infra.clock import now_ms
 from infra.kafka.aborted import GenerationLost, ProducerFenced
 from infra.kafka.consumer import BatchConsumer
 from infra.kafka.transaction import OutRecord, TransactionRunner
 from infra.runtime import runtime_fingerprint
 from infra.snapshots.models import git_commit, pack
-from infra.snapshots.store import SnapshotStore
+from infra.task.context import TaskContext
+from infra.task.log_fold import NEAR, LogFold
+from infra.task.publisher import Publisher
+from infra.task.readiness import Readiness, TaskStopped
+from infra.task.resume import Resume
+from infra.task.revisions import endings, openings
+from infra.task.snapshots import SnapshotWriter, Take
+from infra.turns import Turns
 from schemas.errors import BrokerError, RecordsGone
 from schemas.records import Entry, Manifest
 from streams.fold import Monitor
@@ -51,25 +53,28 @@ class LogPublisher(Publisher[Entry]):
 
     Parameters
     ----------
-    loop
-        The task's.
+    context, readiness, resume, turns, runner, snapshots, metrics_every_ms
+        See `Publisher`.
     fold
         The reader.
-    runner
-        Writes the transactions.
-    store
-        Where snapshots lie.
     """
 
     name: ClassVar[str] = "metrics"
 
     def __init__(
-        self, loop: TaskLoop, fold: LogFold, runner: TransactionRunner, store: SnapshotStore
+        self,
+        context: TaskContext,
+        readiness: Readiness,
+        resume: Resume,
+        turns: Turns,
+        runner: TransactionRunner,
+        snapshots: SnapshotWriter,
+        metrics_every_ms: int,
+        fold: LogFold,
     ) -> None:
-        topic, settings = loop.topics.log, loop.settings
-        snapshots = SnapshotWriter(loop, store, topic, settings.snapshot_every)
-        super().__init__(loop, runner, snapshots, topic, f"{settings.group}.{loop.task.name}.log")
-        self.fold = fold
+        about = (context.topics.log, f"{context.group}.{context.task.name}.log", metrics_every_ms)
+        super().__init__(context, readiness, resume, turns, runner, snapshots, *about)
+        self.fold, self.models = fold, fold.models
         fold.moved.append(self._wake)
         self.tenure: object | None = None
         """Of the partition, from its assignment to its revocation."""
@@ -77,7 +82,7 @@ class LogPublisher(Publisher[Entry]):
         """Below this log offset it is published which entries the models passed over."""
         self._opening: dict[str, int] = {}
         """By model: the number of the revision that this worker has opened."""
-        self._commit = git_commit(loop.loaded.folder)
+        self._commit = git_commit(self.context.loaded.folder)
         self._news = asyncio.Event()
         self._rejected, self._rejected_until = b"", 0.0
         """Metadata that the group has rejected, and until when it is not tried again (s, monotonic)."""
@@ -94,7 +99,7 @@ class LogPublisher(Publisher[Entry]):
 
     def make(self) -> Sequence[Monitor[Entry]]:
         """See `Publisher.make`."""
-        return monitors(self.loop.task)
+        return monitors(self.context.task)
 
     def read(self, message: Message) -> Entry | None:
         """See `Publisher.read`."""
@@ -106,15 +111,15 @@ class LogPublisher(Publisher[Entry]):
 
     def topic_id(self) -> str:
         """See `Publisher.topic_id`."""
-        return self.loop.log_topic_id
+        return self.context.log_topic_id
 
     def takes(self) -> Iterator[Take]:
         """See `Publisher.takes`; before the monitors the models, at the same offset."""
-        loop, text, recent = self.loop, runtime_fingerprint()[1], list(self.fold.recent)
+        text, recent = runtime_fingerprint()[1], list(self.fold.recent)
         served = {each.name: each.get() for each in self.monitors if isinstance(each, ServedMetrics)}
-        for fold in () if self.fold.failed else loop.models:
+        for fold in () if self.fold.failed else self.models:
             if fold.in_force:
-                about = (loop.codec.fingerprints, served[fold.model.name], recent, now_ms())
+                about = (self.context.codec.fingerprints, served[fold.model.name], recent, now_ms())
                 parent = self.fold.parents.get(fold.model.name)
                 parents = (parent,) if parent and parent != str(fold.version) else ()
                 yield partial(pack, fold, self.place, text, *about, parents=parents, commit=self._commit)
@@ -139,14 +144,18 @@ class LogPublisher(Publisher[Entry]):
         self._learning_to = int(note) if note.isdecimal() else self.published
 
     def not_learned(self, below: int, opened: Collection[ModelFold] = ()) -> list[OutRecord]:
-        """Give the alerts below an offset that are not published; of models being opened all of them."""
-        loop, found = self.loop, list[OutRecord]()
-        for fold in loop.models:
+        """Return the alerts below an offset that are not published; of models being opened all of them."""
+        found = list[OutRecord]()
+        for fold in self.models:
             new = fold in opened
             since, revision = (0, fold.next_revision) if new else (self._learning_to, fold.version.revision)
             for alert in fold.alerts(revision, since):
                 if alert.log_offset < below:
-                    found.append(OutRecord(loop.topics.alerts, FAMILY.encode(), loop.codec.encode(alert), 0))
+                    found.append(
+                        OutRecord(
+                            self.context.topics.alerts, FAMILY.encode(), self.context.codec.encode(alert), 0
+                        )
+                    )
         return found
 
     # ------------------------------------------------------------------ ownership
@@ -157,7 +166,7 @@ class LogPublisher(Publisher[Entry]):
         self.tenure = object()
 
     async def revoked(self) -> None:
-        """Give the log up: the group gives it to another worker when this returns."""
+        """Return the log up: the group gives it to another worker when this returns."""
         self.release()
         with suppress(TimeoutError):
             await asyncio.wait_for(self._idle.wait(), END_S)
@@ -170,19 +179,19 @@ class LogPublisher(Publisher[Entry]):
 
     async def _take_over(self) -> None:
         """Bring the monitors to where the models are; from then on one reader folds both."""
-        loop, fold, tenure, started = self.loop, self.fold, self.tenure, time.monotonic()
+        fold, tenure, started = self.fold, self.tenure, time.monotonic()
         try:
-            committed, note = await retry_until_available(loop, self.committed_offset)
-            await retry_until_available(loop, self.restore, committed or 0, fold.next_offset)
+            committed, note = await self.readiness.retry(self.committed_offset)
+            await self.readiness.retry(self.restore, committed or 0, fold.next_offset)
             self.settled(note)
             while fold.next_offset - self.next_offset > NEAR:
-                await retry_until_available(loop, self.fold_to, fold.next_offset)
+                await self.readiness.retry(self.fold_to, fold.next_offset)
             async with fold.lock:
-                await retry_until_available(loop, self.fold_to, fold.next_offset)
+                await self.readiness.retry(self.fold_to, fold.next_offset)
                 if self.tenure is tenure and not self._closed:
                     self.held, fold.listener = True, self.apply
         except RecordsGone as gone:
-            loop.refuse(f"owner of {self.partition.topic}", str(gone))
+            self.readiness.refuse(f"owner of {self.partition.topic}", str(gone))
         if self.held:
             self.log_taken_over(started)
 
@@ -198,28 +207,28 @@ class LogPublisher(Publisher[Entry]):
         """
         while not self._closed:
             with suppress(TimeoutError):
-                wait_s = SILENCE_S if self.loop.ready.is_set() else REVISION_S
+                wait_s = SILENCE_S if self.readiness.ready.is_set() else REVISION_S
                 await asyncio.wait_for(self._news.wait(), wait_s)
             self._news.clear()
             async with self._busy:
                 try:
                     await self._turn(consumer)
                 except TaskStopped:
-                    log.warning("%s: publishing waits until the task may continue", self.loop.task.name)
+                    log.warning("%s: publishing waits until the task may continue", self.context.task.name)
                 except BrokerError:
-                    if not self.loop.stopping:
+                    if not self.readiness.stopping:
                         raise
             await asyncio.sleep(PACE_S)
 
     async def _turn(self, consumer: BatchConsumer) -> None:
-        if self._closed or self.loop.refused or self.tenure is None:
+        if self._closed or self.readiness.refused or self.tenure is None:
             return
         if not self.held:
             await self._take_over()
         if not self.held or (consumer.metadata == self._rejected and time.monotonic() < self._rejected_until):
             return
         await self.resolve()
-        if self.fold.caught_up and not self.loop.ready.is_set():
+        if self.fold.caught_up and not self.readiness.ready.is_set():
             await self._open_revisions(consumer)
         await self._publish(consumer)
 
@@ -238,18 +247,18 @@ class LogPublisher(Publisher[Entry]):
 
     async def _open_revisions(self, consumer: BatchConsumer) -> None:
         """Open revisions for those models of which the log's newest one is not this worker's."""
-        loop, out = self.loop, self.fold.not_active
-        revisions = {fold.model.name: fold.version.revision * fold.opened for fold in loop.models}
+        out = self.fold.not_active
+        revisions = {fold.model.name: fold.version.revision * fold.opened for fold in self.models}
         if any(revisions[model] < number for model, number in self._opening.items()):
             return  # what was opened has yet to come back through the log
         ended = [fold.model.name for fold in out if revisions[fold.model.name]]
-        records = await retry_until_available(loop, lambda: endings(loop, ended)) if ended else []
+        records = await self.readiness.retry(lambda: endings(self.context, ended)) if ended else []
         async with self.fold.lock:
             below = self.next_offset
             if not out or out != self.fold.not_active or below < self.published:
                 return  # another worker has opened one meanwhile
             # With a revision goes what its model has passed over of the log so far.
-            records += self.pending(below) + self.not_learned(below, out) + [*openings(loop, out)]
+            records += self.pending(below) + self.not_learned(below, out) + [*openings(self.context, out)]
         if await self._write(consumer, records, below, below):
             self._opening = {fold.model.name: revisions[fold.model.name] + 1 for fold in out}
 
@@ -276,7 +285,7 @@ class LogPublisher(Publisher[Entry]):
     async def close(self, consumer: BatchConsumer) -> None:
         """Write last snapshots, as the owner, and publish nothing more."""
         async with self._busy:
-            if self.held and self.loop.ready.is_set() and not self.loop.refused:
+            if self.held and self.readiness.ready.is_set() and not self.readiness.refused:
                 with suppress(BrokerError, TaskStopped):
                     await self.resolve()
                     await self._publish(consumer, last=True)

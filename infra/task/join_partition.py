@@ -48,7 +48,7 @@ class JoinPartition:
         """Stream time then."""
 
     def position(self) -> JoinPosition:
-        """Give how far the join is, with the batch at work."""
+        """Return how far the join is, with the batch at work."""
         made = self.join.position(self.predictions, self.outcomes)
         return replace(made, predictions_id=self._ids[0], outcomes_id=self._ids[1])
 

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import Final
 
-from agents.loop import TaskLoop
 from infra.kafka.transaction import OutRecord
 from infra.snapshots.store import Snapshot, SnapshotStore
+from infra.task.context import TaskContext
+from infra.task.statistics import Statistics
 from schemas.errors import SnapshotError
 from schemas.records import Manifest
 
@@ -25,18 +26,31 @@ class SnapshotWriter:
 
     Parameters
     ----------
-    loop
-        The task's.
+    context
+        The task.
+    statistics
+        Counts snapshots.
     store
         Where they lie.
     topic
         What is folded.
     every
         Records between two snapshots: a new owner reads at most that many again.
+    kept
+        Snapshots that are kept of each model and of the monitors.
     """
 
-    def __init__(self, loop: TaskLoop, store: SnapshotStore, topic: str, every: int) -> None:
-        self._loop, self.store, self._topic, self._every = loop, store, topic, every
+    def __init__(
+        self,
+        context: TaskContext,
+        statistics: Statistics,
+        store: SnapshotStore,
+        topic: str,
+        every: int,
+        kept: int,
+    ) -> None:
+        self._context, self._counts, self._kept = context, statistics.counts, kept
+        self.store, self._topic, self._every = store, topic, every
         self._written_at = 0
 
     def begin(self, offset: int) -> None:
@@ -59,33 +73,31 @@ class SnapshotWriter:
             try:
                 yield self._write(take())
             except Exception as error:
-                self._loop.counts["snapshots_failed"] += 1
+                self._counts["snapshots_failed"] += 1
                 log.error(
                     "%s: no snapshot at %s offset %d, the next one is tried after %d records: %s: %s",
-                    *(self._loop.task.name, self._topic.rpartition(".")[2], offset - 1),
+                    *(self._context.task.name, self._topic.rpartition(".")[2], offset - 1),
                     *(self._every, type(error).__name__, error),
                     exc_info=None if isinstance(error, EXPECTED) else error,
                 )
 
     def _write(self, taken: Snapshot) -> tuple[Manifest, list[OutRecord]]:
-        loop = self._loop
         manifest = self.store.save(taken.manifest, taken.state, taken.probes)
-        loop.counts["snapshots"] += 1
-        written = {manifest.version: loop.codec.encode(manifest)}
+        self._counts["snapshots"] += 1
+        written = {manifest.version: self._context.codec.encode(manifest)}
         retired = dict.fromkeys(self._retire(manifest))
         return manifest, [
-            OutRecord(loop.topics.snapshots, version.encode(), value, 0)
+            OutRecord(self._context.topics.snapshots, version.encode(), value, 0)
             for version, value in chain(written.items(), retired.items())
         ]
 
     def _retire(self, newest: Manifest) -> Iterator[str]:
         """Delete all but the newest few snapshots of a model, or of the monitors; gives their versions."""
-        loop = self._loop
         mine = [
             each
-            for each in self.store.manifests(loop.task.name)
+            for each in self.store.manifests(self._context.task.name)
             if (each.model, each.kind) == (newest.model, newest.kind)
         ]
-        for old in mine[loop.settings.snapshots_kept :]:
-            self.store.delete(loop.task.name, old.version)
+        for old in mine[self._kept :]:
+            self.store.delete(self._context.task.name, old.version)
             yield old.version

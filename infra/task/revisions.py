@@ -7,10 +7,11 @@ import logging
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 
-from agents.loop import TaskLoop, now_ms
+from infra.clock import now_ms
 from infra.kafka.log import read_all
 from infra.kafka.transaction import OutRecord
 from infra.past import PREFIX
+from infra.task.context import TaskContext
 from schemas.alert import Alert
 from schemas.codec.compatibility import undocumented
 from schemas.records import Control, Entry
@@ -21,37 +22,44 @@ SCHEMAS = ("Request", "Entry", "Prediction")
 log = logging.getLogger(__name__)
 
 
-def openings(loop: TaskLoop, opened: Sequence[ModelFold]) -> Iterator[OutRecord]:
-    """Give the commands that open a revision for each of some models."""
-    key = loop.task.name.encode()
+def openings(context: TaskContext, opened: Sequence[ModelFold]) -> Iterator[OutRecord]:
+    """Return the commands that open a revision for each of some models."""
+    key = context.task.name.encode()
     for fold in opened:
         command = fold.opening()
         # A later reader of the log, with whatever dictionary, learns here how its entries are written.
-        schemas = {f"{PREFIX}{name}": json.dumps(undocumented(loop.codec.schemas[name])) for name in SCHEMAS}
-        further = {"dictionary": loop.task.features.digest} | schemas
+        schemas = {
+            f"{PREFIX}{name}": json.dumps(undocumented(context.codec.schemas[name])) for name in SCHEMAS
+        }
+        further = {"dictionary": context.task.features.digest} | schemas
         command = replace(command, arguments={**command.arguments, **further})
         number = command.arguments["revision"]
         entry = Entry(
-            f"{loop.task.name}/{fold.model.name}/revision/{number}", "command", now_ms(), command=command
+            f"{context.task.name}/{fold.model.name}/revision/{number}",
+            "command",
+            now_ms(),
+            command=command,
         )
-        log.info("%s: opens revision %s of %s: %s", loop.task.name, number, fold.model.name, command.reason)
+        log.info(
+            "%s: opens revision %s of %s: %s", context.task.name, number, fold.model.name, command.reason
+        )
         audit = Control("audit", command, entry.ts, entry.entry_id)
         # JSON, because the schema of an entry depends on the dictionary, and all are to read this one.
-        yield OutRecord(loop.topics.log, key, loop.codec.encode(entry, json=True), 0)
-        yield OutRecord(loop.topics.control, key, loop.codec.encode(audit), 0)
+        yield OutRecord(context.topics.log, key, context.codec.encode(entry, json=True), 0)
+        yield OutRecord(context.topics.control, key, context.codec.encode(audit), 0)
 
 
-def endings(loop: TaskLoop, names: Collection[str]) -> list[OutRecord]:
-    """Give what closes the episodes of models whose revisions end, as the topic has them (blocks)."""
+def endings(context: TaskContext, names: Collection[str]) -> list[OutRecord]:
+    """Return what closes the episodes of models whose revisions end, as the topic has them (blocks)."""
     last: dict[str, Alert] = {}
-    for message in read_all(loop.connection, loop.topics.alerts) if names else ():
+    for message in read_all(context.connection, context.topics.alerts) if names else ():
         if message.key() == FAMILY.encode():
-            alert = loop.codec.decode_alert(message.value())
+            alert = context.codec.decode_alert(message.value())
             last[alert.episode] = alert
     found = []
     for alert in last.values():
         if alert.state != "closed" and alert.model in names:
             text = f"A new revision of {alert.model} is opened."
             ended = replace(alert, state="closed", request_id="", exception="", text=text)
-            found.append(OutRecord(loop.topics.alerts, FAMILY.encode(), loop.codec.encode(ended), 0))
+            found.append(OutRecord(context.topics.alerts, FAMILY.encode(), context.codec.encode(ended), 0))
     return found

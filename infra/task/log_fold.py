@@ -11,14 +11,17 @@ from typing import Final
 
 from confluent_kafka import Message
 
-from agents.loop import STAGES, TaskLoop, now_ms
-from agents.resume import start_of
-from agents.turns import Long
+from infra.clock import now_ms
 from infra.kafka.log import LogReader
 from infra.past import learn
 from infra.snapshots.models import LogPlace, restore
 from infra.snapshots.store import SnapshotStore
+from infra.task.context import TaskContext
+from infra.task.readiness import Readiness
+from infra.task.resume import Resume
+from infra.task.statistics import STAGES, Statistics
 from infra.trusted import places, unreadable_entry
+from infra.turns import Long, Turns
 from schemas.errors import BadRecord, RecordsGone
 from schemas.escaped import harmless
 from schemas.records import Command, Entry, Features
@@ -36,17 +39,40 @@ class LogFold:
 
     Parameters
     ----------
-    loop
-        The task's.
+    context
+        The task.
+    models
+        Its models; the first is served.
+    readiness
+        Set while the models may answer.
+    resume
+        Finds where the fold goes on.
+    statistics
+        Counts entries and measures their freshness.
+    turns
+        Shares the event loop.
     store
         Where snapshots lie.
+    pass_over
+        The setting: records of the log that are no entries and are skipped.
     """
 
-    def __init__(self, loop: TaskLoop, store: SnapshotStore) -> None:
-        self.loop, self.store = loop, store
-        for fold in loop.models:
+    def __init__(
+        self,
+        context: TaskContext,
+        models: Sequence[ModelFold],
+        readiness: Readiness,
+        resume: Resume,
+        statistics: Statistics,
+        turns: Turns,
+        store: SnapshotStore,
+        pass_over: str = "",
+    ) -> None:
+        self.context, self.models, self.store = context, models, store
+        self.readiness, self.statistics, self.turns, self._resume = readiness, statistics, turns, resume
+        for fold in self.models:
             fold.learner.puts_off = True
-        self._pass_over = places(loop.settings.pass_over)
+        self._pass_over = places(pass_over)
         self.lock = asyncio.Lock()
         """Held while the folds move: between two entries they are all at `next_offset`."""
         self.next_offset = 0
@@ -74,11 +100,10 @@ class LogFold:
 
     async def run(self) -> None:
         """Fold from the newest snapshot on, for ever."""
-        loop = self.loop
-        await loop.open.wait()
+        await self.readiness.open.wait()
         try:
             start = await asyncio.get_running_loop().run_in_executor(None, self.restore)
-            async with LogReader(loop.connection, loop.topics.log, 0, start) as reader:
+            async with LogReader(self.context.connection, self.context.topics.log, 0, start) as reader:
                 self.reader = reader
                 async for batch in reader:
                     await self.apply(batch.messages)
@@ -86,27 +111,30 @@ class LogFold:
                     for tell in self.moved:
                         tell()
         except RecordsGone as gone:
-            loop.refuse("log", str(gone))
+            self.readiness.refuse("log", str(gone))
 
     def restore(self) -> int:
         """Restore the models; gives the offset at which to go on reading (blocks)."""
-        loop = self.loop
-        place = LogPlace(loop.topics.log, loop.log_topic_id)
-        for fold in loop.models:
+        place = LogPlace(self.context.topics.log, self.context.log_topic_id)
+        for fold in self.models:
             started = time.monotonic()
-            manifest = restore(fold, self.store, place, loop.loaded.classes)
+            manifest = restore(fold, self.store, place, self.context.loaded.classes)
             if manifest is None:
-                log.info("%s: %s is folded from the beginning of the log", loop.task.name, fold.model.name)
+                log.info(
+                    "%s: %s is folded from the beginning of the log", self.context.task.name, fold.model.name
+                )
             else:
                 self.parents[fold.model.name] = manifest.version
                 log.info(
                     "%s: %s restored from its snapshot in %.2f s, continues at log offset %d",
-                    loop.task.name,
+                    self.context.task.name,
                     manifest.version,
                     time.monotonic() - started,
                     fold.next_offset,
                 )
-        self.next_offset = start_of(loop, loop.topics.log, min(fold.next_offset for fold in loop.models))
+        self.next_offset = self._resume.start_of(
+            self.context.topics.log, min(fold.next_offset for fold in self.models)
+        )
         return self.next_offset
 
     async def near(self) -> None:
@@ -125,7 +153,7 @@ class LogFold:
     # ------------------------------------------------------------------ the fold
 
     def read(self, message: Message) -> Entry | None:
-        """Give the entry that a record of the log carries; None where a person has said to pass over it.
+        """Return the entry that a record of the log carries; None where a person has said to pass over it.
 
         Raises
         ------
@@ -133,7 +161,7 @@ class LogFold:
             It carries none.
         """
         try:
-            return self.loop.codec.decode_entry(message.value())
+            return self.context.codec.decode_entry(message.value())
         except BadRecord as bad:
             if (message.topic(), message.offset()) in self._pass_over:
                 return None
@@ -143,12 +171,12 @@ class LogFold:
         """Fold a batch of the log's records."""
         try:
             async with self.lock:
-                await self.loop.turns.run(self._steps(messages))
+                await self.turns.run(self._steps(messages))
         except Exception:
             self.failed = True
             raise
-        async with self.loop.progress:
-            self.loop.progress.notify_all()
+        async with self.readiness.progress:
+            self.readiness.progress.notify_all()
 
     def _steps(self, messages: Iterable[Message]) -> Iterator[Long | None]:
         """Fold records one by one; a step that takes a model long has ended before anybody else uses the model."""
@@ -159,7 +187,7 @@ class LogFold:
             yield None
 
     def _catch_up(self) -> Iterator[Long]:
-        behind = [(fold, fold.learner.passed_over) for fold in self.loop.models if fold.learner.is_behind]
+        behind = [(fold, fold.learner.passed_over) for fold in self.models if fold.learner.is_behind]
         if not behind:
             return
 
@@ -174,13 +202,14 @@ class LogFold:
                 self._passed_over(fold)
 
     def _one(self, message: Message) -> None:
-        loop = self.loop
         offset = message.offset()
         assert offset is not None
         entry = self.read(message)
         if entry is None:
-            loop.counts["entries_passed_over"] += 1
-            log.warning("%s: %s@%d is skipped, as set", loop.task.name, loop.topics.log, offset)
+            self.statistics.counts["entries_passed_over"] += 1
+            log.warning(
+                "%s: %s@%d is skipped, as set", self.context.task.name, self.context.topics.log, offset
+            )
         else:
             self._models(offset, message, entry)
         if self.listener is not None:
@@ -188,9 +217,8 @@ class LogFold:
         self.next_offset = offset + 1
 
     def _models(self, offset: int, message: Message, entry: Entry) -> None:
-        loop = self.loop
         if entry.command is None:
-            for fold in loop.models:
+            for fold in self.models:
                 before = fold.learner.passed_over
                 fold.apply(offset, entry)
                 if fold.learner.passed_over > before:
@@ -201,14 +229,14 @@ class LogFold:
             self.recent.append(entry.prediction.features)
             self._freshness(entry, message.timestamp()[1])
         elif entry.kind == "time" and entry.trigger is not None:
-            loop.completed[entry.trigger.partition] = entry.trigger.offset
-        loop.counts["entries"] += 1
+            self.statistics.completed[entry.trigger.partition] = entry.trigger.offset
+        self.statistics.counts["entries"] += 1
         if self.caught_up:  # what a restart reads again is no growth
-            loop.counts["log_bytes"] += len(message.value() or b"") + len(message.key() or b"")
+            self.statistics.counts["log_bytes"] += len(message.value() or b"") + len(message.key() or b"")
 
     def _passed_over(self, fold: ModelFold) -> None:
         """Log what a model has just passed over, unless a restart reads it again."""
-        task, name, learner = self.loop.task.name, fold.model.name, fold.learner
+        task, name, learner = self.context.task.name, fold.model.name, fold.learner
         newest = learner.newest[-1]
         if self.caught_up:
             log.warning(
@@ -223,8 +251,8 @@ class LogFold:
 
     def _command(self, offset: int, message: Message, entry: Entry, command: Command) -> None:
         try:
-            learn(self.loop.codec, command)
-            for fold in self.loop.models:
+            learn(self.context.codec, command)
+            for fold in self.models:
                 fold.apply(offset, entry)
         except (BadRecord, KeyError, ValueError) as error:
             bad = BadRecord(
@@ -234,12 +262,12 @@ class LogFold:
 
     def _freshness(self, entry: Entry, logged: int) -> None:
         """Measure how fresh an entry is; `logged` is when it came to lie in the log (ms)."""
-        if entry.arrived is not None and self.loop.ready.is_set():
-            fresh, now = self.loop.freshness_ms, now_ms()
+        if entry.arrived is not None and self.readiness.ready.is_set():
+            fresh, now = self.statistics.freshness_ms, now_ms()
             fresh.append(now - entry.arrived)
             spans_ms = (logged - entry.arrived, now - logged, now - entry.arrived)
             for stage, span_ms in zip(STAGES, spans_ms, strict=True):
-                self.loop.freshness[stage].add(max(0, span_ms) / 1000)
+                self.statistics.freshness[stage].add(max(0, span_ms) / 1000)
             if len(fresh) > 20_000:
                 del fresh[:10_000]
 
@@ -248,26 +276,22 @@ class LogFold:
     @property
     def not_active(self) -> list[ModelFold]:
         """The models of which the log's newest revision, if it has one, is not this worker's."""
-        return [fold for fold in self.loop.models if not fold.in_force]
+        return [fold for fold in self.models if not fold.in_force]
 
     def check_ready(self, caught_up: bool) -> None:
         """Say whether the models may answer: restored, caught up, and of the log's newest revisions."""
-        loop = self.loop
         if caught_up:
             self._caught_up.set()
-        out = [fold.model.name for fold in self.not_active]
-        if loop.refused:
-            loop.why_not_ready = "; ".join(loop.refused.values())
-            loop.ready.clear()
+        readiness, out = self.readiness, [fold.model.name for fold in self.not_active]
+        if readiness.refused:
+            readiness.not_ready("; ".join(readiness.refused.values()))
         elif not caught_up:
-            loop.why_not_ready = f"reading the training log, at offset {self.next_offset}"
+            readiness.why = f"reading the training log, at offset {self.next_offset}"
         elif out:
-            loop.why_not_ready = (
+            readiness.not_ready(
                 f"the log's newest revision of {', '.join(out)} is not this worker's specification or runtime"
             )
-            loop.ready.clear()
-        elif not loop.ready.is_set():
-            loop.why_not_ready = ""
-            loop.ready.set()
-            versions = ", ".join(str(fold.version) for fold in loop.models)
-            log.info("%s: ready with %s", loop.task.name, versions)
+        elif not readiness.ready.is_set():
+            readiness.set_ready()
+            versions = ", ".join(str(fold.version) for fold in self.models)
+            log.info("%s: ready with %s", self.context.task.name, versions)

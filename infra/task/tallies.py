@@ -10,15 +10,17 @@ from typing import ClassVar, Final
 
 from confluent_kafka import Message
 
-from agents.loop import TaskLoop
-from agents.publisher import Publisher
-from agents.retry import TaskStopped, retry_until_available
-from agents.snapshots import SnapshotWriter
 from infra.kafka.admin import topic_id
 from infra.kafka.channel import Batch
 from infra.kafka.consumer import BatchConsumer
 from infra.kafka.transaction import TransactionRunner
-from infra.snapshots.store import SnapshotStore
+from infra.task.context import TaskContext
+from infra.task.publisher import Publisher
+from infra.task.readiness import Readiness, TaskStopped
+from infra.task.resume import Resume
+from infra.task.snapshots import SnapshotWriter
+from infra.task.statistics import Statistics
+from infra.turns import Turns
 from schemas.errors import BadRecord, RecordsGone
 from schemas.tally import Tally
 from streams.fold import Monitor
@@ -34,35 +36,43 @@ class TallyPublisher(Publisher[Tally]):
 
     Parameters
     ----------
-    loop
-        The task's.
-    runner
-        Writes the transactions.
-    store
-        Where snapshots lie.
+    context, readiness, resume, turns, runner, snapshots, metrics_every_ms
+        See `Publisher`.
+    statistics
+        Counts tallies that cannot be read.
     """
 
     name: ClassVar[str] = "quality"
     lossy: ClassVar[bool] = True  # what is counted must not stop what is served
 
-    def __init__(self, loop: TaskLoop, runner: TransactionRunner, store: SnapshotStore) -> None:
-        topic = loop.topics.quality
-        snapshots = SnapshotWriter(loop, store, topic, SNAPSHOT_EVERY)
-        super().__init__(loop, runner, snapshots, topic, loop.settings.group)
+    def __init__(
+        self,
+        context: TaskContext,
+        readiness: Readiness,
+        resume: Resume,
+        turns: Turns,
+        runner: TransactionRunner,
+        snapshots: SnapshotWriter,
+        metrics_every_ms: int,
+        statistics: Statistics,
+    ) -> None:
+        about = (context.topics.quality, context.group, metrics_every_ms)
+        super().__init__(context, readiness, resume, turns, runner, snapshots, *about)
+        self._counts = statistics.counts
         self.lock = asyncio.Lock()
         """Held while the monitors move."""
 
     def make(self) -> Sequence[Monitor[Tally]]:
         """See `Publisher.make`."""
-        return tally_monitors(self.loop.task)
+        return tally_monitors(self.context.task)
 
     def read(self, message: Message) -> Tally | None:
         """See `Publisher.read`; what cannot be read is counted and passed over."""
         try:
-            return self.loop.codec.decode_tally(message.value())
+            return self.context.codec.decode_tally(message.value())
         except BadRecord as bad:
-            self.loop.counts["tallies_unreadable"] += 1
-            place = (self.loop.task.name, self.partition.topic, message.offset())
+            self._counts["tallies_unreadable"] += 1
+            place = (self.context.task.name, self.partition.topic, message.offset())
             log.error("%s: %s@%d cannot be read: %s", *place, bad)
             return None
 
@@ -72,7 +82,7 @@ class TallyPublisher(Publisher[Tally]):
 
     def topic_id(self) -> str:
         """See `Publisher.topic_id`."""
-        return topic_id(self.loop.connection, self.partition.topic)
+        return topic_id(self.context.connection, self.partition.topic)
 
     async def take_over(self, consumer: BatchConsumer) -> None:
         """Become the owner, from where the last one published. What stops that, stops the task, and no other."""
@@ -80,14 +90,14 @@ class TallyPublisher(Publisher[Tally]):
             await self._take_over(consumer)
 
     async def _take_over(self, consumer: BatchConsumer) -> None:
-        loop, started = self.loop, time.monotonic()
+        started = time.monotonic()
         try:
-            committed, _ = await retry_until_available(loop, self.committed_offset)
+            committed, _ = await self.readiness.retry(self.committed_offset)
             published = committed or 0
-            await retry_until_available(loop, self.restore, published, published)
-            await retry_until_available(loop, self.fold_to, published)
+            await self.readiness.retry(self.restore, published, published)
+            await self.readiness.retry(self.fold_to, published)
         except RecordsGone as gone:
-            loop.refuse(f"owner of {self.partition.topic}", str(gone))
+            self.readiness.refuse(f"owner of {self.partition.topic}", str(gone))
         except TaskStopped:
             return
         else:
@@ -98,13 +108,12 @@ class TallyPublisher(Publisher[Tally]):
 
     async def on_batch(self, consumer: BatchConsumer, batch: Batch[Message]) -> None:
         """Publish for a batch; one whose transaction aborts comes again, and its records are folded already."""
-        loop = self.loop
-        if loop.refused:
+        if self.readiness.refused:
             return
         async with self.lock:
             if self.held:  # else the task was refused meanwhile, and all is taken up again
                 await self.resolve()
-                await loop.turns.run(self._steps(batch.items))
+                await self.turns.run(self._steps(batch.items))
                 await self.take_state()
                 below = batch.offsets[self.partition]
                 await self.commit(below, consumer.commit(batch, self.runner, self.pending(below)))

@@ -6,13 +6,17 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-from agents.loop import TaskLoop, now_ms
+from infra.clock import now_ms
 from infra.inbound import SERVED, Inbound
 from infra.kafka.transaction import Headers, OutRecord
+from infra.subjects import Subjects
+from infra.task.context import TaskContext
+from infra.task.statistics import Statistics
 from schemas.errors import BadRecord
 from schemas.formats import AVRO_MARK, HEADER_BYTES
 from schemas.records import Request
 from streams.quality.edge import EdgeCounter
+from streams.serve import Server
 
 MAX_KEY_BYTES: Final = 1024
 """A dead letter is placed by its original key up to this length, else anywhere."""
@@ -23,25 +27,42 @@ class Serve:
 
     Parameters
     ----------
-    loop
-        The task's.
+    context
+        The task.
+    server
+        Its models.
+    subjects
+        Keys of the subjects of requests.
+    statistics
+        Counts what is answered.
+    json_records
+        Whether predictions are written as JSON.
     """
 
-    def __init__(self, loop: TaskLoop) -> None:
-        self.loop = loop
-        self.counter = EdgeCounter(loop.task.features, loop.slot)
+    def __init__(
+        self,
+        context: TaskContext,
+        server: Server,
+        subjects: Subjects,
+        statistics: Statistics,
+        *,
+        json_records: bool = False,
+    ) -> None:
+        self.context, self.server, self.subjects, self.statistics = context, server, subjects, statistics
+        self._json = json_records
+        self.counter = EdgeCounter(self.context.task.features, self.context.slot)
         self.letters: Counter[str] = Counter()
         """Dead letters of the batch at work, by reason; counted when it is committed."""
         self._arrived: list[int] = []
         """When the batch's answered requests came (ms)."""
-        self._headers = served_by(loop)
+        self._headers = served_by(context.slot)
 
     def process(self, items: Iterable[Inbound]) -> Iterator[OutRecord]:
-        """Give the batch's outputs: a prediction or a dead letter per request, and the tallies of all.
+        """Return the batch's outputs: a prediction or a dead letter per request, and the tallies of all.
 
         The tallies lie in the transaction that answers: they are there if, and only if, the answers are.
         """
-        loop, counter = self.loop, self.counter
+        counter = self.counter
         counter.drop()  # of a batch that was not committed
         self.letters.clear()
         self._arrived.clear()
@@ -49,44 +70,44 @@ class Serve:
             partition = item.message.partition() or 0
             if item.bad is not None:
                 counter.refused(partition, item.bad, item.arrived)
-                yield dead_letter(loop, item, item.bad, self.letters)
+                yield dead_letter(self.context, item, item.bad, self.letters)
                 continue
             request: Request = item.record
             try:
-                loop.server.times.check(request.ts, item.arrived)
-                prediction = loop.server.predict(request, item.at)
-                value = loop.codec.encode(prediction, json=loop.settings.json_records)
+                self.server.times.check(request.ts, item.arrived)
+                prediction = self.server.predict(request, item.at)
+                value = self.context.codec.encode(prediction, json=self._json)
             except BadRecord as bad:
                 counter.refused(partition, bad, item.arrived)
-                yield dead_letter(loop, item, bad, self.letters)
+                yield dead_letter(self.context, item, bad, self.letters)
                 continue
-            loop.counts["predictions"] += 1
+            self.statistics.counts["predictions"] += 1
             self._arrived.append(item.arrived)
             counter.answered(partition, request, written(item.message.value()), item.remarks)
             key = request.request_id.encode()
-            yield OutRecord(loop.topics.predictions, key, value, headers=self._headers)
-        yield from tally_records(loop, counter)
-        yield from loop.subjects.records("serve")
+            yield OutRecord(self.context.topics.predictions, key, value, headers=self._headers)
+        yield from tally_records(self.context, counter)
+        yield from self.subjects.records("serve")
 
     def commit(self) -> None:
         """Keep what the counter remembers of the batch: it is committed."""
         self.counter.commit()
-        self.loop.subjects.commit("serve")
-        now, answers = now_ms(), self.loop.answers["topic"]
+        self.subjects.commit("serve")
+        now, answers = now_ms(), self.statistics.answers["topic"]
         for arrived in self._arrived:
             answers.add(max(0, now - arrived) / 1000)
-        count_dead_letters(self.loop, self.letters)
+        self.statistics.count_dead_letters(self.letters)
 
 
-def served_by(loop: TaskLoop) -> Headers:
-    """Give the headers of a prediction that this worker serves."""
-    return [(SERVED, loop.slot.encode())]
+def served_by(slot: str) -> Headers:
+    """Return the headers of a prediction that this worker serves."""
+    return [(SERVED, slot.encode())]
 
 
-def tally_records(loop: TaskLoop, counter: EdgeCounter) -> Iterator[OutRecord]:
-    """Give what was counted since the last commit, for the one partition of its topic."""
+def tally_records(context: TaskContext, counter: EdgeCounter) -> Iterator[OutRecord]:
+    """Return what was counted since the last commit, for the one partition of its topic."""
     for tally in counter.tallies():
-        yield OutRecord(loop.topics.quality, loop.slot.encode(), loop.codec.encode(tally), 0)
+        yield OutRecord(context.topics.quality, context.slot.encode(), context.codec.encode(tally), 0)
 
 
 def written(value: bytes) -> str:
@@ -94,17 +115,10 @@ def written(value: bytes) -> str:
     return value[len(AVRO_MARK) : HEADER_BYTES].hex() if value.startswith(AVRO_MARK) else "json"
 
 
-def dead_letter(loop: TaskLoop, item: Inbound, bad: BadRecord, letters: Counter[str]) -> OutRecord:
-    """Give the dead letter of a record, with its original bytes; counts it among the batch's."""
+def dead_letter(context: TaskContext, item: Inbound, bad: BadRecord, letters: Counter[str]) -> OutRecord:
+    """Return the dead letter of a record, with its original bytes; counts it among the batch's."""
     letters[bad.reason] += 1
     key: Any = item.message.key()
     # The original key is in the letter, too: a huge one, twice, could make it too large for its topic.
     placed_by = key if key is None or len(key) <= MAX_KEY_BYTES else None
-    return OutRecord(loop.topics.dead_letters, placed_by, loop.codec.encode(item.refuse(bad)))
-
-
-def count_dead_letters(loop: TaskLoop, letters: Counter[str]) -> None:
-    """Count the dead letters of a batch that is committed: one that is not comes again."""
-    loop.counts["dead_letters"] += letters.total()
-    loop.dead_letters.update(letters)
-    letters.clear()
+    return OutRecord(context.topics.dead_letters, placed_by, context.codec.encode(item.refuse(bad)))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 
-from agents.loop import TaskLoop
 from infra.inbound import FORWARDED, Inbound
 from infra.kafka.partitioner import partition_of
 from infra.kafka.transaction import Headers, OutRecord
+from infra.task.context import TaskContext
+from infra.task.statistics import Statistics
+from infra.task.topic_watch import CurrentTopics
 from schemas.errors import BadRecord
 from schemas.escaped import line
 from schemas.records import Outcome
@@ -21,29 +23,32 @@ class Forwarding:
 
     Parameters
     ----------
-    loop
-        The task's.
+    context
+        The task.
+    current
+        Its topics.
+    statistics
+        Counts what is forwarded.
     """
 
-    def __init__(self, loop: TaskLoop) -> None:
-        self._loop = loop
+    def __init__(self, context: TaskContext, current: CurrentTopics, statistics: Statistics) -> None:
+        self._context, self._current, self._counts = context, current, statistics.counts
 
     def right_place(self, number: int, outcome: Outcome, item: Inbound, join: Join) -> int:
-        """Give the partition on which an outcome belongs that lies on a partition with a join.
+        """Return the partition on which an outcome belongs that lies on a partition with a join.
 
         Our own predictions lie where murmur2 puts their key. So an outcome whose prediction is known here is
         in place, and only for the others the hash is computed.
         """
-        if self._loop.partitions == 1 or join.knows(outcome.request_id):
+        if self._context.partitions == 1 or join.knows(outcome.request_id):
             return number
-        right = partition_of(outcome.request_id.encode(), self._loop.partitions)
+        right = partition_of(outcome.request_id.encode(), self._context.partitions)
         return number if right != number and item.header(FORWARDED) else right
 
     def forward(self, outcome: Outcome, item: Inbound, right: int) -> OutRecord:
         """Forward an outcome to its partition."""
-        loop = self._loop
-        if loop.count_of(loop.topics.outcomes) > loop.partitions:
-            loop.counts["further"] += 1  # by its key it lies right among more partitions
+        if self._current.count_of(self._context.topics.outcomes) > self._context.partitions:
+            self._counts["further"] += 1  # by its key it lies right among more partitions
         else:
             self._misplaced(outcome, item)
         return self._copy(outcome, item, right)
@@ -58,19 +63,18 @@ class Forwarding:
         """
         if not isinstance(item.record, Outcome):
             raise BadRecord("unexpected_punctuation", "punctuations are for lockstep runs only")
-        self._loop.counts["further"] += 1
-        right = partition_of(item.record.request_id.encode(), self._loop.partitions)
+        self._counts["further"] += 1
+        right = partition_of(item.record.request_id.encode(), self._context.partitions)
         return self._copy(item.record, item, right)
 
     def _misplaced(self, outcome: Outcome, item: Inbound) -> None:
-        loop = self._loop
-        loop.counts["misplaced"] += 1
-        if loop.counts["misplaced"] in {1, 10, 100, 1000, 10_000}:
+        self._counts["misplaced"] += 1
+        if self._counts["misplaced"] in {1, 10, 100, 1000, 10_000}:
             log.warning(
                 "%s: %d outcomes lay on the wrong partition and were forwarded; the last one, %s, comes from %s: "
                 "its producer needs partitioner=murmur2_random",
-                loop.task.name,
-                loop.counts["misplaced"],
+                self._context.task.name,
+                self._counts["misplaced"],
                 item.at,
                 line(outcome.reporter or "an unnamed reporter"),
             )
@@ -78,4 +82,4 @@ class Forwarding:
     def _copy(self, outcome: Outcome, item: Inbound, right: int) -> OutRecord:
         headers: Headers = [(FORWARDED, str(item.at).encode())]
         key = outcome.request_id.encode()
-        return OutRecord(self._loop.topics.outcomes, key, item.message.value(), right, headers)
+        return OutRecord(self._context.topics.outcomes, key, item.message.value(), right, headers)

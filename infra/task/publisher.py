@@ -10,11 +10,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from confluent_kafka import Message
 
-from agents.loop import TaskLoop, now_ms
-from agents.published import published_to
-from agents.resume import start_of
-from agents.retry import retry_until_available
-from agents.snapshots import SnapshotWriter, Take
+from infra.clock import now_ms
 from infra.kafka.buffers import Partition
 from infra.kafka.log import read_all
 from infra.kafka.transaction import OutRecord, TransactionRunner
@@ -22,6 +18,11 @@ from infra.kafka.watching import extents
 from infra.runtime import runtime_fingerprint
 from infra.snapshots.models import LogPlace
 from infra.snapshots.monitors import pack_monitors, restore_monitors
+from infra.task.context import TaskContext
+from infra.task.readiness import Readiness
+from infra.task.resume import Resume
+from infra.task.snapshots import SnapshotWriter, Take
+from infra.turns import Turns
 from schemas.errors import RecordsGone, TransactionAborted
 from schemas.records import Manifest, Metric
 from streams.fold import Measurement, Monitor
@@ -39,16 +40,24 @@ class Publisher(Generic[Item]):
 
     Parameters
     ----------
-    loop
-        The task's.
+    context
+        The task.
+    readiness
+        Whether the task may go on.
+    resume
+        Finds where publishing and the fold go on.
+    turns
+        Shares the event loop.
     runner
         Writes the transactions.
     snapshots
         Writes the snapshots.
     topic
-        What is folded.
+        The topic that is folded.
     group
         The consumer group whose offset says up to where all is published.
+    metrics_every_ms
+        Time between two publications of the metrics.
     """
 
     name: ClassVar[str]
@@ -57,9 +66,20 @@ class Publisher(Generic[Item]):
     """Whether it goes on, with a warning, where records were deleted unread; else that is an error."""
 
     def __init__(
-        self, loop: TaskLoop, runner: TransactionRunner, snapshots: SnapshotWriter, topic: str, group: str
+        self,
+        context: TaskContext,
+        readiness: Readiness,
+        resume: Resume,
+        turns: Turns,
+        runner: TransactionRunner,
+        snapshots: SnapshotWriter,
+        topic: str,
+        group: str,
+        metrics_every_ms: int,
     ) -> None:
-        self.loop, self.runner, self.snapshots, self.group = loop, runner, snapshots, group
+        self.context, self.readiness, self.resume = context, readiness, resume
+        self.turns, self.runner, self.snapshots, self.group = turns, runner, snapshots, group
+        self.metrics_every_ms = metrics_every_ms
         self.partition = Partition(topic, 0)
         self.held = False
         """Whether this worker owns the topic, and the monitors are restored."""
@@ -90,22 +110,22 @@ class Publisher(Generic[Item]):
         raise NotImplementedError
 
     def read(self, message: Message) -> Item | None:
-        """Give what a record of the topic carries; None for one to pass over."""
+        """Return what a record of the topic carries; None for one to pass over."""
         raise NotImplementedError
 
     def event_time(self, item: Item) -> int | None:
-        """Give a record's event time (ms); None where it has none."""
+        """Return a record's event time (ms); None where it has none."""
         raise NotImplementedError
 
     def topic_id(self) -> str:
-        """Give the topic's id (may block)."""
+        """Return the topic's id (may block)."""
         raise NotImplementedError
 
     def takes(self) -> Iterator[Take]:
-        """Give what takes each snapshot."""
+        """Return what takes each snapshot."""
         # What could not be read is no part of a state: the monitors' own offset counts.
         at = max(each.next_offset for each in self.monitors)
-        about = (self.loop.task, runtime_fingerprint()[1], now_ms())
+        about = (self.context.task, runtime_fingerprint()[1], now_ms())
         yield partial(pack_monitors, self.name, self.monitors, at, self.place, *about)
 
     def stored(self, manifest: Manifest) -> None:
@@ -114,9 +134,9 @@ class Publisher(Generic[Item]):
     # ------------------------------------------------------------------ ownership
 
     def committed_offset(self) -> tuple[int | None, str]:
-        """Give up to where the last owner has published, and its note; see `published_to` (blocks)."""
+        """Return up to where the last owner has published, and its note; see `Resume.published` (blocks)."""
         names = {monitor.name.encode() for monitor in self.monitors}
-        return published_to(self.loop, self.partition.topic, self.group, names)
+        return self.resume.published(self.partition.topic, self.group, names)
 
     def restore(self, published: int, at_most: int) -> None:
         """Restore the monitors, at or below an offset (blocks).
@@ -128,28 +148,28 @@ class Publisher(Generic[Item]):
         at_most
             The monitors stand at this offset, or before it.
         """
-        loop, topic = self.loop, self.partition.topic
+        topic = self.partition.topic
         self.held = False  # a state that is half restored is shown to nobody
         self._begin(published)
         self.place = LogPlace(topic, self.topic_id())
         at_most = min(published, at_most)
         at = restore_monitors(
-            self.name, self.monitors, self.snapshots.store, loop.task.name, self.place, at_most
+            self.name, self.monitors, self.snapshots.store, self.context.task.name, self.place, at_most
         )
         try:
-            self.next_offset = start_of(loop, topic, at)
+            self.next_offset = self.resume.start_of(topic, at)
         except RecordsGone as gone:
             if not self.lossy:
                 raise
-            self.next_offset = extents(loop.connection, [(topic, 0)])[topic, 0].first
-            log.warning("%s: continues without deleted records: %s", loop.task.name, gone)
+            self.next_offset = extents(self.context.connection, [(topic, 0)])[topic, 0].first
+            log.warning("%s: continues without deleted records: %s", self.context.task.name, gone)
             self._metrics_to = max(published, self.next_offset)
 
     def fold_to(self, end: int) -> None:
         """Fold all that the topic has below an offset (blocks)."""
         if self.next_offset < end:
             topic = self.partition.topic
-            for message in read_all(self.loop.connection, topic, 0, self.next_offset, end):
+            for message in read_all(self.context.connection, topic, 0, self.next_offset, end):
                 self.apply(_offset(message), self.read(message))
             self.next_offset = end
 
@@ -157,7 +177,7 @@ class Publisher(Generic[Item]):
         """Log that this worker owns the topic, since a moment (s, monotonic) when it began to restore."""
         log.info(
             "%s: owner of %s from offset %d, monitors restored in %.2f s",
-            *(self.loop.task.name, self.partition.topic, self.published, time.monotonic() - started),
+            *(self.context.task.name, self.partition.topic, self.published, time.monotonic() - started),
         )
 
     def release(self) -> None:
@@ -181,10 +201,10 @@ class Publisher(Generic[Item]):
         for monitor in self.monitors:
             for alert in monitor.alerts():
                 if offset >= self.published:
-                    self._add(offset, self.loop.topics.alerts, monitor.name, alert)
+                    self._add(offset, self.context.topics.alerts, monitor.name, alert)
 
     def _add(self, offset: int, topic: str, key: str, record: Any) -> None:
-        self._pending.append((offset, OutRecord(topic, key.encode(), self.loop.codec.encode(record), 0)))
+        self._pending.append((offset, OutRecord(topic, key.encode(), self.context.codec.encode(record), 0)))
 
     async def take_state(self, *, snapshots: bool = False) -> None:
         """Add the metrics as of now to what is pending, and the manifests of snapshots, where it is time for them.
@@ -196,9 +216,9 @@ class Publisher(Generic[Item]):
         snapshots
             Take snapshots in any case.
         """
-        await self.loop.turns.run(self._metric_steps())
+        await self.turns.run(self._metric_steps())
         if self.snapshots.due(self.next_offset) or snapshots:
-            await self.loop.turns.apart(self._take_snapshots)
+            await self.turns.apart(self._take_snapshots)
 
     def _take_snapshots(self) -> None:
         for manifest, records in self.snapshots.write(self.takes(), self.next_offset):
@@ -206,8 +226,8 @@ class Publisher(Generic[Item]):
             self._pending += [(self.next_offset - 1, each) for each in records]
 
     def _metric_steps(self) -> Iterator[None]:
-        loop, now = self.loop, time.monotonic()
-        early = (now - self._metrics_at) * 1000 < loop.settings.metrics_every_ms
+        now = time.monotonic()
+        early = (now - self._metrics_at) * 1000 < self.metrics_every_ms
         if early or self.next_offset <= self._metrics_to:
             return
         self._metrics_at, self._metrics_to = now, self.next_offset
@@ -225,23 +245,23 @@ class Publisher(Generic[Item]):
                     log_offset=self.next_offset - 1,
                     ts=self._last_ts,
                     segment=each.segment,
-                    task=loop.task.name,
+                    task=self.context.task.name,
                 )
-                self._add(self.next_offset - 1, loop.topics.metrics, monitor.name, metric)
+                self._add(self.next_offset - 1, self.context.topics.metrics, monitor.name, metric)
                 yield
 
     def measurements(self) -> list[Measurement]:
-        """Give the current values of all monitors; none while another worker owns the topic."""
+        """Return the current values of all monitors; none while another worker owns the topic."""
         return [each for monitor in self.monitors for each in monitor.measurements()] if self.held else []
 
     # ------------------------------------------------------------------ transactions
 
     def pending(self, below: int) -> list[OutRecord]:
-        """Give what records below an offset have given and no transaction has committed."""
+        """Return what records below an offset have given and no transaction has committed."""
         return [record for offset, record in self._pending if offset < below]
 
     def note(self) -> str:
-        """Give what the next transaction is to say of the progress, beside the offset."""
+        """Return what the next transaction is to say of the progress, beside the offset."""
         return ""
 
     def settled(self, note: str) -> None:
@@ -250,7 +270,7 @@ class Publisher(Generic[Item]):
     async def resolve(self) -> None:
         """Find out what became of the last transaction, where that is unknown."""
         if self._unsure:
-            found, note = await retry_until_available(self.loop, self.committed_offset)
+            found, note = await self.readiness.retry(self.committed_offset)
             self._settle(found or 0, note)
 
     async def commit(self, below: int, transaction: Awaitable[None]) -> TransactionAborted | None:
@@ -267,7 +287,7 @@ class Publisher(Generic[Item]):
         try:
             await transaction
         except TransactionAborted as error:
-            log.warning("%s: publishing for %s: %s", self.loop.task.name, self.partition.topic, error)
+            log.warning("%s: publishing for %s: %s", self.context.task.name, self.partition.topic, error)
             self._unsure = not error.certain
             return error
         except BaseException:

@@ -1,0 +1,171 @@
+"""The assignment of partitions: each is taken up where the task's state says, and again after a topic changed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Collection, Iterable, Sequence
+from typing import Final
+
+from infra.kafka.buffers import Partition
+from infra.kafka.consumer import BatchConsumer
+from infra.task.context import TaskContext
+from infra.task.join import JoinAgent
+from infra.task.log_fold import LogFold
+from infra.task.readiness import Readiness, TaskStopped
+from infra.task.resume import Resume
+from infra.task.topic_watch import TopicWatch
+from schemas.errors import RecordsGone, TransactionAborted
+
+GONE_S: Final = 30.0
+"""A partition is refused if it cannot be read this soon after it was taken up again."""
+POSITIONS: Final = "positions"
+"""The name under which a task is refused whose partitions do not hold the next records."""
+log = logging.getLogger(__name__)
+
+
+class Assignments:
+    """The partitions of a task that are assigned to this worker, with the state of their joins.
+
+    Parameters
+    ----------
+    context, readiness, resume, watch, join, fold
+        The parts of the task.
+    """
+
+    def __init__(
+        self,
+        context: TaskContext,
+        readiness: Readiness,
+        resume: Resume,
+        watch: TopicWatch,
+        join: JoinAgent,
+        fold: LogFold,
+    ) -> None:
+        self._context, self._readiness, self._resume = context, readiness, resume
+        self.watch, self._join, self._fold = watch, join, fold
+        self._tenures: dict[int, object] = {}
+        """By partition: a token of its assignment, by which a restoration finds that it is late."""
+        self._gone: dict[Partition, str] = {}
+        """Partitions that cannot be read, with the cluster's reason."""
+        self._gone_at: dict[Partition, float] = {}
+        """When they were taken up again for it (s, monotonic)."""
+
+    # ------------------------------------------------------------------ positions
+
+    async def begin(self) -> None:
+        """Look at the topics, and go on with them as they are unless some of them are consumed already."""
+        nothing_yet = not self._tenures
+        await self.watch.look()
+        if nothing_yet and not self._tenures:
+            self.watch.take()
+
+    async def assigned(self, consumer: BatchConsumer, partitions: Collection[Partition]) -> None:
+        """Take up those partitions that are not ours already, each where the loop's state says.
+
+        What cannot be gone on with stops this task, and no other.
+        """
+        topics = self._context.topics
+        mine = {each.number for each in partitions if each.topic == topics.predictions}
+        await self.begin()
+        try:
+            await self.take_up({number for number in mine if number < self._context.partitions})
+            found = await self._readiness.retry(
+                lambda: self._resume.starts(partitions, self._join.partitions)
+            )
+        except RecordsGone as gone:
+            self._readiness.refuse(POSITIONS, str(gone))
+        except TaskStopped:
+            log.warning("%s: its partitions are restored when the task may continue", self._context.task.name)
+        else:
+            for partition, offset in found.items():
+                consumer.start_at(partition, offset)
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Lift the refusals of topics and positions: everything is taken up again."""
+        if self.watch.refused:
+            return
+        for what in [
+            each for each in self._readiness.refused if each == POSITIONS or each in self.watch.names
+        ]:
+            del self._readiness.refused[what]
+        if not self._readiness.refused:
+            self._readiness.open.set()
+            self._fold.check_ready(self._fold.caught_up)
+
+    async def look(self, consumers: Sequence[BatchConsumer]) -> None:
+        """Look at the topics, and take all partitions up again where that is due."""
+        gone, self._gone = self._gone, {}
+        changed = await self.watch.look()
+        said = self._readiness.refused.keys()
+        gone = {} if POSITIONS in said else {each: gone[each] for each in gone if each.topic not in said}
+        if self._readiness.stopping or not (changed or gone):
+            return
+        now = time.monotonic()
+        for partition, text in gone.items():
+            if not changed and now < self._gone_at.get(partition, -math.inf) + GONE_S:
+                self._readiness.refuse(
+                    POSITIONS, f"{partition} cannot be read on: {text}. Start the workers again"
+                )
+                return
+            self._gone_at[partition] = now
+        log.warning(
+            "%s: %s; all partitions of the task are restored",
+            self._context.task.name,
+            "topics have changed" if changed else ", ".join(f"{each}: {text}" for each, text in gone.items()),
+        )
+        for consumer in consumers:
+            consumer.rejoin()
+
+    def gone(self, partition: Partition, text: str) -> None:
+        """Take note that a partition cannot be read on: the next look says why."""
+        if partition.topic in self.watch.names:
+            self._gone[partition] = text
+
+    # ------------------------------------------------------------------ state
+    async def take_up(self, numbers: set[int]) -> None:
+        """Restore the joins of those partitions that are not ours already."""
+        new = numbers - self._tenures.keys()
+        self._tenures |= {number: object() for number in new}
+        await self._restore_all(new)
+
+    def revoked(self, partitions: Iterable[int]) -> None:
+        """Give partitions up."""
+        for number in partitions:
+            self._tenures.pop(number, None)
+            self._join.forget(number)
+
+    async def _restore_all(self, partitions: Iterable[int]) -> None:
+        """Rebuild the joins of partitions from their changelog.
+
+        A partition that goes to another worker meanwhile stays forgotten: its state here would be an old one
+        when it comes back.
+        """
+        await asyncio.gather(*(self._restore(number) for number in sorted(partitions)))
+
+    async def undo(self, partitions: set[int], error: BaseException) -> None:
+        """Bring the joins of partitions back to what is committed, after a batch that failed."""
+        if isinstance(error, TransactionAborted) and error.certain:
+            self._join.rollback(partitions)
+        else:
+            # Whether it committed may be unknown, so the state is dropped and read again from the changelog.
+            try:
+                await self._restore_all(partitions & self._tenures.keys())
+            except RecordsGone as gone:
+                self._readiness.refuse(POSITIONS, str(gone))
+            except TaskStopped:
+                log.warning("%s: the joins are restored when the task may continue", self._context.task.name)
+
+    async def _restore(self, number: int) -> None:
+        tenure = self._tenures.get(number)
+        self._join.forget(number)
+        if self.watch.refused:
+            raise TaskStopped
+        made = await self._readiness.retry(self._join.restored, number)
+        if tenure is not None and self._tenures.get(number) is tenure:
+            self._join.partitions[number] = made
+        else:
+            made.join.store.close()

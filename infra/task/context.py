@@ -1,0 +1,42 @@
+"""The properties of a task that never change in a worker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from infra.kafka.connection import Connection
+from infra.taskfile import LoadedTask
+from schemas.codec import Codec
+from schemas.topics import TaskTopics
+from streams.task import Task
+
+
+@dataclass(frozen=True, slots=True)
+class TaskContext:
+    """A task and the cluster on which it runs.
+
+    Attributes
+    ----------
+    partitions
+        Number of partitions of the join's state. Requests, outcomes and dead letters may have more.
+    log_topic_id
+        Id of the topic of the log, which is written into snapshots.
+    group
+        The workers' consumer group.
+    slot
+        The worker's stable name.
+    """
+
+    loaded: LoadedTask
+    connection: Connection
+    codec: Codec
+    topics: TaskTopics
+    partitions: int
+    log_topic_id: str
+    group: str
+    slot: str = ""
+
+    @property
+    def task(self) -> Task:
+        """The task."""
+        return self.loaded.task
