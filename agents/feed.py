@@ -43,7 +43,7 @@ class Feed(Service):  # type: ignore[misc]  # mode has no types
     ::
 
         async def serve(batch):
-            await feed.consumer.commit(batch, runner, outputs_of(batch))
+            await feed.consumer.batches.commit(batch, runner, outputs_of(batch))
             ...  # apply to local state
 
         feed = Feed(app, connection, "group", {Channel(name="serve", topics=("task.requests",)): serve})
@@ -80,7 +80,7 @@ class Feed(Service):  # type: ignore[misc]  # mode has no types
                 try:
                     await work(batch)
                 finally:
-                    self.consumer.finish(batch)
+                    self.consumer.batches.finish(batch)
 
         return agent
 

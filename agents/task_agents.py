@@ -218,7 +218,7 @@ class TaskAgents:
         numbers = {each.partition.number for each in sides}
         async with self._at_work:
             if self.readiness.refused or (requests and not self.readiness.ready.is_set()):
-                consumer.rewind(batch)
+                consumer.batches.rewind(batch)
                 return
             to_serve = WithinBudget([each.item for each in requests])
             to_join = WithinBudget([each.item for each in sides])
@@ -228,8 +228,8 @@ class TaskAgents:
                 reached("after-predict")
                 steps = await self.turns.run(self.join.steps(to_join, numbers))
                 records += [each for each in steps if each is not None]
-                consumer.keep(batch, requests[: to_serve.count] + sides[: to_join.count])
-                await consumer.commit(batch, self._runners["turn"], records)
+                consumer.batches.keep(batch, requests[: to_serve.count] + sides[: to_join.count])
+                await consumer.batches.commit(batch, self._runners["turn"], records)
                 self.serve.commit()
                 self.join.commit()
             except BaseException as error:
@@ -245,12 +245,12 @@ class TaskAgents:
         topics = self.context.topics
         if self._lockstep or self.readiness.refused:
             return
-        ends = await consumer.ends(topics.predictions)
-        if not consumer.quiet(ends):
+        ends = await consumer.progress.ends(topics.predictions)
+        if not consumer.progress.quiet(ends):
             return
         async with self._at_work:
             await self.join.checkpoint()
-            quiet = consumer.quiet(ends)
+            quiet = consumer.progress.quiet(ends)
             if not quiet or self._stopped or not consumer.metadata:
                 return
             numbers: set[int] = set()
@@ -260,7 +260,7 @@ class TaskAgents:
                 self.join.rollback(quiet)
                 raise
             numbers |= self.join.pass_marks(
-                consumer.passed(topics.predictions), consumer.passed(topics.outcomes)
+                consumer.progress.passed(topics.predictions), consumer.progress.passed(topics.outcomes)
             )
             mine = self.join.partitions
             moved = [(number, mine[number]) for number in sorted(numbers) if number in mine]

@@ -1,18 +1,15 @@
-"""Channels: topics whose records travel together in batches, and the one batch of each that is at work."""
+"""Channels: topics whose records are consumed together in batches."""
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from typing import Generic, Literal, Protocol, TypeVar
 
 from confluent_kafka import Message
 
-from infra.kafka.buffers import NEVER, Partition, PartitionBuffer, Record
-from streams.join.merge import CaughtUp, Picker, R
-from streams.join.merge import Partition as AnyPartition
+from infra.kafka.buffers import Partition, Record
+from streams.join.merge import Picker
 
 
 class Decoded(Protocol):
@@ -68,34 +65,6 @@ class Channel:
     """A partition with so many records buffered is paused, and resumed at a quarter of it."""
 
 
-class Turns:
-    """The default picker: partitions take turns, each in offset order."""
-
-    def __init__(self) -> None:
-        self._turn = 0
-
-    def pick(self, buffers: Mapping[AnyPartition, deque[R]], caught_up: CaughtUp, limit: int) -> list[R]:
-        """Take up to `limit` records, from each partition about as many; see `Picker.pick`."""
-        waiting = [buffer for buffer in buffers.values() if buffer]
-        if not waiting:
-            return []
-        self._turn += 1
-        start = self._turn % len(waiting)
-        waiting = waiting[start:] + waiting[:start]
-        taken: list[R] = []
-        while waiting and len(taken) < limit:
-            for place, buffer in enumerate(waiting):
-                share = max(1, (limit - len(taken)) // (len(waiting) - place))
-                count = min(share, len(buffer), limit - len(taken))
-                if count == len(buffer):
-                    taken.extend(buffer)
-                    buffer.clear()
-                else:
-                    taken.extend([buffer.popleft() for _ in range(count)])
-            waiting = [buffer for buffer in waiting if buffer]
-        return taken
-
-
 class Batch(Generic[T]):
     """Records that are processed and committed together.
 
@@ -110,18 +79,15 @@ class Batch(Generic[T]):
     metadata
         The consumer group's metadata of the membership in which the records were fetched: what the
         transaction is fenced by.
-    epoch
-        How many rebalances this consumer had seen when it was picked.
     state
         `at work`, `committing`, `committed`, or `dropped`: it will be read again.
     """
 
-    __slots__ = ("channel", "epoch", "metadata", "offsets", "records", "state")
+    __slots__ = ("channel", "metadata", "offsets", "records", "state")
 
-    def __init__(self, channel: Channel, records: list[Record[T]], metadata: bytes, epoch: int) -> None:
+    def __init__(self, channel: Channel, records: list[Record[T]], metadata: bytes) -> None:
         self.channel = channel
         self.metadata = metadata
-        self.epoch = epoch
         self.state: State = "at work"
         self.keep(records)
 
@@ -147,70 +113,3 @@ class Batch(Generic[T]):
     def arrived(self) -> float:
         """When the record that waited longest was fetched (s, `time.monotonic`)."""
         return min(record.arrived for record in self.records)
-
-
-class Lane:
-    """The running state of a channel; belongs to the event loop.
-
-    The consumer's thread reads `batch`, `waiting` and `slow_until`, and writes the last.
-    """
-
-    def __init__(self, channel: Channel) -> None:
-        self.channel = channel
-        self.picker: Picker = channel.picker() if channel.picker else Turns()
-        self.buffers: dict[Partition, PartitionBuffer] = {}
-        self.queues: dict[AnyPartition, deque[Record[Any]]] = {}
-        self.batch: Batch[Any] | None = None
-        self.idle = asyncio.Event()
-        self.idle.set()
-        self.seeking = 0
-        """How many seeks of its partitions are on their way: nothing is delivered until they are done."""
-        self.suspended = 0
-        """How many revocations of its partitions are on their way."""
-        self.refused: bytes | None = None
-        """Metadata that the group refused: nothing is delivered until there is another one."""
-        self.scheduled = False
-        self.waiting = False
-        """Whether its picker wants to know more before it takes what is buffered."""
-        self.picked = NEVER
-        """When the last batch was picked (s, monotonic)."""
-        self.slow_until = 0.0
-        """Until when (s, monotonic) the consumer's thread does not wait for it to make room."""
-
-    def __repr__(self) -> str:
-        return f"<Lane {self.channel.name}, {len(self.buffers)} partitions, {self.batch}>"
-
-    @property
-    def open(self) -> bool:
-        """Whether the next batch may be picked."""
-        return self.batch is None and not self.seeking and not self.suspended
-
-    def add(self, buffer: PartitionBuffer) -> None:
-        """Take up a newly assigned partition."""
-        self.buffers[buffer.partition] = buffer
-        self.queues[buffer.partition] = buffer.queue
-
-    def remove(self, partition: Partition) -> None:
-        """Forget a revoked partition with all that is buffered of it."""
-        self.buffers.pop(partition, None)
-        self.queues.pop(partition, None)
-
-    def start(self, batch: Batch[Any]) -> None:
-        """Put a batch to work."""
-        self.batch = batch
-        self.idle.clear()
-
-    def finish(self) -> None:
-        """Free the lane of its batch."""
-        self.batch = None
-        self.idle.set()
-
-    def rest_s(self, now: float) -> float:
-        """Give how long the next batch is to wait for company (s); `now` is in s, monotonic."""
-        rest = self.picked + self.channel.pace_s - now
-        if rest > 0 and (
-            sum(map(len, self.queues.values())) >= self.channel.max_batch
-            or any(queue and place[0] in self.channel.prompt for place, queue in self.queues.items())
-        ):
-            return 0.0
-        return rest

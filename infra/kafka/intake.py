@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, Generic, TypeVar
 
-from infra.kafka.channel import Turns
+from infra.kafka.round_robin import RoundRobin
 from streams.join.merge import CaughtUp, MergeByTime, Partition, R
 
 T = TypeVar("T")
@@ -38,7 +38,7 @@ class Intake:
         self, requests: str, merge: MergeByTime, may_serve: Callable[[], bool], pace_s: float = 0.0
     ) -> None:
         self._requests, self._merge, self._may_serve, self._pace_s = requests, merge, may_serve, pace_s
-        self._turns = Turns()
+        self._fair = RoundRobin()
         self._merged_at = -math.inf
 
     def pick(self, buffers: Mapping[Partition, deque[R]], caught_up: CaughtUp, limit: int) -> list[R]:
@@ -46,7 +46,7 @@ class Intake:
         taken: list[R] = []
         if self._may_serve():
             requests = {each: queue for each, queue in buffers.items() if each[0] == self._requests}
-            taken = self._turns.pick(requests, caught_up, limit)
+            taken = self._fair.pick(requests, caught_up, limit)
         now = time.monotonic()
         if taken and now < self._merged_at + self._pace_s:
             return taken

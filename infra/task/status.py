@@ -149,7 +149,7 @@ class TaskStatus:
             lag[topic] += end - next_offset
             lag_s[topic] = max(lag_s.get(topic, 0.0), self._ends.age_s(partition, next_offset, now_s))
 
-        found, now_s = await consumer.extents(), time.monotonic()
+        found, now_s = await consumer.progress.extents(), time.monotonic()
         for partition, (next_offset, end) in found.items():
             if partition.topic in mine:
                 note(partition, next_offset, end, now_s)

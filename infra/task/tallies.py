@@ -116,7 +116,7 @@ class TallyPublisher(Publisher[Tally]):
                 await self.turns.run(self._steps(batch.items))
                 await self.take_state()
                 below = batch.offsets[self.partition]
-                await self.commit(below, consumer.commit(batch, self.runner, self.pending(below)))
+                await self.commit(below, consumer.batches.commit(batch, self.runner, self.pending(below)))
 
     def _steps(self, messages: Sequence[Message]) -> Iterator[None]:
         for message in messages:

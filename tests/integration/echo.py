@@ -204,10 +204,10 @@ class EchoMember:
         runner = self.runners[name]
         records = [OutRecord(self.output, message.key(), message.value()) for message in batch.items]
         try:
-            await self.consumer.commit(batch, runner, records)
+            await self.consumer.batches.commit(batch, runner, records)
         except TransactionAborted as error:
             self.aborted += 1
             self.unsure += not error.certain
             return
         self.counts[name] += len(batch)
-        self.consumer.done(batch)
+        self.consumer.batches.done(batch)

@@ -86,7 +86,7 @@ class Taker:
     async def next(self, timeout_s: float = 10.0) -> list[tuple[str, int | None]]:
         """Give side and time of what comes next."""
         batch = await asyncio.wait_for(self.taken.get(), timeout_s)
-        self.consumer.done(batch)
+        self.consumer.batches.done(batch)
         return [(item.topic.rsplit(".", 1)[1], item.ts) for item in batch.items]
 
     async def stays_empty(self) -> bool:
@@ -213,12 +213,12 @@ def test_full_topics_are_merged_in_time_order_under_aborts(connection: Connectio
             side = {pair.outcomes: b"0", pair.predictions: b"1"}
             records = [OutRecord(pair.output, side[i.topic], i.value, i.number) for i in batch.items]
             try:
-                await consumer.commit(batch, runner, records)
+                await consumer.batches.commit(batch, runner, records)
             except TransactionAborted:
                 aborted += 1
                 continue
             written += len(batch)
-            consumer.done(batch)
+            consumer.batches.done(batch)
         assert aborted > 3
         await consumer.stop()
         await runner.close()

@@ -123,7 +123,7 @@ def test_a_channel_that_is_not_fetched_shares_partitions_out_and_reads_none_of_t
         await until(lambda: bool(given))
         assert given == [Partition(log, 0)]
         await asyncio.sleep(1.0)
-        assert all(buffer.size == 0 for lane in consumer._lanes for buffer in lane.buffers.values())
+        assert all(buffer.size == 0 for buffer in consumer._states.buffers())
         # What others read is committed under this member's generation.
         await runner.commit([OutRecord(output, b"k", b"v")], {Partition(log, 0): 7}, consumer.metadata)
         assert committed_offsets(connection, task_name, [(log, 0)]) == {(log, 0): 7}

@@ -92,7 +92,7 @@ class EchoApp:
             await asyncio.sleep(0.1 if agent == "slow" else 0)
             records = [OutRecord(f"{self.task}.out", m.key(), m.value()) for m in batch.items]
             try:
-                await self.feed.consumer.commit(batch, runner, records)
+                await self.feed.consumer.batches.commit(batch, runner, records)
             except TransactionAborted:
                 self.counts["aborted"] += 1
             else:

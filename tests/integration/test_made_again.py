@@ -44,7 +44,7 @@ async def play(broker: EmbeddedBroker) -> None:
         found: list[bytes | None] = []
         while value not in found:
             batch = await asyncio.wait_for(batches.get(), 30)
-            consumer.done(batch)
+            consumer.batches.done(batch)
             found += [record.item.value() for record in batch.records]
 
     consumer = BatchConsumer(connection, "g", [Channel(name=TOPIC, topics=(TOPIC,))], batches.put_nowait)

@@ -109,7 +109,7 @@ def test_outputs_and_offsets_are_committed_together_or_not_at_all(
         assert Counter(m.value() for m in read_committed(connection, output, PARTITIONS)) == Counter(
             m.value() for m in batch.items
         )
-        consumer.done(batch)
+        consumer.batches.done(batch)
         for each in (aborting, runner):
             await each.close()
         await consumer.stop()
@@ -145,7 +145,7 @@ def test_a_call_of_the_client_that_never_returns_is_left_behind(
         assert Counter(m.value() for m in read_committed(connection, output, PARTITIONS)) == Counter(
             [b"after", *(m.value() for m in batch.items)]
         )
-        consumer.done(batch)
+        consumer.batches.done(batch)
         await runner.close()
         await consumer.stop()
 
@@ -177,7 +177,7 @@ def test_what_a_group_has_committed_is_asked_behind_the_decision_on_its_open_tra
         else:
             producer.abort_transaction(20)
         assert await asking == {place: offset + commit for place, offset in told.items()}
-        consumer.done(batch)
+        consumer.batches.done(batch)
         await runner.close()
         await consumer.stop()
 
@@ -226,7 +226,7 @@ def test_a_stale_generation_commits_nothing(connection: Connection, task_name: s
         assert read_committed(connection, output, PARTITIONS) == []
         await runner.commit([OutRecord(output, b"", b"alive")], later.offsets, later.metadata)
         assert [m.value() for m in read_committed(connection, output, PARTITIONS)] == [b"alive"]
-        second.done(later)
+        second.batches.done(later)
         await runner.close()
         await consumer.stop()
         await second.stop()

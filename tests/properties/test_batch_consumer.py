@@ -12,10 +12,12 @@ import sys
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import Any
 
+import pytest
 from confluent_kafka import Message
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from infra.kafka import consumer as consumer_module
 from infra.kafka.aborted import GenerationLost
 from infra.kafka.buffers import Partition, PartitionBuffer
 from infra.kafka.channel import Batch, Channel
@@ -111,6 +113,9 @@ class Thread:
     async def stop(self) -> None:
         """There is nothing to stop."""
 
+    async def call(self, function: object) -> Any:
+        raise AssertionError("nothing calls into the thread")
+
     def seek_to_committed(
         self, partitions: Collection[Partition], then: Callable[[list[Partition]], None]
     ) -> None:
@@ -157,7 +162,7 @@ class Thread:
 
     def revoke(self, number: int, fine: bool) -> None:
         """Lose all partitions, as in eager protocols, or those of one number, as in incremental ones."""
-        self.consumer._drain_s = 0.0 if number // 4 % 3 else 0.05
+        self.consumer.batches.drain_s = 0.0 if number // 4 % 3 else 0.05
         gone = {p for p in self.buffers if number % 4 == 3 or p.number == number % 2}
         if not self.in_callback and gone:
             self.callback = asyncio.ensure_future(self._revoke(gone, len(gone) < len(self.buffers) and fine))
@@ -180,9 +185,10 @@ class Thread:
         self.cluster.generation += 1
         buffers = {p: PartitionBuffer(p) for p in self.cluster.times if p not in self.buffers}
         self.cluster.foreign -= buffers.keys()
-        lanes = self.consumer._by_topic
+        states = self.consumer._states.by_topic
         await self.consumer.assigned(
-            [(lanes[partition.topic], buffer) for partition, buffer in buffers.items()], self.cluster.metadata
+            [(states[partition.topic], buffer) for partition, buffer in buffers.items()],
+            self.cluster.metadata,
         )
         self.buffers |= buffers
         self.positions |= {partition: self.cluster.committed[partition] for partition in buffers}
@@ -228,26 +234,32 @@ class World:
             Channel(name="serve", topics=(LONE,), decode=Item, max_batch=6),
         ]
         self.runners = {channel.name: Runner(self.cluster) for channel in channels}
-        self.consumer = BatchConsumer(
-            Connection("nowhere:1"),
-            "group",
-            channels,
-            self.delivered.append,
-            on_revoked=self.on_revoked,
-        )
-        self.thread = Thread(self.cluster, self.consumer)
         self.ends = Ends(self.cluster)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(consumer_module, "FetchThread", self.make_thread)
+            patch.setattr(consumer_module, "StableOffsets", lambda connection: self.ends)
+            self.consumer = BatchConsumer(
+                Connection("nowhere:1"),
+                "group",
+                channels,
+                self.delivered.append,
+                on_revoked=self.on_revoked,
+            )
         self.part: Callable[[int], int] = lambda count: count
         """How much of a batch is kept."""
-        self.consumer._thread = self.thread  # type: ignore[assignment]  # simulated
-        self.consumer._stable = self.ends  # type: ignore[assignment]  # simulated
+
+    def make_thread(
+        self, config: object, channels: object, consumer: BatchConsumer, stamps: object
+    ) -> Thread:
+        self.thread = Thread(self.cluster, consumer)
+        return self.thread
 
     async def on_revoked(self, partitions: frozenset[Partition]) -> None:
-        for lane in self.consumer._lanes:
+        for state in self.consumer._states.all:
             # What could not be waited for has begun its transaction, which is fenced.
-            if lane.batch is not None and not partitions.isdisjoint(lane.batch.offsets):
-                assert lane.batch.state in ("committing", "committed")
-            assert partitions.isdisjoint(lane.buffers)
+            if state.batch is not None and not partitions.isdisjoint(state.batch.offsets):
+                assert state.batch.state in ("committing", "committed")
+            assert partitions.isdisjoint(state.buffers)
         await self.settle()
 
     def begin(self) -> bool:
@@ -257,17 +269,17 @@ class World:
         batch = self.delivered.pop(0)
         work = self.work[batch.channel.name] = asyncio.ensure_future(self._echo(batch))
         # As the transport does: cancelled before its first step, it would never say that the batch has ended.
-        work.add_done_callback(lambda _: self.consumer.finish(batch))
+        work.add_done_callback(lambda _: self.consumer.batches.finish(batch))
         return True
 
     async def _echo(self, batch: Batch[Item]) -> None:
-        self.consumer.keep(batch, batch.records[: self.part(len(batch))])
+        self.consumer.batches.keep(batch, batch.records[: self.part(len(batch))])
         records: list[Any] = [(item.place, item.offset) for item in batch.items]
         try:
-            await self.consumer.commit(batch, self.runners[batch.channel.name], records)  # type: ignore[arg-type]  # simulated
+            await self.consumer.batches.commit(batch, self.runners[batch.channel.name], records)  # type: ignore[arg-type]  # simulated
         except TransactionAborted:
             return
-        self.consumer.done(batch)
+        self.consumer.batches.done(batch)
 
     def decide(self, channel: str, fine: bool) -> bool:
         """Let a commit succeed or abort."""
@@ -290,7 +302,7 @@ class World:
         elif what == "answer":
             self.ends.answer(fine)
         elif what == "give up" and self.delivered:
-            self.consumer.finish(self.delivered.pop(0))
+            self.consumer.batches.finish(self.delivered.pop(0))
         elif what == "cancel" and (work := self.work.pop(("join", "serve")[number % 2], None)):
             work.cancel()
         elif what == "revoke":

@@ -17,9 +17,10 @@ from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, Messag
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infra.kafka import fetching
+from infra.kafka import rebalances, rewinds
 from infra.kafka.buffers import Partition, PartitionBuffer
-from infra.kafka.channel import Channel, Lane
+from infra.kafka.channel import Channel
+from infra.kafka.channel_state import ChannelState
 from infra.kafka.fetching import Fetched, FetchThread
 from infra.kafka.membership import MAGIC, is_member
 
@@ -167,7 +168,7 @@ class Half:
     def membership(self, metadata: bytes) -> None:
         self.metadata = metadata
 
-    async def assigned(self, buffers: list[tuple[Lane, PartitionBuffer]], metadata: bytes) -> None:
+    async def assigned(self, buffers: list[tuple[ChannelState, PartitionBuffer]], metadata: bytes) -> None:
         self.metadata = metadata if is_member(metadata) else b""
         self.buffers |= {buffer.partition: buffer for _, buffer in buffers}
 
@@ -186,20 +187,21 @@ class World:
         self.group = Group()
         self.client = Client(self.group)
         self.half = Half(self.group)
-        lane = Lane(Channel(name="c", topics=(TOPIC,)))
-        self.thread = FetchThread({}, {TOPIC: lane}, self.half)
+        state = ChannelState(Channel(name="c", topics=(TOPIC,)))
+        self.thread = FetchThread({}, {TOPIC: state}, self.half)
         self.posted: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
-        self.thread._post = lambda function, *told: self.posted.append((function, told))  # type: ignore[method-assign]  # simulated
-        self.thread._wait_for = self.wait_for  # type: ignore[method-assign]  # simulated
+        bridge = self.thread._bridge
+        bridge.post = lambda function, *arguments: self.posted.append((function, arguments))  # type: ignore[method-assign]  # simulated
+        bridge.wait_for = self.wait_for  # type: ignore[method-assign]  # simulated
         self.thread._consumer = self.client  # type: ignore[assignment]  # simulated
 
     def deliver(self) -> None:
         """Let the event loop hear of everything that was posted, in order."""
         while self.posted:
-            function, told = self.posted.popleft()
-            function(*told)
+            function, arguments = self.posted.popleft()
+            function(*arguments)
 
-    def wait_for(self, coroutine: Coroutine[Any, Any, None]) -> None:
+    def wait_for(self, coroutine: Coroutine[Any, Any, None], consumer: object) -> None:
         self.deliver()
         with pytest.raises(StopIteration):
             coroutine.send(None)
@@ -239,7 +241,7 @@ class World:
             going, group.ours = set(group.ours), set()
 
         def revoke() -> None:
-            self.thread._on_revoke(client, [TopicPartition(*p) for p in going])  # type: ignore[arg-type]  # simulated
+            self.thread._rebalances.on_revoke(client, [TopicPartition(*p) for p in going])  # type: ignore[arg-type]  # simulated
             client.gone(going)
             group.ours -= going
             group.generation += not lost
@@ -249,7 +251,7 @@ class World:
             group.generation += 1
             group.ours |= set(new)
             client.lost = False
-            self.thread._on_assign(client, [TopicPartition(*p) for p in new])  # type: ignore[arg-type]  # simulated
+            self.thread._rebalances.on_assign(client, [TopicPartition(*p) for p in new])  # type: ignore[arg-type]  # simulated
 
         if going:
             client.rebalances.append(revoke)
@@ -298,7 +300,8 @@ def test_every_record_is_handed_over_once_and_in_order_from_where_the_group_stan
     chance = random.Random(seed)
     weights = [8, 6, 6, 8, chance.choice((0, 1, 4)), chance.choice((0, 2)), chance.choice((0, 1))]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fetching, "RETRY_S", 0.0)
+        patch.setattr(rebalances, "RETRY_S", 0.0)
+        patch.setattr(rewinds, "RETRY_S", 0.0)
         world = World()
         world.rebalance(2, lost=False)
         for action in chance.choices(ACTIONS, weights, k=150):

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from agents.task_agents import TaskAgents
 from infra.kafka.buffers import Partition, Record
 from infra.kafka.channel import Batch
-from infra.kafka.fetching import succeed
+from infra.kafka.loop_bridge import succeed
 from infra.kafka.offsets import Committed
 from infra.kafka.transaction import OutRecord
 from infra.snapshots.store import SnapshotStore
@@ -131,6 +131,7 @@ class Worker:
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
+        self.batches = self
         task = make_http_task(NAME, partitions=1, codec=CODEC, slot="slot")
         task.current.stamps |= dict.fromkeys((TOPICS.predictions, TOPICS.outcomes), "id")
         self.agents = TaskAgents(
@@ -189,7 +190,7 @@ class Worker:
         decoded = [
             Record(each.partition, each.offset, None, 0.0, channel.decode(each.item)) for each in records
         ]
-        self.batch = Batch(channel, decoded, b"", 1)
+        self.batch = Batch(channel, decoded, b"")
         self.work = asyncio.ensure_future(self.agents.on_batch(self, self.batch))  # type: ignore[arg-type]  # simulated
         return True
 

@@ -10,11 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.kafka.buffers import Partition, PartitionBuffer, Record
-from infra.kafka.channel import Batch, Channel, Lane, Turns
+from infra.kafka.channel import Batch, Channel
+from infra.kafka.channel_state import ChannelState
 from infra.kafka.connection import Connection
 from infra.kafka.consumer import BatchConsumer
 from infra.kafka.membership import MAGIC
 from infra.kafka.reading import consumer_config
+from infra.kafka.round_robin import RoundRobin
 from schemas.errors import UsageError
 
 
@@ -23,12 +25,12 @@ def records(number: int, count: int) -> deque[Record[None]]:
 
 
 @given(st.lists(st.integers(0, 50), min_size=1, max_size=5), st.integers(1, 40))
-def test_turns_take_everything_once_in_offset_order_and_never_more_than_the_limit(
+def test_round_robin_takes_everything_once_in_offset_order_and_never_more_than_the_limit(
     sizes: list[int], limit: int
 ) -> None:
     buffers: Any = {("t", number): records(number, size) for number, size in enumerate(sizes)}
-    turns, taken = Turns(), list[Record[None]]()
-    while batch := turns.pick(buffers, lambda partition, since: True, limit):
+    picker, taken = RoundRobin(), list[Record[None]]()
+    while batch := picker.pick(buffers, lambda partition, since: True, limit):
         assert len(batch) <= limit
         assert len(batch) == limit or not any(buffers.values())
         taken += batch
@@ -38,7 +40,7 @@ def test_turns_take_everything_once_in_offset_order_and_never_more_than_the_limi
 
 def test_a_full_partition_does_not_starve_the_others() -> None:
     buffers: Any = {("t", 0): records(0, 1_000), ("t", 1): records(1, 10), ("t", 2): records(2, 1_000)}
-    batch = Turns().pick(buffers, lambda partition, since: True, 90)
+    batch = RoundRobin().pick(buffers, lambda partition, since: True, 90)
     counts = [sum(r.partition.number == number for r in batch) for number in range(3)]
     assert counts[1] == 10
     assert min(counts[0], counts[2]) >= 30
@@ -46,21 +48,21 @@ def test_a_full_partition_does_not_starve_the_others() -> None:
 
 def test_a_batch_says_from_where_the_next_reader_goes_on() -> None:
     channel = Channel(name="c", topics=("t",))
-    batch = Batch(channel, [*records(0, 3), *records(1, 1)], b"", 1)
+    batch = Batch(channel, [*records(0, 3), *records(1, 1)], b"")
     assert batch.offsets == {Partition("t", 0): 3, Partition("t", 1): 1}
 
 
-def test_a_paced_batch_waits_for_company_unless_it_is_full_or_the_first() -> None:
-    lane = Lane(Channel(name="c", topics=("t",), max_batch=4, pace_s=0.5))
+def test_a_paced_batch_waits_for_more_records_unless_it_is_full_or_the_first() -> None:
+    state = ChannelState(Channel(name="c", topics=("t",), max_batch=4, pace_s=0.5))
     buffer = PartitionBuffer(Partition("t", 0))
-    lane.add(buffer)
+    state.add(buffer)
     buffer.queue.extend(records(0, 3))
-    assert lane.rest_s(100.0) <= 0
-    lane.picked = 100.0
-    assert lane.rest_s(100.25) == pytest.approx(0.25)
-    assert lane.rest_s(100.5) <= 0
+    assert state.rest_s(100.0) <= 0
+    state.picked = 100.0
+    assert state.rest_s(100.25) == pytest.approx(0.25)
+    assert state.rest_s(100.5) <= 0
     buffer.queue.extend(records(0, 1))
-    assert lane.rest_s(100.25) <= 0
+    assert state.rest_s(100.25) <= 0
 
 
 def test_a_paced_channel_commits_what_comes_one_by_one_together() -> None:
@@ -69,17 +71,17 @@ def test_a_paced_channel_commits_what_comes_one_by_one_together() -> None:
     async def run() -> None:
         channel = Channel(name="c", topics=("t",), pace_s=0.05)
         consumer = BatchConsumer(Connection("nowhere:1"), "g", [channel], delivered.append)
-        [lane], consumer._loop = consumer._lanes, asyncio.get_running_loop()
+        [state] = consumer._states.all
         buffer = PartitionBuffer(Partition("t", 0))
         member = MAGIC + (1).to_bytes(4, sys.byteorder) + b"g" + bytes(1) + b"me" + bytes(2)
-        await consumer.assigned([(lane, buffer)], member)
+        await consumer.assigned([(state, buffer)], member)
         waiting = records(0, 21)
         while waiting:
             buffer.queue.append(waiting.popleft())
-            consumer._wake(lane)
+            consumer.wake()
             await asyncio.sleep(0)
             for batch in delivered:
-                consumer.done(batch)
+                consumer.batches.done(batch)
         await asyncio.sleep(0.2)
 
     asyncio.run(run())
@@ -112,4 +114,4 @@ def test_a_consumer_that_has_not_started_yet_has_no_extents() -> None:
     """A worker's timers ask for them from its first second on, however long its start takes."""
     channel = Channel(name="c", topics=("t",))
     consumer = BatchConsumer(Connection("b:1"), "g", [channel], lambda batch: None)
-    assert asyncio.run(consumer.extents()) == {}
+    assert asyncio.run(consumer.progress.extents()) == {}

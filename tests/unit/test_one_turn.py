@@ -21,6 +21,7 @@ class Consumer:
     """Commits a batch, or aborts it."""
 
     def __init__(self) -> None:
+        self.batches = self
         self.aborts = False
         self.written: list[OutRecord] = []
 
@@ -55,7 +56,7 @@ def test_a_turn_without_requests_counts_none_of_the_one_before() -> None:
 
     async def turn(records: list[Record[Any]], aborts: bool) -> tuple[int, int]:
         consumer.aborts = aborts
-        await agents.on_batch(consumer, Batch(agents.inputs, records, b"", 1))  # type: ignore[arg-type]  # simulated
+        await agents.on_batch(consumer, Batch(agents.inputs, records, b""))  # type: ignore[arg-type]  # simulated
         return agents.statistics.answers["topic"].count, agents.statistics.counts["dead_letters"]
 
     async def turns() -> None:

@@ -92,7 +92,7 @@ class World:
         publisher = Publisher(*shared, 1, task.statistics)
         starts: dict[Partition, int] = {}
         consumer = SimpleNamespace(
-            commit=self.commit_batch,
+            batches=SimpleNamespace(commit=self.commit_batch),
             metadata=b"member",
             assignment={self.place},
             start_at=starts.__setitem__,
