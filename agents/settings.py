@@ -94,7 +94,7 @@ class Settings:
     snapshots: str = setting(
         "", "Snapshot store: an fsspec URI that all workers can read. Empty: DATA/snapshots."
     )
-    pass_over: str = setting(
+    skip: str = setting(
         "",
         "Unreadable log records to skip: TASK.log@OFFSET, separated by commas. Set the same for all workers of a "
         "task.",

@@ -105,7 +105,7 @@ class TaskAgents:
         )
         self.join = JoinAgent(context, current, resume, subjects, statistics, stores, settings.idle_ms)
         self.log = LogFold(
-            *(context, server.models, readiness, resume, statistics, turns, store), settings.pass_over
+            *(context, server.models, readiness, resume, statistics, turns, store), settings.skip
         )
         self._at_work = asyncio.Lock()
         self._stopped = False

@@ -132,7 +132,7 @@ class Backfill:
                 # First the id: once it is ours, no earlier run can add anything.
                 asyncio.run(self._runner.start())
                 entries = iter(self.history)
-                there = self._pass_over(entries, force)
+                there = self._skip(entries, force)
                 before = there if before is None else before
                 progress(there)
                 try:
@@ -185,7 +185,7 @@ class Backfill:
             entry, prediction=masked(entry.prediction)
         )
 
-    def _pass_over(self, entries: Iterator[Entry], force: bool) -> int:
+    def _skip(self, entries: Iterator[Entry], force: bool) -> int:
         """Take from the entries those that are in the log; gives their number."""
         place = (self._topic, 0)
         try:

@@ -59,12 +59,12 @@ class ModelView:
     revision: str
     in_force: bool
     learned: int
-    passed_over: int = 0
+    skipped: int = 0
     stopped: bool = False
     failures: int = 0
     """Scores that it failed to give, since the worker started."""
-    passed_over_share: float = 0.0
-    """Entries skipped among the last 1,000 labelled, divided by `max_passed_over`."""
+    skipped_share: float = 0.0
+    """Entries skipped among the last 1,000 labelled, divided by `max_skipped`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,8 +211,8 @@ class Exporter(Collector):
         )
         yield family("riverloop_model_learned", [((task, each.name), each.learned) for task, each in models])
         yield family("riverloop_model_stopped", [((task, each.name), each.stopped) for task, each in models])
-        shares = [((task, each.name), each.passed_over_share) for task, each in models]
-        yield family("riverloop_model_passed_over_ratio", shares)
+        shares = [((task, each.name), each.skipped_share) for task, each in models]
+        yield family("riverloop_model_skipped_ratio", shares)
         lags = [((view.task, topic), lag) for view in views for topic, lag in sorted(view.places.lag.items())]
         yield family("riverloop_lag_records", lags)
         spans = [
@@ -229,7 +229,7 @@ class Exporter(Collector):
                     made.add_metric((view.task,), view.counts.get(each.count, 0))
                 yield made
         by_model: dict[str, Callable[[ModelView], int]] = {
-            "riverloop_model_passed_over_total": lambda model: model.passed_over,
+            "riverloop_model_skipped_total": lambda model: model.skipped,
             "riverloop_model_failures_total": lambda model: model.failures,
         }
         for name, count in by_model.items():

@@ -25,7 +25,7 @@ def learn(codec: Codec, command: Command) -> None:
     codec
         The task's.
     command
-        A revision command; others are passed over.
+        A revision command; others are skipped.
     """
     for schema in _schemas(command):
         codec.register(schema)

@@ -16,7 +16,7 @@ def shared_because(path: Path) -> str:
     """Return why others can write a folder or replace it; empty when only this user and root can.
 
     Every folder above it counts, too: whoever can write one of them can rename what lies in it. A folder that is
-    not there is passed over, since `make_private` makes it for this user alone.
+    not there is skipped, since `make_private` makes it for this user alone.
 
     Examples
     --------

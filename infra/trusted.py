@@ -19,7 +19,7 @@ def unreadable_entry(message: Message, why: RiverloopError) -> Unreadable:
     return Unreadable(
         f"{_said(message, why)} Later entries were not folded. If a newer riverloop wrote it, start that "
         "version. Otherwise revoke the permission of other programs to write this topic, then start every "
-        f"worker with RIVERLOOP_PASS_OVER={place}, which skips this record. If it is a damaged entry, "
+        f"worker with RIVERLOOP_SKIP={place}, which skips this record. If it is a damaged entry, "
         "restore the topic from a copy instead"
     )
 
@@ -59,7 +59,7 @@ def places(text: str) -> frozenset[TrustedEntry]:
         match = _PLACE.match(each)
         if match is None:
             raise UsageError(
-                f"pass_over: {each[:60]!r} is not a record of a training log; write TASK.log@OFFSET, for "
+                f"skip: {each[:60]!r} is not a record of a training log; write TASK.log@OFFSET, for "
                 "example hotel.log@17"
             )
         found.add((match[1], int(match[2])))

@@ -107,7 +107,7 @@ WORKER_METRICS: Final = {
             "Constant while outcomes arrive: check the label policy and the lag of the log.",
         ),
         WorkerMetric(
-            "riverloop_model_passed_over_total",
+            "riverloop_model_skipped_total",
             (
                 "task",
                 "model",
@@ -116,12 +116,12 @@ WORKER_METRICS: Final = {
             "See `GET /tasks/T/status`.",
         ),
         WorkerMetric(
-            "riverloop_model_passed_over_ratio",
+            "riverloop_model_skipped_ratio",
             (
                 "task",
                 "model",
             ),
-            "Entries skipped among the last 1,000 labelled, divided by `max_passed_over`. Above 1 the model stops.",
+            "Entries skipped among the last 1,000 labelled, divided by `max_skipped`. Above 1 the model stops.",
             "Run `riverloop verify`.",
         ),
         WorkerMetric(

@@ -66,6 +66,6 @@ class Alert:
     text: str
     """A sentence for a person: what happened and what to look at."""
     request_id: str = ""
-    """Of the entry that a model passed over; empty when it is not about one."""
+    """Of the entry that a model skipped; empty when it is not about one."""
     exception: str = ""
     """What the model's code raised, and where; empty as above."""

@@ -88,7 +88,7 @@ class Dictionary:
     def canonical(self, values: Mapping[str, Any]) -> dict[str, FeatureValue]:
         """Return the canonical features: in order, typed, missing ones without a key.
 
-        Keys outside the dictionary are passed over, as Avro does with a newer writer's fields.
+        Keys outside the dictionary are skipped, as Avro does with a newer writer's fields.
 
         Raises
         ------

@@ -249,7 +249,7 @@ class Manifest:
     """HMAC-SHA256 over the rest, where a key is given."""
     probes_sha256: str = ""
     """Digest of the stored probes."""
-    passed_over: int = 0
+    skipped: int = 0
     """Labelled entries that the model has not learned from, because its code raised."""
     stopped: int = -1
     """The log offset at which the model has stopped learning; -1 while it learns."""

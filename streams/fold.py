@@ -19,7 +19,7 @@ class TopicFold(Protocol[Item_contra]):
     """An object that consumes a topic's records in order and can be snapshotted."""
 
     next_offset: int
-    """The offset from which it goes on; records below it are passed over."""
+    """The offset from which it goes on; records below it are skipped."""
 
     def apply(self, offset: int, item: Item_contra, /) -> None:
         """Take one record. An offset that was taken before changes nothing."""

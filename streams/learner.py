@@ -20,12 +20,12 @@ BYTES_PER_EXAMPLE: Final = 128
 """A copy of the state is taken after as many examples as its stored form has bytes, divided by this, within the
 bounds above: so copying costs a small part of learning, however large the state is."""
 NEWEST: Final = 20
-"""Entries passed over that a state lists, newest last; the others are counted."""
-KEYS: Final = frozenset({"passed_over", "recent", "newest", "stopped", "learned_to", "steps"})
+"""Entries skipped that a state lists, newest last; the others are counted."""
+KEYS: Final = frozenset({"skipped", "recent", "newest", "stopped", "learned_to", "steps"})
 """Of a state."""
 
 
-class PassedOver(NamedTuple):
+class SkippedEntry(NamedTuple):
     """An entry that a model has not learned from, because its code raised."""
 
     offset: int
@@ -56,7 +56,7 @@ class Learner:
     kind
         What the outcome is, as in `Task`.
     most
-        Entries passed over among the last 1,000 labelled ones; with one more the model stops learning.
+        Entries skipped among the last 1,000 labelled ones; with one more the model stops learning.
     """
 
     def __init__(self, make: Callable[[], base.Estimator], kind: str, most: int) -> None:
@@ -66,14 +66,14 @@ class Learner:
         self._ask = "predict_one" if kind == "regression" else "predict_proba_one"
         self._most = most
         self.learned = 0
-        self.passed_over = 0
+        self.skipped = 0
         """Entries, altogether."""
         self.recent: tuple[int, ...] = ()
         """Of those among the last 1,000 labelled entries: the number of each labelled entry."""
-        self.newest: tuple[PassedOver, ...] = ()
+        self.newest: tuple[SkippedEntry, ...] = ()
         self.stopped: Stopped | None = None
         self.steps = Steps(most)
-        """What is to be published of what was passed over."""
+        """What is to be published of what was skipped."""
         self.learned_to = -1
         """The newest entry learned."""
         self.inside = False
@@ -84,7 +84,7 @@ class Learner:
         self._since: deque[tuple[Features, Any]] = deque()
         self._every = 0
         self._why_no_copy = ""
-        self._failed: tuple[PassedOver, int] | None = None
+        self._failed: tuple[SkippedEntry, int] | None = None
         """What has failed and is put off."""
 
     def learn(self, offset: int, ts: int, request_id: str, features: Features, value: Any) -> bool:
@@ -93,7 +93,7 @@ class Learner:
         Parameters
         ----------
         offset, ts, request_id
-            Of the entry, to name it when it is passed over.
+            Of the entry, to name it when it is skipped.
         features
             The model's `x`.
         value
@@ -107,7 +107,7 @@ class Learner:
         except BaseException as error:
             if not is_own(error):
                 raise
-            self._failed = PassedOver(offset, request_id, describe(error)), ts
+            self._failed = SkippedEntry(offset, request_id, describe(error)), ts
             if not self.puts_off:
                 self.catch_up()
             return False
@@ -121,8 +121,8 @@ class Learner:
 
     @property
     def lately(self) -> int:
-        """Entries passed over among the last 1,000 labelled ones."""
-        number = self.learned + self.passed_over
+        """Entries skipped among the last 1,000 labelled ones."""
+        number = self.learned + self.skipped
         return sum(each > number - RATE_OVER for each in self.recent)
 
     @property
@@ -137,16 +137,16 @@ class Learner:
         (entry, ts), self._failed = self._failed, None
         self._rebuild(entry.offset)
         self.inside = False
-        return self.pass_over(entry, ts)
+        return self.skip(entry, ts)
 
-    def pass_over(self, entry: PassedOver, ts: int) -> None:
-        """Count an entry as passed over; above the rate the model stops learning."""
-        self.passed_over += 1
-        number = self.learned + self.passed_over
+    def skip(self, entry: SkippedEntry, ts: int) -> None:
+        """Count an entry as skipped; above the rate the model stops learning."""
+        self.skipped += 1
+        number = self.learned + self.skipped
         self.recent = (*(each for each in self.recent if each > number - RATE_OVER), number)
         self.newest = (*self.newest, entry)[-NEWEST:]
         place = (entry.offset, ts, entry.request_id, entry.exception)
-        self.steps.passed_over(*place, self.learned_to, len(self.recent))
+        self.steps.skipped(*place, self.learned_to, len(self.recent))
         if len(self.recent) > self._most and self.stopped is None:
             count = f"{len(self.recent)} of the last {min(number, RATE_OVER):,} labelled entries were skipped"
             self.stopped = Stopped(entry.offset, f"{count}, more than {self._most}; last: {entry.exception}")
@@ -200,9 +200,9 @@ class Learner:
     # ------------------------------------------------------------------ state
 
     def snapshot(self) -> dict[str, Any]:
-        """Give what was passed over, as plain data."""
+        """Give what was skipped, as plain data."""
         return {
-            "passed_over": self.passed_over,
+            "skipped": self.skipped,
             "recent": list(self.recent),
             "newest": [list(each) for each in self.newest],
             "stopped": None if self.stopped is None else list(self.stopped),
@@ -217,7 +217,7 @@ class Learner:
             return False
         recent, newest, stopped = state["recent"], state["newest"], state["stopped"]
         return (
-            type(state["passed_over"]) is int
+            type(state["skipped"]) is int
             and type(state["learned_to"]) is int
             and Steps.is_state(state["steps"])
             and type(recent) is list
@@ -230,8 +230,8 @@ class Learner:
     def restore(self, estimator: base.Estimator, learned: int, state: Mapping[str, Any]) -> None:
         """Go on from a state that `snapshot` gave, and the estimator of then."""
         self.estimator, self.learned, self.inside = estimator, learned, False
-        self.passed_over, self.recent = state["passed_over"], tuple(state["recent"])
-        self.newest = tuple(PassedOver(*each) for each in state["newest"])
+        self.skipped, self.recent = state["skipped"], tuple(state["recent"])
+        self.newest = tuple(SkippedEntry(*each) for each in state["newest"])
         self.stopped = None if state["stopped"] is None else Stopped(*state["stopped"])
         self.learned_to = state["learned_to"]
         self.steps.restore(state["steps"])

@@ -10,7 +10,7 @@ from schemas.escaped import harmless
 FAMILY: Final = "learning"
 """The family of their episodes, and the key of their alerts on `T.alerts`."""
 RATE_OVER: Final = 1000
-"""Labelled entries over which the rate of those passed over is measured; as many learned ones end an episode."""
+"""Labelled entries over which the rate of those skipped is measured; as many learned ones end an episode."""
 KEPT: Final = 200
 """Steps that a state holds, newest last: more than the owner can be behind the models."""
 
@@ -19,21 +19,21 @@ class Step(NamedTuple):
     """Something to be published of a model that does not learn: plain data."""
 
     state: Literal["opened", "updated", "closed"]
-    signal: Literal["passed_over", "stopped"]
+    signal: Literal["skipped", "stopped"]
     severity: Literal["info", "warning"]
-    """The highest that the episode has had, as far as entries passed over make it."""
+    """The highest that the episode has had, as far as entries skipped make it."""
     offset: int
     """The entry at which the step came."""
     ts: int
     """Its event time, ms."""
     request_id: str
-    """Of the entry that was passed over; empty when the episode closes."""
+    """Of the entry that was skipped; empty when the episode closes."""
     text: str
     """The exception, or why the model stopped; empty when the episode closes."""
     learned_to: int
     """The newest entry that the model had learned."""
     alarms: int
-    """Entries passed over in this episode, so far."""
+    """Entries skipped in this episode, so far."""
     recent: int
     """Those among the last 1,000 labelled entries."""
     opened_offset: int
@@ -88,7 +88,7 @@ def alert_of(step: Step, task: str, model: str, revision: int, served: bool, mos
 _TYPES: Final = [str, str, str, int, int, str, str, int, int, int, int, int]
 _STATES: Final = {
     "state": ("opened", "updated", "closed"),
-    "signal": ("passed_over", "stopped"),
+    "signal": ("skipped", "stopped"),
     "severity": ("info", "warning"),
 }
 
@@ -99,7 +99,7 @@ class Steps:
     Parameters
     ----------
     most
-        Entries passed over among the last 1,000 labelled ones; with one more the model stops learning.
+        Entries skipped among the last 1,000 labelled ones; with one more the model stops learning.
     """
 
     def __init__(self, most: int) -> None:
@@ -109,17 +109,17 @@ class Steps:
         """Whether the last step did not close its episode."""
         self._quiet = 0
 
-    def passed_over(
+    def skipped(
         self, offset: int, ts: int, request_id: str, exception: str, learned_to: int, recent: int
     ) -> None:
-        """Take an entry that was passed over; opens an episode, or updates the open one."""
+        """Take an entry that was skipped; opens an episode, or updates the open one."""
         self._quiet = 0
         last = self.newest[-1] if self.is_open else None
         many = 2 * recent > self._most or (last is not None and last.severity == "warning")
         self._add(
             Step(
                 "updated" if last else "opened",
-                "passed_over",
+                "skipped",
                 "warning" if many else "info",
                 *(offset, ts, request_id, exception, learned_to),
                 last.alarms + 1 if last else 1,
@@ -129,7 +129,7 @@ class Steps:
         )
 
     def stopped(self, why: str) -> None:
-        """Take that the model has stopped learning with the entry that it passed over last."""
+        """Take that the model has stopped learning with the entry that it skipped last."""
         self._add(self.newest[-1]._replace(state="updated", signal="stopped", text=why))
 
     def learned(self, offset: int, ts: int) -> None:

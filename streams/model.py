@@ -14,7 +14,7 @@ from schemas.errors import SnapshotError
 from schemas.records import Command, Entry, Features, Prediction, Score, ScoreValue
 from streams.failures import check_finite, describe, is_own
 from streams.fold import BaseFold
-from streams.learner import Learner, PassedOver
+from streams.learner import Learner, SkippedEntry
 from streams.learning_steps import alert_of
 from streams.policies import checked_label
 from streams.snapshot.digest import state_digest
@@ -33,7 +33,7 @@ class ModelState:
     learned: int
     next_offset: int
     failures: Mapping[str, Any]
-    """What the model has passed over, and whether it has stopped learning; see `Learner.snapshot`."""
+    """What the model has skipped, and whether it has stopped learning; see `Learner.snapshot`."""
     estimator: base.Estimator
 
 
@@ -55,7 +55,7 @@ class ModelFold(BaseFold[Entry]):
     def __init__(self, task: Task, model: Model, runtime: str = "") -> None:
         self.task, self.model, self.runtime = task, model, runtime
         self.spec = task.spec(model)
-        self.learner = Learner(model.make, task.kind, task.max_passed_over)
+        self.learner = Learner(model.make, task.kind, task.max_skipped)
         self._untaught: tuple[Any, Rewind] | None = None
         """A copy that answers until the estimator has learned something, and what puts it back each time."""
         self.opened = False
@@ -96,7 +96,7 @@ class ModelFold(BaseFold[Entry]):
         except BaseException as error:
             if not is_own(error):
                 raise
-            self.learner.pass_over(PassedOver(offset, prediction.request_id, describe(error)), entry.ts)
+            self.learner.skip(SkippedEntry(offset, prediction.request_id, describe(error)), entry.ts)
             return
         if value is None:
             return  # what was learned from a label that no longer holds stays learned: River cannot unlearn
@@ -144,7 +144,7 @@ class ModelFold(BaseFold[Entry]):
         told = self.task.name, self.model.name, revision, self.model is self.task.models[0]
         for step in self.learner.steps.newest:
             if step.offset >= since:
-                yield alert_of(step, *told, self.task.max_passed_over)
+                yield alert_of(step, *told, self.task.max_skipped)
 
     # ------------------------------------------------------------------ serving
 

@@ -72,7 +72,7 @@ class KnownTopics:
     accepted: dict[Place, Accepted] = field(default_factory=dict)
 
     def learn(self, command: Command) -> None:
-        """Take up an audit; commands of other names, and what no worker wrote, are passed over."""
+        """Take up an audit; commands of other names, and what no worker wrote, are skipped."""
         with suppress(ValueError, KeyError):
             self._learn(command)
 

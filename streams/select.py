@@ -21,7 +21,7 @@ class Select(base.Transformer):
 
     Notes
     -----
-    A name that `x` does not have is passed over, where River's raises KeyError: a missing optional feature
+    A name that `x` does not have is skipped, where River's raises KeyError: a missing optional feature
     has no key in `x`, and what follows (an imputer, a tree) decides what that means.
 
     Examples

@@ -117,8 +117,8 @@ class Task:
     fallback
         The model whose score is the answer when the champion's code raises or gives no finite score; None: such a
         request is a dead letter `model_failed`.
-    max_passed_over
-        Of the last 1,000 labelled entries, how many a model may pass over because its code raised; with one more it
+    max_skipped
+        Of the last 1,000 labelled entries, how many a model may skip because its code raised; with one more it
         stops learning.
     data
         How a data file maps to requests and outcomes; None when there is none.
@@ -141,7 +141,7 @@ class Task:
     drift: DriftRules = field(default_factory=DriftRules)
     quality: QualityRules = field(default_factory=QualityRules)
     fallback: str | None = None
-    max_passed_over: int = 10
+    max_skipped: int = 10
     data: DataFile | None = None
 
     def __post_init__(self) -> None:
@@ -173,9 +173,9 @@ class Task:
         if self.fallback is not None and self.fallback not in names[1:]:
             shadows = ", ".join(names[1:]) or "there is none"
             raise TaskError(f"{where}: fallback={self.fallback!r} must name a shadow ({shadows})")
-        most: object = self.max_passed_over
+        most: object = self.max_skipped
         if type(most) is not int or not 0 <= most < 1000:
-            raise TaskError(f"{where}: max_passed_over={most!r} must be a whole number from 0 to 999")
+            raise TaskError(f"{where}: max_skipped={most!r} must be a whole number from 0 to 999")
 
     def _check_earliest(self) -> None:
         where = f"task {self.name!r}"
@@ -277,8 +277,8 @@ class Task:
     def spec(self, model: Model) -> str:
         """Digest of what fixes a revision (16 hex digits).
 
-        Pipeline, parameters, policy, kind, dictionary, and how many entries may be passed over.
+        Pipeline, parameters, policy, kind, dictionary, and how many entries may be skipped.
         """
         described = f"{self.kind}\n{self.features.digest}\n{model.describe()}\n{state_digest(model.make())}"
-        described += f"\n{self.max_passed_over}"
+        described += f"\n{self.max_skipped}"
         return hashlib.sha256(described.encode()).hexdigest()[:16]

@@ -40,28 +40,28 @@ def list_(task: str, snapshots: str | None, as_json: bool) -> None:
     """List the snapshots of TASK, newest first."""
     name, store = load_task(task).task.name, _store(snapshots)
     survey = store.survey(name)
-    passed_over, sizes = dict(survey.passed_over), {}
+    skipped, sizes = dict(survey.skipped), {}
     for each in survey.manifests:
         try:
             sizes[each.version] = store.size(name, each.version)
         except SnapshotError as error:
-            passed_over[each.version] = str(error)
+            skipped[each.version] = str(error)
     found = [each for each in survey.manifests if each.version in sizes]
     if as_json:
         print_json(
             {
-                "unreadable": len(passed_over),
-                "passed_over": passed_over,
+                "unreadable": len(skipped),
+                "skipped": skipped,
                 "task": name,
                 "uri": store.where(name),
                 "snapshots": [{**_summary(each), "bytes": sizes[each.version]} for each in found],
             }
         )
         return
-    for version, why in [*passed_over.items()][:SHOWN]:
+    for version, why in [*skipped.items()][:SHOWN]:
         click.echo(f"snapshot {version} is skipped: {harmless(why)}", err=True)
-    if len(passed_over) > SHOWN:
-        click.echo(f"{len(passed_over) - SHOWN} more skipped snapshots: see --json", err=True)
+    if len(skipped) > SHOWN:
+        click.echo(f"{len(skipped) - SHOWN} more skipped snapshots: see --json", err=True)
     if not found:
         click.echo(f"{store.where(name)} has no usable snapshots of {name}")
         return

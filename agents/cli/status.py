@@ -32,7 +32,7 @@ TIMEOUT_S: Final = 15.0
 MOST_BYTES: Final = 16 * 1024 * 1024
 EPISODES: Final = 5
 SCORES: Final = ("roc_auc", "log_loss", "accuracy", "f1", "mae", "rmse", "r2")
-NUMBERS: Final = frozenset({"learned", "passed over", "failed"})
+NUMBERS: Final = frozenset({"learned", "skipped", "failed"})
 SPANS: Final = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
@@ -193,14 +193,14 @@ def _models(state: dict[str, Any]) -> Table:
         "model",
         "role",
         "learned",
-        "passed over",
+        "skipped",
         "failed",
         *(n.replace("_", " ") for n in names),
     ):
         table.add_column(column, justify="right" if column in NUMBERS else "left")
     for each in state["worker"]["models"]:
         values = found.get(each["model"], {})
-        counts = (_whole(each["learned"]), _passed_over(each), _whole(each["failures"]))
+        counts = (_whole(each["learned"]), _skipped(each), _whole(each["failures"]))
         table.add_row(each["version"], each["role"], *counts, *(shown(values.get(name)) for name in names))
     if names:
         table.caption = f"over the {rolling.replace('_', ' ')} labels"
@@ -208,13 +208,13 @@ def _models(state: dict[str, Any]) -> Table:
     return table
 
 
-def _passed_over(model: dict[str, Any]) -> Text:
+def _skipped(model: dict[str, Any]) -> Text:
     """Format the entries that a model has skipped, and where it has stopped learning."""
-    count = _whole(model["passed_over"])
+    count = _whole(model["skipped"])
     if model["stopped"]:
         return Text(f"{count}, stopped at offset {model['stopped']['offset']:,}", style="bold red")
-    if model["lately_passed_over"]:
-        return Text(f"{count}, {model['lately_passed_over']:,} of the last 1,000", style="yellow")
+    if model["lately_skipped"]:
+        return Text(f"{count}, {model['lately_skipped']:,} of the last 1,000", style="yellow")
     return Text(count)
 
 

@@ -38,13 +38,13 @@ def verify(
     loaded = load_task(task)
     codec = codec_of(loaded)
     given = Settings.load()
-    key, pass_over = given.snapshot_key.encode() or None, places(given.pass_over)
+    key, skip = given.snapshot_key.encode() or None, places(given.skip)
     store = SnapshotStore(snapshots, key) if snapshots else None
     with (
         KafkaSource(connect(bootstrap, properties)) as source,
         progress("verify", source.size(loaded.task.name)) as advance,
     ):
-        report = prove(loaded, codec, source, runtime_fingerprint()[0], store, advance, pass_over)
+        report = prove(loaded, codec, source, runtime_fingerprint()[0], store, advance, skip)
     if as_json:
         print_json(report.as_data())
     else:
@@ -61,10 +61,10 @@ def show(report: Report) -> None:
         [f"scores of {model} reproduced bit for bit", count] for model, count in report.reproduced.items()
     ]
     rows += [[f"scores of {model} by another revision or runtime", n] for model, n in report.other.items()]
-    rows += [[f"entries skipped by {model}", n["entries"]] for model, n in report.passed_over.items()]
+    rows += [[f"entries skipped by {model}", n["entries"]] for model, n in report.skipped.items()]
     rows.append(["snapshots compared", report.snapshots])
     table(f"{report.task}: history", ["what", "count"], [row for row in rows if row[1]])
-    for model, found in report.passed_over.items():
+    for model, found in report.skipped.items():
         for each in found["newest"]:
             click.echo(
                 f"skipped by {model}: log offset {each['offset']}, request {harmless(each['request_id'])}: "

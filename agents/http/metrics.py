@@ -58,8 +58,8 @@ def _model(fold: ModelFold, role: str, failures: int) -> ModelView:
         f"{version.model}.{version.revision}",
         fold.in_force,
         fold.learned,
-        learner.passed_over,
+        learner.skipped,
         learner.stopped is not None,
         failures,
-        learner.lately / max(1, fold.task.max_passed_over),
+        learner.lately / max(1, fold.task.max_skipped),
     )

@@ -24,7 +24,7 @@ from schemas.errors import BrokerError, UsageError
 from schemas.topics import TopicSpec
 
 TIMEOUT_S = 20.0
-# Compaction passes over a partition's newest segment: small ones keep what a restart has to read bounded.
+# Compaction skips a partition's newest segment: small ones keep what a restart has to read bounded.
 COMPACTED_SEGMENT_BYTES = 64 * 1024 * 1024
 
 
@@ -139,7 +139,7 @@ def check_topics(connection: Connection, specs: Iterable[TopicSpec]) -> list[str
 
 
 def delete_topics(connection: Connection, names: Iterable[str]) -> None:
-    """Delete topics with all their records, and wait until they are gone; unknown names are passed over.
+    """Delete topics with all their records, and wait until they are gone; unknown names are skipped.
 
     Raises
     ------

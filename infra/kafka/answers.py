@@ -46,7 +46,7 @@ class Answers:
                 "isolation.level": "read_committed",
                 "enable.auto.commit": False,
                 # A broker that was killed may seem to have lost its newest records for a moment: those are read
-                # again, and what was counted is passed over.
+                # again, and what was counted is skipped.
                 "auto.offset.reset": "earliest",
                 "fetch.wait.max.ms": FETCH_WAIT_MS,
                 "fetch.queue.backoff.ms": 2,

@@ -35,7 +35,7 @@ class TailBatch(NamedTuple):
 class Tail:
     """Reads partitions from near their ends on, committed records only, in one thread, outside any group.
 
-    It is for looking on: unlike `LogReader` it passes over what retention deleted, and waits out whatever may
+    It is for looking on: unlike `LogReader` it skips what retention deleted, and waits out whatever may
     pass. Compacted topics are read whole if `newest` says more than they hold.
 
     Parameters

@@ -85,7 +85,7 @@ def pack(
         author="riverloop",
         git_commit=commit,
         created_at=created_at,
-        passed_over=fold.learner.passed_over,
+        skipped=fold.learner.skipped,
         stopped=fold.learner.stopped.offset if fold.learner.stopped else -1,
     )
     values = tuple(getattr(state, each.name) for each in fields(state))
@@ -102,7 +102,7 @@ def restore(
 ) -> Manifest | None:
     """Restore a model from the newest good snapshot of its specification, runtime and log.
 
-    A snapshot that is damaged, refused or does not give its probes' scores is passed over with a warning: the
+    A snapshot that is damaged, refused or does not give its probes' scores is skipped with a warning: the
     one before it, or the log from its beginning, gives the same state.
 
     Parameters
@@ -171,7 +171,7 @@ def opened(stored: Snapshot, model: Model, classes: Iterable[type]) -> ModelStat
 
 def _check_failures(manifest: Manifest, found: Any) -> None:
     """Check what a state says of failures: its form, and that it is what the manifest says."""
-    fits = Learner.is_state(found) and found["passed_over"] == manifest.passed_over
+    fits = Learner.is_state(found) and found["skipped"] == manifest.skipped
     if not fits or (found["stopped"] or [-1])[0] != manifest.stopped:
         raise SnapshotError(f"{manifest.version} does not have the failures of its manifest")
 

@@ -1,7 +1,7 @@
 """The snapshot store: one folder per version under an fsspec URI, shared by all workers.
 
 Everything in a version's folder is under its manifest: the manifest holds the digests of the other files and, with
-a key, a signature. Whatever else lies in the store is passed over with a sentence.
+a key, a signature. Whatever else lies in the store is skipped with a sentence.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Survey:
 
     manifests: list[Manifest]
     """Of the snapshots that can be read, newest log position first."""
-    passed_over: dict[str, str]
+    skipped: dict[str, str]
     """Why each of the others cannot be used, by its name."""
 
 
@@ -167,7 +167,7 @@ class SnapshotStore:
             When the store itself cannot be read.
         """
         found = self.survey(task)
-        for name, why in found.passed_over.items():
+        for name, why in found.skipped.items():
             if (name, why) not in self._warned and len(self._warned) < MAX_WARNINGS:
                 self._warned.add((name, why))
                 log.warning("skipped snapshot %s: %s", name, why)
@@ -187,7 +187,7 @@ class SnapshotStore:
             names = self._files.names(task)
         except (OSError, ValueError) as error:
             raise SnapshotError(f"{self.where(task)} cannot be read: {error}") from error
-        found, passed_over = [], {}
+        found, skipped = [], {}
         for name in names:
             if _ASIDE.search(name):  # being written, or left by a crash
                 continue
@@ -196,9 +196,9 @@ class SnapshotStore:
             except SnapshotError as error:
                 if self._is_incomplete(task, name, error):
                     continue
-                passed_over[ascii(name)[1:-1][:100]] = str(error)
+                skipped[ascii(name)[1:-1][:100]] = str(error)
         found.sort(key=lambda each: (each.log_offset, each.created_at), reverse=True)
-        return Survey(found, passed_over)
+        return Survey(found, skipped)
 
     def _is_incomplete(self, task: str, name: str, error: SnapshotError) -> bool:
         """Whether a version is being written or deleted by another worker, as far as one can see."""

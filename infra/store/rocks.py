@@ -102,7 +102,7 @@ class RocksStore:
         """What the batch at work has asked for: several rows of the join's table look at the same id."""
         self._read_bytes = 0
         self._front = DUE
-        """No entry of the due index lies before it: what was deleted there need not be passed over again."""
+        """No entry of the due index lies before it: what was deleted there is not scanned again."""
         self._lock = FolderLock(folder)
         self._db: Any = None
         try:

@@ -53,7 +53,7 @@ class LogFold:
         Shares the event loop.
     store
         Where snapshots lie.
-    pass_over
+    skip
         The setting: records of the log that are no entries and are skipped.
     """
 
@@ -66,18 +66,18 @@ class LogFold:
         statistics: Statistics,
         turns: Turns,
         store: SnapshotStore,
-        pass_over: str = "",
+        skip: str = "",
     ) -> None:
         self.context, self.models, self.store = context, models, store
         self.readiness, self.statistics, self.turns, self._resume = readiness, statistics, turns, resume
         for fold in self.models:
             fold.learner.puts_off = True
-        self._pass_over = places(pass_over)
+        self._skip = places(skip)
         self.lock = asyncio.Lock()
         """Held while the folds move: between two entries they are all at `next_offset`."""
         self.next_offset = 0
         self.listener: Callable[[int, Entry | None], None] | None = None
-        """Takes each entry right after the models, with its offset; None in place of one that is passed over."""
+        """Takes each entry right after the models, with its offset; None in place of one that is skipped."""
         self.moved: list[Callable[[], None]] = []
         """Called when the folds have moved, or have caught up."""
         self.recent: deque[Features] = deque(maxlen=RECENT)
@@ -153,7 +153,7 @@ class LogFold:
     # ------------------------------------------------------------------ the fold
 
     def read(self, message: Message) -> Entry | None:
-        """Return the entry that a record of the log carries; None where a person has said to pass over it.
+        """Return the entry that a record of the log carries; None where a person has said to skip it.
 
         Raises
         ------
@@ -163,7 +163,7 @@ class LogFold:
         try:
             return self.context.codec.decode_entry(message.value())
         except BadRecord as bad:
-            if (message.topic(), message.offset()) in self._pass_over:
+            if (message.topic(), message.offset()) in self._skip:
                 return None
             raise unreadable_entry(message, bad) from bad
 
@@ -187,7 +187,7 @@ class LogFold:
             yield None
 
     def _catch_up(self) -> Iterator[Long]:
-        behind = [(fold, fold.learner.passed_over) for fold in self.models if fold.learner.is_behind]
+        behind = [(fold, fold.learner.skipped) for fold in self.models if fold.learner.is_behind]
         if not behind:
             return
 
@@ -198,15 +198,15 @@ class LogFold:
         # All in one step: between two of them somebody might ask a model that is in the middle of an entry.
         yield Long(catch_up)
         for fold, before in behind:
-            if fold.learner.passed_over > before:
-                self._passed_over(fold)
+            if fold.learner.skipped > before:
+                self._log_skipped(fold)
 
     def _one(self, message: Message) -> None:
         offset = message.offset()
         assert offset is not None
         entry = self.read(message)
         if entry is None:
-            self.statistics.counts["entries_passed_over"] += 1
+            self.statistics.counts["entries_skipped"] += 1
             log.warning(
                 "%s: %s@%d is skipped, as set", self.context.task.name, self.context.topics.log, offset
             )
@@ -219,10 +219,10 @@ class LogFold:
     def _models(self, offset: int, message: Message, entry: Entry) -> None:
         if entry.command is None:
             for fold in self.models:
-                before = fold.learner.passed_over
+                before = fold.learner.skipped
                 fold.apply(offset, entry)
-                if fold.learner.passed_over > before:
-                    self._passed_over(fold)
+                if fold.learner.skipped > before:
+                    self._log_skipped(fold)
         else:
             self._command(offset, message, entry, entry.command)
         if entry.prediction is not None:
@@ -234,8 +234,8 @@ class LogFold:
         if self.caught_up:  # what a restart reads again is no growth
             self.statistics.counts["log_bytes"] += len(message.value() or b"") + len(message.key() or b"")
 
-    def _passed_over(self, fold: ModelFold) -> None:
-        """Log what a model has just passed over, unless a restart reads it again."""
+    def _log_skipped(self, fold: ModelFold) -> None:
+        """Log what a model has just skipped, unless a restart reads it again."""
         task, name, learner = self.context.task.name, fold.model.name, fold.learner
         newest = learner.newest[-1]
         if self.caught_up:

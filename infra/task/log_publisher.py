@@ -79,7 +79,7 @@ class LogPublisher(Publisher[Entry]):
         self.tenure: object | None = None
         """Of the partition, from its assignment to its revocation."""
         self._learning_to = 0
-        """Below this log offset it is published which entries the models passed over."""
+        """Below this log offset it is published which entries the models skipped."""
         self._opening: dict[str, int] = {}
         """By model: the number of the revision that this worker has opened."""
         self._commit = git_commit(self.context.loaded.folder)
@@ -133,7 +133,7 @@ class LogPublisher(Publisher[Entry]):
     # ------------------------------------------------------------------ what the models have not learned
 
     def note(self) -> str:
-        """See `Publisher.note`: up to which log offset it is published what the models passed over.
+        """See `Publisher.note`: up to which log offset it is published what the models skipped.
 
         It stays behind the group's offset while the owner's models are not those of the log's newest revisions.
         """
@@ -257,7 +257,7 @@ class LogPublisher(Publisher[Entry]):
             below = self.next_offset
             if not out or out != self.fold.not_active or below < self.published:
                 return  # another worker has opened one meanwhile
-            # With a revision goes what its model has passed over of the log so far.
+            # With a revision goes what its model has skipped of the log so far.
             records += self.pending(below) + self.not_learned(below, out) + [*openings(self.context, out)]
         if await self._write(consumer, records, below, below):
             self._opening = {fold.model.name: revisions[fold.model.name] + 1 for fold in out}

@@ -110,7 +110,7 @@ class Publisher(Generic[Item]):
         raise NotImplementedError
 
     def read(self, message: Message) -> Item | None:
-        """Return what a record of the topic carries; None for one to pass over."""
+        """Return what a record of the topic carries; None for one to skip."""
         raise NotImplementedError
 
     def event_time(self, item: Item) -> int | None:

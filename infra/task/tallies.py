@@ -67,7 +67,7 @@ class TallyPublisher(Publisher[Tally]):
         return tally_monitors(self.context.task)
 
     def read(self, message: Message) -> Tally | None:
-        """See `Publisher.read`; what cannot be read is counted and passed over."""
+        """See `Publisher.read`; what cannot be read is counted and skipped."""
         try:
             return self.context.codec.decode_tally(message.value())
         except BadRecord as bad:

@@ -31,9 +31,9 @@ class Entries:
         database: HistoryDatabase,
         report: Report,
         extent: Extent,
-        pass_over: Set[TrustedEntry] = frozenset(),
+        skip: Set[TrustedEntry] = frozenset(),
     ) -> None:
-        self._pass_over = pass_over
+        self._skip = skip
         self._codec, self._rules, self._database = codec, rules, database
         self._report, self._extent = report, extent
         self._topics = TaskTopics(codec.task)
@@ -130,7 +130,7 @@ class Entries:
         def rows() -> Iterator[tuple[Any, ...]]:
             for message in messages:
                 item = decode(message)
-                if item.bad is not None and (item.at.topic, item.at.offset) in self._pass_over:
+                if item.bad is not None and (item.at.topic, item.at.offset) in self._skip:
                     self._report.notes.append(f"{item.at} is skipped, as set: {item.bad}")
                     continue
                 if item.bad is not None:

@@ -35,7 +35,7 @@ class Reading:
         database: HistoryDatabase,
         report: Report,
         tick: Callable[[], None],
-        pass_over: Set[tuple[str, int]] = frozenset(),
+        skip: Set[tuple[str, int]] = frozenset(),
     ) -> None:
         self._source, self._codec, self._database, self._report, self._tick = (
             source,
@@ -47,7 +47,7 @@ class Reading:
         self.topics = TaskTopics(codec.task)
         self.extent = Extent()
         self._inputs = Inputs(codec, database, report, self.extent)
-        self._entries = Entries(codec, rules, database, report, self.extent, pass_over)
+        self._entries = Entries(codec, rules, database, report, self.extent, skip)
 
     def run(self) -> Extent:
         """Read everything; gives how far."""

@@ -46,9 +46,9 @@ class Refold:
         report: Report,
         runtime: str,
         store: SnapshotStore | None,
-        pass_over: Set[TrustedEntry] = frozenset(),
+        skip: Set[TrustedEntry] = frozenset(),
     ) -> None:
-        self._pass_over = pass_over
+        self._skip = skip
         self._loaded, self._codec, self._source = loaded, codec, source
         self._database, self._extent, self.report = database, extent, report
         self._store, self._runtime = store, runtime
@@ -75,7 +75,7 @@ class Refold:
         for message in self._source.read(*self._log, first, end):
             item = decode(message)
             tick()
-            if item.bad is not None and (item.at.topic, item.at.offset) in self._pass_over:
+            if item.bad is not None and (item.at.topic, item.at.offset) in self._skip:
                 continue
             if item.bad is not None:
                 report.notes.append(f"refolding ended at the unreadable {item.at}")
@@ -87,9 +87,9 @@ class Refold:
             walk.finish()
         for fold in self.folds:
             learner = fold.learner
-            if learner.passed_over or learner.stopped:
-                report.passed_over[fold.model.name] = {
-                    "entries": learner.passed_over,
+            if learner.skipped or learner.stopped:
+                report.skipped[fold.model.name] = {
+                    "entries": learner.skipped,
                     "newest": [each._asdict() for each in learner.newest],
                     "stopped": learner.stopped._asdict() if learner.stopped else None,
                 }
@@ -216,10 +216,8 @@ class Refold:
     def check_snapshot(self, fold: ModelFold, manifest: Manifest, stored: bool) -> None:
         """Compare a snapshot with the model refolded up to its version."""
         self.report.snapshots += 1
-        declared = (
-            f"{manifest.learned} learned, {manifest.passed_over} skipped, state {manifest.state_digest}"
-        )
-        mine = f"{fold.learned} learned, {fold.learner.passed_over} skipped, state {fold.digest}"
+        declared = f"{manifest.learned} learned, {manifest.skipped} skipped, state {manifest.state_digest}"
+        mine = f"{fold.learned} learned, {fold.learner.skipped} skipped, state {fold.digest}"
         if manifest.version != str(fold.version) or declared != mine:
             what = f"snapshot {manifest.version} differs from the fold of the log"
             self.report.fail([Difference(what, manifest.version, mine, declared)])

@@ -26,7 +26,7 @@ class Report:
         """Scores reproduced bit for bit, by model."""
         self.other: Counter[str] = Counter()
         """Scores by model that need another task file or another runtime."""
-        self.passed_over: dict[str, dict[str, Any]] = {}
+        self.skipped: dict[str, dict[str, Any]] = {}
         """By model whose code raised: how many entries it has not learned from, the newest, where it stopped."""
         self.snapshots = 0
         self.notes: list[str] = []
@@ -60,7 +60,7 @@ class Report:
             "resolutions": dict(sorted(self.resolutions.items())),
             "scores_reproduced": dict(self.reproduced),
             "scores_of_other_revisions": dict(self.other),
-            "passed_over": dict(self.passed_over),
+            "skipped": dict(self.skipped),
             "snapshots_checked": self.snapshots,
             "notes": list(self.notes),
             "failed": self.failed,

@@ -28,7 +28,7 @@ def verify(
     runtime: str,
     store: SnapshotStore | None = None,
     progress: Callable[[int], None] = lambda done: None,
-    pass_over: Set[TrustedEntry] = frozenset(),
+    skip: Set[TrustedEntry] = frozenset(),
 ) -> Report:
     """Prove a task's history.
 
@@ -46,7 +46,7 @@ def verify(
         Snapshots to compare and to start from; None: announced digests are compared only.
     progress
         Called with the number of records read and entries refolded.
-    pass_over
+    skip
         Records of the log that no worker folds; where they cannot be read, they are noted and do not fail.
 
     Returns
@@ -81,9 +81,9 @@ def verify(
     with tempfile.TemporaryDirectory(prefix="riverloop-verify-") as folder:
         database = HistoryDatabase(Path(folder) / "history.sqlite")
         try:
-            extent = Reading(source, codec, rules, database, report, tick, pass_over).run()
+            extent = Reading(source, codec, rules, database, report, tick, skip).run()
             Checks(database, extent, TaskTopics(task.name), rules, task.features.digest, report).run()
-            Refold(loaded, codec, source, database, extent, report, runtime, store, pass_over).run(tick)
+            Refold(loaded, codec, source, database, extent, report, runtime, store, skip).run(tick)
         finally:
             database.close()
     report.seconds = time.monotonic() - started

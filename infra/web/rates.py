@@ -26,7 +26,7 @@ class Rate:
         self._seen: deque[tuple[int, float]] = deque()
 
     def observe(self, at_ms: int, value: float) -> None:
-        """Take an observation; one that is older than the newest is passed over.
+        """Take an observation; one that is older than the newest is skipped.
 
         Parameters
         ----------

@@ -24,7 +24,7 @@ EPISODES: Final[Mapping[str, tuple[str, str]]] = {
     "outage": ("No outcomes arrive", "label-outage"),
     "loss": ("Predictions have become worse", "loss-episode"),
     "drift": ("The model or its data has drifted", "drift-episode"),
-    FAMILY: ("A model skips entries", "model-passes-over"),
+    FAMILY: ("A model skips entries", "model-skips-entries"),
     "delay": ("The delay of outcomes has changed", "drift-episode"),
 }
 """By family: title and runbook. Other families concern the requests."""

@@ -17,7 +17,7 @@ class ModelWatch:
     """Watches the signals of one model.
 
     A new revision is our own doing and no drift: with its first score all starts again, and scores of older
-    revisions are passed over.
+    revisions are skipped.
 
     Parameters
     ----------

@@ -59,7 +59,7 @@ def fill(store: StateStore, rules: JoinRules, changes: Iterable[Change]) -> int:
     """Bring a store up to date; gives the number of changes.
 
     The last change of a request id counts. So a store that holds a prefix of the changelog may be filled from
-    any place before the prefix's end. A resolution of a request of which the prefix holds nothing is passed over:
+    any place before the prefix's end. A resolution of a request of which the prefix holds nothing is skipped:
     the prefix has forgotten it.
 
     Parameters

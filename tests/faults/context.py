@@ -74,8 +74,8 @@ class FaultContext:
     have a prediction on the topic. Use `sender.event_time` as their ts, and send no outcomes for them."""
     fault_steps: dict[str, tuple[Step, ...]] = field(default_factory=dict)
     """By request id: the entries due for requests that faults have written to the topic with outcomes."""
-    passed_over: Counter[str] = field(default_factory=Counter)
-    """By model: how many entries it must have passed over at the end."""
+    skipped: Counter[str] = field(default_factory=Counter)
+    """By model: how many entries it must have skipped at the end."""
     failures: list[str] = field(default_factory=list)
     """Promises broken while the fault of this round acted."""
     partitions_added: bool = False

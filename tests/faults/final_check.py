@@ -33,7 +33,7 @@ def check_run(loaded: LoadedTask, context: FaultContext, check: Check) -> Histor
         When the history cannot be read.
     """
     context.progress.wait_consumed()
-    digests, passed_over = _states(context)
+    digests, skipped = _states(context)
     _stop(context)
     for what in context.progress.find_unfinished():
         check.findings.wrong.add(f"after all workers have stopped, {what}")
@@ -45,10 +45,10 @@ def check_run(loaded: LoadedTask, context: FaultContext, check: Check) -> Histor
     for name, found in digests.items():
         if found != history.digests:
             check.findings.wrong.add(f"{name} has the states {found}, a refold {history.digests}")
-    expected = {model.name: context.passed_over[model.name] for model in loaded.task.models}
-    for name, counts in (passed_over | {"a refold": history.passed_over}).items():
+    expected = {model.name: context.skipped[model.name] for model in loaded.task.models}
+    for name, counts in (skipped | {"a refold": history.skipped}).items():
         if counts != expected:
-            check.findings.wrong.add(f"{name} has passed over {counts} entries, expected {expected}")
+            check.findings.wrong.add(f"{name} has skipped {counts} entries, expected {expected}")
     check.finish(context.acknowledged)
     return history
 
@@ -73,11 +73,11 @@ def check_foreign_run(context: FaultContext, check: Check) -> History:
 def _states(context: FaultContext) -> tuple[dict[str, dict[str, str]], dict[str, dict[str, int]]]:
     """Request every worker's states once it has applied the log.
 
-    Returns, by worker, the digests by version, and the entries passed over by model.
+    Returns, by worker, the digests by version, and the entries skipped by model.
     """
     end = context.log_end()
     digests: dict[str, dict[str, str]] = {}
-    passed_over: dict[str, dict[str, int]] = {}
+    skipped: dict[str, dict[str, int]] = {}
     for worker in context.running():
         path = f"/tasks/{worker.task}/digests"
         until = time.monotonic() + APPLIED_S
@@ -87,8 +87,8 @@ def _states(context: FaultContext) -> tuple[dict[str, dict[str, str]], dict[str,
         name = f"worker {worker.number}"
         digests[name] = {each["version"]: each["state"] for each in answer["models"]}
         models = worker.status()["models"]
-        passed_over[name] = {model: each["passed_over"] for model, each in models.items()}
-    return digests, passed_over
+        skipped[name] = {model: each["skipped"] for model, each in models.items()}
+    return digests, skipped
 
 
 def _stop(context: FaultContext) -> None:

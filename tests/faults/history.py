@@ -45,8 +45,8 @@ class History:
     """By fact that an outcome caused: when it was appended to the log (ms UTC)."""
     delays: array[int] = field(default_factory=lambda: array("q"))
     """By the same facts: the time since the outcome's arrival in Kafka (ms)."""
-    passed_over: dict[str, int] = field(default_factory=dict)
-    """By model: the entries that it passed over in that refold."""
+    skipped: dict[str, int] = field(default_factory=dict)
+    """By model: the entries that it skipped in that refold."""
 
 
 class HistoryReader:
@@ -184,7 +184,7 @@ class HistoryReader:
                 f"a measurement at an offset without an entry: {metrics[0]}", len(metrics)
             )
         history.digests = {str(fold.version): fold.digest for fold in models}
-        history.passed_over = {fold.model.name: fold.learner.passed_over for fold in models}
+        history.skipped = {fold.model.name: fold.learner.skipped for fold in models}
 
     def _published(self, check: Check) -> dict[int, list[Metric]]:
         found: dict[int, list[Metric]] = defaultdict(list)

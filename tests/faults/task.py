@@ -72,6 +72,6 @@ faults = Task(
     early_horizon=timedelta(minutes=10),
     grace=timedelta(minutes=20),
     tolerance=timedelta(seconds=10),
-    # Faults make models pass over some entries in many rounds; a model that has stopped would test less.
-    max_passed_over=500,
+    # Faults make models skip some entries in many rounds; a model that has stopped would test less.
+    max_skipped=500,
 )

@@ -63,7 +63,7 @@ def test_it_begins_so_many_records_before_the_ends_and_goes_on(
     asyncio.run(run())
 
 
-def test_what_retention_deleted_is_passed_over(connection: Connection, task_name: str) -> None:
+def test_what_retention_deleted_is_skipped(connection: Connection, task_name: str) -> None:
     topic = TaskTopics(task_name).metrics
     produce(connection, topic, range(10))
     with client_of(connection) as admin:

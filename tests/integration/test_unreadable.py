@@ -63,10 +63,10 @@ def run(loop: Loop, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def verified(loop: Loop, *passed_over: tuple[str, int]) -> Report:
+def verified(loop: Loop, *skipped: tuple[str, int]) -> Report:
     with KafkaSource(loop.connection) as source:
-        runtime, over = runtime_fingerprint()[0], frozenset(passed_over)
-        return verify(loop.loaded, loop.codec, source, runtime, loop.store, pass_over=over)
+        runtime, over = runtime_fingerprint()[0], frozenset(skipped)
+        return verify(loop.loaded, loop.codec, source, runtime, loop.store, skip=over)
 
 
 def test_an_unreadable_record_on_the_log_ends_workers_with_a_sentence_until_a_person_passes_it_over(
@@ -79,11 +79,11 @@ def test_an_unreadable_record_on_the_log_ends_workers_with_a_sentence_until_a_pe
     offset = write(loop, loop.topics.log, GARBAGE, b"k")
     place, over = f"{loop.topics.log}[0]@{offset}", f"{loop.topics.log}@{offset}"
     # The follower and the owner meet it, whoever is first.
-    assert_ends_with_a_sentence(worker, place, f"RIVERLOOP_PASS_OVER={over}")
+    assert_ends_with_a_sentence(worker, place, f"RIVERLOOP_SKIP={over}")
     # A new start meets it again: from its snapshot, or as a new owner that catches up.
     before = len(worker.log)
     worker.start()
-    assert_ends_with_a_sentence(worker, place, f"RIVERLOOP_PASS_OVER={over}", before=before)
+    assert_ends_with_a_sentence(worker, place, f"RIVERLOOP_SKIP={over}", before=before)
 
     backfill = run(loop, "backfill", loop.loaded.reference, "--force")
     assert backfill.returncode == 3, backfill.stderr[-2000:]
@@ -92,7 +92,7 @@ def test_an_unreadable_record_on_the_log_ends_workers_with_a_sentence_until_a_pe
     report = verified(loop)
     assert [each.where for each in report.failures] == [place]
 
-    after = loop.worker(pass_over=over)
+    after = loop.worker(skip=over)
     after.restart()
     loop.play(events[200:])
     until(lambda: after.status()["models"]["lr"]["learned"] > 0)

@@ -50,7 +50,7 @@ def make(name, **more):
 
 hurt = make("{name}-hurt")
 other = make("{name}-other")
-often = make("{name}-often", max_passed_over=300)
+often = make("{name}-often", max_skipped=300)
 """
 
 
@@ -101,11 +101,11 @@ def test_a_shadow_that_raises_costs_only_itself(broker: Broker, tmp_path: Path, 
 
         worker.restart()
         loop.play(events(loop.task, 0, 300, huge=150))
-        until(lambda: models()["ht"]["passed_over"], 60, "the entry is passed over")
-        (entry,) = models()["ht"]["newest_passed_over"]
+        until(lambda: models()["ht"]["skipped"], 60, "the entry is skipped")
+        (entry,) = models()["ht"]["newest_skipped"]
         assert entry["request_id"] == "r150"
         assert models()["ht"]["stopped"] is None
-        assert models()["lr"]["passed_over"] == 0
+        assert models()["lr"]["skipped"] == 0
         assert f"ht skips log offset {entry['offset']}, request r150: " in worker.log
         until(lambda: alerts(loop), 30, "it is published")
         with other.replaying(events(other.task, 0, 50)):
@@ -115,10 +115,10 @@ def test_a_shadow_that_raises_costs_only_itself(broker: Broker, tmp_path: Path, 
         worker.stop()
         worker.restart()
         assert loop.assert_digests() == digests
-        assert models()["ht"]["newest_passed_over"] == [entry]
+        assert models()["ht"]["newest_skipped"] == [entry]
         loop.play(events(loop.task, 300, 50))
         report = loop.assert_verified()
-        assert report.passed_over["ht"]["newest"] == [entry]
+        assert report.skipped["ht"]["newest"] == [entry]
         assert report.snapshots > 0
         assert "Traceback" not in worker.log
         (published,) = alerts(loop)
@@ -127,7 +127,7 @@ def test_a_shadow_that_raises_costs_only_itself(broker: Broker, tmp_path: Path, 
         assert (published.state, published.severity, published.model) == ("opened", "info", "ht")
 
 
-def test_what_is_passed_over_is_published_once_whoever_owns_the_log_and_a_revision_ends_it(
+def test_what_is_skipped_is_published_once_whoever_owns_the_log_and_a_revision_ends_it(
     broker: Broker, tmp_path: Path, task_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("infra.kafka.replay.UNANSWERED", 6)
@@ -147,7 +147,7 @@ def test_what_is_passed_over_is_published_once_whoever_owns_the_log_and_a_revisi
         folds = refolded(loop)
         expected = [*folds["ht"].alerts(1)]
         assert len(expected) > 100
-        assert folds["lr"].learner.passed_over == 0
+        assert folds["lr"].learner.skipped == 0
         until(lambda: len(alerts(loop)) >= len(expected), 30, "all alerts are published")
         assert alerts(loop) == expected
         second.stop()
@@ -201,4 +201,4 @@ def test_no_snapshot_is_taken_of_a_model_by_a_worker_that_fails_in_an_entry(
         worker.stop()
         stored = {each.version: each for each in loop.store.manifests(loop.task.name) if each.kind == "model"}
         assert {version: each.state_digest for version, each in stored.items()} == digests
-        assert loop.assert_verified().passed_over == {}
+        assert loop.assert_verified().skipped == {}

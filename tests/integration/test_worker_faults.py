@@ -182,7 +182,7 @@ def test_one_worker_runs_two_tasks_and_another_shares_one_of_them(
         assert "Traceback" not in both.log + one.log
 
 
-def test_a_damaged_or_hostile_snapshot_is_passed_over_for_the_one_before(window: Loop) -> None:
+def test_a_damaged_or_hostile_snapshot_is_skipped_for_the_one_before(window: Loop) -> None:
     worker = window.worker()
     worker.restart()
     window.play(window.events(2000))

@@ -34,14 +34,14 @@ def open_after(steps: Sequence[Alert]) -> set[str]:
     st.sampled_from((0, 2, 10)),
     st.sets(st.integers(0, 60), max_size=4),
 )
-def test_each_entry_passed_over_is_one_alert_that_names_it(
+def test_each_entry_skipped_is_one_alert_that_names_it(
     troubles: list[str], most: int, cuts: set[int]
 ) -> None:
-    task = replace(TASK, max_passed_over=most)
+    task = replace(TASK, max_skipped=most)
     driver = played(task, troubles)
     good, bad = driver.models
     assert alerts(good) == []
-    passed = [each for each in alerts(bad) if each.signal == "passed_over"]
+    passed = [each for each in alerts(bad) if each.signal == "skipped"]
     assert [(each.log_offset, each.request_id, each.exception) for each in passed] == [
         tuple(each) for each in bad.learner.newest
     ]
@@ -80,7 +80,7 @@ def test_an_episode_gets_worse_with_the_rate_and_ends_after_a_thousand_learned_e
 
 def test_a_model_that_has_stopped_says_so_and_the_served_one_is_the_worse() -> None:
     for models, severity in (((GOOD, BAD), "warning"), ((BAD, GOOD), "critical")):
-        task = replace(TASK, models=models, max_passed_over=1)
+        task = replace(TASK, models=models, max_skipped=1)
         (bad,) = (fold for fold in played(task, ["", "learn", "learn", ""]).models if fold.model is BAD)
         first, second, last = alerts(bad)
         assert (first.state, second.state, last.state) == ("opened", "updated", "updated")
@@ -91,7 +91,7 @@ def test_a_model_that_has_stopped_says_so_and_the_served_one_is_the_worse() -> N
 
 
 def test_a_state_holds_more_alerts_than_an_owner_lags() -> None:
-    task = replace(TASK, max_passed_over=999)
+    task = replace(TASK, max_skipped=999)
     bad = played(task, ["learn"] * (KEPT + 5)).models[1]
     found = alerts(bad)
     assert len(found) == KEPT

@@ -127,7 +127,7 @@ def knowledge(fold: ModelFold) -> tuple[Any, ...]:
 
 
 def expected(troubles: Sequence[str], most: int) -> tuple[str, int, list[str]]:
-    """The digest, what was learned, and what was passed over, of a model that never met trouble."""
+    """The digest, what was learned, and what was skipped, of a model that never met trouble."""
     model, learned, passed = Delicate(), 0, list[str]()
     for n, trouble in enumerate(troubles):
         if len(passed) > most:
@@ -149,11 +149,11 @@ def expected(troubles: Sequence[str], most: int) -> tuple[str, int, list[str]]:
 def test_a_shadow_in_trouble_is_as_if_it_had_never_met_it(
     troubles: list[str], most: int, cuts: set[int]
 ) -> None:
-    task = replace(TASK, max_passed_over=most)
+    task = replace(TASK, max_skipped=most)
     driver = played(task, troubles)
     good, bad = driver.models
     digest, learned, passed = expected(troubles, most)
-    assert (bad.digest, bad.learned, bad.learner.passed_over) == (digest, learned, len(passed))
+    assert (bad.digest, bad.learned, bad.learner.skipped) == (digest, learned, len(passed))
     assert [each.request_id for each in bad.learner.newest] == passed
     assert (bad.learner.stopped is not None) == (len(passed) > most)
 
@@ -210,7 +210,7 @@ def test_a_score_that_is_no_finite_number_is_none_and_makes_no_label() -> None:
     assert (score.score, score.label, score.failure) == (None, None, "NotFinite: the score is nan")
 
 
-def test_a_value_that_would_spoil_a_scaler_for_ever_is_passed_over() -> None:
+def test_a_value_that_would_spoil_a_scaler_for_ever_is_skipped() -> None:
     task = replace(TASK, models=(GOOD,))
     rows = events([""] * 30)
     huge = TASK.features.canonical({"x": 1e200, "trouble": ""})
@@ -228,7 +228,7 @@ def test_a_state_is_made_again_from_a_copy_far_back() -> None:
     troubles = ["half" if n in {LEAST_KEPT - 1, LEAST_KEPT, count - 1} else "" for n in range(count)]
     bad = played(TASK, troubles).models[1]
     digest, learned, passed = expected(troubles, 10)
-    assert (bad.digest, bad.learned, bad.learner.passed_over) == (digest, learned, len(passed))
+    assert (bad.digest, bad.learned, bad.learner.skipped) == (digest, learned, len(passed))
     assert [each.exception.partition(":")[0] for each in bad.learner.newest] == [
         "ValueError in tests.properties.test_user_code"
     ] * 3
@@ -238,7 +238,7 @@ def test_the_rate_counts_the_last_thousand_labelled_entries_only() -> None:
     # Each 100th: never more than 10 of 1,000. Then one more.
     troubles = ["learn" if n % 100 == 99 else "" for n in range(2500)]
     bad = played(TASK, troubles).models[1]
-    assert (bad.learner.passed_over, bad.learner.stopped) == (25, None)
+    assert (bad.learner.skipped, bad.learner.stopped) == (25, None)
     stopped = played(TASK, [*troubles[:-1], "learn", "learn", "", ""]).models[1]
     assert stopped.learner.stopped is not None
     assert stopped.learner.stopped.why.startswith("11 of the last 1,000 labelled entries were skipped")

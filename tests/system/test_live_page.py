@@ -279,9 +279,9 @@ def test_the_page_begins_with_the_verdict_of_the_api(page: Page) -> None:
 
 
 def test_a_line_names_the_models_that_do_not_learn_or_answer_all(page: Page) -> None:
-    healthy = {"model": "lr", "role": "served", "passed_over": 0, "stopped": None, "failures": 0}
-    model = healthy | {"model": "ht", "role": "shadow", "lately_passed_over": 3, "failures": 1234}
-    stopped = model | {"passed_over": 12, "stopped": {"offset": 70, "why": "its code raised"}}
+    healthy = {"model": "lr", "role": "served", "skipped": 0, "stopped": None, "failures": 0}
+    model = healthy | {"model": "ht", "role": "shadow", "lately_skipped": 3, "failures": 1234}
+    stopped = model | {"skipped": 12, "stopped": {"offset": 70, "why": "its code raised"}}
 
     async def look() -> None:
         await page.open()

@@ -144,7 +144,7 @@ def make_log_fold(task: HttpTask, store: SnapshotStore) -> LogFold:
     """Make the reader of a task's log."""
     resume, models = Resume(task.context, task.current), task.server.models
     shared = (task.context, models, task.readiness, resume, task.statistics, task.turns, store)
-    return LogFold(*shared, task.settings.pass_over)
+    return LogFold(*shared, task.settings.skip)
 
 
 def make_join(task: HttpTask) -> JoinAgent:

@@ -127,7 +127,7 @@ def test_json_1_and_avro_1_0_are_one_value() -> None:
     assert type(from_json.ts) is int
 
 
-def test_unknown_json_fields_are_passed_over() -> None:
+def test_unknown_json_fields_are_skipped() -> None:
     data = as_json(more={"a": [1]}, features=SENT["features"] | {"new": {}}, record="not one of ours")
     assert CODEC.decode_request(data) == REQUEST
 

@@ -76,7 +76,7 @@ def test_a_model_whose_state_cannot_be_copied_stops_learning_where_it_fails() ->
         assert learner.stopped is not None
         assert learner.stopped.offset == before
         assert learner.stopped.why.startswith("its state cannot be restored: TypeError in copy:")
-        assert [step.signal for step in learner.steps.newest] == ["passed_over", "stopped"]
+        assert [step.signal for step in learner.steps.newest] == ["skipped", "stopped"]
 
 
 def test_a_copy_without_the_form_of_snapshots_is_a_copy() -> None:
@@ -172,7 +172,7 @@ def test_what_is_put_off_is_in_no_snapshot_before_it_is_done() -> None:
     with pytest.raises(SnapshotError, match="in the middle of"):
         fold.snapshot()
     fold.learner.catch_up()
-    assert fold.learner.passed_over == 1
+    assert fold.learner.skipped == 1
     assert isinstance(fold.estimator, Deep)
     assert chain(fold.estimator.chain) == [5.0]
     fold.snapshot()

@@ -13,7 +13,7 @@ from agents.settings import Settings
 from infra.snapshots.store import SnapshotStore
 from schemas.alert import Alert
 from schemas.records import Command
-from streams.learner import PassedOver
+from streams.learner import SkippedEntry
 from streams.learning_steps import FAMILY
 from streams.model import ModelFold
 from tests.history import History
@@ -23,7 +23,7 @@ from tests.unit.published import Cluster, Worker
 @pytest.fixture
 def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Cluster]:
     def made(seed: int) -> Cluster:
-        cluster = Cluster(History("passing-over"), SnapshotStore(str(tmp_path)), random.Random(seed))
+        cluster = Cluster(History("skipping"), SnapshotStore(str(tmp_path)), random.Random(seed))
         cluster.settings = Settings(metrics_every_ms=1, snapshot_every=10**9)  # states are made by hand here
         cluster.patch(monkeypatch)
         monkeypatch.setattr("infra.task.revisions.read_all", lambda *_: iter(()))
@@ -32,8 +32,8 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Clu
     return made
 
 
-def pass_over(fold: ModelFold, offset: int) -> None:
-    fold.learner.pass_over(PassedOver(offset, f"r{offset}", "OverflowError"), offset * 1000)
+def skip(fold: ModelFold, offset: int) -> None:
+    fold.learner.skip(SkippedEntry(offset, f"r{offset}", "OverflowError"), offset * 1000)
 
 
 def go_on(worker: Worker, offset: int) -> None:
@@ -71,7 +71,7 @@ def test_each_step_is_published_once_whatever_becomes_of_owners_and_transactions
             for offset in range(at, at + rng.randrange(6)):
                 if rng.random() < 0.4:
                     passed.append((rng.randrange(2), offset))
-                    pass_over(worker.fold.models[passed[-1][0]], offset)
+                    skip(worker.fold.models[passed[-1][0]], offset)
                 at = offset + 1
             go_on(worker, at)
             if rng.random() < 0.8:
@@ -79,7 +79,7 @@ def test_each_step_is_published_once_whatever_becomes_of_owners_and_transactions
             if rng.random() < 0.2:  # it dies, and another one comes to the same state
                 worker = await owner_of(cluster)
                 for model, offset in passed:
-                    pass_over(worker.fold.models[model], offset)
+                    skip(worker.fold.models[model], offset)
                 go_on(worker, at)
         worker.runner.fates = ["committed"] * 10
         while worker.publisher.published < at:
@@ -88,7 +88,7 @@ def test_each_step_is_published_once_whatever_becomes_of_owners_and_transactions
             mine = [each for each in learning(cluster) if each.model == fold.model.name]
             newest = [*fold.alerts(1)]
             assert mine[-len(newest) :] == newest
-            offsets = [each.log_offset for each in mine if each.signal == "passed_over"]
+            offsets = [each.log_offset for each in mine if each.signal == "skipped"]
             assert offsets == [offset for model, offset in passed if model == number]
 
     asyncio.run(scenario())
@@ -100,7 +100,7 @@ def test_nothing_is_published_that_the_reader_has_not_come_to(make: Callable[[in
     async def scenario() -> None:
         worker = await owner_of(cluster)
         worker.runner.fates = ["committed"] * 10
-        pass_over(worker.fold.models[1], 9)  # restored from a newer snapshot than the other one
+        skip(worker.fold.models[1], 9)  # restored from a newer snapshot than the other one
         go_on(worker, 5)
         await worker.turn()
         assert learning(cluster) == []
@@ -121,8 +121,8 @@ def test_a_note_that_is_lost_leaves_steps_out_and_repeats_none(
     async def scenario() -> None:
         worker = await owner_of(cluster)
         worker.runner.fates = ["committed"] * 10
-        pass_over(worker.fold.models[0], 5)
-        pass_over(worker.fold.models[0], 8)
+        skip(worker.fold.models[0], 5)
+        skip(worker.fold.models[0], 8)
         go_on(worker, 20)
         await worker.turn()
         assert [each.log_offset for each in learning(cluster)] == offsets
@@ -130,7 +130,7 @@ def test_a_note_that_is_lost_leaves_steps_out_and_repeats_none(
     asyncio.run(scenario())
 
 
-def test_a_revision_brings_all_that_it_has_passed_over_and_they_are_not_published_again(
+def test_a_revision_brings_all_that_it_has_skipped_and_they_are_not_published_again(
     make: Callable[[int], Cluster],
 ) -> None:
     cluster = make(1)
@@ -141,8 +141,8 @@ def test_a_revision_brings_all_that_it_has_passed_over_and_they_are_not_publishe
         worker.runner.fates = ["committed"] * 10
         first, second = worker.fold.models
         for fold in (first, second):
-            pass_over(fold, 5)
-            pass_over(fold, 20)
+            skip(fold, 5)
+            skip(fold, 20)
         first.in_force = False  # its specification is new, and the log has been folded anew for it
         worker.readiness.ready.clear()
         go_on(worker, 30)
@@ -164,7 +164,7 @@ def test_a_revision_brings_all_that_it_has_passed_over_and_they_are_not_publishe
         first.apply(30, opening)
         assert first.in_force
         worker.fold.check_ready(caught_up=True)
-        pass_over(first, 31)
+        skip(first, 31)
         go_on(worker, 32)
         await worker.turn()
         new = learning(cluster)[3:]

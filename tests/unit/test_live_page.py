@@ -357,7 +357,7 @@ def test_what_a_request_says_is_shown_only_where_no_token_guards_it(settings: Se
     asyncio.run(run())
 
 
-def test_what_is_no_record_of_ours_is_passed_over() -> None:
+def test_what_is_no_record_of_ours_is_skipped() -> None:
     async def run() -> None:
         async with living() as found:
             topics = found.feed.context.topics

@@ -18,8 +18,8 @@ from tests.history import Kept, ordinary
 from tests.unit.http_worker import make_http_task, make_log_fold
 
 
-def fold_of(folder: Path, pass_over: str = "") -> LogFold:
-    return make_log_fold(make_http_task(settings=Settings(pass_over=pass_over)), SnapshotStore(str(folder)))
+def fold_of(folder: Path, skip: str = "") -> LogFold:
+    return make_log_fold(make_http_task(settings=Settings(skip=skip)), SnapshotStore(str(folder)))
 
 
 def message(offset: int, topic: str = "stay.log") -> Any:
@@ -46,7 +46,7 @@ def test_each_record_is_decoded_once_for_the_models_and_the_monitors(tmp_path: P
 
 def test_a_record_that_is_no_entry_is_named_with_its_place_and_what_to_do(tmp_path: Path) -> None:
     fold = fold_of(tmp_path)
-    expected = r"stay\.log\[0\]@7 cannot.*RIVERLOOP_PASS_OVER=stay\.log@7"
+    expected = r"stay\.log\[0\]@7 cannot.*RIVERLOOP_SKIP=stay\.log@7"
     with pytest.raises(Unreadable, match=expected):
         fold.read(message(7))
     with pytest.raises(Unreadable, match=expected):
@@ -55,14 +55,14 @@ def test_a_record_that_is_no_entry_is_named_with_its_place_and_what_to_do(tmp_pa
     assert fold.next_offset == 0
 
 
-def test_one_that_a_person_has_looked_at_is_passed_over_by_all_folds_and_no_other_is(tmp_path: Path) -> None:
+def test_one_that_a_person_has_looked_at_is_skipped_by_all_folds_and_no_other_is(tmp_path: Path) -> None:
     fold = fold_of(tmp_path, "stay.log@7, other.log@8")
     heard: list[tuple[int, Entry | None]] = []
     fold.listener = lambda offset, entry: heard.append((offset, entry))
     asyncio.run(fold.apply([message(7)]))
     assert heard == [(7, None)]
     assert fold.next_offset == 8
-    assert fold.statistics.counts["entries_passed_over"] == 1
+    assert fold.statistics.counts["entries_skipped"] == 1
     with pytest.raises(Unreadable):
         fold.read(message(8))
 

@@ -94,7 +94,7 @@ def test_models_that_fail_at_one_entry_are_made_again_before_anybody_asks_one_of
         await asyncio.gather(log_fold.apply(messages), task.turns.run(ask()))
 
     asyncio.run(both())
-    assert [fold.learner.passed_over for fold in task.server.models] == [1, 1]
+    assert [fold.learner.skipped for fold in task.server.models] == [1, 1]
     assert [fold.learned for fold in task.server.models] == [9, 9]
     # The two are equal models, so whenever they were asked they gave one score.
     assert all(len(scores) == 1 for scores in seen)

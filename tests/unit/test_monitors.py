@@ -128,7 +128,7 @@ def test_monitors_come_back_from_their_snapshot(tmp_path: Path) -> None:
         assert list(ours.measurements()) == list(theirs.measurements())
 
 
-def test_a_snapshot_under_other_rules_or_with_another_state_is_passed_over(tmp_path: Path) -> None:
+def test_a_snapshot_under_other_rules_or_with_another_state_is_skipped(tmp_path: Path) -> None:
     made, store = folded(TASK, driven().log), SnapshotStore(str(tmp_path))
     offset = made[0].next_offset
     taken = pack_monitors("metrics", made, offset, PLACE, TASK, "", 0)

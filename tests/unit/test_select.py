@@ -18,7 +18,7 @@ def test_the_order_is_the_given_one() -> None:
     assert list(Select("d", "a", "b").transform_one(X)) == ["d", "a", "b"]
 
 
-def test_a_missing_feature_is_passed_over() -> None:
+def test_a_missing_feature_is_skipped() -> None:
     assert Select("b", "nowhere", "a").transform_one(X) == {"b": 2.0, "a": 1.0}
 
 

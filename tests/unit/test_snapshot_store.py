@@ -277,7 +277,7 @@ STRANGE = (
 
 
 @pytest.mark.parametrize("name", STRANGE)
-def test_a_name_that_is_no_version_is_passed_over_with_a_sentence(
+def test_a_name_that_is_no_version_is_skipped_with_a_sentence(
     name: bytes, store: SnapshotStore, root: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     shutil.copytree(root / TASK / NEW, root / TASK / os.fsdecode(name))
@@ -339,7 +339,7 @@ def test_a_store_full_of_nonsense_does_not_fill_the_log(
     ],
     ids=str,
 )
-def test_a_manifest_that_no_worker_wrote_is_passed_over(
+def test_a_manifest_that_no_worker_wrote_is_skipped(
     changes: dict[str, Any], store: SnapshotStore, new: Path
 ) -> None:
     path = new / MANIFEST
@@ -348,7 +348,7 @@ def test_a_manifest_that_no_worker_wrote_is_passed_over(
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "null", "[]", "{}", '{"version": NaN}', "9" * 5000])
-def test_what_is_no_manifest_is_passed_over(text: str, store: SnapshotStore, new: Path) -> None:
+def test_what_is_no_manifest_is_skipped(text: str, store: SnapshotStore, new: Path) -> None:
     (new / MANIFEST).write_text(text)
     assert usable(store) == [OLD]
 
@@ -373,7 +373,7 @@ def test_every_field_of_a_manifest_is_signed(name: str, root: Path, new: Path) -
 
 
 @pytest.mark.parametrize("signature", ["", "no hex", "\u00e9" * 64, "0" * 64])
-def test_a_wrong_signature_is_passed_over(signature: str, root: Path, new: Path) -> None:
+def test_a_wrong_signature_is_skipped(signature: str, root: Path, new: Path) -> None:
     store = SnapshotStore(str(root), KEY)
     fill(store)
     path = new / MANIFEST
@@ -384,7 +384,7 @@ def test_a_wrong_signature_is_passed_over(signature: str, root: Path, new: Path)
 @pytest.mark.parametrize(
     "probes", [{}, [1], [{}], [{"features": [], "score": 0.5, "label": True}], [{"features": {}}]]
 )
-def test_probes_of_another_form_are_passed_over(probes: Any, store: SnapshotStore) -> None:
+def test_probes_of_another_form_are_skipped(probes: Any, store: SnapshotStore) -> None:
     store.delete(TASK, NEW)
     store.save(manifest_at(NEW), STATE_BYTES, probes)
     assert usable(store) == [OLD]
@@ -457,7 +457,7 @@ def test_a_store_elsewhere_needs_a_key() -> None:
         SnapshotStore("dir::file:///tmp")
 
 
-def test_the_commands_refuse_such_a_store_and_name_what_is_passed_over(
+def test_the_commands_refuse_such_a_store_and_name_what_is_skipped(
     root: Path, new: Path, tmp_path: Path
 ) -> None:
     fill(SnapshotStore(str(root)))
@@ -471,7 +471,7 @@ def test_the_commands_refuse_such_a_store_and_name_what_is_passed_over(
         CliRunner().invoke(snapshots, ["list", str(file), "--snapshots", str(root), "--json"]).stdout
     )
     assert [each["version"] for each in told["snapshots"]] == [OLD]
-    assert [*told["passed_over"]] == [NEW]
+    assert [*told["skipped"]] == [NEW]
     root.chmod(0o777)
     refused = CliRunner().invoke(snapshots, ["list", str(file), "--snapshots", str(root)]).exception
     assert isinstance(refused, UsageError)
@@ -511,7 +511,7 @@ def test_a_remote_file_that_is_not_as_it_was_written_costs_the_snapshot_alone(
     assert remote.size(TASK, OLD) > len(STATE_BYTES)
 
 
-def test_strange_names_in_a_remote_store_are_passed_over(
+def test_strange_names_in_a_remote_store_are_skipped(
     remote: SnapshotStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     files = fsspec.filesystem("memory")

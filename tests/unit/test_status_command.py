@@ -13,7 +13,7 @@ from agents.cli.main import riverloop
 from agents.cli.status import ask, drawn
 from schemas.alert import Alert, Evidence
 from schemas.errors import BrokerError, UsageError
-from streams.learner import PassedOver, Stopped
+from streams.learner import SkippedEntry, Stopped
 from tests.unit.test_live_page import Live, Sent, living
 
 
@@ -71,8 +71,8 @@ def test_it_says_which_models_pass_entries_over_have_stopped_and_fail() -> None:
             found.metric(1.0, 1)
             calm = printed(await asked(found))
             for n in range(3):
-                first.learner.pass_over(PassedOver(n, f"r{n}", "OverflowError"), 1000)
-            second.learner.pass_over(PassedOver(7, "r7", "OverflowError"), 1000)
+                first.learner.skip(SkippedEntry(n, f"r{n}", "OverflowError"), 1000)
+            second.learner.skip(SkippedEntry(7, "r7", "OverflowError"), 1000)
             second.learner.stopped = Stopped(1234, "its code raised")
             found.feed.server.failures["other"] = 56
             told = await asked(found)

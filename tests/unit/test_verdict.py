@@ -111,12 +111,12 @@ def test_a_model_that_has_stopped_or_fails_degrades_the_task_and_leads_to_its_ru
     assert fails.why == "It fails to score 0.5 requests/s, 1,234 since this worker started."
 
 
-def test_entries_passed_over_degrade_once_they_are_many_and_a_stop_is_not_said_twice() -> None:
-    told = {"family": "learning", "signal": "passed_over"}
+def test_entries_skipped_degrade_once_they_are_many_and_a_stop_is_not_said_twice() -> None:
+    told = {"family": "learning", "signal": "skipped"}
     assert [*episode_reasons([episode(**told, severity="info")])] == []
     (reason,) = episode_reasons([episode(**told)])
     assert (reason.what, reason.runbook) == (
         "A model skips entries",
-        "model-passes-over",
+        "model-skips-entries",
     )
     assert [*episode_reasons([episode(family="learning", signal="stopped", severity="critical")])] == []

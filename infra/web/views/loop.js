@@ -29,7 +29,7 @@ function lag(records, speed) {
 
 /** Skipped entries and failures of a model in one line; empty when there are none. */
 export function troubleOf(model) {
-  const passed = model.passed_over ? `skipped ${count(model.passed_over)} entries${model.lately_passed_over ? `, ${count(model.lately_passed_over)} of the last 1,000` : ""}` : "";
+  const passed = model.skipped ? `skipped ${count(model.skipped)} entries${model.lately_skipped ? `, ${count(model.lately_skipped)} of the last 1,000` : ""}` : "";
   const parts = [model.stopped ? `stopped learning at log offset ${count(model.stopped.offset)}` : "", passed, model.failures ? `failed to score ${count(model.failures)} requests` : ""].filter(Boolean);
   return parts.length ? `${model.model} ${model.role}: ${parts.join(", ")}` : "";
 }

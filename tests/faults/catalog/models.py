@@ -34,14 +34,14 @@ def model_raises(context: FaultContext) -> None:
     produce_requests(context, [SERVED_RAISES] * FEW, labelled=0)
     context.fault_dead_letters["model_failed"] += FEW
     produce_requests(context, [SHADOW_RAISES] * FEW, labelled=FEW)
-    context.passed_over["shadow"] += FEW
+    context.skipped["shadow"] += FEW
     _kill_one(context)
 
 
 def model_diverges(context: FaultContext) -> None:
     """Let both models learn from amounts that make their weights infinite, and kill a worker meanwhile."""
     produce_requests(context, [DIVERGES] * FEW, labelled=FEW)
-    context.passed_over.update({"lr": FEW, "shadow": FEW})
+    context.skipped.update({"lr": FEW, "shadow": FEW})
     _kill_one(context)
 
 

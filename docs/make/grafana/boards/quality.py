@@ -88,11 +88,11 @@ MODELS = Row(
             least=0,
         ),
         lines(
-            "Entries passed over",
+            "Entries skipped",
             "Share of the last 1,000 labelled entries from which a model did not learn because its code raised, "
             "divided by the task's limit. At 1 the model stops learning; the alert is at 0.5.",
             "none",
-            Query('max by (model) (riverloop_model_passed_over_ratio{task="$task"})', "{{model}}"),
+            Query('max by (model) (riverloop_model_skipped_ratio{task="$task"})', "{{model}}"),
             Query('max by (model) (riverloop_model_stopped{task="$task"})', "{{model}} stopped"),
             limits=Limits(0.5, 1),
             least=0,
