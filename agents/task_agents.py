@@ -277,7 +277,7 @@ class TaskAgents:
                 for number, at in moved:
                     if self.join.partitions.get(number) is at:  # else it went to another worker meanwhile
                         at.commit()
-                self.statistics.count_dead_letters(self.join.letters)
+                self.statistics.count_dead_letters(self.join.dead_letters)
             except BaseException as error:
                 await self.assignments.undo({number for number, _ in moved}, error)
                 if not isinstance(error, TransactionAborted):

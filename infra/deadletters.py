@@ -46,14 +46,17 @@ class Wanted:
     places: Set[DeadLetterPosition] = frozenset()
 
     def takes(self, found: Found) -> bool:
-        """Whether a letter is meant."""
-        letter = found.letter
+        """Whether a dead letter is meant."""
+        dead_letter = found.dead_letter
         return (
             (not self.places or found.place in self.places)
-            and (not self.reasons or letter.reason in self.reasons)
-            and (not self.topics or (letter.source is not None and plain(letter.source.topic) in self.topics))
-            and (self.since is None or letter.arrived >= self.since)
-            and (self.until is None or letter.arrived < self.until)
+            and (not self.reasons or dead_letter.reason in self.reasons)
+            and (
+                not self.topics
+                or (dead_letter.source is not None and plain(dead_letter.source.topic) in self.topics)
+            )
+            and (self.since is None or dead_letter.arrived >= self.since)
+            and (self.until is None or dead_letter.arrived < self.until)
         )
 
 
@@ -62,7 +65,7 @@ class Found:
     """A dead letter where it lies."""
 
     place: DeadLetterPosition
-    letter: DeadLetter
+    dead_letter: DeadLetter
     replayed: bool
     """Whether an audit names it."""
 
@@ -98,7 +101,7 @@ class DeadLetters:
                 learn(codec, command)
 
     def read(self, wanted: Wanted) -> Iterator[Found]:
-        """Give the letters that are meant, as they lie; the ends are those of this call (blocks)."""
+        """Give the dead letters that are meant, as they lie; the ends are those of this call (blocks)."""
         topic, replayed = self.topics.dead_letters, self.replayed()
         ends = end_offsets(
             self.connection, [(topic, number) for number in range(self.partitions)], committed=False
@@ -108,16 +111,16 @@ class DeadLetters:
             for message in read_all(self.connection, topic, number, end=end) if end else ():
                 place = (number, message.offset() or 0)
                 try:
-                    letter = self.codec.decode_dead_letter(message.value())
+                    dead_letter = self.codec.decode_dead_letter(message.value())
                 except BadRecord:
                     self.unreadable += 1
                     continue
-                found = Found(place, letter, place in replayed)
+                found = Found(place, dead_letter, place in replayed)
                 if wanted.takes(found):
                     yield found
 
     def replayed(self) -> frozenset[DeadLetterPosition]:
-        """Give the places of the letters that were replayed, open transactions waited for (blocks)."""
+        """Return the places of the dead letters that were replayed, open transactions waited for (blocks)."""
         mark = self.mark()
         found: set[DeadLetterPosition] = set()
         for message in self._audits():
@@ -129,30 +132,30 @@ class DeadLetters:
             if (record.kind, record.command.name) == ("audit", "replay") and arguments.get(
                 "topic_id"
             ) == mark:
-                found.update(parse_place(each) for each in arguments.get("letters", "").split())
+                found.update(parse_place(each) for each in arguments.get("dead_letters", "").split())
         return frozenset(found)
 
     def sendable(
         self, wanted: Wanted, skipped: Counter[str], mended: Mapping[DeadLetterPosition, bytes] = NOTHING
     ) -> Iterator[Found]:
-        """Give the letters that can be replayed; why not, for the others, is counted by sentence (blocks).
+        """Return the dead letters that can be replayed; why not, for the others, is counted by sentence (blocks).
 
         Parameters
         ----------
         mended
-            Corrected bytes to take in place of a letter's own.
+            Corrected bytes to take in place of a dead letter's own.
         """
         for each in self.read(wanted):
-            value = mended.get(each.place, each.letter.value)
-            found = replace(each, letter=replace(each.letter, value=value))
+            value = mended.get(each.place, each.dead_letter.value)
+            found = replace(each, dead_letter=replace(each.dead_letter, value=value))
             if why := self._why_not(found):
                 skipped[why] += 1
             else:
                 yield found
 
     def _why_not(self, found: Found) -> str:
-        """Say why a letter is not replayed; empty when it is."""
-        letter, topics = found.letter, self.topics
+        """Say why a dead letter is not replayed; empty when it is."""
+        dead_letter, topics = found.dead_letter, self.topics
         if found.replayed:
             return "replayed before"
         decode = {
@@ -160,16 +163,21 @@ class DeadLetters:
             topics.outcomes: self.codec.decode_outcome,
             topics.predictions: self.codec.decode_prediction,
         }
-        if letter.source is None or plain(letter.source.topic) not in decode:
+        if dead_letter.source is None or plain(dead_letter.source.topic) not in decode:
             # Whoever can write dead letters must not choose where we write.
             return "their source is not a topic of this task"
         limit = (
-            MAX_TOPIC_RECORD_BYTES if plain(letter.source.topic) == topics.predictions else MAX_RECORD_BYTES
+            MAX_TOPIC_RECORD_BYTES
+            if plain(dead_letter.source.topic) == topics.predictions
+            else MAX_RECORD_BYTES
         )
-        if letter_size(letter) > MAX_TOPIC_RECORD_BYTES - ROOM_BYTES or len(letter.value or b"") > limit:
+        if (
+            original_size(dead_letter) > MAX_TOPIC_RECORD_BYTES - ROOM_BYTES
+            or len(dead_letter.value or b"") > limit
+        ):
             return "still too large"
         try:
-            decode[plain(letter.source.topic)](letter.value)
+            decode[plain(dead_letter.source.topic)](dead_letter.value)
         except BadRecord as bad:
             return f"the task still rejects them: {bad.reason}"
         except TaskError:  # without the key of its tokens; a worker has it
@@ -212,6 +220,6 @@ def shown_place(place: DeadLetterPosition) -> str:
     return f"{place[0]}@{place[1]}"
 
 
-def letter_size(letter: DeadLetter) -> int:
-    """Give the bytes of a letter's original record."""
-    return len(letter.key or b"") + len(letter.value or b"")
+def original_size(dead_letter: DeadLetter) -> int:
+    """Return the size of a dead letter's original record (bytes)."""
+    return len(dead_letter.key or b"") + len(dead_letter.value or b"")

@@ -241,12 +241,12 @@ class Exporter(Collector):
                     made.add_metric((view.task, model.name), count(model))
             yield made
         own = WORKER_METRICS["riverloop_dead_letters_total"]
-        letters = CounterMetricFamily(own.name, own.description, labels=own.labels)
+        dead_letters = CounterMetricFamily(own.name, own.description, labels=own.labels)
         for view in views:
-            # All reasons from the start: a counter that appears with its first letter hides that letter.
+            # All reasons from the start: a counter that appears with its first dead letter hides it.
             for reason in sorted({*REASONS, *view.dead_letters}):
-                letters.add_metric((view.task, reason), view.dead_letters.get(reason, 0))
-        yield letters
+                dead_letters.add_metric((view.task, reason), view.dead_letters.get(reason, 0))
+        yield dead_letters
 
     @classmethod
     def _spans(cls, name: str, by_task: Iterable[tuple[str, Mapping[str, Histogram]]]) -> Metric:

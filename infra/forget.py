@@ -196,16 +196,16 @@ class Forgetting:
     def _deletable(self) -> dict[Place, int]:
         """Give the offsets below which records can go: nothing that the loop has yet to read."""
         names, places = self.topics, self._places()
-        letters = [place for place in places if place[0] == names.dead_letters]
+        dead_letters = [place for place in places if place[0] == names.dead_letters]
         processed = committed_offsets(
-            self._connection, self._group, [place for place in places if place not in letters]
+            self._connection, self._group, [place for place in places if place not in dead_letters]
         )
         found = {place: offset for place, offset in processed.items() if place[0] != names.predictions}
         for place, offset in processed.items():
             if place[0] == names.predictions and (last := self._last_from_outside(place, offset)) is not None:
                 found[place] = last + 1
         # Letters are for people, and their bytes may name the person in a way that nobody can read.
-        return found | end_offsets(self._connection, letters)
+        return found | end_offsets(self._connection, dead_letters)
 
     def _last_from_outside(self, place: Place, end: int) -> int | None:
         """Give the offset of the newest processed prediction from outside that names the person."""

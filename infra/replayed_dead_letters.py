@@ -20,7 +20,7 @@ from infra.deadletters import (
     DeadLetters,
     Found,
     Wanted,
-    letter_size,
+    original_size,
     shown_place,
 )
 from infra.kafka.aborted import ProducerFenced
@@ -56,7 +56,7 @@ def replay_dead_letters(
     limit: int | None = None,
     mended: Mapping[DeadLetterPosition, bytes] = NOTHING,
 ) -> Replayed:
-    """Write the letters' records to their source topics again, each letter once for all time (blocks).
+    """Write the dead letters' records to their source topics again, each once for all time (blocks).
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ def replay_dead_letters(
     limit
         At most so many.
     mended
-        Corrected bytes to take in place of a letter's own.
+        Corrected bytes to take in place of a dead letter's own.
 
     Raises
     ------
@@ -96,7 +96,7 @@ async def _replay(
         await runner.start()
         for batch in batches:
             places = " ".join(shown_place(each.place) for each in batch)
-            command = Command("replay", "", {"topic_id": mark, "letters": places}, author, why)
+            command = Command("replay", "", {"topic_id": mark, "dead_letters": places}, author, why)
             audit = box.codec.encode(Control("audit", command, at))
             records = [_record(box, each) for each in batch]
             records.append(OutRecord(box.topics.control, task.encode(), audit, 0))
@@ -117,25 +117,27 @@ async def _replay(
 
 
 def _record(box: DeadLetters, found: Found) -> OutRecord:
-    letter, source = found.letter, found.letter.source
+    dead_letter, source = found.dead_letter, found.dead_letter.source
     assert source is not None
     # Where it lay: the join forwards what belongs elsewhere. All three topics have as many partitions.
     partition = source.partition if 0 <= source.partition < box.partitions else None
     at = Position(box.topics.dead_letters, *found.place)
-    return OutRecord(plain(source.topic), letter.key, letter.value, partition, [(REPLAYED, str(at).encode())])
+    return OutRecord(
+        plain(source.topic), dead_letter.key, dead_letter.value, partition, [(REPLAYED, str(at).encode())]
+    )
 
 
-def _batches(letters: Iterable[Found], limit: int | None) -> Iterator[list[Found]]:
+def _batches(dead_letters: Iterable[Found], limit: int | None) -> Iterator[list[Found]]:
     batch: list[Found] = []
     size, left = 0, limit
-    for each in letters:
+    for each in dead_letters:
         if left == 0:
             break
         left = None if left is None else left - 1
-        if batch and (len(batch) == AT_ONCE or size + letter_size(each.letter) > AT_ONCE_BYTES):
+        if batch and (len(batch) == AT_ONCE or size + original_size(each.dead_letter) > AT_ONCE_BYTES):
             yield batch
             batch, size = [], 0
         batch.append(each)
-        size += letter_size(each.letter)
+        size += original_size(each.dead_letter)
     if batch:
         yield batch

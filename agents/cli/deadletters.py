@@ -54,15 +54,15 @@ def list_(
     as_json: bool,
 ) -> None:
     """List the dead letters of TASK, newest first, with counts by reason."""
-    name, codec, letters = _open(task, bootstrap, properties)
+    name, codec, dead_letters = _open(task, bootstrap, properties)
     counts: Counter[str] = Counter()
     waiting = 0
     newest: list[tuple[int, int, int, dict[str, Any]]] = []
-    for found in letters.read(meant.of(name)):
-        counts[found.letter.reason] += 1
+    for found in dead_letters.read(meant.of(name)):
+        counts[found.dead_letter.reason] += 1
         waiting += not found.replayed
         # Keep the redacted fields, not the bytes, which may be millions each.
-        order = (found.letter.arrived, *found.place)
+        order = (found.dead_letter.arrived, *found.place)
         if len(newest) < limit:
             heapq.heappush(newest, (*order, _fields(found, codec)))
         elif order > newest[0][:3]:
@@ -78,13 +78,14 @@ def list_(
                 "dead_letters": rows,
                 "counts": by_reason,
                 "not_replayed": waiting,
-                "unreadable": letters.unreadable,
+                "unreadable": dead_letters.unreadable,
             }
         )
         return
-    if letters.unreadable:
+    if dead_letters.unreadable:
         click.echo(
-            f"{letters.unreadable:,} records on {letters.topics.dead_letters} are not dead letters", err=True
+            f"{dead_letters.unreadable:,} records on {dead_letters.topics.dead_letters} are not dead letters",
+            err=True,
         )
     if not rows:
         click.echo(f"no dead letters of {name} match")
@@ -124,28 +125,28 @@ def show(
 
     Personal data is redacted; so are undecodable bytes of a task with personal data.
     """
-    _, codec, letters = _open(task, bootstrap, properties)
+    _, codec, dead_letters = _open(task, bootstrap, properties)
     where = parse_place(place)
-    found = next(letters.read(Wanted(places=frozenset({where}))), None)
+    found = next(dead_letters.read(Wanted(places=frozenset({where}))), None)
     if found is None:
         raise UsageError(
-            f"{letters.topics.dead_letters} has no dead letter at {shown_place(where)}; list them: riverloop "
+            f"{dead_letters.topics.dead_letters} has no dead letter at {shown_place(where)}; list them: riverloop "
             "deadletters list"
         )
     fields = _fields(found, codec)
     if save is not None:
-        _save(save, found.letter.value or b"")
+        _save(save, found.dead_letter.value or b"")
     if as_json:
         print_json(fields)
         return
     record = fields.pop("record")
-    fields |= {"arrived": f"{_when(found.letter.arrived)} UTC", "replayed": _yes(fields)}
-    means = REASONS.get(found.letter.reason)
+    fields |= {"arrived": f"{_when(found.dead_letter.arrived)} UTC", "replayed": _yes(fields)}
+    means = REASONS.get(found.dead_letter.reason)
     rows = [[key, "" if value is None else str(value)] for key, value in fields.items()]
     table(f"dead letter {shown_place(where)}", ["field", "value"], rows + [["meaning", means]] * bool(means))
     click.echo(record if isinstance(record, str) else json.dumps(record, indent=2, ensure_ascii=False))
     if save is not None:
-        click.echo(f"{len(found.letter.value or b''):,} bytes written to {save}")
+        click.echo(f"{len(found.dead_letter.value or b''):,} bytes written to {save}")
 
 
 @deadletters.command(epilog="Example: riverloop deadletters replay task.py --reason unknown_schema --dry-run")
@@ -188,19 +189,19 @@ def replay(
         raise UsageError("select dead letters with PLACE, --reason, --topic, --since, --until or --all")
     if mended is not None and len(places) != 1:
         raise UsageError("--mended needs exactly one PLACE")
-    name, _, letters = _open(task, bootstrap, properties)
+    name, _, dead_letters = _open(task, bootstrap, properties)
     wanted = meant.of(name, places)
     corrected = {} if mended is None else {parse_place(places[0]): _read(mended)}
     skipped: Counter[str] = Counter()
     if dry_run:
         by_topic = Counter(
-            found.letter.source.topic
-            for number, found in enumerate(letters.sendable(wanted, skipped, corrected))
-            if found.letter.source is not None and (limit is None or number < limit)
+            found.dead_letter.source.topic
+            for number, found in enumerate(dead_letters.sendable(wanted, skipped, corrected))
+            if found.dead_letter.source is not None and (limit is None or number < limit)
         )
     else:
         made = replay_dead_letters(
-            letters,
+            dead_letters,
             wanted,
             author=author or user_name(),
             why=because,
@@ -241,7 +242,7 @@ def _open(task: str, bootstrap: str | None, properties: tuple[str, ...]) -> tupl
 
 
 def _fields(found: Found, codec: Any) -> dict[str, Any]:
-    return {"place": shown_place(found.place), **redact(found.letter, codec), "replayed": found.replayed}
+    return {"place": shown_place(found.place), **redact(found.dead_letter, codec), "replayed": found.replayed}
 
 
 def _when(ms: int) -> str:

@@ -135,7 +135,9 @@ def drawn(state: dict[str, Any]) -> Group:
         parts.append(Text(f"stale: {_clean(worker['problem'])}", style="bold red"))
     if not worker["ready"]:
         parts.append(Text(f"not ready: {_clean(worker['why'])}", style="yellow"))
-    return Group(*parts, _stages(state), _models(state), *_gains(state), *_episodes(state), *_letters(state))
+    return Group(
+        *parts, _stages(state), _models(state), *_gains(state), *_episodes(state), *_dead_letters(state)
+    )
 
 
 def _verdict(verdict: dict[str, Any]) -> Text:
@@ -246,12 +248,12 @@ def _style(episode: dict[str, Any]) -> str:
     return "bold" if episode["severity"] == "info" else "bold yellow"
 
 
-def _letters(state: dict[str, Any]) -> list[Text]:
-    letters = state["dead_letters"]
-    if not letters["counted"]:
+def _dead_letters(state: dict[str, Any]) -> list[Text]:
+    dead_letters = state["dead_letters"]
+    if not dead_letters["counted"]:
         return []
-    counts = ", ".join(f"{each['count']:,} {each['reason']}" for each in letters["reasons"])
-    return [Text(f"newest dead letters, {letters['counted']:,}: {counts}", style="yellow")]
+    counts = ", ".join(f"{each['count']:,} {each['reason']}" for each in dead_letters["reasons"])
+    return [Text(f"newest dead letters, {dead_letters['counted']:,}: {counts}", style="yellow")]
 
 
 def span(seconds: float | None) -> str:

@@ -93,7 +93,7 @@ class LiveFeed:
         self.listeners: set[Listener] = set()
         self.caught_up = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
-        self.board, self.letters = self._empty()
+        self.board, self.dead_letters = self._empty()
         self._learned = Rate()
         self._failing = {fold.model.name: Rate() for fold in server.models}
         self._verdict = Verdict()
@@ -152,8 +152,8 @@ class LiveFeed:
     async def _read(self) -> None:
         """Follow the topics for ever. After an error the old board stands until a new one has caught up."""
         topics = self.context.topics
-        letters = max(1, NEWEST["dead_letters"] // self.context.partitions)
-        newest = {(topics.dead_letters, number): letters for number in range(self.context.partitions)}
+        newest_each = max(1, NEWEST["dead_letters"] // self.context.partitions)
+        newest = {(topics.dead_letters, number): newest_each for number in range(self.context.partitions)}
         for name in ("metrics", "alerts", "snapshots"):
             newest[getattr(topics, name), 0] = NEWEST[name]
         while True:
@@ -163,7 +163,7 @@ class LiveFeed:
                     async for batch in tail:
                         await self._take(batch.messages, *made)
                         if batch.caught_up and self.board is not made[0]:
-                            self.board, self.letters = made
+                            self.board, self.dead_letters = made
                             self._problem = ""
                             self._sent.clear()
                             self.caught_up.set()
@@ -175,18 +175,18 @@ class LiveFeed:
                 self._problem = f"the topics cannot be read: {self.context.connection.hide(str(error))}"
             await asyncio.sleep(AGAIN_S)
 
-    async def _take(self, messages: list[Message], board: Board, letters: DeadLetterSummary) -> None:
+    async def _take(self, messages: list[Message], board: Board, dead_letters: DeadLetterSummary) -> None:
         for number, message in enumerate(messages):
             if number % PIECE == PIECE - 1:
                 await asyncio.sleep(0)
             at = message.timestamp()[1]
             with contextlib.suppress(BadRecord):  # others may write there, too; it is not for a page to judge
-                self._record(message, at, board, letters)
+                self._record(message, at, board, dead_letters)
             if board is self.board:  # else it is history
                 age = now_ms() - at
                 self._skew_ms = age if self._skew_ms is None else min(self._skew_ms, age)
 
-    def _record(self, message: Message, at: int, board: Board, letters: DeadLetterSummary) -> None:
+    def _record(self, message: Message, at: int, board: Board, dead_letters: DeadLetterSummary) -> None:
         topics, codec, value = self.context.topics, self.context.codec, message.value()
         topic = message.topic()
         if topic == topics.metrics:
@@ -194,7 +194,7 @@ class LiveFeed:
         elif topic == topics.alerts:
             board.alert(codec.decode_alert(value), at)
         elif topic == topics.dead_letters:
-            letters.add(f"{message.partition()}@{message.offset()}", codec.decode_dead_letter(value))
+            dead_letters.add(f"{message.partition()}@{message.offset()}", codec.decode_dead_letter(value))
         else:
             version = (message.key() or b"").decode(errors="replace")
             board.manifest(version, None if value is None else codec.decode_manifest(value))
@@ -260,7 +260,7 @@ class LiveFeed:
 
     def _sections(self) -> dict[str, Any]:
         found = {"loop": self.board.loop(self.now()), "worker": self._worker(), **self.board.sections()}
-        return found | {"dead_letters": self.letters.as_data(), "verdict": self._judge(found)}
+        return found | {"dead_letters": self.dead_letters.as_data(), "verdict": self._judge(found)}
 
     def _judge(self, found: dict[str, Any]) -> dict[str, Any]:
         """Return the verdict on the task, as far as this worker can tell."""

@@ -76,7 +76,7 @@ class JoinAgent:
         self.partitions: dict[int, JoinPartition] = {}
         self._items: dict[Position, Inbound] = {}
         """The batch at work, by place."""
-        self.letters: Counter[str] = Counter()  # its dead letters, by reason
+        self.dead_letters: Counter[str] = Counter()  # of the batch at work, by reason
 
     # ------------------------------------------------------------------ state
 
@@ -166,8 +166,8 @@ class JoinAgent:
 
     def _steps(self, items: Iterable[Inbound]) -> Iterator[OutRecord | None]:
         self._items = {}
-        self.letters.clear()  # of a batch that was not committed
-        letters: list[OutRecord] = []
+        self.dead_letters.clear()  # of a batch that was not committed
+        written: list[OutRecord] = []
         numbers: set[int] = set()
         for item in items:
             if (number := item.message.partition() or 0) in self.partitions:
@@ -177,14 +177,14 @@ class JoinAgent:
                     if step is None:
                         yield None
                     else:
-                        letters.append(step)
+                        written.append(step)
             except BadRecord as bad:
-                letters.append(dead_letter(self.context, item, bad, self.letters))
+                written.append(dead_letter(self.context, item, bad, self.dead_letters))
             if number in numbers:
                 self.partitions[number].taken(item.message.topic() or "", item.message.offset() or 0)
             yield None
-        letters += self.subjects.records("join")
-        yield from letters
+        written += self.subjects.records("join")
+        yield from written
         for number in numbers:
             yield from self.outputs(number)
 
@@ -203,7 +203,7 @@ class JoinAgent:
             return
         if item.bad is not None:
             # Not raised: its traceback would hold this frame, and with it the whole batch.
-            yield dead_letter(self.context, item, item.bad, self.letters)
+            yield dead_letter(self.context, item, item.bad, self.dead_letters)
             return
         if further:
             yield self._forwarding.from_further(item)
@@ -257,14 +257,14 @@ class JoinAgent:
         early, item = refused.early, self._items.get(refused.at)
         if early is None or item is not None:
             at_work, bad = item or self._items[refused.at], BadRecord(refused.reason, refused.message)
-            return dead_letter(self.context, at_work, bad, self.letters)
+            return dead_letter(self.context, at_work, bad, self.dead_letters)
         # It was read in an earlier batch, so its bytes are gone; what it said is written again.
         outcome = early.outcome
-        self.letters[refused.reason] += 1
+        self.dead_letters[refused.reason] += 1
         key, value = outcome.request_id.encode(), self.context.codec.encode(outcome)
         about = (early.at, key, value, early.arrived, outcome.reporter)
-        letter = DeadLetter(refused.reason, refused.message, "", *about)
-        return OutRecord(self.context.topics.dead_letters, key, self.context.codec.encode(letter))
+        value = self.context.codec.encode(DeadLetter(refused.reason, refused.message, "", *about))
+        return OutRecord(self.context.topics.dead_letters, key, value)
 
     # ------------------------------------------------------------------ the end of a batch
 
@@ -275,7 +275,7 @@ class JoinAgent:
             at.commit()
         self._items = {}
         self.subjects.commit("join")
-        self.statistics.count_dead_letters(self.letters)
+        self.statistics.count_dead_letters(self.dead_letters)
 
     def rollback(self, partitions: Iterable[int]) -> None:
         """Drop what a batch has changed in partitions: its transaction is known not to have committed."""
@@ -298,7 +298,7 @@ class JoinAgent:
         moved
             Gets those that moved, and were not given up meanwhile.
         """
-        self.letters.clear()
+        self.dead_letters.clear()
         now = time.monotonic()
         for number in quiet:
             at = self.partitions.get(number)

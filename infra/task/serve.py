@@ -51,7 +51,7 @@ class Serve:
         self.context, self.server, self.subjects, self.statistics = context, server, subjects, statistics
         self._json = json_records
         self.counter = EdgeCounter(self.context.task.features, self.context.slot)
-        self.letters: Counter[str] = Counter()
+        self.dead_letters: Counter[str] = Counter()
         """Dead letters of the batch at work, by reason; counted when it is committed."""
         self._arrived: list[int] = []
         """When the batch's answered requests came (ms)."""
@@ -64,13 +64,13 @@ class Serve:
         """
         counter = self.counter
         counter.drop()  # of a batch that was not committed
-        self.letters.clear()
+        self.dead_letters.clear()
         self._arrived.clear()
         for item in items:
             partition = item.message.partition() or 0
             if item.bad is not None:
                 counter.refused(partition, item.bad, item.arrived)
-                yield dead_letter(self.context, item, item.bad, self.letters)
+                yield dead_letter(self.context, item, item.bad, self.dead_letters)
                 continue
             request: Request = item.record
             try:
@@ -79,7 +79,7 @@ class Serve:
                 value = self.context.codec.encode(prediction, json=self._json)
             except BadRecord as bad:
                 counter.refused(partition, bad, item.arrived)
-                yield dead_letter(self.context, item, bad, self.letters)
+                yield dead_letter(self.context, item, bad, self.dead_letters)
                 continue
             self.statistics.counts["predictions"] += 1
             self._arrived.append(item.arrived)
@@ -96,7 +96,7 @@ class Serve:
         now, answers = now_ms(), self.statistics.answers["topic"]
         for arrived in self._arrived:
             answers.add(max(0, now - arrived) / 1000)
-        self.statistics.count_dead_letters(self.letters)
+        self.statistics.count_dead_letters(self.dead_letters)
 
 
 def served_by(slot: str) -> Headers:
@@ -115,10 +115,10 @@ def written(value: bytes) -> str:
     return value[len(AVRO_MARK) : HEADER_BYTES].hex() if value.startswith(AVRO_MARK) else "json"
 
 
-def dead_letter(context: TaskContext, item: Inbound, bad: BadRecord, letters: Counter[str]) -> OutRecord:
+def dead_letter(context: TaskContext, item: Inbound, bad: BadRecord, counts: Counter[str]) -> OutRecord:
     """Return the dead letter of a record, with its original bytes; counts it among the batch's."""
-    letters[bad.reason] += 1
+    counts[bad.reason] += 1
     key: Any = item.message.key()
-    # The original key is in the letter, too: a huge one, twice, could make it too large for its topic.
+    # The dead letter holds the original key as well: a huge one, twice, could make it too large for its topic.
     placed_by = key if key is None or len(key) <= MAX_KEY_BYTES else None
     return OutRecord(context.topics.dead_letters, placed_by, context.codec.encode(item.refuse(bad)))

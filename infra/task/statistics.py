@@ -41,8 +41,8 @@ class Statistics:
         self.answers = {channel: Histogram(ANSWER_S) for channel in CHANNELS}
         self.completed: dict[int, int] = {}
 
-    def count_dead_letters(self, letters: Counter[str]) -> None:
+    def count_dead_letters(self, counts: Counter[str]) -> None:
         """Count the dead letters of a committed batch; without a commit they come again."""
-        self.counts["dead_letters"] += letters.total()
-        self.dead_letters.update(letters)
-        letters.clear()
+        self.counts["dead_letters"] += counts.total()
+        self.dead_letters.update(counts)
+        counts.clear()

@@ -56,20 +56,20 @@ class Checks:
         query = """
             SELECT p, o, arrived, digest IS NULL,
                 (SELECT count(*) FROM predictions q WHERE q.source_p = r.p AND q.source_o = r.o),
-                (SELECT count(*) FROM letters l WHERE l.side = 'requests' AND l.p = r.p AND l.o = r.o),
+                (SELECT count(*) FROM dead_letters l WHERE l.side = 'requests' AND l.p = r.p AND l.o = r.o),
                 (SELECT min(v.dictionary) FROM predictions q JOIN revisions v
                     ON v.model = q.model AND v.revision = q.revision
                     WHERE q.source_p = r.p AND q.source_o = r.o)
             FROM requests r"""
         topics, counts = self._topics, self._report.counts
-        for p, o, arrived, unreadable, answers, letters, dictionary in self._database.rows(query):
+        for p, o, arrived, unreadable, answers, dead_letters, dictionary in self._database.rows(query):
             where = f"{topics.requests}[{p}]@{o}"
             # What another dictionary made of a request cannot be known from today's.
             older = dictionary not in {None, self._dictionary}
-            if answers + letters == 1 and (older or not (unreadable and answers)):
+            if answers + dead_letters == 1 and (older or not (unreadable and answers)):
                 continue
-            if answers + letters > 1:
-                found = f"{answers} predictions, {letters} dead letters"
+            if answers + dead_letters > 1:
+                found = f"{answers} predictions, {dead_letters} dead letters"
                 yield Difference("the request is answered more than once", where, "one answer", found)
             elif unreadable and answers:
                 yield Difference("an unreadable request has a prediction", where, "a dead letter", "")
@@ -106,7 +106,7 @@ class Checks:
         """Find predictions that do not wait, are not resolved once, repeat no id and are no dead letters."""
         query = """
             SELECT p, o, id, ts, digest IS NULL,
-                (SELECT count(*) FROM letters l WHERE l.side = 'predictions' AND l.p = q.p AND l.o = q.o),
+                (SELECT count(*) FROM dead_letters l WHERE l.side = 'predictions' AND l.p = q.p AND l.o = q.o),
                 EXISTS (SELECT 1 FROM held h WHERE h.p = q.p AND h.id = q.id
                     AND h.status = 'waiting' AND h.prediction_o = q.o),
                 (SELECT count(*) FROM entries e
@@ -116,18 +116,17 @@ class Checks:
             FROM predictions q ORDER BY p, id, o"""
         topics, counts = self._topics, self._report.counts
         before: tuple[Any, ...] = (None, None, 0, 0)  # of the last one that was taken
-        for p, o, name, ts, unreadable, letters, waiting, within, beyond in self._database.rows(query):
+        for p, o, name, ts, unreadable, dead_letters, waiting, within, beyond in self._database.rows(query):
             where = f"{topics.predictions}[{p}]@{o}"
             counts["waiting"] += waiting
             again = before[:2] == (p, name)
-            if letters + waiting + within > 1:
-                found = (
-                    f"{within} resolutions, {letters} dead letters, {'pending' if waiting else 'not pending'}"
-                )
+            if dead_letters + waiting + within > 1:
+                state = "pending" if waiting else "not pending"
+                found = f"{within} resolutions, {dead_letters} dead letters, {state}"
                 yield Difference(
                     f"the prediction of {name!r} is resolved more than once", where, "once", found
                 )
-            elif letters:
+            elif dead_letters:
                 continue
             elif waiting or within or beyond:
                 if again and not self._may_be_forgotten(p, before[3]):
@@ -219,20 +218,20 @@ class Checks:
             SELECT p, o, id, ts, value, revision, arrived,
                 (SELECT count(*) FROM entries e WHERE e.outcome_p = t.p AND e.outcome_o = t.o),
                 (SELECT count(*) FROM entries e WHERE e.outcome_p = t.p AND e.outcome_o = t.o AND e.within),
-                (SELECT count(*) FROM letters l WHERE l.side = 'outcomes' AND l.p = t.p AND l.o = t.o),
+                (SELECT count(*) FROM dead_letters l WHERE l.side = 'outcomes' AND l.p = t.p AND l.o = t.o),
                 (SELECT count(*) FROM outcomes c WHERE c.from_p = t.p AND c.from_o = t.o),
                 EXISTS (SELECT 1 FROM early h WHERE h.p = t.p AND h.o = t.o)
             FROM outcomes t WHERE NOT punctuation"""
         topics, counts = self._topics, self._report.counts
         for p, o, name, ts, value, revision, arrived, *made in self._database.rows(query):
-            entries, within, letters, copies, early = made
+            entries, within, dead_letters, copies, early = made
             where = f"{topics.outcomes}[{p}]@{o}"
             counts["early_outcomes"] += early
             counts["forwarded_outcomes"] += copies > 0
-            if entries + letters + copies > 1 or (early and within):
-                found = f"{entries} entries, {letters} dead letters, {copies} forwarded copies"
+            if entries + dead_letters + copies > 1 or (early and within):
+                found = f"{entries} entries, {dead_letters} dead letters, {copies} forwarded copies"
                 yield Difference(f"the outcome for {name!r} counts more than once", where, "once", found)
-            elif entries or letters or copies or early:
+            elif entries or dead_letters or copies or early:
                 continue
             elif not self._extent.is_taken(p, outcomes=o):
                 counts["unread_outcomes"] += 1
@@ -275,7 +274,7 @@ class Checks:
         topic = self._topics.outcomes
         query = """
             SELECT p, o, ts FROM outcomes t WHERE punctuation
-            AND NOT EXISTS (SELECT 1 FROM letters l WHERE l.side = 'outcomes' AND l.p = t.p AND l.o = t.o)
+            AND NOT EXISTS (SELECT 1 FROM dead_letters l WHERE l.side = 'outcomes' AND l.p = t.p AND l.o = t.o)
             AND NOT EXISTS (SELECT 1 FROM entries e
                 WHERE e.kind = 'time' AND e.cause = ? || '[' || p || ']@' || o)"""
         for p, o, ts in self._database.rows(query, (self._extent.known.name(topic),)):

@@ -20,7 +20,7 @@ CREATE TABLE predictions (
 CREATE TABLE outcomes (
     p INT, o INT, id TEXT, ts INT, value TEXT, revision INT, digest BLOB, arrived INT,
     from_p INT, from_o INT, punctuation INT, PRIMARY KEY (p, o)) WITHOUT ROWID;
-CREATE TABLE letters (side TEXT, p INT, o INT, at TEXT);
+CREATE TABLE dead_letters (side TEXT, p INT, o INT, at TEXT);
 CREATE TABLE held (
     p INT, id TEXT, status TEXT, prediction_o INT, digest BLOB, loose BLOB, entry_id TEXT,
     PRIMARY KEY (p, id)) WITHOUT ROWID;
@@ -42,7 +42,7 @@ INDEXES: Final = """
 CREATE INDEX predictions_by_source ON predictions (source_p, source_o);
 CREATE INDEX predictions_by_id ON predictions (p, id, o);
 CREATE INDEX outcomes_by_origin ON outcomes (from_p, from_o) WHERE from_p IS NOT NULL;
-CREATE INDEX letters_by_source ON letters (side, p, o);
+CREATE INDEX dead_letters_by_source ON dead_letters (side, p, o);
 CREATE INDEX entries_by_id ON entries (entry_id);
 CREATE INDEX entries_by_cause ON entries (cause, number);
 CREATE INDEX entries_by_prediction ON entries (prediction_p, prediction_o);

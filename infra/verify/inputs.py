@@ -158,9 +158,9 @@ class Inputs:
 
     def letters_first(self, messages: Iterator[Message]) -> None:
         """Read a partition of `T.dead-letters` up to where all transactions have ended."""
-        self.letters(messages, settled=True)
+        self.dead_letters(messages, settled=True)
 
-    def letters(self, messages: Iterator[Message], settled: bool = False) -> None:
+    def dead_letters(self, messages: Iterator[Message], settled: bool = False) -> None:
         """Read a partition of `T.dead-letters`."""
 
         def rows() -> Iterator[tuple[Any, ...]]:
@@ -181,7 +181,7 @@ class Inputs:
                     self._answered(source.partition, offset)
                 yield side, source.partition, offset, str(at)
 
-        fill(self._database, "letters", rows())
+        fill(self._database, "dead_letters", rows())
 
     def _answered(self, partition: int, offset: int) -> None:
         answered = self._extent.answered

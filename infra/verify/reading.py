@@ -65,7 +65,7 @@ class Reading:
         self._until_now(topics.log)
         self._until_now(topics.predictions, topics.outcomes, topics.dead_letters)
         self._read(topics.predictions, inputs.predictions, settled)
-        self._read(topics.dead_letters, inputs.letters, settled)
+        self._read(topics.dead_letters, inputs.dead_letters, settled)
         self._read(topics.requests, inputs.requests)
         self._read(topics.outcomes, inputs.outcomes)
         self._read(topics.snapshots, entries.manifests)

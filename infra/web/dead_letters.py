@@ -33,14 +33,14 @@ class DeadLetterSummary:
         self._newest: dict[str, tuple[str, DeadLetter]] = {}
         self._redacted: dict[str, tuple[str, dict[str, Any]]] = {}
 
-    def add(self, place: str, letter: DeadLetter) -> None:
-        """Add a letter; `place` is PARTITION@OFFSET, as for `riverloop deadletters`."""
+    def add(self, place: str, dead_letter: DeadLetter) -> None:
+        """Add a dead letter; `place` is PARTITION@OFFSET, as for `riverloop deadletters`."""
         # Other programs may write to the topic: an unknown reason must not add a row.
-        reason = letter.reason if letter.reason in REASONS else "unknown"
+        reason = dead_letter.reason if dead_letter.reason in REASONS else "unknown"
         self.counts[reason] = self.counts.get(reason, 0) + 1
         kept = self._newest.get(reason)
-        if kept is None or letter.arrived >= kept[1].arrived:
-            self._newest[reason] = place, letter
+        if kept is None or dead_letter.arrived >= kept[1].arrived:
+            self._newest[reason] = place, dead_letter
 
     def as_data(self) -> dict[str, Any]:
         """Return counts and examples as plain data."""
@@ -60,13 +60,13 @@ class DeadLetterSummary:
         }
 
     def _example(self, reason: str) -> Mapping[str, Any]:
-        place, letter = self._newest[reason]
+        place, dead_letter = self._newest[reason]
         known = self._redacted.get(reason)
         if known is None or known[0] != place:
-            fields = redact(letter, self._codec)
+            fields = redact(dead_letter, self._codec)
             if not self._open:
                 fields = {name: fields[name] for name in PUBLIC}
                 # Names of declared fields only, no text of a sender.
-                fields["field"] = letter.field if letter.field in self._paths else ""
+                fields["field"] = dead_letter.field if dead_letter.field in self._paths else ""
             known = self._redacted[reason] = place, {"place": place, **fields}
         return known[1]

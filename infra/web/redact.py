@@ -25,13 +25,13 @@ FIELDS: Final = ("entity_key", "parents", "reporter")
 """Fields of which the dictionary says, each by itself, whether they are."""
 
 
-def redact(letter: DeadLetter, codec: Codec) -> dict[str, Any]:
+def redact(dead_letter: DeadLetter, codec: Codec) -> dict[str, Any]:
     """Return a dead letter as plain data, without personal data.
 
     Parameters
     ----------
-    letter
-        The letter; its bytes are not trusted.
+    dead_letter
+        The dead letter; its bytes are not trusted.
     codec
         The task's: its dictionary says which features are personal data.
 
@@ -49,22 +49,22 @@ def redact(letter: DeadLetter, codec: Codec) -> dict[str, Any]:
     """
     careful = is_careful(codec.dictionary)
     try:
-        form, fields = codec.peek(letter.value)
+        form, fields = codec.peek(dead_letter.value)
     except BadRecord:
         form, fields = "bytes", {}
     found: dict[str, Any] = {
-        "reason": line(letter.reason),
-        "message": line(letter.message, 500),
-        "field": line(letter.field),
-        "source": None if letter.source is None else line(str(letter.source), 300),
-        "arrived": letter.arrived,
-        "producer": None if letter.producer is None else line(letter.producer),
-        "bytes": len(letter.value or b""),
-        "key": _key(letter.key, fields.get("request_id"), careful),
+        "reason": line(dead_letter.reason),
+        "message": line(dead_letter.message, 500),
+        "field": line(dead_letter.field),
+        "source": None if dead_letter.source is None else line(str(dead_letter.source), 300),
+        "arrived": dead_letter.arrived,
+        "producer": None if dead_letter.producer is None else line(dead_letter.producer),
+        "bytes": len(dead_letter.value or b""),
+        "key": _key(dead_letter.key, fields.get("request_id"), careful),
         "form": form,
     }
     if form == "bytes":
-        found["record"] = shown_bytes(letter.value, careful)
+        found["record"] = shown_bytes(dead_letter.value, careful)
     else:
         found["record"] = _record(fields, codec.dictionary, careful)
     return found

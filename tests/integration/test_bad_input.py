@@ -155,18 +155,22 @@ def test_each_bad_record_is_one_dead_letter_and_its_neighbours_are_unharmed(
     loop.assert_resolved()
 
     until(lambda: len(loop.dead_letters()) >= len(placed), 60)
-    letters = loop.dead_letters()
+    dead_letters = loop.dead_letters()
     told = {
         (each.source.topic, each.source.partition, each.source.offset): each
-        for each in letters
+        for each in dead_letters
         if each.source
     }
-    assert len(letters) == len(told) == len(placed)
+    assert len(dead_letters) == len(told) == len(placed)
     for place, each in placed.items():
-        letter = told[place]
-        assert (letter.reason, letter.value, letter.key) == (each.reason, each.value, each.key), place
-        assert letter.message
-        assert letter.arrived > 1_600_000_000_000
+        dead_letter = told[place]
+        assert (dead_letter.reason, dead_letter.value, dead_letter.key) == (
+            each.reason,
+            each.value,
+            each.key,
+        ), place
+        assert dead_letter.message
+        assert dead_letter.arrived > 1_600_000_000_000
     report = loop.assert_verified()
     assert report.counts["dead_letters"] == len(placed)
     loop.assert_digests()

@@ -94,6 +94,8 @@ def test_the_plain_faust_loop_resolves_every_request_once_when_nothing_disturbs_
     expected = Counter(("labelled", request.request_id, outcome.value) for request, outcome in pairs)
     expected["revised", first.request_id, corrected.value] += 1
     assert found == expected
-    (letter,) = (codec.decode_dead_letter(each.value()) for each in read_all(connection, names.dead_letters))
-    assert letter.reason == "unreadable"
-    assert letter.value == b"nothing that could be read"
+    (dead_letter,) = (
+        codec.decode_dead_letter(each.value()) for each in read_all(connection, names.dead_letters)
+    )
+    assert dead_letter.reason == "unreadable"
+    assert dead_letter.value == b"nothing that could be read"

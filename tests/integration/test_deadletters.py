@@ -1,4 +1,4 @@
-"""`riverloop deadletters`: each letter is replayed once, whoever asks, however often, whatever dies."""
+"""`riverloop deadletters`: each dead letter is replayed once, whoever asks, however often, whatever dies."""
 
 from __future__ import annotations
 
@@ -59,10 +59,10 @@ class Place:
     topics: TaskTopics
     connection: Connection
 
-    def put(self, letters: Iterable[DeadLetter | bytes], partition: int = 0) -> None:
+    def put(self, dead_letters: Iterable[DeadLetter | bytes], partition: int = 0) -> None:
         """Write dead letters as a worker would."""
         producer = Producer(self.connection.config(**{"message.max.bytes": 8_000_000, "linger.ms": 0}))
-        for each in letters:
+        for each in dead_letters:
             value = each if isinstance(each, bytes) else self.codec.encode(each)
             producer.produce(self.topics.dead_letters, value, b"key", partition)
         assert producer.flush(30) == 0
@@ -109,13 +109,13 @@ class Place:
         return json.loads(self.run(*arguments, "--json").removesuffix("None"))
 
     @property
-    def letters(self) -> DeadLetters:
+    def dead_letters(self) -> DeadLetters:
         """The reader, as a command makes it."""
         return DeadLetters(self.connection, self.codec)
 
     def replay(self, **wanted: Any) -> Any:
         """Replay what is meant."""
-        return replay_dead_letters(self.letters, Wanted(**wanted), author="ada", why="a test", at=DAY)
+        return replay_dead_letters(self.dead_letters, Wanted(**wanted), author="ada", why="a test", at=DAY)
 
 
 @pytest.fixture
@@ -129,7 +129,7 @@ def place(broker: Broker, task_name: str, tmp_path: Path) -> Place:
 
 
 def refused(place: Place, number: int, topic: str = "", reason: str = "unknown_schema") -> DeadLetter:
-    """Give the letter of a record that is well today."""
+    """Return the dead letter of a record that is valid today."""
     request = place.codec.encode(Request(f"r-{number}", number, {"x": 1.0}), json=number % 2 == 0)
     outcome = place.codec.encode(Outcome(f"r-{number}", number, True))
     topic = topic or place.topics.requests
@@ -139,9 +139,11 @@ def refused(place: Place, number: int, topic: str = "", reason: str = "unknown_s
 
 
 def test_what_was_refused_is_sent_again_once_as_it_was_and_leaves_a_trace(place: Place) -> None:
-    letters = [refused(place, number) for number in range(5)]
-    letters += [refused(place, number, place.topics.outcomes, "unknown_or_forgotten") for number in range(3)]
-    place.put(letters)
+    dead_letters = [refused(place, number) for number in range(5)]
+    dead_letters += [
+        refused(place, number, place.topics.outcomes, "unknown_or_forgotten") for number in range(3)
+    ]
+    place.put(dead_letters)
     told = place.json("replay", "--all", "--because", "the schema is known now", "--author", "ada")
     assert told["by_topic"] == {place.topics.requests: 5, place.topics.outcomes: 3}
     for topic in (place.topics.requests, place.topics.outcomes):
@@ -152,7 +154,7 @@ def test_what_was_refused_is_sent_again_once_as_it_was_and_leaves_a_trace(place:
                 each.value,
                 (("riverloop.replayed-from", f"{place.topics.dead_letters}[0]@{offset}".encode()),),
             )
-            for offset, each in enumerate(letters)
+            for offset, each in enumerate(dead_letters)
             if each.source is not None and each.source.topic == topic
         }
         assert {(*each[:3], tuple(each[3])) for each in place.sent(topic)} == meant
@@ -162,7 +164,7 @@ def test_what_was_refused_is_sent_again_once_as_it_was_and_leaves_a_trace(place:
     ]
     assert (audit.kind, audit.command.name, audit.command.author) == ("audit", "replay", "ada")
     assert audit.command.reason == "the schema is known now"
-    assert audit.command.arguments["letters"] == " ".join(f"0@{number}" for number in range(8))
+    assert audit.command.arguments["dead_letters"] == " ".join(f"0@{number}" for number in range(8))
 
     again = place.json("replay", "--all")
     assert (again["replayed"], again["skipped"]) == (0, {"replayed before": 8})
@@ -224,21 +226,21 @@ def test_a_replay_that_dies_is_run_again_without_harm(place: Place, point: str) 
 def test_nobody_who_writes_dead_letters_chooses_where_a_replay_writes(place: Place) -> None:
     value = place.codec.encode(Request("r", 1, {"x": 1.0}))
 
-    def letter(source: Position | None, value: bytes = value, key: bytes = b"k") -> DeadLetter:
+    def dead_letter(source: Position | None, value: bytes = value, key: bytes = b"k") -> DeadLetter:
         return DeadLetter("unknown_schema", "a sentence", "", source, key, value, 0)
 
     at = place.topics.requests
     place.put(
         [
-            letter(Position("__consumer_offsets", 0, 1)),
-            letter(Position(place.topics.log, 0, 1)),
-            letter(Position(place.topics.control, 0, 1)),
-            letter(None),
-            letter(Position(at, 0, 1), b"no record at all"),
-            letter(Position(at, 0, 1), place.codec.encode(Outcome("r", 1, True))),
-            letter(Position(at, 0, 1), key=b"k" * 4_193_000),
-            letter(Position(at, -7, 1)),
-            letter(Position(at, 5_000, 1)),
+            dead_letter(Position("__consumer_offsets", 0, 1)),
+            dead_letter(Position(place.topics.log, 0, 1)),
+            dead_letter(Position(place.topics.control, 0, 1)),
+            dead_letter(None),
+            dead_letter(Position(at, 0, 1), b"no record at all"),
+            dead_letter(Position(at, 0, 1), place.codec.encode(Outcome("r", 1, True))),
+            dead_letter(Position(at, 0, 1), key=b"k" * 4_193_000),
+            dead_letter(Position(at, -7, 1)),
+            dead_letter(Position(at, 5_000, 1)),
             b"no dead letter",
             b"\xc3\x01" + bytes(40),
         ]

@@ -196,9 +196,9 @@ def test_any_message_becomes_a_record_or_a_dead_letter_that_can_be_written(
     for decode in (CODEC.decode_request, CODEC.decode_prediction, CODEC.decode_outcome):
         item: Inbound = decoder(decode, times=TimeBounds(0, 5))(Foreign(key, value, headers))
         if item.bad is not None:
-            letter = CODEC.decode_dead_letter(CODEC.encode(item.refuse(item.bad)))
-            assert isinstance(letter, DeadLetter)
-            assert (letter.key, letter.value) == (key, value)
+            dead_letter = CODEC.decode_dead_letter(CODEC.encode(item.refuse(item.bad)))
+            assert isinstance(dead_letter, DeadLetter)
+            assert (dead_letter.key, dead_letter.value) == (key, value)
 
 
 @settings(max_examples=800, deadline=None)

@@ -85,8 +85,8 @@ class Cluster:
                 told = entry.outcome.value if entry.outcome else None
                 self.output[entry.kind, entry.prediction.request_id, str(told)] += 1
             else:
-                letter = CODEC.decode_dead_letter(record.value or b"")
-                self.output[letter.reason, str(letter.source)] += 1
+                dead_letter = CODEC.decode_dead_letter(record.value or b"")
+                self.output[dead_letter.reason, str(dead_letter.source)] += 1
 
     def abort(self, records: list[OutRecord], *, open: bool) -> None:
         """Abort a transaction, or leave it open until it is aborted."""

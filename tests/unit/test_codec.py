@@ -525,10 +525,10 @@ def test_the_join_holds_a_predictions_bytes_unchanged() -> None:
 
 
 def test_a_dead_letter_carries_any_bytes() -> None:
-    letter = DeadLetter("unreadable", "a sentence", "", None, b"\xff\x00", bytes(range(256)), 5)
-    assert CODEC.decode_dead_letter(CODEC.encode(letter)) == letter
-    assert CODEC.decode_dead_letter(CODEC.encode(letter, json=True)) == letter
-    broken = CODEC.encode(letter, json=True).replace(b'"key":"', b'"key":"!')
+    dead_letter = DeadLetter("unreadable", "a sentence", "", None, b"\xff\x00", bytes(range(256)), 5)
+    assert CODEC.decode_dead_letter(CODEC.encode(dead_letter)) == dead_letter
+    assert CODEC.decode_dead_letter(CODEC.encode(dead_letter, json=True)) == dead_letter
+    broken = CODEC.encode(dead_letter, json=True).replace(b'"key":"', b'"key":"!')
     found = refusal(broken, of="dead_letter")
     assert (found.reason, found.field) == ("malformed", "key")
 

@@ -144,7 +144,9 @@ def test_a_segment_has_the_levels_of_the_dictionary_or_of_an_open_set_the_first_
 @pytest.mark.parametrize("field", [TEXT, "features.Rate"])
 def test_the_page_shows_no_field_that_is_not_ours_to_those_who_may_not_read_records(field: str) -> None:
     task = make_task("stay")
-    letters = DeadLetterSummary(Codec("stay", "binary", task.features, b"a key", serving=True), open_=False)
-    letters.add("0@1", DeadLetter("wrong_type", "message", field, None, None, b"{}", 5))
-    [reason] = letters.as_data()["reasons"]
+    dead_letters = DeadLetterSummary(
+        Codec("stay", "binary", task.features, b"a key", serving=True), open_=False
+    )
+    dead_letters.add("0@1", DeadLetter("wrong_type", "message", field, None, None, b"{}", 5))
+    [reason] = dead_letters.as_data()["reasons"]
     assert reason["example"]["field"] == ("" if field == TEXT else field)

@@ -308,7 +308,7 @@ def test_a_snapshot_shows_until_retention_removes_it() -> None:
 # ---------------------------------------------------------------------- dead letters
 
 
-def letter(reason: str, arrived: int, value: bytes) -> DeadLetter:
+def dead_letter(reason: str, arrived: int, value: bytes) -> DeadLetter:
     message = f"feature Guest must be text, not {SECRET}"
     return DeadLetter(
         reason, message, "features.Guest", Position("stay.requests", 0, 5), b"k", value, arrived
@@ -316,11 +316,13 @@ def letter(reason: str, arrived: int, value: bytes) -> DeadLetter:
 
 
 def told_of(value: bytes, *, open_: bool) -> dict[str, Any]:
-    letters = DeadLetterSummary(Codec("stay", "binary", TASK.features, b"a key", serving=True), open_=open_)
-    letters.add("0@1", letter("wrong_type", 5, b"{}"))
-    letters.add("0@2", letter("wrong_type", 9, value))
-    letters.add("1@0", letter("no such reason <b>", 7, value))
-    return letters.as_data()
+    dead_letters = DeadLetterSummary(
+        Codec("stay", "binary", TASK.features, b"a key", serving=True), open_=open_
+    )
+    dead_letters.add("0@1", dead_letter("wrong_type", 5, b"{}"))
+    dead_letters.add("0@2", dead_letter("wrong_type", 9, value))
+    dead_letters.add("1@0", dead_letter("no such reason <b>", 7, value))
+    return dead_letters.as_data()
 
 
 def test_letters_are_counted_by_reason_with_the_newest_as_example_and_personal_data_hidden() -> None:

@@ -346,8 +346,10 @@ def test_what_a_request_says_is_shown_only_where_no_token_guards_it(settings: Se
         async with living(settings) as found:
             feed = found.feed
             value = b'{"request_id": "b-1", "features": {"LeadTime": "the-value"}}'
-            letter = DeadLetter("wrong_type", "not 'the-value'", "features.LeadTime", None, b"b-1", value, 5)
-            found.topics.put(Sent(feed.context.topics.dead_letters, feed.context.codec.encode(letter)))
+            dead_letter = DeadLetter(
+                "wrong_type", "not 'the-value'", "features.LeadTime", None, b"b-1", value, 5
+            )
+            found.topics.put(Sent(feed.context.topics.dead_letters, feed.context.codec.encode(dead_letter)))
             async with found.client.get(f"{PAGE}/state") as state:
                 told = json.dumps((await state.json())["dead_letters"])
         assert "features.LeadTime" in told

@@ -33,7 +33,7 @@ CAREFUL = Codec(
 SENT: dict[str, Any] = {"request_id": "r-1", "ts": 5, "features": {"x": 1.5, "Meal": "BB"}}
 
 
-def letter(value: bytes | None, key: bytes | None = b"r-1", message: str = "a sentence") -> DeadLetter:
+def dead_letter(value: bytes | None, key: bytes | None = b"r-1", message: str = "a sentence") -> DeadLetter:
     return DeadLetter(
         "wrong_type", message, "features.x", Position("t.requests", 0, 7), key, value, 5, "shop"
     )
@@ -41,7 +41,7 @@ def letter(value: bytes | None, key: bytes | None = b"r-1", message: str = "a se
 
 def shown(value: Any, codec: Codec = CAREFUL, **more: Any) -> dict[str, Any]:
     data = value if isinstance(value, bytes | None) else json.dumps(value).encode()
-    return redact(letter(data, **more), codec)
+    return redact(dead_letter(data, **more), codec)
 
 
 def test_a_record_is_shown_as_its_fields_in_either_form() -> None:
@@ -128,7 +128,7 @@ def test_nothing_steers_the_terminal() -> None:
 )
 def test_any_bytes_can_be_shown(value: bytes) -> None:
     for codec in (OPEN, CAREFUL):
-        told = redact(letter(value, key=value), codec)
+        told = redact(dead_letter(value, key=value), codec)
         json.dumps(told)
         assert all(character.isprintable() for character in str(told))
 

@@ -187,7 +187,7 @@ def _add_agents(app: Any, loop: Loop, names: TaskTopics) -> None:
         raw = {"key_type": bytes, "value_type": bytes, "key_serializer": "raw", "value_serializer": "raw"}
         return app.topic(name, **raw, **options)
 
-    predictions, letters, log = topic(names.predictions), topic(names.dead_letters), topic(names.log)
+    predictions, dead_letters, log = topic(names.predictions), topic(names.dead_letters), topic(names.log)
     as_request, as_outcome = decoder(codec.decode_request), decoder(codec.decode_outcome)
     log_key = loop.task.name.encode()
 
@@ -202,8 +202,8 @@ def _add_agents(app: Any, loop: Loop, names: TaskTopics) -> None:
             await refuse(event, item, BadRecord(refused.reason, refused.message))
 
     def refuse(event: Any, item: Inbound, bad: BadRecord) -> Awaitable[Any]:
-        letter: Awaitable[Any] = letters.send(key=event.key, value=codec.encode(item.refuse(bad)))
-        return letter
+        dead_letter: Awaitable[Any] = dead_letters.send(key=event.key, value=codec.encode(item.refuse(bad)))
+        return dead_letter
 
     async def serve(stream: Any) -> None:
         async for event in stream.events():
