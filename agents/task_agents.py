@@ -217,7 +217,7 @@ class TaskAgents:
         sides = [each for each in batch.records if each.partition.topic != topic]
         numbers = {each.partition.number for each in sides}
         async with self._at_work:
-            if self.readiness.refused or (requests and not self.readiness.ready.is_set()):
+            if self.readiness.rejected or (requests and not self.readiness.ready.is_set()):
                 consumer.batches.rewind(batch)
                 return
             to_serve = WithinBudget([each.item for each in requests])
@@ -243,7 +243,7 @@ class TaskAgents:
     async def on_silence(self, consumer: BatchConsumer) -> None:
         """Advance stream time where predictions are caught up and silent."""
         topics = self.context.topics
-        if self._lockstep or self.readiness.refused:
+        if self._lockstep or self.readiness.rejected:
             return
         ends = await consumer.progress.ends(topics.predictions)
         if not consumer.progress.quiet(ends):
@@ -286,5 +286,5 @@ class TaskAgents:
 
     async def publish_rest(self, consumer: BatchConsumer) -> None:
         """Publish the last metrics of a burst, as the tallies' owner."""
-        if not self._stopped and not self.readiness.refused:
+        if not self._stopped and not self.readiness.rejected:
             await self.tallies.on_silence(consumer)

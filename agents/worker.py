@@ -36,7 +36,7 @@ from schemas.codec import Codec
 from schemas.errors import UsageError
 from schemas.topics import TaskTopics, topics
 from streams.model import ModelFold
-from streams.positions import KnownTopics, refusals
+from streams.positions import KnownTopics, rejections
 from streams.serve import Server
 
 log = logging.getLogger(__name__)
@@ -150,9 +150,9 @@ def _task_agents(
     known = read_known(plain, connection, names) if names.control in seen else KnownTopics()
     state = seen.get(names.join_state)
     partitions = known.partitions or (state.partitions if state else 1)
-    refused = dict(refusals(names, known, seen, {spec.name: spec.cleanup for spec in specs}))
+    rejected = dict(rejections(names, known, seen, {spec.name: spec.cleanup for spec in specs}))
     # A task that has run before, and whose topics have changed, says so while it runs.
-    here = [spec for spec in topics(task.name, partitions) if not (known.ids and spec.name in refused)]
+    here = [spec for spec in topics(task.name, partitions) if not (known.ids and spec.name in rejected)]
     wrong = check_topics(connection, here)
     if wrong:
         raise UsageError(

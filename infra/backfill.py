@@ -49,7 +49,7 @@ class Backfilled:
     """All entries of the file by the fact that they state."""
     open: int
     """Requests without an entry: their horizon ends after the newest time in the file."""
-    refused: dict[str, int]
+    rejected: dict[str, int]
     """Outcomes rejected by the join, by reason."""
 
 
@@ -162,7 +162,7 @@ class Backfill:
             there=before,
             kinds=dict(sorted(history.kinds.items())),
             open=history.open,
-            refused=dict(sorted(history.refused.items())),
+            rejected=dict(sorted(history.rejected.items())),
         )
 
     def _write(self, entries: list[Entry]) -> None:

@@ -81,7 +81,7 @@ class TaskView:
     answers: Mapping[str, Histogram]
     freshness: Mapping[str, Histogram]
     places: Lag
-    refused: Collection[str]
+    rejected: Collection[str]
     """The topics, or positions, with which the task does not go on."""
     measurements: Sequence[Measurement]
     """Of the monitors whose owner this worker is."""
@@ -197,11 +197,11 @@ class Exporter(Collector):
         for name, value in simple.items():
             yield family(name, [((view.task,), value(view)) for view in views])
         yield family(
-            "riverloop_topic_refused",
+            "riverloop_topic_rejected",
             [
                 ((view.task, what), float(bool(what)))
                 for view in views
-                for what in sorted(view.refused) or [""]
+                for what in sorted(view.rejected) or [""]
             ],
         )
         models = [(view.task, model) for view in views for model in view.models]

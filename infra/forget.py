@@ -115,7 +115,7 @@ class Forgetting:
         self._needles = {subject.encode(), json.dumps(subject)[1:-1].encode()}
 
     def check_said(self, *texts: str) -> None:
-        """Refuse texts for the audit that name the person: the audit is kept for ever.
+        """Reject texts for the audit that name the person: the audit is kept for ever.
 
         Raises
         ------

@@ -87,7 +87,7 @@ class Inbound:
         """Give the value of a header; None when it is not there."""
         return header(self.message, name)
 
-    def refuse(self, bad: BadRecord) -> DeadLetter:
+    def reject(self, bad: BadRecord) -> DeadLetter:
         """Make the dead letter of it."""
         producer = self.header("client.id")
         return DeadLetter(

@@ -58,7 +58,7 @@ WORKER_METRICS: Final = {
             "riverloop_ready", ("task",), "1 while the task can answer, else 0.", "See `GET /ready`."
         ),
         WorkerMetric(
-            "riverloop_topic_refused",
+            "riverloop_topic_rejected",
             (
                 "task",
                 "what",
@@ -241,11 +241,11 @@ WORKER_METRICS: Final = {
             "riverloop_http_outcomes_total", ("task",), "Outcomes accepted over HTTP.", "", "http_outcomes"
         ),
         WorkerMetric(
-            "riverloop_http_refused_total",
+            "riverloop_http_rejected_total",
             ("task",),
             "Records rejected over HTTP.",
             "The answers give the reason.",
-            "http_refused",
+            "http_rejected",
         ),
         WorkerMetric(
             "riverloop_misplaced_total",

@@ -111,7 +111,7 @@ class Dictionary:
         return out
 
     def stored(self) -> Dictionary:
-        """Return the dictionary that stored features follow: without what is left out, and refusing no value.
+        """Return the dictionary that stored features follow: without what is left out, and rejecting no value.
 
         What was served stays readable when ranges and levels change later, and tokens are no levels.
         """
@@ -163,7 +163,7 @@ class Dictionary:
 
 
 def _checked(feature: Feature) -> Feature:
-    """Refuse a feature that cannot be; give it with its `missing` in canonical form."""
+    """Reject a feature that cannot be; give it with its `missing` in canonical form."""
     name = feature.name
     if not NAME.match(name):
         raise TaskError(

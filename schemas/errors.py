@@ -53,7 +53,7 @@ class Unreadable(RiverloopError):
 
 
 class SnapshotError(RiverloopError):
-    """A snapshot that is refused: unlisted class, wrong digest, failed probe, missing file."""
+    """A snapshot that is rejected: unlisted class, wrong digest, failed probe, missing file."""
 
 
 class StoreError(RiverloopError):

@@ -92,7 +92,7 @@ accepts; send milliseconds instead of seconds
     max_ahead_ms: int
 
     def check(self, ts: int, arrived: int) -> None:
-        """Refuse a time that cannot be meant: one wrong clock must not expire everybody, nor a wrong unit be lost.
+        """Reject a time that cannot be meant: one wrong clock must not expire everybody, nor a wrong unit be lost.
 
         Parameters
         ----------

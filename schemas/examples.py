@@ -187,7 +187,7 @@ def examples(codec: Codec) -> dict[str, Record]:
             ts=TS // 60_000 * 60_000,
             width_ms=60_000,
             requests=3,
-            refused={"wrong_type features.LeadTime": 1},
+            rejected={"wrong_type features.LeadTime": 1},
             written={"json": 3},
             warned={"unknown_field features.LeadTime": 1},
             features={"LeadTime": FeatureTally({"0.0": 1, "30.0": 1}, 1, 0, 31.0)},

@@ -79,7 +79,7 @@ def contract(codec: Codec) -> dict[str, Any]:
         "max_record_bytes": MAX_RECORD_BYTES,
         "clients": [asdict(each) for each in CLIENTS],
         "topics": {each.name: each.description for each in topics(codec.task, partitions=2)},
-        "refusals": {"topic": TaskTopics(codec.task).dead_letters, "reasons": REASONS},
+        "rejections": {"topic": TaskTopics(codec.task).dead_letters, "reasons": REASONS},
         "schemas": {
             record_word(record): {"fingerprint": marks[record], "avro": f"avro/{file_name(record)}"}
             for record in RECORDS
@@ -121,7 +121,7 @@ def _row(feature: Feature) -> tuple[str, ...]:
         limits = f"{'' if low is None else f'{low:g}'} … {'' if high is None else f'{high:g}'}".strip()
     else:
         limits = levels or "any"
-    if feature.refuses:
+    if feature.rejects:
         limits += " (others rejected)"
     missing = MISSING[feature.optional]
     if feature.missing is not None:

@@ -107,12 +107,12 @@ class Feature:
         )
 
     @property
-    def refuses(self) -> bool:
-        """Whether a value of the right type may be refused."""
+    def rejects(self) -> bool:
+        """Whether a value of the right type may be rejected."""
         return False
 
     def lenient(self) -> Feature:
-        """Return the same feature, refusing no value of the right type."""
+        """Return the same feature, rejecting no value of the right type."""
         return self
 
     def outlies(self, value: FeatureValue) -> bool:
@@ -137,16 +137,16 @@ class Feature:
 class _Ranged(Feature):
     low: float | None = None
     high: float | None = None
-    on_range: Literal["mark", "refuse"] = "mark"
-    """What happens outside [low, high]: it is taken as it is (`mark`), or is a dead letter (`refuse`)."""
+    on_range: Literal["mark", "reject"] = "mark"
+    """What happens outside [low, high]: it is taken as it is (`mark`), or is a dead letter (`reject`)."""
 
     @property
-    def refuses(self) -> bool:
-        """Whether a value of the right type may be refused."""
-        return self.on_range == "refuse"
+    def rejects(self) -> bool:
+        """Whether a value of the right type may be rejected."""
+        return self.on_range == "reject"
 
     def lenient(self) -> Feature:
-        """Return the same feature, refusing no value of the right type."""
+        """Return the same feature, rejecting no value of the right type."""
         return replace(self, on_range="mark")
 
     def in_range(self, value: float) -> bool:
@@ -163,14 +163,14 @@ class _Ranged(Feature):
         return self.missing if self.missing is not None and self.outlies(self.missing) else None
 
     def _checked(self, value: Any) -> Any:
-        if self.on_range == "refuse" and not self.in_range(value):
+        if self.on_range == "reject" and not self.in_range(value):
             raise self.outside(value, f"between {self.low} and {self.high}")
         return value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Number(_Ranged):
-    """A real number: stored as a double. NaN counts as missing, -0.0 becomes 0.0, infinities are refused."""
+    """A real number: stored as a double. NaN counts as missing, -0.0 becomes 0.0, infinities are rejected."""
 
     avro: ClassVar[str] = "double"
     word: ClassVar[str] = "number"
@@ -197,7 +197,7 @@ class Number(_Ranged):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Integer(_Ranged):
-    """A whole number: stored as a long. A float with a whole value is taken, any other is refused."""
+    """A whole number: stored as a long. A float with a whole value is taken, any other is rejected."""
 
     avro: ClassVar[str] = "long"
     word: ClassVar[str] = "integer"
@@ -249,15 +249,15 @@ class Category(Feature):
     word: ClassVar[str] = "category"
     levels: tuple[str, ...] = ()
     """The known levels; empty: an open set."""
-    on_new_level: Literal["mark", "refuse"] = "mark"
+    on_new_level: Literal["mark", "reject"] = "mark"
 
     @property
-    def refuses(self) -> bool:
-        """Whether a value of the right type may be refused."""
-        return self.on_new_level == "refuse"
+    def rejects(self) -> bool:
+        """Whether a value of the right type may be rejected."""
+        return self.on_new_level == "reject"
 
     def lenient(self) -> Feature:
-        """Return the same feature, refusing no value of the right type."""
+        """Return the same feature, rejecting no value of the right type."""
         return replace(self, on_new_level="mark")
 
     def outlies(self, value: FeatureValue) -> bool:
@@ -280,7 +280,7 @@ class Category(Feature):
                 value.encode()
             except UnicodeEncodeError:
                 raise self.wrong(value, "valid Unicode text") from None
-        if self.levels and self.on_new_level == "refuse" and value not in self.levels:
+        if self.levels and self.on_new_level == "reject" and value not in self.levels:
             raise self.outside(value, "one of " + ", ".join(self.levels))
         return value
 

@@ -139,13 +139,13 @@ class _Maker:
                 made = {"type": "string"}
         elif isinstance(feature, Category):
             made = {"type": "string", "maxLength": MAX_TEXT}
-            if feature.levels and feature.refuses:
+            if feature.levels and feature.rejects:
                 made = {"enum": list(feature.levels)}
             elif feature.levels:
                 made["examples"] = list(feature.levels)
         else:
             made = dict(TYPES[feature.avro])
-            if feature.refuses:
+            if feature.rejects:
                 bounds = {"minimum": getattr(feature, "low", None), "maximum": getattr(feature, "high", None)}
                 made |= {key: bound for key, bound in bounds.items() if bound is not None}
         if feature.optional or feature.missing is not None:

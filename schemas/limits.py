@@ -76,7 +76,7 @@ LIMITS: Final[Mapping[tuple[str, str], Limit]] = {
 
 
 def check_text(text: str, limit: Limit, field: str) -> None:
-    """Refuse a text that is too long; the message has its length and never its content.
+    """Reject a text that is too long; the message has its length and never its content.
 
     Raises
     ------
@@ -88,7 +88,7 @@ def check_text(text: str, limit: Limit, field: str) -> None:
 
 
 def check_texts(texts: Sequence[str], limit: Limit, field: str) -> None:
-    """Refuse a list that has too many texts, or one that is too long.
+    """Reject a list that has too many texts, or one that is too long.
 
     Raises
     ------
@@ -102,7 +102,7 @@ def check_texts(texts: Sequence[str], limit: Limit, field: str) -> None:
 
 
 def check_scores(scores: Sequence[Any]) -> None:
-    """Refuse scores of which there are too many, or whose names or classes are too long.
+    """Reject scores of which there are too many, or whose names or classes are too long.
 
     Raises
     ------

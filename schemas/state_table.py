@@ -15,7 +15,7 @@ from fastavro import parse_schema, schemaless_reader, schemaless_writer, writer
 from schemas.errors import SnapshotError
 
 FORMAT: Final = "1"
-"""Version of what the columns mean; a file of another one is refused, and the log is folded again."""
+"""Version of what the columns mean; a file of another one is rejected, and the log is folded again."""
 
 _SCHEMA: Final[Any] = parse_schema(
     {

@@ -25,7 +25,7 @@ class FeatureTally:
 
 @record(frozen=True, slots=True)
 class Tally:
-    """Counts of requests that one worker answered or refused in one transaction, for a minute of event time."""
+    """Counts of requests that one worker answered or rejected in one transaction, for a minute of event time."""
 
     slot: str
     """The worker that counted, by its stable name."""
@@ -41,8 +41,8 @@ class Tally:
     """Of these: older than one before them in their partition."""
     repeated: int = 0
     """Of these: with a request_id that this worker still remembers."""
-    refused: Mapping[str, int] = field(default_factory=dict)
-    """Requests refused, by reason, or by reason and field: `wrong_type features.LeadTime`, `malformed other`."""
+    rejected: Mapping[str, int] = field(default_factory=dict)
+    """Requests rejected, by reason, or by reason and field: `wrong_type features.LeadTime`, `malformed other`."""
     written: Mapping[str, int] = field(default_factory=dict)
     """Requests answered, by how they were written: `json`, or the fingerprint of the writer's schema."""
     warned: Mapping[str, int] = field(default_factory=dict)

@@ -42,9 +42,9 @@ def token(key: bytes, feature: str, value: str) -> str:
 
 
 def request_plan(dictionary: Dictionary) -> FeaturePlan:
-    """Give how the features of requests become canonical: ranges and levels may refuse."""
+    """Give how the features of requests become canonical: ranges and levels may reject."""
     convert = {each.name: each.canonical for each in dictionary}
-    return FeaturePlan(convert, frozenset(each.name for each in dictionary if each.refuses))
+    return FeaturePlan(convert, frozenset(each.name for each in dictionary if each.rejects))
 
 
 def stored_plan(dictionary: Dictionary) -> FeaturePlan:
@@ -101,7 +101,7 @@ class Protection:
         Raises
         ------
         BadRecord
-            When the dictionary refuses its features.
+            When the dictionary rejects its features.
         """
         return self.asked(self.checked(prediction))
 

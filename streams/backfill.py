@@ -88,14 +88,14 @@ class BackfillEntries:
         """Newest time in the file (ms UTC)."""
         self.kinds: Counter[str] = Counter()
         """Facts by kind, as far as they were asked for."""
-        self.refused: Counter[str] = Counter()
+        self.rejected: Counter[str] = Counter()
         """Outcomes rejected by the join, by reason."""
         self.open = 0
         """Requests whose horizon ends after the file does."""
 
     def __iter__(self) -> Iterator[Entry]:
         """Give the entries in the order in which they would have been learned."""
-        self.kinds, self.refused, self.open = Counter(), Counter(), 0
+        self.kinds, self.rejected, self.open = Counter(), Counter(), 0
         rules = JoinRules.of(self._task, lockstep=True)
         join = Join(rules, MemoryStore(), unpacked, self._task.name, 0)
         made: Counter[str] = Counter()
@@ -108,9 +108,9 @@ class BackfillEntries:
             else:
                 prediction = _unscored(step)
                 join.prediction(step.request_id, step.ts, prediction, next(places), step.ts)
-            facts, refused = join.out.entries, join.out.refused
+            facts, rejected = join.out.entries, join.out.rejected
             join.commit()
-            self.refused.update(each.reason for each in refused)
+            self.rejected.update(each.reason for each in rejected)
             for fact in facts:
                 if fact.prediction is not None:
                     self.kinds[fact.kind] += 1

@@ -128,7 +128,7 @@ class DataFile:
 
 
 def _check_columns(row: Row, features: Dictionary) -> None:
-    """Refuse a file that lacks a feature's column: a misspelled one would be missing in every row."""
+    """Reject a file that lacks a feature's column: a misspelled one would be missing in every row."""
     for each in features:
         column = each.column or each.name
         if column not in row and each.personal_data != "left_out":

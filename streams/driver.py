@@ -71,7 +71,7 @@ class MemoryDriver:
         rules = JoinRules.of(task, lockstep=True)
         self.join = Join(rules, store or MemoryStore(), unpacked, task.name, 0)
         self.log: list[Entry] = []
-        self.refused: list[tuple[Request, BadRecord]] = []
+        self.rejected: list[tuple[Request, BadRecord]] = []
         """Requests of `run` that have no prediction, each with its reason."""
         self._keep_log = keep_log
         self._offset = 0
@@ -121,7 +121,7 @@ class MemoryDriver:
                 try:
                     yield self.ask(step)
                 except BadRecord as bad:
-                    self.refused.append((step, bad))
+                    self.rejected.append((step, bad))
 
     # ------------------------------------------------------------------ inside
 

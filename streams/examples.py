@@ -28,7 +28,7 @@ def synthetic_examples(
     ----------
     dictionary
         The features: types, ranges, levels. Optional ones are missing now and then, and levels come up that
-        the dictionary does not list, unless it refuses them.
+        the dictionary does not list, unless it rejects them.
     kind
         `binary` (targets are bool), `multiclass` (text) or `regression` (float).
     count
@@ -73,7 +73,7 @@ def _value(feature: Feature, rng: random.Random) -> tuple[Any, float]:
         return flag, 0.5 if flag else -0.5
     if isinstance(feature, Category):
         levels = feature.levels or OPEN_LEVELS
-        if rng.random() < NEW_LEVEL and not (feature.levels and feature.on_new_level == "refuse"):
+        if rng.random() < NEW_LEVEL and not (feature.levels and feature.on_new_level == "reject"):
             return f"new level {rng.randrange(20)}", 0.0
         place = rng.randrange(len(levels))
         return levels[place], place / max(1, len(levels) - 1) - 0.5

@@ -80,8 +80,9 @@ def by_name(measurements: Iterable[Measurement]) -> dict[str, Any]:
 
     Examples
     --------
-    >>> by_name([Measurement("waiting", 3.0, "count", 9), Measurement("refused", 1.0, "count", 1, segment="stale")])
-    {'waiting': 3.0, 'refused': {'stale': 1.0}}
+    >>> stale = Measurement("rejected", 1.0, "count", 1, segment="stale")
+    >>> by_name([Measurement("waiting", 3.0, "count", 9), stale])
+    {'waiting': 3.0, 'rejected': {'stale': 1.0}}
     """
     tree: dict[str, Any] = {}
     for each in measurements:

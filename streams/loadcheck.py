@@ -3,7 +3,7 @@
 A version is a position in the log only if folding gives the same bits in every process and after every
 restore. River keeps that promise for most models, and for none by contract. So each model of a task runs some
 hundred synthetic examples, in two processes under different hash seeds, is asked twice, written and read half
-way; where anything differs the start is refused and the component named.
+way; where anything differs the start is rejected and the component named.
 """
 
 from __future__ import annotations

@@ -214,7 +214,7 @@ def lasting(topics: TaskTopics) -> tuple[str, ...]:
     return topics.log, topics.join_state, topics.keys
 
 
-def refusals(
+def rejections(
     topics: TaskTopics, known: KnownTopics, seen: Mapping[str, TopicSeen], every: Mapping[str, str]
 ) -> Iterator[tuple[str, str]]:
     """Give the topics with which the task cannot go on, each with a sentence that says what to do.

@@ -52,7 +52,7 @@ def schedule(events: Iterable[Event], horizon_ms: int) -> Iterator[Request | Syn
         if due and due[0][0] <= ts:
             yield Sync(ts, tuple(_take(due, ts)))
         deadline = ts + horizon_ms
-        # An outcome before its request is refused by the join, so the request falls due at its deadline too.
+        # An outcome before its request is rejected by the join, so the request falls due at its deadline too.
         in_time = any(ts <= outcome.ts <= deadline for outcome in event.outcomes)
         for index, outcome in enumerate(event.outcomes):
             heapq.heappush(due, (outcome.ts, position, index, outcome))

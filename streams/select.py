@@ -12,7 +12,7 @@ class Select(base.Transformer):
 
     River's own `compose.Select` keeps its names in a set and iterates over it: the order of the features, and
     with it the last bits of every sum over them, changes with PYTHONHASHSEED and after pickling. A model
-    behind it cannot be reproduced, and the load check refuses it; this selector takes its place.
+    behind it cannot be reproduced, and the load check rejects it; this selector takes its place.
 
     Parameters
     ----------

@@ -105,7 +105,7 @@ class Task:
     max_ahead
         How far a record's event time may lie ahead of its arrival.
     earliest
-        The first event time that is taken, with its time zone. A time in seconds lies before 2000, and is refused.
+        The first event time that is taken, with its time zone. A time in seconds lies before 2000, and is rejected.
     tolerance
         How far an outcome's time may lie before its request's.
     metrics

@@ -145,10 +145,10 @@ class World:
                 join.rollback()
             self.take(join, batch)
             self.history.entries += join.out.entries
-            for refused in join.out.refused:
-                at = refused.at
+            for rejected in join.out.rejected:
+                at = rejected.at
                 name = self.names[at]
-                self.dead_letter(refused.reason, name, at)
+                self.dead_letter(rejected.reason, name, at)
             join.commit()
 
     def take(self, join: Join, batch: list[Timed]) -> None:

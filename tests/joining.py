@@ -15,7 +15,7 @@ from schemas.state import Payload
 from streams.join.changelog import fill
 from streams.join.join import Join
 from streams.join.join_rules import JoinRules
-from streams.join.outputs import Refused
+from streams.join.outputs import Rejected
 from streams.join.pending import Due, MemoryStore, StateStore
 
 RULES = JoinRules(
@@ -44,7 +44,7 @@ class Bench:
         self.asked = 0
         self.told = 0
         self.entries: list[Entry] = []
-        self.refused: list[Refused] = []
+        self.rejected: list[Rejected] = []
         self._committed = (0, 0)
 
     def pack(self, prediction: Prediction) -> Payload:
@@ -89,7 +89,7 @@ class Bench:
 
     def commit(self) -> None:
         self.entries += self.join.out.entries
-        self.refused += self.join.out.refused
+        self.rejected += self.join.out.rejected
         self._committed = (self.asked, self.told)
         self.join.commit(self.join.position(*self._committed))
 
@@ -117,11 +117,11 @@ class Bench:
         return [fact(entry) for entry in [*self.entries, *self.join.out.entries]]
 
     @property
-    def refusals(self) -> list[str]:
-        """Each refused record as `reason topic@offset`."""
+    def rejections(self) -> list[str]:
+        """Each rejected record as `reason topic@offset`."""
         return [
             f"{each.reason} {each.at.topic}@{each.at.offset}"
-            for each in [*self.refused, *self.join.out.refused]
+            for each in [*self.rejected, *self.join.out.rejected]
         ]
 
     @property
@@ -152,7 +152,7 @@ class Bench:
             self.held(),
             self.due(),
             list(join.out.entries),
-            list(join.out.refused),
+            list(join.out.rejected),
         )
 
     def unaccounted(self) -> int:

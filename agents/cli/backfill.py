@@ -50,5 +50,5 @@ def backfill(
     rows = [["rows", done.requests], ["entries written", done.written], ["entries found", done.there]]
     rows += [[f"kind {kind}", count] for kind, count in done.kinds.items()]
     rows += [["still open, skipped", done.open]] if done.open else []
-    rows += [[f"outcomes rejected: {reason}", count] for reason, count in done.refused.items()]
+    rows += [[f"outcomes rejected: {reason}", count] for reason, count in done.rejected.items()]
     table(f"{loaded.task.name}: backfill of {loaded.data_path(data).name}", ["what", "count"], rows)

@@ -152,8 +152,8 @@ def _verdict(verdict: dict[str, Any]) -> Text:
 def _stages(state: dict[str, Any]) -> Table:
     loop, worker = state["loop"], state["worker"]
     counts, rates, values, lags = loop["counts"], loop["rates"], loop["values"], worker["lag"]
-    asked = (counts["requests"] or 0) + (counts["requests_refused"] or 0)
-    arriving = (rates["requests"] or 0) + (rates["requests_refused"] or 0)
+    asked = (counts["requests"] or 0) + (counts["requests_rejected"] or 0)
+    arriving = (rates["requests"] or 0) + (rates["requests_rejected"] or 0)
     unread = None if worker["log_end"] is None else max(0, worker["log_end"] - worker["next_offset"] - 1)
     fresh = worker["freshness_ms"]
     waiting = values.get("waiting")
@@ -167,7 +167,7 @@ def _stages(state: dict[str, Any]) -> Table:
             asked,
             arriving,
             lags.get("requests"),
-            f"{counts['requests_refused'] or 0:,.0f} rejected",
+            f"{counts['requests_rejected'] or 0:,.0f} rejected",
         ),
         ("predictions", counts["predictions"], rates["predictions"], lags.get("predictions"), ""),
         ("waiting", waiting, None, None, f"oldest {span(values.get('oldest_waiting'))}"),

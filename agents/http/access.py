@@ -43,7 +43,7 @@ class Access:
             # Without a serve_token, predictions require no token.
             "serve_token": serves + changes if serves else (),
         }
-        self._refused = 0
+        self._rejected = 0
 
     def check(self, request: web.Request, needs: Needs) -> None:
         """Check the token of a call.
@@ -62,11 +62,11 @@ class Access:
         # Compare with all of them: an early exit would leak timing.
         if sum([hmac.compare_digest(digest, each) for each in known]) and bearer:
             return
-        self._refused += 1
-        if self._refused in LOGGED_AT:
+        self._rejected += 1
+        if self._rejected in LOGGED_AT:
             log.warning(
                 "rejected %d calls without a valid token, the last one from %s",
-                self._refused,
+                self._rejected,
                 request.remote,
             )
         if bearer:

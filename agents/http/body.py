@@ -219,7 +219,7 @@ def single_or_list(body: Body, results: list[bytes | Problem], status: int) -> t
     if not body.listed and problems:
         raise problems[0]
     if problems and len(problems) == len(results):
-        # A caller may repeat what a 503 refused; so one of them decides.
+        # A caller may repeat what a 503 rejected; so one of them decides.
         statuses = {each.status for each in problems}
         decided = 503 if 503 in statuses else 422
         raise Problem(

@@ -100,9 +100,9 @@ class Connection(web.RequestHandler):
     def cut_head(self, after_s: float) -> None:
         """Close, since the head of a message does not end."""
         detail = f"the HTTP headers did not arrive within {after_s:g} s"
-        self._refuse(Problem(408, "slow_head", detail))
+        self._reject(Problem(408, "slow_head", detail))
 
-    def _refuse(self, problem: Problem) -> None:
+    def _reject(self, problem: Problem) -> None:
         if self._wire is not None and not self._wire.is_closing():
             self._wire.write(problem.message())
         self.enter("answer")
@@ -117,7 +117,7 @@ class Connection(web.RequestHandler):
         self._server.came(self._wire.get_extra_info("socket").fileno())
         self._peer = self._wire.get_extra_info("peername", ("?",))[0]
         if not self._server.admit(self):
-            self._refuse(TOO_MANY)
+            self._reject(TOO_MANY)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """End."""

@@ -33,7 +33,7 @@ from infra.web.verdict import (
     lag_reasons,
     model_reasons,
     readiness_reasons,
-    refusal_reasons,
+    rejection_reasons,
     stale_reasons,
 )
 from schemas.errors import BadRecord, RiverloopError
@@ -270,7 +270,7 @@ class LiveFeed:
             reasons.append(Reason("down", "The topics cannot be read", self._problem, "worker-not-ready"))
         reasons += lag_reasons(self._lag, loop["rates"])
         reasons += stale_reasons(loop["metrics_at"], now, self._lag)
-        reasons += refusal_reasons(loop["rates"])
+        reasons += rejection_reasons(loop["rates"])
         failing = {name: rate.per_second(now_ms()) for name, rate in self._failing.items()}
         reasons += model_reasons(worker["models"], failing)
         reasons += episode_reasons(found["episodes"])

@@ -45,7 +45,7 @@ def views(tasks: Mapping[str, HttpTask]) -> Iterator[TaskView]:
             answers=task.statistics.answers,
             freshness=task.statistics.freshness,
             places=task.status.lag,
-            refused=tuple(task.readiness.refused),
+            rejected=tuple(task.readiness.rejected),
             measurements=task.status.measurements(),
         )
 

@@ -68,7 +68,7 @@ class Outcomes:
             self.subjects.send(self._writer)
             return outcome.request_id, self._writer.send(out)
         except BadRecord as bad:
-            self.statistics.counts["http_refused"] += 1
+            self.statistics.counts["http_rejected"] += 1
             return said_id(record), Problem.of(bad)
         except BrokerError:
             return said_id(record), self._not_acknowledged()

@@ -100,8 +100,8 @@ class Predictions:
             request = self._read(record)
             return self._answer(request, record)
         except BadRecord as bad:
-            self.statistics.counts["http_refused"] += 1
-            self._edge.refused(bad)
+            self.statistics.counts["http_rejected"] += 1
+            self._edge.rejected(bad)
             problem = Problem.of(bad)
         except BrokerError:
             problem = self._not_acknowledged()

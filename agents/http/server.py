@@ -228,15 +228,15 @@ class HttpServer:
 
 
 def _watched(handle: Handle) -> Handle:
-    """Tell each call's connection about it; aiohttp's own refusals become problems."""
+    """Tell each call's connection about it; aiohttp's own rejections become problems."""
 
     async def watched(request: web.BaseRequest) -> web.StreamResponse:
         if isinstance(request.protocol, Connection):
             request.protocol.enter("call", request.content)
         try:
             return await handle(request)
-        except web.HTTPException as refusal:
-            answer = Problem(refusal.status, "bad_request", f"{refusal.reason}").response()
+        except web.HTTPException as rejection:
+            answer = Problem(rejection.status, "bad_request", f"{rejection.reason}").response()
             answer.force_close()
             return answer
 

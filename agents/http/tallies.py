@@ -44,9 +44,9 @@ class HttpTallies:
         self.counter.answered(0, request, remarks=remarks)
         self._soon()
 
-    def refused(self, bad: BadRecord) -> None:
+    def rejected(self, bad: BadRecord) -> None:
         """Count a rejected request."""
-        self.counter.refused(0, bad, now_ms())
+        self.counter.rejected(0, bad, now_ms())
         self._soon()
 
     def flush(self) -> None:

@@ -123,7 +123,7 @@ class EmbeddedBroker(Server):
             self._directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise BrokerError(f"the broker's data directory cannot be made: {error}") from error
-        _refuse_if_in_use(self._directory)
+        _reject_if_in_use(self._directory)
         for attempt in range(1, PORT_ATTEMPTS + 1):
             try:
                 self._ports = self._choose_ports(attempt)
@@ -235,7 +235,7 @@ def _environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in foreign}
 
 
-def _refuse_if_in_use(directory: Path) -> None:
+def _reject_if_in_use(directory: Path) -> None:
     """Kafka locks its data itself; asking first keeps us from overwriting a running broker's files."""
     lock = directory / "data" / ".lock"
     if lock.exists():

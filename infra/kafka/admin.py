@@ -247,7 +247,7 @@ def client_of(connection: Connection) -> AdminClient:
         librdkafka does not take one of the connection's properties.
     """
     try:
-        # The log line that librdkafka writes for every refused attempt says nothing that our errors do not.
+        # The log line that librdkafka writes for every rejected attempt says nothing that our errors do not.
         return AdminClient(connection.config(log_level=0))
     except KafkaException as error:
         # Without the cause: its text may hold what was hidden.

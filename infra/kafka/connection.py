@@ -135,7 +135,7 @@ def is_secret(name: str) -> bool:
 
 
 def check_command_line(texts: Iterable[str]) -> None:
-    """Refuse secrets among the properties that a command line gives: every user of the machine can read it.
+    """Reject secrets among the properties that a command line gives: every user of the machine can read it.
 
     Raises
     ------

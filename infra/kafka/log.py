@@ -62,7 +62,7 @@ class LogReader:
     Notes
     -----
     Iterating raises RecordsGone when `start` is not on the partition any more, BrokerError when the cluster
-    refuses.
+    rejects.
     Offsets have gaps: commit markers and aborted records occupy some.
 
     A commit that has returned is not visible at once: its markers are written afterwards, and they wait behind

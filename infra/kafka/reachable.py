@@ -26,7 +26,7 @@ def check_reachable(connection: Connection, timeout_s: float = TIMEOUT_S) -> Non
     Raises
     ------
     UsageError
-        When the address is none, or librdkafka refuses a property.
+        When the address is none, or librdkafka rejects a property.
     BrokerError
         When the cluster refuses TLS or login, as soon as that is known; when it does not answer in time.
     """
@@ -36,9 +36,9 @@ def check_reachable(connection: Connection, timeout_s: float = TIMEOUT_S) -> Non
                 "the Kafka cluster's address must be HOST:PORT, or several with commas, not "
                 f"{address.strip()[:100]!r}"
             )
-    refusals: list[KafkaError] = []
+    rejections: list[KafkaError] = []
     try:
-        client = Producer(connection.config(error_cb=refusals.append, log_level=0))
+        client = Producer(connection.config(error_cb=rejections.append, log_level=0))
     except KafkaException as error:
         # Without the cause: its text may hold what was hidden.
         text = connection.hide(error.args[0].str())
@@ -50,7 +50,7 @@ def check_reachable(connection: Connection, timeout_s: float = TIMEOUT_S) -> Non
             return
         except KafkaException as error:
             client.poll(0)
-            told = [*refusals, error.args[0]]
+            told = [*rejections, error.args[0]]
             known = next((each for each in told if each.code() in _TLS | _LOGIN), None)
             if known is not None or time.monotonic() > until:
                 raise BrokerError(_why(connection, known or told[0])) from None

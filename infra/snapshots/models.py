@@ -102,7 +102,7 @@ def restore(
 ) -> Manifest | None:
     """Restore a model from the newest good snapshot of its specification, runtime and log.
 
-    A snapshot that is damaged, refused or does not give its probes' scores is skipped with a warning: the
+    A snapshot that is damaged, rejected or does not give its probes' scores is skipped with a warning: the
     one before it, or the log from its beginning, gives the same state.
 
     Parameters

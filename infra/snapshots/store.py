@@ -67,7 +67,7 @@ class SnapshotStore:
     uri
         Any fsspec URI; a plain path is a local folder.
     key
-        When given, manifests are signed with it (HMAC-SHA256), and an unsigned or altered one is refused.
+        When given, manifests are signed with it (HMAC-SHA256), and an unsigned or altered one is rejected.
 
     Raises
     ------

@@ -20,9 +20,9 @@ from infra.task.topic_watch import TopicWatch
 from schemas.errors import RecordsGone, TransactionAborted
 
 GONE_S: Final = 30.0
-"""A partition is refused if it cannot be read this soon after it was taken up again."""
+"""A partition is rejected if it cannot be read this soon after it was taken up again."""
 POSITIONS: Final = "positions"
-"""The name under which a task is refused whose partitions do not hold the next records."""
+"""The name under which a task is rejected whose partitions do not hold the next records."""
 log = logging.getLogger(__name__)
 
 
@@ -76,7 +76,7 @@ class Assignments:
                 lambda: self._resume.starts(partitions, self._join.partitions)
             )
         except RecordsGone as gone:
-            self._readiness.refuse(POSITIONS, str(gone))
+            self._readiness.reject(POSITIONS, str(gone))
         except TaskStopped:
             log.warning("%s: its partitions are restored when the task may continue", self._context.task.name)
         else:
@@ -85,14 +85,14 @@ class Assignments:
             self._go_on()
 
     def _go_on(self) -> None:
-        """Lift the refusals of topics and positions: everything is taken up again."""
-        if self.watch.refused:
+        """Lift the rejections of topics and positions: everything is taken up again."""
+        if self.watch.rejected:
             return
         for what in [
-            each for each in self._readiness.refused if each == POSITIONS or each in self.watch.names
+            each for each in self._readiness.rejected if each == POSITIONS or each in self.watch.names
         ]:
-            del self._readiness.refused[what]
-        if not self._readiness.refused:
+            del self._readiness.rejected[what]
+        if not self._readiness.rejected:
             self._readiness.open.set()
             self._fold.check_ready(self._fold.caught_up)
 
@@ -100,14 +100,14 @@ class Assignments:
         """Look at the topics, and take all partitions up again where that is due."""
         gone, self._gone = self._gone, {}
         changed = await self.watch.look()
-        said = self._readiness.refused.keys()
+        said = self._readiness.rejected.keys()
         gone = {} if POSITIONS in said else {each: gone[each] for each in gone if each.topic not in said}
         if self._readiness.stopping or not (changed or gone):
             return
         now = time.monotonic()
         for partition, text in gone.items():
             if not changed and now < self._gone_at.get(partition, -math.inf) + GONE_S:
-                self._readiness.refuse(
+                self._readiness.reject(
                     POSITIONS, f"{partition} cannot be read on: {text}. Start the workers again"
                 )
                 return
@@ -155,14 +155,14 @@ class Assignments:
             try:
                 await self._restore_all(partitions & self._tenures.keys())
             except RecordsGone as gone:
-                self._readiness.refuse(POSITIONS, str(gone))
+                self._readiness.reject(POSITIONS, str(gone))
             except TaskStopped:
                 log.warning("%s: the joins are restored when the task may continue", self._context.task.name)
 
     async def _restore(self, number: int) -> None:
         tenure = self._tenures.get(number)
         self._join.forget(number)
-        if self.watch.refused:
+        if self.watch.rejected:
             raise TaskStopped
         made = await self._readiness.retry(self._join.restored, number)
         if tenure is not None and self._tenures.get(number) is tenure:

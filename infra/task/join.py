@@ -26,7 +26,7 @@ from schemas.records import DeadLetter, Position, Prediction, Punctuation
 from schemas.state import POSITION_KEY, Payload
 from streams.join.changelog import records
 from streams.join.join import Join
-from streams.join.outputs import Refused
+from streams.join.outputs import Rejected
 from streams.metrics.waiting import counter_of
 
 TELL_S: Final = 60.0
@@ -236,8 +236,8 @@ class JoinAgent:
         self._tell(at)
         for entry in out.entries:
             yield OutRecord(topics.log, key, codec.encode(entry), 0)
-        for refused in out.refused:
-            yield self._refused(refused)
+        for rejected in out.rejected:
+            yield self._rejected(rejected)
         for name, state in records(out.changes):
             value = None if state is None else codec.encode(state)
             yield OutRecord(topics.join_state, name, value, number)
@@ -253,17 +253,17 @@ class JoinAgent:
             at.told_at, at.told = now, join.stream_time
             join.stamp()
 
-    def _refused(self, refused: Refused) -> OutRecord:
-        early, item = refused.early, self._items.get(refused.at)
+    def _rejected(self, rejected: Rejected) -> OutRecord:
+        early, item = rejected.early, self._items.get(rejected.at)
         if early is None or item is not None:
-            at_work, bad = item or self._items[refused.at], BadRecord(refused.reason, refused.message)
+            at_work, bad = item or self._items[rejected.at], BadRecord(rejected.reason, rejected.message)
             return dead_letter(self.context, at_work, bad, self.dead_letters)
         # It was read in an earlier batch, so its bytes are gone; what it said is written again.
         outcome = early.outcome
-        self.dead_letters[refused.reason] += 1
+        self.dead_letters[rejected.reason] += 1
         key, value = outcome.request_id.encode(), self.context.codec.encode(outcome)
         about = (early.at, key, value, early.arrived, outcome.reporter)
-        value = self.context.codec.encode(DeadLetter(refused.reason, refused.message, "", *about))
+        value = self.context.codec.encode(DeadLetter(rejected.reason, rejected.message, "", *about))
         return OutRecord(self.context.topics.dead_letters, key, value)
 
     # ------------------------------------------------------------------ the end of a batch

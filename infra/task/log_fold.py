@@ -111,7 +111,7 @@ class LogFold:
                     for tell in self.moved:
                         tell()
         except RecordsGone as gone:
-            self.readiness.refuse("log", str(gone))
+            self.readiness.reject("log", str(gone))
 
     def restore(self) -> int:
         """Restore the models; gives the offset at which to go on reading (blocks)."""
@@ -283,8 +283,8 @@ class LogFold:
         if caught_up:
             self._caught_up.set()
         readiness, out = self.readiness, [fold.model.name for fold in self.not_active]
-        if readiness.refused:
-            readiness.not_ready("; ".join(readiness.refused.values()))
+        if readiness.rejected:
+            readiness.not_ready("; ".join(readiness.rejected.values()))
         elif not caught_up:
             readiness.why = f"reading the training log, at offset {self.next_offset}"
         elif out:

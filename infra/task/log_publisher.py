@@ -191,7 +191,7 @@ class LogPublisher(Publisher[Entry]):
                 if self.tenure is tenure and not self._closed:
                     self.held, fold.listener = True, self.apply
         except RecordsGone as gone:
-            self.readiness.refuse(f"owner of {self.partition.topic}", str(gone))
+            self.readiness.reject(f"owner of {self.partition.topic}", str(gone))
         if self.held:
             self.log_taken_over(started)
 
@@ -221,7 +221,7 @@ class LogPublisher(Publisher[Entry]):
             await asyncio.sleep(PACE_S)
 
     async def _turn(self, consumer: BatchConsumer) -> None:
-        if self._closed or self.readiness.refused or self.tenure is None:
+        if self._closed or self.readiness.rejected or self.tenure is None:
             return
         if not self.held:
             await self._take_over()
@@ -285,7 +285,7 @@ class LogPublisher(Publisher[Entry]):
     async def close(self, consumer: BatchConsumer) -> None:
         """Write last snapshots, as the owner, and publish nothing more."""
         async with self._busy:
-            if self.held and self.readiness.ready.is_set() and not self.readiness.refused:
+            if self.held and self.readiness.ready.is_set() and not self.readiness.rejected:
                 with suppress(BrokerError, TaskStopped):
                     await self.resolve()
                     await self._publish(consumer, last=True)

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 class TaskStopped(Exception):
-    """A topic of the task is refused: its state is read when that is over."""
+    """A topic of the task is rejected: its state is read when that is over."""
 
 
 class Readiness:
@@ -37,11 +37,11 @@ class Readiness:
         Set while the models are restored, active, and caught up with the log as it was at the start.
     why
         Why `ready` is not set.
-    refused
+    rejected
         By topic or partition: why the task does not go on with it, and what to do. Nothing is served, joined or
         published then.
     open
-        Set while nothing is refused.
+        Set while nothing is rejected.
     stopping
         Whether the worker stops: no caller should wait for progress any more.
     progress
@@ -52,7 +52,7 @@ class Readiness:
         self._name, self.cluster = name, cluster
         self.ready = asyncio.Event()
         self.why = RESTORING
-        self.refused: dict[str, str] = {}
+        self.rejected: dict[str, str] = {}
         self.open = asyncio.Event()
         self.open.set()
         self.stopping = False
@@ -67,16 +67,16 @@ class Readiness:
         return self.cluster.problems(time.monotonic())
 
     def may_work(self) -> bool:
-        """Whether nothing is refused."""
-        return not self.refused
+        """Whether nothing is rejected."""
+        return not self.rejected
 
-    def refuse(self, what: str, why: str) -> None:
+    def reject(self, what: str, why: str) -> None:
         """Stop the task, and only it, for a topic or partition; `why` says what to do."""
-        if self.refused.get(what) != why:
+        if self.rejected.get(what) != why:
             log.error("%s: stopped: %s", self._name, why)
-        self.refused[what] = why
+        self.rejected[what] = why
         self.open.clear()
-        self.not_ready("; ".join(self.refused.values()))
+        self.not_ready("; ".join(self.rejected.values()))
 
     def not_ready(self, why: str) -> None:
         """Stop answering until `set_ready`."""
@@ -106,7 +106,7 @@ class Readiness:
         BrokerError
             The worker stops.
         TaskStopped
-            A topic is refused.
+            A topic is rejected.
         """
         while True:
             try:
@@ -116,7 +116,7 @@ class Readiness:
             except BrokerError as error:
                 if self.stopping:
                     raise
-                if self.refused:
+                if self.rejected:
                     raise TaskStopped from error
                 log.warning("%s: retrying in %g s: %s", self._name, RETRY_S, error)
                 await asyncio.sleep(RETRY_S)

@@ -224,7 +224,7 @@ class Resume:
         return ((topic, number) for number in range(self._current.count_of(topic)))
 
     def _source(self, message: Message) -> tuple[Place, int] | None:
-        """Return the place of the record that a message answers, forwards or refuses."""
+        """Return the place of the record that a message answers, forwards or rejects."""
         topics, codec, value = self._context.topics, self._context.codec, message.value()
         at: Position | None = None
         try:

@@ -69,7 +69,7 @@ class Serve:
         for item in items:
             partition = item.message.partition() or 0
             if item.bad is not None:
-                counter.refused(partition, item.bad, item.arrived)
+                counter.rejected(partition, item.bad, item.arrived)
                 yield dead_letter(self.context, item, item.bad, self.dead_letters)
                 continue
             request: Request = item.record
@@ -78,7 +78,7 @@ class Serve:
                 prediction = self.server.predict(request, item.at)
                 value = self.context.codec.encode(prediction, json=self._json)
             except BadRecord as bad:
-                counter.refused(partition, bad, item.arrived)
+                counter.rejected(partition, bad, item.arrived)
                 yield dead_letter(self.context, item, bad, self.dead_letters)
                 continue
             self.statistics.counts["predictions"] += 1
@@ -121,4 +121,4 @@ def dead_letter(context: TaskContext, item: Inbound, bad: BadRecord, counts: Cou
     key: Any = item.message.key()
     # The dead letter holds the original key as well: a huge one, twice, could make it too large for its topic.
     placed_by = key if key is None or len(key) <= MAX_KEY_BYTES else None
-    return OutRecord(context.topics.dead_letters, placed_by, context.codec.encode(item.refuse(bad)))
+    return OutRecord(context.topics.dead_letters, placed_by, context.codec.encode(item.reject(bad)))

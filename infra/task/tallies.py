@@ -77,7 +77,7 @@ class TallyPublisher(Publisher[Tally]):
             return None
 
     def event_time(self, item: Tally) -> int | None:
-        """See `Publisher.event_time`: a refusal has none."""
+        """See `Publisher.event_time`: a rejection has none."""
         return item.ts if item.requests else None
 
     def topic_id(self) -> str:
@@ -97,7 +97,7 @@ class TallyPublisher(Publisher[Tally]):
             await self.readiness.retry(self.restore, published, published)
             await self.readiness.retry(self.fold_to, published)
         except RecordsGone as gone:
-            self.readiness.refuse(f"owner of {self.partition.topic}", str(gone))
+            self.readiness.reject(f"owner of {self.partition.topic}", str(gone))
         except TaskStopped:
             return
         else:
@@ -108,10 +108,10 @@ class TallyPublisher(Publisher[Tally]):
 
     async def on_batch(self, consumer: BatchConsumer, batch: Batch[Message]) -> None:
         """Publish for a batch; one whose transaction aborts comes again, and its records are folded already."""
-        if self.readiness.refused:
+        if self.readiness.rejected:
             return
         async with self.lock:
-            if self.held:  # else the task was refused meanwhile, and all is taken up again
+            if self.held:  # else the task was rejected meanwhile, and all is taken up again
                 await self.resolve()
                 await self.turns.run(self._steps(batch.items))
                 await self.take_state()

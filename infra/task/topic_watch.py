@@ -1,4 +1,4 @@
-"""Watching a task's topics: what became of them is noticed within seconds, and then handled or refused."""
+"""Watching a task's topics: what became of them is noticed within seconds, and then handled or rejected."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from infra.task.readiness import Readiness
 from infra.task.statistics import Statistics
 from schemas.errors import BrokerError
 from schemas.topics import topics
-from streams.positions import KNOWN, KnownTopics, TopicSeen, lasting, refusals
+from streams.positions import KNOWN, KnownTopics, TopicSeen, lasting, rejections
 
 WATCH_S: Final = 2.0
 """Time between two looks at the topics."""
@@ -63,7 +63,7 @@ class TopicWatch:
     current
         Its topics, which are kept up to date.
     readiness
-        Takes the topics that are refused.
+        Takes the topics that are rejected.
     statistics
         Counts topics that were recreated.
     """
@@ -78,8 +78,8 @@ class TopicWatch:
         self._read = (names.requests, names.predictions, names.outcomes, names.quality)
         """What is consumed in the worker's group."""
         self._looking = asyncio.Lock()
-        self.refused = False
-        """Whether a topic was refused when the watch looked last."""
+        self.rejected = False
+        """Whether a topic was rejected when the watch looked last."""
         self._taken: dict[str, str] = {}
         """By topic: the id with which it was taken up."""
         self.followed = 0
@@ -101,18 +101,18 @@ class TopicWatch:
                 log.info("%s: the topics cannot be described: %s", self._context.task.name, error)
                 return False
             self._current.seen = seen
-            found = dict(refusals(self._context.topics, self._current.known, seen, self._every))
-            self.refused = bool(found)
+            found = dict(rejections(self._context.topics, self._current.known, seen, self._every))
+            self.rejected = bool(found)
             for name, why in found.items():
-                self._readiness.refuse(name, why)
+                self._readiness.reject(name, why)
             for name in [
-                name for name in self._readiness.refused if name in self._every and name not in found
+                name for name in self._readiness.rejected if name in self._every and name not in found
             ]:
                 # Until the partitions are taken up again nothing goes on.
-                self._readiness.refused[name] = f"the partitions of topic {name} are assigned again"
+                self._readiness.rejected[name] = f"the partitions of topic {name} are assigned again"
             if found:
                 return False
-            again = any(name in self._every for name in self._readiness.refused)
+            again = any(name in self._every for name in self._readiness.rejected)
             grown = 0 < self.followed < self._current.count_of(self._context.topics.outcomes)
             return again or grown or self._taken != self._now()
 

@@ -19,7 +19,7 @@ QUALITY: Final = frozenset(each.name for each in METRICS if each.kinds)
 OVER_TIME: Final = frozenset({"coverage", "waiting", "oldest_waiting", "signal_mean", "feature_psi"})
 """Those that have a history, beside the quality of the rolling window."""
 RESOLVED: Final = ("labelled", "expired", "late", "revised", "unavailable")
-RATED: Final = ("requests", "requests_refused", "predictions", "outcomes", "resolved", "learned", *RESOLVED)
+RATED: Final = ("requests", "requests_rejected", "predictions", "outcomes", "resolved", "learned", *RESOLVED)
 UNITS: Final = {each.name: {"unit": each.unit, "better": each.better} for each in METRICS}
 MOST_EPISODES: Final = 100
 MOST_MARKS: Final = 100
@@ -83,7 +83,7 @@ class Board:
         self.metrics_at = max(self.metrics_at, at)
         value: dict[str, Any] = {"value": metric.value, "count": metric.count}
         if not name.startswith(
-            ("feature_", "requests", "refused", "warned")
+            ("feature_", "requests", "rejected", "warned")
         ):  # which go by another topic's offsets
             newest, _ = self._bursts.get(metric.model, (-1, -1))
             if offset != newest:

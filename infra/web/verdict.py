@@ -16,7 +16,7 @@ MANY: Final = 1_000
 """A stopped stage is late above this lag, in records."""
 STALE_MS: Final = 60_000
 """Metrics are stale above this age while there is a lag."""
-REFUSED: Final = 0.01
+REJECTED: Final = 0.01
 """Share of rejected requests above which a task is degraded."""
 PAGING: Final = frozenset({"warning", "critical"})
 """Severities of episodes that are more than information."""
@@ -132,11 +132,11 @@ def model_reasons(
             yield Reason("degraded", f"{name} fails", why, "model-fails")
 
 
-def refusal_reasons(rates: Mapping[str, float | None]) -> Iterator[Reason]:
+def rejection_reasons(rates: Mapping[str, float | None]) -> Iterator[Reason]:
     """Yield a reason when requests are rejected."""
-    refused, answered = rates.get("requests_refused") or 0.0, rates.get("requests") or 0.0
-    if refused > REFUSED * (refused + answered):
-        share = refused / (refused + answered)
+    rejected, answered = rates.get("requests_rejected") or 0.0, rates.get("requests") or 0.0
+    if rejected > REJECTED * (rejected + answered):
+        share = rejected / (rejected + answered)
         why = f"{share:.1%} of recent requests were rejected."
         yield Reason("degraded", "Requests are rejected", why, "dead-letters")
 

@@ -43,7 +43,7 @@ COMMANDS: Final = frozenset(get_args(get_type_hints(Command)["name"]))
 
 
 def check_id(request_id: str) -> None:
-    """Refuse a request_id that is empty, too long or starts with NUL."""
+    """Reject a request_id that is empty, too long or starts with NUL."""
     if not 0 < len(request_id) <= NAME.characters:
         raise BadRecord(
             "out_of_range",
@@ -57,7 +57,7 @@ def check_id(request_id: str) -> None:
 
 
 def check_ts(ts: int) -> None:
-    """Refuse a time before 1970 or beyond what every JSON reader holds exactly."""
+    """Reject a time before 1970 or beyond what every JSON reader holds exactly."""
     if not 0 <= ts < MAX_TS:
         raise BadRecord(
             "impossible_time",

@@ -274,7 +274,7 @@ class Codec:
         return self._decode(data, (Metric,))
 
     def peek(self, data: bytes | None) -> tuple[str, dict[str, Any]]:
-        """Give what bytes say, as plain data and unchecked: for people who look at what was refused.
+        """Give what bytes say, as plain data and unchecked: for people who look at what was rejected.
 
         Returns
         -------

@@ -32,9 +32,9 @@ class FeaturePlan:
     Parameters
     ----------
     convert
-        By feature: gives the canonical form or refuses; used for what the reader cannot settle itself.
+        By feature: gives the canonical form or rejects; used for what the reader cannot settle itself.
     always
-        Features whose every value goes through `convert` (ranges and levels that refuse, tokens).
+        Features whose every value goes through `convert` (ranges and levels that reject, tokens).
     """
 
     def __init__(self, convert: Mapping[str, Convert], always: frozenset[str] = frozenset()) -> None:

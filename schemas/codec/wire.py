@@ -63,19 +63,19 @@ def rest_of_long(data: bytes, at: int, first: int) -> tuple[int, int]:
 
 
 def no_length(number: int) -> None:
-    """Refuse the length of a text, given in zigzag form."""
+    """Reject the length of a text, given in zigzag form."""
     raise Malformed("a length is negative" if number & 1 else "the record ends early")
 
 
 def no_branch(number: int) -> None:
-    """Refuse a union's branch or an enum's symbol that the schema does not have."""
+    """Reject a union's branch or an enum's symbol that the schema does not have."""
     raise Malformed(f"a union or enum has no branch {number:#x}")
 
 
 def block_count(data: bytes, at: int, end: int) -> tuple[int, int]:
     """Read how many items the next block of an array or map has; 0 at its end.
 
-    Each item takes at least one byte, so a count beyond the data's end is refused before anything is made.
+    Each item takes at least one byte, so a count beyond the data's end is rejected before anything is made.
     """
     number = data[at]
     at += 1

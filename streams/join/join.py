@@ -17,7 +17,7 @@ from schemas.errors import BadRecord
 from schemas.records import Kind, LateBy, Outcome, Position, Prediction, Punctuation
 from schemas.state import EarlyOutcome, JoinPosition, JoinRecord, Payload
 from streams.join.join_rules import JoinRules
-from streams.join.outputs import Outputs, Refused
+from streams.join.outputs import Outputs, Rejected
 from streams.join.overlay import Overlay
 from streams.join.pending import Due, StateStore, early_size
 
@@ -176,7 +176,7 @@ class Join:
             message = (
                 f"the prediction is past its deadline and revision horizon at stream time {self.stream_time}"
             )
-            self._refuse("stale", message, at)
+            self._reject("stale", message, at)
             return
         self.counters["predictions"] += 1
         if counter and (counter in self.counters or len(self.counters) < MAX_COUNTERS):
@@ -205,7 +205,7 @@ class Join:
         """Resolve all that is due at or before a punctuation; only in lockstep."""
         self.out.begin(at)
         if not self.rules.lockstep:
-            self._refuse("unexpected_punctuation", "punctuations are allowed in lockstep runs only", at)
+            self._reject("unexpected_punctuation", "punctuations are allowed in lockstep runs only", at)
             return
         self.stream_time = max(self.stream_time, punctuation.ts)
         _exhaust(self._fire((punctuation.ts, LAST, "")))
@@ -236,7 +236,7 @@ class Join:
         deadline = held.request_ts + rules.horizon_ms
         if outcome.ts < held.request_ts - rules.tolerance_ms:
             message = f"the outcome's ts {outcome.ts} is before its request's, {held.request_ts}"
-            self._refuse("outcome_before_request", message, at, early)
+            self._reject("outcome_before_request", message, at, early)
             return
         kind: Kind
         if held.status == "waiting":
@@ -249,7 +249,7 @@ class Join:
             message = (
                 f"the outcome arrived after its request was deleted at {deadline + rules.revision_horizon_ms}"
             )
-            self._refuse("unknown_or_forgotten", message, at, early)
+            self._reject("unknown_or_forgotten", message, at, early)
             return
         if held.kind == "expired":
             kind = "unavailable" if outcome.value is None else "late"
@@ -282,7 +282,7 @@ class Join:
         if message:
             # The newcomer leaves, never one that was taken: predictions come in order, so those that have
             # waited longest are the next to be joined.
-            self._refuse("too_many_early", message, early.at, early)
+            self._reject("too_many_early", message, early.at, early)
             return
         self.counters["early"] += 1
         self._put(early.outcome.request_id, JoinRecord("early", early=(*known, early)))
@@ -292,7 +292,7 @@ class Join:
 
     def _orphan(self, early: EarlyOutcome) -> None:
         message = f"no prediction of request {early.outcome.request_id!r:.80}"
-        self._refuse("unknown_or_forgotten", message, early.at, early)
+        self._reject("unknown_or_forgotten", message, early.at, early)
 
     # ------------------------------------------------------------------ time
 
@@ -300,7 +300,7 @@ class Join:
         try:
             self._times.check(ts, arrived)
         except BadRecord as bad:
-            self._refuse(bad.reason, bad.message, at)
+            self._reject(bad.reason, bad.message, at)
             return True
         return False
 
@@ -338,9 +338,9 @@ class Join:
         self._held.put(request_id, state)
         self.most_waiting = max(self.most_waiting, self.waiting)
 
-    def _refuse(self, reason: str, message: str, at: Position, early: EarlyOutcome | None = None) -> None:
+    def _reject(self, reason: str, message: str, at: Position, early: EarlyOutcome | None = None) -> None:
         self.counters[reason] += 1
-        self.out.refused.append(Refused(reason, message, at, early))
+        self.out.rejected.append(Rejected(reason, message, at, early))
 
     def _expire(self, request_id: str, held: JoinRecord) -> JoinRecord:
         return self._resolve("expired", request_id, held, None, None)

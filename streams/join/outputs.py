@@ -10,13 +10,13 @@ from streams.join.pending import Changes
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class Rejected:
     """A record that the join cannot use; it becomes a dead letter."""
 
     reason: str
     message: str
     at: Position
-    """Where the refused record lies."""
+    """Where the rejected record lies."""
     early: EarlyOutcome | None = None
     """The outcome itself, when it was buffered meanwhile: it may have been read in an earlier batch."""
 
@@ -28,7 +28,7 @@ class Outputs:
     changes: Changes
     """Of what is held; see `streams.join.changelog.records`."""
     entries: list[Entry] = field(default_factory=list)
-    refused: list[Refused] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
     _trigger: Position | None = None
     _trigger_id: str = ""
     _arrived: int | None = None

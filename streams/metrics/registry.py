@@ -279,11 +279,11 @@ METRICS: Final = (
         Declared(name, "count", formula, "neither", _REQUESTS, counter=True)
         for name, formula in (
             ("requests", "requests answered"),
-            ("requests_refused", "requests rejected"),
+            ("requests_rejected", "requests rejected"),
             ("requests_repeated", "requests whose id was already answered"),
             ("requests_disordered", "requests older than their predecessor"),
             ("requests_counted_late", "requests counted after their minute was closed"),
-            ("refused", "rejected requests, by reason"),
+            ("rejected", "rejected requests, by reason"),
             ("warned", "unknown fields and out-of-range values, by field"),
         )
     ),

@@ -1,4 +1,4 @@
-"""The counter at the edge: what a worker answers and refuses, as counts that the owner can add up."""
+"""The counter at the edge: what a worker answers and rejects, as counts that the owner can add up."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from schemas.records import Features, Request
 from schemas.remarks import Remark
 from schemas.tally import Tally
 from streams.quality.columns import Columns
-from streams.quality.tally import CELL_MS, Total, bounded, refusal, warning
+from streams.quality.tally import CELL_MS, Total, bounded, rejection, warning
 
 REMEMBERED: Final = 5_000
 """Ids a partition: one repeated within so many requests is noticed here; the join notices all the others."""
@@ -101,8 +101,8 @@ class EdgeCounter:
         new_ids[name] = None
         self._rows[cell].append(request.features)
 
-    def refused(self, partition: int, bad: BadRecord, arrived: int) -> None:
-        """Count a request that was refused: at the time that its partition has come to.
+    def rejected(self, partition: int, bad: BadRecord, arrived: int) -> None:
+        """Count a request that was rejected: at the time that its partition has come to.
 
         Parameters
         ----------
@@ -114,8 +114,8 @@ class EdgeCounter:
             When it arrived (ms): its time, where no request has been answered yet.
         """
         ts = self._new_times.get(partition, self._times.get(partition, arrived))
-        refused = self._totals[ts - ts % CELL_MS].refused
-        refused[bounded(refused, refusal(bad.reason, bad.field, self._paths))] += 1
+        rejected = self._totals[ts - ts % CELL_MS].rejected
+        rejected[bounded(rejected, rejection(bad.reason, bad.field, self._paths))] += 1
 
     def tallies(self) -> Iterator[Tally]:
         """Return the counts since the last commit, by minute."""

@@ -37,7 +37,7 @@ class Finding:
     feature: str
     """Empty: all that comes in."""
     signal: str
-    """`values`, `mean`, `missing`, `range`, `new_level`, `unseen`, `stale`, `volume`, `refused`, `schema`."""
+    """`values`, `mean`, `missing`, `range`, `new_level`, `unseen`, `stale`, `volume`, `rejected`, `schema`."""
     severity: Severity
     direction: Literal["up", "down", "none"]
     evidence: Evidence

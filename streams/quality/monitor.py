@@ -20,7 +20,7 @@ from streams.quality.quality_rules import QualityRules
 from streams.quality.reference import Reference
 from streams.quality.request_findings import odd_hour, requests_findings, stands_still
 from streams.quality.seasons import Seasons, added
-from streams.quality.tally import CELL_MS, Total, refusal, warnings
+from streams.quality.tally import CELL_MS, Total, rejection, warnings
 from streams.quality.volume import Hour, Volume
 
 SCHEMA: Final = re.compile(r"json|[0-9a-f]{16}")
@@ -102,7 +102,7 @@ class QualityMonitor(BaseMonitor[Tally]):
         self.sum.add(replace(tally, features={}))
         cell = tally.ts
         if not tally.requests and not self._closed <= cell <= self.newest:
-            # Refusals alone say nothing about event time: their worker may have known none.
+            # Rejections alone say nothing about event time: their worker may have known none.
             cell = min(self._cells, default=self._closed)
         elif cell < self._closed:
             self.late += tally.requests
@@ -116,17 +116,17 @@ class QualityMonitor(BaseMonitor[Tally]):
 
     def _named(self, tally: Tally) -> Tally:
         """Return a tally with a bounded set of names, since they become labels and are shown."""
-        refused: Counter[str] = Counter()
-        for kind, count in tally.refused.items():
+        rejected: Counter[str] = Counter()
+        for kind, count in tally.rejected.items():
             reason, _, field = kind.partition(" ")
-            refused[refusal(reason, field, self._paths)] += count
+            rejected[rejection(reason, field, self._paths)] += count
         written: Counter[str] = Counter()
         for name, count in tally.written.items():
             written[name if SCHEMA.fullmatch(name) else OTHER] += count
         names = self.dictionary.by_name
         features = {name: each for name, each in tally.features.items() if name in names}
         warned = warnings(tally.warned, features, self._paths)
-        return replace(tally, refused=refused, written=written, warned=warned, features=features)
+        return replace(tally, rejected=rejected, written=written, warned=warned, features=features)
 
     def flush(self) -> None:
         """Close the minutes that are open, at the end of a replay."""
@@ -135,7 +135,7 @@ class QualityMonitor(BaseMonitor[Tally]):
 
     def _close(self, ts: int, cell: Total, offset: int) -> None:
         if not self._closed and not cell.requests:
-            self.window.add(cell)  # refused before there was any event time
+            self.window.add(cell)  # rejected before there was any event time
             return
         self._closed = ts + CELL_MS
         for hour in self.volume.add(ts, cell.requests):
@@ -245,14 +245,14 @@ class QualityMonitor(BaseMonitor[Tally]):
 
     def measurements(self) -> Iterator[Measurement]:
         """Return the current values. Changes nothing."""
-        total, refused = self.sum.requests, sum(self.sum.refused.values())
+        total, rejected = self.sum.requests, sum(self.sum.rejected.values())
         yield Measurement("requests", total, "count", total)
-        yield Measurement("requests_refused", refused, "count", total + refused)
+        yield Measurement("requests_rejected", rejected, "count", total + rejected)
         yield Measurement("requests_repeated", self.sum.repeated, "count", total)
         yield Measurement("requests_disordered", self.sum.disordered, "count", total)
         yield Measurement("requests_counted_late", self.late, "count", total)
-        for reason, count in sorted(self.sum.refused.items()):
-            yield Measurement("refused", count, "count", count, segment=reason)
+        for reason, count in sorted(self.sum.rejected.items()):
+            yield Measurement("rejected", count, "count", count, segment=reason)
         for kind, count in sorted(self.sum.warned.items()):
             yield Measurement("warned", count, "count", count, segment=kind)
         for family, count in sorted(self._opened.items()):

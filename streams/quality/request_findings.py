@@ -21,13 +21,13 @@ def requests_findings(base: Total, window: Total, alpha: float) -> Iterator[Find
     alpha
         Probability of a false alarm that each test may have.
     """
-    refused, were = sum(window.refused.values()), sum(base.refused.values())
-    most = max(sorted(window.refused), key=lambda each: window.refused[each], default="")
+    rejected, were = sum(window.rejected.values()), sum(base.rejected.values())
+    most = max(sorted(window.rejected), key=lambda each: window.rejected[each], default="")
     cases = (
         (
-            "refused",
-            refused,
-            window.requests + refused,
+            "rejected",
+            rejected,
+            window.requests + rejected,
             were,
             base.requests + were,
             f"rejected, most with {most}",
@@ -56,7 +56,7 @@ def requests_findings(base: Total, window: Total, alpha: float) -> Iterator[Find
             share, was = hits / n, base_hits / base_n
             evidence = Evidence("Chernoff bound", "share", share, was, was, base_n, share, n)
             text = f"{share:.1%} of requests are {words}, before {was:.1%}."
-            severity = "critical" if signal == "refused" and share - was > 0.5 else "warning"
+            severity = "critical" if signal == "rejected" and share - was > 0.5 else "warning"
             yield Finding("", signal, severity, "up", evidence, text)  # type: ignore[arg-type]
     new = sorted(window.written.keys() - base.written.keys())
     if new:

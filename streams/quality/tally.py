@@ -67,32 +67,32 @@ class Total:
 
     Attributes
     ----------
-    requests, disordered, repeated, refused, written, warned
+    requests, disordered, repeated, rejected, written, warned
         See `Tally`.
     features
         By feature's name; one that was never counted is not there.
     """
 
-    __slots__ = ("disordered", "features", "refused", "repeated", "requests", "warned", "written")
+    __slots__ = ("disordered", "features", "rejected", "repeated", "requests", "warned", "written")
 
     def __init__(self) -> None:
         self.requests = 0
         self.disordered = 0
         self.repeated = 0
-        self.refused: Counter[str] = Counter()
+        self.rejected: Counter[str] = Counter()
         self.written: Counter[str] = Counter()
         self.warned: Counter[str] = Counter()
         self.features: dict[str, Counts] = {}
 
     def __repr__(self) -> str:
-        return f"<Total of {self.requests} requests, {sum(self.refused.values())} rejected>"
+        return f"<Total of {self.requests} requests, {sum(self.rejected.values())} rejected>"
 
     def add(self, other: Tally | Total, sign: Literal[1, -1] = 1) -> None:
         """Add other counts, or take them away again."""
         self.requests += sign * other.requests
         self.disordered += sign * other.disordered
         self.repeated += sign * other.repeated
-        _add(self.refused, other.refused, sign)
+        _add(self.rejected, other.rejected, sign)
         _add(self.written, other.written, sign)
         _add(self.warned, other.warned, sign)
         for name, counts in other.features.items():
@@ -113,7 +113,7 @@ class Total:
             self.requests,
             self.disordered,
             self.repeated,
-            dict(self.refused),
+            dict(self.rejected),
             dict(self.written),
             dict(self.warned),
         )
@@ -123,7 +123,7 @@ class Total:
         """Return the counts as plain data."""
         return {
             "requests": [self.requests, self.disordered, self.repeated],
-            "refused": dict(self.refused),
+            "rejected": dict(self.rejected),
             "written": dict(self.written),
             "warned": dict(self.warned),
             "features": {
@@ -137,7 +137,7 @@ class Total:
         """Make the counts of what `state` gave."""
         made = cls()
         made.requests, made.disordered, made.repeated = state["requests"]
-        made.refused, made.written = Counter(state["refused"]), Counter(state["written"])
+        made.rejected, made.written = Counter(state["rejected"]), Counter(state["written"])
         made.warned = Counter(state["warned"])
         for name, (bins, missing, outside, total) in state["features"].items():
             counts = made.features[name] = Counts()
@@ -159,14 +159,14 @@ def bounded(counter: Mapping[str, int], key: str) -> str:
     return key if key in counter or len(counter) < MAX_KINDS else OTHER
 
 
-def refusal(reason: str, field: str, paths: Set[str]) -> str:
-    """Name a kind of refusal: by reason and field, as far as these are ours and not a sender's text.
+def rejection(reason: str, field: str, paths: Set[str]) -> str:
+    """Name a kind of rejection: by reason and field, as far as these are ours and not a sender's text.
 
     Examples
     --------
-    >>> refusal("wrong_type", "features.price", {"features.price"}), refusal("malformed", "", {"ts"})
+    >>> rejection("wrong_type", "features.price", {"features.price"}), rejection("malformed", "", {"ts"})
     ('wrong_type features.price', 'malformed')
-    >>> refusal("malformed", "text of a sender", {"ts"}), refusal("reason of a sender", "", {"ts"})
+    >>> rejection("malformed", "text of a sender", {"ts"}), rejection("reason of a sender", "", {"ts"})
     ('malformed other', 'other')
     """
     if reason not in REASONS:

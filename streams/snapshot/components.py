@@ -92,7 +92,7 @@ def _prunes_by_size(part: Any) -> bool:
     """Whether a tree's size limit was set to something that it may reach.
 
     The default stays: 100 MiB (500 in forests), looked at once in a million examples, is out of reach of a
-    tree that one would serve, and refusing it would refuse every Hoeffding tree. Infinity is never reached.
+    tree that one would serve, and rejecting it would reject every Hoeffding tree. Infinity is never reached.
     """
     parameter = inspect.signature(type(part).__init__).parameters.get("max_size")
     if parameter is None or not (isinstance(part, HoeffdingTree) or hasattr(part, "memory_estimate_period")):

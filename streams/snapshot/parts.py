@@ -30,7 +30,7 @@ NOT_KNOWLEDGE: Final[dict[type, frozenset[str]]] = {
         {"_plan", "_inference_transformers", "_last_step_cached", "_last_step_params"}
     ),
     # Measured with sys.getsizeof, and restoring changes sizes (dicts shrink, equal strings merge). The figures
-    # only decide when `max_size` prunes, and the load check refuses a model for which that is set.
+    # only decide when `max_size` prunes, and the load check rejects a model for which that is set.
     HoeffdingTree: frozenset(
         {"_active_leaf_size_estimate", "_inactive_leaf_size_estimate", "_size_estimate_overhead_fraction"}
     ),

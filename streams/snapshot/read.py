@@ -33,7 +33,7 @@ def load(data: bytes, template: Any = None, classes: Iterable[type] = (), limit:
         The task file's own classes. Besides them, objects are made of River's listed classes and of those that the
         template has.
     limit
-        Refuse more bytes than this. The objects take up to some fifty times as much memory.
+        Reject more bytes than this. The objects take up to some fifty times as much memory.
 
     Raises
     ------

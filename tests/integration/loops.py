@@ -419,7 +419,7 @@ class Loop:
         ]
 
 
-def refusal(worker: Worker, words: str) -> str:
+def rejection(worker: Worker, words: str) -> str:
     """Wait until a worker is not ready for a reason; gives it."""
 
     def why() -> str:
@@ -436,8 +436,8 @@ def ready_document(worker: Worker) -> dict[str, Any]:
             found: dict[str, Any] = json.loads(answer.read())
             return found
     except urllib.error.HTTPError as error:
-        refused: dict[str, Any] = json.loads(error.read())
-        return refused
+        rejected: dict[str, Any] = json.loads(error.read())
+        return rejected
     except OSError:
         return {}
 

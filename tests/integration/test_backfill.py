@@ -220,7 +220,7 @@ def test_history_is_not_learned_after_live_requests_unless_asked_for(
     _, _, forced = make(file, connection)
     assert forced.run(force=True).written == ROWS + 1
     _, _, again = make(file, connection)
-    assert again.run().written == 0  # nothing is left to do, so nothing is refused
+    assert again.run().written == 0  # nothing is left to do, so nothing is rejected
 
 
 def test_a_task_file_that_changed_in_between_is_named(

@@ -290,7 +290,7 @@ def test_bursts_of_keys_that_nobody_knows_make_no_series_and_no_page_shows_them(
         until(lambda before=before: len(loop.dead_letters()) >= before + 120, 60)  # type: ignore[misc]
         until(loop.published, 60)
         page = text_of(worker, "/metrics")
-        found.append({line.rpartition(" ")[0] for line in page.splitlines() if "refused" in line})
+        found.append({line.rpartition(" ")[0] for line in page.splitlines() if "rejected" in line})
         shown = json.loads(text_of(worker, f"/tasks/{loop.task.name}/live/state"))
         del shown["dead_letters"]  # with an example of each reason, on 127.0.0.1 and without a serve_token
         for each in (page, json.dumps(shown), text_of(worker, f"/tasks/{loop.task.name}/status")):
@@ -299,14 +299,14 @@ def test_bursts_of_keys_that_nobody_knows_make_no_series_and_no_page_shows_them(
     assert any("malformed" in each for each in found[0])
 
 
-def test_outcomes_with_reasons_of_900_kb_are_refused_and_hold_no_memory(loop: Loop, worker: Worker) -> None:
+def test_outcomes_with_reasons_of_900_kb_are_rejected_and_hold_no_memory(loop: Loop, worker: Worker) -> None:
     """300 of them waited for predictions that never came, and took 700 MB."""
     producer = Producer(loop.connection.config(**{"message.max.bytes": 4 * MIB}))
 
-    def refused() -> int:
+    def rejected() -> int:
         return int(worker.status()["dead_letters"].get("out_of_range", 0))
 
-    before, took = refused(), []
+    before, took = rejected(), []
     for burst in range(3):
         for number in range(200):
             request_id = f"early-{burst}-{number}"
@@ -314,7 +314,7 @@ def test_outcomes_with_reasons_of_900_kb_are_refused_and_hold_no_memory(loop: Lo
             producer.produce(loop.topics.outcomes, loop.codec.encode(outcome), request_id)
             producer.poll(0)
         assert producer.flush(60) == 0
-        until(lambda burst=burst: refused() == before + 200 * (burst + 1), 120)  # type: ignore[misc]
+        until(lambda burst=burst: rejected() == before + 200 * (burst + 1), 120)  # type: ignore[misc]
         took.append(memory_mb(worker))
     # A batch at work takes memory, which the process then keeps; what waits would add 180 MB with each burst.
     assert took[2] - took[0] < 200, took

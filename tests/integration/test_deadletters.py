@@ -128,7 +128,7 @@ def place(broker: Broker, task_name: str, tmp_path: Path) -> Place:
     return Place(str(file), Codec(task.name, task.kind, task.features), TaskTopics(task.name), connection)
 
 
-def refused(place: Place, number: int, topic: str = "", reason: str = "unknown_schema") -> DeadLetter:
+def rejected(place: Place, number: int, topic: str = "", reason: str = "unknown_schema") -> DeadLetter:
     """Return the dead letter of a record that is valid today."""
     request = place.codec.encode(Request(f"r-{number}", number, {"x": 1.0}), json=number % 2 == 0)
     outcome = place.codec.encode(Outcome(f"r-{number}", number, True))
@@ -138,10 +138,10 @@ def refused(place: Place, number: int, topic: str = "", reason: str = "unknown_s
     return DeadLetter(reason, "a sentence", "", source, f"r-{number}".encode(), value, number * DAY, "shop")
 
 
-def test_what_was_refused_is_sent_again_once_as_it_was_and_leaves_a_trace(place: Place) -> None:
-    dead_letters = [refused(place, number) for number in range(5)]
+def test_what_was_rejected_is_sent_again_once_as_it_was_and_leaves_a_trace(place: Place) -> None:
+    dead_letters = [rejected(place, number) for number in range(5)]
     dead_letters += [
-        refused(place, number, place.topics.outcomes, "unknown_or_forgotten") for number in range(3)
+        rejected(place, number, place.topics.outcomes, "unknown_or_forgotten") for number in range(3)
     ]
     place.put(dead_letters)
     told = place.json("replay", "--all", "--because", "the schema is known now", "--author", "ada")
@@ -176,8 +176,8 @@ def test_what_was_refused_is_sent_again_once_as_it_was_and_leaves_a_trace(place:
 
 
 def test_only_what_is_meant_is_listed_and_replayed(place: Place) -> None:
-    place.put(refused(place, number, reason=("unknown_schema", "stale")[number % 2]) for number in range(10))
-    place.put([refused(place, 20, place.topics.outcomes)], partition=1)
+    place.put(rejected(place, number, reason=("unknown_schema", "stale")[number % 2]) for number in range(10))
+    place.put([rejected(place, 20, place.topics.outcomes)], partition=1)
     for meant, count in (
         (("--reason", "stale"), 5),
         (("--reason", "stale", "--reason", "unknown_schema"), 11),
@@ -197,7 +197,7 @@ def test_only_what_is_meant_is_listed_and_replayed(place: Place) -> None:
 
 
 def test_two_replays_at_the_same_time_send_nothing_twice(place: Place) -> None:
-    place.put(refused(place, number) for number in range(600))
+    place.put(rejected(place, number) for number in range(600))
     called, clean, root = command("deadletters", "replay", place.file, "--all", "--json")
     env = clean | {"RIVERLOOP_BOOTSTRAP": place.connection.bootstrap}
     both = [
@@ -214,7 +214,7 @@ def test_two_replays_at_the_same_time_send_nothing_twice(place: Place) -> None:
 
 @pytest.mark.parametrize("point", ["before-produce", "between-produce-and-commit", "after-commit"])
 def test_a_replay_that_dies_is_run_again_without_harm(place: Place, point: str) -> None:
-    place.put(refused(place, number) for number in range(450))
+    place.put(rejected(place, number) for number in range(450))
     with place.process("replay", "--all", RIVERLOOP_CRASH_POINT=f"{point}:2") as dying:
         assert dying.wait(120) == -signal.SIGKILL
     assert len(place.sent(place.topics.requests)) in {200, 400}
@@ -260,12 +260,12 @@ def test_nobody_who_writes_dead_letters_chooses_where_a_replay_writes(place: Pla
 
 
 def test_a_topic_that_was_made_anew_has_letters_of_its_own(place: Place) -> None:
-    place.put([refused(place, 0)])
+    place.put([rejected(place, 0)])
     assert place.replay().count == 1
     dead = [each for each in topics(place.codec.task, PARTITIONS) if each.name == place.topics.dead_letters]
     delete_topics(place.connection, [place.topics.dead_letters])
     create_topics(place.connection, dead)
-    place.put([refused(place, 1)])
+    place.put([rejected(place, 1)])
     assert place.replay().count == 1
     assert place.replay().skipped == {"replayed before": 1}
 

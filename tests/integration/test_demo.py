@@ -1,4 +1,4 @@
-"""The command `riverloop demo` as a newcomer runs it: what it proves, what it refuses, how it ends."""
+"""The command `riverloop demo` as a newcomer runs it: what it proves, what it rejects, how it ends."""
 
 from __future__ import annotations
 

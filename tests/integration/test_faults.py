@@ -30,7 +30,7 @@ from infra.kafka.connection import Connection
 from schemas.records import Request
 from streams.datafile import Event
 from streams.join.join_rules import JoinRules
-from tests.integration.loops import Loop, Worker, hotel_task, no_traceback, refusal, until
+from tests.integration.loops import Loop, Worker, hotel_task, no_traceback, rejection, until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
@@ -93,11 +93,11 @@ def test_a_broker_that_dies_under_load_and_comes_back_costs_nothing_but_time(
             with loop.replaying(events):
                 loop.wait_for_more(200)
                 broker.kill()
-                refused = [post(worker, request) for request in asked]
+                rejected = [post(worker, request) for request in asked]
                 broker.start()
                 for request in asked:
                     until(lambda request=request: post(worker, request)[0] == 200, 60, "it is acknowledged")  # type: ignore[misc]  # the default binds the loop's variable
-            assert [(status, told["reason"]) for status, told in refused] == [(503, "not_acknowledged")] * 2
+            assert [(status, told["reason"]) for status, told in rejected] == [(503, "not_acknowledged")] * 2
             loop.sent += [Event(request, ()) for request in asked]
             loop.assert_resolved(180)
             assert_unharmed(loop)
@@ -213,10 +213,10 @@ def test_records_that_retention_has_eaten_stop_the_task_with_what_to_do(loop: Lo
         delete_before(loop.connection, topics.join_state, 5)
     worker.start()
     if eaten == "log":
-        told = refusal(worker, "What was folded from it is only in snapshots")
+        told = rejection(worker, "What was folded from it is only in snapshots")
         assert f"{topics.log}[0] begins at offset 10, but must be read from 0" in told
     else:
-        told = refusal(worker, f"{topics.join_state}[0] begins at offset 5, but must be read from 0")
+        told = rejection(worker, f"{topics.join_state}[0] begins at offset 5, but must be read from 0")
         assert f"riverloop topics accept TASK {topics.join_state}" in told
     assert worker.running
     no_traceback(worker)

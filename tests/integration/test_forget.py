@@ -232,14 +232,14 @@ def ids(loop: Loop, worker: Worker) -> dict[str, list[str]]:
         post(worker, f"{base}/outcomes", outcome)
         found[entity].append(request["request_id"])
     producer = Producer(loop.connection.config(partitioner="murmur2_random"))
-    # One that is refused, one that is damaged, and a prediction of a service's own.
-    refused = sent | {
-        "request_id": "refused",
+    # One that is rejected, one that is damaged, and a prediction of a service's own.
+    rejected = sent | {
+        "request_id": "rejected",
         "entity_key": ADA,
         "features": {"LeadTime": "soon", "Company": COMPANY},
     }
-    producer.produce(names.requests, json.dumps(refused).encode(), ADA.encode())
-    producer.produce(names.requests, json.dumps(refused, ensure_ascii=False).encode()[:-9], b"damaged")
+    producer.produce(names.requests, json.dumps(rejected).encode(), ADA.encode())
+    producer.produce(names.requests, json.dumps(rejected, ensure_ascii=False).encode()[:-9], b"damaged")
     _, served = next(each for each in predictions(loop) if each[1].features["Company"] == "NA")
     foreign = replace(served, request_id="foreign", entity_key=ADA, parents=("p-0",), source=None)
     producer.produce(names.predictions, codec.encode(foreign, json=True), b"foreign")
@@ -431,7 +431,7 @@ def test_predictions_from_outside_are_checked_like_requests(
         producer.produce(loop.topics.outcomes, outcome.encode(), each["request_id"].encode())
     assert producer.flush(30) == 0
     until(lambda: "good" in {key[0] for key in loop.resolutions()}, 60, "it is resolved")
-    until(lambda: any(each.reason == "wrong_type" for each in loop.dead_letters()), 60, "it is refused")
+    until(lambda: any(each.reason == "wrong_type" for each in loop.dead_letters()), 60, "it is rejected")
     found = stored(loop)
     plain = where(found, IN_PLAIN)
     for topic in (loop.topics.log, loop.topics.join_state):

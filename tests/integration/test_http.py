@@ -129,18 +129,18 @@ def test_while_the_broker_is_down_nothing_is_promised_and_nothing_promised_is_lo
                 calls.append(asyncio.create_task(ask(f"b-{number}")))
                 await asyncio.sleep(0.002)
             await asyncio.gather(killed, *calls)
-            refused = [name for name, reply in replies.items() if reply.status == 503]
+            rejected = [name for name, reply in replies.items() if reply.status == 503]
             answered = [name for name, reply in replies.items() if reply.status == 200]
-            assert len(refused) + len(answered) == 300
+            assert len(rejected) + len(answered) == 300
             assert len(answered) >= 50
-            assert len(refused) >= 50
-            assert all(replies[name].reason == "not_acknowledged" for name in refused)
+            assert len(rejected) >= 50
+            assert all(replies[name].reason == "not_acknowledged" for name in rejected)
             down = await client.post(f"/tasks/{task_name}/outcomes", TOLD)
             assert (down.status, down.reason) == (503, "not_acknowledged")
 
             await asyncio.to_thread(own_broker.start)
             # Each repetition waits by itself for as long as a record may wait.
-            for name in (name for name in refused for _ in range(20)):
+            for name in (name for name in rejected for _ in range(20)):
                 if replies[name].status != 200:
                     await ask(name)
             found = await asyncio.to_thread(records, connection, names.predictions)
@@ -150,7 +150,7 @@ def test_while_the_broker_is_down_nothing_is_promised_and_nothing_promised_is_lo
                     served = task.context.codec.decode_prediction(message.value()).scores[0]
                     assert (served.score, served.version) == (reply.data["score"], reply.data["version"])
             # A copy may be there of those only whose acknowledgement had got lost.
-            assert {name for name, copies in found.items() if len(copies) > 1} <= set(refused)
+            assert {name for name, copies in found.items() if len(copies) > 1} <= set(rejected)
 
     asyncio.run(run())
 

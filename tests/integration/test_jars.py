@@ -84,7 +84,7 @@ def test_two_processes_fetching_at_once_share_one_whole_cache(tmp_path: Path) ->
 
 
 @pytest.mark.usefixtures("no_network")
-def test_a_damaged_jar_is_fetched_again_and_a_forged_one_is_refused(mirror: Path, tmp_path: Path) -> None:
+def test_a_damaged_jar_is_fetched_again_and_a_forged_one_is_rejected(mirror: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     shutil.copytree(class_path()[0].parent, cache)
     jar = next(jar for jar in pinned_jars() if jar.artifact == "slf4j-api")
@@ -138,7 +138,7 @@ def test_what_is_no_file_of_this_user_alone_is_fetched_again(place: str, tmp_pat
 
 
 @pytest.mark.parametrize("above", [False, True])
-def test_a_cache_that_others_can_write_is_refused(
+def test_a_cache_that_others_can_write_is_rejected(
     above: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache = tmp_path / "above" / "cache"

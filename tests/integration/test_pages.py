@@ -144,8 +144,8 @@ def test_use_your_own_kafka(terminal: Terminal, worker: Running) -> None:
 
 
 def test_the_http_reference(terminal: Terminal, worker: Running) -> None:
-    first, warned, reported, refused = answers(HTTP)
-    for (command, shown), status in ((first, 200), (warned, 200), (reported, 202), (refused, 422)):
+    first, warned, reported, rejected = answers(HTTP)
+    for (command, shown), status in ((first, 200), (warned, 200), (reported, 202), (rejected, 422)):
         printed = terminal.run(command)
         # The first one exports before it asks.
         assert_answered("\n".join(printed.strip().splitlines()[-2:]), shown, status)

@@ -1,4 +1,4 @@
-"""Topics that change underneath a loop: each change is handled, or refused with a sentence; nothing is lost unsaid.
+"""Topics that change underneath a loop: each change is handled or rejected; nothing is lost in silence.
 
 Each topic of a task, and each way in which it may move: docs/concepts/positions.md has the table.
 """
@@ -41,7 +41,7 @@ from tests.integration.loops import (
     hotel_task,
     no_traceback,
     ready_document,
-    refusal,
+    rejection,
     until,
 )
 
@@ -215,14 +215,14 @@ def field(reference: str, connection: Connection, tmp_path: Path) -> Iterator[Fi
         yield made
 
 
-def refused(worker: Worker) -> set[str]:
-    """Give what the worker's metrics say it refuses."""
+def rejected(worker: Worker) -> set[str]:
+    """Give what the worker's metrics say it rejects."""
     with urllib.request.urlopen(f"{worker.url}/metrics", timeout=30) as answer:
         lines = answer.read().decode().splitlines()
     return {
         line.split('what="')[1].split('"')[0]
         for line in lines
-        if line.startswith("riverloop_topic_refused{") and line.endswith(" 1.0")
+        if line.startswith("riverloop_topic_rejected{") and line.endswith(" 1.0")
     }
 
 
@@ -274,7 +274,7 @@ def test_two_workers_share_the_joins_though_outcomes_have_more_partitions(field:
     field.assert_once()
 
 
-def test_predictions_with_more_partitions_than_the_joins_are_refused_until_they_are_made_again(
+def test_predictions_with_more_partitions_than_the_joins_are_rejected_until_they_are_made_again(
     field: Field,
 ) -> None:
     worker, names = field.worker(), field.topics
@@ -283,8 +283,10 @@ def test_predictions_with_more_partitions_than_the_joins_are_refused_until_they_
     waiting = field.ask(20)
     field.wait_answered(waiting)
     field.grow(names.predictions, 4)
-    assert "topics create TASK --partitions 2" in refusal(worker, "no join would read the other predictions")
-    assert refused(worker) == {names.predictions}
+    assert "topics create TASK --partitions 2" in rejection(
+        worker, "no join would read the other predictions"
+    )
+    assert rejected(worker) == {names.predictions}
     field.again(names.predictions)
     until(lambda: ready_document(worker).get("status") == "ready", SECONDS, "it goes on by itself")
     field.tell(waiting)
@@ -425,9 +427,9 @@ def test_what_was_learned_and_what_waits_is_not_begun_anew_without_a_word(
     field.again(topic)
     if not running:
         worker.start()
-    why = refusal(worker, f"topic {topic} was recreated")
+    why = rejection(worker, f"topic {topic} was recreated")
     assert f"riverloop topics accept TASK {topic}" in why
-    assert topic in refused(worker)
+    assert topic in rejected(worker)
     assert worker.running
     worker.stop()
     field.accept(topic)
@@ -456,9 +458,9 @@ def test_a_missing_topic_stops_its_task_and_no_other_until_it_is_back(
         field.work()
         for topic in (field.topics.requests, field.topics.outcomes, field.topics.metrics):
             field.delete(topic)
-            why = refusal(worker, f"topic {topic} is missing")
+            why = rejection(worker, f"topic {topic} is missing")
             assert "topics create TASK --partitions 2" in why
-            assert refused(worker) == {topic}
+            assert rejected(worker) == {topic}
             ids = other.ask(20)
             other.wait_answered(ids)
             field.create()
@@ -499,9 +501,9 @@ def test_records_that_are_deleted_before_they_are_read_are_said_and_may_be_accep
         os.kill(worker.pid, signal.SIGCONT)
     else:
         worker.start()
-    why = refusal(worker, "deleted, by retention or by hand")
+    why = rejection(worker, "deleted, by retention or by hand")
     assert "riverloop topics accept TASK" in why
-    assert refused(worker) == {"positions"}
+    assert rejected(worker) == {"positions"}
     worker.stop()
     field.accept(names.requests, names.outcomes)
     worker.restart()
@@ -547,8 +549,10 @@ def test_a_cleanup_policy_that_would_lose_records_stops_the_task_until_it_is_set
         (names.join_state, "delete", "compact"),
     ):
         field.policy(topic, wrong)
-        assert f"--add-config cleanup.policy={right}" in refusal(worker, f"topic {topic} has cleanup.policy")
-        assert refused(worker) == {topic}
+        assert f"--add-config cleanup.policy={right}" in rejection(
+            worker, f"topic {topic} has cleanup.policy"
+        )
+        assert rejected(worker) == {topic}
         field.policy(topic, right)
         until(lambda: ready_document(worker).get("status") == "ready", SECONDS, "it goes on")
     field.work()

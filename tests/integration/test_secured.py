@@ -252,7 +252,7 @@ def test_failures_of_all_kinds_become_dead_letters_and_problems(
     run(loop, printed, "snapshots", "list", reference, RIVERLOOP_SNAPSHOTS=str(loop.folder / "snapshots"))
 
 
-def test_an_unsigned_or_altered_snapshot_is_refused_and_nothing_of_it_runs(
+def test_an_unsigned_or_altered_snapshot_is_rejected_and_nothing_of_it_runs(
     loop: Loop, worker: Worker, folder: Path
 ) -> None:
     worker.stop()

@@ -1,4 +1,4 @@
-"""Whatever is written is read back, bit for bit; whatever the bytes, a reader answers or refuses."""
+"""Whatever is written is read back, bit for bit; whatever the bytes, a reader answers or rejects."""
 
 from __future__ import annotations
 
@@ -226,7 +226,7 @@ def test_an_entry_takes_over_a_prediction_s_bytes_to_the_same_bytes(entry: Entry
 
 @settings(max_examples=400, deadline=None)
 @given(st.sampled_from(sorted(REAL)), st.booleans(), st.data())
-def test_damaged_bytes_are_refused_or_read_and_nothing_else(record: str, as_json: bool, data: Any) -> None:
+def test_damaged_bytes_are_rejected_or_read_and_nothing_else(record: str, as_json: bool, data: Any) -> None:
     whole = CODEC.encode(examples(CODEC)[record], json=as_json)
     damaged = bytearray(whole)
     for _ in range(data.draw(st.integers(1, 4))):
@@ -239,14 +239,14 @@ def test_damaged_bytes_are_refused_or_read_and_nothing_else(record: str, as_json
             del damaged[at : at + data.draw(st.integers(1, 30))]
         else:
             damaged[at:at] = data.draw(st.binary(max_size=12))
-    _read_or_refuse(record, bytes(damaged))
+    _read_or_reject(record, bytes(damaged))
 
 
 @settings(max_examples=400, deadline=None)
 @given(st.sampled_from(sorted(REAL)), st.binary(max_size=300))
-def test_random_bytes_are_refused_or_read_and_nothing_else(record: str, data: bytes) -> None:
-    _read_or_refuse(record, data)
-    _read_or_refuse(record, bytes.fromhex("c301" + CODEC.fingerprints[record]) + data)
+def test_random_bytes_are_rejected_or_read_and_nothing_else(record: str, data: bytes) -> None:
+    _read_or_reject(record, data)
+    _read_or_reject(record, bytes.fromhex("c301" + CODEC.fingerprints[record]) + data)
 
 
 anything = st.recursive(
@@ -258,15 +258,15 @@ anything = st.recursive(
 
 @settings(max_examples=400, deadline=None)
 @given(st.sampled_from(sorted(REAL)), st.data())
-def test_json_of_any_shape_is_refused_or_read_and_nothing_else(record: str, data: st.DataObject) -> None:
+def test_json_of_any_shape_is_rejected_or_read_and_nothing_else(record: str, data: st.DataObject) -> None:
     found = plain(examples(CODEC)[record])
     for name in data.draw(st.sets(st.sampled_from(sorted(found)), min_size=1)):
         found[name] = data.draw(anything)
-    _read_or_refuse(record, json.dumps(found).encode())
+    _read_or_reject(record, json.dumps(found).encode())
 
 
-def _read_or_refuse(record: str, data: bytes) -> None:
-    """What is read can be written and read again; what is refused says why."""
+def _read_or_reject(record: str, data: bytes) -> None:
+    """What is read can be written and read again; what is rejected says why."""
     read: Callable[[bytes], Record] = REAL[record]
     result: Record | BadRecord
     try:
@@ -282,7 +282,7 @@ def _read_or_refuse(record: str, data: bytes) -> None:
 
 
 @pytest.mark.parametrize("record", sorted(REAL))
-def test_every_cut_of_a_record_is_refused(record: str) -> None:
+def test_every_cut_of_a_record_is_rejected(record: str) -> None:
     whole = CODEC.encode(examples(CODEC)[record])
     for length in range(len(whole)):
         with pytest.raises(BadRecord):

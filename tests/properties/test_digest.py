@@ -125,6 +125,6 @@ SNAPSHOT = trained()
 
 @settings(deadline=None)
 @given(st.integers(2, len(SNAPSHOT) - 1), st.binary(max_size=4), st.integers(0, 4))
-def test_a_damaged_snapshot_is_refused_in_words_or_harmless(at: int, bytes_in: bytes, out: int) -> None:
+def test_a_damaged_snapshot_is_rejected_in_words_or_harmless(at: int, bytes_in: bytes, out: int) -> None:
     with contextlib.suppress(SnapshotError):  # nothing else may come of it
         load(SNAPSHOT[:at] + bytes_in + SNAPSHOT[at + out :], MODELS["logistic"]())

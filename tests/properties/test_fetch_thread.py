@@ -48,7 +48,7 @@ class Group:
         return MAGIC + (-1).to_bytes(4, sys.byteorder, signed=True) + b"group\0\0\0"
 
     def commit(self, partition: Partition, offsets: list[int], metadata: bytes) -> bool:
-        """Commit as the broker does: a stale generation is refused, no membership at all is not."""
+        """Commit as the broker does: a stale generation is rejected, no membership at all is not."""
         if is_member_as_the_broker_asks(metadata) and metadata != self.metadata():
             return False
         self.output += [(partition, offset) for offset in offsets]

@@ -1,4 +1,4 @@
-"""Whatever bytes come from outside: refused with a reason, soon, and in memory that their size bounds."""
+"""Whatever bytes come from outside: rejected with a reason, soon, and in memory that their size bounds."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ CODEC = Codec(
     "binary",
     Dictionary(
         Number(name="price"),
-        Integer(name="items", low=0, high=9, on_range="refuse"),
+        Integer(name="items", low=0, high=9, on_range="reject"),
         Boolean(name="new", optional=True),
         Category(name="channel", optional=True),
         Category(name="Guest", optional=True, personal_data="tokenised"),
@@ -99,7 +99,7 @@ def bounded(most: int) -> Iterator[None]:
 
 @settings(max_examples=600, deadline=None)
 @given(st.sampled_from(sorted(EXAMPLES)).flatmap(lambda name: damaged(EXAMPLES[name])))
-def test_a_damaged_avro_record_is_read_or_refused(data: bytes) -> None:
+def test_a_damaged_avro_record_is_read_or_rejected(data: bytes) -> None:
     for decode in DECODERS:
         with suppress(BadRecord):
             decode(data)
@@ -111,7 +111,7 @@ def test_a_damaged_avro_record_is_read_or_refused(data: bytes) -> None:
         lambda name: damaged(CODEC.encode(examples(CODEC)[name], json=True))
     )
 )
-def test_a_damaged_json_record_is_read_or_refused(data: bytes) -> None:
+def test_a_damaged_json_record_is_read_or_rejected(data: bytes) -> None:
     for decode in DECODERS:
         with suppress(BadRecord):
             decode(data)
@@ -196,21 +196,21 @@ def test_any_message_becomes_a_record_or_a_dead_letter_that_can_be_written(
     for decode in (CODEC.decode_request, CODEC.decode_prediction, CODEC.decode_outcome):
         item: Inbound = decoder(decode, times=TimeBounds(0, 5))(Foreign(key, value, headers))
         if item.bad is not None:
-            dead_letter = CODEC.decode_dead_letter(CODEC.encode(item.refuse(item.bad)))
+            dead_letter = CODEC.decode_dead_letter(CODEC.encode(item.reject(item.bad)))
             assert isinstance(dead_letter, DeadLetter)
             assert (dead_letter.key, dead_letter.value) == (key, value)
 
 
 @settings(max_examples=800, deadline=None)
 @given(damaged(STATE_BYTES))
-def test_a_damaged_state_is_opened_or_refused(data: bytes) -> None:
+def test_a_damaged_state_is_opened_or_rejected(data: bytes) -> None:
     with suppress(SnapshotError):
         load(data, fresh())
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.integers(0, 1 << 40), *[st.lists(st.integers(-9, 1 << 30) | st.integers(0, 40), max_size=30)] * 2)
-def test_any_columns_are_refused_or_harmless(objects: int, shapes: list[int], cells: list[int]) -> None:
+def test_any_columns_are_rejected_or_harmless(objects: int, shapes: list[int], cells: list[int]) -> None:
     table = StateTable(
         objects % 50 or objects, ["a", "river.stats.mean:Mean"], shapes, array("d", [1.0]), [b""], cells
     )
@@ -224,7 +224,7 @@ def test_any_columns_are_refused_or_harmless(objects: int, shapes: list[int], ce
     | st.binary(max_size=50)
     | st.sampled_from((b"[" * 100_000, b'{"a":' * 100_000, b"9" * 5000, b"null", b"[]", b'{"parents": 1}'))
 )
-def test_a_damaged_manifest_is_refused(tmp_path: Path, data: bytes) -> None:
+def test_a_damaged_manifest_is_rejected(tmp_path: Path, data: bytes) -> None:
     store = SnapshotStore(str(tmp_path))
     place = tmp_path / "t" / "m.1@5"
     place.mkdir(parents=True, exist_ok=True)
@@ -235,7 +235,7 @@ def test_a_damaged_manifest_is_refused(tmp_path: Path, data: bytes) -> None:
 
 
 @pytest.mark.parametrize("name", [MANIFEST, STATE, PROBES])
-def test_a_file_of_a_snapshot_that_would_fill_the_memory_is_refused(
+def test_a_file_of_a_snapshot_that_would_fill_the_memory_is_rejected(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = SnapshotStore(str(tmp_path))
@@ -252,7 +252,7 @@ def test_a_file_of_a_snapshot_that_would_fill_the_memory_is_refused(
     damaged(gzip.compress(b"id,x\n" + b"".join(b"%d,%d\n" % (n, n) for n in range(50))))
     | st.binary(max_size=80)
 )
-def test_a_damaged_data_file_is_read_or_refused_with_a_sentence(tmp_path: Path, data: bytes) -> None:
+def test_a_damaged_data_file_is_read_or_rejected_with_a_sentence(tmp_path: Path, data: bytes) -> None:
     for name in ("data.csv.gz", "data.csv", "data.parquet"):
         path = tmp_path / name
         path.write_bytes(data)

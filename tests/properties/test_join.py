@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from schemas.records import Entry, Outcome, Request, Value
 from streams.datafile import Event
 from streams.join.join_rules import JoinRules
-from streams.join.outputs import Refused
+from streams.join.outputs import Rejected
 from streams.join.pending import due_of, early_size
 from streams.schedule import Sync, schedule
 from tests.joining import MEETS, RULES, Bench, DiskBench
@@ -142,8 +142,8 @@ def chains(entries: Iterable[Entry]) -> dict[str, list[tuple[Any, ...]]]:
     return dict(found)
 
 
-def refusals(refused: Iterable[Refused]) -> Counter[tuple[Any, ...]]:
-    return Counter((each.reason, each.at) for each in refused)
+def rejections(rejected: Iterable[Rejected]) -> Counter[tuple[Any, ...]]:
+    return Counter((each.reason, each.at) for each in rejected)
 
 
 def without(counters: Counter[str], *names: str) -> dict[str, int]:
@@ -180,8 +180,8 @@ def check_whole(bench: Bench, world: World) -> None:
     assert kinds == {name: counters[name] for name in (*MEETS[:4], "expired") if counters[name]}
     assert len({entry.entry_id for entry in bench.entries}) == len(bench.entries)
     used = [entry.outcome_at for entry in entries if entry.outcome_at]
-    refused = [each.at for each in bench.refused]
-    assert len(set(used + refused)) == len(used) + len(refused)
+    rejected = [each.at for each in bench.rejected]
+    assert len(set(used + rejected)) == len(used) + len(rejected)
 
 
 CHOICES = st.lists(st.booleans(), max_size=40)
@@ -196,7 +196,7 @@ def test_any_interleaving_that_keeps_the_promise_gives_the_same_facts(
     check_whole(one, world)
     check_whole(two, world)
     assert chains(one.entries) == chains(two.entries)
-    assert refusals(one.refused) == refusals(two.refused)
+    assert rejections(one.rejected) == rejections(two.rejected)
     # How long an outcome waited for its prediction is all that the order of reading decides.
     assert without(one.join.counters, "early") == without(two.join.counters, "early")
     assert one.join.counters["late_by_arrival"] == 0
@@ -257,7 +257,7 @@ def check_disturbed(bench: Bench, records: Sequence[Record], fates: Sequence[Fat
     bench.idle(END)
     bench.commit()
     assert bench.entries == undisturbed.entries
-    assert bench.refused == undisturbed.refused
+    assert bench.rejected == undisturbed.rejected
     assert bench.join.counters == undisturbed.join.counters
     assert bench.held() == undisturbed.held()
     assert bench.due() == undisturbed.due()
@@ -330,7 +330,7 @@ def test_idle_advances_within_the_promise_change_no_fact(
 
     silent, advanced = play(records), play(records, advance)
     assert chains(silent.entries) == chains(advanced.entries)
-    assert refusals(silent.refused) == refusals(advanced.refused)
+    assert rejections(silent.rejected) == rejections(advanced.rejected)
 
 
 @settings(max_examples=200)

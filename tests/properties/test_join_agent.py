@@ -34,7 +34,7 @@ from tests.unit.http_worker import make_http_task
 
 DAY = 86_400_000
 START = 18_262 * DAY
-"""2020: the task refuses times before 2000."""
+"""2020: the task rejects times before 2000."""
 NAME = "stay"
 TOPICS = TaskTopics(NAME)
 PLACES = (Partition(TOPICS.predictions, 0), Partition(TOPICS.outcomes, 0))

@@ -183,7 +183,7 @@ def test_a_served_model_in_trouble_costs_its_own_requests_or_is_replaced(
     failing = {f"r{n}" for n, trouble in enumerate(troubles) if trouble == "predict"}
     found = {entry.prediction.request_id: entry.prediction for entry in driver.log if entry.prediction}
     if fallback:
-        assert driver.refused == []
+        assert driver.rejected == []
         for request_id, prediction in found.items():
             served, shadow = prediction.scores
             names = ("good", "bad") if request_id in failing else ("bad", "good")
@@ -193,8 +193,8 @@ def test_a_served_model_in_trouble_costs_its_own_requests_or_is_replaced(
                 assert shadow.failure.startswith("ZeroDivisionError in tests.properties.test_user_code:")
                 assert served.score is not None
     else:
-        assert {request.request_id for request, _ in driver.refused} == failing
-        for request, bad in driver.refused:
+        assert {request.request_id for request, _ in driver.rejected} == failing
+        for request, bad in driver.rejected:
             assert bad.reason == "model_failed"
             assert repr(request.request_id) in bad.message
             assert "bad.1@" in bad.message

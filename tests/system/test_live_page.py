@@ -116,7 +116,7 @@ class Page:
 
 @pytest.fixture(scope="module")
 def page(riverloop_broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    """Two workers on two partitions that have answered some requests, refused some, and written snapshots."""
+    """Two workers on two partitions that have answered some requests, rejected some, and written snapshots."""
     folder = tmp_path_factory.mktemp("live")
     reference = f"{hotel_task(folder / 'task', 'live-page')}:cancellation"
     connection = Connection(riverloop_broker.bootstrap)

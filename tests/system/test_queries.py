@@ -69,9 +69,9 @@ def over_http(worker: Worker, loop: Loop) -> None:
         try:
             with urllib.request.urlopen(request, timeout=30) as answer:
                 told = answer.status
-        except urllib.error.HTTPError as refused:
-            with refused:
-                told = refused.code
+        except urllib.error.HTTPError as rejected:
+            with rejected:
+                told = rejected.code
         assert told == code
         time.sleep(0.1)  # over some scrapes, so that there is a rate
 

@@ -71,7 +71,7 @@ def test_published_rules_link_to_pages_by_full_urls_and_are_taken(tmp_path: Path
     assert f"SUCCESS: {len(NAMES)} rules found" in told
 
 
-def test_a_base_that_is_no_url_is_refused(tmp_path: Path) -> None:
+def test_a_base_that_is_no_url_is_rejected(tmp_path: Path) -> None:
     done = CliRunner().invoke(riverloop, ["rules", str(tmp_path), "--runbook-base", "wiki\n  - evil"])
     assert done.exit_code != 0
     assert not list(tmp_path.iterdir())

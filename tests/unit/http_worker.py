@@ -70,9 +70,9 @@ def make_task(name: str) -> Task:
         name=name,
         question="Will this booking be cancelled?",
         features=Dictionary(
-            Integer(name="LeadTime", unit="days", low=0, high=800, on_range="refuse"),
+            Integer(name="LeadTime", unit="days", low=0, high=800, on_range="reject"),
             Number(name="Rate", unit="EUR", low=0, optional=True),
-            Category(name="Meal", missing="NA", levels=("BB", "HB"), on_new_level="refuse"),
+            Category(name="Meal", missing="NA", levels=("BB", "HB"), on_new_level="reject"),
             Category(name="Guest", optional=True, personal_data="tokenised"),
         ),
         horizon=timedelta(days=30),

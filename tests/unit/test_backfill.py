@@ -114,7 +114,7 @@ def test_silence_counts_only_where_the_file_reaches_the_deadline() -> None:
     assert history.open == 1
 
 
-def test_two_rows_with_one_request_id_are_refused() -> None:
+def test_two_rows_with_one_request_id_are_rejected() -> None:
     events = [Event(Request("a", 0, {"x": 1.0}), ()), Event(Request("a", 1, {"x": 1.0}), ())]
     with pytest.raises(UsageError, match="rows 7 and 9 have the same request id 'a'"):
         BackfillEntries(TASK, list(zip((7, 9), events, strict=True)), FILE)

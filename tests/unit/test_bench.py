@@ -101,7 +101,7 @@ def test_every_contender_says_what_it_promises_and_has_a_file() -> None:
         assert (bench.FOLDER.parents[1] / "tests" / "benchmarks" / "compare" / f"{each.module}.py").is_file()
 
 
-def test_a_contender_that_is_none_is_refused_with_the_names_there_are() -> None:
+def test_a_contender_that_is_none_is_rejected_with_the_names_there_are() -> None:
     done = CliRunner().invoke(bench.compare, ["--only", "ours,theirs"])
     assert isinstance(done.exception, UsageError)
     assert "there is no contender 'theirs'; it has ours, handwritten" in str(done.exception)

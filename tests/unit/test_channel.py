@@ -88,7 +88,7 @@ def test_a_paced_channel_commits_what_comes_one_by_one_together() -> None:
     assert [len(batch) for batch in delivered] == [1, 20]
 
 
-def test_a_topic_in_two_channels_is_refused() -> None:
+def test_a_topic_in_two_channels_is_rejected() -> None:
     channels = [Channel(name=name, topics=("t",)) for name in "ab"]
     with pytest.raises(UsageError, match="topic t is in two channels"):
         BatchConsumer(Connection("b:1"), "g", channels, lambda batch: None)

@@ -10,7 +10,7 @@ from infra.kafka import client_log
 from infra.kafka.client_log import OnceInAWhile
 
 
-def refused(client: int, after_ms: int) -> logging.LogRecord:
+def rejected(client: int, after_ms: int) -> logging.LogRecord:
     text = "FAIL [rdkafka#consumer-%d] [thrd:bootstrap]: Connect to 127.0.0.1:9092 failed (after %dms)"
     return logging.LogRecord("infra.kafka.client", logging.ERROR, "", 0, text, (client, after_ms), None)
 
@@ -21,14 +21,14 @@ def test_lines_that_differ_in_numbers_and_client_only_pass_once_in_half_a_minute
     now = 100.0
     monkeypatch.setattr("infra.kafka.client_log.time.monotonic", lambda: now)
     keeper = OnceInAWhile()
-    assert [keeper.filter(refused(n, 50 * n)) for n in range(40)] == [True, *[False] * 39]
+    assert [keeper.filter(rejected(n, 50 * n)) for n in range(40)] == [True, *[False] * 39]
     other = logging.LogRecord("infra.kafka.client", logging.WARNING, "", 0, "Disconnected", (), None)
     assert keeper.filter(other)
     now = 131.0
-    again = refused(7, 3)
+    again = rejected(7, 3)
     assert keeper.filter(again)
     assert again.getMessage().endswith("failed (after 3ms) (repeated 39 times in 31 s)")
-    assert not keeper.filter(refused(1, 1))
+    assert not keeper.filter(rejected(1, 1))
 
 
 def test_it_remembers_a_bounded_number_of_lines() -> None:

@@ -53,7 +53,7 @@ SENT: dict[str, Any] = {
 }
 
 
-def refusal(data: bytes | None, codec: Codec = CODEC, *, of: str = "request") -> BadRecord:
+def rejection(data: bytes | None, codec: Codec = CODEC, *, of: str = "request") -> BadRecord:
     with pytest.raises(BadRecord) as error:
         getattr(codec, f"decode_{of}")(data)
     assert error.value.reason in REASONS
@@ -164,14 +164,14 @@ def test_unknown_json_fields_are_skipped() -> None:
     ],
 )
 def test_a_wrong_field_is_named(changes: dict[str, Any], reason: str, field: str) -> None:
-    found = refusal(as_json(**changes))
+    found = rejection(as_json(**changes))
     assert (found.reason, found.field) == (reason, field)
     assert field.removeprefix("features.") in found.message
 
 
 @pytest.mark.parametrize("name", ["request_id", "ts", "features"])
 def test_a_missing_field_is_named(name: str) -> None:
-    found = refusal(json.dumps({key: each for key, each in SENT.items() if key != name}).encode())
+    found = rejection(json.dumps({key: each for key, each in SENT.items() if key != name}).encode())
     assert (found.reason, found.field) == ("missing_field", name)
 
 
@@ -189,17 +189,17 @@ def test_a_missing_field_is_named(name: str) -> None:
         b"{'request_id': 'a'}",
     ],
 )
-def test_json_that_breaks_its_form_is_refused(data: bytes) -> None:
-    assert refusal(data).reason == "malformed"
+def test_json_that_breaks_its_form_is_rejected(data: bytes) -> None:
+    assert rejection(data).reason == "malformed"
 
 
-def test_json_of_any_depth_is_refused() -> None:
+def test_json_of_any_depth_is_rejected() -> None:
     for depth in range(900, 1100):
         for nested in ("[" * depth + "]" * depth, '{"a":' * depth + "1" + "}" * depth):
             features = f'{{"price": 1, "items": 1, "channel": {nested}}}'
             sent = f'{{"request_id": "r-1", "ts": 5, "value": {nested}, "features": {features}}}'.encode()
-            assert refusal(sent).reason in ("wrong_type", "malformed")
-            assert refusal(sent, of="outcome").reason in ("wrong_type", "malformed")
+            assert rejection(sent).reason in ("wrong_type", "malformed")
+            assert rejection(sent, of="outcome").reason in ("wrong_type", "malformed")
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ def test_json_of_any_depth_is_refused() -> None:
 )
 def test_a_key_given_twice_is_found_in_no_time_in_large_records(pairs: str) -> None:
     started = time.monotonic()
-    assert refusal(f'{{{pairs}"199999": 1, "a": 1, "a": 1}}'.encode()).reason == "malformed"
+    assert rejection(f'{{{pairs}"199999": 1, "a": 1, "a": 1}}'.encode()).reason == "malformed"
     assert time.monotonic() - started < 10  # with a search per key it was minutes
 
 
@@ -237,8 +237,8 @@ def patched(at: int, byte: int) -> bytes:
         (CODEC.encode(REQUEST)[:10] + b"\xfe" * 9 + b"\x7f", "64 bits", "request_id"),
     ],
 )
-def test_damaged_avro_is_refused_with_the_place(data: bytes, says: str, field: str) -> None:
-    found = refusal(data)
+def test_damaged_avro_is_rejected_with_the_place(data: bytes, says: str, field: str) -> None:
+    found = rejection(data)
     assert (found.reason, found.field) == ("malformed", field)
     assert says in found.message
 
@@ -257,26 +257,26 @@ def test_lists_in_several_or_sized_blocks_are_read() -> None:
 )
 def test_avro_features_pass_the_same_checks(values: tuple[float, int], reason: str, field: str) -> None:
     data = CODEC.encode(Request("r-1", 5, {"price": values[0], "items": values[1]}))
-    found = refusal(data)
+    found = rejection(data)
     assert (found.reason, found.field) == (reason, field)
 
 
-def test_ranges_and_levels_that_refuse_do_so_in_both_forms_but_not_for_what_was_stored() -> None:
+def test_ranges_and_levels_that_reject_do_so_in_both_forms_but_not_for_what_was_stored() -> None:
     strict = Dictionary(
-        Number(name="price", low=0, on_range="refuse"),
-        Integer(name="items", low=1, on_range="refuse", optional=True),
-        Category(name="channel", levels=("web",), on_new_level="refuse"),
+        Number(name="price", low=0, on_range="reject"),
+        Integer(name="items", low=1, on_range="reject", optional=True),
+        Category(name="channel", levels=("web",), on_new_level="reject"),
     )
     codec = Codec("shop", "binary", strict)
-    refused: tuple[tuple[dict[str, FeatureValue], str], ...] = (
+    rejected: tuple[tuple[dict[str, FeatureValue], str], ...] = (
         ({"price": -1.0, "channel": "web"}, "features.price"),
         ({"price": 1.0, "items": 0, "channel": "web"}, "features.items"),
         ({"price": 1.0, "channel": "fair"}, "features.channel"),
     )
-    for features, field in refused:
+    for features, field in rejected:
         request = Request("r-1", 5, features)
         for data in (codec.encode(request), codec.encode(request, json=True)):
-            found = refusal(data, codec)
+            found = rejection(data, codec)
             assert (found.reason, found.field) == ("out_of_range", field)
         stored = Prediction("r-1", 5, features, ())
         for data in (codec.encode(stored), codec.encode(stored, json=True)):
@@ -285,10 +285,10 @@ def test_ranges_and_levels_that_refuse_do_so_in_both_forms_but_not_for_what_was_
 
 def test_nested_records_have_their_path_in_the_error() -> None:
     entry = Entry("e", "labelled", 5, prediction=Prediction("r-1", 5, {"price": math.inf, "items": 1}, ()))
-    assert refusal(CODEC.encode(entry), of="entry").field == "prediction.features.price"
+    assert rejection(CODEC.encode(entry), of="entry").field == "prediction.features.price"
     wrong = Entry("e", "labelled", 5, outcome=Outcome("", 5, True))
     for data in (CODEC.encode(wrong), CODEC.encode(wrong, json=True)):
-        assert refusal(data, of="entry").field == "outcome.request_id"
+        assert rejection(data, of="entry").field == "outcome.request_id"
 
 
 @pytest.mark.parametrize(
@@ -332,40 +332,40 @@ def test_an_outcomes_value_has_one_form_per_kind_of_task(kind: TaskKind, sent: A
         ("regression", {"a": 5}, "wrong_type"),
     ],
 )
-def test_an_outcome_of_another_kind_is_refused(kind: TaskKind, sent: Any, reason: str) -> None:
+def test_an_outcome_of_another_kind_is_rejected(kind: TaskKind, sent: Any, reason: str) -> None:
     codec = Codec("shop", kind, SMALL)
-    found = refusal(json.dumps({"request_id": "r-1", "ts": 5, "value": sent}).encode(), codec, of="outcome")
+    found = rejection(json.dumps({"request_id": "r-1", "ts": 5, "value": sent}).encode(), codec, of="outcome")
     assert (found.reason, found.field) == (reason, "value")
 
 
 def test_an_outcome_without_a_value_needs_a_reason() -> None:
     sent: dict[str, Any] = {"request_id": "r-1", "ts": 5, "value": None}
     for reason in (None, ""):
-        found = refusal(json.dumps(sent | {"reason": reason}).encode(), of="outcome")
+        found = rejection(json.dumps(sent | {"reason": reason}).encode(), of="outcome")
         assert (found.reason, found.field) == ("missing_field", "reason")
     read = CODEC.decode_outcome(json.dumps(sent | {"reason": "deleted"}).encode())
     assert read == Outcome("r-1", 5, None, reason="deleted")
-    assert refusal(b'{"request_id": "r-1", "ts": 5}', of="outcome").field == "value"
+    assert rejection(b'{"request_id": "r-1", "ts": 5}', of="outcome").field == "value"
 
 
 def test_a_punctuation_in_json_says_what_it_is() -> None:
     assert CODEC.decode_outcome(b'{"record": "punctuation", "ts": 5}') == Punctuation(5)
-    assert refusal(b'{"ts": 5}', of="outcome").field == "request_id"
+    assert rejection(b'{"ts": 5}', of="outcome").field == "request_id"
 
 
-def test_a_record_of_another_type_is_refused_in_both_forms() -> None:
+def test_a_record_of_another_type_is_rejected_in_both_forms() -> None:
     prediction = Prediction("r-1", 5, REQUEST.features, ())
     for data in (CODEC.encode(prediction), CODEC.encode(prediction, json=True)):
-        assert refusal(data).reason == "wrong_record"
-    assert refusal(CODEC.encode(Punctuation(5))).reason == "wrong_record"
+        assert rejection(data).reason == "wrong_record"
+    assert rejection(CODEC.encode(Punctuation(5))).reason == "wrong_record"
 
 
 def test_an_unknown_fingerprint_is_named() -> None:
     other = Codec("other", "binary", Dictionary(Number(name="x"))).encode(Request("r-1", 5, {"x": 1.0}))
-    found = refusal(other)
+    found = rejection(other)
     assert found.reason == "unknown_schema"
     assert other[2:10].hex() in found.message
-    assert refusal(AVRO_MARK).reason == "unknown_schema"
+    assert rejection(AVRO_MARK).reason == "unknown_schema"
 
 
 def test_a_registered_schema_is_read_with_the_dictionary_of_today() -> None:
@@ -378,7 +378,7 @@ def test_a_registered_schema_is_read_with_the_dictionary_of_today() -> None:
             Category(name="added", optional=True), Number(name="price"), Number(name="more", missing=-1.0)
         ),
     )
-    assert refusal(request, today).reason == "unknown_schema"
+    assert rejection(request, today).reason == "unknown_schema"
     for record in ("Request", "Entry"):
         mark = today.register(json.dumps(old.schemas[record]))
         assert mark == old.fingerprints[record]
@@ -401,7 +401,7 @@ def test_a_default_of_a_schema_never_becomes_a_feature() -> None:
     codec.register(json.dumps(schema))
     writer = Codec("shop", "binary", Dictionary(SMALL.by_name["price"], SMALL.by_name["channel"]))
     data = writer.encode(Request("r-1", 5, {"price": 1.0}))
-    found = refusal(data, codec)
+    found = rejection(data, codec)
     assert (found.reason, found.field) == ("missing_field", "features.items")
 
 
@@ -432,7 +432,7 @@ def test_no_name_of_a_registered_schema_becomes_code(
     schema["fields"].append({"name": "z", "type": inner})
     codec = Codec("shop", "binary", SMALL)
     mark = ""
-    with contextlib.suppress(BadRecord):  # refused, or taken for what it is: a name
+    with contextlib.suppress(BadRecord):  # rejected, or taken for what it is: a name
         mark = codec.register(json.dumps(schema))
     if mark:
         data = AVRO_MARK + bytes.fromhex(mark) + codec.encode(REQUEST)[10:] + b"\x00"
@@ -441,7 +441,7 @@ def test_no_name_of_a_registered_schema_becomes_code(
 
 
 @pytest.mark.parametrize("depth", [10, 30, 300, 5000])
-def test_a_registered_schema_nested_without_end_is_refused(depth: int) -> None:
+def test_a_registered_schema_nested_without_end_is_rejected(depth: int) -> None:
     deep = '{"type": "array", "items": ' * depth + '"long"' + "}" * depth
     schema = json.dumps(CODEC.schemas["Request"])[:-2] + f', {{"name": "z", "type": {deep}}}]}}'
     codec = Codec("shop", "binary", SMALL)
@@ -450,11 +450,11 @@ def test_a_registered_schema_nested_without_end_is_refused(depth: int) -> None:
     assert codec.decode_request(codec.encode(REQUEST)) == REQUEST
 
 
-def test_a_damaged_record_of_a_registered_schema_is_refused() -> None:
+def test_a_damaged_record_of_a_registered_schema_is_rejected() -> None:
     old = Codec("shop", "binary", Dictionary(Integer(name="price")))
     codec = Codec("shop", "binary", SMALL)
     codec.register(json.dumps(old.schemas["Request"]))
-    assert refusal(old.encode(Request("r-1", 5, {"price": 7}))[:15], codec).reason == "malformed"
+    assert rejection(old.encode(Request("r-1", 5, {"price": 7}))[:15], codec).reason == "malformed"
 
 
 @pytest.mark.parametrize(
@@ -529,7 +529,7 @@ def test_a_dead_letter_carries_any_bytes() -> None:
     assert CODEC.decode_dead_letter(CODEC.encode(dead_letter)) == dead_letter
     assert CODEC.decode_dead_letter(CODEC.encode(dead_letter, json=True)) == dead_letter
     broken = CODEC.encode(dead_letter, json=True).replace(b'"key":"', b'"key":"!')
-    found = refusal(broken, of="dead_letter")
+    found = rejection(broken, of="dead_letter")
     assert (found.reason, found.field) == ("malformed", "key")
 
 

@@ -31,7 +31,7 @@ def read(*rows: Mapping[str, str], told: Told = outcome, **more: Any) -> list[Ev
     return list(DataFile(outcome=told, **named).events(rows, FEATURES, kind))
 
 
-def refused(*rows: Mapping[str, str], **more: Any) -> str:
+def rejected(*rows: Mapping[str, str], **more: Any) -> str:
     with pytest.raises(UsageError) as caught:
         read(*rows, **more)
     return str(caught.value)
@@ -90,8 +90,8 @@ def test_values_take_the_form_that_they_have_on_the_wire(kind: str, value: Any, 
         ("regression", float("nan"), "value must be a finite number, not nan"),
     ],
 )
-def test_a_value_of_the_wrong_kind_is_refused_with_its_row(kind: str, value: Any, reason: str) -> None:
-    assert refused(ROW, told=lambda row: (5, value), kind=kind) == f"row 1: {reason}"
+def test_a_value_of_the_wrong_kind_is_rejected_with_its_row(kind: str, value: Any, reason: str) -> None:
+    assert rejected(ROW, told=lambda row: (5, value), kind=kind) == f"row 1: {reason}"
 
 
 def without(column: str) -> dict[str, str]:
@@ -102,7 +102,7 @@ def without(column: str) -> dict[str, str]:
 def test_a_missing_column_is_named_with_those_there_are(column: str) -> None:
     """Also one of an optional feature: it would be missing in every row."""
     row = without(column)
-    assert refused(row) == f"row 1: column {column!r} is missing; the columns are {', '.join(row)}"
+    assert rejected(row) == f"row 1: column {column!r} is missing; the columns are {', '.join(row)}"
 
 
 def test_what_is_left_out_needs_no_column() -> None:
@@ -126,8 +126,8 @@ def test_what_is_left_out_needs_no_column() -> None:
         ({"id": "x" * 201}, "request_id must have 1 to 200 characters, not 201"),
     ],
 )
-def test_a_wrong_cell_is_refused_with_its_row(change: dict[str, str], reason: str) -> None:
-    assert refused(ROW, ROW | change) == f"row 2: {reason}"
+def test_a_wrong_cell_is_rejected_with_its_row(change: dict[str, str], reason: str) -> None:
+    assert rejected(ROW, ROW | change) == f"row 2: {reason}"
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_a_wrong_cell_is_refused_with_its_row(change: dict[str, str], reason: st
 def test_a_mistake_in_the_task_files_callables_is_told_with_its_row(
     more: dict[str, Any], reason: str
 ) -> None:
-    assert refused(ROW, **more) == f"row 1: {reason}"
+    assert rejected(ROW, **more) == f"row 1: {reason}"
 
 
 def test_rows_before_a_wrong_one_are_given() -> None:
@@ -195,7 +195,7 @@ def test_events_are_ordered_by_request_time_and_else_stay_as_they_are() -> None:
     assert [each.request.request_id for each in in_time_order(events)] == ["b", "d", "a", "c"]
 
 
-def test_a_row_before_the_tasks_earliest_time_is_refused_naming_the_way_out() -> None:
+def test_a_row_before_the_tasks_earliest_time_is_rejected_naming_the_way_out() -> None:
     features = Dictionary(Number(name="x"))
     data = DataFile(request_id="id", ts=lambda row: int(row["at"]), outcome=lambda row: None)
     rows = [{"id": "a", "at": "1700000000", "x": "1"}]

@@ -9,7 +9,7 @@ from schemas.dictionary import Boolean, Category, Dictionary, Feature, Integer, 
 from schemas.errors import BadRecord, TaskError
 
 
-def refused(feature: Feature, value: Any) -> BadRecord:
+def rejected(feature: Feature, value: Any) -> BadRecord:
     with pytest.raises(BadRecord) as error:
         Dictionary(feature).canonical({feature.name: value})
     assert error.value.field == f"features.{feature.name}"
@@ -29,12 +29,12 @@ def test_a_number_becomes_a_double(value: Any, canonical: float) -> None:
 
 @pytest.mark.parametrize("value", [True, "1", "NaN", [1], {"a": 1}, b"1"])
 def test_a_number_is_never_a_boolean_or_text(value: Any) -> None:
-    assert refused(Number(name="x"), value).reason == "wrong_type"
+    assert rejected(Number(name="x"), value).reason == "wrong_type"
 
 
 @pytest.mark.parametrize("value", [math.inf, -math.inf, 10**400])
 def test_a_number_is_finite(value: Any) -> None:
-    assert refused(Number(name="x"), value).reason == "out_of_range"
+    assert rejected(Number(name="x"), value).reason == "out_of_range"
 
 
 @pytest.mark.parametrize(("value", "canonical"), [(3, 3), (3.0, 3), (-(2**63), -(2**63)), (-0.0, 0)])
@@ -48,26 +48,26 @@ def test_an_integer_is_a_whole_number(value: Any, canonical: int) -> None:
     ("value", "reason"),
     [(3.5, "wrong_type"), (True, "wrong_type"), ("3", "wrong_type"), (2**63, "out_of_range")],
 )
-def test_an_integer_is_refused_beyond_64_bits_and_between_whole_numbers(value: Any, reason: str) -> None:
-    assert refused(Integer(name="x"), value).reason == reason
+def test_an_integer_is_rejected_beyond_64_bits_and_between_whole_numbers(value: Any, reason: str) -> None:
+    assert rejected(Integer(name="x"), value).reason == reason
 
 
 @pytest.mark.parametrize("value", [0, 1, "true", 1.0])
 def test_a_boolean_is_true_or_false_only(value: Any) -> None:
-    assert refused(Boolean(name="x"), value).reason == "wrong_type"
+    assert rejected(Boolean(name="x"), value).reason == "wrong_type"
 
 
 @pytest.mark.parametrize("value", [1, True, 1.5, ["a"], "\ud800"])
 def test_a_category_is_unicode_text(value: Any) -> None:
-    assert refused(Category(name="x"), value).reason == "wrong_type"
+    assert rejected(Category(name="x"), value).reason == "wrong_type"
 
 
 def test_a_category_has_at_most_10000_characters() -> None:
-    assert refused(Category(name="x"), "a" * 10_001).reason == "out_of_range"
+    assert rejected(Category(name="x"), "a" * 10_001).reason == "out_of_range"
 
 
 @pytest.mark.parametrize("absent", [{}, {"x": None}, {"x": math.nan}])
-def test_a_missing_value_is_refused_left_out_or_stood_for(absent: dict[str, Any]) -> None:
+def test_a_missing_value_is_rejected_left_out_or_stood_for(absent: dict[str, Any]) -> None:
     with pytest.raises(BadRecord) as error:
         Dictionary(Number(name="x")).canonical(absent)
     assert error.value.reason == "missing_field"
@@ -76,7 +76,7 @@ def test_a_missing_value_is_refused_left_out_or_stood_for(absent: dict[str, Any]
 
 
 def test_what_stands_for_missing_is_canonical_and_may_lie_outside_the_range() -> None:
-    found = Dictionary(Number(name="x", missing=-1, low=0, on_range="refuse")).canonical({})["x"]
+    found = Dictionary(Number(name="x", missing=-1, low=0, on_range="reject")).canonical({})["x"]
     assert (type(found), found) == (float, -1.0)
 
 
@@ -85,21 +85,21 @@ def test_features_come_in_the_dictionarys_order_and_no_others() -> None:
     assert list(dictionary.canonical({"a": 1, "other": 2, "b": 3})) == ["b", "a"]
 
 
-def test_a_range_marks_or_refuses() -> None:
+def test_a_range_marks_or_rejects() -> None:
     assert Dictionary(Number(name="x", low=0)).canonical({"x": -1}) == {"x": -1.0}
-    assert refused(Number(name="x", low=0, on_range="refuse"), -1).reason == "out_of_range"
-    assert refused(Integer(name="x", high=5, on_range="refuse"), 6).reason == "out_of_range"
+    assert rejected(Number(name="x", low=0, on_range="reject"), -1).reason == "out_of_range"
+    assert rejected(Integer(name="x", high=5, on_range="reject"), 6).reason == "out_of_range"
 
 
-def test_levels_mark_or_refuse() -> None:
+def test_levels_mark_or_reject() -> None:
     assert Dictionary(Category(name="x", levels=("a",))).canonical({"x": "b"}) == {"x": "b"}
-    assert refused(Category(name="x", levels=("a",), on_new_level="refuse"), "b").reason == "out_of_range"
+    assert rejected(Category(name="x", levels=("a",), on_new_level="reject"), "b").reason == "out_of_range"
 
 
 def test_what_was_stored_stays_readable_when_ranges_and_levels_change() -> None:
     stored = Dictionary(
-        Number(name="n", low=0, on_range="refuse"),
-        Category(name="c", levels=("a",), on_new_level="refuse"),
+        Number(name="n", low=0, on_range="reject"),
+        Category(name="c", levels=("a",), on_new_level="reject"),
         Category(name="gone", personal_data="left_out"),
     ).stored()
     assert stored.canonical({"n": -1.0, "c": "b", "gone": "x"}) == {"n": -1.0, "c": "b"}

@@ -335,7 +335,7 @@ def test_a_chain_of_any_depth_is_digested() -> None:
     assert state_digest(chain(1)) != state_digest(chain(2))
 
 
-def test_what_has_no_state_is_refused() -> None:
+def test_what_has_no_state_is_rejected() -> None:
     with pytest.raises(NotReproducible, match="generator"):
         state_digest({"a": (i for i in range(3))})
 

@@ -31,14 +31,14 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
     made.store.close()
 
 
-def test_the_newcomer_beyond_the_budget_is_refused_and_counted_and_the_others_stay(bench: Bench) -> None:
+def test_the_newcomer_beyond_the_budget_is_rejected_and_counted_and_the_others_stay(bench: Bench) -> None:
     for number in range(5):
         bench.tell(f"id-{number}", 5)
     bench.commit()
-    assert bench.refusals == ["too_many_early outcomes@3", "too_many_early outcomes@4"]
+    assert bench.rejections == ["too_many_early outcomes@3", "too_many_early outcomes@4"]
     assert bench.counters == {"early": 3, "outcomes": 5, "too_many_early": 2}
     assert sorted(bench.held()) == ["id-0", "id-1", "id-2"]
-    assert f"{3 * ONE:,} bytes" in bench.refused[0].message
+    assert f"{3 * ONE:,} bytes" in bench.rejected[0].message
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_a_restart_and_an_abort_leave_the_budget_as_it_was(bench: Bench) -> None
     for number in (2, 3):
         bench.tell(f"id-{number}", 5)
     bench.commit()
-    assert bench.refusals == ["too_many_early outcomes@3"]
+    assert bench.rejections == ["too_many_early outcomes@3"]
 
 
 def test_too_many_outcomes_of_one_request_have_the_same_reason_and_fit_into_a_record() -> None:

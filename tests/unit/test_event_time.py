@@ -1,4 +1,4 @@
-"""Times in another unit than ms are refused wherever they come in, with the unit that they seem to have."""
+"""Times in another unit than ms are rejected wherever they come in, with the unit that they seem to have."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ BOUNDS = TimeBounds(946_684_800_000, 300_000)
         ),
     ],
 )
-def test_a_time_of_another_form_is_refused_with_the_form_that_is_meant(ts: str, said: str) -> None:
+def test_a_time_of_another_form_is_rejected_with_the_form_that_is_meant(ts: str, said: str) -> None:
     codec = Codec("t", "binary", Dictionary(Number(name="price")))
     sent = f'{{"request_id": "a", "ts": {ts}, "features": {{"price": 1}}}}'
     with pytest.raises(BadRecord) as caught:
@@ -47,7 +47,7 @@ def test_a_time_of_another_form_is_refused_with_the_form_that_is_meant(ts: str, 
     ("ts", "unit"),
     [(NOW // 1000, "seconds"), (NOW * 1000, "microseconds"), (946_684_799_999, ""), (NOW + 300_001, "")],
 )
-def test_a_time_that_cannot_be_meant_is_refused_with_its_unit(ts: int, unit: str) -> None:
+def test_a_time_that_cannot_be_meant_is_rejected_with_its_unit(ts: int, unit: str) -> None:
     with pytest.raises(BadRecord) as caught:
         BOUNDS.check(ts, NOW)
     assert (caught.value.reason, caught.value.field) == ("impossible_time", "ts")
@@ -65,7 +65,7 @@ def test_both_bounds_are_still_taken(ts: int) -> None:
     BOUNDS.check(ts, NOW)
 
 
-def test_an_outcome_in_seconds_is_refused_where_it_is_read() -> None:
+def test_an_outcome_in_seconds_is_rejected_where_it_is_read() -> None:
     value = CODEC.encode(Outcome("a", NOW // 1000, True))
     item = decoder(CODEC.decode_outcome, times=BOUNDS)(Foreign(b"a", value, None))
     assert item.bad is not None
@@ -73,13 +73,13 @@ def test_an_outcome_in_seconds_is_refused_where_it_is_read() -> None:
     assert item.bad.message.endswith("send milliseconds instead of seconds")
 
 
-def test_the_join_refuses_a_prediction_from_outside_and_an_outcome_in_seconds() -> None:
+def test_the_join_rejects_a_prediction_from_outside_and_an_outcome_in_seconds() -> None:
     bench = Bench(replace(RULES, earliest_ms=BOUNDS.earliest_ms))
     bench.ask("a", NOW // 1000)
     bench.ask("b", NOW, arrived=NOW)
     bench.tell("b", NOW // 1000, True)
     bench.commit()
-    assert [(each.reason, each.message.rpartition("; ")[2]) for each in bench.refused] == [
+    assert [(each.reason, each.message.rpartition("; ")[2]) for each in bench.rejected] == [
         ("impossible_time", "send milliseconds instead of seconds")
     ] * 2
     assert bench.join.waiting == 1

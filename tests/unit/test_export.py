@@ -26,9 +26,9 @@ from schemas.remarks import Remarks
 
 STRICT = Dictionary(
     *EXAMPLE,
-    Number(name="share", unit="ratio", low=0, high=1, on_range="refuse", purpose="a | b"),
-    Integer(name="rooms", low=1, on_range="refuse", missing=1),
-    Category(name="meal", levels=("BB", "HB"), on_new_level="refuse", optional=True),
+    Number(name="share", unit="ratio", low=0, high=1, on_range="reject", purpose="a | b"),
+    Integer(name="rooms", low=1, on_range="reject", missing=1),
+    Category(name="meal", levels=("BB", "HB"), on_new_level="reject", optional=True),
     Category(name="phone", personal_data="left_out"),
 )
 KINDS: tuple[TaskKind, ...] = ("binary", "multiclass", "regression")
@@ -230,7 +230,7 @@ def test_the_contract_says_for_programs_what_clients_need(codec: Codec, tmp_path
     export(codec, tmp_path)
     told = json.loads((tmp_path / "contract.json").read_text())
     assert (told["partitioner"], told["isolation_level"]) == ("murmur2_random", "read_committed")
-    assert told["refusals"]["topic"] == "hotel.dead-letters"
+    assert told["rejections"]["topic"] == "hotel.dead-letters"
     for record in RECORDS:
         entry = told["schemas"][record_word(record)]
         written = json.loads((tmp_path / entry["avro"]).read_text())

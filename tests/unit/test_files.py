@@ -24,7 +24,7 @@ def written(tmp_path: Path, name: str, content: str | bytes) -> Path:
     return path
 
 
-def refused(path: Path) -> str:
+def rejected(path: Path) -> str:
     with pytest.raises(UsageError) as caught:
         list(rows(path))
     message = str(caught.value)
@@ -73,17 +73,17 @@ def test_rows_are_read_one_by_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("row", ["c", "c,d", "c,d,e,f"])
-def test_a_row_with_another_number_of_cells_is_refused(tmp_path: Path, row: str) -> None:
-    message = refused(written(tmp_path, "data.csv", TEXT + row + "\n"))
+def test_a_row_with_another_number_of_cells_is_rejected(tmp_path: Path, row: str) -> None:
+    message = rejected(written(tmp_path, "data.csv", TEXT + row + "\n"))
     assert message == "FILE, row 3: its number of cells differs from the header's"
 
 
 def test_a_file_that_is_not_there_or_of_no_known_kind(tmp_path: Path) -> None:
-    assert refused(tmp_path / "data.csv") == "data file FILE does not exist"
+    assert rejected(tmp_path / "data.csv") == "data file FILE does not exist"
     (tmp_path / "folder.csv").mkdir()
-    assert refused(tmp_path / "folder.csv") == "data file FILE does not exist"
+    assert rejected(tmp_path / "folder.csv") == "data file FILE does not exist"
     assert (
-        refused(written(tmp_path, "data.xlsx", ""))
+        rejected(written(tmp_path, "data.xlsx", ""))
         == "FILE: a data file must end in .csv, .csv.gz or .parquet"
     )
 
@@ -91,19 +91,19 @@ def test_a_file_that_is_not_there_or_of_no_known_kind(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["data.csv", "data.csv.gz"])
 def test_an_empty_file(tmp_path: Path, name: str) -> None:
     content = gzip.compress(b"") if name.endswith(".gz") else b""
-    assert refused(written(tmp_path, name, content)) == "FILE is empty: it needs a header and rows"
+    assert rejected(written(tmp_path, name, content)) == "FILE is empty: it needs a header and rows"
 
 
 def test_a_header_that_names_a_column_twice(tmp_path: Path) -> None:
-    assert refused(written(tmp_path, "data.csv", "id,x,id\na,1,b\n")) == "FILE: the header names id twice"
+    assert rejected(written(tmp_path, "data.csv", "id,x,id\na,1,b\n")) == "FILE: the header names id twice"
 
 
 def test_every_way_in_which_a_compressed_file_can_be_damaged(tmp_path: Path) -> None:
     whole = gzip.compress(b"id,x\n" + b"".join(b"%d,%d\n" % (n, n * n) for n in range(500)))
     for size in range(1, len(whole), 7):  # cut short
-        assert "cannot be read" in refused(written(tmp_path, "data.csv.gz", whole[:size]))
+        assert "cannot be read" in rejected(written(tmp_path, "data.csv.gz", whole[:size]))
     failed = 0
-    for at in range(0, len(whole), 11):  # one byte wrong: refused, unless it is one that says nothing
+    for at in range(0, len(whole), 11):  # one byte wrong: rejected, unless it is one that says nothing
         damaged = bytearray(whole)
         damaged[at] ^= 0xFF
         path = written(tmp_path, "data.csv.gz", bytes(damaged))
@@ -112,7 +112,7 @@ def test_every_way_in_which_a_compressed_file_can_be_damaged(tmp_path: Path) -> 
         except UsageError:
             failed += 1
     assert failed > len(range(0, len(whole), 11)) * 0.9
-    assert "cannot be read" in refused(written(tmp_path, "data.csv.gz", TEXT))
+    assert "cannot be read" in rejected(written(tmp_path, "data.csv.gz", TEXT))
 
 
 def test_a_damaged_parquet_file(tmp_path: Path) -> None:
@@ -120,15 +120,15 @@ def test_a_damaged_parquet_file(tmp_path: Path) -> None:
     parquet.write_table(pyarrow.table({"x": list(range(1000))}), path)
     whole = path.read_bytes()
     for content in (b"", b"PAR1", TEXT.encode(), whole[:-10], whole[: len(whole) // 2]):
-        assert "cannot be read" in refused(written(tmp_path, "data.parquet", content))
+        assert "cannot be read" in rejected(written(tmp_path, "data.parquet", content))
 
 
 def test_text_that_is_not_utf_8(tmp_path: Path) -> None:
-    assert "cannot be read" in refused(written(tmp_path, "data.csv", "id,x\nMünchen,1\n".encode("latin-1")))
+    assert "cannot be read" in rejected(written(tmp_path, "data.csv", "id,x\nMünchen,1\n".encode("latin-1")))
 
 
 def test_a_cell_longer_than_csv_allows(tmp_path: Path) -> None:
-    assert "cannot be read" in refused(written(tmp_path, "data.csv", "id\n" + "x" * 200_000 + "\n"))
+    assert "cannot be read" in rejected(written(tmp_path, "data.csv", "id\n" + "x" * 200_000 + "\n"))
 
 
 def test_the_digest_is_that_of_the_bytes(tmp_path: Path) -> None:

@@ -30,9 +30,9 @@ def test_a_record_that_starts_with_c3_01_is_avro() -> None:
         (b"\x00\x00\x00\x00\x05abc", "registry_framing"),
     ],
 )
-def test_all_else_is_refused_with_a_reason_that_is_documented(data: bytes | None, reason: str) -> None:
-    with pytest.raises(BadRecord) as refused:
+def test_all_else_is_rejected_with_a_reason_that_is_documented(data: bytes | None, reason: str) -> None:
+    with pytest.raises(BadRecord) as rejected:
         detect(data)
-    assert refused.value.reason == reason
+    assert rejected.value.reason == reason
     assert reason in REASONS
-    assert refused.value.message
+    assert rejected.value.message

@@ -53,7 +53,7 @@ def test_the_points_are_those_that_the_rooms_name() -> None:
 
 
 class Recorder(Hooks):
-    """Records the points of a transaction, and refuses its commit."""
+    """Records the points of a transaction, and rejects its commit."""
 
     def __init__(self) -> None:
         self.calls: list[str] = []

@@ -1,4 +1,4 @@
-"""A snapshot written by somebody else: refused, or numbers in the places of numbers."""
+"""A snapshot written by somebody else: rejected, or numbers in the places of numbers."""
 
 from __future__ import annotations
 
@@ -311,7 +311,7 @@ river_fields()  # the list is read once
 
 
 def restored(data: bytes, make: Callable[[], Any] = lambda: None) -> Any:
-    """Restore under watch; gives None for what is refused."""
+    """Restore under watch; gives None for what is rejected."""
     template = make()
     with nothing_runs():
         try:
@@ -321,7 +321,7 @@ def restored(data: bytes, make: Callable[[], Any] = lambda: None) -> Any:
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_a_hostile_snapshot_is_refused_and_nothing_of_it_runs(attack: str) -> None:
+def test_a_hostile_snapshot_is_rejected_and_nothing_of_it_runs(attack: str) -> None:
     started = time.perf_counter()
     with nothing_runs(), pytest.raises(SnapshotError):
         load(ATTACKS[attack])
@@ -449,10 +449,10 @@ COUNTS: collections.Counter[str] = collections.Counter()
 
 @settings(max_examples=10_000, deadline=None)
 @given(mutated())
-def test_a_mutated_state_is_refused_or_restored_to_data_only(case: tuple[str, bytes]) -> None:
+def test_a_mutated_state_is_rejected_or_restored_to_data_only(case: tuple[str, bytes]) -> None:
     name, data = case
     model = restored(data, MODELS[name])
-    COUNTS["refused" if model is None else "restored"] += 1
+    COUNTS["rejected" if model is None else "restored"] += 1
     if model is None:
         return
     with nothing_runs():
@@ -474,4 +474,4 @@ def _asked(model: Any) -> None:
 def test_the_mutations_bite_and_some_pass() -> None:
     """Run after the search above: it saw both."""
     if COUNTS:
-        assert min(COUNTS["refused"], COUNTS["restored"]) > 0.02 * COUNTS.total()
+        assert min(COUNTS["rejected"], COUNTS["restored"]) > 0.02 * COUNTS.total()

@@ -137,7 +137,7 @@ def test_on_this_machine_nobody_is_asked() -> None:
         check_exposure(Settings(http_host=host))
 
 
-def test_a_token_that_can_be_guessed_is_refused_and_not_repeated() -> None:
+def test_a_token_that_can_be_guessed_is_rejected_and_not_repeated() -> None:
     for settings in (Settings(http_token=f"{TOKEN} hunter2"), Settings(serve_token="hunter2")):
         with pytest.raises(UsageError, match="could be guessed") as caught:
             check_exposure(settings)
@@ -157,7 +157,7 @@ def test_a_secret_comes_from_a_file_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [None, b"\xff" * 40, b"x" * 70_000])
-def test_a_file_that_holds_no_secret_is_refused_with_a_sentence(
+def test_a_file_that_holds_no_secret_is_rejected_with_a_sentence(
     content: bytes | None, tmp_path: Path
 ) -> None:
     file = tmp_path / "key"

@@ -84,7 +84,7 @@ BAD: list[tuple[str, Any, int, str, str | None]] = [
 @pytest.mark.parametrize(
     ("sent", "status", "reason", "field"), [row[1:] for row in BAD], ids=[row[0] for row in BAD]
 )
-def test_a_bad_request_is_refused_naming_the_field(
+def test_a_bad_request_is_rejected_naming_the_field(
     sent: Any, status: int, reason: str, field: str | None
 ) -> None:
     async def run() -> None:

@@ -195,7 +195,7 @@ def test_a_preflight_is_answered_for_pages_that_are_set_and_no_others() -> None:
         ("live_pages_per_client", "101"),
     ],
 )
-def test_a_setting_out_of_its_bounds_is_refused_with_a_sentence(name: str, value: str) -> None:
+def test_a_setting_out_of_its_bounds_is_rejected_with_a_sentence(name: str, value: str) -> None:
     with pytest.raises(UsageError, match=f"RIVERLOOP_{name.upper()}"):
         Settings.load(env={f"RIVERLOOP_{name.upper()}": value})
 

@@ -106,7 +106,7 @@ def test_a_list_is_accepted_in_order_and_bad_ones_do_not_harm_their_neighbours()
         (b'"text"', 422, "wrong_type", None),
     ],
 )
-def test_a_bad_outcome_is_refused_naming_the_field(
+def test_a_bad_outcome_is_rejected_naming_the_field(
     sent: Any, status: int, reason: str, field: str | None
 ) -> None:
     async def run() -> None:

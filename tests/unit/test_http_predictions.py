@@ -248,7 +248,7 @@ def test_any_request_id_can_be_looked_up() -> None:
     asyncio.run(run())
 
 
-def test_while_not_ready_new_requests_are_refused_with_the_reason_and_remembered_ones_answered() -> None:
+def test_while_not_ready_new_requests_are_rejected_with_the_reason_and_remembered_ones_answered() -> None:
     async def run() -> None:
         task = make_http_task()
         async with serving(task, HeldWriter()) as client:

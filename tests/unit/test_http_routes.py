@@ -67,7 +67,7 @@ def test_a_miss_is_a_problem_that_says_what_there_is() -> None:
 @pytest.mark.parametrize(
     "kind", ["text/plain", "application/x-www-form-urlencoded", "application/json; charset=latin-1", ""]
 )
-def test_another_content_type_is_refused(kind: str) -> None:
+def test_another_content_type_is_rejected(kind: str) -> None:
     async def run() -> None:
         async with serving(make_http_task(), HeldWriter()) as client:
             reply = await client.post(PATH, SENT, headers={"Content-Type": kind})
@@ -77,7 +77,7 @@ def test_another_content_type_is_refused(kind: str) -> None:
     asyncio.run(run())
 
 
-def test_what_is_no_avro_is_refused_as_avro() -> None:
+def test_what_is_no_avro_is_rejected_as_avro() -> None:
     async def run() -> None:
         avro = {"Content-Type": "application/avro"}
         async with serving(make_http_task(), HeldWriter()) as client:
@@ -90,7 +90,7 @@ def test_what_is_no_avro_is_refused_as_avro() -> None:
     asyncio.run(run())
 
 
-def test_a_body_beyond_the_bound_is_refused_however_it_is_sent() -> None:
+def test_a_body_beyond_the_bound_is_rejected_however_it_is_sent() -> None:
     async def run() -> None:
         settings = Settings(max_body=20_000, max_list=3)
         task = make_http_task(settings=settings)
@@ -118,7 +118,7 @@ def test_a_body_beyond_the_bound_is_refused_however_it_is_sent() -> None:
     asyncio.run(run())
 
 
-def test_a_record_beyond_the_contracts_bound_is_refused_even_where_larger_bodies_are_allowed() -> None:
+def test_a_record_beyond_the_contracts_bound_is_rejected_even_where_larger_bodies_are_allowed() -> None:
     async def run() -> None:
         settings = Settings(max_body=4_000_000)
         async with serving(make_http_task(settings=settings), HeldWriter(), settings) as client:
@@ -131,7 +131,7 @@ def test_a_record_beyond_the_contracts_bound_is_refused_even_where_larger_bodies
     asyncio.run(run())
 
 
-def test_a_body_that_cannot_be_unpacked_is_refused() -> None:
+def test_a_body_that_cannot_be_unpacked_is_rejected() -> None:
     async def run() -> None:
         async with serving(make_http_task(), HeldWriter()) as client:
             reply = await client.post(PATH, data=b"this is no gzip", headers={"Content-Encoding": "gzip"})

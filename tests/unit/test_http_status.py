@@ -179,7 +179,7 @@ def test_status_has_counts_freshness_and_what_the_agents_add() -> None:
             status = (await client.get("/tasks/stay/status")).data
         assert empty["freshness_ms"] == {"count": 0, "p50": 0.0, "p99": 0.0}
         assert status["freshness_ms"] == {"count": 200, "p50": 100.0, "p99": 198.0}
-        assert status["counts"] == {"http_predictions": 1, "http_refused": 1, "predictions": 1}
+        assert status["counts"] == {"http_predictions": 1, "http_rejected": 1, "predictions": 1}
         assert (status["cached_predictions"], status["ready"]) == (1, True)
         assert status["models"]["lr"]["version"] == "lr.1@0"
 

@@ -399,10 +399,10 @@ def test_callers_that_say_nothing_or_too_much_keep_no_check_from_its_answer_and_
             assert len(server) <= 8
             answers = [await asyncio.to_thread(rest, wire) for wire in wires[80:]]
             served = [each for each in answers if b'"request_id":"b-1"' in each]
-            refused = [each for each in answers if b"too_many_connections" in each]
+            rejected = [each for each in answers if b"too_many_connections" in each]
             assert len(served) == 8
-            assert len(served) + len(refused) == 40, [
-                each for each in answers if each not in served + refused
+            assert len(served) + len(rejected) == 40, [
+                each for each in answers if each not in served + rejected
             ]
             for wire in wires:
                 wire.close()

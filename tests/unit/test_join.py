@@ -24,7 +24,7 @@ class Case:
     name: str
     steps: list[Step]
     facts: list[str] = field(default_factory=list)
-    refused: list[str] = field(default_factory=list)
+    rejected: list[str] = field(default_factory=list)
     counted: dict[str, int] = field(default_factory=dict)
     """All counters beside `predictions` and `outcomes`."""
     waiting: int = 0
@@ -52,7 +52,7 @@ CASES = [
     Case(
         "a prediction older than its deadline and revision horizon is stale",
         [ask("b", 2000), ask("a", 889)],
-        refused=["stale predictions@1"],
+        rejected=["stale predictions@1"],
         counted={"stale": 1},
         waiting=1,
     ),
@@ -102,9 +102,9 @@ CASES = [
         waiting=1,
     ),
     Case(
-        "an outcome before its request is refused, and the request still waits",
+        "an outcome before its request is rejected, and the request still waits",
         [ask("a", 10), tell("a", 9)],
-        refused=["outcome_before_request outcomes@0"],
+        rejected=["outcome_before_request outcomes@0"],
         counted={"outcome_before_request": 1},
         waiting=1,
     ),
@@ -116,15 +116,15 @@ CASES = [
         rules=TOLERANT,
     ),
     Case(
-        "beyond the tolerance it is refused",
+        "beyond the tolerance it is rejected",
         [ask("a", 10), tell("a", 4)],
-        refused=["outcome_before_request outcomes@0"],
+        rejected=["outcome_before_request outcomes@0"],
         counted={"outcome_before_request": 1},
         waiting=1,
         rules=TOLERANT,
     ),
     Case(
-        "before its request it is refused of a resolved id too",
+        "before its request it is rejected of a resolved id too",
         [ask("a", 10), tell("a", 11), tell("a", 9, False, 7)],
         ["labelled a@11 True"],
         ["outcome_before_request outcomes@1"],
@@ -198,7 +198,7 @@ CASES = [
         counted={"expired": 1, "late": 1},
     ),
     Case(
-        "one beyond it is refused, and its request has expired",
+        "one beyond it is rejected, and its request has expired",
         [ask("a", 0), tell("a", 1101)],
         ["expired a@100"],
         ["unknown_or_forgotten outcomes@0"],
@@ -378,7 +378,7 @@ CASES = [
     Case(
         "an early outcome may lie before its request",
         [tell("a", 5), ask("a", 10)],
-        refused=["outcome_before_request outcomes@0"],
+        rejected=["outcome_before_request outcomes@0"],
         counted={"early": 1, "outcome_before_request": 1},
         waiting=1,
     ),
@@ -396,9 +396,9 @@ CASES = [
         waiting=1,
     ),
     Case(
-        "then it is refused",
+        "then it is rejected",
         [tell("x", 0), ask("a", 61)],
-        refused=["unknown_or_forgotten outcomes@0"],
+        rejected=["unknown_or_forgotten outcomes@0"],
         counted={"early": 1, "unknown_or_forgotten": 1},
         waiting=1,
     ),
@@ -412,26 +412,26 @@ CASES = [
     Case(
         "nor does it prolong it",
         [tell("x", 100), tell("x", 0), ask("a", 61), ask("b", 161)],
-        refused=["unknown_or_forgotten outcomes@1", "unknown_or_forgotten outcomes@0"],
+        rejected=["unknown_or_forgotten outcomes@1", "unknown_or_forgotten outcomes@0"],
         counted={"early": 2, "unknown_or_forgotten": 2},
         waiting=2,
     ),
     Case(
         "its prediction may itself bring the time at which it ends",
         [tell("a", 0), ask("a", 61)],
-        refused=["unknown_or_forgotten outcomes@0"],
+        rejected=["unknown_or_forgotten outcomes@0"],
         counted={"early": 1, "unknown_or_forgotten": 1},
         waiting=1,
     ),
     Case(
-        "an outcome that is too old to wait is refused at once",
+        "an outcome that is too old to wait is rejected at once",
         [ask("b", 200), tell("x", 139), tell("x", 140)],
-        refused=["unknown_or_forgotten outcomes@0"],
+        rejected=["unknown_or_forgotten outcomes@0"],
         counted={"early": 1, "unknown_or_forgotten": 1},
         waiting=1,
     ),
     Case(
-        "an early outcome waits for the first prediction that is not refused",
+        "an early outcome waits for the first prediction that is not rejected",
         [ask("b", 2000), tell("a", 1990), ask("a", 500), ask("a", 1980)],
         ["labelled a@1990 True"],
         ["stale predictions@1"],
@@ -518,7 +518,7 @@ CASES = [
         waiting=1,
     ),
     Case(
-        "an early outcome beyond the budget is refused, and those that wait already stay",
+        "an early outcome beyond the budget is rejected, and those that wait already stay",
         [tell("a", 5), tell("b", 6), tell("c", 7), ask("b", 4), tell("d", 8), tell("e", 9)],
         ["labelled b@6 True"],
         ["too_many_early outcomes@2", "too_many_early outcomes@4"],
@@ -533,9 +533,9 @@ CASES = [
         {"early": 100, "labelled": 1, "too_many_early": 1},
     ),
     Case(
-        "a punctuation outside lockstep is refused",
+        "a punctuation outside lockstep is rejected",
         [ask("a", 0), punctuate(5000)],
-        refused=["unexpected_punctuation outcomes@0"],
+        rejected=["unexpected_punctuation outcomes@0"],
         counted={"unexpected_punctuation": 1},
         waiting=1,
     ),
@@ -545,7 +545,7 @@ CASES = [
 def check(bench: Bench, case: Case) -> None:
     counted = {name: n for name, n in bench.counters.items() if name not in {"predictions", "outcomes"}}
     assert bench.facts == case.facts
-    assert bench.refusals == case.refused
+    assert bench.rejections == case.rejected
     assert counted == case.counted
     assert bench.join.waiting == case.waiting
     assert bench.unaccounted() == 0
@@ -640,7 +640,7 @@ def test_no_two_entries_have_one_id() -> None:
         assert len(set(ids)) == len(ids)
 
 
-def test_a_refused_early_outcome_brings_itself_along() -> None:
+def test_a_rejected_early_outcome_brings_itself_along() -> None:
     """It was read in an earlier batch, so nobody else has it any more."""
     for steps in (
         [tell("a", 5, arrived=8), ask("a", 10)],  # before its request
@@ -651,14 +651,14 @@ def test_a_refused_early_outcome_brings_itself_along() -> None:
         steps[0](bench)
         bench.commit()
         steps[1](bench)
-        (refused,) = bench.join.out.refused
-        assert refused.at == Position("outcomes", 3, 0)
-        assert refused.early is not None
-        assert refused.early.outcome.request_id == "a"
-        assert refused.early.arrived in {8, 8000}
+        (rejected,) = bench.join.out.rejected
+        assert rejected.at == Position("outcomes", 3, 0)
+        assert rejected.early is not None
+        assert rejected.early.outcome.request_id == "a"
+        assert rejected.early.arrived in {8, 8000}
 
 
-def test_refusals_say_what_is_wrong() -> None:
+def test_rejections_say_what_is_wrong() -> None:
     steps = [
         ask("a", 10),
         tell("a", 9),
@@ -666,7 +666,7 @@ def test_refusals_say_what_is_wrong() -> None:
         ask("c", 9000, arrived=1),
         ask("d", 5000),
     ]
-    messages = [each.message for each in played(steps).join.out.refused]
+    messages = [each.message for each in played(steps).join.out.rejected]
     assert messages == [
         "the outcome's ts 9 is before its request's, 10",
         "ts=9000 is more than 0:00:00.300000 after its arrival, 1",
@@ -713,7 +713,7 @@ def test_an_aborted_batch_leaves_no_trace_and_gives_the_same_again() -> None:
     for _ in range(3):
         batch()
         tried.append(
-            (bench.join.out.entries, bench.join.out.refused, bench.join.out.changes.states, bench.state())
+            (bench.join.out.entries, bench.join.out.rejected, bench.join.out.changes.states, bench.state())
         )
         assert bench.state() != before
         bench.rollback()
@@ -768,7 +768,7 @@ def test_a_restart_gives_the_same_continuation() -> None:
             step(bench)
         bench.commit()
     assert restarted.entries == through.entries
-    assert restarted.refused == through.refused
+    assert restarted.rejected == through.rejected
     assert restarted.counters == through.counters
     assert restarted.held() == through.held()
     assert restarted.join.position(1, 2) == through.join.position(1, 2)
@@ -841,13 +841,13 @@ def test_in_lockstep_an_early_outcome_does_not_change_the_order_of_expiries() ->
     rules = replace(LOCKSTEP, early_horizon_ms=110)
     bench = played([tell("b", 0), ask("a", 10), ask("b", 10), punctuate(110)], rules)
     assert bench.facts == ["expired a@110", "expired b@110", "time @110"]
-    assert bench.refusals == ["outcome_before_request outcomes@0"]
+    assert bench.rejections == ["outcome_before_request outcomes@0"]
 
 
 def test_in_lockstep_early_outcomes_wait_as_ever() -> None:
     bench = played([tell("a", 5), punctuate(54), ask("a", 5), tell("x", 60), punctuate(110)], LOCKSTEP)
     assert bench.facts == ["time @54", "labelled a@5 True", "time @110"]
-    assert bench.refusals == ["unknown_or_forgotten outcomes@2"]
+    assert bench.rejections == ["unknown_or_forgotten outcomes@2"]
 
 
 def test_in_lockstep_the_last_punctuation_drains() -> None:

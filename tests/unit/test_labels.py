@@ -30,7 +30,7 @@ CODEC = Codec("task", "binary", DICTIONARY)
 TEXT = "Ada-Lovelace"
 
 
-def refused(body: bytes) -> BadRecord:
+def rejected(body: bytes) -> BadRecord:
     with pytest.raises(BadRecord) as caught:
         CODEC.decode_request(body)
     return caught.value
@@ -57,14 +57,14 @@ def test_a_key_that_is_unknown_or_given_twice_makes_no_series_however_many_come(
     found = []
     for burst in range(3):
         for body in bodies(burst):
-            counter.refused(0, refused(body), 60_000)
+            counter.rejected(0, rejected(body), 60_000)
         for offset, tally in enumerate(counter.tallies(), start=monitor.next_offset):
             assert TEXT not in repr(tally)
             monitor.apply(offset, tally)
         counter.commit()
         found.append(series(monitor))
     assert found[0] == found[1] == found[2]
-    assert dict(monitor.sum.refused) == {"malformed": 360, "missing_field features.x": 180}
+    assert dict(monitor.sum.rejected) == {"malformed": 360, "missing_field features.x": 180}
 
 
 def test_a_tally_that_somebody_else_wrote_makes_no_series_either() -> None:
@@ -77,7 +77,7 @@ def test_a_tally_that_somebody_else_wrote_makes_no_series_either() -> None:
             60_000,
             60_000,
             5,
-            refused={f"{TEXT} {offset}": 1, f"wrong_type {TEXT}{offset}": 1, "wrong_type features.x": 1},
+            rejected={f"{TEXT} {offset}": 1, f"wrong_type {TEXT}{offset}": 1, "wrong_type features.x": 1},
             written={f"{TEXT}{offset}": 1, "json": 1},
             features={
                 "colour": FeatureTally(bins, 0, 0, 0.0),
@@ -85,7 +85,7 @@ def test_a_tally_that_somebody_else_wrote_makes_no_series_either() -> None:
             },
         )
         monitor.apply(offset, tally)
-    assert dict(monitor.sum.refused) == {"other": 3, "wrong_type other": 3, "wrong_type features.x": 3}
+    assert dict(monitor.sum.rejected) == {"other": 3, "wrong_type other": 3, "wrong_type features.x": 3}
     assert dict(monitor.sum.written) == {"other": 3, "json": 3}
     [cell] = monitor._cells.values()
     assert list(cell.features) == ["colour"]
@@ -98,9 +98,9 @@ def test_a_tally_that_somebody_else_wrote_makes_no_series_either() -> None:
 def test_what_is_summed_is_capped_and_nothing_is_lost() -> None:
     total = Total()
     for number in range(3 * MAX_KINDS):
-        total.add(Tally("slot", "topic", 0, 1, 0, refused={f"kind {number}": 2}))
-    assert len(total.refused) == MAX_KINDS + 1
-    assert sum(total.refused.values()) == 6 * MAX_KINDS
+        total.add(Tally("slot", "topic", 0, 1, 0, rejected={f"kind {number}": 2}))
+    assert len(total.rejected) == MAX_KINDS + 1
+    assert sum(total.rejected.values()) == 6 * MAX_KINDS
 
 
 def test_models_that_a_foreign_prediction_names_become_neither_counters_without_end_nor_a_crash() -> None:

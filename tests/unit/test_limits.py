@@ -82,15 +82,15 @@ CASES += [
 
 @pytest.mark.parametrize("as_json", [True, False], ids=["json", "avro"])
 @pytest.mark.parametrize(("fits", "too_long", "field"), CASES, ids=lambda each: str(each)[:40])
-def test_a_text_is_read_up_to_its_limit_and_refused_beyond_with_the_field_and_without_the_text(
+def test_a_text_is_read_up_to_its_limit_and_rejected_beyond_with_the_field_and_without_the_text(
     fits: Any, too_long: Any, field: str, as_json: bool
 ) -> None:
     read = READ[type(fits)]
     assert read(CODEC.encode(fits, json=as_json)) == fits
-    with pytest.raises(BadRecord) as refused:
+    with pytest.raises(BadRecord) as rejected:
         read(CODEC.encode(too_long, json=as_json))
-    assert (refused.value.reason, refused.value.field) == ("out_of_range", field)
-    assert "üü" not in refused.value.message
+    assert (rejected.value.reason, rejected.value.field) == ("out_of_range", field)
+    assert "üü" not in rejected.value.message
 
 
 def test_every_limited_field_exists_and_its_description_ends_with_the_limit() -> None:

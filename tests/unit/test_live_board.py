@@ -113,11 +113,11 @@ def test_every_declared_metric_reaches_the_page_or_is_one_that_it_counts_elsewhe
     elsewhere = {
         "open_episodes",
         "episodes",
-        "refused",
+        "rejected",
     }  # told by the episodes and the dead letters themselves
     for each in METRICS:
         board = Board(TASK)
-        segment = {"signal_mean": "error", "refused": "stale", "warned": "outside features.Rate"}.get(
+        segment = {"signal_mean": "error", "rejected": "stale", "warned": "outside features.Rate"}.get(
             each.name, ""
         )
         if each.name.startswith("calibration_") and each.name.split("_")[1] in {"score", "rate"}:

@@ -87,7 +87,7 @@ def run(make: Callable[[], base.Estimator], kind: str = "binary", examples: int 
     return exercise(make, FEATURES, kind, examples, model="m")
 
 
-def refused(make: Callable[[], base.Estimator]) -> str:
+def rejected(make: Callable[[], base.Estimator]) -> str:
     with pytest.raises(NotReproducible) as caught:
         compare(run(make), run(make))
     return str(caught.value)
@@ -103,7 +103,7 @@ def test_a_reproducible_model_passes(name: str) -> None:
 
 def test_rivers_own_selector_is_named() -> None:
     union = (compose.Select("size", "price") | preprocessing.StandardScaler()) + Select("age")
-    message = refused(lambda: union | linear_model.LogisticRegression())
+    message = rejected(lambda: union | linear_model.LogisticRegression())
     assert "'m'" in message
     assert "compose.Select at TransformerUnion/Pipeline/Select" in message
     assert "streams.Select" in message
@@ -111,7 +111,9 @@ def test_rivers_own_selector_is_named() -> None:
 
 def test_rivers_own_selector_is_found_inside_an_ensemble() -> None:
     member: Any = compose.Select("size", "price") | linear_model.LogisticRegression()
-    assert "compose.Select in ensemble.Bagging" in refused(lambda: ensemble.BaggingClassifier(member, seed=1))
+    assert "compose.Select in ensemble.Bagging" in rejected(
+        lambda: ensemble.BaggingClassifier(member, seed=1)
+    )
 
 
 def test_a_selector_of_one_feature_has_one_order() -> None:
@@ -119,13 +121,13 @@ def test_a_selector_of_one_feature_has_one_order() -> None:
 
 
 def test_a_missing_seed_is_named() -> None:
-    message = refused(lambda: numbers() | forest.ARFClassifier(3))
+    message = rejected(lambda: numbers() | forest.ARFClassifier(3))
     assert "forest.ARFClassifier" in message
     assert "without a seed: forest.ARFClassifier" in message
 
 
 def test_predicting_that_changes_the_state_is_named() -> None:
-    message = refused(lambda: facto.FMClassifier(seed=1))
+    message = rejected(lambda: facto.FMClassifier(seed=1))
     assert "facto.FMClassifier changes its state when it predicts" in message
 
 
@@ -174,8 +176,8 @@ def test_what_a_user_wrote_is_named_as_well() -> None:
         (lambda: numbers() | forest.ARFClassifier(2, max_size=1, seed=1), "forest.ARFClassifier"),
     ],
 )
-def test_what_is_known_to_break_is_refused(make: Callable[[], base.Estimator], component: str) -> None:
-    assert component in refused(make)
+def test_what_is_known_to_break_is_rejected(make: Callable[[], base.Estimator], component: str) -> None:
+    assert component in rejected(make)
 
 
 def test_a_model_that_cannot_take_what_the_dictionary_allows_is_named() -> None:

@@ -68,6 +68,6 @@ def test_one_that_a_person_has_looked_at_is_skipped_by_all_folds_and_no_other_is
 
 
 @pytest.mark.parametrize("text", ["7", "task.log", "task.log[0]@7", "task.log@x", "task.requests@7"])
-def test_a_place_that_is_none_of_a_log_is_refused_at_the_start(text: str) -> None:
+def test_a_place_that_is_none_of_a_log_is_rejected_at_the_start(text: str) -> None:
     with pytest.raises(UsageError, match="is not a record of a training log"):
         places(text)

@@ -164,7 +164,7 @@ def test_segments_and_revisions_are_measured_on_their_own() -> None:
         ("all", r"must be MetricRules"),
     ],
 )
-def test_rules_that_cannot_be_are_refused_with_the_reason(rules: Any, says: str) -> None:
+def test_rules_that_cannot_be_are_rejected_with_the_reason(rules: Any, says: str) -> None:
     with pytest.raises(TaskError, match=says):
         replace(TASK, metrics=rules)
 

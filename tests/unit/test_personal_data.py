@@ -18,7 +18,7 @@ from schemas.subject_keys import BEGIN, END, SALT_BYTES, SubjectKeys
 from schemas.tokens import FIELD_TOKEN, TOKEN_LENGTH, Protection, token
 
 FEATURES = (
-    Number(name="price", low=0, on_range="refuse"),
+    Number(name="price", low=0, on_range="reject"),
     Category(name="guest", personal_data="tokenised", missing="unknown"),
     Category(name="email", personal_data="tokenised", optional=True),
     Category(name="phone", personal_data="left_out"),
@@ -139,15 +139,15 @@ def test_a_prediction_from_outside_is_stored_like_a_request() -> None:
         ({"price": "dear", "guest": "Ada"}, "wrong_type"),
     ],
 )
-def test_a_prediction_from_outside_is_refused_like_a_request(features: dict[str, Any], reason: str) -> None:
+def test_a_prediction_from_outside_is_rejected_like_a_request(features: dict[str, Any], reason: str) -> None:
     codec = Codec("shop", "binary", Dictionary(*FEATURES), keys())
     sent = {"request_id": "r-1", "ts": 5, "features": features, "scores": []}
-    with pytest.raises(BadRecord) as refused:
+    with pytest.raises(BadRecord) as rejected:
         codec.protection.served(codec.decode_prediction(json.dumps(sent).encode()))
-    assert refused.value.reason == reason
-    with pytest.raises(BadRecord) as refused:
+    assert rejected.value.reason == reason
+    with pytest.raises(BadRecord) as rejected:
         codec.decode_request(json.dumps(sent).encode())
-    assert refused.value.reason == reason
+    assert rejected.value.reason == reason
 
 
 def test_masked_records_of_two_keys_are_equal() -> None:
@@ -228,7 +228,7 @@ def test_a_rewriting_forgets_who_is_not_in_it_and_nobody_else() -> None:
 @pytest.mark.parametrize(
     "record", [(None, b"x" * 32), (b"x" * 16, None), (b"x" * 16, b"x"), (b"x", b"x" * 32)]
 )
-def test_what_is_no_salt_is_refused(record: tuple[bytes | None, bytes | None]) -> None:
+def test_what_is_no_salt_is_rejected(record: tuple[bytes | None, bytes | None]) -> None:
     made = keys()
     with pytest.raises(BadRecord):
         made.read(*record)

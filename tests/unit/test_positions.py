@@ -1,4 +1,4 @@
-"""What a task does about its topics, as far as it can be said without them: names, refusals, what was accepted."""
+"""What a task does about its topics, without a cluster: names, rejections, what was accepted."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from streams.positions import (
     TopicSeen,
     age,
     plain,
-    refusals,
+    rejections,
     wrong_place,
 )
 from streams.verify import position_of
@@ -34,33 +34,33 @@ def known() -> KnownTopics:
     return made
 
 
-def refused(cluster: dict[str, TopicSeen], told: KnownTopics) -> dict[str, str]:
-    return dict(refusals(NAMES, told, cluster, EVERY))
+def rejected(cluster: dict[str, TopicSeen], told: KnownTopics) -> dict[str, str]:
+    return dict(rejections(NAMES, told, cluster, EVERY))
 
 
 def test_topics_as_they_were_are_no_news() -> None:
-    assert refused(seen(), known()) == {}
+    assert rejected(seen(), known()) == {}
     assert known().news(seen(), 2) == {}
-    assert refused(seen(), KnownTopics()) == {}
+    assert rejected(seen(), KnownTopics()) == {}
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_a_topic_that_is_gone_is_refused_and_the_sentence_has_the_command(name: str) -> None:
+def test_a_topic_that_is_gone_is_rejected_and_the_sentence_has_the_command(name: str) -> None:
     there = seen()
     del there[name]
-    why = refused(there, known())
+    why = rejected(there, known())
     assert [*why] == [name]
     assert "riverloop topics create TASK --partitions 2" in why[name]
     assert ("riverloop topics accept" in why[name]) == (name in LASTING)
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_a_topic_that_was_made_again_is_refused_where_it_held_what_was_learned(name: str) -> None:
+def test_a_topic_that_was_made_again_is_rejected_where_it_held_what_was_learned(name: str) -> None:
     there, told = seen(), known()
     there[name] = there[name]._replace(topic_id="another")
-    assert ([*refused(there, told)] == [name]) == (name in LASTING)
+    assert ([*rejected(there, told)] == [name]) == (name in LASTING)
     told.learn(Command(KNOWN, "", told.news(there, 2)))
-    assert refused(there, told) == {}
+    assert rejected(there, told) == {}
     assert (told.name(name), plain(told.name(name)), age(told.name(name))) == (f"{name}~2", name, 2)
     place = Position(told.name(name), 1, 5)
     assert position_of(str(place)) == place
@@ -70,21 +70,21 @@ def test_a_topic_that_was_made_again_is_refused_where_it_held_what_was_learned(n
 def test_only_the_topic_whose_partitions_are_the_joins_must_not_grow(name: str) -> None:
     there = seen()
     there[name] = there[name]._replace(partitions=7)
-    assert [*refused(there, known())] == ([name] if name == NAMES.predictions else [])
+    assert [*rejected(there, known())] == ([name] if name == NAMES.predictions else [])
 
 
 @pytest.mark.parametrize("name", [NAMES.predictions, NAMES.outcomes, NAMES.join_state])
-def test_fewer_partitions_than_the_joins_have_are_refused(name: str) -> None:
+def test_fewer_partitions_than_the_joins_have_are_rejected(name: str) -> None:
     there = seen()
     there[name] = there[name]._replace(partitions=1)
-    assert f"kafka-topics --alter --topic {name} --partitions 2" in refused(there, known())[name]
+    assert f"kafka-topics --alter --topic {name} --partitions 2" in rejected(there, known())[name]
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_another_cleanup_policy_is_refused(name: str) -> None:
+def test_another_cleanup_policy_is_rejected(name: str) -> None:
     there = seen()
     there[name] = there[name]._replace(cleanup="compact,delete")
-    assert f"--add-config cleanup.policy={EVERY[name]}" in refused(there, known())[name]
+    assert f"--add-config cleanup.policy={EVERY[name]}" in rejected(there, known())[name]
 
 
 def test_the_number_of_partitions_is_kept_whatever_becomes_of_the_topics() -> None:

@@ -143,31 +143,31 @@ def test_personal_data_is_in_no_count_and_no_alert() -> None:
     assert bucket(secret) in told
 
 
-def refusals(alerts: list[Alert]) -> list[str]:
-    return [each.state for each in alerts if each.family == "requests.refused"]
+def rejections(alerts: list[Alert]) -> list[str]:
+    return [each.state for each in alerts if each.family == "requests.rejected"]
 
 
-def test_refused_repeated_and_disordered_requests_are_counted_and_told() -> None:
+def test_rejected_repeated_and_disordered_requests_are_counted_and_told() -> None:
     monitor, counter = QualityMonitor("t", DICTIONARY), EdgeCounter(DICTIONARY, "w")
     bad = BadRecord("wrong_type", "feature price must be a number", "features.price")
-    counter.refused(0, bad, 1_700_000_000_000)  # nothing is known of event time yet
+    counter.rejected(0, bad, 1_700_000_000_000)  # nothing is known of event time yet
     alerts: list[Alert] = []
     for offset, each in enumerate(stream(lambda x, rng: None, n=6000)):
         counter.answered(0, each, "json" if offset < 5000 else "00ff")
         if offset > 4000 and offset % 5 == 0:
-            counter.refused(0, bad, each.ts)
+            counter.rejected(0, bad, each.ts)
             counter.answered(0, each)
             counter.answered(0, Request(f"old-{offset}", each.ts - 1, each.features))
         for tally in counter.tallies():
             monitor.apply(monitor.next_offset, tally)
         counter.commit()
         alerts += monitor.alerts()
-    assert monitor.sum.refused == {"wrong_type features.price": 400}
+    assert monitor.sum.rejected == {"wrong_type features.price": 400}
     assert (monitor.sum.repeated, monitor.sum.disordered, monitor.late) == (399, 399, 0)
     opened = {each.family for each in alerts if each.state == "opened"}
-    assert opened == {"requests.refused", "requests.repeated", "requests.disordered", "requests.schema"}
-    assert refusals(alerts) == ["opened", "updated"]
-    assert "wrong_type features.price" in next(each.text for each in alerts if each.signal == "refused")
+    assert opened == {"requests.rejected", "requests.repeated", "requests.disordered", "requests.schema"}
+    assert rejections(alerts) == ["opened", "updated"]
+    assert "wrong_type features.price" in next(each.text for each in alerts if each.signal == "rejected")
 
 
 def test_a_feature_that_stands_still_is_stale() -> None:
@@ -207,7 +207,7 @@ def test_the_state_goes_through_a_snapshots_allow_list() -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"max_missing": 1.5}, {"stale_after_s": 0}])
-def test_a_bound_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
+def test_a_bound_that_cannot_be_is_rejected(wrong: dict[str, Any]) -> None:
     with pytest.raises(TaskError, match="price"):
         Dictionary(Number(name="price", **wrong))
 

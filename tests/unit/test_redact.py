@@ -148,7 +148,7 @@ def test_any_bytes_can_be_shown(value: bytes) -> None:
         max_leaves=8,
     )
 )
-def test_no_message_of_a_refusal_repeats_personal_data(features: Any) -> None:
+def test_no_message_of_a_rejection_repeats_personal_data(features: Any) -> None:
     for sent in (
         SENT | {"features": features},
         SENT | {"features": {"x": 1, "Guest": features, "Mail": features}},

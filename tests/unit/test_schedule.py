@@ -58,7 +58,7 @@ def test_a_late_outcome_does_not_keep_its_request_from_expiring() -> None:
     ]
 
 
-def test_nor_does_one_before_its_request_which_the_join_refuses() -> None:
+def test_nor_does_one_before_its_request_which_the_join_rejects() -> None:
     assert told([event("a", 50, 40)]) == ["ask a", "sync 150: a@40"]
 
 

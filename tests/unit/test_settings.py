@@ -51,7 +51,7 @@ def test_every_number_has_bounds_and_its_default_is_within() -> None:
 
 
 @pytest.mark.parametrize("name", NUMBERS)
-def test_a_number_out_of_bounds_is_refused_however_it_comes(name: str) -> None:
+def test_a_number_out_of_bounds_is_rejected_however_it_comes(name: str) -> None:
     (declared,) = [each for each in fields(Settings) if each.name == name]
     low, high = declared.metadata["within"]
     for value in (low - 1, -1, -(10**30), high + 1, 10**30):
@@ -89,7 +89,7 @@ def test_a_number_out_of_bounds_is_refused_however_it_comes(name: str) -> None:
         ("--slot", "a\nb"),
     ],
 )
-def test_a_worker_refuses_a_wrong_option_with_its_name(option: str, value: str) -> None:
+def test_a_worker_rejects_a_wrong_option_with_its_name(option: str, value: str) -> None:
     made = CliRunner().invoke(riverloop, ["worker", "task.py", option, value])
     assert isinstance(made.exception, UsageError), made.output
     assert option in str(made.exception)
@@ -97,7 +97,7 @@ def test_a_worker_refuses_a_wrong_option_with_its_name(option: str, value: str) 
 
 
 @pytest.mark.parametrize("name", KEYS)
-def test_a_key_that_can_be_guessed_is_refused_and_not_repeated(name: str, tmp_path: Path) -> None:
+def test_a_key_that_can_be_guessed_is_rejected_and_not_repeated(name: str, tmp_path: Path) -> None:
     file = tmp_path / "key"
     file.write_text("hunter2\n")
     variable = environment_name(name)
@@ -129,7 +129,7 @@ def test_without_a_home_a_worker_says_what_to_set(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("below", ["", "deeper/still"])
-def test_a_data_folder_that_cannot_be_written_is_refused(below: str, tmp_path: Path) -> None:
+def test_a_data_folder_that_cannot_be_written_is_rejected(below: str, tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("in the way")
     said = f"the data folder {file / below} cannot be written: {file} is a file; give another one with --data"
@@ -190,7 +190,7 @@ def test_a_data_folder_is_for_its_user_alone(tmp_path: Path) -> None:
         assert (tmp_path / made).stat().st_mode & 0o777 == 0o700
 
 
-def test_a_folder_of_slots_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+def test_a_folder_of_slots_that_cannot_be_written_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "slots").write_text("in the way")
     with pytest.raises(UsageError, match=r"the folder of slots .* cannot be written"):
         Slot(tmp_path / "slots", "group")
@@ -211,7 +211,7 @@ def test_a_log_in_json_says_in_json_why_the_worker_ends(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("family", "host"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])
-def test_a_port_in_use_is_refused_before_anything_starts(
+def test_a_port_in_use_is_rejected_before_anything_starts(
     family: socket.AddressFamily, host: str, tmp_path: Path
 ) -> None:
     with socket.socket(family) as taken:

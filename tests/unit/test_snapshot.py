@@ -88,7 +88,7 @@ def test_objects_of_the_task_files_own_classes_are_made_when_they_are_given() ->
         load(dump(model), fresh)
 
 
-def test_a_lambda_is_refused_when_it_is_written() -> None:
+def test_a_lambda_is_rejected_when_it_is_written() -> None:
     make: Any = lambda x: x  # noqa: E731
     make.__module__ = "riverloop_task_0"
     with pytest.raises(SnapshotError, match="define it at the top level"):
@@ -96,12 +96,12 @@ def test_a_lambda_is_refused_when_it_is_written() -> None:
 
 
 @pytest.mark.parametrize("value", [io.StringIO(), [].__iter__(), (n for n in range(3)), {}.keys(), object])
-def test_what_is_no_plain_data_is_refused_or_is_code_of_the_model(value: Any) -> None:
+def test_what_is_no_plain_data_is_rejected_or_is_code_of_the_model(value: Any) -> None:
     with pytest.raises(SnapshotError):
         load(dump([value]))
 
 
-def test_objects_of_unlisted_classes_are_refused() -> None:
+def test_objects_of_unlisted_classes_are_rejected() -> None:
     with pytest.raises(SnapshotError, match=r"'schemas\.records:Outcome', a class that is not allowed"):
         load(dump([Outcome("r1", 5, True)]))
     outcome = Outcome("r1", 5, True)
@@ -159,12 +159,12 @@ def test_values_come_back_as_they_were(value: Any) -> None:
         assert twin.flags.f_contiguous == (value.flags.f_contiguous or value.ndim < 2)
 
 
-def test_a_text_that_is_no_unicode_is_refused() -> None:
+def test_a_text_that_is_no_unicode_is_rejected() -> None:
     with pytest.raises(SnapshotError, match="cannot be stored"):
         dump(["\ud800"])
 
 
-def test_a_time_zone_with_a_name_is_refused() -> None:
+def test_a_time_zone_with_a_name_is_rejected() -> None:
     zone = datetime.datetime(2026, 1, 1, tzinfo=__import__("zoneinfo").ZoneInfo("UTC"))
     with pytest.raises(SnapshotError, match=r"use datetime\.UTC"):
         dump(zone)

@@ -457,7 +457,7 @@ def test_a_store_elsewhere_needs_a_key() -> None:
         SnapshotStore("dir::file:///tmp")
 
 
-def test_the_commands_refuse_such_a_store_and_name_what_is_skipped(
+def test_the_commands_reject_such_a_store_and_name_what_is_skipped(
     root: Path, new: Path, tmp_path: Path
 ) -> None:
     fill(SnapshotStore(str(root)))
@@ -473,8 +473,8 @@ def test_the_commands_refuse_such_a_store_and_name_what_is_skipped(
     assert [each["version"] for each in told["snapshots"]] == [OLD]
     assert [*told["skipped"]] == [NEW]
     root.chmod(0o777)
-    refused = CliRunner().invoke(snapshots, ["list", str(file), "--snapshots", str(root)]).exception
-    assert isinstance(refused, UsageError)
+    rejected = CliRunner().invoke(snapshots, ["list", str(file), "--snapshots", str(root)]).exception
+    assert isinstance(rejected, UsageError)
 
 
 # ---------------------------------------------------------------------- other stores

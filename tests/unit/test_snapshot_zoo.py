@@ -22,7 +22,7 @@ FEATURES = Dictionary(
     Number(name="size", low=0, high=10), Number(name="price", low=0, high=5), Number(name="age", low=0)
 )
 MORE = 500
-REFUSED = {
+REJECTED = {
     "BagOfWords": "takes a text",
     "BaseTreeClassifier": "a part of a forest",
     "BaseTreeRegressor": "a part of a forest",
@@ -37,7 +37,7 @@ REFUSED = {
     "VotingClassifier": "returns no probabilities",
     "AMRules": "identifies rules by memory address",
 }
-"""By class: why the load check refuses it over numbers."""
+"""By class: why the load check rejects it over numbers."""
 
 
 def estimators() -> Iterator[tuple[str, str, Callable[[], Any]]]:
@@ -91,16 +91,16 @@ with warnings.catch_warnings():
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::RuntimeWarning")
 @pytest.mark.parametrize("name", MADE)
-def test_an_estimator_is_restored_or_refused_at_the_start(name: str) -> None:
+def test_an_estimator_is_restored_or_rejected_at_the_start(name: str) -> None:
     kind, make = MADE[name]
     kind = "binary" if kind == "transform" else kind
     try:
         faults = exercise(make, FEATURES, kind, 120, model="m").faults
-        refused = str(faults[0]) if faults else ""
+        rejected = str(faults[0]) if faults else ""
     except RiverloopError as error:
-        refused = str(error)
-    assert bool(refused) == (name.rpartition("-")[0] in REFUSED), refused
-    if refused:
+        rejected = str(error)
+    assert bool(rejected) == (name.rpartition("-")[0] in REJECTED), rejected
+    if rejected:
         return
     data = list(synthetic_examples(FEATURES, kind, 400 + MORE, 3))
 
@@ -121,4 +121,4 @@ def test_an_estimator_is_restored_or_refused_at_the_start(name: str) -> None:
 
 def test_the_zoo_is_as_large_as_it_was() -> None:
     assert len(MADE) > 100
-    assert {name.rpartition("-")[0] for name in MADE} >= set(REFUSED)
+    assert {name.rpartition("-")[0] for name in MADE} >= set(REJECTED)

@@ -102,7 +102,7 @@ def test_rules_take_the_times_in_milliseconds() -> None:
 
 
 @pytest.mark.parametrize("name", ["", "A", "1a", "a_b", "a-", "-a", "a--b", "a.b", "a\n", "ä", "a" * 101])
-def test_a_name_that_no_topic_could_have_is_refused(name: str) -> None:
+def test_a_name_that_no_topic_could_have_is_rejected(name: str) -> None:
     with pytest.raises(
         TaskError, match="a name must consist of lower-case letters, digits and single hyphens"
     ):
@@ -129,7 +129,7 @@ def test_only_the_horizon_must_not_be_zero(name: str) -> None:
         (datetime(1969, 12, 31, tzinfo=UTC), "must be 1970 or later"),
     ],
 )
-def test_an_earliest_time_that_cannot_be_one_is_refused(earliest: Any, says: str) -> None:
+def test_an_earliest_time_that_cannot_be_one_is_rejected(earliest: Any, says: str) -> None:
     with pytest.raises(TaskError, match=says):
         make(earliest=earliest)
 

@@ -61,7 +61,7 @@ def write(folder: Path, content: str | bytes, name: str = "task.py") -> Path:
     return path
 
 
-def refused(reference: str | Path) -> str:
+def rejected(reference: str | Path) -> str:
     before = set(sys.modules)
     with pytest.raises(TaskError) as caught:
         load_task(str(reference))
@@ -148,7 +148,7 @@ def test_an_error_in_the_file_is_told_with_file_line_and_reason(
     folder: Path, added: str, reason: str
 ) -> None:
     path = write(folder, GOOD + added)
-    message = refused(path)
+    message = rejected(path)
     assert message.startswith(f"{path}, line {LINES + 1}: ")
     assert reason in message
 
@@ -198,7 +198,7 @@ def test_a_wrong_task_is_told_with_file_line_and_reason(
 ) -> None:
     assert GOOD.count(old) == 1
     path = write(folder, GOOD.replace(old, new))
-    message = refused(path)
+    message = rejected(path)
     line = GOOD[: GOOD.index("first =")].count("\n") + 1
     assert message.startswith(f"{path}, line {line}: ")
     assert reason in message
@@ -207,7 +207,7 @@ def test_a_wrong_task_is_told_with_file_line_and_reason(
 def test_an_error_in_a_neighbour_is_told_with_the_line_that_imports_it(folder: Path) -> None:
     write(folder, "def broken(:\n", "neighbour.py")
     path = write(folder, "import sys\nimport neighbour\n")
-    message = refused(path)
+    message = rejected(path)
     assert message.startswith(f"{path}, line 2: SyntaxError: invalid syntax")
     assert "neighbour.py, line 1" in message
 
@@ -215,7 +215,7 @@ def test_an_error_in_a_neighbour_is_told_with_the_line_that_imports_it(folder: P
 @pytest.mark.parametrize("content", [b"x = '\xff'\n", b"x = 1\0\n"])
 def test_a_file_that_is_no_text(folder: Path, content: bytes) -> None:
     path = write(folder, content)
-    message = refused(path)
+    message = rejected(path)
     assert message.startswith(str(path))
     assert "None" not in message
 
@@ -227,14 +227,14 @@ def test_a_file_without_a_task(folder: Path) -> None:
 
 
 def test_a_file_or_a_module_that_is_not_there(folder: Path) -> None:
-    assert refused("nowhere.py") == "task file nowhere.py does not exist"
-    assert refused(folder) == (
+    assert rejected("nowhere.py") == "task file nowhere.py does not exist"
+    assert rejected(folder) == (
         f"module '{folder}' does not exist; a task is file.py, file.py:name or a dotted module"
     )
-    assert refused("no.such.module").startswith("module 'no.such.module' does not exist")
-    assert refused("os.path") == "os.path: the file has no Task(...) at its top level"
-    assert refused("").startswith("module : ValueError")
-    assert refused(".relative").startswith("module .relative: TypeError")
+    assert rejected("no.such.module").startswith("module 'no.such.module' does not exist")
+    assert rejected("os.path") == "os.path: the file has no Task(...) at its top level"
+    assert rejected("").startswith("module : ValueError")
+    assert rejected(".relative").startswith("module .relative: TypeError")
 
 
 def test_a_name_that_the_file_does_not_have(folder: Path) -> None:
@@ -246,18 +246,18 @@ def test_a_name_that_the_file_does_not_have(folder: Path) -> None:
 def test_an_error_in_a_module_is_told_with_file_line_and_reason(folder: Path) -> None:
     path = write(folder, GOOD.replace("timedelta(days=1)", "30"), "tasks_of_mine.py")
     line = GOOD[: GOOD.index("first =")].count("\n") + 1
-    message = refused("tasks_of_mine")
+    message = rejected("tasks_of_mine")
     assert message.startswith(f"{path}, line {line}: task 'first-task': horizon= must be a timedelta")
     write(folder, "import no_such_package\n", "tasks_of_mine_too.py")
-    assert "tasks_of_mine_too.py, line 1: ModuleNotFoundError: No module named" in refused(
+    assert "tasks_of_mine_too.py, line 1: ModuleNotFoundError: No module named" in rejected(
         "tasks_of_mine_too"
     )
     path = write(folder, "x = (\n", "tasks_of_mine_three.py")
-    assert refused("tasks_of_mine_three") == f"{path}, line 1: SyntaxError: '(' was never closed"
+    assert rejected("tasks_of_mine_three") == f"{path}, line 1: SyntaxError: '(' was never closed"
 
 
 def test_a_corrected_file_loads_in_the_same_process(folder: Path) -> None:
     path = write(folder, GOOD + "1 / 0\n")
-    refused(path)
+    rejected(path)
     write(folder, GOOD + "# corrected\n")
     assert load_task(str(path)).task.name == "first-task"

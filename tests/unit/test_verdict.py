@@ -13,7 +13,7 @@ from infra.web.verdict import (
     lag_reasons,
     model_reasons,
     readiness_reasons,
-    refusal_reasons,
+    rejection_reasons,
     stale_reasons,
 )
 
@@ -81,10 +81,10 @@ def test_old_metrics_are_stale_only_where_something_waits() -> None:
     assert list(stale_reasons(1_000, 60_000, {"requests": 1})) == []
 
 
-def test_refusals_degrade_above_one_in_a_hundred() -> None:
-    assert list(refusal_reasons({"requests": 98.0, "requests_refused": 2.0})) != []
-    assert list(refusal_reasons({"requests": 100.0, "requests_refused": 1.0})) == []
-    assert list(refusal_reasons({"requests": None, "requests_refused": None})) == []
+def test_rejections_degrade_above_one_in_a_hundred() -> None:
+    assert list(rejection_reasons({"requests": 98.0, "requests_rejected": 2.0})) != []
+    assert list(rejection_reasons({"requests": 100.0, "requests_rejected": 1.0})) == []
+    assert list(rejection_reasons({"requests": None, "requests_rejected": None})) == []
 
 
 def test_figures_that_change_do_not_restart_the_clock_of_a_reason() -> None:

@@ -43,6 +43,6 @@ def test_versions_of_a_model_are_ordered_by_revision_then_offset() -> None:
         ),
     ],
 )
-def test_what_is_not_a_version_is_refused(text: str) -> None:
+def test_what_is_not_a_version_is_rejected(text: str) -> None:
     with pytest.raises(ValueError, match=r"is not a version: model\.revision@offset"):
         Version.parse(text)

@@ -38,7 +38,7 @@ BAD = (
 """Requests as a service might send them that has not read the contract."""
 
 
-def refuse(bootstrap: str, name: str) -> None:
+def reject(bootstrap: str, name: str) -> None:
     """Send some requests that cannot be used."""
     producer = Producer({"bootstrap.servers": bootstrap, "partitioner": PARTITIONER})
     for number in range(24):
@@ -106,7 +106,7 @@ async def main() -> None:
         try:
             bootstrap = await said(demo.stderr, r"answers at (\S+),")
             url = await said(demo.stderr, r"look on at (\S+)")
-            refuse(bootstrap, name)
+            reject(bootstrap, name)
             await take(url)
         finally:
             demo.send_signal(signal.SIGINT)

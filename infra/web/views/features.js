@@ -61,14 +61,14 @@ export function features() {
       const head = ["feature", { text: "PSI", title: "Population stability index minus its expectation without drift, nats" }, "drift", "over time", { text: "JS", class: "num", title: "Jensen-Shannon divergence minus its expectation without drift, nats" }, "missing", "outside", "unseen", num("values")];
       refresh(all.body, Object.keys(found).length ? table(head, rows, "Features") : empty("Too few requests yet for a reference."));
       const { values } = store.sections.loop;
-      const lines = [["requests", "answered"], ["requests_refused", "rejected, see dead letters"], ["requests_repeated", "id already answered"], ["requests_disordered", "out of order"], ["requests_counted_late", "counted late"]];
+      const lines = [["requests", "answered"], ["requests_rejected", "rejected, see dead letters"], ["requests_repeated", "id already answered"], ["requests_disordered", "out of order"], ["requests_counted_late", "counted late"]];
       const odd = { "warned unknown_field ": "unknown fields near ", "warned outside ": "out of range: " };
       for (const name of Object.keys(values)) {
         for (const [start, means] of Object.entries(odd)) {
           if (name.startsWith(start)) lines.push([name, means + name.slice(start.length)]);
         }
       }
-      refresh(arriving.body, values.requests === undefined ? empty("No requests yet.") : table(["requests", num("count"), num("share")], lines.map(([name, means]) => [means, num(count(values[name])), num(share(values[name] / Math.max(1, values.requests + (values.requests_refused ?? 0))))]), "Requests"));
+      refresh(arriving.body, values.requests === undefined ? empty("No requests yet.") : table(["requests", num("count"), num("share")], lines.map(([name, means]) => [means, num(count(values[name])), num(share(values[name] / Math.max(1, values.requests + (values.requests_rejected ?? 0))))]), "Requests"));
     },
   };
 }

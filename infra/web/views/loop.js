@@ -59,7 +59,7 @@ export function loop(context) {
     coverage: figure("coverage", "Predictions with a first resolution"),
     delay: figure("outcome delay", "Median; 99th percentile"),
     fresh: figure("freshness", "Time from an outcome's arrival until this worker has learned it"),
-    refused: figure("rejected", "Requests rejected"),
+    rejected: figure("rejected", "Requests rejected"),
   };
   const health = panel("Health");
   const troubles = h("p", { class: "troubles" });
@@ -70,11 +70,11 @@ export function loop(context) {
     const { loop: state, worker } = store.sections;
     const { rates, counts, values } = state;
     const champion = worker.models[0];
-    const asked = (counts.requests ?? 0) + (counts.requests_refused ?? 0);
+    const asked = (counts.requests ?? 0) + (counts.requests_rejected ?? 0);
     const speedOf = (name) => rates[name] ?? 0;
-    const arriving = speedOf("requests") + speedOf("requests_refused");
+    const arriving = speedOf("requests") + speedOf("requests_rejected");
     const lags = worker.lag;
-    stages.requests.set(rate(rates.requests === null ? null : arriving), `${count(asked)} total`, lag(lags.requests, arriving), `${count(counts.requests_refused ?? 0)} rejected`, isLate(lags.requests, arriving));
+    stages.requests.set(rate(rates.requests === null ? null : arriving), `${count(asked)} total`, lag(lags.requests, arriving), `${count(counts.requests_rejected ?? 0)} rejected`, isLate(lags.requests, arriving));
     stages.predictions.set(rate(rates.predictions), `${count(counts.predictions)} total`, lag(lags.predictions, speedOf("predictions")), `${count(values.early ?? 0)} early outcomes`, isLate(lags.predictions, speedOf("predictions")));
     const horizon = store.facts.horizon_s;
     stages.waiting.set(count(values.waiting), `${share(values.coverage)} resolved`, `oldest ${seconds(values.oldest_waiting)}`, `horizon ${seconds(horizon)}`, values.oldest_waiting > 1.1 * horizon);
@@ -88,7 +88,7 @@ export function loop(context) {
     const delay = store.sections.labels.outcome_delay ?? {};
     figures.delay.set(seconds(delay.p50?.value), `p99 ${seconds(delay.p99?.value)}`);
     figures.fresh.set(worker.freshness_ms.count ? seconds(worker.freshness_ms.p50 / 1000) : "–", `p99 ${worker.freshness_ms.count ? seconds(worker.freshness_ms.p99 / 1000) : "–"}`);
-    figures.refused.set(count(counts.requests_refused ?? 0), `${count(store.sections.dead_letters.counted)} dead letters`);
+    figures.rejected.set(count(counts.requests_rejected ?? 0), `${count(store.sections.dead_letters.counted)} dead letters`);
     text(troubles, worker.models.map(troubleOf).filter(Boolean).join("; "));
     now.note(ago(state.metrics_at, store.time));
   }

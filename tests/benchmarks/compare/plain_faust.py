@@ -198,11 +198,11 @@ def _add_agents(app: Any, loop: Loop, names: TaskTopics) -> None:
         join.commit()
         for entry in out.entries:
             await log.send(key=log_key, value=codec.encode(entry), partition=0)
-        for refused in out.refused:
-            await refuse(event, item, BadRecord(refused.reason, refused.message))
+        for rejected in out.rejected:
+            await reject(event, item, BadRecord(rejected.reason, rejected.message))
 
-    def refuse(event: Any, item: Inbound, bad: BadRecord) -> Awaitable[Any]:
-        dead_letter: Awaitable[Any] = dead_letters.send(key=event.key, value=codec.encode(item.refuse(bad)))
+    def reject(event: Any, item: Inbound, bad: BadRecord) -> Awaitable[Any]:
+        dead_letter: Awaitable[Any] = dead_letters.send(key=event.key, value=codec.encode(item.reject(bad)))
         return dead_letter
 
     async def serve(stream: Any) -> None:
@@ -215,7 +215,7 @@ def _add_agents(app: Any, loop: Loop, names: TaskTopics) -> None:
                 prediction = loop.server.predict(item.record, item.at)
                 value = codec.encode(prediction)
             except BadRecord as bad:
-                await refuse(event, item, bad)
+                await reject(event, item, bad)
                 continue
             await predictions.send(key=prediction.request_id.encode(), value=value)
             # Where the prediction will lie is not known before its acknowledgement; its request's place is.
@@ -227,7 +227,7 @@ def _add_agents(app: Any, loop: Loop, names: TaskTopics) -> None:
         async for event in stream.events():
             item = as_outcome(_Message(event.message))
             if item.bad is not None:
-                await refuse(event, item, item.bad)
+                await reject(event, item, item.bad)
                 continue
             join = loop.join(item.at.partition)
             join.outcome(item.record, item.at, item.arrived)

@@ -36,7 +36,7 @@ REQUESTS = Row(
                 Query(f'sum(rate(riverloop_{name}_total{{task="$task"}}[$__rate_interval]))', legend)
                 for name, legend in (
                     ("requests", "answered"),
-                    ("requests_refused", "refused"),
+                    ("requests_rejected", "rejected"),
                     ("requests_repeated", "repeated"),
                     ("requests_disordered", "out of order"),
                     ("requests_counted_late", "counted late"),

@@ -73,8 +73,8 @@ SERVING = Row(
                 'max(task:riverloop_dead_letters_per_prediction:ratio_rate5m{task="$task"})', "dead letters"
             ),
             Query(
-                'sum(rate(riverloop_http_refused_total{task="$task"}[$__rate_interval])) / (sum(rate('
-                'riverloop_http_refused_total{task="$task"}[$__rate_interval])) + sum(rate('
+                'sum(rate(riverloop_http_rejected_total{task="$task"}[$__rate_interval])) / (sum(rate('
+                'riverloop_http_rejected_total{task="$task"}[$__rate_interval])) + sum(rate('
                 'riverloop_http_predictions_total{task="$task"}[$__rate_interval])))',
                 "of HTTP",
             ),
