@@ -11,7 +11,7 @@ from typing import Final
 
 from schemas.errors import Unreadable
 
-HELD_S: Final = 1.0
+BLOCKED_S: Final = 1.0
 """A batch that failed is held back so long: it would come again at once while the worker stops."""
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class Ending:
                 return
             except Unreadable as error:
                 self._end(error)
-        await asyncio.sleep(HELD_S)
+        await asyncio.sleep(BLOCKED_S)
 
     def _end(self, error: Unreadable) -> None:
         if self.error is None:

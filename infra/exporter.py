@@ -97,7 +97,7 @@ class WorkerView:
     """HTTP calls by route and status."""
     spans: Mapping[str, Histogram] = field(default_factory=dict)
     """By route: how long they took."""
-    held_s: float = 0.0
+    blocked_s: float = 0.0
     """For how long steps of more than 100 ms have held the event loop (s)."""
 
 
@@ -169,10 +169,10 @@ class Exporter(Collector):
         for route, each in sorted(view.spans.items()):
             spans.add_metric((route,), *cls._buckets(each))
         yield spans
-        own = WORKER_METRICS["riverloop_event_loop_held_seconds_total"]
-        held = CounterMetricFamily(own.name, own.description)
-        held.add_metric((), view.held_s)
-        yield held
+        own = WORKER_METRICS["riverloop_event_loop_blocked_seconds_total"]
+        blocked = CounterMetricFamily(own.name, own.description)
+        blocked.add_metric((), view.blocked_s)
+        yield blocked
 
     @staticmethod
     def _gauges(views: Sequence[TaskView]) -> Iterator[Metric]:

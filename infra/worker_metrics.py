@@ -49,7 +49,7 @@ WORKER_METRICS: Final = {
         ),
         WorkerMetric("riverloop_http_seconds", ("route",), "Duration of HTTP calls.", ""),
         WorkerMetric(
-            "riverloop_event_loop_held_seconds_total",
+            "riverloop_event_loop_blocked_seconds_total",
             (),
             "Time in single steps longer than 100 ms, which block the event loop.",
             "Make the model faster, or add workers.",

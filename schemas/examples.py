@@ -88,7 +88,7 @@ def examples(codec: Codec) -> dict[str, Record]:
     score = Score("champion", version, SCORES[kind], LABELS[kind])
     prediction = Prediction("r-0001", TS, seen, (score,), asked)
     outcome = Outcome("r-0001", TS + DAY, VALUES[kind], 1, None, "billing")
-    held = JoinRecord("waiting", codec.encode(prediction), answered, TS)
+    pending = JoinRecord("waiting", codec.encode(prediction), answered, TS)
     command = Command("freeze", "champion", {}, "ada", "odd outcomes since noon")
     manifest = Manifest(
         version=version,
@@ -132,7 +132,7 @@ def examples(codec: Codec) -> dict[str, Record]:
             prediction=prediction,
             outcome=outcome,
         ),
-        "JoinRecord": held,
+        "JoinRecord": pending,
         "Resolution": Resolution(f"{reported}#0", "labelled", None, VALUES[kind], 1, TS + DAY),
         "JoinPosition": JoinPosition(TS, 41, 8, {"labelled": 7}),
         "DeadLetter": DeadLetter(

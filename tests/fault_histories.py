@@ -73,8 +73,8 @@ class History:
             check.entry(offset, entry)
         for dead_letter in self.dead_letters:
             check.dead_letter(dead_letter)
-        for partition, (held, position) in enumerate(self.states):
-            check.state(partition, held, position)
+        for partition, (pending, position) in enumerate(self.states):
+            check.state(partition, pending, position)
         return check.finish()
 
 
@@ -105,8 +105,8 @@ class World:
                     self.join(partition)
         for partition in range(self.partitions):
             self.join(partition)
-            held = dict(self.stores[partition].items())
-            self.history.states.append((held, self.joins[partition].position(0, 0)))
+            pending = dict(self.stores[partition].items())
+            self.history.states.append((pending, self.joins[partition].position(0, 0)))
         return self.history
 
     def send(self, sent: SentRecord) -> None:

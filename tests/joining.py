@@ -128,7 +128,7 @@ class Bench:
     def counters(self) -> dict[str, int]:
         return {name: count for name, count in sorted(self.join.counters.items()) if count}
 
-    def held(self) -> dict[str, Any]:
+    def pending(self) -> dict[str, Any]:
         """All that is held, with the changes of the batch at work."""
         changed = self.join.out.changes.states
         both = dict(self.store.items()) | changed
@@ -136,7 +136,7 @@ class Bench:
 
     def due(self) -> list[Due]:
         """The due index, with the changes of the batch at work."""
-        changes = self.join._held.changes
+        changes = self.join._pending.changes
         kept = [due for due in self.store.due() if due not in changes.dropped]
         assert kept == sorted(kept)
         return sorted([*kept, *changes.added])
@@ -149,7 +149,7 @@ class Bench:
             Counter(join.counters),
             join.waiting,
             join.most_waiting,
-            self.held(),
+            self.pending(),
             self.due(),
             list(join.out.entries),
             list(join.out.rejected),
@@ -157,7 +157,7 @@ class Bench:
 
     def unaccounted(self) -> int:
         """Outcomes that are in no counter; negative when one is in two."""
-        early = sum(len(state.early) for state in self.held().values())
+        early = sum(len(state.early) for state in self.pending().values())
         return self.join.counters["outcomes"] - sum(self.join.counters[name] for name in MEETS) - early
 
 

@@ -71,12 +71,12 @@ class Streams:
         Problem
             503, when every client has as few as this one would.
         """
-        held = Counter(self._open.values())
-        if held[client] >= self._per_client:
+        open_calls = Counter(self._open.values())
+        if open_calls[client] >= self._per_client:
             self._end_oldest(client)
         elif len(self._open) >= self._most:
-            other, most = held.most_common(1)[0]
-            if most <= held[client] + 1:
+            other, most = open_calls.most_common(1)[0]
+            if most <= open_calls[client] + 1:
                 raise Problem(
                     503,
                     "too_many_pages",
@@ -103,7 +103,7 @@ class Waits:
 
     def __init__(self, most: int = MOST_WAITS, per_client: int = WAITS_PER_CLIENT) -> None:
         self._most, self._per_client = most, per_client
-        self._held: Counter[str] = Counter()
+        self._in_use: Counter[str] = Counter()
 
     @contextmanager
     def hold(self, client: str) -> Iterator[None]:
@@ -114,12 +114,12 @@ class Waits:
         Problem
             503, when there is none.
         """
-        if self._held[client] >= self._per_client or self._held.total() >= self._most:
+        if self._in_use[client] >= self._per_client or self._in_use.total() >= self._most:
             raise Problem(503, "too_many_waits", "too many calls wait for progress: retry without wait_s")
-        self._held[client] += 1
+        self._in_use[client] += 1
         try:
             yield
         finally:
-            self._held[client] -= 1
-            if not self._held[client]:
-                del self._held[client]
+            self._in_use[client] -= 1
+            if not self._in_use[client]:
+                del self._in_use[client]

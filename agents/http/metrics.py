@@ -25,7 +25,7 @@ def exporter(tasks: Mapping[str, HttpTask], meter: HttpMeter, pulse: Pulse) -> E
 def worker_view(tasks: Mapping[str, HttpTask], meter: HttpMeter, pulse: Pulse) -> WorkerView:
     """Return what belongs to no task."""
     reachable = not any(task.readiness.cluster_problems() for task in tasks.values())
-    return WorkerView(reachable, meter.calls, meter.spans, pulse.held_total_s)
+    return WorkerView(reachable, meter.calls, meter.spans, pulse.blocked_total_s)
 
 
 def views(tasks: Mapping[str, HttpTask]) -> Iterator[TaskView]:

@@ -51,7 +51,7 @@ HTTP_REASONS: Final[dict[str, str]] = {
     "wrong_content_type": "The content type is not supported.",
     "none_usable": "All records of the list were rejected; see `problems`.",
     "internal": "An internal error; see the worker's log.",
-    "held": "The worker hangs in one step.",
+    "blocked": "The worker hangs in one step.",
     "not_ready": "The models are not ready; retry, or call another worker.",
     "not_acknowledged": "Kafka did not acknowledge the record in time; retry.",
     "time_out": "The call timed out; retry. Completed work is not repeated.",

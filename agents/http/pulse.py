@@ -28,7 +28,7 @@ class Pulse:
     """
 
     def __init__(self) -> None:
-        self.held_total_s = 0.0
+        self.blocked_total_s = 0.0
         self._due = math.inf
         self._long = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -43,7 +43,7 @@ class Pulse:
             self._timer.cancel()
         self._due = math.inf
 
-    def held_s(self) -> float:
+    def blocked_s(self) -> float:
         """Give for how long the loop has not turned, s; 0 while it turns."""
         return max(0.0, time.monotonic() - self._due)
 
@@ -52,15 +52,15 @@ class Pulse:
         self._timer = loop.call_later(BEAT_S, self._beat, loop)
 
     def _beat(self, loop: asyncio.AbstractEventLoop) -> None:
-        held_s = self.held_s()
-        if held_s > COUNTS_S:
-            self.held_total_s += held_s
-        if held_s > LOGGED_S:
+        blocked_s = self.blocked_s()
+        if blocked_s > COUNTS_S:
+            self.blocked_total_s += blocked_s
+        if blocked_s > LOGGED_S:
             self._long += 1
             if self._long in LOGGED_AT:
                 log.warning(
                     "one step held the event loop for %.1f s, the %d. of more than %g s; meanwhile only health "
                     "checks are answered: look for a slow model",
-                    *(held_s, self._long, LOGGED_S),
+                    *(blocked_s, self._long, LOGGED_S),
                 )
         self._next(loop)

@@ -14,20 +14,20 @@ from infra.task.readiness import Readiness
 from streams.serve import Server
 
 MAX_WAIT_S: Final = 60.0
-HELD_S: Final = 5.0
+BLOCKED_S: Final = 5.0
 """A worker whose event loop one step has held for longer is not ready: its callers would give up."""
 HANGS_S: Final = 60.0
 """A worker whose event loop one step has held for longer hangs, and is to be started again."""
 
 
-def live(tasks: Mapping[str, HttpTask], held_s: float = 0.0) -> dict[str, Any]:
+def live(tasks: Mapping[str, HttpTask], blocked_s: float = 0.0) -> dict[str, Any]:
     """Say that the process is alive.
 
     Parameters
     ----------
     tasks
         The tasks by name.
-    held_s
+    blocked_s
         For how long one step has held the event loop, s; 0 while it turns.
 
     Raises
@@ -35,22 +35,22 @@ def live(tasks: Mapping[str, HttpTask], held_s: float = 0.0) -> dict[str, Any]:
     Problem
         503, when a step has held the loop for more than 60 s: it hangs.
     """
-    if held_s > HANGS_S:
-        raise Problem(503, "held", f"{_held(held_s)}: it hangs", held_s=round(held_s, 3))
-    return {"status": "live"} | ({"held_s": round(held_s, 3)} if held_s else {})
+    if blocked_s > HANGS_S:
+        raise Problem(503, "blocked", f"{_blocked(blocked_s)}: it hangs", blocked_s=round(blocked_s, 3))
+    return {"status": "live"} | ({"blocked_s": round(blocked_s, 3)} if blocked_s else {})
 
 
-def health(tasks: Mapping[str, HttpTask], held_s: float = 0.0) -> dict[str, Any]:
+def health(tasks: Mapping[str, HttpTask], blocked_s: float = 0.0) -> dict[str, Any]:
     """Say that the process is alive, and beside it whether its tasks may answer; parameters and errors of `live`.
 
     A probe that restarts what is not healthy must not restart a worker whose cluster is away.
     """
-    states = {name: readiness(task.readiness, held_s) for name, task in tasks.items()}
+    states = {name: readiness(task.readiness, blocked_s) for name, task in tasks.items()}
     data = {"ready": bool(states) and all(each["ready"] for each in states.values()), "tasks": states}
-    return live(tasks, held_s) | data
+    return live(tasks, blocked_s) | data
 
 
-def ready(tasks: Mapping[str, HttpTask], held_s: float = 0.0) -> dict[str, Any]:
+def ready(tasks: Mapping[str, HttpTask], blocked_s: float = 0.0) -> dict[str, Any]:
     """Say which tasks may answer; parameters of `live`.
 
     Raises
@@ -58,25 +58,25 @@ def ready(tasks: Mapping[str, HttpTask], held_s: float = 0.0) -> dict[str, Any]:
     Problem
         503, when one may not, or when there is none.
     """
-    states = {name: readiness(task.readiness, held_s) for name, task in tasks.items()}
-    held: dict[str, Any] = {"held_s": round(held_s, 3)} if held_s else {}
+    states = {name: readiness(task.readiness, blocked_s) for name, task in tasks.items()}
+    blocked: dict[str, Any] = {"blocked_s": round(blocked_s, 3)} if blocked_s else {}
     not_ready = [name for name, each in states.items() if not each["ready"]]
     if not_ready or not states:
         detail = "; ".join(f"{name}: {states[name]['why']}" for name in not_ready) or "no task is running yet"
-        raise Problem(503, "not_ready", detail, tasks=states, **held)
-    return {"status": "ready", "tasks": states} | held
+        raise Problem(503, "not_ready", detail, tasks=states, **blocked)
+    return {"status": "ready", "tasks": states} | blocked
 
 
-def readiness(of: Readiness, held_s: float = 0.0) -> dict[str, Any]:
+def readiness(of: Readiness, blocked_s: float = 0.0) -> dict[str, Any]:
     """Say whether a task may answer, and why not."""
     reasons = of.problems()
-    if held_s > HELD_S:
-        reasons = [*reasons, _held(held_s)]
+    if blocked_s > BLOCKED_S:
+        reasons = [*reasons, _blocked(blocked_s)]
     return {"ready": False, "why": "; ".join(reasons), "reasons": reasons} if reasons else {"ready": True}
 
 
-def _held(held_s: float) -> str:
-    return f"one step has blocked the worker's event loop for {held_s:.0f} s"
+def _blocked(blocked_s: float) -> str:
+    return f"one step has blocked the worker's event loop for {blocked_s:.0f} s"
 
 
 HEALTH: Final[Mapping[str, Callable[[Mapping[str, HttpTask], float], dict[str, Any]]]] = {

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 LOOK_S: Final = 0.02
 """The thread looks this often whether the loop turns."""
-HELD_S: Final = 0.02
+BLOCKED_S: Final = 0.02
 """The loop counts as held when its beat is late by this much."""
 PAUSE_S: Final = 0.01
 SWITCH_S: Final = 0.001
@@ -78,7 +78,7 @@ class Probes:
         """Return a value that stays the same, with an odd number in it, while one step of a batch runs."""
         return tuple(task.turns.steps for task in self._tasks.values())
 
-    def answer(self, probe: Probe, close: bool, held_s: float) -> tuple[int, bytes]:
+    def answer(self, probe: Probe, close: bool, blocked_s: float) -> tuple[int, bytes]:
         """Return status and answer to a check.
 
         Parameters
@@ -87,12 +87,12 @@ class Probes:
             The check.
         close
             Whether the connection ends with the answer.
-        held_s
+        blocked_s
             For how long one step has held the event loop, s; 0 while it turns.
         """
         headers = {"Connection": "close"} if close else {}
         try:
-            status, kind, data = 200, "application/json", HEALTH[probe.path](self._tasks, held_s)
+            status, kind, data = 200, "application/json", HEALTH[probe.path](self._tasks, blocked_s)
         except Problem as problem:
             status, kind, data = problem.status, CONTENT_TYPE, problem.data()
             headers |= problem.headers
@@ -145,14 +145,14 @@ class Watchman:
 
     def _watch(self) -> None:
         while not self._ended.wait(LOOK_S):
-            if self._held():
+            if self._blocked():
                 try:
                     self._stand_in()
                 except Exception:
                     log.exception("cannot answer health checks while the event loop is blocked")
 
-    def _held(self) -> bool:
-        return self._probes.pulse.held_s() > HELD_S and not self._ended.is_set()
+    def _blocked(self) -> bool:
+        return self._probes.pulse.blocked_s() > BLOCKED_S and not self._ended.is_set()
 
     def _stand_in(self) -> None:
         """Answer until the loop turns again; then it gets all connections that are left."""
@@ -168,7 +168,7 @@ class Watchman:
                         self._add(_Caller(wire, partial(getattr, connection, "at_start"), connection))
                 for wire, is_coming in self._server.coming():
                     self._add(_Caller(wire, is_coming))
-                while self._held():
+                while self._blocked():
                     for key, _ in self._selector.select(PAUSE_S):
                         key.data()
                     for caller in [each for each in self._callers if each.begun][:MOST_BEGUN]:
@@ -252,7 +252,7 @@ class Watchman:
             return
         # One that was accepted here, or has never been answered, is not in the server's account of idle ones.
         close = probe.close or connection is None or connection.phase == "head"
-        status, reply = self._probes.answer(probe, close, self._probes.pulse.held_s())
+        status, reply = self._probes.answer(probe, close, self._probes.pulse.blocked_s())
         try:
             # Something else: the loop has taken the check, and the caller sent more before it had an answer.
             whole = taken == data and wire.send(reply) == len(reply)

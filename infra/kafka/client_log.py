@@ -36,16 +36,16 @@ class OnceInAWhile(logging.Filter):
             return False
         alike, now = _CHANGING.sub("", text), time.monotonic()
         with self._lock:
-            passed, held = self._seen.get(alike, (-QUIET_S, 0))
+            passed, repeats = self._seen.get(alike, (-QUIET_S, 0))
             if now - passed < QUIET_S:
-                self._seen[alike] = (passed, held + 1)
+                self._seen[alike] = (passed, repeats + 1)
                 return False
             self._seen.pop(alike, None)
             self._seen[alike] = (now, 0)
             if len(self._seen) > MOST:
                 del self._seen[next(iter(self._seen))]
-        if held:
-            record.msg, record.args = f"{text} (repeated {held} times in {now - passed:.0f} s)", ()
+        if repeats:
+            record.msg, record.args = f"{text} (repeated {repeats} times in {now - passed:.0f} s)", ()
         return True
 
 

@@ -152,12 +152,12 @@ class JoinStores:
             store = RocksStore(folder, self._codec, self._memory)
             noted_state = json.loads(store.noted() or b"{}")
             self._check(noted_state, end)
-            held = _progress(store.position())
+            stored = _progress(store.position())
             read: list[JoinPosition] = []
             count = fill(store, self.rules, self._changes(partition, noted_state["end"], end, read))
             reached = _progress(read[-1]) if read else noted_state["progress"]
-            if any(there < here for there, here in zip(reached, held, strict=True)):
-                raise StoreError(f"it is at {held} of its inputs, the changelog only at {reached}")
+            if any(there < here for there, here in zip(reached, stored, strict=True)):
+                raise StoreError(f"it is at {stored} of its inputs, the changelog only at {reached}")
         except (StoreError, BrokerError, ValueError) as error:
             if store is not None:
                 store.close()

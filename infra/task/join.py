@@ -117,16 +117,16 @@ class JoinAgent:
         if not now and time.monotonic() < self._noted_at + NOTE_S:
             return
         self._noted_at = time.monotonic()
-        held = {(self.context.topics.join_state, number): at for number, at in self.partitions.items()}
+        states = {(self.context.topics.join_state, number): at for number, at in self.partitions.items()}
         try:
             ends = await asyncio.get_running_loop().run_in_executor(
-                None, end_offsets, self.context.connection, list(held)
+                None, end_offsets, self.context.connection, list(states)
             )
         except BrokerError as error:
             name = self.context.task.name
             log.warning("%s: the progress of the join's state cannot be noted: %s", name, error)
             return
-        for place, at in held.items():
+        for place, at in states.items():
             if self.partitions.get(place[1]) is at:
                 self._stores.note(at.join.store, ends[place])
 

@@ -189,10 +189,10 @@ class LogPublisher(Publisher[Entry]):
             async with fold.lock:
                 await self.readiness.retry(self.fold_to, fold.next_offset)
                 if self.tenure is tenure and not self._closed:
-                    self.held, fold.listener = True, self.apply
+                    self.is_owner, fold.listener = True, self.apply
         except RecordsGone as gone:
             self.readiness.reject(f"owner of {self.partition.topic}", str(gone))
-        if self.held:
+        if self.is_owner:
             self.log_taken_over(started)
 
     # ------------------------------------------------------------------ publishing
@@ -223,9 +223,11 @@ class LogPublisher(Publisher[Entry]):
     async def _turn(self, consumer: BatchConsumer) -> None:
         if self._closed or self.readiness.rejected or self.tenure is None:
             return
-        if not self.held:
+        if not self.is_owner:
             await self._take_over()
-        if not self.held or (consumer.metadata == self._rejected and time.monotonic() < self._rejected_until):
+        if not self.is_owner or (
+            consumer.metadata == self._rejected and time.monotonic() < self._rejected_until
+        ):
             return
         await self.resolve()
         if self.fold.caught_up and not self.readiness.ready.is_set():
@@ -267,7 +269,7 @@ class LogPublisher(Publisher[Entry]):
     ) -> bool:
         """Write a transaction, fenced by the generation in which this worker owns the log; gives whether it did."""
         metadata = consumer.metadata
-        if not self.held or not metadata:
+        if not self.is_owner or not metadata:
             return False
         before, self._learning_to = self._learning_to, learning_to
         self._idle.clear()
@@ -285,7 +287,7 @@ class LogPublisher(Publisher[Entry]):
     async def close(self, consumer: BatchConsumer) -> None:
         """Write last snapshots, as the owner, and publish nothing more."""
         async with self._busy:
-            if self.held and self.readiness.ready.is_set() and not self.readiness.rejected:
+            if self.is_owner and self.readiness.ready.is_set() and not self.readiness.rejected:
                 with suppress(BrokerError, TaskStopped):
                     await self.resolve()
                     await self._publish(consumer, last=True)

@@ -81,7 +81,7 @@ class Publisher(Generic[Item]):
         self.turns, self.runner, self.snapshots, self.group = turns, runner, snapshots, group
         self.metrics_every_ms = metrics_every_ms
         self.partition = Partition(topic, 0)
-        self.held = False
+        self.is_owner = False
         """Whether this worker owns the topic, and the monitors are restored."""
         self.place = LogPlace(topic, "")
         self._begin(0)
@@ -149,7 +149,7 @@ class Publisher(Generic[Item]):
             The monitors stand at this offset, or before it.
         """
         topic = self.partition.topic
-        self.held = False  # a state that is half restored is shown to nobody
+        self.is_owner = False  # a state that is half restored is shown to nobody
         self._begin(published)
         self.place = LogPlace(topic, self.topic_id())
         at_most = min(published, at_most)
@@ -182,7 +182,7 @@ class Publisher(Generic[Item]):
 
     def release(self) -> None:
         """Stop publishing: another worker gets the partition."""
-        self.held = False
+        self.is_owner = False
 
     # ------------------------------------------------------------------ the fold
 
@@ -252,7 +252,7 @@ class Publisher(Generic[Item]):
 
     def measurements(self) -> list[Measurement]:
         """Return the current values of all monitors; none while another worker owns the topic."""
-        return [each for monitor in self.monitors for each in monitor.measurements()] if self.held else []
+        return [each for monitor in self.monitors for each in monitor.measurements()] if self.is_owner else []
 
     # ------------------------------------------------------------------ transactions
 

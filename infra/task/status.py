@@ -62,7 +62,7 @@ class TaskStatus:
     def local_state(self) -> LocalState:
         """Return the parts of the task that this worker has."""
         joins = [at.join for at in self._join.partitions.values()]
-        return LocalState(self._publisher.held, len(joins), sum(join.waiting for join in joins))
+        return LocalState(self._publisher.is_owner, len(joins), sum(join.waiting for join in joins))
 
     def measurements(self) -> list[Measurement]:
         """Return the current values of all monitors: a new owner restores their state, so no counter jumps."""
@@ -75,8 +75,8 @@ class TaskStatus:
         for join in joins:
             counters.update(join.counters)
         return self._monitors() | {
-            "owner": self._publisher.held,
-            "published_offset": self._publisher.published if self._publisher.held else 0,
+            "owner": self._publisher.is_owner,
+            "published_offset": self._publisher.published if self._publisher.is_owner else 0,
             "partitions": sorted(self._join.partitions),
             "waiting": sum(join.waiting for join in joins),
             "most_waiting": sum(join.most_waiting for join in joins),
@@ -92,7 +92,7 @@ class TaskStatus:
         They are computed at most once per cadence of the metrics, except for the cumulative metrics.
         """
         tallied = self._values(self._tallies)
-        if not self._publisher.held:
+        if not self._publisher.is_owner:
             return {"models": {}} | tallied
         values = self._values(self._publisher)
         served = [each for each in self._publisher.monitors if isinstance(each, ServedMetrics)]
@@ -108,7 +108,7 @@ class TaskStatus:
         return {"models": models, LoopHealth.name: {}} | others | tallied
 
     def _values(self, publisher: Publisher[Any]) -> dict[str, Any]:
-        if not publisher.held:
+        if not publisher.is_owner:
             return {}
         offset, at, values = self._lately.get(publisher.name, (-1, 0.0, {}))
         now, every_s = time.monotonic(), publisher.metrics_every_ms / 1000
@@ -121,7 +121,7 @@ class TaskStatus:
 
     def _published_to(self) -> int | None:
         """Return the log offset up to which all is published here; None while another worker owns the log."""
-        if not self._publisher.held:
+        if not self._publisher.is_owner:
             return None
         published, reader = self._publisher.published, self._fold.reader
         # The end of the log lies behind the marks of transactions, where the offset after an entry never gets.

@@ -101,8 +101,8 @@ class TallyPublisher(Publisher[Tally]):
         except TaskStopped:
             return
         else:
-            self.held = self.partition in consumer.assignment  # else it went to another worker meanwhile
-            if self.held:
+            self.is_owner = self.partition in consumer.assignment  # else it went to another worker meanwhile
+            if self.is_owner:
                 self.log_taken_over(started)
                 consumer.start_at(self.partition, self.next_offset)
 
@@ -111,7 +111,7 @@ class TallyPublisher(Publisher[Tally]):
         if self.readiness.rejected:
             return
         async with self.lock:
-            if self.held:  # else the task was rejected meanwhile, and all is taken up again
+            if self.is_owner:  # else the task was rejected meanwhile, and all is taken up again
                 await self.resolve()
                 await self.turns.run(self._steps(batch.items))
                 await self.take_state()
@@ -131,7 +131,7 @@ class TallyPublisher(Publisher[Tally]):
             return
         async with self.lock:
             end = self.next_offset
-            if self.held and consumer.metadata and self.published == end:
+            if self.is_owner and consumer.metadata and self.published == end:
                 await self.resolve()
                 await self.take_state()
                 records = self.pending(end)

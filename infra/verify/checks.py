@@ -107,7 +107,7 @@ class Checks:
         query = """
             SELECT p, o, id, ts, digest IS NULL,
                 (SELECT count(*) FROM dead_letters l WHERE l.side = 'predictions' AND l.p = q.p AND l.o = q.o),
-                EXISTS (SELECT 1 FROM held h WHERE h.p = q.p AND h.id = q.id
+                EXISTS (SELECT 1 FROM join_records h WHERE h.p = q.p AND h.id = q.id
                     AND h.status = 'waiting' AND h.prediction_o = q.o),
                 (SELECT count(*) FROM entries e
                     WHERE e.prediction_p = q.p AND e.prediction_o = q.o AND e.root AND e.within),
@@ -290,7 +290,7 @@ class Checks:
         topics = self._topics
         query = """
             SELECT h.p, h.id, h.prediction_o, q.o IS NULL
-            FROM held h LEFT JOIN predictions q ON q.p = h.p AND q.o = h.prediction_o
+            FROM join_records h LEFT JOIN predictions q ON q.p = h.p AND q.o = h.prediction_o
             WHERE h.prediction_o IS NOT NULL AND (
                 q.o IS NULL OR (q.digest IS NOT h.digest AND q.digest IS NOT h.loose))"""
         for p, name, o, missing in self._database.rows(query):
@@ -299,10 +299,10 @@ class Checks:
                 place = f"{topics.predictions}[{p}]@{o}"
                 yield Difference(what, f"{topics.join_state}[{p}]", f"as {place}", "other")
         query = """
-            SELECT h.p, h.id, h.entry_id, c.within_id FROM held h
+            SELECT h.p, h.id, h.entry_id, c.within_id FROM join_records h
             LEFT JOIN chains c ON c.p = h.p AND c.o = h.prediction_o
             WHERE h.status = 'closed' AND c.within_id IS NOT h.entry_id"""
-        for p, name, held, logged in self._database.rows(query):
+        for p, name, record, logged in self._database.rows(query):
             if logged is not None or not self._extent.begins_later(topics.log):
                 what = f"the join's newest entry of {name!r} is not the log's"
-                yield Difference(what, f"{topics.join_state}[{p}]", str(held), str(logged))
+                yield Difference(what, f"{topics.join_state}[{p}]", str(record), str(logged))

@@ -21,7 +21,7 @@ CREATE TABLE outcomes (
     p INT, o INT, id TEXT, ts INT, value TEXT, revision INT, digest BLOB, arrived INT,
     from_p INT, from_o INT, punctuation INT, PRIMARY KEY (p, o)) WITHOUT ROWID;
 CREATE TABLE dead_letters (side TEXT, p INT, o INT, at TEXT);
-CREATE TABLE held (
+CREATE TABLE join_records (
     p INT, id TEXT, status TEXT, prediction_o INT, digest BLOB, loose BLOB, entry_id TEXT,
     PRIMARY KEY (p, id)) WITHOUT ROWID;
 CREATE TABLE early (p INT, o INT, id TEXT, PRIMARY KEY (p, o)) WITHOUT ROWID;

@@ -50,7 +50,7 @@ class Entries:
                 name = key.removeprefix(RESOLVED).decode()
                 if message.value() is None:
                     if not key.startswith(RESOLVED):
-                        self._drop_held(number, name)
+                        self._drop(number, name)
                     continue
                 state = self._codec.decode_state(message.value())
                 if type(state) is not type_of(key):
@@ -62,11 +62,12 @@ class Entries:
                 elif isinstance(state, Resolution):
                     resolved = (state.entry_id, number, name)
                     self._database.execute(
-                        "UPDATE held SET status = 'closed', entry_id = ? WHERE p = ? AND id = ?", resolved
+                        "UPDATE join_records SET status = 'closed', entry_id = ? WHERE p = ? AND id = ?",
+                        resolved,
                     )
                 else:
-                    self._drop_held(number, name)
-                    self._hold(number, name, state)
+                    self._drop(number, name)
+                    self._insert(number, name, state)
             except BadRecord as bad:
                 self._report.unreadable("the join's state", where, bad)
             except UnicodeDecodeError:
@@ -90,21 +91,23 @@ class Entries:
             outcomes=position.outcomes * (not new[1]),
         )
 
-    def _drop_held(self, number: int, request_id: str) -> None:
-        known = self._database.one("SELECT status FROM held WHERE p = ? AND id = ?", (number, request_id))
+    def _drop(self, number: int, request_id: str) -> None:
+        known = self._database.one(
+            "SELECT status FROM join_records WHERE p = ? AND id = ?", (number, request_id)
+        )
         if known is None:
             return
         if known[0] == "early":
             self._database.execute("DELETE FROM early WHERE p = ? AND id = ?", (number, request_id))
-        self._database.execute("DELETE FROM held WHERE p = ? AND id = ?", (number, request_id))
+        self._database.execute("DELETE FROM join_records WHERE p = ? AND id = ?", (number, request_id))
 
-    def _hold(self, number: int, request_id: str, state: JoinRecord) -> None:
+    def _insert(self, number: int, request_id: str, state: JoinRecord) -> None:
         offset = self._extent.offset(state.prediction_at) if state.prediction_at else None
         digest, loose = None, None
         if isinstance(state.prediction, bytes):
             digest, loose = self._marks(self._codec.decode_prediction(state.prediction))
         row = (number, request_id, state.status, offset, digest, loose, state.entry_id)
-        self._database.insert("held", [row])
+        self._database.insert("join_records", [row])
         self._database.insert(
             "early", [(number, self._extent.offset(early.at), request_id) for early in state.early]
         )

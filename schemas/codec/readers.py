@@ -147,19 +147,19 @@ class Reader:
                 self._inner(node.get("items", node.get("values")))
 
     def _plain_fields(self, schema: Schema, record: str) -> None:
-        held: dict[str, str] = {}
+        names: dict[str, str] = {}
         for each in schema["fields"]:
             self._at = each["name"]
-            held[each["name"]] = target = self._new()
+            names[each["name"]] = target = self._new()
             self._value(1, each["type"], target)
             if record == "Position" and each["name"] == "topic":
                 self._emit(1, f"if {target}.__class__ is int:", f"  {target} = topic[{target}]")
         self._at = ""
         if self._makers is None:
-            made = "{" + ", ".join(f"{name!r}: {value}" for name, value in held.items()) + "}"
+            made = "{" + ", ".join(f"{name!r}: {value}" for name, value in names.items()) + "}"
         else:
             maker = self._keep("make", self._makers[record])
-            made = f"{maker}({', '.join(held.values())})"
+            made = f"{maker}({', '.join(names.values())})"
         self._emit(1, f"return {made}, i")
 
     def _feature_fields(self, schema: Schema, plan: FeaturePlan) -> None:

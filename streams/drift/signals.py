@@ -71,12 +71,12 @@ class Follow:
     """
 
     def __init__(self) -> None:
-        self.held: Change | None = None
+        self.pending: Change | None = None
         self._n, self._sum, self._squares = 0, 0.0, 0.0
 
     def hold(self, change: Change) -> None:
         """Hold a change back; one that is held already is forgotten."""
-        self.held = change
+        self.pending = change
         self._n, self._sum, self._squares = 0, 0.0, 0.0
 
     def add(self, miss: float) -> None:
@@ -87,9 +87,9 @@ class Follow:
 
     def due(self) -> Change | None:
         """Return the change once it is known that the truth has not followed."""
-        if self.held is None or self._n < PATIENCE:
+        if self.pending is None or self._n < PATIENCE:
             return None
-        change, self.held = self.held, None
+        change, self.pending = self.pending, None
         mean = self._sum / self._n
         bias = mean if change.direction == "up" else -mean
         return (
@@ -98,13 +98,13 @@ class Follow:
 
     def snapshot(self) -> Any:
         """Return the state: plain data."""
-        held = None if self.held is None else astuple(self.held)
-        return held, self._n, self._sum, self._squares
+        pending = None if self.pending is None else astuple(self.pending)
+        return pending, self._n, self._sum, self._squares
 
     def restore(self, state: Any) -> None:
         """Take over a state that `snapshot` gave."""
-        held, self._n, self._sum, self._squares = state
-        self.held = None if held is None else Change(held[0], Evidence(*held[1]))
+        pending, self._n, self._sum, self._squares = state
+        self.pending = None if pending is None else Change(pending[0], Evidence(*pending[1]))
 
 
 class ExcessLogLoss(_Unfiltered):
@@ -193,7 +193,7 @@ class ScoreMean:
         predicted, binary = score.score, True
         if not isinstance(predicted, float) and isinstance(predicted, Mapping):
             predicted, binary = max(predicted.values(), default=None), False
-        if predicted is not None and self._follow.held:
+        if predicted is not None and self._follow.pending:
             self._follow.add(predicted - (label is True if binary else score.label == label))
         return predicted
 
@@ -235,7 +235,7 @@ class Scaled:
         predicted = score.score
         if not isinstance(predicted, float | int) or not isinstance(label, float | int):
             return None
-        if self._follow.held:
+        if self._follow.pending:
             self._follow.add(predicted - label)
         value = (
             abs(label - predicted)

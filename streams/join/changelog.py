@@ -41,10 +41,10 @@ def records(changes: Changes) -> Iterator[tuple[bytes, JoinRecord | Resolution |
         yield RESOLVED + key, Resolution(*closed)
 
 
-def resolved(held: JoinRecord, how: Resolution) -> JoinRecord:
+def resolved(pending: JoinRecord, how: Resolution) -> JoinRecord:
     """Give what is held of a request after its resolution."""
     return replace(
-        held,
+        pending,
         status="closed",
         entry_id=how.entry_id,
         kind=how.kind,
@@ -81,10 +81,10 @@ def fill(store: StateStore, rules: JoinRules, changes: Iterable[Change]) -> int:
                 continue
             request_id, state = change
             if isinstance(state, Resolution):
-                held = overlay.get(request_id)
-                if held is None or held.prediction is None:
+                pending = overlay.get(request_id)
+                if pending is None or pending.prediction is None:
                     continue
-                state = resolved(held, state)
+                state = resolved(pending, state)
             overlay.put(request_id, state)
         overlay.commit(position)
         count += len(batch)

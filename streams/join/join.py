@@ -62,7 +62,7 @@ class Join:
         start = position or JoinPosition(None, 0, 0)
         self.stream_time = -1 if start.stream_time is None else start.stream_time
         self.counters: Counter[str] = Counter(start.counters)
-        self._held = Overlay(store, rules)
+        self._pending = Overlay(store, rules)
         self.most_waiting = self.waiting
         """At once, since this join was made."""
         self._committed = (self.stream_time, Counter(self.counters), self.most_waiting)
@@ -78,24 +78,24 @@ class Join:
         position
             What the transaction wrote as the progress; a store that outlives the process keeps it.
         """
-        self._held.commit(position)
+        self._pending.commit(position)
         self._committed = (self.stream_time, Counter(self.counters), self.most_waiting)
         self._begin_batch()
 
     def rollback(self) -> None:
         """Drop the batch: its transaction is known not to have committed."""
-        self._held.rollback()
+        self._pending.rollback()
         self.stream_time, counters, self.most_waiting = self._committed
         self.counters = Counter(counters)
         self._begin_batch()
 
     def _begin_batch(self) -> None:
-        self.out = Outputs(changes=self._held.changes)
+        self.out = Outputs(changes=self._pending.changes)
 
     @property
     def waiting(self) -> int:
         """How many requests wait, with the batch at work."""
-        return self._held.waiting
+        return self._pending.waiting
 
     def position(self, predictions: int, outcomes: int) -> JoinPosition:
         """Give the progress to be written with the batch, with the next offsets of both inputs."""
@@ -126,16 +126,16 @@ class Join:
 
     def oldest_waiting(self) -> int | None:
         """Give the event time (ms) from which on requests wait, to the span of a cohort; None when none does."""
-        return min(self._held.changes.waiting, default=None)
+        return min(self._pending.changes.waiting, default=None)
 
     def is_due(self, stream_time: int) -> bool:
         """Whether advancing to a stream time may resolve or forget anything."""
-        due = self._held.first_due()
+        due = self._pending.first_due()
         return due is not None and due[0] < stream_time - self.rules.grace_ms
 
     def knows(self, request_id: str) -> bool:
         """Whether anything is held of a request id."""
-        return self._held.get(request_id) is not None
+        return self._pending.get(request_id) is not None
 
     # ------------------------------------------------------------------ inputs
 
@@ -168,8 +168,8 @@ class Join:
             return
         yield from self._advance(ts)
         rules = self.rules
-        held = self._held.get(request_id)
-        if held is not None and held.status != "early":
+        pending = self._pending.get(request_id)
+        if pending is not None and pending.status != "early":
             self.counters["duplicate_prediction"] += 1
             return
         if ts + rules.horizon_ms + rules.revision_horizon_ms < self.stream_time - rules.grace_ms:
@@ -184,7 +184,7 @@ class Join:
         self._put(request_id, JoinRecord("waiting", payload, at, ts))
         if rules.opened:
             self.out.emit("opened", ts, self._unpack(payload), at)
-        for early in held.early if held else ():
+        for early in pending.early if pending else ():
             self._outcome(early.outcome, early.at, early.arrived, early)
         if not rules.lockstep:
             yield from self._fire((self.stream_time - rules.grace_ms, -1, ""))
@@ -196,9 +196,9 @@ class Join:
             return
         self.counters["outcomes"] += 1
         if self.rules.lockstep:
-            held = self._held.get(outcome.request_id)
+            pending = self._pending.get(outcome.request_id)
             # Expiries due before it come first; at equal times the earlier request does.
-            _exhaust(self._fire((outcome.ts, _offset(held), "")))
+            _exhaust(self._fire((outcome.ts, _offset(pending), "")))
         self._outcome(outcome, at, arrived)
 
     def punctuation(self, punctuation: Punctuation, at: Position) -> None:
@@ -227,57 +227,57 @@ class Join:
     def _outcome(
         self, outcome: Outcome, at: Position, arrived: int, early: EarlyOutcome | None = None
     ) -> None:
-        held = self._held.get(outcome.request_id)
-        if held is None or held.status == "early":
-            self._early(held, EarlyOutcome(outcome, at, arrived))
+        pending = self._pending.get(outcome.request_id)
+        if pending is None or pending.status == "early":
+            self._early(pending, EarlyOutcome(outcome, at, arrived))
             return
         rules = self.rules
-        assert held.request_ts is not None
-        deadline = held.request_ts + rules.horizon_ms
-        if outcome.ts < held.request_ts - rules.tolerance_ms:
-            message = f"the outcome's ts {outcome.ts} is before its request's, {held.request_ts}"
+        assert pending.request_ts is not None
+        deadline = pending.request_ts + rules.horizon_ms
+        if outcome.ts < pending.request_ts - rules.tolerance_ms:
+            message = f"the outcome's ts {outcome.ts} is before its request's, {pending.request_ts}"
             self._reject("outcome_before_request", message, at, early)
             return
         kind: Kind
-        if held.status == "waiting":
+        if pending.status == "waiting":
             if outcome.ts <= deadline:
                 kind = "unavailable" if outcome.value is None else "labelled"
-                self._resolve(kind, outcome.request_id, held, outcome, at)
+                self._resolve(kind, outcome.request_id, pending, outcome, at)
                 return
-            held = self._expire(outcome.request_id, held)
+            pending = self._expire(outcome.request_id, pending)
         if outcome.ts > deadline + rules.revision_horizon_ms:
             message = (
                 f"the outcome arrived after its request was deleted at {deadline + rules.revision_horizon_ms}"
             )
             self._reject("unknown_or_forgotten", message, at, early)
             return
-        if held.kind == "expired":
+        if pending.kind == "expired":
             kind = "unavailable" if outcome.value is None else "late"
             late_by: LateBy = "event_time" if outcome.ts > deadline else "arrival"
-            self._resolve(kind, outcome.request_id, held, outcome, at, late_by)
+            self._resolve(kind, outcome.request_id, pending, outcome, at, late_by)
             return
-        self._again(held, outcome, at)
+        self._again(pending, outcome, at)
 
-    def _again(self, held: JoinRecord, outcome: Outcome, at: Position) -> None:
-        equal = outcome.value == held.value and type(outcome.value) is type(held.value)
-        if equal and outcome.revision == held.revision:
+    def _again(self, pending: JoinRecord, outcome: Outcome, at: Position) -> None:
+        equal = outcome.value == pending.value and type(outcome.value) is type(pending.value)
+        if equal and outcome.revision == pending.revision:
             self.counters["duplicate_outcome"] += 1
-        elif not _newer(outcome, held):
+        elif not _newer(outcome, pending):
             self.counters["stale_revision"] += 1
         else:
             kind: Kind = "unavailable" if outcome.value is None else "revised"
-            self._resolve(kind, outcome.request_id, held, outcome, at, held.late_by)
+            self._resolve(kind, outcome.request_id, pending, outcome, at, pending.late_by)
 
-    def _early(self, held: JoinRecord | None, early: EarlyOutcome) -> None:
+    def _early(self, pending: JoinRecord | None, early: EarlyOutcome) -> None:
         if self._lasts(early) < self.stream_time - self.rules.grace_ms:
             self._orphan(early)
             return
-        known = held.early if held else ()
+        known = pending.early if pending else ()
         message = ""
         budget = self.rules.early_budget_bytes
         if len(known) >= MAX_EARLY:
             message = f"{MAX_EARLY} outcomes of this request already wait for its prediction"
-        elif self._held.changes.early_bytes + early_size(early) > budget:
+        elif self._pending.changes.early_bytes + early_size(early) > budget:
             message = f"outcomes without predictions fill their budget of {budget:,} bytes"
         if message:
             # The newcomer leaves, never one that was taken: predictions come in order, so those that have
@@ -311,62 +311,62 @@ class Join:
                 yield from self._fire((ts - self.rules.grace_ms, -1, ""))
 
     def _fire(self, until: Due) -> Iterator[None]:
-        while (due := self._held.first_due()) is not None and due <= until:
+        while (due := self._pending.first_due()) is not None and due <= until:
             request_id = due[2]
-            held = self._held.get(request_id)
-            assert held is not None, f"{due} is in the due index but not in the state"
-            if held.status == "waiting":
-                self._expire(request_id, held)
-            elif held.status == "closed":
+            pending = self._pending.get(request_id)
+            assert pending is not None, f"{due} is in the due index but not in the state"
+            if pending.status == "waiting":
+                self._expire(request_id, pending)
+            elif pending.status == "closed":
                 self.counters["forgotten"] += 1
                 self._put(request_id, None)
             else:
-                self._give_up(request_id, held, due[0])
+                self._give_up(request_id, pending, due[0])
             yield
 
-    def _give_up(self, request_id: str, held: JoinRecord, until: int) -> None:
+    def _give_up(self, request_id: str, pending: JoinRecord, until: int) -> None:
         # Each has its own time: an old one must not take along what came after it.
-        over = [early for early in held.early if self._lasts(early) <= until]
+        over = [early for early in pending.early if self._lasts(early) <= until]
         for early in over:
             self._orphan(early)
-        kept = tuple(early for early in held.early if early not in over)
-        self._put(request_id, replace(held, early=kept) if kept else None)
+        kept = tuple(early for early in pending.early if early not in over)
+        self._put(request_id, replace(pending, early=kept) if kept else None)
 
     # ------------------------------------------------------------------ outputs
 
     def _put(self, request_id: str, state: JoinRecord | None) -> None:
-        self._held.put(request_id, state)
+        self._pending.put(request_id, state)
         self.most_waiting = max(self.most_waiting, self.waiting)
 
     def _reject(self, reason: str, message: str, at: Position, early: EarlyOutcome | None = None) -> None:
         self.counters[reason] += 1
         self.out.rejected.append(Rejected(reason, message, at, early))
 
-    def _expire(self, request_id: str, held: JoinRecord) -> JoinRecord:
-        return self._resolve("expired", request_id, held, None, None)
+    def _expire(self, request_id: str, pending: JoinRecord) -> JoinRecord:
+        return self._resolve("expired", request_id, pending, None, None)
 
     def _resolve(
         self,
         kind: Kind,
         request_id: str,
-        held: JoinRecord,
+        pending: JoinRecord,
         outcome: Outcome | None,
         outcome_at: Position | None,
         late_by: LateBy | None = None,
     ) -> JoinRecord:
-        assert held.prediction is not None
-        assert held.request_ts is not None
-        ts = outcome.ts if outcome else held.request_ts + self.rules.horizon_ms
-        prediction = self._unpack(held.prediction)
+        assert pending.prediction is not None
+        assert pending.request_ts is not None
+        ts = outcome.ts if outcome else pending.request_ts + self.rules.horizon_ms
+        prediction = self._unpack(pending.prediction)
         entry_id = self.out.emit(
-            kind, ts, prediction, held.prediction_at, outcome, outcome_at, before=held, late_by=late_by
+            kind, ts, prediction, pending.prediction_at, outcome, outcome_at, before=pending, late_by=late_by
         )
         told = (outcome.value, outcome.revision, outcome.ts) if outcome else (None, None, None)
         closed = JoinRecord(
             "closed",
-            held.prediction,
-            held.prediction_at,
-            held.request_ts,
+            pending.prediction,
+            pending.prediction_at,
+            pending.request_ts,
             entry_id,
             late_by,
             kind,
@@ -384,11 +384,11 @@ def _exhaust(steps: Iterator[None]) -> None:
         pass
 
 
-def _offset(held: JoinRecord | None) -> int:
-    return held.prediction_at.offset if held and held.prediction_at else -1
+def _offset(pending: JoinRecord | None) -> int:
+    return pending.prediction_at.offset if pending and pending.prediction_at else -1
 
 
-def _newer(outcome: Outcome, held: JoinRecord) -> bool:
+def _newer(outcome: Outcome, pending: JoinRecord) -> bool:
     if outcome.revision is not None:
-        return held.revision is None or outcome.revision > held.revision
-    return held.outcome_ts is None or outcome.ts > held.outcome_ts
+        return pending.revision is None or outcome.revision > pending.revision
+    return pending.outcome_ts is None or outcome.ts > pending.outcome_ts

@@ -73,7 +73,7 @@ class MemoryStore:
     """A `StateStore` in a dict and a heap."""
 
     def __init__(self) -> None:
-        self._held: dict[str, JoinRecord] = {}
+        self._pending: dict[str, JoinRecord] = {}
         self._heap: list[Due] = []
         self._dropped: set[Due] = set()
         """What is still in the heap and not due any more; never more than half of it, and some."""
@@ -83,7 +83,7 @@ class MemoryStore:
 
     def get(self, request_id: str) -> JoinRecord | None:
         """See `StateStore.get`."""
-        return self._held.get(request_id)
+        return self._pending.get(request_id)
 
     def due(self) -> Iterator[Due]:
         """See `StateStore.due`."""
@@ -100,12 +100,12 @@ class MemoryStore:
 
     def apply(self, changes: Changes) -> None:
         """See `StateStore.apply`."""
-        held, heap, dropped = self._held, self._heap, self._dropped
+        pending, heap, dropped = self._pending, self._heap, self._dropped
         for request_id, state in changes.states.items():
             if state is None:
-                held.pop(request_id, None)
+                pending.pop(request_id, None)
             else:
-                held[request_id] = state
+                pending[request_id] = state
         dropped |= changes.dropped
         for due in changes.added:
             if due in dropped:
@@ -123,7 +123,7 @@ class MemoryStore:
 
     def items(self) -> Iterator[tuple[str, JoinRecord]]:
         """See `StateStore.items`."""
-        return iter(self._held.items())
+        return iter(self._pending.items())
 
     def waiting(self) -> Mapping[int, int]:
         """See `StateStore.waiting`."""
@@ -159,7 +159,7 @@ def early_size(early: EarlyOutcome) -> int:
     return EARLY_BYTES + sum(len(each) * (1 if each.isascii() else 4) for each in texts if each)
 
 
-def due_of(rules: JoinRules, request_id: str, held: JoinRecord) -> Due:
+def due_of(rules: JoinRules, request_id: str, pending: JoinRecord) -> Due:
     """Give when something happens to what is held if nothing else comes.
 
     Examples
@@ -171,8 +171,8 @@ def due_of(rules: JoinRules, request_id: str, held: JoinRecord) -> Due:
     >>> due_of(rules, "a", JoinRecord("waiting", b"", Position("predictions", 0, 7), 5))
     (105, 7, 'a')
     """
-    if held.request_ts is None:
-        return min(each.outcome.ts for each in held.early) + rules.early_horizon_ms, -1, request_id
-    remembered = rules.revision_horizon_ms if held.status == "closed" else 0
-    offset = held.prediction_at.offset if held.prediction_at else -1
-    return held.request_ts + rules.horizon_ms + remembered, offset, request_id
+    if pending.request_ts is None:
+        return min(each.outcome.ts for each in pending.early) + rules.early_horizon_ms, -1, request_id
+    remembered = rules.revision_horizon_ms if pending.status == "closed" else 0
+    offset = pending.prediction_at.offset if pending.prediction_at else -1
+    return pending.request_ts + rules.horizon_ms + remembered, offset, request_id

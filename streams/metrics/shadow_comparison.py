@@ -145,9 +145,9 @@ class ShadowComparison(BaseMonitor[Entry]):
             if loss is None or other is None:
                 continue
             pair = Pair(_revision(served), _revision(shadow), shadow.model)
-            held = self._sums.get(pair) or self._opened(pair, prediction.ts, sign)
-            if held is not None:
-                n, total, squares, newest = held
+            sums = self._sums.get(pair) or self._opened(pair, prediction.ts, sign)
+            if sums is not None:
+                n, total, squares, newest = sums
                 gain = loss - other
                 total, squares = total + sign * exact(gain), squares + sign * exact(gain * gain)
                 self._sums[pair] = n + sign, total, squares, max(newest, prediction.ts)

@@ -233,8 +233,8 @@ class QualityMonitor(BaseMonitor[Tally]):
             if after is None:
                 continue
             bins = cell.of(each.name).bins
-            since, held = self._changed.setdefault(each.name, (ts, ""))
-            if bins and [*bins] != [held]:
+            since, before = self._changed.setdefault(each.name, (ts, ""))
+            if bins and [*bins] != [before]:
                 self._changed[each.name] = (ts, next(iter(bins)) if len(bins) == 1 else "")
                 self._stale.discard(each.name)
             elif ts - since > after * 1000 and each.name not in self._stale:
@@ -298,7 +298,7 @@ class QualityMonitor(BaseMonitor[Tally]):
         for name, each in state["means"].items():
             self._means[name].restore(each)
         self.volume.restore(state["volume"])
-        self._changed = {name: (since, held) for name, (since, held) in state["changed"].items()}
+        self._changed = {name: (since, before) for name, (since, before) in state["changed"].items()}
         self._stale, self._found = set(state["stale"]), set(state["found"])
         self._open = {family: self._episodes(family) for family in state["episodes"]}
         for family, each in state["episodes"].items():

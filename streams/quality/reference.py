@@ -112,16 +112,16 @@ class Reference:
 def _cuts(bins: Mapping[str, int]) -> tuple[float, ...]:
     """Return where coarse bins begin, so that each holds about a tenth, and none less than a twentieth."""
     edges = sorted((float(key), count) for key, count in bins.items())
-    total, held = sum(bins.values()), 0
+    total, collected = sum(bins.values()), 0
     cuts: list[float] = []
     for edge, count in edges:
-        if cuts or held:
+        if cuts or collected:
             # A frequent value starts a bin of its own, where what came before is enough for one.
-            enough = held * BINS >= total or (count * BINS >= total and held * BINS * 2 >= total)
+            enough = collected * BINS >= total or (count * BINS >= total and collected * BINS * 2 >= total)
             if enough:
                 cuts.append(edge)
-                held = 0
-        held += count
-    if cuts and held * BINS * 2 < total:
+                collected = 0
+        collected += count
+    if cuts and collected * BINS * 2 < total:
         cuts.pop()
     return tuple(cuts)

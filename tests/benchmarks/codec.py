@@ -74,12 +74,12 @@ def _row(codec: Codec, record: Any, read: Callable[[bytes], Any]) -> None:
     name = type(record).__name__
     schema = fastavro.parse_schema(codec.schemas[name])
     data, text = codec.encode(record), codec.encode(record, json=True)
-    held = plain(record) | ({"prediction": record.prediction} if name == "JoinRecord" else {})
+    pending = plain(record) | ({"prediction": record.prediction} if name == "JoinRecord" else {})
     body = data[10:]
 
     def general_write() -> bytes:
         out = io.BytesIO()
-        fastavro.schemaless_writer(out, schema, held)
+        fastavro.schemaless_writer(out, schema, pending)
         return out.getvalue()
 
     def general_read() -> Any:

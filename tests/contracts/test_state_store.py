@@ -229,9 +229,9 @@ def test_a_join_works_on_it_as_on_any_other(make: Make) -> None:
 
 def test_exactly_what_is_held_is_due(make: Make) -> None:
     bench = played(PackedBench(store=make()))
-    held = {request_id: due_of(RULES, request_id, state) for request_id, state in bench.store.items()}
-    assert len(held) > 20
-    assert sorted(held.values()) == list(bench.store.due())
+    pending = {request_id: due_of(RULES, request_id, state) for request_id, state in bench.store.items()}
+    assert len(pending) > 20
+    assert sorted(pending.values()) == list(bench.store.due())
     assert sum(bench.store.waiting().values()) == sum(
         state.status == "waiting" for _, state in bench.store.items()
     )

@@ -128,24 +128,24 @@ class HistoryReader:
             check.dead_letter(self._codec.decode_dead_letter(message.value()))
 
     def _state(self, number: int, check: Check) -> None:
-        held: dict[str, JoinRecord] = {}
+        pending: dict[str, JoinRecord] = {}
         position: JoinPosition | None = None
         for message in self._messages(self.topics.join_state, number):
             key = bytes(message.key() or b"")
             name = key.removeprefix(RESOLVED).decode()
             if message.value() is None:
                 if not key.startswith(RESOLVED):
-                    held.pop(name, None)
+                    pending.pop(name, None)
                 continue
             state = self._codec.decode_state(message.value())
             assert type(state) is type_of(key)
             if isinstance(state, JoinPosition):
                 position = state
             elif isinstance(state, Resolution):
-                held[name] = resolved(held[name], state)
+                pending[name] = resolved(pending[name], state)
             else:
-                held[name] = state
-        check.state(number, held, position)
+                pending[name] = state
+        check.state(number, pending, position)
 
     def _log(self, check: Check, history: History) -> None:
         task = self._loaded.task

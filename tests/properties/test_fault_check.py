@@ -166,20 +166,20 @@ def test_a_dead_letter_that_is_missing_doubled_or_has_another_reason_is_found(nu
 
 
 def test_state_with_other_requests_or_counts_is_found() -> None:
-    held, position = made().states[0]
+    pending, position = made().states[0]
     others = made().states[1:]
-    name = next(name for name, state in held.items() if state.status == "closed")
-    without = {key: state for key, state in held.items() if key != name}
+    name = next(name for name, state in pending.items() if state.status == "closed")
+    without = {key: state for key, state in pending.items() if key != name}
     assert changed(states=[(without, position), *others]).check().lost.count == 1
-    more = held | {"r0": held[name]}
+    more = pending | {"r0": pending[name]}
     assert changed(states=[(more, position), *others]).check().wrong.count == 1
-    altered = held | {name: replace(held[name], value=not held[name].value)}
+    altered = pending | {name: replace(pending[name], value=not pending[name].value)}
     assert changed(states=[(altered, position), *others]).check().wrong.count == 1
     counters = dict(position.counters) | {"labelled": position.counters["labelled"] + 1}
     miscounted = replace(position, counters=counters)
-    assert changed(states=[(held, miscounted), *others]).check().wrong.count == 1
+    assert changed(states=[(pending, miscounted), *others]).check().wrong.count == 1
     behind = replace(position, stream_time=0)
-    assert changed(states=[(held, behind), *others]).check().wrong.count == 1
+    assert changed(states=[(pending, behind), *others]).check().wrong.count == 1
 
 
 def with_a_fault(entries: int = 1, predictions: int = 1, counted: int = 1) -> History:
@@ -190,14 +190,14 @@ def with_a_fault(entries: int = 1, predictions: int = 1, counted: int = 1) -> Hi
     assert label.outcome is not None
     asked = replace(label.prediction, request_id="fault-1-0", source=None)
     entry = replace(label, prediction=asked, trigger=None, entry_id="fault[0]@1#0")
-    (held, position), *others = history.states
+    (pending, position), *others = history.states
     counters = Counter(position.counters)
     counters.update({"predictions": counted, "outcomes": counted, "labelled": counted})
     return replace(
         history,
         predictions=[*history.predictions, *[(asked, Position("predictions", 0, 10**6))] * predictions],
         entries=[*history.entries, *[entry] * entries],
-        states=[(held, replace(position, counters=counters)), *others],
+        states=[(pending, replace(position, counters=counters)), *others],
         fault_steps={"fault-1-0": (Step("labelled", entry.ts, label.outcome.value, label.outcome.revision),)},
     )
 

@@ -154,7 +154,7 @@ def check_whole(bench: Bench, world: World) -> None:
     """Nothing is lost, nothing is counted twice, no request is resolved twice."""
     counters = bench.join.counters
     assert bench.unaccounted() == 0
-    assert bench.held() == {}  # the end of time was reached
+    assert bench.pending() == {}  # the end of time was reached
     impossible = sum(record.impossible for record in (*world.predictions, *world.outcomes))
     assert counters["impossible_time"] == impossible
     assert counters["outcomes"] == sum(not record.impossible for record in world.outcomes)
@@ -228,11 +228,11 @@ FATES = st.lists(
 
 def check_due(bench: Bench) -> None:
     """Exactly what is held falls due, what waits is counted, and early outcomes are within their bytes."""
-    held = bench.held()
-    assert bench.due() == sorted(due_of(RULES, request_id, state) for request_id, state in held.items())
-    assert bench.join.waiting == sum(state.status == "waiting" for state in held.values())
-    early_bytes = sum(early_size(early) for state in held.values() for early in state.early)
-    assert bench.join._held.changes.early_bytes == early_bytes <= bench.rules.early_budget_bytes
+    pending = bench.pending()
+    assert bench.due() == sorted(due_of(RULES, request_id, state) for request_id, state in pending.items())
+    assert bench.join.waiting == sum(state.status == "waiting" for state in pending.values())
+    early_bytes = sum(early_size(early) for state in pending.values() for early in state.early)
+    assert bench.join._pending.changes.early_bytes == early_bytes <= bench.rules.early_budget_bytes
 
 
 def check_disturbed(bench: Bench, records: Sequence[Record], fates: Sequence[Fate]) -> None:
@@ -259,7 +259,7 @@ def check_disturbed(bench: Bench, records: Sequence[Record], fates: Sequence[Fat
     assert bench.entries == undisturbed.entries
     assert bench.rejected == undisturbed.rejected
     assert bench.join.counters == undisturbed.join.counters
-    assert bench.held() == undisturbed.held()
+    assert bench.pending() == undisturbed.pending()
     assert bench.due() == undisturbed.due()
     check_due(bench)
 

@@ -518,8 +518,8 @@ def test_without_a_key_stored_tokens_can_be_read_but_no_request() -> None:
 
 def test_the_join_holds_a_predictions_bytes_unchanged() -> None:
     data = CODEC.encode(Prediction("r-1", 5, REQUEST.features, ()))
-    held = JoinRecord("waiting", data, Position("shop.predictions", 0, 1), 5)
-    found = CODEC.decode_state(CODEC.encode(held))
+    pending = JoinRecord("waiting", data, Position("shop.predictions", 0, 1), 5)
+    found = CODEC.decode_state(CODEC.encode(pending))
     assert isinstance(found, JoinRecord)
     assert found.prediction == data
 

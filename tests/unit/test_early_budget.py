@@ -37,7 +37,7 @@ def test_the_newcomer_beyond_the_budget_is_rejected_and_counted_and_the_others_s
     bench.commit()
     assert bench.rejections == ["too_many_early outcomes@3", "too_many_early outcomes@4"]
     assert bench.counters == {"early": 3, "outcomes": 5, "too_many_early": 2}
-    assert sorted(bench.held()) == ["id-0", "id-1", "id-2"]
+    assert sorted(bench.pending()) == ["id-0", "id-1", "id-2"]
     assert f"{3 * ONE:,} bytes" in bench.rejected[0].message
 
 
@@ -79,7 +79,7 @@ def test_too_many_outcomes_of_one_request_have_the_same_reason_and_fit_into_a_re
         bench.join.outcome(longest, Position("outcomes", 3, offset), 5)
     bench.commit()
     assert bench.counters["too_many_early"] == 1
-    [state] = bench.held().values()
+    [state] = bench.pending().values()
     assert isinstance(state, JoinRecord)
     assert len(state.early) == MAX_EARLY
     assert len(CODEC.encode(state)) < MAX_RECORD_BYTES

@@ -147,7 +147,7 @@ def rest(wire: socket.socket) -> bytes:
     return found
 
 
-async def held(task: HttpTask, *calls: Callable[[], T], at_least_s: float = HOLD_S) -> list[T]:
+async def blocked(task: HttpTask, *calls: Callable[[], T], at_least_s: float = HOLD_S) -> list[T]:
     """Make calls in threads of their own while one step holds the event loop; gives what they gave.
 
     With a bound of 0 the step lasts until all calls are answered.
@@ -245,7 +245,7 @@ def test_other_calls_that_come_meanwhile_are_handed_on_and_answered_once_each() 
         task = make_http_task()
         async with serving(task) as (_, port):
             made = [partial(call, port, *messages) for messages, _ in calls.values()]
-            return await held(task, *made)
+            return await blocked(task, *made)
 
     found = asyncio.run(run())
     for (name, (_, wanted)), (took_s, answer) in zip(calls.items(), found, strict=True):
@@ -263,7 +263,7 @@ def test_checks_that_come_in_pieces_and_behind_each_other_are_answered_once_each
             mixed = partial(call, port, LIVE + HEAD + JSON)
             head = partial(call, port, CHECK.replace(b"GET", b"HEAD"))
             old = partial(call, port, CHECK.replace(b"1.1", b"1.0"))
-            return await held(task, pieces, behind, mixed, head, old)
+            return await blocked(task, pieces, behind, mixed, head, old)
 
     pieces, behind, mixed, head, old = asyncio.run(run())
     assert pieces[0] < SOON_S, pieces
@@ -299,7 +299,7 @@ def test_a_kept_connection_is_answered_again_and_again_unless_it_has_brought_any
             assert b"b-1" in await asyncio.to_thread(calls.recv, 65536)
             for _ in range(2):
                 twice = lambda: [again(checks, LIVE), again(checks, LIVE)]  # noqa: E731
-                first, other = await held(task, twice, lambda: [again(calls, LIVE)])
+                first, other = await blocked(task, twice, lambda: [again(calls, LIVE)])
                 assert max(first) < SOON_S, first
                 assert min(other) > SOON_S, other
             again_after = await asyncio.to_thread(again, checks, LIVE)
@@ -324,7 +324,7 @@ def test_the_body_of_a_call_that_looks_like_a_check_is_no_check() -> None:
                 first = wire.recv(65536)
                 return time.monotonic() - began, first + rest(wire)
 
-            return (await held(task, body))[0]
+            return (await blocked(task, body))[0]
 
     took_s, answer = asyncio.run(run())
     assert took_s > SOON_S
@@ -346,14 +346,14 @@ def test_readiness_is_as_of_now_says_for_how_long_the_loop_is_held_and_ends_with
             def look() -> None:
                 status_code, told = asked(port, "/readyz")
                 assert (status_code, told["tasks"]) == (200, {"stay": {"ready": True}})
-                assert 0.05 < told["held_s"] < 5.0
+                assert 0.05 < told["blocked_s"] < 5.0
                 task.readiness.cluster.silent("the Kafka cluster does not answer")
                 status_code, told = asked(port, "/ready")
                 assert (status_code, told["reason"]) == (503, "not_ready")
                 assert told["tasks"]["stay"]["reasons"] == ["the Kafka cluster does not answer"]
                 assert asked(port, "/healthz")[1]["ready"] is False
                 task.readiness.cluster.answered()
-                monkeypatch.setattr(status, "HELD_S", 0.01)
+                monkeypatch.setattr(status, "BLOCKED_S", 0.01)
                 status_code, told = asked(port, "/readyz")
                 assert status_code == 503
                 assert "has blocked the worker's event loop for" in told["detail"]
@@ -361,9 +361,9 @@ def test_readiness_is_as_of_now_says_for_how_long_the_loop_is_held_and_ends_with
                 monkeypatch.setattr(status, "HANGS_S", 0.01)
                 for path in ("/live", "/livez", "/healthz"):
                     status_code, told = asked(port, path)
-                    assert (status_code, told["reason"]) == (503, "held")
+                    assert (status_code, told["reason"]) == (503, "blocked")
 
-            await held(task, look, at_least_s=0.0)
+            await blocked(task, look, at_least_s=0.0)
             assert (await asyncio.to_thread(asked, port, "/readyz")) == (
                 200,
                 {"status": "ready", "tasks": {"stay": {"ready": True}}},
@@ -374,7 +374,7 @@ def test_readiness_is_as_of_now_says_for_how_long_the_loop_is_held_and_ends_with
         (line,) = [
             each
             for each in scraped.splitlines()
-            if each.startswith("riverloop_event_loop_held_seconds_total")
+            if each.startswith("riverloop_event_loop_blocked_seconds_total")
         ]
         assert float(line.split()[1]) > 0.1
 
@@ -394,7 +394,7 @@ def test_callers_that_say_nothing_or_too_much_keep_no_check_from_its_answer_and_
                 assert (took_s < SOON_S, b'"status":"live"' in answer) == (True, True)
                 return silent + slow + many
 
-            (wires,) = await held(task, crowd, at_least_s=0.0)
+            (wires,) = await blocked(task, crowd, at_least_s=0.0)
             await asyncio.sleep(0.2)
             assert len(server) <= 8
             answers = [await asyncio.to_thread(rest, wire) for wire in wires[80:]]
@@ -416,7 +416,7 @@ def test_the_watchman_leaves_nothing_behind() -> None:
     async def run() -> None:
         task = make_http_task()
         async with serving(task) as (_, port):
-            await held(task, partial(call, port, CHECK), at_least_s=0.0)
+            await blocked(task, partial(call, port, CHECK), at_least_s=0.0)
             assert threading.active_count() > before[0]
 
     asyncio.run(run())

@@ -734,7 +734,7 @@ def test_aborts_without_end_cost_no_memory() -> None:
         bench.tell("b", 51)
         bench.rollback()
     assert len(bench.due()) == size
-    assert not bench.join._held._heap
+    assert not bench.join._pending._heap
 
 
 def test_what_is_remembered_does_not_grow_with_the_stream() -> None:
@@ -747,7 +747,7 @@ def test_what_is_remembered_does_not_grow_with_the_stream() -> None:
         bench.tell(f"r{number}", ts + 5, number % 2 == 0)
         bench.tell(f"orphan-{number}", ts)
         bench.commit()
-        most = max(most, len(bench.join._held._store._heap))  # type: ignore[attr-defined]  # of the memory store
+        most = max(most, len(bench.join._pending._store._heap))  # type: ignore[attr-defined]  # of the memory store
     span = (RULES.horizon_ms + RULES.revision_horizon_ms + RULES.grace_ms) // 10 + 2
     assert len(dict(bench.store.items())) <= span + 2 * 8
     assert len(bench.due()) == len(dict(bench.store.items()))
@@ -770,7 +770,7 @@ def test_a_restart_gives_the_same_continuation() -> None:
     assert restarted.entries == through.entries
     assert restarted.rejected == through.rejected
     assert restarted.counters == through.counters
-    assert restarted.held() == through.held()
+    assert restarted.pending() == through.pending()
     assert restarted.join.position(1, 2) == through.join.position(1, 2)
 
 
@@ -855,7 +855,7 @@ def test_in_lockstep_the_last_punctuation_drains() -> None:
     assert bench.join.waiting == 0
     assert bench.join.counters["expired"] == 50
     assert bench.join.counters["forgotten"] == 50
-    assert bench.held() == {}
+    assert bench.pending() == {}
 
 
 def test_a_join_shows_what_it_was_given() -> None:

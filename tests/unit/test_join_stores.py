@@ -311,7 +311,7 @@ def test_a_folder_left_behind_is_kept_for_twelve_hours(topic: Topic, tmp_path: P
     stores(tmp_path)
     assert not (tmp_path / "3").exists()
     assert (tmp_path / "4").exists()
-    in_use.apply(PackedBench().join._held.changes)
+    in_use.apply(PackedBench().join._pending.changes)
     in_use.close()
 
 
@@ -319,7 +319,7 @@ def test_only_bytes_are_held_on_disk(tmp_path: Path) -> None:
     store = RocksStore(tmp_path / "0", CODEC)
     payload = bytes(range(256)) * 3
     bench = PackedBench(RULES, store)
-    bench.join._held.put("a", JoinRecord("waiting", payload, Position("p", 0, 1), 5))
+    bench.join._pending.put("a", JoinRecord("waiting", payload, Position("p", 0, 1), 5))
     bench.join.commit()
     found = store.get("a")
     assert found is not None

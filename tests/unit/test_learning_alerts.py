@@ -39,7 +39,7 @@ def skip(fold: ModelFold, offset: int) -> None:
 def go_on(worker: Worker, offset: int) -> None:
     """Let the folds have come to an offset, without entries."""
     worker.fold.next_offset = offset
-    if worker.publisher.held:
+    if worker.publisher.is_owner:
         worker.publisher.next_offset = offset
 
 

@@ -159,7 +159,7 @@ def test_a_rebalance_waits_for_the_transaction_at_work_and_the_next_owner_goes_o
         given_up = asyncio.create_task(worker.publisher.revoked())
         await asyncio.sleep(0.05)
         assert not given_up.done()
-        assert not worker.publisher.held, "nothing further is begun"
+        assert not worker.publisher.is_owner, "nothing further is begun"
         gate.set()
         await asyncio.gather(turn, given_up)
         assert cluster.committed[0] == 30
