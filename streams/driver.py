@@ -99,7 +99,7 @@ class MemoryDriver:
         self._do(lambda: self.join.prediction(*arguments))
         return prediction
 
-    def tell(self, outcome: Outcome) -> None:
+    def report(self, outcome: Outcome) -> None:
         """Report an outcome."""
         self.server.times.check(outcome.ts, outcome.ts)
         self._do(lambda: self.join.outcome(outcome, self._outcome_at(), outcome.ts))
@@ -115,7 +115,7 @@ class MemoryDriver:
         for step in schedule(events, self.join.rules.horizon_ms):
             if isinstance(step, Sync):
                 for outcome in step.outcomes:
-                    self.tell(outcome)
+                    self.report(outcome)
                 self.complete(step.ts)
             else:
                 try:

@@ -1,8 +1,9 @@
 """Episodes: alarms with one cause, grouped so that the cause is reported once.
 
 An alarm opens the episode of its family, or joins it when one is open. The most telling one leads: its signal,
-model and feature stand in front. What joins is told when it leads, is worse, or doubles what was told before: a
-world that moves for months is no stream of messages. An episode closes by itself after a while without an alarm.
+model and feature stand in front. An alarm that joins is reported when it leads, is worse, or doubles what was
+reported before: drift that lasts for months is no stream of messages. An episode closes after a time without
+alarms.
 """
 
 from __future__ import annotations
@@ -45,8 +46,8 @@ class Episodes:
     cool_down
         Steps without an alarm after which it closes; None: it is closed by `close`.
     doubles
-        What is told again when it has doubled: the number of alarms, or the statistic of the leading one; then a
-        signal that joins is told too.
+        Reported again when it has doubled: the number of alarms, or the statistic of the leading one; then a
+        signal that joins is reported, too.
     """
 
     def __init__(

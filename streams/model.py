@@ -108,10 +108,10 @@ class ModelFold(BaseFold[Entry]):
     def _command(self, offset: int, command: Command) -> None:
         if command.name != "revision" or command.model != self.model.name:
             return
-        told = command.arguments
+        arguments = command.arguments
         self.opened = True
-        self.in_force = told.get("spec") == self.spec and told.get("runtime") == self.runtime
-        self._set_version(int(told["revision"]), offset)
+        self.in_force = arguments.get("spec") == self.spec and arguments.get("runtime") == self.runtime
+        self._set_version(int(arguments["revision"]), offset)
 
     @property
     def next_revision(self) -> int:
@@ -141,10 +141,10 @@ class ModelFold(BaseFold[Entry]):
         since
             Only what entries from this log offset on have raised.
         """
-        told = self.task.name, self.model.name, revision, self.model is self.task.models[0]
+        arguments = self.task.name, self.model.name, revision, self.model is self.task.models[0]
         for step in self.learner.steps.newest:
             if step.offset >= since:
-                yield alert_of(step, *told, self.task.max_skipped)
+                yield alert_of(step, *arguments, self.task.max_skipped)
 
     # ------------------------------------------------------------------ serving
 

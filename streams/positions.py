@@ -138,7 +138,7 @@ class KnownTopics:
         return min(offset, accepted.end) if offset > extent.end else offset
 
 
-def merged(known: Iterable[str], told: Iterable[str]) -> list[str]:
+def merged(known: Iterable[str], other: Iterable[str]) -> list[str]:
     """Give the ids of two histories of a topic, oldest first; whatever order audits come in, the order stays.
 
     Examples
@@ -148,7 +148,7 @@ def merged(known: Iterable[str], told: Iterable[str]) -> list[str]:
     """
     found = list(known)
     end = len(found)
-    for topic_id in reversed([*told]):
+    for topic_id in reversed([*other]):
         if topic_id in found:
             end = found.index(topic_id)
         else:

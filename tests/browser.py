@@ -76,12 +76,12 @@ class Tab:
 
     async def run(self, expression: str) -> Any:
         """Give the value of an expression in the page."""
-        told = await self.call(
+        reported = await self.call(
             "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
         )
-        if "exceptionDetails" in told:
-            raise AssertionError(f"{expression}: {told['exceptionDetails']}")
-        return told["result"].get("value")
+        if "exceptionDetails" in reported:
+            raise AssertionError(f"{expression}: {reported['exceptionDetails']}")
+        return reported["result"].get("value")
 
     async def until(self, expression: str, timeout_s: float = 30.0) -> None:
         """Wait until an expression is true. What cannot be worked out yet is not true."""
@@ -113,10 +113,12 @@ class Tab:
     async def key(self, key: str) -> None:
         """Press a key and let it go."""
         code = {"Tab": 9, "Enter": 13}.get(key, ord(key[0].upper()))
-        told = {"key": key, "windowsVirtualKeyCode": code}
+        reported = {"key": key, "windowsVirtualKeyCode": code}
         text = {"Enter": "\r", "Tab": ""}.get(key, key)
-        await self.call("Input.dispatchKeyEvent", type="keyDown", **told, **({"text": text} if text else {}))
-        await self.call("Input.dispatchKeyEvent", type="keyUp", **told)
+        await self.call(
+            "Input.dispatchKeyEvent", type="keyDown", **reported, **({"text": text} if text else {})
+        )
+        await self.call("Input.dispatchKeyEvent", type="keyUp", **reported)
 
     async def picture(self) -> bytes:
         """Give what is seen, as PNG."""
@@ -124,26 +126,26 @@ class Tab:
 
     async def _read(self) -> None:
         async for message in self._socket:
-            told = json.loads(message.data)
-            if "id" in told:
-                answer = self._answers.pop(told["id"])
+            reported = json.loads(message.data)
+            if "id" in reported:
+                answer = self._answers.pop(reported["id"])
                 if not answer.done():
-                    if "error" in told:
-                        answer.set_exception(AssertionError(str(told["error"])))
+                    if "error" in reported:
+                        answer.set_exception(AssertionError(str(reported["error"])))
                     else:
-                        answer.set_result(told["result"])
+                        answer.set_result(reported["result"])
             else:
-                self._heard(told["method"], told["params"])
+                self._heard(reported["method"], reported["params"])
 
-    def _heard(self, method: str, told: dict[str, Any]) -> None:
+    def _heard(self, method: str, reported: dict[str, Any]) -> None:
         if method == "Network.requestWillBeSent":
-            self.requested.append(told["request"]["url"])
+            self.requested.append(reported["request"]["url"])
         elif method == "Runtime.exceptionThrown":
-            self.complaints.append(json.dumps(told["exceptionDetails"])[:500])
-        elif method == "Log.entryAdded" and told["entry"]["level"] in {"error", "warning"}:
-            self.complaints.append(f"{told['entry']['text']} {told['entry'].get('url', '')}")
-        elif method == "Runtime.consoleAPICalled" and told["type"] in {"error", "warning", "assert"}:
-            self.complaints.append(json.dumps(told["args"])[:500])
+            self.complaints.append(json.dumps(reported["exceptionDetails"])[:500])
+        elif method == "Log.entryAdded" and reported["entry"]["level"] in {"error", "warning"}:
+            self.complaints.append(f"{reported['entry']['text']} {reported['entry'].get('url', '')}")
+        elif method == "Runtime.consoleAPICalled" and reported["type"] in {"error", "warning", "assert"}:
+            self.complaints.append(json.dumps(reported["args"])[:500])
 
 
 @asynccontextmanager

@@ -171,7 +171,7 @@ class History:
         self.now = max(self.now, ts)
         self.send(self.topics.requests, request_id, Request(request_id, ts, {"x": x, "y": y}))
 
-    def tell(self, request_id: str, ts: int, value: Any, partition: int | None = None, **more: Any) -> None:
+    def report(self, request_id: str, ts: int, value: Any, partition: int | None = None, **more: Any) -> None:
         """Send an outcome."""
         self.now = max(self.now, ts)
         self.send(self.topics.outcomes, request_id, Outcome(request_id, ts, value, **more), partition)
@@ -303,33 +303,33 @@ def ordinary(name: str, partitions: int = 2, **more: Any) -> History:
         if number % 5 == 4:
             made.snapshot()
         if number % 3 == 0:
-            made.tell(request_id, ts + DAY, number % 2 == 0)
+            made.report(request_id, ts + DAY, number % 2 == 0)
         elif number % 3 == 1:
-            made.tell(request_id, ts + 2 * DAY, True)
+            made.report(request_id, ts + 2 * DAY, True)
         made.resolve()
-    made.tell("r-2", 45 * DAY, True)  # late
-    made.tell("r-3", 46 * DAY, True)  # revised
-    made.tell("r-3", 46 * DAY, True)  # the same again
-    made.tell("r-3", 20 * DAY, False)  # something older
-    made.tell("r-4", 47 * DAY, None, reason="lost")  # unavailable
-    made.tell("r-5", 47 * DAY, None, reason="lost")  # unavailable, of an expired one
-    made.tell("r-5", 48 * DAY, False)  # revised
-    made.tell("r-41", 48 * DAY, False)  # early
-    made.tell("r-42", 48 * DAY, False)  # early, and then an orphan
+    made.report("r-2", 45 * DAY, True)  # late
+    made.report("r-3", 46 * DAY, True)  # revised
+    made.report("r-3", 46 * DAY, True)  # the same again
+    made.report("r-3", 20 * DAY, False)  # something older
+    made.report("r-4", 47 * DAY, None, reason="lost")  # unavailable
+    made.report("r-5", 47 * DAY, None, reason="lost")  # unavailable, of an expired one
+    made.report("r-5", 48 * DAY, False)  # revised
+    made.report("r-41", 48 * DAY, False)  # early
+    made.report("r-42", 48 * DAY, False)  # early, and then an orphan
     made.resolve()
     made.ask("r-1", 48 * DAY, 9.0)  # a second request of that id
     made.send(made.topics.requests, "bad", b"\0\0garbage", 0)
     made.send(made.topics.outcomes, "bad", b"\0\0garbage", 0)
     made.step()
     right = partition_of(b"r-39", partitions)
-    made.tell("r-39", 49 * DAY, True, partition=(right + 1) % partitions)  # misplaced
+    made.report("r-39", 49 * DAY, True, partition=(right + 1) % partitions)  # misplaced
     made.ask("r-41", 48 * DAY, 3.0)
     made.step()
-    made.tell("r-36", 12 * DAY, True)  # before its request
+    made.report("r-36", 12 * DAY, True)  # before its request
     for number in range(43, 50):
         made.ask(f"r-{number}", 60 * DAY, 1.5)
     made.step()
-    made.tell("r-99", 61 * DAY, True)  # still early
+    made.report("r-99", 61 * DAY, True)  # still early
     made.resolve()
     made.snapshot()
     made.ask("r-50", 62 * DAY, 1.5)

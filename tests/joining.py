@@ -42,7 +42,7 @@ class Bench:
         self.store = store or MemoryStore()
         self.join = Join(rules, self.store, self.unpack, "task", 3)
         self.asked = 0
-        self.told = 0
+        self.reported = 0
         self.entries: list[Entry] = []
         self.rejected: list[Rejected] = []
         self._committed = (0, 0)
@@ -62,7 +62,7 @@ class Bench:
         payload = self.pack(prediction)
         self.join.prediction(request_id, ts, payload, at, ts if arrived is None else arrived)
 
-    def tell(
+    def report(
         self,
         request_id: str,
         ts: int,
@@ -82,19 +82,19 @@ class Bench:
             pass
 
     def _outcome_at(self) -> Position:
-        self.told += 1
-        return Position("outcomes", 3, self.told - 1)
+        self.reported += 1
+        return Position("outcomes", 3, self.reported - 1)
 
     # ------------------------------------------------------------------ batches
 
     def commit(self) -> None:
         self.entries += self.join.out.entries
         self.rejected += self.join.out.rejected
-        self._committed = (self.asked, self.told)
+        self._committed = (self.asked, self.reported)
         self.join.commit(self.join.position(*self._committed))
 
     def rollback(self) -> None:
-        self.asked, self.told = self._committed
+        self.asked, self.reported = self._committed
         self.join.rollback()
 
     def restart(self) -> None:
@@ -200,8 +200,8 @@ def ask(request_id: str, ts: int, **more: Any) -> Step:
     return lambda bench: bench.ask(request_id, ts, **more)
 
 
-def tell(request_id: str, ts: int, value: Value = True, revision: int | None = None, **more: Any) -> Step:
-    return lambda bench: bench.tell(request_id, ts, value, revision, **more)
+def report(request_id: str, ts: int, value: Value = True, revision: int | None = None, **more: Any) -> Step:
+    return lambda bench: bench.report(request_id, ts, value, revision, **more)
 
 
 def idle(stream_time: int) -> Step:

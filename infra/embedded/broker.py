@@ -1,6 +1,6 @@
 """A real Apache Kafka as a child process: one node, KRaft, Java from a wheel, jars from the user's cache.
 
-It lives on 127.0.0.1, without encryption or accounts unless told otherwise: for the demo, for tests and for
+It lives on 127.0.0.1, without encryption or accounts unless configured otherwise: for the demo, for tests and for
 trying things out.
 """
 

@@ -58,7 +58,7 @@ class ContainerBroker(Server):
             raise BrokerError(
                 'a broker in a container needs testcontainers: pip install "riverloop[containers]"'
             ) from error
-        # A client is told the address to come back to, so the outer port is chosen before the start.
+        # The broker returns this address to clients, so the outer port is chosen before the start.
         port, _ = free_pair()
         try:
             container = DockerContainer(self._image).with_bind_ports(INSIDE, port)

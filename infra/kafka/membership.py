@@ -39,7 +39,7 @@ def is_member(metadata: bytes) -> bool:
 
     Without both the broker checks nothing: measured on Apache Kafka 4.1, a transaction with generation -1 and no
     member id commits offsets into a group full of live members. librdkafka gives out such metadata from the
-    moment it has lost its membership, before the application is told.
+    moment it has lost its membership, before it reports this to the application.
     """
     generation, member = generation_and_member(metadata)
     return generation >= 0 and member != ""

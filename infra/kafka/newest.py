@@ -54,9 +54,9 @@ def newest(
             for message in read_all(connection, *place, start, end):
                 arrived = message.timestamp()[1]
                 oldest = arrived if oldest is None else oldest
-                told = named(message)
-                if told is not None and told[0] in wanted and told[1] >= found.get(told[0], (-1, 0))[0]:
-                    found[told[0]] = (told[1], arrived)
+                pair = named(message)
+                if pair is not None and pair[0] in wanted and pair[1] >= found.get(pair[0], (-1, 0))[0]:
+                    found[pair[0]] = (pair[1], arrived)
             left[place] = start
             done = len(found) == len(wanted) and oldest is not None
             if start == known[place].first or (

@@ -50,10 +50,10 @@ def check_reachable(connection: Connection, timeout_s: float = TIMEOUT_S) -> Non
             return
         except KafkaException as error:
             client.poll(0)
-            told = [*rejections, error.args[0]]
-            known = next((each for each in told if each.code() in _TLS | _LOGIN), None)
+            errors = [*rejections, error.args[0]]
+            known = next((each for each in errors if each.code() in _TLS | _LOGIN), None)
             if known is not None or time.monotonic() > until:
-                raise BrokerError(_why(connection, known or told[0])) from None
+                raise BrokerError(_why(connection, known or errors[0])) from None
 
 
 def _why(connection: Connection, error: KafkaError) -> str:

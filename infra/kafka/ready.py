@@ -46,12 +46,12 @@ def wait_until_answers(
                 return reason
             if client is None and listens(bootstrap):
                 # No log: refused connections are expected until it answers.
-                told: dict[str, str | int] = {
+                config: dict[str, str | int] = {
                     "bootstrap.servers": bootstrap,
                     "log_level": 0,
                     "reconnect.backoff.max.ms": 100,
                 }
-                client = closing.enter_context(AdminClient({**properties, **told}))
+                client = closing.enter_context(AdminClient({**properties, **config}))
             if client is not None:
                 try:
                     # A broker that the controller still fences is not in the list.

@@ -103,7 +103,7 @@ class Replay:
         self._send(self._topics.requests, request.request_id, request)
         self.requests += 1
 
-    def tell(self, outcome: Outcome) -> None:
+    def report(self, outcome: Outcome) -> None:
         """Send an outcome."""
         self._send(self._topics.outcomes, outcome.request_id, outcome)
         self.outcomes += 1
@@ -164,7 +164,7 @@ class Replay:
                     tick()
             if isinstance(step, Sync):
                 for outcome in step.outcomes:
-                    self.tell(outcome)
+                    self.report(outcome)
                     if self.outcomes % UNANSWERED == 0:
                         self.flush()
                         self._until_read(read, tick)
@@ -215,7 +215,7 @@ class Replay:
                 self._producer.flush(60)
                 self.answers.wait(self.requests, "lockstep", tick)
                 for outcome in step.outcomes:
-                    self.tell(outcome)
+                    self.report(outcome)
                 complete(self.punctuate(step.ts))
             else:
                 self.ask(step)

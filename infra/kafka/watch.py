@@ -60,13 +60,13 @@ class ClusterWatch:
         self._stopping.set()
 
     def _run(self) -> None:
-        told: dict[str, Any] = {
+        config: dict[str, Any] = {
             "group.id": "riverloop-watch",
             "enable.auto.commit": False,
             # A connection whose other end is gone without a word is closed, and made anew.
             "socket.timeout.ms": int(ANSWER_S * 1000) + 1000,
         }
-        consumer = Consumer(self._connection.config(**told), logger=CLIENT_LOG)
+        consumer = Consumer(self._connection.config(**config), logger=CLIENT_LOG)
         try:
             while not self._stopping.is_set():
                 self._ask(consumer)

@@ -127,12 +127,12 @@ def _restore(made: Sequence[Monitor[Any]], state: Any, manifest: Manifest) -> No
         try:
             each.restore(stored)
             again = each.snapshot()
-            as_told = type(stored) is type(again) and state_digest(again) == state_digest(stored)
+            matches = type(stored) is type(again) and state_digest(again) == state_digest(stored)
         except SnapshotError:
             raise
         except Exception as error:
             raise SnapshotError(
                 f"{manifest.version} has no state of {each.name}: {type(error).__name__}: {error}"
             ) from error
-        if not as_told or each.next_offset != manifest.next_offset:
+        if not matches or each.next_offset != manifest.next_offset:
             raise SnapshotError(f"{manifest.version} lacks the declared state of {each.name}")

@@ -29,7 +29,7 @@ from streams.join.join import Join
 from streams.join.outputs import Rejected
 from streams.metrics.waiting import counter_of
 
-TELL_S: Final = 60.0
+REPORT_S: Final = 60.0
 """Time between two entries about a join's progress, even when nothing is resolved or falls due."""
 MARKS_S: Final = 10.0
 """Shortest time between two notes that a silent partition was read past the marks of transactions."""
@@ -233,7 +233,7 @@ class JoinAgent:
         at = self.partitions[number]
         topics, codec, out = self.context.topics, self.context.codec, at.join.out
         key = self.context.task.name.encode()
-        self._tell(at)
+        self._report_progress(at)
         for entry in out.entries:
             yield OutRecord(topics.log, key, codec.encode(entry), 0)
         for rejected in out.rejected:
@@ -243,14 +243,14 @@ class JoinAgent:
             yield OutRecord(topics.join_state, name, value, number)
         yield OutRecord(topics.join_state, POSITION_KEY, codec.encode(at.position()), number)
 
-    def _tell(self, at: JoinPartition) -> None:
+    def _report_progress(self, at: JoinPartition) -> None:
         """Write the join's counters into the log: with the batch's last entry, or now and then without one."""
         join, now = at.join, time.monotonic()
         silent = not join.out.entries and not self.rules.lockstep
-        if silent and now - at.told_at > TELL_S and join.stream_time > at.told:
-            join.tell()
+        if silent and now - at.reported_at > REPORT_S and join.stream_time > at.reported:
+            join.report_progress()
         if join.out.entries:
-            at.told_at, at.told = now, join.stream_time
+            at.reported_at, at.reported = now, join.stream_time
             join.stamp()
 
     def _rejected(self, rejected: Rejected) -> OutRecord:
@@ -306,9 +306,9 @@ class JoinAgent:
                 continue
             elapsed_ms = int((now - at.quiet_since) * 1000)
             stream_time = at.quiet_from + elapsed_ms
-            told = now - at.told_at > TELL_S
-            if elapsed_ms >= self._idle_ms and (at.join.is_due(stream_time) or told):
-                at.told_at = now
+            report_is_due = now - at.reported_at > REPORT_S
+            if elapsed_ms >= self._idle_ms and (at.join.is_due(stream_time) or report_is_due):
+                at.reported_at = now
                 for _ in at.join.idle_steps(stream_time):
                     yield
                     if self.partitions.get(number) is not at:

@@ -40,9 +40,9 @@ class JoinPartition:
         """When the last prediction was taken (s, monotonic)."""
         self.marks_at = -inf
         """When it was last noted that marks of transactions were passed (s, monotonic)."""
-        self.told_at = self.quiet_since
-        """When the log was last told of this join's progress (s, monotonic)."""
-        self.told = join.stream_time
+        self.reported_at = self.quiet_since
+        """When this join's progress was last written to the log (s, monotonic)."""
+        self.reported = join.stream_time
         """Stream time then."""
         self.quiet_from = join.stream_time
         """Stream time then."""
@@ -61,8 +61,8 @@ class JoinPartition:
         """Drop the batch: its transaction is known not to have committed."""
         self.predictions, self.outcomes = self._committed
         self.join.rollback()
-        self.quiet_since = self.told_at = time.monotonic()
-        self.quiet_from = self.told = self.join.stream_time
+        self.quiet_since = self.reported_at = time.monotonic()
+        self.quiet_from = self.reported = self.join.stream_time
 
     def taken(self, topic: str, offset: int) -> None:
         """Take note that a record was taken; never back: one that is read again is in the state already."""

@@ -108,8 +108,8 @@ class LogFold:
                 async for batch in reader:
                     await self.apply(batch.messages)
                     self.check_ready(batch.caught_up)
-                    for tell in self.moved:
-                        tell()
+                    for notify in self.moved:
+                        notify()
         except RecordsGone as gone:
             self.readiness.reject("log", str(gone))
 

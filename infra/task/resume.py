@@ -76,12 +76,12 @@ class Resume:
         for place in unsure:
             if (offset := named.get(place)) is not None:
                 found[Partition(*place)] = offset
-                told = committed.get(place)
+                unknown = committed.get(place)
                 log.warning(
                     "%s: the offset of group %s for %s[%d] %s; reading continues at %d, behind the last "
                     "processed record",
                     *(self._context.task.name, self._context.group, *place),
-                    f"is {told.offset}, which no worker wrote" if told else "is gone",
+                    f"is {unknown.offset}, which no worker wrote" if unknown else "is gone",
                     offset,
                 )
             elif place in committed:
@@ -274,7 +274,7 @@ class Resume:
         end = extents(self._context.connection, [place])[place].end
         codec, alerts = self._context.codec, self._context.topics.alerts
 
-        def told(message: Message) -> tuple[str, int] | None:
+        def position(message: Message) -> tuple[str, int] | None:
             if message.key() not in monitors:
                 return None
             try:
@@ -284,7 +284,7 @@ class Resume:
                 return None
 
         places = [(self._context.topics.metrics, 0), (alerts, 0)]
-        found = min(newest(self._context.connection, places, [ALL], told).get(ALL, 0), end)
+        found = min(newest(self._context.connection, places, [ALL], position).get(ALL, 0), end)
         if committed is not None or found:
             log.warning(
                 "%s: the offset of group %s for %s %s; publishing continues at %d, after the last published record",

@@ -143,7 +143,7 @@ class TopicWatch:
         for name, arguments in audits:
             if arguments:
                 reason = "topics that the task has from now on"
-                told = (
+                audit = (
                     self._context.codec,
                     self._context.connection,
                     self._context.topics,
@@ -152,7 +152,7 @@ class TopicWatch:
                     reason,
                     now_ms(),
                 )
-                self._current.known.learn(await self._in_thread(lambda told=told: write_audit(*told)))  # type: ignore[misc]  # the default binds the loop's variable
+                self._current.known.learn(await self._in_thread(lambda audit=audit: write_audit(*audit)))  # type: ignore[misc]  # the default binds the loop's variable
         for name, each in kept.items():
             if before[name] not in {"", each.topic_id}:
                 self._counts["topics_renewed"] += 1

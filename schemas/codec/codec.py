@@ -75,7 +75,7 @@ class _Known:
 class Codec:
     """Writes and reads the records of one task.
 
-    Readers take JSON and Avro single-object encoding, told apart by the first bytes. Whatever the bytes, a
+    Readers take JSON and Avro single-object encoding, distinguished by the first bytes. Whatever the bytes, a
     reader gives a record or raises `BadRecord`; what it gives is canonical, so that reading back what was
     written gives an equal record, bit for bit.
 

@@ -1,6 +1,6 @@
 """Label outage: deadlines pass without an outcome, where outcomes used to come.
 
-A feed of outcomes that died looks like falling conversion: nobody converts any more. It is told apart by how
+A feed of outcomes that died looks like falling conversion: nobody converts any more. It is distinguished by how
 sudden it is. Deadlines that pass in silence between two outcomes make a run; how long runs get is known from the
 share of outcomes and from the runs of late, in entries and in event time, since both requests and outcomes may come
 in bursts (a group booking, a nightly batch); a run far beyond is an outage. This is decided on far fewer entries

@@ -102,8 +102,8 @@ class Join:
         stream_time = None if self.stream_time < 0 else self.stream_time
         return JoinPosition(stream_time, predictions, outcomes, dict(self.counters))
 
-    def tell(self) -> None:
-        """Add an entry that tells how far the join is; for a batch that has none.
+    def report_progress(self) -> None:
+        """Add an entry with the progress of the join, for a batch that has none.
 
         Else a dead feed of outcomes would be silent in the log, until the first deadlines pass.
         """
@@ -118,11 +118,11 @@ class Join:
 
     def progress(self) -> dict[str, int]:
         """Give the counters, how many requests wait, since when, and stream time."""
-        told = dict(sorted(self.counters.items())) | {"waiting": self.waiting}
+        fields = dict(sorted(self.counters.items())) | {"waiting": self.waiting}
         if self.stream_time >= 0:
-            told["stream_time"] = self.stream_time
+            fields["stream_time"] = self.stream_time
         oldest = self.oldest_waiting()
-        return told if oldest is None else told | {"oldest_waiting": oldest}
+        return fields if oldest is None else fields | {"oldest_waiting": oldest}
 
     def oldest_waiting(self) -> int | None:
         """Give the event time (ms) from which on requests wait, to the span of a cohort; None when none does."""
@@ -361,7 +361,7 @@ class Join:
         entry_id = self.out.emit(
             kind, ts, prediction, pending.prediction_at, outcome, outcome_at, before=pending, late_by=late_by
         )
-        told = (outcome.value, outcome.revision, outcome.ts) if outcome else (None, None, None)
+        fields = (outcome.value, outcome.revision, outcome.ts) if outcome else (None, None, None)
         closed = JoinRecord(
             "closed",
             pending.prediction,
@@ -370,7 +370,7 @@ class Join:
             entry_id,
             late_by,
             kind,
-            *told,
+            *fields,
         )
         self.counters[kind] += 1
         if kind == "late" and late_by == "arrival":

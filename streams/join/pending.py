@@ -57,13 +57,13 @@ class StateStore(Protocol):
         """Go through everything that is held, in any order."""
 
     def waiting(self) -> Mapping[int, int]:
-        """Give how many requests wait by cohort, as the last batch told it."""
+        """Return how many requests wait by cohort, after the last batch."""
 
     def early_bytes(self) -> int:
-        """Give the memory of all early outcomes (`early_size`), as the last batch told it."""
+        """Return the memory of all early outcomes (`early_size`), after the last batch."""
 
     def position(self) -> JoinPosition | None:
-        """Give how far the join was after the last batch that told it; None at the beginning."""
+        """Return the join's position after the last batch; None at the beginning."""
 
     def close(self) -> None:
         """Let go of what the store holds open; it is not used afterwards."""

@@ -168,9 +168,9 @@ def test_the_task_that_the_pages_write_can_be_backtested(tmp_path: Path) -> None
     write_files(WRITE_A_TASK, tmp_path)
     done = in_folder(tmp_path, "agents.cli.main", "backtest", "task.py", "--json")
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert told["resolutions"] == {"expired": 3, "labelled": 2}
-    assert set(told["models"]) == {"lr", "ht"}
+    reported = json.loads(done.stdout)
+    assert reported["resolutions"] == {"expired": 3, "labelled": 2}
+    assert set(reported["models"]) == {"lr", "ht"}
 
 
 @pytest.mark.kafka
@@ -244,9 +244,9 @@ def test_a_page_about_the_topics_does_what_it_says(
 ) -> None:
     monkeypatch.chdir(loop)
     run_blocks(ROOT / "docs" / "how-to" / f"{page}.md", riverloop_broker.bootstrap)
-    told = capsys.readouterr().out
+    reported = capsys.readouterr().out
     for each in printed:
-        assert each in told
+        assert each in reported
 
 
 # ---------------------------------------------------------------------- the file map

@@ -58,7 +58,7 @@ class Drive:
         self.rules = JoinRules(horizon_ms, 100 * BATCH * GAP_MS, 0, 0, 10**9)
         self.store, self.codec, self._payloads, self._log = store, codec, payloads, log
         self.join = Join(self.rules, store, self._unpack, "bench", 0)
-        self.asked = self.told = 0
+        self.asked = self.reported = 0
         self._chance = random.Random(1)
 
     def _unpack(self, payload: object) -> Prediction:
@@ -74,11 +74,11 @@ class Drive:
         at = Position("bench.predictions", 0, number)
         self.join.prediction(f"booking-{number:012d}", number * GAP_MS, payload, at, number * GAP_MS)
 
-    def tell(self, among: int) -> None:
+    def report(self, among: int) -> None:
         """Take an outcome of one of the newest so many requests."""
         number = self.asked - 1 - self._chance.randrange(among)
-        at = Position("bench.outcomes", 0, self.told)
-        self.told += 1
+        at = Position("bench.outcomes", 0, self.reported)
+        self.reported += 1
         ts = self.asked * GAP_MS
         self.join.outcome(Outcome(f"booking-{number:012d}", ts, True), at, ts)
 
@@ -90,7 +90,7 @@ class Drive:
         for key, state in records(self.join.out.changes):
             value = b"" if state is None else encode(state)
             write(LENGTHS.pack(len(key), NONE if state is None else len(value)) + key + value)
-        position = self.join.position(self.asked, self.told)
+        position = self.join.position(self.asked, self.reported)
         value = encode(position)
         write(LENGTHS.pack(0, len(value)) + value)
         self.join.commit(position)
@@ -101,7 +101,7 @@ class Drive:
         step = max(events // 10, BATCH)
         for number in range(1, events + 1):
             if outcomes and number % 2:
-                self.tell(self.rules.horizon_ms // GAP_MS)
+                self.report(self.rules.horizon_ms // GAP_MS)
             else:
                 self.ask()
             if number % BATCH == 0:

@@ -105,14 +105,14 @@ def measure(pairs: int) -> dict[str, Any]:
             load.put(connection, names)
             counts = folder / "counts.json"
             words = [sys.executable, "-m", "tests.benchmarks.pair", "--worker", write_task(folder, NAME)]
-            told = {
+            reported = {
                 "RIVERLOOP_BOOTSTRAP": broker.bootstrap,
                 "RIVERLOOP_DATA": str(folder),
                 COUNTS: str(counts),
             }
             with (folder / "worker.log").open("wb") as log:
                 process = subprocess.Popen(
-                    words, env=os.environ | told, cwd=ROOT, stdout=log, stderr=log, stdin=subprocess.PIPE
+                    words, env=os.environ | reported, cwd=ROOT, stdout=log, stderr=log, stdin=subprocess.PIPE
                 )
             try:
                 if not _learned(connection, names, codec, pairs, process):

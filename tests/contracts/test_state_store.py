@@ -208,10 +208,10 @@ def test_thousands_of_ids(store: StateStore) -> None:
 
 def played(bench: Bench) -> Bench:
     for n in range(60):
-        bench.tell(f"early-{n}", n * 9)
+        bench.report(f"early-{n}", n * 9)
         bench.ask(f"r{n}", n * 9)
         if n % 3:
-            bench.tell(f"r{n - n % 2}", n * 9 + 3, n % 2 == 0)
+            bench.report(f"r{n - n % 2}", n * 9 + 3, n % 2 == 0)
         if n % 4 == 0:
             bench.rollback()
         else:

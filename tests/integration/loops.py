@@ -210,8 +210,8 @@ class Loop:
     def worker(self, *more: str, reference: str = "", lockstep: bool = False, **settings: Any) -> Worker:
         """Make a worker, not started yet; `more` are further tasks."""
         references = [reference or self.loaded.reference, *more]
-        number, told = len(self.workers), self._settings | settings
-        made = Worker(references, self.connection, self.folder, number, lockstep=lockstep, **told)
+        number, reported = len(self.workers), self._settings | settings
+        made = Worker(references, self.connection, self.folder, number, lockstep=lockstep, **reported)
         self.workers.append(made)
         return made
 
@@ -331,8 +331,8 @@ class Loop:
             if entry.kind in FACTS:
                 assert entry.prediction is not None
                 outcome = entry.outcome
-                told = (outcome.value, outcome.revision) if outcome else (None, None)
-                found[entry.prediction.request_id, entry.kind, *told] += 1
+                reported = (outcome.value, outcome.revision) if outcome else (None, None)
+                found[entry.prediction.request_id, entry.kind, *reported] += 1
         return found
 
     def end_of(self, topic: str, partition: int = 0) -> int:
@@ -368,9 +368,11 @@ class Loop:
         while (found := self.resolutions()).total() < expected.total() and time.monotonic() < ends:
             time.sleep(0.2)
         wrong, missing = found - expected, expected - found
-        told = f"{dict(wrong.most_common(5))} for {dict(missing.most_common(5))}"
-        assert not wrong, f"{wrong.total()} resolutions that the data do not give, or more than once: {told}"
-        assert not missing, f"{missing.total()} resolutions are missing: {told}"
+        reported = f"{dict(wrong.most_common(5))} for {dict(missing.most_common(5))}"
+        assert not wrong, (
+            f"{wrong.total()} resolutions that the data do not give, or more than once: {reported}"
+        )
+        assert not missing, f"{missing.total()} resolutions are missing: {reported}"
 
     # ------------------------------------------------------------------ what must hold
 
@@ -390,9 +392,9 @@ class Loop:
                 return bool(worker.get(path)["next_offset"] >= folds[0].next_offset)
 
             until(applied, what=f"{worker.log_file} has applied the log")
-            told = worker.get(path)
-            assert told["next_offset"] == folds[0].next_offset
-            assert {each["version"]: each["state"] for each in told["models"]} == {
+            reported = worker.get(path)
+            assert reported["next_offset"] == folds[0].next_offset
+            assert {each["version"]: each["state"] for each in reported["models"]} == {
                 str(fold.version): fold.digest for fold in folds
             }
         return {str(fold.version): fold.digest for fold in folds}

@@ -156,14 +156,14 @@ def test_each_bad_record_is_one_dead_letter_and_its_neighbours_are_unharmed(
 
     until(lambda: len(loop.dead_letters()) >= len(placed), 60)
     dead_letters = loop.dead_letters()
-    told = {
+    reported = {
         (each.source.topic, each.source.partition, each.source.offset): each
         for each in dead_letters
         if each.source
     }
-    assert len(dead_letters) == len(told) == len(placed)
+    assert len(dead_letters) == len(reported) == len(placed)
     for place, each in placed.items():
-        dead_letter = told[place]
+        dead_letter = reported[place]
         assert (dead_letter.reason, dead_letter.value, dead_letter.key) == (
             each.reason,
             each.value,

@@ -36,9 +36,9 @@ def test_ours_and_the_loop_by_hand_put_every_pair_through_once(broker: Broker) -
         words, env=environment, cwd=folder, capture_output=True, text=True, timeout=280, check=False
     )
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)["throughput"]
-    assert told["left_out"] == {}
-    rows = {row["contender"]: row for row in told["rows"]}
+    reported = json.loads(done.stdout)["throughput"]
+    assert reported["left_out"] == {}
+    rows = {row["contender"]: row for row in reported["rows"]}
     assert set(rows) == {"ours", "ours-unwatched", "two-workers", "handwritten"}
     for row in rows.values():
         assert (row["predictions"], row["examples"]) == ([PAIRS], [PAIRS])

@@ -144,8 +144,8 @@ def test_what_was_rejected_is_sent_again_once_as_it_was_and_leaves_a_trace(place
         rejected(place, number, place.topics.outcomes, "unknown_or_forgotten") for number in range(3)
     ]
     place.put(dead_letters)
-    told = place.json("replay", "--all", "--because", "the schema is known now", "--author", "ada")
-    assert told["by_topic"] == {place.topics.requests: 5, place.topics.outcomes: 3}
+    reported = place.json("replay", "--all", "--because", "the schema is known now", "--author", "ada")
+    assert reported["by_topic"] == {place.topics.requests: 5, place.topics.outcomes: 3}
     for topic in (place.topics.requests, place.topics.outcomes):
         meant = {
             (
@@ -246,9 +246,9 @@ def test_nobody_who_writes_dead_letters_chooses_where_a_replay_writes(place: Pla
         ]
     )
     before = end_offsets(place.connection, [(place.topics.log, 0)])
-    told = place.json("replay", "--all")
-    assert told["by_topic"] == {at: 2}
-    assert told["skipped"] == {
+    reported = place.json("replay", "--all")
+    assert reported["by_topic"] == {at: 2}
+    assert reported["skipped"] == {
         "their source is not a topic of this task": 4,
         "the task still rejects them: unreadable": 1,
         "the task still rejects them: wrong_record": 1,

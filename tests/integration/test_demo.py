@@ -48,15 +48,15 @@ def test_in_lockstep_it_equals_river_s_evaluator_and_its_own_history_verifies(
 ) -> None:
     done = run(tmp_path, "demo", task, "--limit", "1200", "--json", "--bootstrap", broker.bootstrap)
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert told["equal"]
-    assert told["verified"]["ok"]
-    assert told["verified"]["scores_reproduced"] == {"lr": 1200}
-    assert (told["waiting"], told["resolutions"]["labelled"]) == (0, 1200)
+    reported = json.loads(done.stdout)
+    assert reported["equal"]
+    assert reported["verified"]["ok"]
+    assert reported["verified"]["scores_reproduced"] == {"lr": 1200}
+    assert (reported["waiting"], reported["resolutions"]["labelled"]) == (0, 1200)
     for metric in ("accuracy", "f1", "log_loss"):
-        found = told["models"]["lr"][metric]
+        found = reported["models"]["lr"][metric]
         assert found["loop"] == pytest.approx(found["river"], abs=1e-12)
-    assert list(Path(told["snapshots"]).rglob("manifest.json"))
+    assert list(Path(reported["snapshots"]).rglob("manifest.json"))
 
 
 def test_free_on_four_partitions_with_two_workers_everything_is_proved_and_both_agree(
@@ -67,14 +67,14 @@ def test_free_on_four_partitions_with_two_workers_everything_is_proved_and_both_
         tmp_path, "demo", f"{task}:cancellation_within_30_days", *words, "--bootstrap", broker.bootstrap
     )
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert told["verified"]["ok"]
-    assert told["digests_equal"]
-    assert told["verified"]["scores_reproduced"] == {"lr": 2500}
-    assert told["verified"]["predictions"] == 2500
-    resolved = told["resolutions"]["labelled"] + told["resolutions"]["expired"]
-    assert resolved + told["waiting"] == 2500
-    assert 0 < told["freshness_ms"]["p50"] <= told["freshness_ms"]["p99"]
+    reported = json.loads(done.stdout)
+    assert reported["verified"]["ok"]
+    assert reported["digests_equal"]
+    assert reported["verified"]["scores_reproduced"] == {"lr": 2500}
+    assert reported["verified"]["predictions"] == 2500
+    resolved = reported["resolutions"]["labelled"] + reported["resolutions"]["expired"]
+    assert resolved + reported["waiting"] == 2500
+    assert 0 < reported["freshness_ms"]["p50"] <= reported["freshness_ms"]["p99"]
 
 
 @pytest.mark.parametrize(
@@ -96,11 +96,11 @@ def test_a_mistake_gets_one_sentence_and_exit_code_2(
     broken.write_text("from streams import Task\n\ntask = Task(name='Wrong Name')\n")
     given = [each.format(task=task, broken=broken) for each in arguments]
     done = run(tmp_path, "demo", *given)
-    told = done.stderr.strip().splitlines()
+    reported = done.stderr.strip().splitlines()
     assert done.returncode == 2, done.stderr
     assert says in done.stderr
     assert "Traceback" not in done.stderr
-    assert told[-1].startswith("Error: ")
+    assert reported[-1].startswith("Error: ")
     assert done.stdout == ""
 
 
@@ -199,9 +199,9 @@ def test_verify_tells_a_true_history_from_one_that_was_tampered_with(
     assert done.returncode == 0, done.stderr
     check = ("verify", task, "--bootstrap", broker.bootstrap)
     clean = run(tmp_path, *check, "--json", "--snapshots", json.loads(done.stdout)["snapshots"])
-    told = json.loads(clean.stdout)
-    assert (clean.returncode, told["ok"], told["failures"]) == (0, True, [])
-    assert told["scores_reproduced"] == {"lr": 300}
+    reported = json.loads(clean.stdout)
+    assert (clean.returncode, reported["ok"], reported["failures"]) == (0, True, [])
+    assert reported["scores_reproduced"] == {"lr": 300}
 
     connection, topic = Connection(broker.bootstrap), TaskTopics(load_task(task).task.name).log
     entries = list(read_all(connection, topic))
@@ -236,6 +236,6 @@ def test_it_stays_with_its_page_until_ctrl_c_when_told_to(broker: Broker, tmp_pa
         with urllib.request.urlopen(url, timeout=20) as answer:
             assert b"<title>riverloop</title>" in answer.read()
         process.send_signal(signal.SIGINT)
-        out, told = process.communicate(timeout=60)
-    assert process.returncode == 0, told
+        out, reported = process.communicate(timeout=60)
+    assert process.returncode == 0, reported
     assert "everything holds" in out

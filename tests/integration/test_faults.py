@@ -97,7 +97,9 @@ def test_a_broker_that_dies_under_load_and_comes_back_costs_nothing_but_time(
                 broker.start()
                 for request in asked:
                     until(lambda request=request: post(worker, request)[0] == 200, 60, "it is acknowledged")  # type: ignore[misc]  # the default binds the loop's variable
-            assert [(status, told["reason"]) for status, told in rejected] == [(503, "not_acknowledged")] * 2
+            assert [(status, reported["reason"]) for status, reported in rejected] == [
+                (503, "not_acknowledged")
+            ] * 2
             loop.sent += [Event(request, ()) for request in asked]
             loop.assert_resolved(180)
             assert_unharmed(loop)
@@ -213,10 +215,10 @@ def test_records_that_retention_has_eaten_stop_the_task_with_what_to_do(loop: Lo
         delete_before(loop.connection, topics.join_state, 5)
     worker.start()
     if eaten == "log":
-        told = rejection(worker, "What was folded from it is only in snapshots")
-        assert f"{topics.log}[0] begins at offset 10, but must be read from 0" in told
+        reported = rejection(worker, "What was folded from it is only in snapshots")
+        assert f"{topics.log}[0] begins at offset 10, but must be read from 0" in reported
     else:
-        told = rejection(worker, f"{topics.join_state}[0] begins at offset 5, but must be read from 0")
-        assert f"riverloop topics accept TASK {topics.join_state}" in told
+        reported = rejection(worker, f"{topics.join_state}[0] begins at offset 5, but must be read from 0")
+        assert f"riverloop topics accept TASK {topics.join_state}" in reported
     assert worker.running
     no_traceback(worker)

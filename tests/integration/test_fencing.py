@@ -45,8 +45,8 @@ def topic(connection: Connection, task_name: str) -> str:
 @contextmanager
 def member(connection: Connection, group: str, slot: str, topic: str) -> Iterator[None]:
     """Hold a member of a group, of which the group knows."""
-    told = {"group.id": group, "client.id": client_id(group, slot), "session.timeout.ms": 6000}
-    consumer, ended = Consumer(connection.config(**told)), threading.Event()
+    reported = {"group.id": group, "client.id": client_id(group, slot), "session.timeout.ms": 6000}
+    consumer, ended = Consumer(connection.config(**reported)), threading.Event()
     consumer.subscribe([topic])
 
     def poll() -> None:
@@ -66,8 +66,8 @@ def member(connection: Connection, group: str, slot: str, topic: str) -> Iterato
 
 def opened(connection: Connection, transactional_id: str, topic: str) -> Producer:
     """Leave a transaction open."""
-    told = {"transactional.id": transactional_id, "transaction.timeout.ms": LONG_MS, "log_level": 0}
-    producer = Producer(connection.config(**told))
+    reported = {"transactional.id": transactional_id, "transaction.timeout.ms": LONG_MS, "log_level": 0}
+    producer = Producer(connection.config(**reported))
     producer.init_transactions(30)
     producer.begin_transaction()
     producer.produce(topic, b"open", partition=0)

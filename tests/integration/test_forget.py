@@ -145,14 +145,14 @@ def where(found: dict[str, bytes], needles: Any) -> list[str]:
 
 def run(loop: Loop, *arguments: str, code: int = 0, stdin: str | None = None, **env: str) -> str:
     """Run a command, as a process where it is to die; gives what it printed."""
-    told = {
+    reported = {
         "RIVERLOOP_BOOTSTRAP": loop.connection.bootstrap,
         "RIVERLOOP_TOKEN_KEY": TOKEN_KEY,
         "RIVERLOOP_GROUP": loop.task.name,
         "COLUMNS": "250",
     }
     if code >= 0:
-        tried = CliRunner(env=told | env).invoke(riverloop, arguments, input=stdin, standalone_mode=False)
+        tried = CliRunner(env=reported | env).invoke(riverloop, arguments, input=stdin, standalone_mode=False)
         error = tried.exception
         assert error is None or isinstance(error, UsageError | click.ClickException), tried.exc_info
         said = error.format_message() if isinstance(error, click.ClickException) else str(error or "")
@@ -160,10 +160,10 @@ def run(loop: Loop, *arguments: str, code: int = 0, stdin: str | None = None, **
         return tried.output.removesuffix("None") + said
     called, clean, root = command(*arguments)
     called = through_child(called)
-    told |= clean
+    reported |= clean
     made = subprocess.run(
         called,
-        env=told | env,
+        env=reported | env,
         cwd=root,
         capture_output=True,
         text=True,
@@ -293,9 +293,9 @@ def test_all_of_a_person_is_under_one_token_and_others_have_their_own(
 
 def test_a_preview_changes_nothing(loop: Loop, ids: dict[str, list[str]]) -> None:
     before = first_offsets(loop.connection, [(loop.topics.requests, 0)])
-    told = json.loads(forget(loop, ADA, "--dry-run", "--json"))
-    assert told["known"]
-    assert told["deleted"][loop.topics.requests] > 100
+    reported = json.loads(forget(loop, ADA, "--dry-run", "--json"))
+    assert reported["known"]
+    assert reported["deleted"][loop.topics.requests] > 100
     assert first_offsets(loop.connection, [(loop.topics.requests, 0)]) == before
 
 
@@ -316,9 +316,9 @@ def test_a_person_is_forgotten_although_the_command_is_killed_anywhere(
     until(loop.published, 60, "all is published")
     for point in ("before-produce", "after-produce", "between-produce-and-commit", "after-commit"):
         forget(loop, ADA, code=-9, RIVERLOOP_CRASH_POINT=point)
-    told = json.loads(forget(loop, ADA, "--json"))
-    assert told["complete"], told
-    assert not told["known"]  # a run that was killed behind its commit has destroyed the key
+    reported = json.loads(forget(loop, ADA, "--json"))
+    assert reported["complete"], reported
+    assert not reported["known"]  # a run that was killed behind its commit has destroyed the key
     clerk = json.loads(forget(loop, CLERK, "--json"))
     assert (clerk["complete"], clerk["known"]) == (True, True)
 
@@ -374,18 +374,18 @@ def test_who_comes_back_has_a_new_token_and_the_others_keep_theirs(
     assert any(
         place.startswith(f"{loop.topics.predictions}[") for place in where(stored(loop), tokens(loop)[ADA])
     )
-    told = json.loads(forget(loop, ADA, "--json"))
-    assert (told["known"], told["complete"]) == (True, True)
+    reported = json.loads(forget(loop, ADA, "--json"))
+    assert (reported["known"], reported["complete"]) == (True, True)
     assert where(stored(loop), (*IN_PLAIN, *tokens(loop)[ADA])) == []
     loop.assert_verified()
 
 
 def test_twice_and_somebody_unknown_get_a_sentence(loop: Loop, ids: dict[str, list[str]]) -> None:
     for entity in (ADA, "nobody@example.org"):
-        told = forget(loop, entity)
-        assert f"{loop.topics.keys} has no key of this entity" in told
-        assert "forgotten before, or no request has named it" in told
-        assert "no record on the topics contains the entity in plain text" in told
+        reported = forget(loop, entity)
+        assert f"{loop.topics.keys} has no key of this entity" in reported
+        assert "forgotten before, or no request has named it" in reported
+        assert "no record on the topics contains the entity in plain text" in reported
 
 
 def test_what_the_workers_have_yet_to_process_is_left_and_said(
@@ -397,9 +397,10 @@ def test_what_the_workers_have_yet_to_process_is_left_and_said(
     codec = Codec(loop.task.name, "binary", loop.task.features)
     producer.produce(loop.topics.requests, codec.encode(request), b"late")
     assert producer.flush(30) == 0
-    told = forget(loop, ADA, code=1)
+    reported = forget(loop, ADA, code=1)
     assert (
-        f"LEFT: {loop.topics.requests}: 1 records contain the entity in plain text; let the workers" in told
+        f"LEFT: {loop.topics.requests}: 1 records contain the entity in plain text; let the workers"
+        in reported
     )
     worker.restart()
     until(lambda: "late" in {found.request_id for _, found in predictions(loop)}, 60, "it is served")
@@ -420,12 +421,12 @@ def test_predictions_from_outside_are_checked_like_requests(
     loop: Loop, worker: Worker, ids: dict[str, list[str]]
 ) -> None:
     _, served = predictions(loop)[-1]
-    told = json.loads(loop.codec.encode(replace(served, source=None), json=True))
-    wrong = {"request_id": "wrong", "features": told["features"] | {"ADR": "much", "LeadTime": "soon"}}
-    good = {"request_id": "good", "features": told["features"] | {"Company": COMPANY}}
+    reported = json.loads(loop.codec.encode(replace(served, source=None), json=True))
+    wrong = {"request_id": "wrong", "features": reported["features"] | {"ADR": "much", "LeadTime": "soon"}}
+    good = {"request_id": "good", "features": reported["features"] | {"Company": COMPANY}}
     producer = Producer(loop.connection.config(partitioner="murmur2_random"))
     for each in (wrong, good):
-        record = json.dumps(told | each | {"entity_key": ADA}).encode()
+        record = json.dumps(reported | each | {"entity_key": ADA}).encode()
         producer.produce(loop.topics.predictions, record, each["request_id"].encode())
         outcome = json.dumps({"request_id": each["request_id"], "ts": served.ts + 1, "value": True})
         producer.produce(loop.topics.outcomes, outcome.encode(), each["request_id"].encode())
@@ -437,6 +438,6 @@ def test_predictions_from_outside_are_checked_like_requests(
     for topic in (loop.topics.log, loop.topics.join_state):
         assert not [place for place in plain if place.startswith(f"{topic}[")]
     assert any(place.startswith(f"{loop.topics.log}[") for place in where(found, tokens(loop)[ADA]))
-    told = json.loads(forget(loop, ADA, "--json"))
-    assert told["complete"]
+    reported = json.loads(forget(loop, ADA, "--json"))
+    assert reported["complete"]
     assert where(stored(loop), (*IN_PLAIN, *tokens(loop)[ADA])) == []

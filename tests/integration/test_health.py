@@ -151,8 +151,8 @@ def test_readiness_follows_a_broker_that_hangs_and_one_that_is_killed(
 
     os.kill(broker.pid, signal.SIGSTOP)
     assert took(lambda: not is_ready(worker), 30) < SOON_S
-    status, told = asked(worker, "/readyz")
-    assert (status, told["reason"]) == (503, "not_ready")
+    status, reported = asked(worker, "/readyz")
+    assert (status, reported["reason"]) == (503, "not_ready")
     # A write that was not acknowledged may be noticed before the cluster is.
     assert took(lambda: names_the_broker(worker, loop.task.name, broker), 30) < SOON_S
     assert asked(worker, "/livez") == (200, {"status": "live"})
@@ -266,9 +266,9 @@ def test_probes_are_answered_while_a_slow_model_is_behind_on_all_inputs(
             while time.monotonic() < ends:
                 for path in ("/livez", "/readyz", "/healthz"):
                     started = time.monotonic()
-                    status, told = asked(worker, path)
+                    status, reported = asked(worker, path)
                     took_s.append(time.monotonic() - started)
-                    assert (status, told["status"]) == (200, "ready" if path == "/readyz" else "live")
+                    assert (status, reported["status"]) == (200, "ready" if path == "/readyz" else "live")
             (tmp_path / "slow").unlink()
             assert lag(worker, loop.topics.requests) > waiting, "the model was not slow enough to be behind"
     took_s.sort()

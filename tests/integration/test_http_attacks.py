@@ -86,10 +86,10 @@ def rest(wire: socket.socket, message: bytes = b"") -> bytes:
 
 
 def call(worker: Worker, method: str, path: str, body: bytes = b"", **headers: str) -> tuple[int, bytes]:
-    told = {"Host": f"127.0.0.1:{worker.port}", "Content-Type": "application/json"} | {
+    reported = {"Host": f"127.0.0.1:{worker.port}", "Content-Type": "application/json"} | {
         name.replace("_", "-"): value for name, value in headers.items()
     }
-    lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in told.items())]
+    lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in reported.items())]
     lines += [f"Content-Length: {len(body)}", "Connection: close", "", ""]
     answer = said(worker, "\r\n".join(lines).encode() + body)
     head, _, data = answer.partition(b"\r\n\r\n")

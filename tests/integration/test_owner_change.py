@@ -121,10 +121,10 @@ def assert_snapshots_metrics(loop: Loop, entries: Iterable[tuple[int, Entry]]) -
 def owns(worker: Worker) -> set[str]:
     """Give what a worker owns; nothing while it does not answer yet."""
     try:
-        told = worker.status()
+        reported = worker.status()
     except (urllib.error.URLError, ConnectionError):
         return set()
-    return {name for name, mark in (("log", told["owner"]), ("tallies", "quality" in told)) if mark}
+    return {name for name, mark in (("log", reported["owner"]), ("tallies", "quality" in reported)) if mark}
 
 
 def read(loop: Loop, topic: str, decode: Any) -> list[tuple[str, Any]]:
@@ -147,10 +147,10 @@ def assert_as_alone(
 ) -> None:
     """Fold the records once, undisturbed: its alerts, and its measurements wherever some were published."""
     names = {each.name for each in made}
-    told: dict[tuple[str, int], list[Metric]] = {}
+    reported: dict[tuple[str, int], list[Metric]] = {}
     for name, metric in metrics:
         if name in names:
-            told.setdefault((name, metric.log_offset), []).append(metric)
+            reported.setdefault((name, metric.log_offset), []).append(metric)
     expected: list[tuple[str, Alert]] = []
     checked = 0
     for offset, item in records:
@@ -158,17 +158,17 @@ def assert_as_alone(
             monitor.apply(offset, item)
             expected += [(monitor.name, alert) for alert in monitor.alerts()]
         for monitor in made:
-            once = told.pop((monitor.name, offset), None)
+            once = reported.pop((monitor.name, offset), None)
             if once is not None:
                 assert [plain(each) for each in once] == [plain(each) for each in monitor.measurements()]
                 checked += 1
-    assert not told, "metrics of what is no record"
+    assert not reported, "metrics of what is no record"
     assert checked > 20
     assert len(expected) > 2
     assert [alert for alert in alerts if alert[0] in names] == expected
 
 
-def plain(told: Metric | Measurement) -> tuple[Any, ...]:
+def plain(reported: Metric | Measurement) -> tuple[Any, ...]:
     """Give what a measurement and its record have in common; NaN as text, which equals itself."""
-    place = (told.model, told.version, told.role, told.window, told.segment)
-    return told.name, repr(float(told.value)), told.unit, told.count, *place
+    place = (reported.model, reported.version, reported.role, reported.window, reported.segment)
+    return reported.name, repr(float(reported.value)), reported.unit, reported.count, *place

@@ -178,10 +178,10 @@ def test_an_example_that_was_just_exported_is_taken_on_every_way(terminal: Termi
             headers = {"Content-Type": content, "Authorization": f"Bearer {TOKEN}"}
             sent = urllib.request.Request(url, (folder / f"{kind}.{form}").read_bytes(), headers)
             with urllib.request.urlopen(sent, timeout=30) as answer:
-                told = json.loads(answer.read())
+                reported = json.loads(answer.read())
                 assert answer.status in (200, 202)
-            assert told["request_id"] == "r-0001"
-            assert "warnings" not in told
+            assert reported["request_id"] == "r-0001"
+            assert "warnings" not in reported
 
 
 # ---------------------------------------------------------------------- consumers

@@ -68,7 +68,7 @@ class Field(Loop):
         self.reference = reference
         self.examples = [event.request for event in self.events(300)]
         self.asked: list[str] = []
-        self.told: list[str] = []
+        self.reported: list[str] = []
 
     # ---- the services
 
@@ -94,13 +94,13 @@ class Field(Loop):
         self.asked += ids
         return [*ids]
 
-    def tell(self, ids: Sequence[str]) -> None:
+    def report(self, ids: Sequence[str]) -> None:
         """Send outcomes."""
         outcomes = [
             Outcome(each, self.examples[0].ts + int(each[2:]) + 1, int(each[2:]) % 3 == 0) for each in ids
         ]
         self._send(self.topics.outcomes, [(each.request_id, self.codec.encode(each)) for each in outcomes])
-        self.told += ids
+        self.reported += ids
 
     # ---- what is there
 
@@ -130,14 +130,14 @@ class Field(Loop):
         """Ask and tell, and wait until it is learned."""
         ids = self.ask(count)
         self.wait_answered(ids)
-        self.tell(ids)
+        self.report(ids)
         self.wait_labelled(ids)
         return ids
 
     def assert_once(self) -> Report:
         """Check that all was answered once, labelled once, and is proved."""
         assert self.answers() == Counter(self.asked)
-        assert self.labels() == Counter(self.told)
+        assert self.labels() == Counter(self.reported)
         return self.assert_verified()
 
     # ---- the person
@@ -198,11 +198,11 @@ class Field(Loop):
                 future.result(20)
 
     def accept(self, *names: str) -> dict[str, Any]:
-        told, environment, folder = command(
+        argv, environment, folder = command(
             "topics", "accept", self.reference, *names, "--bootstrap", self.connection.bootstrap, "--json"
         )
         done = subprocess.run(
-            told, env=environment, cwd=folder, capture_output=True, text=True, timeout=120, check=False
+            argv, env=environment, cwd=folder, capture_output=True, text=True, timeout=120, check=False
         )
         assert done.returncode == 0, done.stderr
         found: dict[str, Any] = json.loads(done.stdout)
@@ -289,7 +289,7 @@ def test_predictions_with_more_partitions_than_the_joins_are_rejected_until_they
     assert rejected(worker) == {names.predictions}
     field.again(names.predictions)
     until(lambda: ready_document(worker).get("status") == "ready", SECONDS, "it goes on by itself")
-    field.tell(waiting)
+    field.report(waiting)
     field.wait_labelled(waiting)
     field.work()
     assert field.verify().ok
@@ -309,7 +309,7 @@ def test_the_loop_s_own_state_has_the_last_word_over_the_groups_offsets(field: F
     until(field.published, SECONDS, "all is published")
     worker.stop()
     unread = field.ask(25)
-    field.tell(waiting)
+    field.report(waiting)
     ends = end_offsets(field.connection, [place for each in field.groups().values() for place in each])
     if way == "expired":
         field.delete_groups()
@@ -344,7 +344,7 @@ def test_offsets_of_a_partition_that_was_never_read_do_not_hold_once_the_task_ha
     field.wait_answered(field.ask_of(read))
     worker.stop()
     field.ask_of(unread)
-    field.tell(ids)
+    field.report(ids)
     # All of partition 1 is behind the offsets that somebody has set.
     ends = end_offsets(field.connection, [place for each in field.groups().values() for place in each])
     field.move_offsets(lambda place: ends[place])
@@ -372,16 +372,16 @@ def test_sources_that_were_deleted_and_made_again_are_read_from_their_beginning(
     if not running:
         worker.stop()
     field.again(names.outcomes, names.requests)
-    field.tell(waiting)
+    field.report(waiting)
     new = field.ask(30)
     if not running:
         worker.restart()
     field.wait_answered(new)
     field.wait_labelled(waiting)
-    field.tell(new)
+    field.report(new)
     field.wait_labelled(new)
     assert field.answers() == Counter(field.asked)
-    assert field.labels() == Counter(field.told)
+    assert field.labels() == Counter(field.reported)
     report = field.verify()
     assert report.failures == []
     assert f"{names.outcomes} was recreated 1 times" in " ".join(report.notes)
@@ -436,7 +436,7 @@ def test_what_was_learned_and_what_waits_is_not_begun_anew_without_a_word(
     worker.restart()
     field.work(30)
     if which == "log":
-        field.tell(waiting)
+        field.report(waiting)
         field.wait_labelled(waiting)
     assert field.verify().failures == []
     no_traceback(worker)
@@ -494,7 +494,7 @@ def test_records_that_are_deleted_before_they_are_read_are_said_and_may_be_accep
     lost = field.ask(40)
     for number in range(2):
         field.cut(names.requests, number, -1)
-    field.tell(waiting[:20])
+    field.report(waiting[:20])
     for number in range(2):
         field.cut(names.outcomes, number, -1)
     if running:
@@ -508,7 +508,7 @@ def test_records_that_are_deleted_before_they_are_read_are_said_and_may_be_accep
     field.accept(names.requests, names.outcomes)
     worker.restart()
     field.work(20)
-    field.tell(waiting[20:])
+    field.report(waiting[20:])
     field.wait_labelled(waiting[20:])
     answers = field.answers()
     asked = [each for each in field.asked if each not in lost and (each not in on_its_way or each in answers)]

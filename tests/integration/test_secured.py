@@ -122,10 +122,10 @@ def printed() -> list[str]:
 
 def run(loop: Loop, printed: list[str], *arguments: str, code: int = 0, **changes: str) -> str:
     called, clean, root = command(*arguments)
-    told = "\n".join(f"{name}={value}" for name, value in loop.connection.properties.items())
+    reported = "\n".join(f"{name}={value}" for name, value in loop.connection.properties.items())
     env = clean | {
         "RIVERLOOP_BOOTSTRAP": loop.connection.bootstrap,
-        "RIVERLOOP_KAFKA_PROPERTIES": told,
+        "RIVERLOOP_KAFKA_PROPERTIES": reported,
         "RIVERLOOP_TOKEN_KEY": TOKEN_KEY,
         "RIVERLOOP_SNAPSHOT_KEY": SNAPSHOT_KEY,
         "RIVERLOOP_GROUP": loop.task.name,
@@ -169,9 +169,9 @@ def http(
 def test_a_wrong_password_or_authority_gets_a_sentence_without_the_secret(
     connection: Connection, changes: Mapping[str, str], says: str
 ) -> None:
-    told = {name: value for name, value in {**connection.properties, **changes}.items() if value}
+    reported = {name: value for name, value in {**connection.properties, **changes}.items() if value}
     with pytest.raises(BrokerError, match=says) as caught:
-        check_reachable(Connection(connection.bootstrap, told), 5.0)
+        check_reachable(Connection(connection.bootstrap, reported), 5.0)
     assert "planted" not in str(caught.value)
     assert caught.value.__cause__ is None
 
@@ -189,7 +189,7 @@ def test_the_whole_loop_runs_through_tls_and_accounts(loop: Loop, worker: Worker
         ("worker", reference),
         ("deadletters", "list", reference),
     ):
-        told = run(
+        reported = run(
             loop,
             printed,
             *arguments,
@@ -197,8 +197,8 @@ def test_the_whole_loop_runs_through_tls_and_accounts(loop: Loop, worker: Worker
             RIVERLOOP_KAFKA_PROPERTIES=wrong,
             RIVERLOOP_DATA=str(loop.folder),
         )
-        assert "rejects the login" in told
-        assert "planted-wrong" not in told
+        assert "rejects the login" in reported
+        assert "planted-wrong" not in reported
 
 
 def test_failures_of_all_kinds_become_dead_letters_and_problems(
@@ -295,8 +295,8 @@ def test_no_secret_and_no_personal_value_is_in_anything_that_was_said(
             at = found.find(secret)
             assert at < 0, f"{where}: {found[max(0, at - 200) : at + 50]}"
         assert "Traceback" not in found, where
-    told = json.dumps([worker.url, repr(loop.connection)])
-    assert PASSWORD not in told
+    reported = json.dumps([worker.url, repr(loop.connection)])
+    assert PASSWORD not in reported
 
 
 def test_the_page_about_one_s_own_kafka_reaches_one_with_tls_and_accounts(

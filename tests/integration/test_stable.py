@@ -22,16 +22,16 @@ CLIENTS = 200
 def test_a_client_that_is_given_up_takes_nobody_with_it(broker: Broker, task_name: str) -> None:
     """In a process of its own: librdkafka aborts the one in which it is ended by its own thread."""
     create_topics(Connection(broker.bootstrap), topics(task_name, 4))
-    told = subprocess.run(
+    reported = subprocess.run(
         [sys.executable, __file__, broker.bootstrap, task_name],
         capture_output=True,
         text=True,
         timeout=100,
         check=False,
     )
-    assert told.stderr == ""
-    assert told.returncode == 0
-    assert told.stdout.split() == [str(n) for n in range(CLIENTS)]
+    assert reported.stderr == ""
+    assert reported.returncode == 0
+    assert reported.stdout.split() == [str(n) for n in range(CLIENTS)]
 
 
 async def _ask(bootstrap: str, task: str) -> None:

@@ -163,20 +163,22 @@ def test_what_a_group_has_committed_is_asked_behind_the_decision_on_its_open_tra
         consumer, batch = await one_batch(connection, task_name, source)
         runner = TransactionRunner(connection, f"{task_name}.first")
         await runner.commit([], batch.offsets, batch.metadata)
-        told = {(place.topic, place.number): offset for place, offset in batch.offsets.items()}
+        reported = {(place.topic, place.number): offset for place, offset in batch.offsets.items()}
         producer = Producer(connection.config(**{"transactional.id": f"{task_name}.second"}))
         producer.init_transactions(20)
         producer.begin_transaction()
-        later = [TopicPartition(*place, offset + 1) for place, offset in told.items()]
+        later = [TopicPartition(*place, offset + 1) for place, offset in reported.items()]
         producer.send_offsets_to_transaction(later, batch.metadata, 20)
-        asking = asyncio.create_task(asyncio.to_thread(committed_offsets, connection, task_name, list(told)))
+        asking = asyncio.create_task(
+            asyncio.to_thread(committed_offsets, connection, task_name, list(reported))
+        )
         await asyncio.sleep(1.0)
         assert not asking.done()
         if commit:
             producer.commit_transaction(20)
         else:
             producer.abort_transaction(20)
-        assert await asking == {place: offset + commit for place, offset in told.items()}
+        assert await asking == {place: offset + commit for place, offset in reported.items()}
         consumer.batches.done(batch)
         await runner.close()
         await consumer.stop()
@@ -192,12 +194,12 @@ def test_a_record_goes_where_it_is_told_or_where_java_would_put_it_with_its_head
     chance = random.Random(5)
     keys = [chance.randbytes(chance.randrange(1, 40)) for _ in range(500)]
     placed = [OutRecord(task_name, key, b"by key") for key in keys]
-    told = [
+    reported = [
         OutRecord(task_name, key, b"told", place % 7, [("h", b"%d" % place)])
         for place, key in enumerate(keys)
     ]
     runner = TransactionRunner(connection, task_name)
-    runner.run([*placed, *told], {}, b"")
+    runner.run([*placed, *reported], {}, b"")
     asyncio.run(runner.close())
     found: dict[bytes, dict[bytes, int]] = {b"by key": {}, b"told": {}}
     for message in read_committed(connection, task_name, 7):

@@ -57,9 +57,9 @@ def assert_ends_with_a_sentence(worker: Worker, place: str, *said: str, before: 
 
 
 def run(loop: Loop, *arguments: str) -> subprocess.CompletedProcess[str]:
-    told, environment, folder = command(*arguments, "--bootstrap", loop.connection.bootstrap)
+    reported, environment, folder = command(*arguments, "--bootstrap", loop.connection.bootstrap)
     return subprocess.run(
-        told, env=environment, cwd=folder, capture_output=True, text=True, timeout=240, check=False
+        reported, env=environment, cwd=folder, capture_output=True, text=True, timeout=240, check=False
     )
 
 

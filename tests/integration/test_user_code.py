@@ -122,8 +122,8 @@ def test_a_shadow_that_raises_costs_only_itself(broker: Broker, tmp_path: Path, 
         assert report.snapshots > 0
         assert "Traceback" not in worker.log
         (published,) = alerts(loop)
-        told = {"offset": published.log_offset, "request_id": published.request_id}
-        assert told | {"exception": published.exception} == entry
+        reported = {"offset": published.log_offset, "request_id": published.request_id}
+        assert reported | {"exception": published.exception} == entry
         assert (published.state, published.severity, published.model) == ("opened", "info", "ht")
 
 

@@ -80,10 +80,10 @@ def test_verify_proves_a_history_on_a_cluster(
 ) -> None:
     publish(history, connection)
     result = run(history, broker, tmp_path, "--json")
-    told = json.loads(result.stdout)
-    assert (result.exit_code, told["failures"], told["ok"]) == (0, [], True)
-    assert told["scores_reproduced"] == {"lr": told["predictions"], "window": told["predictions"]}
-    assert told["snapshots_checked"] == 18
+    reported = json.loads(result.stdout)
+    assert (result.exit_code, reported["failures"], reported["ok"]) == (0, [], True)
+    assert reported["scores_reproduced"] == {"lr": reported["predictions"], "window": reported["predictions"]}
+    assert reported["snapshots_checked"] == 18
     people = run(history, broker, tmp_path)
     assert people.exit_code == 0
     assert "everything holds" in people.stdout

@@ -206,9 +206,9 @@ def test_a_damaged_or_hostile_snapshot_is_skipped_for_the_one_before(window: Loo
 
     state = folder / "state.bin"
     state.write_bytes(state.read_bytes()[:-100])
-    told = restarted()
-    assert f"skipped snapshot {version}: {folder}/state.bin is damaged" in told
-    assert version not in told.split("restored from its snapshot in")[0].splitlines()[-1]
+    reported = restarted()
+    assert f"skipped snapshot {version}: {folder}/state.bin is damaged" in reported
+    assert version not in reported.split("restored from its snapshot in")[0].splitlines()[-1]
 
     (folder / "manifest.json").write_bytes(b"{")
     assert f"skipped snapshot {version}: " in restarted()
@@ -219,9 +219,9 @@ def test_a_damaged_or_hostile_snapshot_is_skipped_for_the_one_before(window: Loo
     told_hash = {"state_sha256": hashlib.sha256(hostile).hexdigest()}
     (folder / "state.bin").write_bytes(hostile)
     (folder / "manifest.json").write_text(json.dumps(manifest | told_hash))
-    told = restarted()
-    assert f"skipped snapshot {version}: " in told
-    assert "expects posix.system, and the model has no code of this name" in told
+    reported = restarted()
+    assert f"skipped snapshot {version}: " in reported
+    assert "expects posix.system, and the model has no code of this name" in reported
 
     shutil.rmtree(Path(window.store.where(window.task.name)))
     assert "lr is folded from the beginning of the log" in restarted()

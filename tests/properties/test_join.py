@@ -50,7 +50,7 @@ class Record:
 
     def play(self, bench: Bench) -> None:
         if self.outcome:
-            bench.tell(self.request_id, self.ts, self.value, self.revision, self.arrived)
+            bench.report(self.request_id, self.ts, self.value, self.revision, self.arrived)
         else:
             bench.ask(self.request_id, self.ts, self.arrived)
 
@@ -93,12 +93,12 @@ def worlds(draw: st.DrawFn) -> World:
         for delay, value, revision, sent_late, clock in tellings:
             ts = max(0, asked.ts + delay)
             arrived = ts - RULES.max_ahead_ms - 1 if clock == 30 and ts > RULES.max_ahead_ms else END
-            told = Record(asked.request_id, ts, True, value, revision, arrived)
-            outcomes.append((ts + sent_late, told))
+            reported = Record(asked.request_id, ts, True, value, revision, arrived)
+            outcomes.append((ts + sent_late, reported))
     for number, (delay, *_) in enumerate(draw(st.lists(TELLING, max_size=3))):
         outcomes.append((1000 + delay, Record(f"nobody-{number}", max(0, 1000 + delay), True, True)))
     outcomes.sort(key=lambda sent: sent[0])
-    return World(tuple(predictions), tuple(told for _, told in outcomes))
+    return World(tuple(predictions), tuple(reported for _, reported in outcomes))
 
 
 def interleaved(world: World, choices: Iterable[bool], *, keeping: bool = True) -> list[Record]:
@@ -136,8 +136,8 @@ def chains(entries: Iterable[Entry]) -> dict[str, list[tuple[Any, ...]]]:
     for entry in entries:
         if entry.prediction is None:
             continue
-        told = entry.outcome and (entry.outcome.value, entry.outcome.revision)
-        what = (entry.kind, entry.ts, told, entry.late_by, entry.previous_kind, entry.previous)
+        reported = entry.outcome and (entry.outcome.value, entry.outcome.revision)
+        what = (entry.kind, entry.ts, reported, entry.late_by, entry.previous_kind, entry.previous)
         found[entry.prediction.request_id].append(what)
     return dict(found)
 
@@ -340,16 +340,16 @@ def test_lockstep_resolves_in_the_order_of_due_time_and_request_and_gives_the_sa
 ) -> None:
     asked = sorted({each.request_id: each for each in world.predictions}.values(), key=lambda each: each.ts)
     asked = [replace(each, arrived=END) for each in asked]
-    told = [replace(each, arrived=END) for each in sorted(world.outcomes, key=lambda each: each.ts)]
+    reported = [replace(each, arrived=END) for each in sorted(world.outcomes, key=lambda each: each.ts)]
     known = {each.request_id for each in asked}
-    told = [each for each in told if each.request_id in known]
+    reported = [each for each in reported if each.request_id in known]
     bench = Bench(replace(RULES, lockstep=True))
     events = [
         Event(
             Request(each.request_id, each.ts, {}),
             tuple(
                 Outcome(o.request_id, o.ts, o.value, o.revision)
-                for o in told
+                for o in reported
                 if o.request_id == each.request_id
             ),
         )
@@ -358,7 +358,7 @@ def test_lockstep_resolves_in_the_order_of_due_time_and_request_and_gives_the_sa
     for step in schedule(events, RULES.horizon_ms):
         if isinstance(step, Sync):
             for outcome in step.outcomes:
-                bench.tell(outcome.request_id, outcome.ts, outcome.value, outcome.revision)
+                bench.report(outcome.request_id, outcome.ts, outcome.value, outcome.revision)
             bench.punctuate(step.ts)
         else:
             bench.ask(step.request_id, step.ts)
@@ -368,5 +368,5 @@ def test_lockstep_resolves_in_the_order_of_due_time_and_request_and_gives_the_sa
     assert facts == sorted(
         facts, key=lambda entry: (entry.ts, entry.prediction_at and entry.prediction_at.offset)
     )
-    free = play(interleaved(World(tuple(asked), tuple(told)), choices))
+    free = play(interleaved(World(tuple(asked), tuple(reported)), choices))
     assert chains(bench.entries) == chains(free.entries)

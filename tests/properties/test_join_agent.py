@@ -82,8 +82,8 @@ class Cluster:
             elif record.topic == TOPICS.log:
                 entry = CODEC.decode_entry(record.value or b"")
                 assert entry.prediction is not None
-                told = entry.outcome.value if entry.outcome else None
-                self.output[entry.kind, entry.prediction.request_id, str(told)] += 1
+                reported = entry.outcome.value if entry.outcome else None
+                self.output[entry.kind, entry.prediction.request_id, str(reported)] += 1
             else:
                 dead_letter = CODEC.decode_dead_letter(record.value or b"")
                 self.output[dead_letter.reason, str(dead_letter.source)] += 1
@@ -223,9 +223,9 @@ class World:
         asyncio.get_running_loop().run_in_executor = self.run  # type: ignore[method-assign, assignment]  # simulated
         self.workers[0].assign()
 
-    def run(self, executor: None, function: Callable[..., Any], *told: Any) -> asyncio.Future[Any]:
+    def run(self, executor: None, function: Callable[..., Any], *reported: Any) -> asyncio.Future[Any]:
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        made = function(*told)
+        made = function(*reported)
         self.reading.append((future, made))
         return future
 
@@ -284,9 +284,9 @@ def records(chance: random.Random) -> list[tuple[str, bytes]]:
         prediction = Prediction(f"r-{n}", ts, SEEN, ())
         found += [(ts, TOPICS.predictions, CODEC.encode(prediction))] * chance.choice((1, 1, 1, 2))
         for revision in range(chance.choice((0, 1, 1, 2))):
-            told = ts + chance.choice((0, 1, 20, 29, 31, 60)) * DAY
-            outcome = Outcome(f"r-{n}", told, chance.random() < 0.5, revision)
-            found += [(told, TOPICS.outcomes, CODEC.encode(outcome))] * chance.choice((1, 1, 2))
+            reported = ts + chance.choice((0, 1, 20, 29, 31, 60)) * DAY
+            outcome = Outcome(f"r-{n}", reported, chance.random() < 0.5, revision)
+            found += [(reported, TOPICS.outcomes, CODEC.encode(outcome))] * chance.choice((1, 1, 2))
     for n in range(chance.randrange(4)):
         ts = START + chance.randrange(0, 100) * DAY
         found.append((ts, TOPICS.outcomes, CODEC.encode(Outcome(f"nobody-{n}", ts, True, 0))))

@@ -151,16 +151,16 @@ def test_windows_and_alerts_do_not_depend_on_cuts_and_workers(
     rows: list[Any], cuts: list[int], workers: int
 ) -> None:
     sent = requests(rows)
-    told = []
+    reported = []
     for found in (tallies(sent, [], 1), tallies(sent, cuts, workers)):
         monitor = QualityMonitor("t", DICTIONARY, RULES)
         for offset, tally in enumerate(sorted(found, key=lambda each: each.ts)):
             monitor.apply(offset, tally)
         monitor.flush()
-        told.append(
+        reported.append(
             [(each.family, each.state, each.ts, each.alarms, each.feature) for each in monitor.alerts()]
         )
-    assert told[0] == told[1]
+    assert reported[0] == reported[1]
 
 
 @given(st.lists(features, min_size=1, max_size=60), st.floats(-1e15, 1e15))

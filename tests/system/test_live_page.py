@@ -145,13 +145,13 @@ def number(text: str) -> int:
 def settled(page: Page) -> dict[str, Any]:
     """Wait until metrics tell all that the workers have done; gives what the owner's API says of it."""
 
-    def told() -> Any:
+    def reported() -> Any:
         status = [worker.status() for worker in page.loop.workers]
         joined = sum(each["join"].get("labelled", 0) for each in status)
         found = page.state(page.other)
         return found["loop"]["counts"]["labelled"] == joined and page.owner.status()
 
-    found: dict[str, Any] = until(told, 30, "the metrics tell of everything")
+    found: dict[str, Any] = until(reported, 30, "the metrics tell of everything")
     return found
 
 
@@ -263,15 +263,15 @@ def test_every_view_can_be_read_by_everybody(page: Page, theme: str, width: int)
 def test_the_page_begins_with_the_verdict_of_the_api(page: Page) -> None:
     async def look() -> None:
         await page.open()
-        told = page.state(page.other)["verdict"]
-        await page.tab.until(f"document.querySelector('#state').textContent === '{told['state']}'")
+        reported = page.state(page.other)["verdict"]
+        await page.tab.until(f"document.querySelector('#state').textContent === '{reported['state']}'")
         above = await page.tab.run(
             "document.querySelector('#verdict').getBoundingClientRect().bottom <= "
             "document.querySelector('main').getBoundingClientRect().top"
         )
         assert above
         assert await page.tab.run("document.querySelectorAll('#reasons li').length") == min(
-            len(told["reasons"]), 4
+            len(reported["reasons"]), 4
         )
         assert "since 20" in await page.tab.run("document.querySelector('#since').textContent")
 
@@ -288,13 +288,13 @@ def test_a_line_names_the_models_that_do_not_learn_or_answer_all(page: Page) -> 
         await page.tab.until("document.querySelector('.troubles') !== null")
         assert await page.tab.run("document.querySelector('.troubles').textContent") == ""
         assert await page.tab.run("getComputedStyle(document.querySelector('.troubles')).display") == "none"
-        told = [
+        reported = [
             await page.tab.run(
                 f"import('/assets/views/loop.js').then((m) => m.troubleOf({json.dumps(each)}))"
             )
             for each in (healthy, model, stopped)
         ]
-        assert told == [
+        assert reported == [
             "",
             "ht shadow: failed to score 1,234 requests",
             "ht shadow: stopped learning at log offset 70, skipped 12 entries, 3 of the last 1,000, "

@@ -53,8 +53,8 @@ class Running:
         """Give all values of an expression over the time of the run, as Grafana asks for them."""
         for variable, value in (("$task", self.task), ("$__rate_interval", f"{4 * EVERY_S}s")):
             expr = expr.replace(variable, value)
-        told = {"query": expr, "start": f"{self.began}", "end": f"{self.ended}", "step": f"{EVERY_S}"}
-        found = self.prometheus.ask("query_range", told)["result"]
+        reported = {"query": expr, "start": f"{self.began}", "end": f"{self.ended}", "step": f"{EVERY_S}"}
+        found = self.prometheus.ask("query_range", reported)["result"]
         return [float(value) for series in found for _, value in series["values"]]
 
 
@@ -68,11 +68,11 @@ def over_http(worker: Worker, loop: Loop) -> None:
         )
         try:
             with urllib.request.urlopen(request, timeout=30) as answer:
-                told = answer.status
+                reported = answer.status
         except urllib.error.HTTPError as rejected:
             with rejected:
-                told = rejected.code
-        assert told == code
+                reported = rejected.code
+        assert reported == code
         time.sleep(0.1)  # over some scrapes, so that there is a rate
 
 
@@ -98,8 +98,8 @@ def running(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             task = loop.task.name
 
             def judged() -> Any:
-                told = {"query": f'riverloop_feature_psi_nats{{task="{task}"}}'}
-                return prometheus.ask("query", told)["result"]
+                reported = {"query": f'riverloop_feature_psi_nats{{task="{task}"}}'}
+                return prometheus.ask("query", reported)["result"]
 
             until(judged, 60, "the features are judged")
             until(loop.published, 60, "the owners have seen all")
@@ -127,8 +127,8 @@ def test_the_task_can_be_chosen(running: Running) -> None:
     for board in BOARDS:
         found = re.fullmatch(r"label_values\((\w+), (\w+)\)", _variables(board)["task"])
         assert found is not None
-        told = running.prometheus.ask(f"label/{found[2]}/values", {"match[]": found[1]})
-        assert told == [running.task]
+        reported = running.prometheus.ask(f"label/{found[2]}/values", {"match[]": found[1]})
+        assert reported == [running.task]
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda each: each.name)

@@ -22,16 +22,16 @@ def promtool(*arguments: str, given: bytes | None = None) -> str:
     done = subprocess.run(
         ["promtool", *arguments], input=given, cwd=FOLDER, capture_output=True, timeout=60, check=False
     )
-    told = (done.stdout + done.stderr).decode()
-    assert done.returncode == 0, told
-    return told
+    reported = (done.stdout + done.stderr).decode()
+    assert done.returncode == 0, reported
+    return reported
 
 
 @pytest.mark.system
 def test_the_configuration_and_the_rules_are_ones_that_prometheus_takes() -> None:
     promtool("check", "config", "prometheus.yml")
-    told = promtool("check", "rules", "recording.yml", "alerts.yml")
-    assert f"SUCCESS: {len(NAMES)} rules found" in told
+    reported = promtool("check", "rules", "recording.yml", "alerts.yml")
+    assert f"SUCCESS: {len(NAMES)} rules found" in reported
 
 
 @pytest.mark.system
@@ -65,10 +65,10 @@ def test_published_rules_link_to_pages_by_full_urls_and_are_taken(tmp_path: Path
     for url in urls:
         assert url.startswith(f"{base}/")
         assert (ROOT / "docs/operations/runbooks" / url.removeprefix(f"{base}/")).is_file()
-    told = promtool(
+    reported = promtool(
         "check", "rules", *(str(tmp_path / "rules" / name) for name in ("recording.yml", "alerts.yml"))
     )
-    assert f"SUCCESS: {len(NAMES)} rules found" in told
+    assert f"SUCCESS: {len(NAMES)} rules found" in reported
 
 
 def test_a_base_that_is_no_url_is_rejected(tmp_path: Path) -> None:

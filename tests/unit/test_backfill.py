@@ -76,10 +76,10 @@ def histories(draw: st.DrawFn) -> list[Event]:
     events = []
     for number in range(draw(st.integers(1, 8))):
         ts = draw(moments)
-        told = draw(st.lists(st.tuples(st.integers(0, 60), st.none() | st.booleans()), max_size=3))
+        reported = draw(st.lists(st.tuples(st.integers(0, 60), st.none() | st.booleans()), max_size=3))
         outcomes = tuple(
             Outcome(f"r{number}", ts + after, value, reason=None if value is not None else "lost")
-            for after, value in sorted(told, key=lambda each: each[0])
+            for after, value in sorted(reported, key=lambda each: each[0])
         )
         events.append(Event(Request(f"r{number}", ts, {"x": float(number)}), outcomes))
     events = in_time_order(events)
@@ -120,12 +120,12 @@ def test_two_rows_with_one_request_id_are_rejected() -> None:
         BackfillEntries(TASK, list(zip((7, 9), events, strict=True)), FILE)
 
 
-def entry(**told: object) -> Entry:
-    return Entry("backfill/0/1#0", "backfill", 5, prediction=Prediction("a", 0, {}, ()), **told)  # type: ignore[arg-type]  # one maker for all
+def entry(**reported: object) -> Entry:
+    return Entry("backfill/0/1#0", "backfill", 5, prediction=Prediction("a", 0, {}, ()), **reported)  # type: ignore[arg-type]  # one maker for all
 
 
 def test_policies_read_a_backfilled_fact_as_they_read_the_fact() -> None:
-    silence, told = entry(), entry(outcome=Outcome("a", 5, True))
+    silence, reported = entry(), entry(outcome=Outcome("a", 5, True))
     late = entry(
         outcome=Outcome("a", 50, True), late_by="event_time", corrects="…#0", previous_kind="expired"
     )
@@ -135,7 +135,7 @@ def test_policies_read_a_backfilled_fact_as_they_read_the_fact() -> None:
     )
     revised = entry(outcome=Outcome("a", 60, False), corrects="…#0", previous=True, previous_kind="labelled")
     lost = entry(outcome=Outcome("a", 5, None, reason="lost"))
-    facts = (silence, told, late, after_late, revised, lost)
+    facts = (silence, reported, late, after_late, revised, lost)
     assert [DefaultAtHorizon(False).label(fact) for fact in facts] == [
         Label(False),
         Label(True),

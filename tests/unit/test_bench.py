@@ -51,12 +51,12 @@ def test_no_outcome_is_put_on_its_topic_before_its_request() -> None:
     pairs = 3 * SLICE + 7
     load = Load.make(pairs)
     asked: set[bytes] = set()
-    told = 0
+    reported = 0
     for number, due in enumerate(load.due):
         asked.update(key for key, _ in load.requests[number * SLICE : (number + 1) * SLICE])
-        assert {key for key, _ in load.outcomes[told:due]} <= asked
-        told = due
-    assert (len(asked), told) == (pairs, pairs)
+        assert {key for key, _ in load.outcomes[reported:due]} <= asked
+        reported = due
+    assert (len(asked), reported) == (pairs, pairs)
 
 
 def test_the_same_seed_gives_the_same_events() -> None:

@@ -25,10 +25,10 @@ def outcome(row: Mapping[str, str]) -> Any:
     return (5000, row["y"] == "1") if row["y"] else None
 
 
-def read(*rows: Mapping[str, str], told: Told = outcome, **more: Any) -> list[Event]:
+def read(*rows: Mapping[str, str], reported: Told = outcome, **more: Any) -> list[Event]:
     kind = more.pop("kind", None)
     named = {"request_id": "id", "ts": "when"} | more
-    return list(DataFile(outcome=told, **named).events(rows, FEATURES, kind))
+    return list(DataFile(outcome=reported, **named).events(rows, FEATURES, kind))
 
 
 def rejected(*rows: Mapping[str, str], **more: Any) -> str:
@@ -59,14 +59,14 @@ def test_features_are_canonical_as_they_are_on_the_wire() -> None:
 
 def test_outcomes_may_be_one_several_or_none() -> None:
     pairs = [(5, True), (6, False)]
-    for told in (pairs, iter(pairs), (pair for pair in pairs)):
-        (event,) = read(ROW, told=lambda row, told=told: told)  # type: ignore[misc]  # bound at once
+    for reported in (pairs, iter(pairs), (pair for pair in pairs)):
+        (event,) = read(ROW, reported=lambda row, reported=reported: reported)  # type: ignore[misc]  # bound at once
         assert [(each.ts, each.value) for each in event.outcomes] == pairs
-    assert read(ROW, told=lambda row: [])[0].outcomes == ()
+    assert read(ROW, reported=lambda row: [])[0].outcomes == ()
 
 
 def test_a_null_outcome_has_a_reason_as_the_wire_demands() -> None:
-    (event,) = read(ROW, told=lambda row: (5, None))
+    (event,) = read(ROW, reported=lambda row: (5, None))
     assert event.outcomes[0].reason == "no value in the data file"
 
 
@@ -75,7 +75,7 @@ def test_a_null_outcome_has_a_reason_as_the_wire_demands() -> None:
     [("binary", 1, True), ("binary", 0.0, False), ("regression", 3, 3.0), ("multiclass", "a", "a")],
 )
 def test_values_take_the_form_that_they_have_on_the_wire(kind: str, value: Any, canonical: Any) -> None:
-    (event,) = read(ROW, told=lambda row: (5, value), kind=kind)
+    (event,) = read(ROW, reported=lambda row: (5, value), kind=kind)
     found = event.outcomes[0].value
     assert (found, type(found)) == (canonical, type(canonical))
 
@@ -91,7 +91,7 @@ def test_values_take_the_form_that_they_have_on_the_wire(kind: str, value: Any, 
     ],
 )
 def test_a_value_of_the_wrong_kind_is_rejected_with_its_row(kind: str, value: Any, reason: str) -> None:
-    assert rejected(ROW, told=lambda row: (5, value), kind=kind) == f"row 1: {reason}"
+    assert rejected(ROW, reported=lambda row: (5, value), kind=kind) == f"row 1: {reason}"
 
 
 def without(column: str) -> dict[str, str]:

@@ -50,7 +50,7 @@ def worlds(*stretches: tuple[int, float, float], seed: int = 1) -> Iterator[Scor
             yield Scored(0.8 if label == right else 0.2, label)
 
 
-def told(fold: DriftFold, log: list[Entry]) -> list[Alert]:
+def reported(fold: DriftFold, log: list[Entry]) -> list[Alert]:
     """Fold a log and give its alerts."""
     found: list[Alert] = []
     for offset, entry in enumerate(log):
@@ -193,8 +193,10 @@ def test_labels_of_one_time_have_no_order() -> None:
 
     days = [log[start : start + 40] for start in range(0, len(log), 40)]
     days = [[dataclasses.replace(each, ts=day[-1].ts) for each in day] for day in days]
-    spread = told(DriftFold(bench_task()), [each for day in days for each in day])
-    sorted_ = told(DriftFold(bench_task()), [each for day in days for each in sorted(day, key=wrong_first)])
+    spread = reported(DriftFold(bench_task()), [each for day in days for each in day])
+    sorted_ = reported(
+        DriftFold(bench_task()), [each for day in days for each in sorted(day, key=wrong_first)]
+    )
     assert loss_steps(spread) == loss_steps(sorted_) == []
 
 
@@ -253,7 +255,7 @@ def test_a_shadow_gets_nobody_up() -> None:
         shadow = dataclasses.replace(bad, model="other", version="other.1@0")
         prediction = dataclasses.replace(entry.prediction, scores=(good, shadow))
         log.append(dataclasses.replace(entry, prediction=prediction))
-    found = told(DriftFold(task), log)
+    found = reported(DriftFold(task), log)
     assert {alert.model for alert in found} == {"other"}
     assert {alert.severity for alert in found} == {"info"}
 
@@ -269,7 +271,7 @@ def test_a_new_revision_is_no_drift() -> None:
         log.append(
             dataclasses.replace(entry, prediction=dataclasses.replace(entry.prediction, scores=scores))
         )
-    found = told(DriftFold(bench_task()), log)
+    found = reported(DriftFold(bench_task()), log)
     assert {alert.family for alert in found} == {"loss"}, "but a release that answers worse costs something"
     assert found[0].version == "model.2@0"
 
@@ -283,7 +285,7 @@ def test_corrections_and_backfilled_examples_are_not_judged() -> None:
         calm_log.append(dataclasses.replace(entry, kind="revised", previous=before, previous_kind="labelled"))
         calm_log.append(dataclasses.replace(entry, kind="backfill"))
     fold = DriftFold(bench_task())
-    assert told(fold, calm_log) == []
+    assert reported(fold, calm_log) == []
     assert {each.count for each in fold.measurements() if each.segment == "drift"} == {4_000}
 
 
@@ -309,14 +311,14 @@ def delays(task_delay: Callable[[int], int], count: int) -> list[Entry]:
 
 
 def test_slower_outcomes_open_a_delay_episode_and_no_drift() -> None:
-    found = told(DriftFold(bench_task()), delays(lambda n: 30 * MINUTE * (1 if n < 6_000 else 3), 9_000))
+    found = reported(DriftFold(bench_task()), delays(lambda n: 30 * MINUTE * (1 if n < 6_000 else 3), 9_000))
     assert {alert.family for alert in found} == {"delay"}
     assert found[0].direction == "up"
     assert "slower" in found[0].text
 
 
 def test_a_stream_that_has_just_begun_shows_short_delays_first_and_that_is_no_drift() -> None:
-    assert told(DriftFold(bench_task()), delays(lambda n: 5_000 * MINUTE, 12_000)) == []
+    assert reported(DriftFold(bench_task()), delays(lambda n: 5_000 * MINUTE, 12_000)) == []
 
 
 # ---------------------------------------------------------------------- the outcome feed
@@ -353,7 +355,7 @@ def conversions(
 @pytest.mark.parametrize("rate", [0.05, 0.3])
 def test_a_dead_outcome_feed_opens_an_outage_and_no_drift(policy: Any, rate: float) -> None:
     task, log = conversions(16_000, rate, range(8_000, 10_000), policy, seen=rate)
-    found = told(DriftFold(task), log)
+    found = reported(DriftFold(task), log)
     assert [(alert.family, alert.state) for alert in found] == [("outage", "opened"), ("outage", "closed")]
     assert found[0].severity == "critical"
     assert 8_000 * MINUTE < found[0].ts < 9_000 * MINUTE
@@ -366,7 +368,7 @@ def test_falling_conversion_is_a_drift_and_no_outage() -> None:
     after = [
         dataclasses.replace(each, ts=each.ts + 8_000 * MINUTE) for each in fewer if each.progress is None
     ]
-    found = told(DriftFold(task), [*log, *after])
+    found = reported(DriftFold(task), [*log, *after])
     assert {alert.family for alert in found} == {"drift"}
     assert found[0].signal == "label_mean"
     assert found[0].direction == "down"
@@ -386,7 +388,7 @@ def test_an_open_episode_is_held_back_during_an_outage_and_says_so() -> None:
         wrong(each) if each.outcome and 7_500 * MINUTE <= each.ts < 8_000 * MINUTE else each for each in log
     ]
     rules = DriftRules(warm_up=500, cool_down=100_000)
-    found = told(DriftFold(dataclasses.replace(task, drift=rules)), flipped)
+    found = reported(DriftFold(dataclasses.replace(task, drift=rules)), flipped)
     steps = [(alert.family, alert.state, alert.held_back) for alert in found if alert.family != "loss"]
     outage = steps.index(("outage", "opened", False))
     assert steps[0] == ("drift", "opened", False)
@@ -401,7 +403,7 @@ def test_outcomes_that_come_in_a_nightly_batch_are_no_outage() -> None:
         dataclasses.replace(entry, ts=(entry.ts // day + 1) * day) if entry.outcome else entry
         for entry in log
     ]
-    found = told(DriftFold(task), sorted(batched, key=lambda entry: entry.ts))
+    found = reported(DriftFold(task), sorted(batched, key=lambda entry: entry.ts))
     assert "outage" not in {alert.family for alert in found}
 
 

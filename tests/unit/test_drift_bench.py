@@ -71,7 +71,7 @@ def test_a_page_has_every_table_its_bar_and_whether_it_is_met() -> None:
 
 def test_the_command_runs_one_protocol_and_tells_machines() -> None:
     ran = CliRunner().invoke(drift, ["--quick", "--only", "cost", "--json"])
-    told = json.loads(ran.stdout)
-    assert [table["title"] for table in told["tables"]] == ["Cost"]
-    assert ran.exit_code == (0 if told["tables"][0]["met"] else 1)
+    reported = json.loads(ran.stdout)
+    assert [table["title"] for table in reported["tables"]] == ["Cost"]
+    assert ran.exit_code == (0 if reported["tables"][0]["met"] else 1)
     assert set(PROTOCOLS) >= {"concepts", "conversions", "no-drift", "cost"}

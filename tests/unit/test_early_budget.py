@@ -33,7 +33,7 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
 
 def test_the_newcomer_beyond_the_budget_is_rejected_and_counted_and_the_others_stay(bench: Bench) -> None:
     for number in range(5):
-        bench.tell(f"id-{number}", 5)
+        bench.report(f"id-{number}", 5)
     bench.commit()
     assert bench.rejections == ["too_many_early outcomes@3", "too_many_early outcomes@4"]
     assert bench.counters == {"early": 3, "outcomes": 5, "too_many_early": 2}
@@ -50,24 +50,24 @@ def test_room_is_given_back_when_the_prediction_comes_or_never_came(
     bench: Bench, freed: Callable[[Bench], None]
 ) -> None:
     for number in range(3):
-        bench.tell(f"id-{number}", 5)
+        bench.report(f"id-{number}", 5)
     bench.commit()
     freed(bench)
-    bench.tell("id-9", 60, arrived=60)
+    bench.report("id-9", 60, arrived=60)
     bench.commit()
     assert "too_many_early" not in bench.counters
     assert bench.counters["early"] == 4
 
 
 def test_a_restart_and_an_abort_leave_the_budget_as_it_was(bench: Bench) -> None:
-    bench.tell("id-0", 5)
-    bench.tell("id-1", 5)
+    bench.report("id-0", 5)
+    bench.report("id-1", 5)
     bench.commit()
-    bench.tell("id-2", 5)
+    bench.report("id-2", 5)
     bench.rollback()
     bench.restart()
     for number in (2, 3):
-        bench.tell(f"id-{number}", 5)
+        bench.report(f"id-{number}", 5)
     bench.commit()
     assert bench.rejections == ["too_many_early outcomes@3"]
 
@@ -95,10 +95,10 @@ def test_the_budget_is_memory_whatever_the_outcomes_look_like() -> None:
         try:
             offset = 0
             while "too_many_early" not in bench.join.counters:
-                told = Outcome(
+                reported = Outcome(
                     f"request-{offset}", 5, None if reason else True, reason=reason, reporter="a service"
                 )
-                read = CODEC.decode_outcome(CODEC.encode(told))
+                read = CODEC.decode_outcome(CODEC.encode(reported))
                 assert isinstance(read, Outcome)
                 bench.join.outcome(read, Position("".join(["task", ".outcomes"]), 3, offset), 5)
                 offset += 1

@@ -77,7 +77,7 @@ def test_the_join_rejects_a_prediction_from_outside_and_an_outcome_in_seconds() 
     bench = Bench(replace(RULES, earliest_ms=BOUNDS.earliest_ms))
     bench.ask("a", NOW // 1000)
     bench.ask("b", NOW, arrived=NOW)
-    bench.tell("b", NOW // 1000, True)
+    bench.report("b", NOW // 1000, True)
     bench.commit()
     assert [(each.reason, each.message.rpartition("; ")[2]) for each in bench.rejected] == [
         ("impossible_time", "send milliseconds instead of seconds")

@@ -228,11 +228,11 @@ def test_the_examples_of_a_fresh_export_are_taken_as_they_are(codec: Codec, tmp_
 
 def test_the_contract_says_for_programs_what_clients_need(codec: Codec, tmp_path: Path) -> None:
     export(codec, tmp_path)
-    told = json.loads((tmp_path / "contract.json").read_text())
-    assert (told["partitioner"], told["isolation_level"]) == ("murmur2_random", "read_committed")
-    assert told["rejections"]["topic"] == "hotel.dead-letters"
+    reported = json.loads((tmp_path / "contract.json").read_text())
+    assert (reported["partitioner"], reported["isolation_level"]) == ("murmur2_random", "read_committed")
+    assert reported["rejections"]["topic"] == "hotel.dead-letters"
     for record in RECORDS:
-        entry = told["schemas"][record_word(record)]
+        entry = reported["schemas"][record_word(record)]
         written = json.loads((tmp_path / entry["avro"]).read_text())
         assert fingerprint(written).hex() == entry["fingerprint"]
         again = json.loads((tmp_path / f"avro/by-fingerprint/{entry['fingerprint']}.avsc").read_text())
@@ -240,7 +240,7 @@ def test_the_contract_says_for_programs_what_clients_need(codec: Codec, tmp_path
     text = (tmp_path / "README.md").read_text()
     for each in ("isolation.level=read_committed", "partitioner=murmur2_random"):
         assert each in text
-    assert [each["family"] for each in told["clients"]] == [each.family for each in CLIENTS]
+    assert [each["family"] for each in reported["clients"]] == [each.family for each in CLIENTS]
     for client in CLIENTS:
         assert f"| {client.family} | {client.partitioner} | {client.isolation} | {client.source} |" in text
     assert "`hotel.dead-letters`" in text

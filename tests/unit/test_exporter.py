@@ -68,10 +68,10 @@ def test_a_worker_without_the_log_tells_its_own_part_only() -> None:
     status = LocalStatus()
     task = replace(make_http_task(), status=status)
     page = Exporter(lambda: views({"stay": task}), "1", "r").page()
-    told = {name for name, _ in samples(page)}
-    assert not told & {each.exported for each in METRICS}
-    assert {"riverloop_ready", "riverloop_owner", "riverloop_log_next_offset"} <= told
-    assert not told & {
+    reported = {name for name, _ in samples(page)}
+    assert not reported & {each.exported for each in METRICS}
+    assert {"riverloop_ready", "riverloop_owner", "riverloop_log_next_offset"} <= reported
+    assert not reported & {
         "riverloop_log_end_offset",
         "riverloop_log_stable_offset",
         "riverloop_lag_records",

@@ -117,8 +117,8 @@ def test_whoever_tries_tokens_does_not_fill_the_log(caplog: pytest.LogCaptureFix
 
     with caplog.at_level(logging.WARNING):
         asyncio.run(run())
-    told = [each.getMessage() for each in caplog.records if each.name == "agents.http.access"]
-    assert [text.split()[1] for text in told] == ["1", "10"]
+    reported = [each.getMessage() for each in caplog.records if each.name == "agents.http.access"]
+    assert [text.split()[1] for text in reported] == ["1", "10"]
     assert "guess" not in caplog.text
 
 

@@ -24,8 +24,8 @@ def test_an_outcome_is_on_the_topic_before_it_is_accepted() -> None:
         assert (reply.status, reply.data) == (202, {"request_id": "b-1", "accepted": True})
         (record,) = writer.records
         assert (record.topic, record.key, record.partition) == ("stay.outcomes", b"b-1", None)
-        told = task.context.codec.decode_outcome(record.value)
-        assert told == Outcome("b-1", TOLD["ts"], True)
+        reported = task.context.codec.decode_outcome(record.value)
+        assert reported == Outcome("b-1", TOLD["ts"], True)
         assert b"desk" not in (record.value or b"")  # the dictionary leaves reporters out
 
     asyncio.run(run())

@@ -126,8 +126,8 @@ async def probe(port: int, kept: bool) -> dict[str, Any]:
         *(sys.executable, "-c", PROBER, str(port), str(PROBES), "kept" if kept else "new"),
         stdout=asyncio.subprocess.PIPE,
     )
-    told, _ = await asking.communicate()
-    found: dict[str, Any] = json.loads(told)
+    reported, _ = await asking.communicate()
+    found: dict[str, Any] = json.loads(reported)
     return found
 
 
@@ -211,9 +211,9 @@ def test_probes_are_answered_in_time_while_a_model_takes_300_ms_a_prediction(kep
     late.sort()
     allowed = HEALTH_S + 8 * late[len(late) * 95 // 100]
     assert found.keys() == {"/livez", "/readyz", "/healthz"}
-    for path, told in found.items():
-        assert not told["bad"], (path, told["bad"][:3])
-        took = sorted(told["took"])
+    for path, reported in found.items():
+        assert not reported["bad"], (path, reported["bad"][:3])
+        took = sorted(reported["took"])
         assert len(took) == PROBES
         assert took[PROBES * 95 // 100] < allowed, (path, allowed, took[-20:])
 
@@ -344,24 +344,24 @@ def test_readiness_is_as_of_now_says_for_how_long_the_loop_is_held_and_ends_with
         async with serving(task) as (_, port):
 
             def look() -> None:
-                status_code, told = asked(port, "/readyz")
-                assert (status_code, told["tasks"]) == (200, {"stay": {"ready": True}})
-                assert 0.05 < told["blocked_s"] < 5.0
+                status_code, reported = asked(port, "/readyz")
+                assert (status_code, reported["tasks"]) == (200, {"stay": {"ready": True}})
+                assert 0.05 < reported["blocked_s"] < 5.0
                 task.readiness.cluster.silent("the Kafka cluster does not answer")
-                status_code, told = asked(port, "/ready")
-                assert (status_code, told["reason"]) == (503, "not_ready")
-                assert told["tasks"]["stay"]["reasons"] == ["the Kafka cluster does not answer"]
+                status_code, reported = asked(port, "/ready")
+                assert (status_code, reported["reason"]) == (503, "not_ready")
+                assert reported["tasks"]["stay"]["reasons"] == ["the Kafka cluster does not answer"]
                 assert asked(port, "/healthz")[1]["ready"] is False
                 task.readiness.cluster.answered()
                 monkeypatch.setattr(status, "BLOCKED_S", 0.01)
-                status_code, told = asked(port, "/readyz")
+                status_code, reported = asked(port, "/readyz")
                 assert status_code == 503
-                assert "has blocked the worker's event loop for" in told["detail"]
+                assert "has blocked the worker's event loop for" in reported["detail"]
                 assert asked(port, "/livez")[1]["status"] == "live"
                 monkeypatch.setattr(status, "HANGS_S", 0.01)
                 for path in ("/live", "/livez", "/healthz"):
-                    status_code, told = asked(port, path)
-                    assert (status_code, told["reason"]) == (503, "blocked")
+                    status_code, reported = asked(port, path)
+                    assert (status_code, reported["reason"]) == (503, "blocked")
 
             await blocked(task, look, at_least_s=0.0)
             assert (await asyncio.to_thread(asked, port, "/readyz")) == (

@@ -16,7 +16,7 @@ from schemas.records import Position
 from streams.join.join import Join
 from streams.join.join_rules import JoinRules
 from streams.join.pending import EARLY_BYTES
-from tests.joining import RULES, Bench, Step, ask, idle, played, punctuate, tell, unpack
+from tests.joining import RULES, Bench, Step, ask, idle, played, punctuate, report, unpack
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,13 @@ CASES = [
     Case("a prediction waits", [ask("a", 0)], waiting=1),
     Case(
         "a second prediction of an id that waits is counted, and the first stands",
-        [ask("a", 0), ask("a", 5), tell("a", 101)],
+        [ask("a", 0), ask("a", 5), report("a", 101)],
         ["expired a@100", "late a@101 True by event_time"],
         counted={"duplicate_prediction": 1, "expired": 1, "late": 1},
     ),
     Case(
         "a second prediction of an id that is resolved is counted",
-        [ask("a", 0), tell("a", 3), ask("a", 5)],
+        [ask("a", 0), report("a", 3), ask("a", 5)],
         ["labelled a@3 True"],
         counted={"duplicate_prediction": 1, "labelled": 1},
     ),
@@ -70,7 +70,7 @@ CASES = [
     ),
     Case(
         "one from beyond it is impossible, and moves no time",
-        [ask("a", 0), ask("b", 1301, arrived=1000), tell("a", 100)],
+        [ask("a", 0), ask("b", 1301, arrived=1000), report("a", 100)],
         ["labelled a@100 True"],
         ["impossible_time predictions@1"],
         {"impossible_time": 1, "labelled": 1},
@@ -78,46 +78,46 @@ CASES = [
     # ---------------------------------------------------------------- an outcome in time
     Case(
         "an outcome in time labels",
-        [ask("a", 0), tell("a", 40, False)],
+        [ask("a", 0), report("a", 40, False)],
         ["labelled a@40 False"],
         counted={"labelled": 1},
     ),
     Case(
         "an outcome at its request's own time is in time",
-        [ask("a", 7), tell("a", 7)],
+        [ask("a", 7), report("a", 7)],
         ["labelled a@7 True"],
         counted={"labelled": 1},
     ),
     Case(
         "an outcome exactly at the deadline is in time",
-        [ask("a", 0), tell("a", 100)],
+        [ask("a", 0), report("a", 100)],
         ["labelled a@100 True"],
         counted={"labelled": 1},
     ),
     Case(
         "it is so still at the last moment of grace",
-        [ask("a", 0), ask("b", 110), tell("a", 100)],
+        [ask("a", 0), ask("b", 110), report("a", 100)],
         ["labelled a@100 True"],
         counted={"labelled": 1},
         waiting=1,
     ),
     Case(
         "an outcome before its request is rejected, and the request still waits",
-        [ask("a", 10), tell("a", 9)],
+        [ask("a", 10), report("a", 9)],
         rejected=["outcome_before_request outcomes@0"],
         counted={"outcome_before_request": 1},
         waiting=1,
     ),
     Case(
         "within the tolerance it is taken",
-        [ask("a", 10), tell("a", 5)],
+        [ask("a", 10), report("a", 5)],
         ["labelled a@5 True"],
         counted={"labelled": 1},
         rules=TOLERANT,
     ),
     Case(
         "beyond the tolerance it is rejected",
-        [ask("a", 10), tell("a", 4)],
+        [ask("a", 10), report("a", 4)],
         rejected=["outcome_before_request outcomes@0"],
         counted={"outcome_before_request": 1},
         waiting=1,
@@ -125,14 +125,14 @@ CASES = [
     ),
     Case(
         "before its request it is rejected of a resolved id too",
-        [ask("a", 10), tell("a", 11), tell("a", 9, False, 7)],
+        [ask("a", 10), report("a", 11), report("a", 9, False, 7)],
         ["labelled a@11 True"],
         ["outcome_before_request outcomes@1"],
         {"labelled": 1, "outcome_before_request": 1},
     ),
     Case(
         "an outcome from the future of its arrival is impossible",
-        [ask("a", 0), tell("a", 301, arrived=0), tell("a", 300, arrived=0)],
+        [ask("a", 0), report("a", 301, arrived=0), report("a", 300, arrived=0)],
         ["expired a@100", "late a@300 True by event_time"],
         ["impossible_time outcomes@0"],
         {"expired": 1, "impossible_time": 1, "late": 1},
@@ -159,13 +159,13 @@ CASES = [
     ),
     Case(
         "outcomes move no time",
-        [ask("a", 0), tell("x", 100_000), tell("a", 100)],
+        [ask("a", 0), report("x", 100_000), report("a", 100)],
         ["labelled a@100 True"],
         counted={"early": 1, "labelled": 1},
     ),
     Case(
         "time never runs backwards",
-        [ask("b", 500), ask("c", 450), ask("a", 420), tell("a", 421)],
+        [ask("b", 500), ask("c", 450), ask("a", 420), report("a", 421)],
         ["labelled a@421 True"],
         counted={"labelled": 1},
         waiting=2,
@@ -173,33 +173,33 @@ CASES = [
     # ---------------------------------------------------------------- late
     Case(
         "an outcome past the deadline expires its request first",
-        [ask("a", 0), tell("a", 101)],
+        [ask("a", 0), report("a", 101)],
         ["expired a@100", "late a@101 True by event_time"],
         counted={"expired": 1, "late": 1},
     ),
     Case(
         "an outcome past the deadline of an expired request is late by its event time",
-        [ask("a", 0), ask("b", 111), tell("a", 101, False)],
+        [ask("a", 0), ask("b", 111), report("a", 101, False)],
         ["expired a@100", "late a@101 False by event_time"],
         counted={"expired": 1, "late": 1},
         waiting=1,
     ),
     Case(
         "an outcome in time that is read after expiry is late by arrival only",
-        [ask("a", 0), ask("b", 111), tell("a", 100)],
+        [ask("a", 0), ask("b", 111), report("a", 100)],
         ["expired a@100", "late a@100 True by arrival"],
         counted={"expired": 1, "late": 1, "late_by_arrival": 1},
         waiting=1,
     ),
     Case(
         "an outcome at the end of the revision horizon is still late",
-        [ask("a", 0), tell("a", 1100)],
+        [ask("a", 0), report("a", 1100)],
         ["expired a@100", "late a@1100 True by event_time"],
         counted={"expired": 1, "late": 1},
     ),
     Case(
         "one beyond it is rejected, and its request has expired",
-        [ask("a", 0), tell("a", 1101)],
+        [ask("a", 0), report("a", 1101)],
         ["expired a@100"],
         ["unknown_or_forgotten outcomes@0"],
         {"expired": 1, "unknown_or_forgotten": 1},
@@ -207,8 +207,8 @@ CASES = [
     Case(
         "a late outcome can be revised, repeated and told too late",
         [
-            *(ask("a", 0), tell("a", 101, True, 1), tell("a", 102, False, 2)),
-            *(tell("a", 103, False, 2), tell("a", 104, True, 1)),
+            *(ask("a", 0), report("a", 101, True, 1), report("a", 102, False, 2)),
+            *(report("a", 103, False, 2), report("a", 104, True, 1)),
         ],
         ["expired a@100", "late a@101 True by event_time", "revised a@102 False by event_time"],
         counted={"duplicate_outcome": 1, "expired": 1, "late": 1, "revised": 1, "stale_revision": 1},
@@ -216,223 +216,223 @@ CASES = [
     # ---------------------------------------------------------------- again
     Case(
         "the same value and revision again is a duplicate",
-        [ask("a", 0), tell("a", 1, True, 4), tell("a", 9, True, 4)],
+        [ask("a", 0), report("a", 1, True, 4), report("a", 9, True, 4)],
         ["labelled a@1 True"],
         counted={"duplicate_outcome": 1, "labelled": 1},
     ),
     Case(
         "the same value again without a revision is a duplicate whatever its time",
-        [ask("a", 0), tell("a", 5), tell("a", 5), tell("a", 3), tell("a", 50)],
+        [ask("a", 0), report("a", 5), report("a", 5), report("a", 3), report("a", 50)],
         ["labelled a@5 True"],
         counted={"duplicate_outcome": 3, "labelled": 1},
     ),
     Case(
         "another value with a lower or equal revision is stale",
-        [ask("a", 0), tell("a", 1, True, 4), tell("a", 9, False, 3), tell("a", 9, False, 4)],
+        [ask("a", 0), report("a", 1, True, 4), report("a", 9, False, 3), report("a", 9, False, 4)],
         ["labelled a@1 True"],
         counted={"labelled": 1, "stale_revision": 2},
     ),
     Case(
         "the same value with a lower revision is stale",
-        [ask("a", 0), tell("a", 1, True, 4), tell("a", 9, True, 3)],
+        [ask("a", 0), report("a", 1, True, 4), report("a", 9, True, 3)],
         ["labelled a@1 True"],
         counted={"labelled": 1, "stale_revision": 1},
     ),
     Case(
         "another value without a revision and no later than what stands is stale",
-        [ask("a", 0), tell("a", 5), tell("a", 5, False), tell("a", 4, False)],
+        [ask("a", 0), report("a", 5), report("a", 5, False), report("a", 4, False)],
         ["labelled a@5 True"],
         counted={"labelled": 1, "stale_revision": 2},
     ),
     Case(
         "another value with a higher revision revises, whatever its time",
-        [ask("a", 0), tell("a", 5, True, 1), tell("a", 4, False, 2)],
+        [ask("a", 0), report("a", 5, True, 1), report("a", 4, False, 2)],
         ["labelled a@5 True", "revised a@4 False"],
         counted={"labelled": 1, "revised": 1},
     ),
     Case(
         "the same value with a higher revision revises too",
-        [ask("a", 0), tell("a", 5, True, 1), tell("a", 6, True, 2)],
+        [ask("a", 0), report("a", 5, True, 1), report("a", 6, True, 2)],
         ["labelled a@5 True", "revised a@6 True"],
         counted={"labelled": 1, "revised": 1},
     ),
     Case(
         "another value at a later time revises where no revision is sent",
-        [ask("a", 0), tell("a", 5), tell("a", 6, False)],
+        [ask("a", 0), report("a", 5), report("a", 6, False)],
         ["labelled a@5 True", "revised a@6 False"],
         counted={"labelled": 1, "revised": 1},
     ),
     Case(
         "a first revision number revises what came without one",
-        [ask("a", 0), tell("a", 5), tell("a", 3, False, 0)],
+        [ask("a", 0), report("a", 5), report("a", 3, False, 0)],
         ["labelled a@5 True", "revised a@3 False"],
         counted={"labelled": 1, "revised": 1},
     ),
     Case(
         "an outcome without a number revises a numbered one by its time",
-        [ask("a", 0), tell("a", 5, True, 9), tell("a", 5, False), tell("a", 6, False)],
+        [ask("a", 0), report("a", 5, True, 9), report("a", 5, False), report("a", 6, False)],
         ["labelled a@5 True", "revised a@6 False"],
         counted={"labelled": 1, "revised": 1, "stale_revision": 1},
     ),
     Case(
         "a revision may come until the end of the revision horizon",
-        [ask("a", 0), tell("a", 5), tell("a", 1100, False)],
+        [ask("a", 0), report("a", 5), report("a", 1100, False)],
         ["labelled a@5 True", "revised a@1100 False"],
         counted={"labelled": 1, "revised": 1},
     ),
     Case(
         "and not beyond it",
-        [ask("a", 0), tell("a", 5), tell("a", 1101, False)],
+        [ask("a", 0), report("a", 5), report("a", 1101, False)],
         ["labelled a@5 True"],
         ["unknown_or_forgotten outcomes@1"],
         {"labelled": 1, "unknown_or_forgotten": 1},
     ),
     Case(
         "several revisions correct one another",
-        [ask("a", 0), tell("a", 5), tell("a", 6, False), tell("a", 7), tell("a", 6, False)],
+        [ask("a", 0), report("a", 5), report("a", 6, False), report("a", 7), report("a", 6, False)],
         ["labelled a@5 True", "revised a@6 False", "revised a@7 True"],
         counted={"labelled": 1, "revised": 2, "stale_revision": 1},
     ),
     Case(
         "a number is not the truth value that equals it",
-        [ask("a", 0), tell("a", 5, True), tell("a", 6, 1.0)],
+        [ask("a", 0), report("a", 5, True), report("a", 6, 1.0)],
         ["labelled a@5 True", "revised a@6 1.0"],
         counted={"labelled": 1, "revised": 1},
     ),
     # ---------------------------------------------------------------- unavailable
     Case(
         "a null value resolves as unavailable",
-        [ask("a", 0), tell("a", 5, None)],
+        [ask("a", 0), report("a", 5, None)],
         ["unavailable a@5 None"],
         counted={"unavailable": 1},
     ),
     Case(
         "a null value past the deadline expires its request first",
-        [ask("a", 0), tell("a", 101, None)],
+        [ask("a", 0), report("a", 101, None)],
         ["expired a@100", "unavailable a@101 None by event_time"],
         counted={"expired": 1, "unavailable": 1},
     ),
     Case(
         "a null value of an expired request is unavailable",
-        [ask("a", 0), ask("b", 111), tell("a", 50, None)],
+        [ask("a", 0), ask("b", 111), report("a", 50, None)],
         ["expired a@100", "unavailable a@50 None by arrival"],
         counted={"expired": 1, "unavailable": 1},
         waiting=1,
     ),
     Case(
         "a null value again is a duplicate",
-        [ask("a", 0), tell("a", 5, None), tell("a", 6, None)],
+        [ask("a", 0), report("a", 5, None), report("a", 6, None)],
         ["unavailable a@5 None"],
         counted={"duplicate_outcome": 1, "unavailable": 1},
     ),
     Case(
         "a null value revises one that stands",
-        [ask("a", 0), tell("a", 5), tell("a", 6, None)],
+        [ask("a", 0), report("a", 5), report("a", 6, None)],
         ["labelled a@5 True", "unavailable a@6 None"],
         counted={"labelled": 1, "unavailable": 1},
     ),
     Case(
         "an older null value does not",
-        [ask("a", 0), tell("a", 5), tell("a", 5, None)],
+        [ask("a", 0), report("a", 5), report("a", 5, None)],
         ["labelled a@5 True"],
         counted={"labelled": 1, "stale_revision": 1},
     ),
     Case(
         "a value after null revises it",
-        [ask("a", 0), tell("a", 5, None), tell("a", 6, False)],
+        [ask("a", 0), report("a", 5, None), report("a", 6, False)],
         ["unavailable a@5 None", "revised a@6 False"],
         counted={"revised": 1, "unavailable": 1},
     ),
     Case(
         "a value before null does not",
-        [ask("a", 0), tell("a", 5, None, 3), tell("a", 6, False, 2)],
+        [ask("a", 0), report("a", 5, None, 3), report("a", 6, False, 2)],
         ["unavailable a@5 None"],
         counted={"stale_revision": 1, "unavailable": 1},
     ),
     # ---------------------------------------------------------------- early
-    Case("an outcome without a prediction is kept", [tell("a", 5)], counted={"early": 1}),
+    Case("an outcome without a prediction is kept", [report("a", 5)], counted={"early": 1}),
     Case(
         "and taken when its prediction comes",
-        [tell("a", 5), ask("a", 5)],
+        [report("a", 5), ask("a", 5)],
         ["labelled a@5 True"],
         counted={"early": 1, "labelled": 1},
     ),
     Case(
         "several are taken in offset order, by the same rows",
-        [tell("a", 20, False, 2), tell("a", 30, True, 1), tell("a", 25, True, 3), ask("a", 10)],
+        [report("a", 20, False, 2), report("a", 30, True, 1), report("a", 25, True, 3), ask("a", 10)],
         ["labelled a@20 False", "revised a@25 True"],
         counted={"early": 3, "labelled": 1, "revised": 1, "stale_revision": 1},
     ),
     Case(
         "an early null value and its revision",
-        [tell("a", 20, None), tell("a", 30), tell("a", 30), ask("a", 10)],
+        [report("a", 20, None), report("a", 30), report("a", 30), ask("a", 10)],
         ["unavailable a@20 None", "revised a@30 True"],
         counted={"duplicate_outcome": 1, "early": 3, "revised": 1, "unavailable": 1},
     ),
     Case(
         "an early outcome may lie past the deadline",
-        [tell("a", 260), tell("a", 240), ask("a", 150)],
+        [report("a", 260), report("a", 240), ask("a", 150)],
         ["expired a@250", "late a@260 True by event_time"],
         counted={"duplicate_outcome": 1, "early": 2, "expired": 1, "late": 1},
     ),
     Case(
         "an early outcome may lie before its request",
-        [tell("a", 5), ask("a", 10)],
+        [report("a", 5), ask("a", 10)],
         rejected=["outcome_before_request outcomes@0"],
         counted={"early": 1, "outcome_before_request": 1},
         waiting=1,
     ),
     Case(
         "an early outcome may lie beyond the revision horizon",
-        [tell("a", 1200), ask("a", 10)],
+        [report("a", 1200), ask("a", 10)],
         ["expired a@110"],
         ["unknown_or_forgotten outcomes@0"],
         {"early": 1, "expired": 1, "unknown_or_forgotten": 1},
     ),
     Case(
         "it is an orphan when stream time is beyond its early horizon and grace, and not before",
-        [tell("x", 0), ask("a", 60), tell("x", 1)],
+        [report("x", 0), ask("a", 60), report("x", 1)],
         counted={"early": 2},
         waiting=1,
     ),
     Case(
         "then it is rejected",
-        [tell("x", 0), ask("a", 61)],
+        [report("x", 0), ask("a", 61)],
         rejected=["unknown_or_forgotten outcomes@0"],
         counted={"early": 1, "unknown_or_forgotten": 1},
         waiting=1,
     ),
     Case(
         "the time of one early outcome does not end that of another",
-        [tell("x", 0), tell("x", 100), tell("x", 20), ask("x", 71)],
+        [report("x", 0), report("x", 100), report("x", 20), ask("x", 71)],
         ["labelled x@100 True"],
         ["unknown_or_forgotten outcomes@0", "outcome_before_request outcomes@2"],
         {"early": 3, "labelled": 1, "outcome_before_request": 1, "unknown_or_forgotten": 1},
     ),
     Case(
         "nor does it prolong it",
-        [tell("x", 100), tell("x", 0), ask("a", 61), ask("b", 161)],
+        [report("x", 100), report("x", 0), ask("a", 61), ask("b", 161)],
         rejected=["unknown_or_forgotten outcomes@1", "unknown_or_forgotten outcomes@0"],
         counted={"early": 2, "unknown_or_forgotten": 2},
         waiting=2,
     ),
     Case(
         "its prediction may itself bring the time at which it ends",
-        [tell("a", 0), ask("a", 61)],
+        [report("a", 0), ask("a", 61)],
         rejected=["unknown_or_forgotten outcomes@0"],
         counted={"early": 1, "unknown_or_forgotten": 1},
         waiting=1,
     ),
     Case(
         "an outcome that is too old to wait is rejected at once",
-        [ask("b", 200), tell("x", 139), tell("x", 140)],
+        [ask("b", 200), report("x", 139), report("x", 140)],
         rejected=["unknown_or_forgotten outcomes@0"],
         counted={"early": 1, "unknown_or_forgotten": 1},
         waiting=1,
     ),
     Case(
         "an early outcome waits for the first prediction that is not rejected",
-        [ask("b", 2000), tell("a", 1990), ask("a", 500), ask("a", 1980)],
+        [ask("b", 2000), report("a", 1990), ask("a", 500), ask("a", 1980)],
         ["labelled a@1990 True"],
         ["stale predictions@1"],
         {"early": 1, "labelled": 1, "stale": 1},
@@ -441,14 +441,14 @@ CASES = [
     # ---------------------------------------------------------------- forgetting
     Case(
         "a resolved request is remembered until its revision horizon and grace",
-        [ask("a", 0), tell("a", 5), ask("b", 1110), tell("a", 6, False)],
+        [ask("a", 0), report("a", 5), ask("b", 1110), report("a", 6, False)],
         ["labelled a@5 True", "revised a@6 False"],
         counted={"labelled": 1, "revised": 1},
         waiting=1,
     ),
     Case(
         "then it is forgotten, and its outcomes are orphans",
-        [ask("a", 0), tell("a", 5), ask("b", 1111), tell("a", 6, False), tell("a", 1100, False)],
+        [ask("a", 0), report("a", 5), ask("b", 1111), report("a", 6, False), report("a", 1100, False)],
         ["labelled a@5 True"],
         ["unknown_or_forgotten outcomes@1"],
         {"early": 1, "forgotten": 1, "labelled": 1, "unknown_or_forgotten": 1},
@@ -456,7 +456,7 @@ CASES = [
     ),
     Case(
         "a revision does not prolong it",
-        [ask("a", 0), tell("a", 5), tell("a", 900, False), ask("b", 1111)],
+        [ask("a", 0), report("a", 5), report("a", 900, False), ask("b", 1111)],
         ["labelled a@5 True", "revised a@900 False"],
         counted={"forgotten": 1, "labelled": 1, "revised": 1},
         waiting=1,
@@ -470,13 +470,13 @@ CASES = [
     ),
     Case(
         "a forgotten id may be used anew",
-        [ask("a", 0), tell("a", 5), ask("a", 2000), tell("a", 2001, False)],
+        [ask("a", 0), report("a", 5), ask("a", 2000), report("a", 2001, False)],
         ["labelled a@5 True", "labelled a@2001 False"],
         counted={"forgotten": 1, "labelled": 2},
     ),
     Case(
         "without a revision horizon an expired request is forgotten at once",
-        [ask("a", 0), ask("b", 111), tell("a", 100)],
+        [ask("a", 0), ask("b", 111), report("a", 100)],
         ["expired a@100"],
         counted={"early": 1, "expired": 1, "forgotten": 1},
         waiting=1,
@@ -484,7 +484,7 @@ CASES = [
     ),
     Case(
         "and a labelled one at its deadline",
-        [ask("a", 0), tell("a", 5), ask("b", 110), tell("a", 6, False), ask("c", 111)],
+        [ask("a", 0), report("a", 5), ask("b", 110), report("a", 6, False), ask("c", 111)],
         ["labelled a@5 True", "revised a@6 False"],
         counted={"forgotten": 1, "labelled": 1, "revised": 1},
         waiting=2,
@@ -505,13 +505,13 @@ CASES = [
     ),
     Case(
         "a prediction older than an idle advance is taken",
-        [ask("a", 0), idle(500), ask("b", 450), tell("b", 460), ask("c", 300)],
+        [ask("a", 0), idle(500), ask("b", 450), report("b", 460), ask("c", 300)],
         ["expired a@100", "time @500", "labelled b@460 True", "expired c@400"],
         counted={"expired": 2, "labelled": 1},
     ),
     Case(
         "an idle advance gives up early outcomes",
-        [tell("x", 0), ask("a", 0), idle(61)],
+        [report("x", 0), ask("a", 0), idle(61)],
         ["time @61"],
         ["unknown_or_forgotten outcomes@0"],
         {"early": 1, "unknown_or_forgotten": 1},
@@ -519,7 +519,7 @@ CASES = [
     ),
     Case(
         "an early outcome beyond the budget is rejected, and those that wait already stay",
-        [tell("a", 5), tell("b", 6), tell("c", 7), ask("b", 4), tell("d", 8), tell("e", 9)],
+        [report("a", 5), report("b", 6), report("c", 7), ask("b", 4), report("d", 8), report("e", 9)],
         ["labelled b@6 True"],
         ["too_many_early outcomes@2", "too_many_early outcomes@4"],
         {"early": 3, "labelled": 1, "too_many_early": 2},
@@ -527,7 +527,7 @@ CASES = [
     ),
     Case(
         "so is the outcome of a request of which a hundred wait",
-        [*(tell("a", ts) for ts in range(101)), ask("b", 0), tell("b", 5)],
+        [*(report("a", ts) for ts in range(101)), ask("b", 0), report("b", 5)],
         ["labelled b@5 True"],
         ["too_many_early outcomes@100"],
         {"early": 100, "labelled": 1, "too_many_early": 1},
@@ -576,16 +576,16 @@ def test_every_counter_has_a_case_and_a_row_of_the_page() -> None:
     counted = {name for case in CASES for name in case.counted}
     page = Path(__file__).parents[2] / "docs" / "concepts" / "join.md"
     rows = [line for line in page.read_text("utf-8").splitlines() if "|" in line or "late_by" in line]
-    told = set(re.findall(r"\*\*(\w+)\*\*", "\n".join(rows)))
-    told |= {"unexpected_punctuation"}  # its row is a sentence
-    assert told - {"predictions", "Late"} == counted
+    reported = set(re.findall(r"\*\*(\w+)\*\*", "\n".join(rows)))
+    reported |= {"unexpected_punctuation"}  # its row is a sentence
+    assert reported - {"predictions", "Late"} == counted
 
 
 # ---------------------------------------------------------------------- what an entry says
 
 
 def test_an_entry_names_what_caused_it_and_both_sides() -> None:
-    bench = played([ask("a", 0, x=4.0), tell("b", 5), tell("a", 9, False, 3, arrived=77)])
+    bench = played([ask("a", 0, x=4.0), report("b", 5), report("a", 9, False, 3, arrived=77)])
     (entry,) = bench.join.out.entries
     assert entry.entry_id == "outcomes[3]@1#0"
     assert entry.trigger == entry.outcome_at == Position("outcomes", 3, 1)
@@ -597,7 +597,13 @@ def test_an_entry_names_what_caused_it_and_both_sides() -> None:
 
 
 def test_a_correction_names_what_it_corrects() -> None:
-    steps = [ask("a", 0), tell("a", 101), tell("a", 102, False), tell("a", 103, None), tell("a", 104, False)]
+    steps = [
+        ask("a", 0),
+        report("a", 101),
+        report("a", 102, False),
+        report("a", 103, None),
+        report("a", 104, False),
+    ]
     entries = played(steps).join.out.entries
     assert [(e.kind, e.previous_kind, e.previous) for e in entries] == [
         ("expired", None, None),
@@ -610,13 +616,13 @@ def test_a_correction_names_what_it_corrects() -> None:
 
 
 def test_what_one_record_causes_is_numbered() -> None:
-    bench = played([ask("a", 0), ask("b", 1), tell("c", 118), tell("c", 500, False), ask("c", 118)])
+    bench = played([ask("a", 0), ask("b", 1), report("c", 118), report("c", 500, False), ask("c", 118)])
     assert bench.facts == ["expired a@100", "expired b@101", "labelled c@118 True", "revised c@500 False"]
     assert [e.entry_id for e in bench.join.out.entries] == [f"predictions[3]@2#{n}" for n in range(4)]
 
 
 def test_early_outcomes_are_triggered_by_their_prediction() -> None:
-    bench = played([tell("a", 20, False), tell("a", 30), ask("a", 10, arrived=45)])
+    bench = played([report("a", 20, False), report("a", 30), ask("a", 10, arrived=45)])
     first, second = bench.join.out.entries
     assert (first.entry_id, second.entry_id) == ("predictions[3]@0#0", "predictions[3]@0#1")
     assert first.trigger == second.trigger == Position("predictions", 3, 0)
@@ -643,9 +649,9 @@ def test_no_two_entries_have_one_id() -> None:
 def test_a_rejected_early_outcome_brings_itself_along() -> None:
     """It was read in an earlier batch, so nobody else has it any more."""
     for steps in (
-        [tell("a", 5, arrived=8), ask("a", 10)],  # before its request
-        [tell("a", 1200, arrived=8000), ask("a", 10)],  # when its request was forgotten
-        [tell("a", 5, arrived=8), ask("b", 500)],  # an orphan
+        [report("a", 5, arrived=8), ask("a", 10)],  # before its request
+        [report("a", 1200, arrived=8000), ask("a", 10)],  # when its request was forgotten
+        [report("a", 5, arrived=8), ask("b", 500)],  # an orphan
     ):
         bench = Bench()
         steps[0](bench)
@@ -661,8 +667,8 @@ def test_a_rejected_early_outcome_brings_itself_along() -> None:
 def test_rejections_say_what_is_wrong() -> None:
     steps = [
         ask("a", 10),
-        tell("a", 9),
-        tell("b", 9000, arrived=1),
+        report("a", 9),
+        report("b", 9000, arrived=1),
         ask("c", 9000, arrived=1),
         ask("d", 5000),
     ]
@@ -675,7 +681,7 @@ def test_rejections_say_what_is_wrong() -> None:
 
 
 def test_policies_that_need_it_get_an_opened_entry() -> None:
-    bench = played([tell("a", 5), ask("a", 5)], replace(RULES, opened=True))
+    bench = played([report("a", 5), ask("a", 5)], replace(RULES, opened=True))
     assert bench.facts == ["opened a@5", "labelled a@5 True"]
 
 
@@ -685,7 +691,7 @@ def test_policies_that_need_it_get_an_opened_entry() -> None:
 def test_what_a_batch_changed_is_seen_within_it_and_stored_by_commit_only() -> None:
     bench = Bench()
     bench.ask("a", 0)
-    bench.tell("a", 5)
+    bench.report("a", 5)
     assert bench.facts == ["labelled a@5 True"]
     assert bench.join.knows("a")
     assert list(bench.store.items()) == []
@@ -697,15 +703,15 @@ def test_an_aborted_batch_leaves_no_trace_and_gives_the_same_again() -> None:
     bench = Bench()
     for number in range(20):
         bench.ask(f"r{number}", number * 10)
-    bench.tell("x", 100)
+    bench.report("x", 100)
     bench.commit()
 
     def batch() -> None:
-        bench.tell("r19", 191)
-        bench.tell("r0", 150)
+        bench.report("r19", 191)
+        bench.report("r0", 150)
         bench.ask("x", 95)
         bench.ask("late", 250)
-        bench.tell("r2", 30)
+        bench.report("r2", 30)
         bench.ask("far", 1500)
 
     before = bench.state()
@@ -731,7 +737,7 @@ def test_aborts_without_end_cost_no_memory() -> None:
     size = len(bench.due())
     for _ in range(1000):
         bench.ask("b", 50)
-        bench.tell("b", 51)
+        bench.report("b", 51)
         bench.rollback()
     assert len(bench.due()) == size
     assert not bench.join._pending._heap
@@ -742,10 +748,10 @@ def test_what_is_remembered_does_not_grow_with_the_stream() -> None:
     most = 0
     for number in range(3000):
         ts = number * 10
-        bench.tell(f"early-{number}", ts)
+        bench.report(f"early-{number}", ts)
         bench.ask(f"r{number}", ts)
-        bench.tell(f"r{number}", ts + 5, number % 2 == 0)
-        bench.tell(f"orphan-{number}", ts)
+        bench.report(f"r{number}", ts + 5, number % 2 == 0)
+        bench.report(f"orphan-{number}", ts)
         bench.commit()
         most = max(most, len(bench.join._pending._store._heap))  # type: ignore[attr-defined]  # of the memory store
     span = (RULES.horizon_ms + RULES.revision_horizon_ms + RULES.grace_ms) // 10 + 2
@@ -755,8 +761,15 @@ def test_what_is_remembered_does_not_grow_with_the_stream() -> None:
 
 
 def test_a_restart_gives_the_same_continuation() -> None:
-    first = [ask("a", 0), ask("b", 20), tell("a", 30), tell("x", 90), ask("c", 80), tell("c", 85, None)]
-    second = [ask("x", 88), ask("d", 131), tell("a", 140, False), tell("b", 120), tell("c", 150), idle(2000)]
+    first = [ask("a", 0), ask("b", 20), report("a", 30), report("x", 90), ask("c", 80), report("c", 85, None)]
+    second = [
+        ask("x", 88),
+        ask("d", 131),
+        report("a", 140, False),
+        report("b", 120),
+        report("c", 150),
+        idle(2000),
+    ]
     through, restarted = Bench(), Bench()
     for bench in (through, restarted):
         for step in first:
@@ -777,7 +790,7 @@ def test_a_restart_gives_the_same_continuation() -> None:
 def test_a_position_carries_time_offsets_and_counters() -> None:
     fresh = Bench().join.position(0, 0)
     assert fresh.stream_time is None
-    bench = played([ask("a", 17), tell("a", 20)])
+    bench = played([ask("a", 17), report("a", 20)])
     position = bench.join.position(8, 9)
     assert (position.stream_time, position.predictions, position.outcomes) == (17, 8, 9)
     assert position.counters == {"predictions": 1, "outcomes": 1, "labelled": 1}
@@ -786,7 +799,7 @@ def test_a_position_carries_time_offsets_and_counters() -> None:
 
 
 def test_most_waiting_is_counted_from_what_a_restart_finds() -> None:
-    bench = played([ask("a", 0), ask("b", 1), ask("c", 2), tell("a", 3)])
+    bench = played([ask("a", 0), ask("b", 1), ask("c", 2), report("a", 3)])
     bench.commit()
     assert (bench.join.waiting, bench.join.most_waiting) == (2, 3)
     bench.restart()
@@ -794,7 +807,7 @@ def test_most_waiting_is_counted_from_what_a_restart_finds() -> None:
 
 
 def test_is_due_says_whether_time_would_do_anything() -> None:
-    bench = played([ask("a", 0), tell("x", 20)])
+    bench = played([ask("a", 0), report("x", 20)])
     assert not bench.join.is_due(80)
     assert bench.join.is_due(81)  # the early outcome: 20 + 50 + 10
     bench.commit()
@@ -816,7 +829,7 @@ def test_in_lockstep_time_moves_by_punctuations_only() -> None:
 
 
 def test_in_lockstep_what_is_due_at_a_punctuation_resolves_without_grace() -> None:
-    bench = played([ask("a", 0), ask("b", 1), punctuate(100), tell("a", 100), tell("b", 101)], LOCKSTEP)
+    bench = played([ask("a", 0), ask("b", 1), punctuate(100), report("a", 100), report("b", 101)], LOCKSTEP)
     assert bench.facts == ["expired a@100", "time @100", "late a@100 True by arrival", "labelled b@101 True"]
 
 
@@ -824,7 +837,7 @@ def test_in_lockstep_outcomes_and_expiries_come_in_the_order_of_time_then_reques
     bench = played(
         [ask(request_id, ts) for request_id, ts in zip("abcde", (0, 0, 0, 5, 2), strict=True)], LOCKSTEP
     )
-    for step in (tell("b", 100), tell("d", 102, False), punctuate(105)):
+    for step in (report("b", 100), report("d", 102, False), punctuate(105)):
         step(bench)
     assert bench.facts == [
         "expired a@100",
@@ -839,13 +852,13 @@ def test_in_lockstep_outcomes_and_expiries_come_in_the_order_of_time_then_reques
 def test_in_lockstep_an_early_outcome_does_not_change_the_order_of_expiries() -> None:
     """Its timer, for the same time as the expiry, must not stand for that."""
     rules = replace(LOCKSTEP, early_horizon_ms=110)
-    bench = played([tell("b", 0), ask("a", 10), ask("b", 10), punctuate(110)], rules)
+    bench = played([report("b", 0), ask("a", 10), ask("b", 10), punctuate(110)], rules)
     assert bench.facts == ["expired a@110", "expired b@110", "time @110"]
     assert bench.rejections == ["outcome_before_request outcomes@0"]
 
 
 def test_in_lockstep_early_outcomes_wait_as_ever() -> None:
-    bench = played([tell("a", 5), punctuate(54), ask("a", 5), tell("x", 60), punctuate(110)], LOCKSTEP)
+    bench = played([report("a", 5), punctuate(54), ask("a", 5), report("x", 60), punctuate(110)], LOCKSTEP)
     assert bench.facts == ["time @54", "labelled a@5 True", "time @110"]
     assert bench.rejections == ["unknown_or_forgotten outcomes@2"]
 

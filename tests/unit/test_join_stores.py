@@ -50,7 +50,7 @@ class Topic:
     def write(self, bench: PackedBench) -> None:
         """Write a batch as the join agent does."""
         changes = records(bench.join.out.changes)
-        position = bench.join.position(bench.asked, bench.told)
+        position = bench.join.position(bench.asked, bench.reported)
         for key, state in [*changes, (POSITION_KEY, position)]:
             self.records.append(Message(self.end, key, None if state is None else CODEC.encode(state)))
             self.end += 1
@@ -85,9 +85,9 @@ def stores(folder: Path | None, horizon_ms: int = RULES.horizon_ms) -> JoinStore
 class Life:
     """A worker's life with a partition: it restores, works, and dies without a word."""
 
-    def __init__(self, topic: Topic, folder: Path, **told: int) -> None:
+    def __init__(self, topic: Topic, folder: Path, **reported: int) -> None:
         self._topic = topic
-        self.stores = stores(folder, **told)
+        self.stores = stores(folder, **reported)
         self.store = self.stores.restored(3)
         self.read = topic.read
         self.bench = PackedBench(RULES, self.store)
@@ -96,11 +96,11 @@ class Life:
         """Ask and tell in one batch; not applied is one after whose commit the worker died."""
         position = self.store.position()
         if position is not None:
-            self.bench.asked, self.bench.told = position.predictions, position.outcomes
+            self.bench.asked, self.bench.reported = position.predictions, position.outcomes
         for number in range(first, first + count):
             self.bench.ask(f"r{number}", number)
             if number % 3 == 0:
-                self.bench.tell(f"r{number}", number)
+                self.bench.report(f"r{number}", number)
         self._topic.write(self.bench)
         if applied:
             self.bench.commit()
@@ -178,15 +178,15 @@ def another_history(topic: Topic, _: Path) -> None:
 
 def an_old_note(_: Topic, folder: Path) -> None:
     store = RocksStore(folder / "3", CODEC)
-    told = json.loads(store.noted() or b"")
-    store.note(json.dumps(told | {"at_ms": told["at_ms"] - 13 * 3_600_000}).encode())
+    reported = json.loads(store.noted() or b"")
+    store.note(json.dumps(reported | {"at_ms": reported["at_ms"] - 13 * 3_600_000}).encode())
     store.close()
 
 
 def a_note_from_the_future(_: Topic, folder: Path) -> None:
     store = RocksStore(folder / "3", CODEC)
-    told = json.loads(store.noted() or b"")
-    store.note(json.dumps(told | {"at_ms": told["at_ms"] + 13 * 3_600_000}).encode())
+    reported = json.loads(store.noted() or b"")
+    store.note(json.dumps(reported | {"at_ms": reported["at_ms"] + 13 * 3_600_000}).encode())
     store.close()
 
 

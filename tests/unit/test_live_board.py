@@ -27,7 +27,7 @@ ROLLING = TASK.metrics.rolling_name
 
 
 def metric(name: str, value: float, offset: int = 10, **more: Any) -> Metric:
-    told: dict[str, Any] = {
+    reported: dict[str, Any] = {
         "unit": "ratio",
         "model": "",
         "version": "",
@@ -36,12 +36,12 @@ def metric(name: str, value: float, offset: int = 10, **more: Any) -> Metric:
         "count": 5,
         "ts": 1000,
     }
-    return Metric(name, value, log_offset=offset, **(told | more))
+    return Metric(name, value, log_offset=offset, **(reported | more))
 
 
 def served(name: str, value: float, offset: int = 10, window: str = ROLLING, **more: Any) -> Metric:
-    told = {"model": "lr", "version": f"lr.1@{offset}", "role": "served", "window": window}
-    return metric(name, value, offset, **(told | more))
+    reported = {"model": "lr", "version": f"lr.1@{offset}", "role": "served", "window": window}
+    return metric(name, value, offset, **(reported | more))
 
 
 # ---------------------------------------------------------------------- rates
@@ -126,10 +126,10 @@ def test_every_declared_metric_reaches_the_page_or_is_one_that_it_counts_elsewhe
             segment = "Rate"
         elif each.name in {"open_episodes", "episodes"}:
             segment = "drift"
-        told: dict[str, Any] = (
+        reported: dict[str, Any] = (
             {"model": "lr", "version": "lr.1@3", "role": "served"} if each.kinds or each.by_model else {}
         )
-        board.metric(metric(each.name, 0.123456, segment=segment, unit=each.unit, **told), 5000)
+        board.metric(metric(each.name, 0.123456, segment=segment, unit=each.unit, **reported), 5000)
         shown = json.dumps([board.sections(), board.loop(5000)])
         assert ("0.123456" in shown) == (each.name not in elsewhere), each.name
 
@@ -149,7 +149,7 @@ def test_the_newest_values_are_shown_by_model_window_and_segment() -> None:
 
 def test_a_shadow_s_gain_is_shown_with_its_interval_and_not_as_quality() -> None:
     board = Board(TASK)
-    told: dict[str, Any] = {
+    reported: dict[str, Any] = {
         "model": "other",
         "version": "other.2",
         "role": "shadow",
@@ -157,7 +157,7 @@ def test_a_shadow_s_gain_is_shown_with_its_interval_and_not_as_quality() -> None
         "count": 150,
     }
     for end, value in (("", 0.25), ("_low", 0.125), ("_high", 0.375)):
-        board.metric(metric(f"log_loss_gain{end}", value, unit="nats", **told), 5000)
+        board.metric(metric(f"log_loss_gain{end}", value, unit="nats", **reported), 5000)
     shown = board.sections()
     assert shown["gains"] == {
         "other": {
@@ -190,8 +190,8 @@ def test_a_burst_becomes_one_row_of_the_history() -> None:
     for burst in range(3):
         at = 1000 * burst
         for model in ("lr", "other"):
-            told = {"model": model, "version": f"{model}.1@{burst}"}
-            board.metric(served("log_loss", burst + 0.5, burst, ts=burst, **told), at)
+            reported = {"model": model, "version": f"{model}.1@{burst}"}
+            board.metric(served("log_loss", burst + 0.5, burst, ts=burst, **reported), at)
         board.metric(metric("waiting", 7.0, burst, ts=burst), at + 5)
     assert [(number, name) for number, name, _ in board.fresh] == [(1, "log"), (2, "log")]
     board.settle(2600)
@@ -208,9 +208,9 @@ def test_what_was_predicted_and_does_not_wait_is_resolved() -> None:
     for second in range(4):
         for name, value in (("predictions", 100.0 * second), ("waiting", 25.0 * second)):
             board.metric(metric(name, value, second), second * 1000)
-    told = board.loop(3000)
-    assert (told["counts"]["predictions"], told["counts"]["resolved"]) == (300, 225)
-    assert (told["rates"]["predictions"], told["rates"]["resolved"]) == (100, 75)
+    reported = board.loop(3000)
+    assert (reported["counts"]["predictions"], reported["counts"]["resolved"]) == (300, 225)
+    assert (reported["rates"]["predictions"], reported["rates"]["resolved"]) == (100, 75)
 
 
 def test_a_new_revision_and_a_new_role_are_marked_where_they_came() -> None:
@@ -222,7 +222,7 @@ def test_a_new_revision_and_a_new_role_are_marked_where_they_came() -> None:
 
 
 def alert(number: int, state: Any = "opened", **more: Any) -> Alert:
-    told: dict[str, Any] = {
+    reported: dict[str, Any] = {
         "severity": "warning",
         "family": "drift",
         "signal": "error",
@@ -238,7 +238,7 @@ def alert(number: int, state: Any = "opened", **more: Any) -> Alert:
         "opened_ts": 50,
         "text": "It is wrong more often.",
     }
-    return Alert(f"stay/drift@{number}", state, **(told | more))
+    return Alert(f"stay/drift@{number}", state, **(reported | more))
 
 
 def test_an_episode_is_one_line_from_its_opening_to_its_end() -> None:
@@ -327,9 +327,9 @@ def told_of(value: bytes, *, open_: bool) -> dict[str, Any]:
 
 def test_letters_are_counted_by_reason_with_the_newest_as_example_and_personal_data_hidden() -> None:
     value = json.dumps({"request_id": "b-1", "features": {"Guest": SECRET, "LeadTime": 3}}).encode()
-    told = told_of(value, open_=True)
-    first, second = told["reasons"]
-    assert (told["counted"], first["reason"], first["count"]) == (3, "wrong_type", 2)
+    reported = told_of(value, open_=True)
+    first, second = reported["reasons"]
+    assert (reported["counted"], first["reason"], first["count"]) == (3, "wrong_type", 2)
     assert (first["example"]["place"], first["example"]["record"]["features"]["LeadTime"]) == ("0@2", 3)
     assert SECRET not in json.dumps(first["example"]["record"])
     assert second["reason"] == "unknown"
@@ -337,12 +337,12 @@ def test_letters_are_counted_by_reason_with_the_newest_as_example_and_personal_d
 
 def test_where_predictions_need_a_token_nothing_of_what_a_request_says_is_shown() -> None:
     value = json.dumps({"request_id": "b-1", "features": {"LeadTime": 3}}).encode()
-    told = told_of(value, open_=False)
-    assert not told["open"]
-    example = told["reasons"][0]["example"]
+    reported = told_of(value, open_=False)
+    assert not reported["open"]
+    example = reported["reasons"][0]["example"]
     assert example.keys() == {"place", "reason", "field", "source", "arrived", "bytes"}
-    assert SECRET not in json.dumps(told)
-    assert "b-1" not in json.dumps(told)
+    assert SECRET not in json.dumps(reported)
+    assert "b-1" not in json.dumps(reported)
 
 
 def test_a_measurement_has_the_fields_that_the_board_takes() -> None:

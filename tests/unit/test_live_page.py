@@ -191,9 +191,9 @@ def test_the_files_fetch_nothing_from_elsewhere_and_make_no_markup_of_text() -> 
 
 def test_the_vendored_library_has_its_licence_beside_it() -> None:
     folder = FOLDER / "uplot"
-    told = (folder / "SOURCE.md").read_text("utf-8")
+    reported = (folder / "SOURCE.md").read_text("utf-8")
     for name in ("uPlot.iife.min.js", "uPlot.min.css"):
-        assert f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}" in told
+        assert f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}" in reported
     assert "(v1.6.32)" in (folder / "uPlot.iife.min.js").read_text("utf-8")[:100]
     assert "The MIT License" in (folder / "LICENSE").read_text("utf-8")
 
@@ -213,13 +213,13 @@ def test_what_the_whole_had_does_not_come_again() -> None:
                 assert known >= 59
                 found.metric(99.0, 100)
                 async with asyncio.timeout(10):
-                    async for name, told in stream:
+                    async for name, reported in stream:
                         if name != "change":
                             continue
-                        assert set(told["sections"]) < set(whole["sections"]), "only what has changed"
-                        if told["sections"].get("loop", {}).get("values") == {"waiting": 99}:
+                        assert set(reported["sections"]) < set(whole["sections"]), "only what has changed"
+                        if reported["sections"].get("loop", {}).get("values") == {"waiting": 99}:
                             break
-                        assert [row for row in told["rows"] if row[0] > known] == []
+                        assert [row for row in reported["rows"] if row[0] > known] == []
 
     asyncio.run(run())
 
@@ -235,9 +235,9 @@ def test_a_worker_that_is_not_ready_is_down_and_says_why() -> None:
             feed.readiness.ready.clear()
             feed.readiness.why = "reading the training log"
             async with found.client.get(f"{PAGE}/state") as answer:
-                told = (await answer.json())["verdict"]
-            assert told["state"] == "down"
-            assert told["reasons"][0]["why"] == "reading the training log"
+                reported = (await answer.json())["verdict"]
+            assert reported["state"] == "down"
+            assert reported["reasons"][0]["why"] == "reading the training log"
 
     asyncio.run(run())
 
@@ -256,20 +256,20 @@ def test_a_stream_gives_all_of_it_first_and_then_what_changes() -> None:
                 assert set(whole["histories"]) == {"log", "requests"}
                 found.metric(9.0, 2)
                 async with asyncio.timeout(10):
-                    async for name, told in stream:
-                        if name == "change" and told["sections"].get("loop", {}).get("values") == {
+                    async for name, reported in stream:
+                        if name == "change" and reported["sections"].get("loop", {}).get("values") == {
                             "waiting": 9
                         }:
                             break
-                    async for name, told in stream:
+                    async for name, reported in stream:
                         if name == "beat":
-                            assert told["now"] > 0
+                            assert reported["now"] > 0
                             break
             async with found.client.get(f"{PAGE}/state") as state:
-                told = await state.json()
-            assert told["loop"]["values"]["waiting"] == 9
-            assert told["worker"]["lag"] == {"requests": 3, "predictions": 2, "outcomes": 1}
-            assert SECRET not in json.dumps(told)
+                reported = await state.json()
+            assert reported["loop"]["values"]["waiting"] == 9
+            assert reported["worker"]["lag"] == {"requests": 3, "predictions": 2, "outcomes": 1}
+            assert SECRET not in json.dumps(reported)
 
     asyncio.run(run())
 
@@ -317,8 +317,8 @@ def test_when_the_topics_cannot_be_read_the_page_says_so_and_keeps_what_it_has()
                 problem = ""
                 found.topics.queue.put_nowait(BrokerError(f"not allowed; sasl.password={SECRET}"))
                 async with asyncio.timeout(10):
-                    async for _, told in stream:
-                        problem = told.get("sections", {}).get("worker", {}).get("problem", "")
+                    async for _, reported in stream:
+                        problem = reported.get("sections", {}).get("worker", {}).get("problem", "")
                         if problem:
                             break
                 assert "not allowed" in problem
@@ -326,9 +326,9 @@ def test_when_the_topics_cannot_be_read_the_page_says_so_and_keeps_what_it_has()
                 assert found.feed.state()["loop"]["values"]["waiting"] == 7
                 found.metric(8.0, 3)
                 async with asyncio.timeout(10):
-                    told = await anext(told async for name, told in stream if name == "whole")
-                assert told["sections"]["worker"]["problem"] == ""
-                assert told["sections"]["loop"]["values"]["waiting"] == 8
+                    reported = await anext(reported async for name, reported in stream if name == "whole")
+                assert reported["sections"]["worker"]["problem"] == ""
+                assert reported["sections"]["loop"]["values"]["waiting"] == 8
 
     asyncio.run(run())
 
@@ -351,10 +351,10 @@ def test_what_a_request_says_is_shown_only_where_no_token_guards_it(settings: Se
             )
             found.topics.put(Sent(feed.context.topics.dead_letters, feed.context.codec.encode(dead_letter)))
             async with found.client.get(f"{PAGE}/state") as state:
-                told = json.dumps((await state.json())["dead_letters"])
-        assert "features.LeadTime" in told
-        assert ("the-value" in told) == shown
-        assert ("b-1" in told) == shown
+                reported = json.dumps((await state.json())["dead_letters"])
+        assert "features.LeadTime" in reported
+        assert ("the-value" in reported) == shown
+        assert ("b-1" in reported) == shown
 
     asyncio.run(run())
 

@@ -89,10 +89,10 @@ def assert_as_alone(cluster: Cluster, worker: Worker) -> None:
                 assert [*map(plain, published)] == [*map(plain, monitor.measurements())]
         for monitor in alone:
             if isinstance(monitor, ServedMetrics) and (
-                told := manifests.pop((monitor.name, message.at + 1), None)
+                reported := manifests.pop((monitor.name, message.at + 1), None)
             ):
-                assert told.metrics == monitor.get()
-                assert told.state_digest == next(
+                assert reported.metrics == monitor.get()
+                assert reported.state_digest == next(
                     fold.digest for fold in models if fold.model.name == monitor.name
                 )
     assert not metrics
@@ -101,9 +101,9 @@ def assert_as_alone(cluster: Cluster, worker: Worker) -> None:
     assert any(isinstance(each, Counted) for each in alone)
 
 
-def plain(told: Metric | Measurement) -> tuple[Any, ...]:
-    place = (told.model, told.version, told.role, told.window, told.segment)
-    return told.name, repr(float(told.value)), told.unit, told.count, *place
+def plain(reported: Metric | Measurement) -> tuple[Any, ...]:
+    place = (reported.model, reported.version, reported.role, reported.window, reported.segment)
+    return reported.name, repr(float(reported.value)), reported.unit, reported.count, *place
 
 
 def test_a_snapshot_s_metrics_are_those_at_its_offset_though_the_reader_goes_on(

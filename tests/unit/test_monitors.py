@@ -55,8 +55,8 @@ def driven(task: Task = TASK, count: int = 12) -> MemoryDriver:
         driver.complete(ts)
         driver.ask(Request(f"r{n}", ts, features))
         if n % 3:
-            driver.tell(Outcome(f"r{n}", ts + 2 * SECOND_MS, n % 2 == 0, 1))
-    driver.tell(Outcome("r1", count * 10 * SECOND_MS, True, 2))
+            driver.report(Outcome(f"r{n}", ts + 2 * SECOND_MS, n % 2 == 0, 1))
+    driver.report(Outcome("r1", count * 10 * SECOND_MS, True, 2))
     driver.complete(count * 10 * SECOND_MS)
     return driver
 
@@ -95,9 +95,9 @@ def test_join_health_is_that_of_the_join() -> None:
 
 def test_partitions_add_up_and_a_replayed_entry_counts_once() -> None:
     health = LoopHealth(TASK)
-    told = {"predictions": 10, "waiting": 4, "stream_time": 9000, "oldest_waiting": 2000}
-    first = Entry("a", "time", 9000, partition=0, progress=told)
-    second = Entry("b", "time", 5000, partition=1, progress=told | {"stream_time": 5000, "waiting": 1})
+    reported = {"predictions": 10, "waiting": 4, "stream_time": 9000, "oldest_waiting": 2000}
+    first = Entry("a", "time", 9000, partition=0, progress=reported)
+    second = Entry("b", "time", 5000, partition=1, progress=reported | {"stream_time": 5000, "waiting": 1})
     for offset, entry in (
         (0, first),
         (1, second),

@@ -6,7 +6,7 @@ import pytest
 
 from schemas.records import Entry, Outcome, Prediction
 from streams.policies import DefaultAtHorizon, Label, OnArrival, Policy
-from tests.joining import Step, ask, idle, played, tell
+from tests.joining import Step, ask, idle, played, report
 
 
 def fact(kind: Any, value: Any = True, **more: Any) -> Entry:
@@ -83,13 +83,17 @@ def standing(policy: Policy, steps: list[Step]) -> list[Any]:
 @pytest.mark.parametrize(
     ("steps", "on_arrival", "at_horizon"),
     [
-        ([ask("a", 0), tell("a", 5), tell("a", 6, False), tell("a", 7)], [True], [True]),
-        ([ask("a", 0), tell("a", 5, None), tell("a", 6)], [True], [True]),
+        ([ask("a", 0), report("a", 5), report("a", 6, False), report("a", 7)], [True], [True]),
+        ([ask("a", 0), report("a", 5, None), report("a", 6)], [True], [True]),
         ([ask("a", 0), idle(500)], [], [False]),
-        ([ask("a", 0), tell("a", 101), tell("a", 102, False), tell("a", 103)], [True], [False]),
-        ([ask("a", 0), tell("a", 101, None), tell("a", 102), tell("a", 103, False)], [False], [False]),
-        ([ask("a", 0), idle(500), tell("a", 50), tell("a", 51, False), tell("a", 52)], [True], [False]),
-        ([ask("a", 0), tell("a", 101), tell("a", 102, True, 1), tell("a", 103, False, 2)], [False], [False]),
+        ([ask("a", 0), report("a", 101), report("a", 102, False), report("a", 103)], [True], [False]),
+        ([ask("a", 0), report("a", 101, None), report("a", 102), report("a", 103, False)], [False], [False]),
+        ([ask("a", 0), idle(500), report("a", 50), report("a", 51, False), report("a", 52)], [True], [False]),
+        (
+            [ask("a", 0), report("a", 101), report("a", 102, True, 1), report("a", 103, False, 2)],
+            [False],
+            [False],
+        ),
     ],
 )
 def test_a_request_never_counts_twice_however_often_it_is_corrected(

@@ -34,8 +34,8 @@ def known() -> KnownTopics:
     return made
 
 
-def rejected(cluster: dict[str, TopicSeen], told: KnownTopics) -> dict[str, str]:
-    return dict(rejections(NAMES, told, cluster, EVERY))
+def rejected(cluster: dict[str, TopicSeen], reported: KnownTopics) -> dict[str, str]:
+    return dict(rejections(NAMES, reported, cluster, EVERY))
 
 
 def test_topics_as_they_were_are_no_news() -> None:
@@ -56,13 +56,17 @@ def test_a_topic_that_is_gone_is_rejected_and_the_sentence_has_the_command(name:
 
 @pytest.mark.parametrize("name", EVERY)
 def test_a_topic_that_was_made_again_is_rejected_where_it_held_what_was_learned(name: str) -> None:
-    there, told = seen(), known()
+    there, reported = seen(), known()
     there[name] = there[name]._replace(topic_id="another")
-    assert ([*rejected(there, told)] == [name]) == (name in LASTING)
-    told.learn(Command(KNOWN, "", told.news(there, 2)))
-    assert rejected(there, told) == {}
-    assert (told.name(name), plain(told.name(name)), age(told.name(name))) == (f"{name}~2", name, 2)
-    place = Position(told.name(name), 1, 5)
+    assert ([*rejected(there, reported)] == [name]) == (name in LASTING)
+    reported.learn(Command(KNOWN, "", reported.news(there, 2)))
+    assert rejected(there, reported) == {}
+    assert (reported.name(name), plain(reported.name(name)), age(reported.name(name))) == (
+        f"{name}~2",
+        name,
+        2,
+    )
+    place = Position(reported.name(name), 1, 5)
     assert position_of(str(place)) == place
 
 
@@ -88,16 +92,16 @@ def test_another_cleanup_policy_is_rejected(name: str) -> None:
 
 
 def test_the_number_of_partitions_is_kept_whatever_becomes_of_the_topics() -> None:
-    told = known()
-    told.learn(Command(KNOWN, "", {NAMES.outcomes: "x", "partitions": "9"}))
-    assert told.partitions == 2
+    reported = known()
+    reported.learn(Command(KNOWN, "", {NAMES.outcomes: "x", "partitions": "9"}))
+    assert reported.partitions == 2
 
 
 def test_the_audits_of_two_workers_count_once() -> None:
-    told = known()
+    reported = known()
     for _ in range(2):
-        told.learn(Command(KNOWN, "", {NAMES.outcomes: "x"}))
-    assert told.name(NAMES.outcomes) == f"{NAMES.outcomes}~2"
+        reported.learn(Command(KNOWN, "", {NAMES.outcomes: "x"}))
+    assert reported.name(NAMES.outcomes) == f"{NAMES.outcomes}~2"
 
 
 def test_audits_on_a_control_topic_that_was_made_again_name_the_newest_topic_in_whatever_order() -> None:
@@ -118,28 +122,28 @@ def test_audits_on_a_control_topic_that_was_made_again_name_the_newest_topic_in_
 
 
 def test_what_is_known_can_be_told_again_from_the_beginning() -> None:
-    told = known()
-    told.learn(Command(KNOWN, "", {NAMES.outcomes: "x"}))
-    told.learn(Command(ACCEPTED, "", {"topic": NAMES.log, "topic_id": "y", "0": "3 9"}))
+    reported = known()
+    reported.learn(Command(KNOWN, "", {NAMES.outcomes: "x"}))
+    reported.learn(Command(ACCEPTED, "", {"topic": NAMES.log, "topic_id": "y", "0": "3 9"}))
     again = KnownTopics()
-    for name, arguments in told.audits():
+    for name, arguments in reported.audits():
         again.learn(Command(name, "", arguments))  # type: ignore[arg-type]  # one of the two
-    assert again == told
+    assert again == reported
 
 
 @pytest.mark.parametrize(("offset", "expected"), [(10, 20), (25, 25), (60, 50), (50, 50)])
 def test_what_was_accepted_of_a_partition_is_where_one_goes_on(offset: int, expected: int) -> None:
-    told = known()
+    reported = known()
     place, extent = (NAMES.requests, 1), OffsetRange(20, 50)
-    topic_id = told.current(NAMES.requests)
-    assert told.settled(place, offset, extent) == offset
-    told.learn(Command(ACCEPTED, "", {"topic": place[0], "topic_id": topic_id, "1": "20 50"}))
-    assert told.settled(place, offset, extent) == expected
+    topic_id = reported.current(NAMES.requests)
+    assert reported.settled(place, offset, extent) == offset
+    reported.learn(Command(ACCEPTED, "", {"topic": place[0], "topic_id": topic_id, "1": "20 50"}))
+    assert reported.settled(place, offset, extent) == expected
     # It was accepted of that topic, and up to that offset: what is deleted later must be accepted anew.
-    assert told.settled((NAMES.requests, 0), offset, extent) == offset
-    assert wrong_place(place, told.settled(place, 10, OffsetRange(30, 50)), OffsetRange(30, 50))
-    told.learn(Command(KNOWN, "", {place[0]: "another"}))
-    assert told.settled(place, offset, extent) == offset
+    assert reported.settled((NAMES.requests, 0), offset, extent) == offset
+    assert wrong_place(place, reported.settled(place, 10, OffsetRange(30, 50)), OffsetRange(30, 50))
+    reported.learn(Command(KNOWN, "", {place[0]: "another"}))
+    assert reported.settled(place, offset, extent) == offset
 
 
 def test_a_place_is_wrong_before_the_first_and_behind_the_last_record() -> None:

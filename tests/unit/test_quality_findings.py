@@ -122,7 +122,7 @@ def test_personal_data_is_in_no_count_and_no_alert() -> None:
     )
     codec = Codec("t", "binary", dictionary, b"key", serving=True)
     monitor, counter = QualityMonitor("t", dictionary), EdgeCounter(dictionary, "w")
-    offset, told = 0, ""
+    offset, reported = 0, ""
     for number in range(6000):
         name = f"Ada {number % 40 if number < 3000 else number}"
         sent = {"guests": 1, "phone": "0151", "guest": name}
@@ -131,16 +131,16 @@ def test_personal_data_is_in_no_count_and_no_alert() -> None:
         if number % 500 == 499:
             for tally in counter.tallies():
                 monitor.apply(offset, tally)
-                told += codec.encode(tally, json=True).decode()
+                reported += codec.encode(tally, json=True).decode()
                 offset += 1
             counter.commit()
     alerts = list(monitor.alerts())
     assert [(each.feature, each.signal) for each in alerts if each.state == "opened"] == [("guest", "unseen")]
-    told += "".join(codec.encode(each, json=True).decode() for each in alerts)
+    reported += "".join(codec.encode(each, json=True).decode() for each in alerts)
     secret = token(b"key", "guest", "Ada 1")
     for word in ("Ada", "0151", "phone", secret):
-        assert word not in told
-    assert bucket(secret) in told
+        assert word not in reported
+    assert bucket(secret) in reported
 
 
 def rejections(alerts: list[Alert]) -> list[str]:

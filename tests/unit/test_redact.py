@@ -46,8 +46,8 @@ def shown(value: Any, codec: Codec = CAREFUL, **more: Any) -> dict[str, Any]:
 
 def test_a_record_is_shown_as_its_fields_in_either_form() -> None:
     fields = SENT | {"features": SENT["features"] | {"x": "soon"}}
-    told = shown(fields, OPEN)
-    assert (told["form"], told["record"], told["key"]) == ("json", fields, "r-1")
+    reported = shown(fields, OPEN)
+    assert (reported["form"], reported["record"], reported["key"]) == ("json", fields, "r-1")
     avro = shown(OPEN.encode(Request("r-1", 5, SENT["features"])), OPEN)
     assert (avro["form"], avro["record"]["features"], avro["record"]["request_id"]) == (
         "avro",
@@ -81,43 +81,43 @@ def test_what_cannot_be_decoded_is_shown_as_text_or_as_hex() -> None:
     ],
 )
 def test_personal_data_is_never_in_plain_wherever_a_service_put_it(fields: dict[str, Any]) -> None:
-    told = shown(fields)
-    assert told["form"] == "json"
-    assert "Ada" not in json.dumps(told)
+    reported = shown(fields)
+    assert reported["form"] == "json"
+    assert "Ada" not in json.dumps(reported)
     # What is wrong with it can be seen all the same: names, types, sizes.
-    assert told["record"].keys() == fields.keys()
+    assert reported["record"].keys() == fields.keys()
 
 
 @pytest.mark.parametrize(
     "value", [PERSONAL.encode(), b'{"Guest": "' + PERSONAL.encode(), b"\xc3\x01" + PERSONAL.encode()]
 )
 def test_bytes_that_cannot_be_decoded_are_hidden_where_there_is_personal_data(value: bytes) -> None:
-    told = shown(value, key=PERSONAL.encode())
-    assert told["record"] == f"<{len(value)} bytes, hidden: undecodable, and the task has personal data>"
-    assert told["key"] == "<12 bytes>"
-    text = json.dumps(told)
+    reported = shown(value, key=PERSONAL.encode())
+    assert reported["record"] == f"<{len(value)} bytes, hidden: undecodable, and the task has personal data>"
+    assert reported["key"] == "<12 bytes>"
+    text = json.dumps(reported)
     assert "Ada" not in text
     assert PERSONAL.encode().hex()[:8] not in text.replace(" ", "")
 
 
 def test_the_personal_number_is_hidden_and_the_others_are_not() -> None:
-    told = shown(SENT | {"features": {"x": 1815, "Born": 1815, "Meal": "BB", "Guest": None}})
-    assert told["record"]["features"] == {"x": 1815, "Born": "<number>", "Meal": "BB", "Guest": "<null>"}
+    reported = shown(SENT | {"features": {"x": 1815, "Born": 1815, "Meal": "BB", "Guest": None}})
+    assert reported["record"]["features"] == {"x": 1815, "Born": "<number>", "Meal": "BB", "Guest": "<null>"}
 
 
 def test_what_is_shown_is_bounded() -> None:
     wide = {f"f{number}" * 50: "x" * 10_000 for number in range(5000)}
     huge = SENT | wide | {"features": wide | {"x": 10**4000, "Meal": [[]] * 10_000}}
-    told = shown(huge, OPEN, message="m" * 100_000, key=b"k" * 100_000)
-    assert len(json.dumps(told)) < 2 * MAX_FIELDS * 400
-    assert "more" in told["record"]["…"]
+    reported = shown(huge, OPEN, message="m" * 100_000, key=b"k" * 100_000)
+    assert len(json.dumps(reported)) < 2 * MAX_FIELDS * 400
+    assert "more" in reported["record"]["…"]
     assert len(json.dumps(shown(b"\xff" * 1_000_000, OPEN))) < 2000
 
 
 def test_nothing_steers_the_terminal() -> None:
     evil = "\x1b]0;owned\x07\x9b31m\u202e\r\n"
-    told = shown(SENT | {"request_id": evil, evil: evil}, OPEN, message=evil, key=evil.encode())
-    assert all(character.isprintable() for character in str(told))
+    reported = shown(SENT | {"request_id": evil, evil: evil}, OPEN, message=evil, key=evil.encode())
+    assert all(character.isprintable() for character in str(reported))
     assert line("[bold]a[/] ü 漢") == "[bold]a[/] ü 漢"
 
 
@@ -128,9 +128,9 @@ def test_nothing_steers_the_terminal() -> None:
 )
 def test_any_bytes_can_be_shown(value: bytes) -> None:
     for codec in (OPEN, CAREFUL):
-        told = redact(dead_letter(value, key=value), codec)
-        json.dumps(told)
-        assert all(character.isprintable() for character in str(told))
+        reported = redact(dead_letter(value, key=value), codec)
+        json.dumps(reported)
+        assert all(character.isprintable() for character in str(reported))
 
 
 @settings(max_examples=300, deadline=None)

@@ -131,8 +131,8 @@ def test_what_is_missing_is_named_with_what_it_may_have_been_sent_as(sent: dict[
 
 def test_the_owner_shows_no_text_of_a_sender_whatever_a_tally_says() -> None:
     monitor = QualityMonitor("t", DICTIONARY)
-    told = {"unknown_field Ada Lovelace": 2, "Ada": 1, "unknown_field features.price": 3}
-    monitor.apply(0, Tally("w", "http", 0, 60_000, 6, warned=told))
+    reported = {"unknown_field Ada Lovelace": 2, "Ada": 1, "unknown_field features.price": 3}
+    monitor.apply(0, Tally("w", "http", 0, 60_000, 6, warned=reported))
     again = QualityMonitor("t", DICTIONARY)
     again.restore(monitor.snapshot())
     for each in (monitor, again):

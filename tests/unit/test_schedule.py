@@ -17,11 +17,13 @@ EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 
 
 def event(request_id: str, ts: int, *outcomes: int | tuple[int, Any]) -> Event:
-    told = (each if isinstance(each, tuple) else (each, True) for each in outcomes)
-    return Event(Request(request_id, ts, {}), tuple(Outcome(request_id, when, value) for when, value in told))
+    reported = (each if isinstance(each, tuple) else (each, True) for each in outcomes)
+    return Event(
+        Request(request_id, ts, {}), tuple(Outcome(request_id, when, value) for when, value in reported)
+    )
 
 
-def told(events: list[Event], horizon_ms: int = 100) -> list[str]:
+def reported(events: list[Event], horizon_ms: int = 100) -> list[str]:
     steps = []
     for step in schedule(events, horizon_ms):
         if isinstance(step, Sync):
@@ -32,42 +34,50 @@ def told(events: list[Event], horizon_ms: int = 100) -> list[str]:
 
 
 def test_what_is_due_at_a_requests_own_time_comes_before_it() -> None:
-    assert told([event("a", 0, 5), event("b", 4, 9), event("c", 5, 8)]) == [
+    assert reported([event("a", 0, 5), event("b", 4, 9), event("c", 5, 8)]) == [
         *("ask a", "ask b", "sync 5: a@5", "ask c", "sync 9: c@8 b@9"),
     ]
 
 
 def test_an_outcome_at_its_requests_time_comes_after_it() -> None:
-    assert told([event("a", 7, 7), event("b", 7, 7)]) == ["ask a", "sync 7: a@7", "ask b", "sync 7: b@7"]
+    assert reported([event("a", 7, 7), event("b", 7, 7)]) == ["ask a", "sync 7: a@7", "ask b", "sync 7: b@7"]
 
 
 def test_outcomes_of_equal_time_come_in_the_order_of_their_requests() -> None:
     events = [event("a", 0, 50), event("b", 1, 50), event("c", 2, 49), event("d", 60)]
-    assert told(events) == [*("ask a", "ask b", "ask c"), "sync 60: c@49 a@50 b@50", "ask d", "sync 160: "]
+    assert reported(events) == [
+        *("ask a", "ask b", "ask c"),
+        "sync 60: c@49 a@50 b@50",
+        "ask d",
+        "sync 160: ",
+    ]
 
 
 def test_silence_falls_due_at_the_deadline() -> None:
-    assert told([event("a", 0), event("b", 99), event("c", 100)]) == [
+    assert reported([event("a", 0), event("b", 99), event("c", 100)]) == [
         *("ask a", "ask b", "sync 100: ", "ask c", "sync 200: "),
     ]
 
 
 def test_a_late_outcome_does_not_keep_its_request_from_expiring() -> None:
-    assert told([event("a", 0, 150), event("b", 120)]) == [
+    assert reported([event("a", 0, 150), event("b", 120)]) == [
         *("ask a", "sync 120: ", "ask b", "sync 220: a@150"),
     ]
 
 
 def test_nor_does_one_before_its_request_which_the_join_rejects() -> None:
-    assert told([event("a", 50, 40)]) == ["ask a", "sync 150: a@40"]
+    assert reported([event("a", 50, 40)]) == ["ask a", "sync 150: a@40"]
 
 
 def test_corrections_come_in_their_order() -> None:
-    assert told([event("a", 0, (5, True), (5, False), (300, True))]) == ["ask a", "sync 300: a@5 a@5 a@300"]
+    assert reported([event("a", 0, (5, True), (5, False), (300, True))]) == [
+        "ask a",
+        "sync 300: a@5 a@5 a@300",
+    ]
 
 
 def test_nothing_asked_nothing_to_do() -> None:
-    assert told([]) == []
+    assert reported([]) == []
 
 
 def test_a_sync_point_precedes_exactly_the_requests_before_which_something_is_due() -> None:
@@ -98,7 +108,7 @@ def test_a_sync_point_precedes_exactly_the_requests_before_which_something_is_du
             last = max(times[-1], max(pending)[0])
             left = " ".join(f"{m}@{due}" for due, m, index in sorted(pending) if index >= 0)
             expected.append(f"sync {last}: {left}")
-        assert told(events, horizon) == expected
+        assert reported(events, horizon) == expected
 
 
 @pytest.mark.parametrize(
@@ -117,8 +127,8 @@ def test_the_hotels_sync_points(reference: str, points: int) -> None:
     assert isinstance(steps[-1], Sync)
     syncs = [step for step in steps[:-1] if isinstance(step, Sync)]
     assert len(syncs) == points
-    told = [outcome for step in [*syncs, steps[-1]] for outcome in step.outcomes]
-    assert len(told) == sum(len(each.outcomes) for each in events)
+    reported = [outcome for step in [*syncs, steps[-1]] for outcome in step.outcomes]
+    assert len(reported) == sum(len(each.outcomes) for each in events)
     if reference == "task.py":
         assert same_day == 1408
-        assert len(told) == 40_060
+        assert len(reported) == 40_060

@@ -142,11 +142,11 @@ def test_a_folder_of_snapshots_that_cannot_be_written_is_named_at_the_start(
 ) -> None:
     file = tmp_path / "file"
     file.write_text("in the way")
-    for place, told in ((tmp_path / "there", 0), (file, 1)):
+    for place, reported in ((tmp_path / "there", 0), (file, 1)):
         caplog.clear()
         with pytest.raises(UsageError, match="does not exist"):
             prepare(["no-such-task.py"], Settings(data=str(tmp_path / "data"), snapshots=str(place)))
-        assert caplog.text.count(f"snapshots cannot be written to {place}: ") == told
+        assert caplog.text.count(f"snapshots cannot be written to {place}: ") == reported
     assert "--snapshots" in caplog.text
 
 
@@ -202,9 +202,9 @@ def test_a_log_in_json_says_in_json_why_the_worker_ends(tmp_path: Path) -> None:
     called = [sys.executable, "-m", "agents.cli.main", *words]
     root = Path(__file__).parents[2]
     done = subprocess.run(called, cwd=root, capture_output=True, text=True, timeout=60, check=False)
-    told = [json.loads(line) for line in done.stderr.splitlines()]
-    assert (done.returncode, told[-1]["level"], done.stdout) == (2, "ERROR", "")
-    assert told[-1]["message"].startswith(f"the data folder {tmp_path / 'file'} cannot be written")
+    reported = [json.loads(line) for line in done.stderr.splitlines()]
+    assert (done.returncode, reported[-1]["level"], done.stdout) == (2, "ERROR", "")
+    assert reported[-1]["message"].startswith(f"the data folder {tmp_path / 'file'} cannot be written")
 
 
 # ---------------------------------------------------------------------- HTTP's address

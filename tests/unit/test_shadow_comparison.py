@@ -42,10 +42,10 @@ def entry(
     versions: tuple[str, str] = ("a.1@0", "b.1@0"),
     **more: Any,
 ) -> Entry:
-    told = [
+    reported = [
         Score(version[0], version, score) for version, score in zip(versions, (served, shadow), strict=True)
     ]
-    prediction = Prediction(f"r{number}", number, {}, tuple(told))
+    prediction = Prediction(f"r{number}", number, {}, tuple(reported))
     fields: dict[str, Any] = {
         "prediction": prediction,
         "outcome": Outcome(f"r{number}", number, label),
@@ -85,8 +85,8 @@ def test_several_classes_and_numbers_have_their_own_losses() -> None:
     classes = [entry(n, {"x": 0.5, "y": 0.5}, {"x": 0.8, "y": 0.2}, "x") for n in range(LEAST)]
     for number, each in enumerate(classes):
         assert each.prediction
-        told = tuple(replace(score, label="x") for score in each.prediction.scores)
-        classes[number] = replace(each, prediction=replace(each.prediction, scores=told))
+        reported = tuple(replace(score, label="x") for score in each.prediction.scores)
+        classes[number] = replace(each, prediction=replace(each.prediction, scores=reported))
     assert shown(fold(classes, task("multiclass")))["log_loss_gain"] == pytest.approx(math.log(0.8 / 0.5))
     numbers = [entry(n, 3.0, 5.5, 5.0) for n in range(LEAST)]
     assert shown(fold(numbers, task("regression")))["mae_gain"] == 1.5
@@ -94,13 +94,13 @@ def test_several_classes_and_numbers_have_their_own_losses() -> None:
 
 def test_a_correction_leaves_no_trace_of_what_it_corrects() -> None:
     rows = list(scored(300))
-    told = [entry(number, *row) for number, row in enumerate(rows)]
-    told += [
+    reported = [entry(number, *row) for number, row in enumerate(rows)]
+    reported += [
         entry(number, a, b, not label, kind="revised", previous=label)
         for number, (a, b, label) in enumerate(rows[:50])
     ]
     straight = [entry(n, a, b, (not label) if n < 50 else label) for n, (a, b, label) in enumerate(rows)]
-    assert shown(fold(told)) == shown(fold(straight))
+    assert shown(fold(reported)) == shown(fold(straight))
 
 
 def test_a_new_revision_begins_anew_and_an_old_pair_s_label_does_not_count_in_it() -> None:
@@ -126,29 +126,29 @@ def test_few_labels_say_nothing_and_two_policies_are_not_compared() -> None:
 
 
 def test_a_restored_one_goes_on_as_if_nothing_had_been() -> None:
-    told = [
+    reported = [
         entry(number, *row, (f"a.{1 + number // 150}@0", "b.1@0")) for number, row in enumerate(scored(450))
     ]
-    whole, half = fold(told), fold(told[:200])
+    whole, half = fold(reported), fold(reported[:200])
     again = ShadowComparison(task())
     again.restore(half.snapshot())
-    for offset, each in enumerate(told):
+    for offset, each in enumerate(reported):
         again.apply(offset, each)
     assert dump(again.snapshot()) == dump(whole.snapshot())
     assert shown(again) == shown(whole) != {}
 
 
 def test_the_number_of_pairs_is_bounded() -> None:
-    told = [entry(number, 0.4, 0.6, True, (f"a.{number + 1}@0", "b.1@0")) for number in range(3 * MOST)]
-    assert len(fold(told).snapshot()["sums"]) == MOST
+    reported = [entry(number, 0.4, 0.6, True, (f"a.{number + 1}@0", "b.1@0")) for number in range(3 * MOST)]
+    assert len(fold(reported).snapshot()["sums"]) == MOST
 
 
 def test_a_label_of_a_pair_that_was_dropped_does_not_hide_the_newest() -> None:
-    told = [entry(number, 0.4, 0.6, True, (f"a.{number + 1}@0", "b.1@0")) for number in range(3 * MOST)]
+    reported = [entry(number, 0.4, 0.6, True, (f"a.{number + 1}@0", "b.1@0")) for number in range(3 * MOST)]
     newest = f"a.{3 * MOST}@0"
-    told += [entry(3 * MOST + number, 0.4, 0.6, True, (newest, "b.1@0")) for number in range(LEAST)]
+    reported += [entry(3 * MOST + number, 0.4, 0.6, True, (newest, "b.1@0")) for number in range(LEAST)]
     late = entry(2, 0.4, 0.6, True, ("a.3@0", "b.1@0"))
-    made = fold([*told, late])
+    made = fold([*reported, late])
     assert {each.segment for each in made.measurements()} == {f"against=a.{3 * MOST}"}
     assert len(made.snapshot()["sums"]) == MOST
 

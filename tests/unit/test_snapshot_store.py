@@ -358,17 +358,17 @@ def test_every_field_of_a_manifest_is_signed(name: str, root: Path, new: Path) -
     store = SnapshotStore(str(root), KEY)
     fill(store)
     path = new / MANIFEST
-    told = json.loads(path.read_text())
-    value = told[name]
+    reported = json.loads(path.read_text())
+    value = reported[name]
     if isinstance(value, str):
-        told[name] = f"{value}0"
+        reported[name] = f"{value}0"
     elif isinstance(value, int):
-        told[name] = value + 1
+        reported[name] = value + 1
     elif isinstance(value, list):
-        told[name] = [*value, "a.1@1"]
+        reported[name] = [*value, "a.1@1"]
     else:
-        told[name] = value | {"x": "y" if name == "schemas" else 1.0}
-    path.write_text(json.dumps(told))
+        reported[name] = value | {"x": "y" if name == "schemas" else 1.0}
+    path.write_text(json.dumps(reported))
     assert usable(store) == [OLD]
 
 
@@ -467,11 +467,11 @@ def test_the_commands_reject_such_a_store_and_name_what_is_skipped(
     made = CliRunner().invoke(snapshots, ["list", str(file), "--snapshots", str(root)])
     assert made.exit_code == 0
     assert f"snapshot {NEW} is skipped" in made.stderr
-    told = json.loads(
+    reported = json.loads(
         CliRunner().invoke(snapshots, ["list", str(file), "--snapshots", str(root), "--json"]).stdout
     )
-    assert [each["version"] for each in told["snapshots"]] == [OLD]
-    assert [*told["skipped"]] == [NEW]
+    assert [each["version"] for each in reported["snapshots"]] == [OLD]
+    assert [*reported["skipped"]] == [NEW]
     root.chmod(0o777)
     rejected = CliRunner().invoke(snapshots, ["list", str(file), "--snapshots", str(root)]).exception
     assert isinstance(rejected, UsageError)

@@ -35,7 +35,7 @@ def store(tmp_path: Path, history: History) -> SnapshotStore:
     made = SnapshotStore(str(tmp_path / "store"))
     for number in range(3):
         history.ask(f"r{number}", number * DAY, 1.0)
-        history.tell(f"r{number}", number * DAY, True)
+        history.report(f"r{number}", number * DAY, True)
         history.step()
         for each in history.snapshot():
             made.save(each.manifest, each.state, each.probes)
@@ -54,12 +54,12 @@ def run(*arguments: str) -> Result:
 
 
 def test_the_newest_snapshot_comes_first(file: str, store: SnapshotStore, history: History) -> None:
-    told = json.loads(run("list", file, "--snapshots", store.uri, "--json").stdout)
-    offsets = [each["log_offset"] for each in told["snapshots"]]
+    reported = json.loads(run("list", file, "--snapshots", store.uri, "--json").stdout)
+    offsets = [each["log_offset"] for each in reported["snapshots"]]
     assert offsets == sorted(offsets, reverse=True)
     assert len(offsets) == 6
-    assert told["snapshots"][0]["version"].endswith(f"@{history.models[0].version.offset}")
-    assert all(each["bytes"] > 500 for each in told["snapshots"])
+    assert reported["snapshots"][0]["version"].endswith(f"@{history.models[0].version.offset}")
+    assert all(each["bytes"] > 500 for each in reported["snapshots"])
     people = run("list", file, "--snapshots", store.uri)
     assert people.exit_code == 0
     assert "snapshots of listed" in people.stdout
@@ -69,9 +69,9 @@ def test_a_snapshot_is_shown_with_its_manifest_and_probes(
     file: str, store: SnapshotStore, history: History
 ) -> None:
     version = str(history.models[0].version)
-    told = json.loads(run("show", file, version, "--snapshots", store.uri, "--json").stdout)
-    assert told["manifest"]["state_digest"] == history.models[0].digest
-    assert told["probes"][0]["features"] == {"x": 1.0, "y": 2.0}
+    reported = json.loads(run("show", file, version, "--snapshots", store.uri, "--json").stdout)
+    assert reported["manifest"]["state_digest"] == history.models[0].digest
+    assert reported["probes"][0]["features"] == {"x": 1.0, "y": 2.0}
     people = run("show", file, version, "--snapshots", store.uri).stdout
     assert "LogisticRegression" in people
     assert history.models[0].digest in people.replace("\n", "").replace(" ", "").replace("│", "")
@@ -100,8 +100,8 @@ def test_snapshots_that_cannot_be_used_are_counted(
     file: str, store: SnapshotStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RIVERLOOP_SNAPSHOT_KEY", "a key that did not sign them")
-    told = json.loads(run("list", file, "--snapshots", store.uri, "--json").stdout)
-    assert (told["unreadable"], told["snapshots"]) == (6, [])
+    reported = json.loads(run("list", file, "--snapshots", store.uri, "--json").stdout)
+    assert (reported["unreadable"], reported["snapshots"]) == (6, [])
     people = run("list", file, "--snapshots", store.uri)
     assert people.stderr.count("is skipped") == 6
     assert "no usable snapshots" in people.stdout

@@ -20,9 +20,9 @@ from tests.unit.test_live_page import Live, Sent, living
 def printed(state: dict[str, object]) -> str:
     console = Console(file=io.StringIO(), width=110)
     console.print(drawn(state))
-    told = console.file.getvalue()  # type: ignore[attr-defined]  # a StringIO, as made above
-    assert isinstance(told, str)
-    return told
+    reported = console.file.getvalue()  # type: ignore[attr-defined]  # a StringIO, as made above
+    assert isinstance(reported, str)
+    return reported
 
 
 async def asked(found: Live, task: str = "stay") -> dict[str, object]:
@@ -36,7 +36,7 @@ def test_it_prints_the_stages_the_models_and_what_is_open() -> None:
             feed = found.feed
             evidence = Evidence("ADWIN", "difference of means", 0.3, 0.2, 0.1, 100, 0.4, 50)
             text = "It is wrong \x1b[31m more often [bold]."
-            told = (
+            reported = (
                 "opened",
                 "warning",
                 "drift",
@@ -52,7 +52,7 @@ def test_it_prints_the_stages_the_models_and_what_is_open() -> None:
                 70,
                 50,
             )
-            alert = Alert("stay/drift@4", *told, text)  # type: ignore[arg-type]  # in the order of its fields
+            alert = Alert("stay/drift@4", *reported, text)  # type: ignore[arg-type]  # in the order of its fields
             found.topics.put(Sent(feed.context.topics.alerts, feed.context.codec.encode(alert)))
             found.metric(1234.0, 1)
             out = printed(await asked(found))
@@ -75,9 +75,9 @@ def test_it_says_which_models_pass_entries_over_have_stopped_and_fail() -> None:
             second.learner.skip(SkippedEntry(7, "r7", "OverflowError"), 1000)
             second.learner.stopped = Stopped(1234, "its code raised")
             found.feed.server.failures["other"] = 56
-            told = await asked(found)
+            reported = await asked(found)
         assert row(calm, "lr.1@0")[:5] == ["lr.1@0", "served", "0", "0", "0"]
-        out = printed(told)
+        out = printed(reported)
         assert row(out, "lr.1@0")[:9] == ["lr.1@0", "served", "0", *["3,", "3", "of", "the", "last", "1,000"]]
         other = ["other.1@1", "shadow", "0", *["1,", "stopped", "at", "offset", "1,234"], "56"]
         assert row(out, "other.1@1")[:9] == other

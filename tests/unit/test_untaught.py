@@ -63,9 +63,9 @@ def test_each_answer_is_that_of_a_fresh_model_and_changes_nothing(make: Callable
     before = fold.digest
     for x in ASKED:
         fresh: Any = copy.deepcopy(fold.estimator)
-        told = fresh.predict_proba_one(dict(x))
+        reported = fresh.predict_proba_one(dict(x))
         found = fold.predict(x).score
-        assert found == (float(told.get(True, 0.0)) if told else None)
+        assert found == (float(reported.get(True, 0.0)) if reported else None)
     assert fold.digest == before
 
 

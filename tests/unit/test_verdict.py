@@ -19,8 +19,14 @@ from infra.web.verdict import (
 
 
 def episode(**changes: Any) -> dict[str, Any]:
-    told = {"state": "opened", "severity": "warning", "family": "loss", "text": "It rose.", "opened_ts": 7}
-    return told | changes
+    reported = {
+        "state": "opened",
+        "severity": "warning",
+        "family": "loss",
+        "text": "It rose.",
+        "opened_ts": 7,
+    }
+    return reported | changes
 
 
 def test_nothing_wrong_is_healthy_since_it_was_first_seen() -> None:
@@ -31,11 +37,11 @@ def test_nothing_wrong_is_healthy_since_it_was_first_seen() -> None:
 
 def test_the_worst_reason_comes_first_and_makes_the_state() -> None:
     reasons = [*episode_reasons([episode()]), *readiness_reasons({"ready": False, "why": "reading the log"})]
-    told = Verdict().of(reasons, 5)
-    assert told["state"] == "down"
-    assert [each["state"] for each in told["reasons"]] == ["down", "degraded"]
-    assert told["reasons"][0]["why"] == "reading the log"
-    assert told["reasons"][0]["runbook"] == "worker-not-ready"
+    reported = Verdict().of(reasons, 5)
+    assert reported["state"] == "down"
+    assert [each["state"] for each in reported["reasons"]] == ["down", "degraded"]
+    assert reported["reasons"][0]["why"] == "reading the log"
+    assert reported["reasons"][0]["runbook"] == "worker-not-ready"
 
 
 def test_a_worker_may_give_several_reasons_and_their_runbooks() -> None:
@@ -90,8 +96,8 @@ def test_rejections_degrade_above_one_in_a_hundred() -> None:
 def test_figures_that_change_do_not_restart_the_clock_of_a_reason() -> None:
     verdict = Verdict()
     verdict.of([Reason("degraded", "Late", "5 wait", "consumer-lag")], 10)
-    told = verdict.of([Reason("degraded", "Late", "9 wait", "consumer-lag")], 20)
-    assert (told["since"], told["reasons"][0]["since"]) == (10, 10)
+    reported = verdict.of([Reason("degraded", "Late", "9 wait", "consumer-lag")], 20)
+    assert (reported["since"], reported["reasons"][0]["since"]) == (10, 10)
     verdict.of([], 30)
     assert verdict.of([Reason("degraded", "Late", "9 wait", "consumer-lag")], 40)["reasons"][0]["since"] == 40
 
@@ -112,9 +118,9 @@ def test_a_model_that_has_stopped_or_fails_degrades_the_task_and_leads_to_its_ru
 
 
 def test_entries_skipped_degrade_once_they_are_many_and_a_stop_is_not_said_twice() -> None:
-    told = {"family": "learning", "signal": "skipped"}
-    assert [*episode_reasons([episode(**told, severity="info")])] == []
-    (reason,) = episode_reasons([episode(**told)])
+    reported = {"family": "learning", "signal": "skipped"}
+    assert [*episode_reasons([episode(**reported, severity="info")])] == []
+    (reason,) = episode_reasons([episode(**reported)])
     assert (reason.what, reason.runbook) == (
         "A model skips entries",
         "model-skips-entries",

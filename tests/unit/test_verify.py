@@ -57,7 +57,7 @@ def test_one_partition_in_lockstep_is_clean() -> None:
         made.ask(f"r-{number}", number * DAY, number / 7)
         made.step()
         if number % 2:
-            made.tell(f"r-{number}", number * DAY, number % 3 == 0)
+            made.report(f"r-{number}", number * DAY, number % 3 == 0)
         made.send(made.topics.outcomes, "", Punctuation(number * DAY))
         made.resolve()
     report = check(made)
@@ -263,7 +263,7 @@ def test_backfilled_examples_are_part_of_the_proof() -> None:
     history.learn()
     for number in range(10, 30):
         history.ask(f"r-{number}", number * DAY, number / 7)
-        history.tell(f"r-{number}", number * DAY, True)
+        history.report(f"r-{number}", number * DAY, True)
         history.step()
     report = check(history)
     assert report.failures == []
@@ -340,7 +340,7 @@ def test_a_log_that_was_cut_is_refolded_from_a_snapshot(tmp_path: Path) -> None:
     for number in range(40):
         history.ask(f"r-{number}", number * DAY, number / 7)
         history.serve()
-        history.tell(f"r-{number}", number * DAY, number % 3 == 0)
+        history.report(f"r-{number}", number * DAY, number % 3 == 0)
         history.resolve()
         if number == 20:
             for made in history.snapshot():
@@ -370,7 +370,7 @@ def test_a_loop_that_goes_on_while_it_is_verified_gives_no_false_alarm() -> None
             for _ in range(7):
                 history.ask(f"r-{asked}", asked * DAY, asked / 7)
                 history.serve()
-                history.tell(f"r-{asked - asked % 3}", asked * DAY, asked % 2 == 0)
+                history.report(f"r-{asked - asked % 3}", asked * DAY, asked % 2 == 0)
                 history.resolve()
                 asked += 1
             return found

@@ -48,7 +48,7 @@ def driven(count: int = 900) -> tuple[MemoryDriver, dict[str, float], dict[str, 
         if number >= 5 and number % 2:
             name = f"r{number - 5}"
             labels[name] = rng.random() < 0.4
-            driver.tell(Outcome(name, ts, labels[name], 1))
+            driver.report(Outcome(name, ts, labels[name], 1))
     driver.complete(count * SECOND_MS)
     return driver, scores, labels
 
@@ -78,21 +78,21 @@ def expected(scores: dict[str, float], labels: dict[str, bool]) -> tuple[float, 
 
 def test_it_is_the_calibrated_share_of_right_decisions_among_what_the_join_holds() -> None:
     driver, scores, labels = driven()
-    (told,) = fold(driver.log).measurements()
+    (reported,) = fold(driver.log).measurements()
     value, count = expected(scores, labels)
-    assert told.value == pytest.approx(value, abs=1e-12)
-    assert told.count == count == driver.join.waiting
-    assert (told.name, told.window, told.model) == ("estimated_accuracy", "waiting", "lr")
-    assert told.version.startswith("lr.1@")
+    assert reported.value == pytest.approx(value, abs=1e-12)
+    assert reported.count == count == driver.join.waiting
+    assert (reported.name, reported.window, reported.model) == ("estimated_accuracy", "waiting", "lr")
+    assert reported.version.startswith("lr.1@")
 
 
 def test_a_correction_moves_the_calibration_and_not_what_waits() -> None:
     driver, scores, labels = driven()
     for name in list(labels)[:200]:
-        driver.tell(Outcome(name, 901 * SECOND_MS, not labels[name], 2))
+        driver.report(Outcome(name, 901 * SECOND_MS, not labels[name], 2))
         labels[name] = not labels[name]
-    (told,) = fold(driver.log).measurements()
-    assert (told.value, told.count) == pytest.approx(expected(scores, labels))
+    (reported,) = fold(driver.log).measurements()
+    assert (reported.value, reported.count) == pytest.approx(expected(scores, labels))
 
 
 def test_a_restored_one_goes_on_as_if_nothing_had_been() -> None:

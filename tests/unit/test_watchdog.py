@@ -19,9 +19,9 @@ def cpu_s(pid: int) -> float:
 
 def test_a_child_that_is_stopped_does_not_keep_its_watchdog_busy(tmp_path: Path) -> None:
     command = [sys.executable, "-c", "import time; time.sleep(60)"]
-    told = [str(os.getpid()), "-", str(tmp_path / "log"), *command]
+    reported = [str(os.getpid()), "-", str(tmp_path / "log"), *command]
     watching = subprocess.Popen(
-        [sys.executable, "-IS", watchdog.__file__, *told], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-IS", watchdog.__file__, *reported], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     assert watching.stdin is not None
     assert watching.stdout is not None

@@ -110,20 +110,20 @@ def compare(
                 pairs,
                 repeat,
             )
-            found["throughput"] = {"machine": machine.told(), "rows": rows, "left_out": field.left_out}
+            found["throughput"] = {"machine": machine.reported(), "rows": rows, "left_out": field.left_out}
         if with_latency:
             machine, rows = Machine(), latency(connection)
-            found["latency"] = {"machine": machine.told(), "rows": rows}
+            found["latency"] = {"machine": machine.reported(), "rows": rows}
         if with_stages:
             machine = Machine()
             both = [contender(OURS), UNWATCHED]
             rows = _rounds(both, find(both).pythons, connection, pairs, repeat)
             pure = stages()
-            found["stages"] = {"machine": machine.told(), "whole": rows[0], "unwatched": rows[1], **pure}
+            found["stages"] = {"machine": machine.reported(), "whole": rows[0], "unwatched": rows[1], **pure}
         if with_scale:
             machine = Machine()
             rows = _rounds(SCALED, find(SCALED).pythons, connection, pairs, repeat, SCALED[0].name)
-            found["scale"] = {"machine": machine.told(), "rows": rows}
+            found["scale"] = {"machine": machine.reported(), "rows": rows}
     if with_page:
         write_page(found, FOLDER)
     if as_json:

@@ -24,7 +24,7 @@ class Machine:
     def __init__(self) -> None:
         self._begun = _ticks()
 
-    def told(self) -> dict[str, Any]:
+    def reported(self) -> dict[str, Any]:
         """Say where and when something was measured.
 
         `stolen` is the share of the processors' time that the machine's host gave to others meanwhile; None where
