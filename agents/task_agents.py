@@ -17,7 +17,7 @@ from infra.kafka.consumer import BatchConsumer
 from infra.kafka.intake import Intake, WithinBudget
 from infra.kafka.transaction import TransactionRunner
 from infra.snapshots.store import SnapshotStore
-from infra.store.opening import JoinStores
+from infra.store.restore import JoinStores
 from infra.subjects import Subjects
 from infra.task.assignments import Assignments
 from infra.task.context import TaskContext
@@ -214,21 +214,21 @@ class TaskAgents:
         topic = self.context.topics.requests
         await self.log.near()
         requests = [each for each in batch.records if each.partition.topic == topic]
-        sides = [each for each in batch.records if each.partition.topic != topic]
-        numbers = {each.partition.number for each in sides}
+        join_inputs = [each for each in batch.records if each.partition.topic != topic]
+        numbers = {each.partition.number for each in join_inputs}
         async with self._at_work:
             if self.readiness.rejected or (requests and not self.readiness.ready.is_set()):
                 consumer.batches.rewind(batch)
                 return
             to_serve = WithinBudget([each.item for each in requests])
-            to_join = WithinBudget([each.item for each in sides])
+            to_join = WithinBudget([each.item for each in join_inputs])
             try:
                 # Also without requests: what an aborted turn has left must not be counted by this one's commit.
                 records = await self.turns.run(self.serve.process(to_serve))
                 reached("after-predict")
                 steps = await self.turns.run(self.join.steps(to_join, numbers))
                 records += [each for each in steps if each is not None]
-                consumer.batches.keep(batch, requests[: to_serve.count] + sides[: to_join.count])
+                consumer.batches.keep(batch, requests[: to_serve.count] + join_inputs[: to_join.count])
                 await consumer.batches.commit(batch, self._runners["turn"], records)
                 self.serve.commit()
                 self.join.commit()

@@ -13,7 +13,7 @@ from agents.http.access import check_exposure
 from agents.http.address import bind
 from agents.settings import Settings
 from agents.task_agents import TaskAgents
-from infra.checked import CheckMemory
+from infra.checked import CheckCache
 from infra.kafka.acknowledging import Acknowledging
 from infra.kafka.admin import check_topics
 from infra.kafka.connection import Connection, parse_properties
@@ -80,7 +80,7 @@ def prepare(references: Sequence[str], settings: Settings) -> Prepared:
     check_reachable(connection)
     for each in loaded:
         started = time.monotonic()
-        models = check_task(each.reference, memory=CheckMemory(settings.data_folder / "checked"))
+        models = check_task(each.reference, cache=CheckCache(settings.data_folder / "checked"))
         log.info(
             "%s: %d models are reproducible (%.1f s)", each.task.name, models, time.monotonic() - started
         )

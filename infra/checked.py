@@ -16,10 +16,10 @@ from infra.runtime import runtime_fingerprint
 log = logging.getLogger(__name__)
 
 
-class CheckMemory:
-    """Remembers passed load checks in a folder, one small file per task.
+class CheckCache:
+    """Keeps passed load checks in a folder, one small file per task.
 
-    A check is recalled only while every file of Python code that the task had loaded, its own and the libraries',
+    A check counts only while every file of Python code that the task had loaded, its own and the libraries',
     has the same bytes, and bit-equality rests on the same runtime. Whatever else the code reads when it is loaded
     (data, the environment) is not looked at: delete the folder after such a change.
 

@@ -27,7 +27,7 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 @dataclass(frozen=True, slots=True)
 class Lag:
-    """How far a worker is behind, in offsets; what is not known now is missing."""
+    """A worker's lag in offsets; unknown values are missing."""
 
     lag: Mapping[str, int] = field(default_factory=dict)
     """Records by topic, its partitions here added up."""
@@ -57,7 +57,7 @@ class ModelView:
     name: str
     role: str
     revision: str
-    in_force: bool
+    active: bool
     learned: int
     skipped: int = 0
     stopped: bool = False
@@ -207,7 +207,7 @@ class Exporter(Collector):
         models = [(view.task, model) for view in views for model in view.models]
         yield family(
             "riverloop_model_info",
-            [((task, each.name, each.role, each.revision), 1) for task, each in models if each.in_force],
+            [((task, each.name, each.role, each.revision), 1) for task, each in models if each.active],
         )
         yield family("riverloop_model_learned", [((task, each.name), each.learned) for task, each in models])
         yield family("riverloop_model_stopped", [((task, each.name), each.stopped) for task, each in models])

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
-from infra.checked import CheckMemory, code_here
+from infra.checked import CheckCache, code_here
 from infra.taskfile import load_task
 from schemas.errors import RiverloopError, TaskError
 from streams.loadcheck import EXAMPLES, Exercise, Fault, compare, exercise
@@ -22,7 +22,7 @@ TIMEOUT_S: Final = 120.0
 
 
 def check_task(
-    reference: str, examples: int = EXAMPLES, timeout_s: float = TIMEOUT_S, memory: CheckMemory | None = None
+    reference: str, examples: int = EXAMPLES, timeout_s: float = TIMEOUT_S, cache: CheckCache | None = None
 ) -> int:
     """Check that every model of a task is reproducible.
 
@@ -33,8 +33,8 @@ def check_task(
     examples
         Synthetic examples for each model.
     timeout_s
-        Give up after so many seconds.
-    memory
+        Time-out (s).
+    cache
         What was found before: the same code is not checked again.
 
     Returns
@@ -49,7 +49,7 @@ def check_task(
     TaskError
         When a model fails on an example that the dictionary allows, cannot be stored, or takes too long.
     """
-    if memory is not None and (known := memory.get(reference)):
+    if cache is not None and (known := cache.get(reference)):
         return known
     with ThreadPoolExecutor(len(HASH_SEEDS)) as pool:
         jobs = [pool.submit(_run, reference, examples, seed, timeout_s) for seed in HASH_SEEDS]
@@ -59,8 +59,8 @@ def check_task(
     ):
         compare(here, there)
     models = len(one["exercises"])
-    if memory is not None and one["code"] == other["code"]:
-        memory.keep(reference, models, one["code"])
+    if cache is not None and one["code"] == other["code"]:
+        cache.keep(reference, models, one["code"])
     return models
 
 

@@ -65,7 +65,7 @@ def replay_dead_letters(
     at
         Wall clock, ms.
     limit
-        At most so many.
+        Maximum number of records.
     mended
         Corrected bytes to take in place of a dead letter's own.
 

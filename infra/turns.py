@@ -29,7 +29,7 @@ class Long:
 class Turns:
     """Shares the event loop among all that works on records: serving, joining, learning, publishing, HTTP.
 
-    One for each worker. Work is taken one turn at a time, first come, first served. Without company a turn costs
+    One for each worker. Work is taken one turn at a time, first come, first served. Alone, a turn costs
     about a microsecond and never suspends.
 
     Examples

@@ -45,7 +45,7 @@ class Feature:
     max_missing
         The share of requests, 0 to 1, that may come without it; None: about as many as in the reference.
     stale_after_s
-        An alarm after so many seconds of event time in which its value did not change; None: never.
+        Seconds of event time without a change of its value after which an alarm is raised; None: never.
     watch
         Whether an alarm is raised when its values are distributed otherwise than they were. False for what
         moves by its nature, like a month.

@@ -48,11 +48,11 @@ class JoinRecord:
     kind: Kind | None = None
     """`closed`: that entry's kind."""
     value: Value = None
-    """`closed`: the outcome's value in force."""
+    """`closed`: the active outcome's value."""
     revision: int | None = None
-    """`closed`: the outcome's revision in force."""
+    """`closed`: the active outcome's revision."""
     outcome_ts: int | None = None
-    """`closed`: event time of the outcome in force."""
+    """`closed`: event time of the active outcome."""
     early: tuple[EarlyOutcome, ...] = ()
     """`early`: the outcomes, in offset order."""
 

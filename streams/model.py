@@ -29,7 +29,7 @@ class ModelState:
 
     version: str
     opened: bool
-    in_force: bool
+    active: bool
     learned: int
     next_offset: int
     failures: Mapping[str, Any]
@@ -40,7 +40,7 @@ class ModelState:
 class ModelFold(BaseFold[Entry]):
     """A model of a task, folded up to a position of the log.
 
-    The log itself says which revision is in force: a `revision` command names the specification and the
+    The log itself says which revision is active: a `revision` command names the specification and the
     runtime that it opens. The state does not depend on it, for a revision is folded from the log's
     beginning; only the name of the version does, and whether this fold may answer.
 
@@ -60,7 +60,7 @@ class ModelFold(BaseFold[Entry]):
         """A copy that answers until the estimator has learned something, and what puts it back each time."""
         self.opened = False
         """Whether the log has opened a revision of this model at all."""
-        self.in_force = False
+        self.active = False
         """Whether the newest revision in the log is this fold's specification and runtime."""
         self.version = Version(model.name, 1, -1)
         self._version = str(self.version)
@@ -110,7 +110,7 @@ class ModelFold(BaseFold[Entry]):
             return
         arguments = command.arguments
         self.opened = True
-        self.in_force = arguments.get("spec") == self.spec and arguments.get("runtime") == self.runtime
+        self.active = arguments.get("spec") == self.spec and arguments.get("runtime") == self.runtime
         self._set_version(int(arguments["revision"]), offset)
 
     @property
@@ -119,7 +119,7 @@ class ModelFold(BaseFold[Entry]):
         return self.version.revision + 1 if self.opened else 1
 
     def opening(self) -> Command:
-        """Give the command that puts this fold's specification and runtime in force."""
+        """Give the command that makes this fold's specification and runtime active."""
         arguments = {"spec": self.spec, "runtime": self.runtime}
         if not self.opened:
             return Command(
@@ -228,13 +228,13 @@ class ModelFold(BaseFold[Entry]):
         learner = self.learner
         if learner.inside:
             raise SnapshotError(f"{self._version} is in the middle of log offset {self.next_offset - 1}")
-        place = (self._version, self.opened, self.in_force, self.learned, self.next_offset)
+        place = (self._version, self.opened, self.active, self.learned, self.next_offset)
         return ModelState(*place, learner.snapshot(), learner.estimator)
 
     def restore(self, state: ModelState) -> None:
         """See `Fold.restore`."""
         self.version = Version.parse(state.version)
         self._version = state.version
-        self.opened, self.in_force = state.opened, state.in_force
+        self.opened, self.active = state.opened, state.active
         self.next_offset, self._untaught = state.next_offset, None
         self.learner.restore(state.estimator, state.learned, state.failures)

@@ -68,7 +68,7 @@ class KnownTopics:
     ids: dict[str, list[str]] = field(default_factory=dict)
     """By name: the ids of its topics, oldest first."""
     partitions: int = 0
-    """P: into so many the state is divided, whatever became of the topics since; 0: not known."""
+    """P, the number of partitions of the state, whatever became of the topics since; 0: not known."""
     accepted: dict[Place, Accepted] = field(default_factory=dict)
 
     def learn(self, command: Command) -> None:

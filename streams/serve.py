@@ -1,4 +1,4 @@
-"""Serving: a request in, the prediction out, made by the models in force at that moment."""
+"""Serving: a request in, the prediction out, made by the models active at that moment."""
 
 from __future__ import annotations
 

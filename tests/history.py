@@ -18,7 +18,7 @@ from infra.kafka.partitioner import partition_of
 from infra.kafka.transaction import OutRecord
 from infra.snapshots.models import LogPlace, pack
 from infra.snapshots.store import Snapshot
-from infra.store.opening import JoinStores
+from infra.store.restore import JoinStores
 from infra.subjects import Subjects
 from infra.task.context import TaskContext
 from infra.task.join import JoinAgent

@@ -40,12 +40,12 @@ from schemas.errors import BadRecord, RiverloopError
 from streams.serve import Server
 
 EVERY_S: Final = 0.5
-"""Listeners hear of changes so often."""
+"""Interval of changes sent to listeners (s)."""
 BEAT_S: Final = 2.0
-"""Without changes they hear so often that all is well."""
+"""Interval of heartbeats without changes (s)."""
 BEHIND_S: Final = 3.0
 WANTED_S: Final = 30.0
-"""How far the workers are behind is asked for so long after somebody has looked in passing."""
+"""The lag of the workers is fetched for this long after the last request for it (s)."""
 AGAIN_S: Final = 2.0
 PIECE: Final = 100
 """Records that are taken without a pause: what is served meanwhile waits for them."""
@@ -277,7 +277,7 @@ class LiveFeed:
         return self._verdict.of(reasons, now)
 
     def _worker(self) -> dict[str, Any]:
-        """Return what this worker knows itself, and how far all of them are behind."""
+        """Return what this worker knows itself, and the lag of all of them."""
         end = self._local.lag.end
         return {
             **status.readiness(self.readiness),

@@ -56,7 +56,7 @@ def _model(fold: ModelFold, role: str, failures: int) -> ModelView:
         fold.model.name,
         role,
         f"{version.model}.{version.revision}",
-        fold.in_force,
+        fold.active,
         fold.learned,
         learner.skipped,
         learner.stopped is not None,

@@ -23,7 +23,7 @@ class Route:
     handler
         Answers, or raises `Problem`.
     changes
-        Whether the call changes anything; looks never do.
+        Whether the call changes anything; reads never do.
     needs
         The token that it needs, where one is set; whatever changes something needs one.
     endless

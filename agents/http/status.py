@@ -140,7 +140,7 @@ def models(server: Server) -> list[dict[str, Any]]:
             "model": fold.model.name,
             "version": str(fold.version),
             "role": "shadow" if index else "served",
-            "in_force": fold.in_force,
+            "active": fold.active,
             "learned": fold.learned,
             "skipped": fold.learner.skipped,
             "lately_skipped": fold.learner.lately,

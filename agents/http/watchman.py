@@ -1,7 +1,7 @@
 """Health checks while one step holds the event loop: a thread answers them, and hands everything else on.
 
 A step of a model cannot be cut. While it runs, nothing on the event loop answers, and an orchestrator would take
-the worker for dead. So a thread looks whether the loop turns. Only while it does not, the thread accepts
+the worker for dead. So a thread checks whether the loop turns. Only while it does not, the thread accepts
 connections itself and looks at what they bring, without taking it: a plain health check is answered, any other
 connection goes to the loop with all its bytes.
 """
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from agents.http.server import HttpServer
 
 LOOK_S: Final = 0.02
-"""The thread looks this often whether the loop turns."""
+"""Interval at which the thread checks whether the loop turns (s)."""
 BLOCKED_S: Final = 0.02
 """The loop counts as held when its beat is late by this much."""
 PAUSE_S: Final = 0.01

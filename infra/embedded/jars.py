@@ -193,7 +193,9 @@ def _downloader(staging: Path) -> Callable[[Jar], Path]:
 
     def fetch_one(jar: Jar) -> Path:
         component = context.project(jar.group, jar.artifact).at_version(jar.version)
-        path = _patiently(component.artifact().resolve, staging / component.path_prefix / jar.file_name)
+        path = _retry_until_available(
+            component.artifact().resolve, staging / component.path_prefix / jar.file_name
+        )
         found = _sha256(path)
         if found != jar.sha256:
             raise RuntimeError(
@@ -204,7 +206,7 @@ def _downloader(staging: Path) -> Callable[[Jar], Path]:
     return fetch_one
 
 
-def _patiently(resolve: Callable[[], Path], path: Path) -> Path:
+def _retry_until_available(resolve: Callable[[], Path], path: Path) -> Path:
     for pause_s in PAUSES_S:
         try:
             return resolve()

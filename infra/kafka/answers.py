@@ -57,7 +57,7 @@ class Answers:
         # Answers of before may not be visible yet, and are none of ours.
         ends = end_offsets(connection, places, committed=False)
         self._next = dict(ends)
-        """By place: the offset behind the last record counted."""
+        """By place: the offset after the last record counted."""
         self._consumer = self._reader()
         self._heard = time.monotonic()
 
@@ -106,7 +106,7 @@ class Answers:
         return self.count
 
     def wait(self, count: int, what: str, tick: Callable[[], None] = lambda: None) -> None:
-        """Wait until so many requests are answered; `tick` is called meanwhile.
+        """Wait until `count` requests are answered; `tick` is called meanwhile.
 
         Raises
         ------

@@ -11,22 +11,22 @@ from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import Any, Final
 
-LOOK_S: Final = 1.0
-"""So often it is looked whether a call has taken too long."""
+CHECK_S: Final = 1.0
+"""Interval at which a call's time limit is checked (s)."""
 
 
 _Call = tuple[Future[Any], Callable[..., Any], tuple[Any, ...]]
 
 
-class LeftBehind(BaseException):
-    """A call has taken too long. Raised to who waits for it; and in its thread, should the call return after all.
+class CallTimedOut(BaseException):
+    """A call has taken too long. Raised to the caller, and in the thread should the call return after all.
 
-    That thread ends then, and must touch nothing that its successor uses: so it is no `Exception`.
+    The thread ends then, and must touch nothing that its successor uses: so it is no `Exception`.
     """
 
 
 class CallThread:
-    """Runs functions one after the other in a daemon thread, which can be left behind in a call.
+    """Runs functions one after the other in a daemon thread, which can be abandoned in a call.
 
     An executor's threads are waited for at the end of the process; and a thread per call costs a tenth of a small
     transaction (ADR 21).
@@ -44,7 +44,7 @@ class CallThread:
 
         Raises
         ------
-        LeftBehind
+        CallTimedOut
             A part of it that was `limited` has taken too long. The thread is of no use any more.
         """
         if self._thread.ident is None:
@@ -53,20 +53,20 @@ class CallThread:
         self._calls.put((future, function, arguments))
         waiting = asyncio.wrap_future(future)
         try:
-            while not (await asyncio.wait({waiting}, timeout=LOOK_S))[0]:
+            while not (await asyncio.wait({waiting}, timeout=CHECK_S))[0]:
                 if self._leave():
-                    raise LeftBehind
+                    raise CallTimedOut
         finally:
             waiting.cancel()  # who waited may have been cancelled; what has begun goes on
         return waiting.result()
 
     def successor(self) -> CallThread:
-        """Give a thread for what comes after this one was left behind."""
+        """Return a thread for the calls after this one was abandoned."""
         return CallThread(self._thread.name)
 
     @contextmanager
     def limited(self, seconds: float) -> Iterator[None]:
-        """Say, in the thread, that the block is left behind when it takes longer."""
+        """Limit the time of a block that runs in the thread; the thread is abandoned when it takes longer."""
         with self._lock:
             self._until = time.monotonic() + seconds
         try:
@@ -77,7 +77,7 @@ class CallThread:
                 self._until = None
                 left = self._left
             if left:
-                raise LeftBehind
+                raise CallTimedOut
 
     def end(self) -> None:
         """Let the thread end after what it was asked to do."""
@@ -96,7 +96,7 @@ class CallThread:
                 continue
             try:
                 result = function(*arguments)
-            except LeftBehind:
+            except CallTimedOut:
                 return
             except BaseException as error:  # it is raised to who waits
                 future.set_exception(error)

@@ -55,14 +55,14 @@ class Channel:
     may: Callable[[], bool] = always
     """Whether the next batch may be delivered. It is asked again after each rebalance, and after `resume`."""
     max_batch: int = 1000
-    """At most so many records in a batch."""
+    """Maximum number of records in a batch."""
     pace_s: float = 0.0
-    """A batch that is not full is picked no sooner than so long after the one before: a transaction costs the
-    broker the same however few records there are in it."""
+    """Minimum time between two batches that are not full (s): a transaction costs the broker the same, however few
+    records there are in it."""
     prompt: tuple[str, ...] = ()
     """Those of `topics` whose records do not wait for `pace_s`."""
     high_water: int = 4000
-    """A partition with so many records buffered is paused, and resumed at a quarter of it."""
+    """A partition with this many records buffered is paused, and resumed at a quarter of it."""
 
 
 class Batch(Generic[T]):

@@ -21,7 +21,7 @@ from streams.datafile import Event
 from streams.schedule import Sync, schedule
 
 UNANSWERED = 80
-"""Free mode keeps at most so many requests unanswered, and outcomes unread: as if serving kept up."""
+"""Maximum number of unanswered requests, and of unread outcomes, in free mode: as if serving kept up."""
 
 
 class Replay:
@@ -139,7 +139,7 @@ class Replay:
         Parameters
         ----------
         speed
-            Event time runs so many times faster than the clock; None: as fast as possible.
+            Ratio of event time to the clock; None: as fast as possible.
         tick
             Called often, for progress.
         """

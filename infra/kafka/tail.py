@@ -103,9 +103,9 @@ class Tail:
         try:
             consumer.assign(self._places)
             while not self._stopping.is_set():
-                behind = bool(self._ends)
+                lagging = bool(self._ends)
                 records = self._records(consumer.consume(AT_ONCE, POLL_S))
-                if records or behind != bool(self._ends):
+                if records or lagging != bool(self._ends):
                     self._room.acquire()
                     self._post(TailBatch(records, not self._ends))
         finally:

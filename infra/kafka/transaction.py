@@ -15,7 +15,7 @@ from infra.hooks import Hooks, installed
 from infra.kafka.aborted import FENCED, LOST, GenerationLost, ProducerFenced
 from infra.kafka.acknowledging import SILENCE, Acknowledging
 from infra.kafka.buffers import Partition
-from infra.kafka.call_thread import CallThread, LeftBehind
+from infra.kafka.call_thread import CallThread, CallTimedOut
 from infra.kafka.client_log import CLIENT_LOG
 from infra.kafka.connection import Connection
 from infra.kafka.offsets import metadata_of
@@ -184,7 +184,7 @@ class TransactionRunner:
             raise TransactionAborted(str(error), certain=True) from error
         try:
             self._write(producer, records, offsets, metadata)
-        except (TransactionAborted, LeftBehind):
+        except (TransactionAborted, CallTimedOut):
             raise
         except (KafkaException, BufferError) as error:
             raise self._recover(producer, error) from error
@@ -279,7 +279,7 @@ class TransactionRunner:
     async def _in_thread(self, function: Any, *arguments: Any) -> None:
         try:
             await self._thread.call(function, *arguments)
-        except LeftBehind:
+        except CallTimedOut:
             # A new producer of this transactional id fences the one that hangs.
             self._thread = self._thread.successor()
             self._silent("the offsets were not accepted")

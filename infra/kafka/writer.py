@@ -96,7 +96,7 @@ class Writer:
         Raises
         ------
         BrokerError
-            At once, when it cannot even wait: so many others do, or it is too large. It is not written.
+            At once, when it cannot even wait: too many others do, or it is too large. It is not written.
         """
         if self._closing.is_set():
             raise BrokerError(f"{record.topic}: cannot be written: the worker is stopping")

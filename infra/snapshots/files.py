@@ -34,7 +34,7 @@ class StoreFiles(Protocol):
         """Whether anything of that name lies in the task's folder."""
 
     def read(self, task: str, version: str, name: str, most: int) -> bytes:
-        """Read a regular file of at most so many bytes."""
+        """Read a regular file of at most `most` bytes."""
 
     def size(self, task: str, version: str, name: str) -> int:
         """Return the size of a regular file, in bytes."""
@@ -80,7 +80,7 @@ class LocalFiles:
         return True
 
     def read(self, task: str, version: str, name: str, most: int) -> bytes:
-        """Read a regular file of at most so many bytes."""
+        """Read a regular file of at most `most` bytes."""
         with self._folder(task, version) as folder, open_regular(_part(name), folder) as file:
             found = os.fstat(file.fileno())
             self._check(found)
@@ -183,7 +183,7 @@ class RemoteFiles:
             return bool(self._files.exists(self._place(task, version)))
 
     def read(self, task: str, version: str, name: str, most: int) -> bytes:
-        """Read a regular file of at most so many bytes."""
+        """Read a regular file of at most `most` bytes."""
         if self.size(task, version, name) > most:
             raise ValueError(f"it has more than {most:,} bytes")
         with _translated(), self._files.open(self._place(task, version, name), "rb") as file:

@@ -12,7 +12,7 @@ from typing import Final
 from infra.inbound import SERVED, Inbound
 from infra.kafka.offsets import end_offsets
 from infra.kafka.transaction import OutRecord
-from infra.store.opening import JoinStores
+from infra.store.restore import JoinStores
 from infra.subjects import Subjects
 from infra.task.context import TaskContext
 from infra.task.forwarding import Forwarding

@@ -29,7 +29,7 @@ from streams.model import ModelFold
 
 RECENT: Final = 20
 NEAR: Final = 500
-"""Entries behind which the models count as near to the log."""
+"""Maximum lag, in entries, at which the models count as near to the log."""
 PATIENCE_S: Final = 0.25
 log = logging.getLogger(__name__)
 
@@ -187,17 +187,17 @@ class LogFold:
             yield None
 
     def _catch_up(self) -> Iterator[Long]:
-        behind = [(fold, fold.learner.skipped) for fold in self.models if fold.learner.is_behind]
-        if not behind:
+        lagging = [(fold, fold.learner.skipped) for fold in self.models if fold.learner.is_behind]
+        if not lagging:
             return
 
         def catch_up() -> None:
-            for fold, _ in behind:
+            for fold, _ in lagging:
                 fold.learner.catch_up()
 
         # All in one step: between two of them somebody might ask a model that is in the middle of an entry.
         yield Long(catch_up)
-        for fold, before in behind:
+        for fold, before in lagging:
             if fold.learner.skipped > before:
                 self._log_skipped(fold)
 
@@ -276,7 +276,7 @@ class LogFold:
     @property
     def not_active(self) -> list[ModelFold]:
         """The models of which the log's newest revision, if it has one, is not this worker's."""
-        return [fold for fold in self.models if not fold.in_force]
+        return [fold for fold in self.models if not fold.active]
 
     def check_ready(self, caught_up: bool) -> None:
         """Say whether the models may answer: restored, caught up, and of the log's newest revisions."""

@@ -118,7 +118,7 @@ class LogPublisher(Publisher[Entry]):
         text, recent = runtime_fingerprint()[1], list(self.fold.recent)
         served = {each.name: each.get() for each in self.monitors if isinstance(each, ServedMetrics)}
         for fold in () if self.fold.failed else self.models:
-            if fold.in_force:
+            if fold.active:
                 about = (self.context.codec.fingerprints, served[fold.model.name], recent, now_ms())
                 parent = self.fold.parents.get(fold.model.name)
                 parents = (parent,) if parent and parent != str(fold.version) else ()

@@ -23,7 +23,7 @@ MAX_KEY_BYTES: Final = 1024
 
 
 class Serve:
-    """Answers the requests of a batch with the models in force.
+    """Answers the requests of a batch with the active models.
 
     Parameters
     ----------

@@ -19,7 +19,7 @@ from schemas.topics import topics
 from streams.positions import KNOWN, KnownTopics, TopicSeen, lasting, rejections
 
 WATCH_S: Final = 2.0
-"""Time between two looks at the topics."""
+"""Interval at which the topics are read (s)."""
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 

@@ -62,7 +62,7 @@ class Share:
     Parameters
     ----------
     one_in
-        The task allows one false alarm in so many events.
+        Events per false alarm that the task allows.
     signals
         What is watched.
     models

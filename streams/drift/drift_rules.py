@@ -105,7 +105,7 @@ class DriftRules:
     warm_up
         First resolutions of each model that are not judged, since it still learns what it is about.
     cool_down
-        An episode closes after so many resolutions without an alarm.
+        Resolutions without an alarm after which an episode closes.
     outage
         Whether a dead feed of outcomes opens an episode, and holds the others back.
     loss

@@ -22,7 +22,7 @@ SUSPECTED: Final = 0.01
 CERTAIN: Final = 1e-6
 """A run this improbable is an outage. With a share q of outcomes, that is one false outage in 1 / (q 1e-6)."""
 LONGER: Final = 3
-"""And it must be so many times longer than the longest run of late, in entries and in event time."""
+"""And it must be this many times longer than the longest run of late, in entries and in event time."""
 LEAST: Final = 30
 """And have this many silent deadlines."""
 KNOWN: Final = 100

@@ -24,7 +24,7 @@ MEMORY: Final = 1_000
 PATIENCE: Final = 500
 """Resolutions after which it is asked whether the truth has followed the scores."""
 BEYOND: Final = 3.0
-"""It has not, where they are apart by more than so many standard errors."""
+"""It has not, where they are apart by more than this many standard errors."""
 
 
 class Signal(Protocol):

@@ -1,4 +1,4 @@
-"""The stream cut into slices: the last so many labels, panes of event time, levels of a feature, revisions.
+"""The stream cut into slices: the last labels, panes of event time, levels of a feature, revisions.
 
 Each holds tallies of one kind, from which a label can be taken back.
 """
@@ -140,7 +140,7 @@ class Panes:
 
 
 class Levels:
-    """Tallies by level of a feature: the first so many levels on their own, all others together."""
+    """Tallies by level of a feature: the first levels on their own, all others together."""
 
     def __init__(self, make: Make, most: int) -> None:
         self._make, self.most = make, most
@@ -179,7 +179,7 @@ class Levels:
 
 
 class Newest:
-    """Tallies by revision: the newest so many on their own, older ones together under the key -1."""
+    """Tallies by revision: the newest on their own, older ones together under the key -1."""
 
     def __init__(self, make: Make, most: int) -> None:
         self._make, self.most = make, most

@@ -134,7 +134,7 @@ def rise(hits: int, n: int, base_hits: int, base_n: int) -> float:
 
 
 def above(hits: int, n: int, allowed: float) -> float:
-    """Bound the probability of so many hits in n events, where a share `allowed` is all right; see `rise`."""
+    """Bound the probability of as many hits in n events, where a share `allowed` is all right; see `rise`."""
     if not n or hits / n <= allowed:
         return 1.0
     return math.exp(-n * _relative_entropy(hits / n, allowed)) if allowed > 0 else 0.0

@@ -17,7 +17,7 @@ from streams.quality.columns import Columns
 from streams.quality.tally import CELL_MS, Total, bounded, rejection, warning
 
 REMEMBERED: Final = 5_000
-"""Ids a partition: one repeated within so many requests is noticed here; the join notices all the others."""
+"""Ids a partition: one repeated within this many requests is noticed here; the join notices all the others."""
 
 
 class EdgeCounter:

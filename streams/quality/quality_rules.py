@@ -31,9 +31,9 @@ class QualityRules:
         So much event time a minute stays open for counts of slower workers. What comes later counts in the
         minute that is open then.
     patience
-        After so many windows without a finding an episode is closed.
+        Windows without a finding after which an episode is closed.
     adopt
-        After so many windows in which the features are not as they were, they are the new reference: the
+        Changed windows after which the features are the new reference: the
         episode is closed, and what comes next is compared with them.
     """
 

@@ -12,7 +12,7 @@ from schemas.tally import FeatureTally
 from streams.quality.tally import Counts
 
 BINS: Final = 10
-"""A number's range is cut into about so many bins of equal share; a value that is frequent gets its own."""
+"""A number's range is cut into about this many bins of equal share; a value that is frequent gets its own."""
 MAX_NAMED: Final = 1000
 """Levels that a reference tells apart when it is asked what is unseen."""
 LEAST_SHARE: Final = 0.02

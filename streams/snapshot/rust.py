@@ -33,7 +33,7 @@ class _Bytes:
         return value
 
     def doubles(self, count: int) -> None:
-        """Read so many doubles, of any value."""
+        """Read doubles, of any value."""
         if self._at + 8 * count > len(self._data):
             _wrong()
         self._at += 8 * count

@@ -23,7 +23,7 @@ from typing import Any, Self
 
 from agents.cli.processes import WorkerProcess
 from agents.declared import environment_name
-from infra.checked import CheckMemory
+from infra.checked import CheckCache
 from infra.kafka.admin import create_topics
 from infra.kafka.answers import Answers
 from infra.kafka.connection import Connection
@@ -114,7 +114,7 @@ class Worker(WorkerProcess):
         place = self._command.index(references[0])
         self._command[place : place + 1] = references
         # Its load check, which takes more than a start, is in tests/unit/test_loadcheck.py.
-        memory = CheckMemory(folder / "checked")
+        memory = CheckCache(folder / "checked")
         for reference in references:
             if Path(reference.partition(".py:")[0]).with_suffix(".py") in COPIES:
                 memory.keep(reference, len(load_task(reference).task.models), {})

@@ -130,7 +130,7 @@ def test_a_survivor_takes_over_the_partitions_of_a_worker_that_dies_and_shares_w
 
 
 def versions(worker: Worker) -> list[str]:
-    """Give the versions in force in a worker."""
+    """Return the active versions of a worker."""
     return [each["version"] for each in worker.get(f"/tasks/{worker.task}/versions")["models"]]
 
 

@@ -25,7 +25,7 @@ from infra.kafka.loop_bridge import succeed
 from infra.kafka.offsets import Committed
 from infra.kafka.transaction import OutRecord
 from infra.snapshots.store import SnapshotStore
-from infra.store import opening as opening_module
+from infra.store import restore as restore_module
 from infra.task import resume as resume_module
 from schemas.errors import TransactionAborted
 from schemas.records import Features, Outcome, Prediction
@@ -313,8 +313,8 @@ def run(inputs: list[tuple[str, bytes]], actions: Iterable[tuple[str, int]]) -> 
                         await task
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(opening_module, "end_offsets", cluster.end_offsets)
-        patch.setattr(opening_module, "read_all", cluster.read_all)
+        patch.setattr(restore_module, "end_offsets", cluster.end_offsets)
+        patch.setattr(restore_module, "read_all", cluster.read_all)
         patch.setattr(resume_module, "stamped_offsets", cluster.stamped_offsets)
         patch.setattr(resume_module.Resume, "settled", lambda resume, places: places)
         asyncio.run(main())

@@ -27,7 +27,7 @@ from infra.kafka.connection import Connection
 from infra.kafka.transaction import OutRecord
 from infra.kafka.writer import Delivery
 from infra.snapshots.store import SnapshotStore
-from infra.store.opening import JoinStores
+from infra.store.restore import JoinStores
 from infra.subjects import Subjects
 from infra.task.context import TaskContext
 from infra.task.join import JoinAgent
@@ -107,7 +107,7 @@ def make_http_task(
     slot: str = "",
     codec: Codec | None = None,
 ) -> HttpTask:
-    """Make what a worker has of a task once its models are in force."""
+    """Make what a worker has of a task once its models are active."""
     task = make_task(name)
     folds = [ModelFold(task, model, "runtime") for model in task.models]
     for offset, fold in enumerate(folds):

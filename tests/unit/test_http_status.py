@@ -106,7 +106,7 @@ def test_versions_say_which_models_answer() -> None:
         task = make_http_task()
         async with serving(task, HeldWriter()) as client:
             reply = await client.get("/tasks/stay/versions")
-        assert [(each["version"], each["role"], each["in_force"]) for each in reply.data["models"]] == [
+        assert [(each["version"], each["role"], each["active"]) for each in reply.data["models"]] == [
             ("lr.1@0", "served", True),
             ("other.1@1", "shadow", True),
         ]

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from infra.kafka.connection import Connection
-from infra.store import opening
-from infra.store.opening import JoinStores
+from infra.store import restore
+from infra.store.restore import JoinStores
 from infra.store.rocks import RocksStore
 from schemas.errors import BrokerError, StoreError
 from schemas.records import Position
@@ -71,9 +71,9 @@ class Topic:
 @pytest.fixture
 def topic(monkeypatch: pytest.MonkeyPatch) -> Topic:
     made = Topic()
-    monkeypatch.setattr(opening, "read_all", made.read_all)
-    monkeypatch.setattr(opening, "end_offsets", lambda _, places, committed: dict.fromkeys(places, made.end))
-    monkeypatch.setattr(opening, "topic_id", lambda *_: made.id)
+    monkeypatch.setattr(restore, "read_all", made.read_all)
+    monkeypatch.setattr(restore, "end_offsets", lambda _, places, committed: dict.fromkeys(places, made.end))
+    monkeypatch.setattr(restore, "topic_id", lambda *_: made.id)
     return made
 
 
@@ -259,7 +259,7 @@ def test_one_that_was_not_filled_to_its_end_is_made_anew(
         raise BrokerError("the broker is gone")
 
     with monkeypatch.context() as patch:
-        patch.setattr(opening, "read_all", breaks)
+        patch.setattr(restore, "read_all", breaks)
         with pytest.raises(BrokerError):
             Life(topic, tmp_path)
     again = Life(topic, tmp_path)

@@ -143,7 +143,7 @@ def test_a_revision_brings_all_that_it_has_skipped_and_they_are_not_published_ag
         for fold in (first, second):
             skip(fold, 5)
             skip(fold, 20)
-        first.in_force = False  # its specification is new, and the log has been folded anew for it
+        first.active = False  # its specification is new, and the log has been folded anew for it
         worker.readiness.ready.clear()
         go_on(worker, 30)
         await worker.publisher._publish(worker.consumer)
@@ -162,7 +162,7 @@ def test_a_revision_brings_all_that_it_has_skipped_and_they_are_not_published_ag
         await worker.turn()
         assert len(learning(cluster)) == 3, "what was opened has yet to come back through the log"
         first.apply(30, opening)
-        assert first.in_force
+        assert first.active
         worker.fold.check_ready(caught_up=True)
         skip(first, 31)
         go_on(worker, 32)

@@ -22,7 +22,7 @@ from river import (
 )
 
 import infra.loadcheck
-from infra.checked import CheckMemory
+from infra.checked import CheckCache
 from infra.loadcheck import check_task
 from infra.taskfile import examples
 from schemas.dictionary import Boolean, Category, Dictionary, Integer, Number
@@ -301,8 +301,8 @@ def test_code_that_has_passed_is_checked_again_only_when_any_of_it_changes(
     task_file.write_text(
         f"import sys\nsys.path.insert(0, {str(tmp_path)!r})\nimport helper_of_the_task\n{TASK}"
     )
-    memory = CheckMemory(tmp_path / "checked")
-    assert check_task(str(task_file), memory=memory) == 1
+    cache = CheckCache(tmp_path / "checked")
+    assert check_task(str(task_file), cache=cache) == 1
 
     runs: list[str] = []
     real = infra.loadcheck._run
@@ -312,18 +312,18 @@ def test_code_that_has_passed_is_checked_again_only_when_any_of_it_changes(
         return real(reference, examples, hash_seed, timeout_s)
 
     monkeypatch.setattr(infra.loadcheck, "_run", run)
-    assert check_task(str(task_file), memory=memory) == 1
+    assert check_task(str(task_file), cache=cache) == 1
     assert runs == []
     helper.write_text("SIZE = 2\n")
-    assert check_task(str(task_file), memory=memory) == 1
+    assert check_task(str(task_file), cache=cache) == 1
     assert sorted(runs) == ["1", "4242"]
     task_file.write_text(task_file.read_text() + "# another byte\n")
-    assert check_task(str(task_file), memory=memory) == 1
+    assert check_task(str(task_file), cache=cache) == 1
     assert len(runs) == 4
     (kept,) = (tmp_path / "checked").iterdir()
     kept.write_bytes(kept.read_bytes()[:-10])
-    assert check_task(str(task_file), memory=memory) == 1
+    assert check_task(str(task_file), cache=cache) == 1
     assert len(runs) == 6
     with pytest.raises(NotReproducible):
-        check_task(f"{task_file}:second", memory=memory)
+        check_task(f"{task_file}:second", cache=cache)
     assert len(list((tmp_path / "checked").iterdir())) == 1, "what fails is not remembered"

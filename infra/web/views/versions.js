@@ -71,7 +71,7 @@ export function versions(context) {
     update(store) {
       last = store;
       const { models } = store.sections.worker;
-      refresh(force.body, table(["version", "role", num("learned"), "specification", "runtime"], models.map((each) => [each.version, each.role + (each.in_force ? "" : ", not active yet"), num(count(each.learned)), short(each.spec), each.runtime]), "Models"));
+      refresh(force.body, table(["version", "role", num("learned"), "specification", "runtime"], models.map((each) => [each.version, each.role + (each.active ? "" : ", not active yet"), num(count(each.learned)), short(each.spec), each.runtime]), "Models"));
       const gains = Object.values(store.sections.gains);
       const loss = store.facts.kind === "regression" ? "absolute error" : "log loss";
       refresh(shadows.body, gains.length

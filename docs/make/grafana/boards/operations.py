@@ -77,7 +77,7 @@ USE = Row(
             least=0,
         ),
         lines(
-            "Records behind",
+            "Lag in records",
             "Offsets not consumed yet, by topic, commit markers included. Alert above 10,000.",
             "short",
             Query('max by (topic) (task_topic:riverloop_lag_records:sum{task="$task"})', "{{topic}}"),
