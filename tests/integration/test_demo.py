@@ -215,7 +215,9 @@ def test_verify_tells_a_true_history_from_one_that_was_tampered_with(
     assert "Traceback" not in wrong.stderr
 
 
-def test_it_stays_with_its_page_until_ctrl_c_when_told_to(broker: Broker, tmp_path: Path, task: str) -> None:
+def test_it_stays_with_its_page_until_ctrl_c_when_reported_to(
+    broker: Broker, tmp_path: Path, task: str
+) -> None:
     words, environment, folder = command(
         "demo", task, "--limit", "60", "--stay", "--bootstrap", broker.bootstrap
     )

@@ -161,7 +161,7 @@ def test_a_transaction_that_stays_open_is_not_waited_for_for_ever(
     assert numbers(list(read_all(connection, task_name))) == [0, 1, 2]
 
 
-def test_a_reader_starts_where_it_is_told(
+def test_a_reader_starts_where_it_is_reported(
     connection: Connection, task_name: str, write: Callable[[range], None]
 ) -> None:
     write(range(10))

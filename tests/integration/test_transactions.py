@@ -187,7 +187,7 @@ def test_what_a_group_has_committed_is_asked_behind_the_decision_on_its_open_tra
         asyncio.run(scenario(*names))
 
 
-def test_a_record_goes_where_it_is_told_or_where_java_would_put_it_with_its_headers(
+def test_a_record_goes_where_it_is_reported_or_where_java_would_put_it_with_its_headers(
     connection: Connection, task_name: str
 ) -> None:
     create_topics(connection, [task_name], 7)
@@ -195,13 +195,13 @@ def test_a_record_goes_where_it_is_told_or_where_java_would_put_it_with_its_head
     keys = [chance.randbytes(chance.randrange(1, 40)) for _ in range(500)]
     placed = [OutRecord(task_name, key, b"by key") for key in keys]
     reported = [
-        OutRecord(task_name, key, b"told", place % 7, [("h", b"%d" % place)])
+        OutRecord(task_name, key, b"given", place % 7, [("h", b"%d" % place)])
         for place, key in enumerate(keys)
     ]
     runner = TransactionRunner(connection, task_name)
     runner.run([*placed, *reported], {}, b"")
     asyncio.run(runner.close())
-    found: dict[bytes, dict[bytes, int]] = {b"by key": {}, b"told": {}}
+    found: dict[bytes, dict[bytes, int]] = {b"by key": {}, b"given": {}}
     for message in read_committed(connection, task_name, 7):
         value, key, number = message.value(), message.key(), message.partition()
         assert value is not None
@@ -210,7 +210,7 @@ def test_a_record_goes_where_it_is_told_or_where_java_would_put_it_with_its_head
         found[value][key] = number
         assert (message.headers() is None) == (value == b"by key")
     assert found[b"by key"] == {key: (murmur2(key) & 0x7FFFFFFF) % 7 for key in keys}
-    assert found[b"told"] == {key: place % 7 for place, key in enumerate(keys)}
+    assert found[b"given"] == {key: place % 7 for place, key in enumerate(keys)}
 
 
 def test_a_stale_generation_commits_nothing(connection: Connection, task_name: str) -> None:

@@ -216,9 +216,9 @@ def test_a_damaged_or_hostile_snapshot_is_skipped_for_the_one_before(window: Loo
     version, folder = newest()
     hostile = with_factory("posix.system")
     manifest = json.loads((folder / "manifest.json").read_text())
-    told_hash = {"state_sha256": hashlib.sha256(hostile).hexdigest()}
+    reported_hash = {"state_sha256": hashlib.sha256(hostile).hexdigest()}
     (folder / "state.bin").write_bytes(hostile)
-    (folder / "manifest.json").write_text(json.dumps(manifest | told_hash))
+    (folder / "manifest.json").write_text(json.dumps(manifest | reported_hash))
     reported = restarted()
     assert f"skipped snapshot {version}: " in reported
     assert "expects posix.system, and the model has no code of this name" in reported

@@ -51,16 +51,16 @@ def test_each_entry_skipped_is_one_alert_that_names_it(
 
     # Restarts anywhere, and an owner that publishes at each of them what it has not published before. A worker
     # puts off what takes long.
-    fold, published, told_to = ModelFold(task, BAD), list[Alert](), 0
+    fold, published, reported_to = ModelFold(task, BAD), list[Alert](), 0
     for offset, entry in enumerate(driver.log):
         if offset in cuts:
-            published += list(fold.alerts(1, told_to))
-            fold, told_to = restarted(fold), fold.next_offset
+            published += list(fold.alerts(1, reported_to))
+            fold, reported_to = restarted(fold), fold.next_offset
         fold.learner.puts_off = True
         fold.apply(offset, entry)
         if fold.learner.is_behind:
             fold.learner.catch_up()
-    assert published + list(fold.alerts(1, told_to)) == alerts(bad)
+    assert published + list(fold.alerts(1, reported_to)) == alerts(bad)
     assert knowledge(fold) == knowledge(bad)
 
 

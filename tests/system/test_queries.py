@@ -140,7 +140,7 @@ def test_a_rule_is_evaluated_and_rests_on_something(rule: Rule, running: Running
     assert any(map(math.isfinite, running.ask(rule.value if rule.alert else rule.name)))
 
 
-def test_a_wrong_query_is_told(running: Running) -> None:
+def test_a_wrong_query_is_reported(running: Running) -> None:
     assert running.ask("riverloop_no_such_metric") == []
     with pytest.raises(RiverloopError, match="parse error"):
         running.ask("rate(riverloop_ready")

@@ -145,9 +145,9 @@ def test_the_page_is_made_of_what_is_recorded_beside_it(recorded: dict[str, Any]
 
 
 def test_the_page_names_whom_it_left_out_and_what_each_promises(recorded: dict[str, Any]) -> None:
-    throughput_told = recorded["throughput"]
-    text = page({"throughput": throughput_told | {"left_out": {"someone": "x is not installed"}}})
+    throughput_reported = recorded["throughput"]
+    text = page({"throughput": throughput_reported | {"left_out": {"someone": "x is not installed"}}})
     assert "Not measured: `someone` (x is not installed)." in text
-    for row in throughput_told["rows"]:
+    for row in throughput_reported["rows"]:
         assert row["promise"] in text
         assert all(re.search(rf"{name} [^,]*{version}", text) for name, version in row["versions"].items())

@@ -18,14 +18,14 @@ FEATURES = Dictionary(
     Boolean(name="b", optional=True),
 )
 ROW = {"id": "a", "when": "1970-01-01T00:00:01", "X value": "1.5", "n": "", "c": "", "b": "true", "y": "1"}
-Told = Callable[[Mapping[str, str]], Any]
+Reported = Callable[[Mapping[str, str]], Any]
 
 
 def outcome(row: Mapping[str, str]) -> Any:
     return (5000, row["y"] == "1") if row["y"] else None
 
 
-def read(*rows: Mapping[str, str], reported: Told = outcome, **more: Any) -> list[Event]:
+def read(*rows: Mapping[str, str], reported: Reported = outcome, **more: Any) -> list[Event]:
     kind = more.pop("kind", None)
     named = {"request_id": "id", "ts": "when"} | more
     return list(DataFile(outcome=reported, **named).events(rows, FEATURES, kind))
@@ -138,19 +138,19 @@ def test_a_wrong_cell_is_rejected_with_its_row(change: dict[str, str], reason: s
             "TypeError: ts must be whole milliseconds, not 1.5; see streams.millis",
         ),
         (
-            {"told": lambda row: ("2020-01-01", True)},
+            {"reported": lambda row: ("2020-01-01", True)},
             "TypeError: the outcome's time must be whole milliseconds, not '2020-01-01'; see streams.millis",
         ),
-        ({"told": lambda row: (-1, True)}, "ts must be ms since 1970-01-01 UTC, 0 to 2^53 - 1, not -1"),
-        ({"told": lambda row: (1, True, "lost")}, "too many values to unpack (expected 2)"),
-        ({"told": lambda row: [1, True]}, "TypeError: cannot unpack non-iterable int object"),
-        ({"told": lambda row: row["x"][5]}, "column 'x' is missing; the columns are " + ", ".join(ROW)),
-        ({"told": lambda row: row["id"][5]}, "IndexError: string index out of range"),
+        ({"reported": lambda row: (-1, True)}, "ts must be ms since 1970-01-01 UTC, 0 to 2^53 - 1, not -1"),
+        ({"reported": lambda row: (1, True, "lost")}, "too many values to unpack (expected 2)"),
+        ({"reported": lambda row: [1, True]}, "TypeError: cannot unpack non-iterable int object"),
+        ({"reported": lambda row: row["x"][5]}, "column 'x' is missing; the columns are " + ", ".join(ROW)),
+        ({"reported": lambda row: row["id"][5]}, "IndexError: string index out of range"),
         ({"ts": lambda row: 1 // 0}, "ZeroDivisionError: integer division or modulo by zero"),
         ({"request_id": lambda row: row.none}, "AttributeError: 'dict' object has no attribute 'none'"),
     ],
 )
-def test_a_mistake_in_the_task_files_callables_is_told_with_its_row(
+def test_a_mistake_in_the_task_files_callables_is_reported_with_its_row(
     more: dict[str, Any], reason: str
 ) -> None:
     assert rejected(ROW, **more) == f"row 1: {reason}"

@@ -86,7 +86,7 @@ def test_the_exported_examples_are_taken() -> None:
     asyncio.run(run())
 
 
-def test_without_ts_the_arrival_is_taken_and_told() -> None:
+def test_without_ts_the_arrival_is_taken_and_reported() -> None:
     async def run() -> None:
         task, writer = make_http_task(), HeldWriter()
         async with serving(task, writer) as client:

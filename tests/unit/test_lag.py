@@ -26,7 +26,7 @@ def test_records_that_wait_through_a_standstill_grow_old_by_the_clock() -> None:
         assert ends.age_s("p", 99, float(now_s)) == pytest.approx(now_s - 4.95)
 
 
-def test_a_lag_from_before_the_first_asking_is_told_as_long_as_was_asked() -> None:
+def test_a_lag_from_before_the_first_asking_is_reported_as_long_as_was_asked() -> None:
     ends = EndTimes()
     ends.note("p", 100.0, 50)
     ends.note("p", 130.0, 60)

@@ -56,7 +56,7 @@ def test_a_rate_is_that_of_the_newest_seconds_and_not_of_all_time() -> None:
     assert rate.per_second(114_000) == pytest.approx(200)
 
 
-def test_a_counter_that_is_told_once_a_minute_has_its_rate_all_the_same() -> None:
+def test_a_counter_that_is_reported_once_a_minute_has_its_rate_all_the_same() -> None:
     rate = Rate()
     for minute in range(3):
         rate.observe(minute * 60_000, minute * 600.0)
@@ -315,7 +315,7 @@ def dead_letter(reason: str, arrived: int, value: bytes) -> DeadLetter:
     )
 
 
-def told_of(value: bytes, *, open_: bool) -> dict[str, Any]:
+def reported_of(value: bytes, *, open_: bool) -> dict[str, Any]:
     dead_letters = DeadLetterSummary(
         Codec("stay", "binary", TASK.features, b"a key", serving=True), open_=open_
     )
@@ -327,7 +327,7 @@ def told_of(value: bytes, *, open_: bool) -> dict[str, Any]:
 
 def test_letters_are_counted_by_reason_with_the_newest_as_example_and_personal_data_hidden() -> None:
     value = json.dumps({"request_id": "b-1", "features": {"Guest": SECRET, "LeadTime": 3}}).encode()
-    reported = told_of(value, open_=True)
+    reported = reported_of(value, open_=True)
     first, second = reported["reasons"]
     assert (reported["counted"], first["reason"], first["count"]) == (3, "wrong_type", 2)
     assert (first["example"]["place"], first["example"]["record"]["features"]["LeadTime"]) == ("0@2", 3)
@@ -337,7 +337,7 @@ def test_letters_are_counted_by_reason_with_the_newest_as_example_and_personal_d
 
 def test_where_predictions_need_a_token_nothing_of_what_a_request_says_is_shown() -> None:
     value = json.dumps({"request_id": "b-1", "features": {"LeadTime": 3}}).encode()
-    reported = told_of(value, open_=False)
+    reported = reported_of(value, open_=False)
     assert not reported["open"]
     example = reported["reasons"][0]["example"]
     assert example.keys() == {"place", "reason", "field", "source", "arrived", "bytes"}

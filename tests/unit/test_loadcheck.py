@@ -251,14 +251,14 @@ def test_a_task_is_checked_in_two_processes(task_file: Path) -> None:
     assert check_task(str(task_file)) == 1
 
 
-def test_another_hash_seed_is_told_by_the_order_of_features(task_file: Path) -> None:
+def test_another_hash_seed_is_reported_by_the_order_of_features(task_file: Path) -> None:
     with pytest.raises(
         NotReproducible, match=r"Shuffling at Shuffling returns its features in another order"
     ):
         check_task(f"{task_file}:second")
 
 
-def test_classes_that_come_out_of_a_set_are_told_by_their_order(tmp_path: Path) -> None:
+def test_classes_that_come_out_of_a_set_are_reported_by_their_order(tmp_path: Path) -> None:
     path = tmp_path / "classes.py"
     text = """
 from datetime import timedelta

@@ -55,7 +55,7 @@ def test_auc_of_a_trees_few_scores_is_within_1e_3_of_the_exact_one() -> None:
     assert abs(found - roc_auc(scores, labels)) < 1e-3
 
 
-def test_zero_and_one_are_told_apart_from_what_is_near_them() -> None:
+def test_zero_and_one_are_reported_apart_from_what_is_near_them() -> None:
     assert bin_of(0.0) < bin_of(1e-12) < bin_of(0.5) < bin_of(1 - 1e-12) < bin_of(1.0) == BINS - 1
     scores = np.array([0.0, 1e-9, 1 - 1e-9, 1.0] * 5)
     labels = np.array([False, True, False, True] * 5)

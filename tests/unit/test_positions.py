@@ -121,7 +121,7 @@ def test_audits_on_a_control_topic_that_was_made_again_name_the_newest_topic_in_
         assert again.news(there, 2) == {}
 
 
-def test_what_is_known_can_be_told_again_from_the_beginning() -> None:
+def test_what_is_known_can_be_reported_again_from_the_beginning() -> None:
     reported = known()
     reported.learn(Command(KNOWN, "", {NAMES.outcomes: "x"}))
     reported.learn(Command(ACCEPTED, "", {"topic": NAMES.log, "topic_id": "y", "0": "3 9"}))

@@ -147,7 +147,7 @@ def rejections(alerts: list[Alert]) -> list[str]:
     return [each.state for each in alerts if each.family == "requests.rejected"]
 
 
-def test_rejected_repeated_and_disordered_requests_are_counted_and_told() -> None:
+def test_rejected_repeated_and_disordered_requests_are_counted_and_reported() -> None:
     monitor, counter = QualityMonitor("t", DICTIONARY), EdgeCounter(DICTIONARY, "w")
     bad = BadRecord("wrong_type", "feature price must be a number", "features.price")
     counter.rejected(0, bad, 1_700_000_000_000)  # nothing is known of event time yet

@@ -37,7 +37,7 @@ def test_a_model_is_made_fresh_each_time() -> None:
     assert two.predict_proba_one({"x": 1.0}) == model.make().predict_proba_one({"x": 1.0})  # type: ignore[attr-defined]  # a pipeline
 
 
-def test_an_unknown_model_is_told_with_those_there_are() -> None:
+def test_an_unknown_model_is_reported_with_those_there_are() -> None:
     with pytest.raises(TaskError, match="task 'task' has no model 'ht'; it has lr, nb"):
         make().model("ht")
 

@@ -144,7 +144,7 @@ def test_the_examples_load_and_their_data_lies_beside_them(reference: str) -> No
         ("Task(name='x')\n", "missing 4 required keyword-only arguments: 'question'"),
     ],
 )
-def test_an_error_in_the_file_is_told_with_file_line_and_reason(
+def test_an_error_in_the_file_is_reported_with_file_line_and_reason(
     folder: Path, added: str, reason: str
 ) -> None:
     path = write(folder, GOOD + added)
@@ -193,7 +193,7 @@ def test_an_error_in_the_file_is_told_with_file_line_and_reason(
         ('question="?",', 'question="?", horizn=1,', "unexpected keyword argument 'horizn'"),
     ],
 )
-def test_a_wrong_task_is_told_with_file_line_and_reason(
+def test_a_wrong_task_is_reported_with_file_line_and_reason(
     folder: Path, old: str, new: str, reason: str
 ) -> None:
     assert GOOD.count(old) == 1
@@ -204,7 +204,7 @@ def test_a_wrong_task_is_told_with_file_line_and_reason(
     assert reason in message
 
 
-def test_an_error_in_a_neighbour_is_told_with_the_line_that_imports_it(folder: Path) -> None:
+def test_an_error_in_a_neighbour_is_reported_with_the_line_that_imports_it(folder: Path) -> None:
     write(folder, "def broken(:\n", "neighbour.py")
     path = write(folder, "import sys\nimport neighbour\n")
     message = rejected(path)
@@ -243,7 +243,7 @@ def test_a_name_that_the_file_does_not_have(folder: Path) -> None:
         load_task(f"{path}:other")
 
 
-def test_an_error_in_a_module_is_told_with_file_line_and_reason(folder: Path) -> None:
+def test_an_error_in_a_module_is_reported_with_file_line_and_reason(folder: Path) -> None:
     path = write(folder, GOOD.replace("timedelta(days=1)", "30"), "tasks_of_mine.py")
     line = GOOD[: GOOD.index("first =")].count("\n") + 1
     message = rejected("tasks_of_mine")

@@ -135,7 +135,7 @@ class _OverTopic:
             connection.config(**{"linger.ms": 0, "partitioner": PARTITIONER, "enable.idempotence": True}),
             logger=CLIENT_LOG,
         )
-        self._told = 0
+        self._reported = 0
 
     def _seen(self, prediction: Any) -> None:
         if (due := self._due.pop(prediction.request_id)) is not None:
@@ -148,9 +148,9 @@ class _OverTopic:
         self._tell(number - int(OUTCOME_AFTER_S * self._rate))
 
     def _tell(self, until: int) -> None:
-        while self._told < until:
-            self._write(self._places.outcomes, replace(self._pairs[self._told][1], ts=now_ms()))
-            self._told += 1
+        while self._reported < until:
+            self._write(self._places.outcomes, replace(self._pairs[self._reported][1], ts=now_ms()))
+            self._reported += 1
 
     def _write(self, topic: str, record: Request | Outcome) -> None:
         self._producer.produce(topic, self._codec.encode(record), record.request_id)

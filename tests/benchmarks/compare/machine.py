@@ -17,7 +17,7 @@ class Machine:
 
     Examples
     --------
-    >>> sorted(Machine().told())
+    >>> sorted(Machine().reported())
     ['cores', 'date', 'processor', 'python', 'stolen', 'system']
     """
 
