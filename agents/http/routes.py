@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Final
 
 from aiohttp import web
@@ -23,6 +24,7 @@ from agents.http.meter import UNMATCHED, HttpMeter
 from agents.http.metrics import exporter
 from agents.http.origin import Origins
 from agents.http.outcomes import Outcomes
+from agents.http.per_task import PerTask, task_of
 from agents.http.prediction_cache import Sends
 from agents.http.predictions import Predictions
 from agents.http.problems import HEADERS, Problem, answer, dump
@@ -111,23 +113,25 @@ class Pages:
     def __init__(
         self, tasks: Mapping[str, HttpTask], writer: Sends, settings: Settings, time_bound_s: float
     ) -> None:
-        self._served, self._writer = tasks, writer
+        self._served = tasks
         self.bodies = BodyReader(settings.max_body, settings.max_list, time_bound_s / 2)
-        self._tasks: dict[str, TaskPages] = {}
         self.meter, self.pulse = HttpMeter(), Pulse()
         self.origins = Origins(settings)
         self.probes = Probes(tasks, self.origins, self.meter, self.pulse)
         self._exporter = exporter(tasks, self.meter, self.pulse)
         self._waits, self._api = Waits(), ApiPages(tasks)
-        self.live_page = LivePage(
-            lambda request: self._task(request).feed, tasks, settings.live_pages_per_client
-        )
+        self._predictions = PerTask(tasks, partial(_predictions, writer))
+        self._outcomes = PerTask(tasks, partial(_outcomes, writer))
+        self._digests = PerTask(tasks, _digests)
+        self._feeds = PerTask(tasks, _live_feed)
+        self.live_page = LivePage(self._feeds.of, tasks, settings.live_pages_per_client)
 
     def stop(self) -> None:
         """Write the counts of requests and end the streams: the worker stops."""
-        for task in self._tasks.values():
-            task.predictions.flush()
-            task.feed.close()
+        for predictions in self._predictions:
+            predictions.flush()
+        for feed in self._feeds:
+            feed.close()
 
     def routes(self) -> tuple[Route, ...]:
         """Return all paths; `docs/reference/openapi.json` describes them."""
@@ -163,23 +167,23 @@ class Pages:
 
     async def predict(self, request: web.Request) -> web.Response:
         """Answer one request or a list."""
-        task = self._task(request)
+        predictions = self._predictions.of(request)
         body = await self.bodies.read(request)
-        return answer(*single_or_list(body, await task.predictions.answer(body.records), 200))
+        return answer(*single_or_list(body, await predictions.answer(body.records), 200))
 
     async def look_up(self, request: web.Request) -> web.Response:
         """Return a remembered answer."""
-        return answer(self._task(request).predictions.look_up(request.match_info["request_id"]))
+        return answer(self._predictions.of(request).look_up(request.match_info["request_id"]))
 
     async def report(self, request: web.Request) -> web.Response:
         """Take one outcome or a list."""
-        task = self._task(request)
+        outcomes = self._outcomes.of(request)
         body = await self.bodies.read(request)
-        return answer(*single_or_list(body, await task.outcomes.accept(body.records), 202))
+        return answer(*single_or_list(body, await outcomes.accept(body.records), 202))
 
     async def versions(self, request: web.Request) -> web.Response:
         """Return the versions, and wait for progress if asked to."""
-        task = self._task(request).task
+        task = task_of(self._served, request)
         if "wait_s" not in request.query:
             return answer(dump(await status.versions(task, request.query)))
         with self._waits.hold(client_of(request)):
@@ -187,46 +191,31 @@ class Pages:
 
     async def status(self, request: web.Request) -> web.Response:
         """Return what a page about the task shows."""
-        task = self._task(request)
-        return answer(dump(status.status(task.task, len(task.predictions.cache))))
+        cached = len(self._predictions.of(request).cache)
+        return answer(dump(status.status(task_of(self._served, request), cached)))
 
     async def digests(self, request: web.Request) -> web.Response:
         """Return the digests of the models' states."""
-        task = self._task(request)
-        return answer(dump(await task.task.turns.apart(task.digests.give)))
-
-    def _task(self, request: web.Request) -> TaskPages:
-        name = request.match_info["task"]
-        served = self._served.get(name)
-        if served is None:
-            known = ", ".join(self._served) or "none"
-            detail = f"unknown task {name[:100]!r}; this worker runs: {known}"
-            raise Problem(404, "unknown_task", detail, known=list(self._served))
-        task = self._tasks.get(name)
-        if task is None or task.task is not served:
-            task = self._tasks[name] = TaskPages(served, self._writer)
-        return task
+        turns = task_of(self._served, request).turns
+        return answer(dump(await turns.apart(self._digests.of(request).give)))
 
 
-class TaskPages:
-    """What answers for one task.
+def _predictions(writer: Sends, task: HttpTask) -> Predictions:
+    shared = (task.context, task.server, task.subjects, task.statistics, task.turns, writer)
+    return Predictions(task.settings, task.readiness, *shared)
 
-    Parameters
-    ----------
-    task
-        The task.
-    writer
-        Writes predictions and outcomes.
-    """
 
-    def __init__(self, task: HttpTask, writer: Sends) -> None:
-        self.task, context, readiness, server = task, task.context, task.readiness, task.server
-        shared = (context, server, task.subjects, task.statistics, task.turns, writer)
-        self.predictions = Predictions(task.settings, readiness, *shared)
-        self.outcomes = Outcomes(*shared)
-        self.digests = status.Digests(context.task.name, readiness, server)
-        lag = GroupLag(context, task.current).fetch
-        self.feed = LiveFeed(context, task.settings, readiness, server, task.statistics, task.status, lag)
+def _outcomes(writer: Sends, task: HttpTask) -> Outcomes:
+    return Outcomes(task.context, task.server, task.subjects, task.statistics, task.turns, writer)
+
+
+def _digests(task: HttpTask) -> status.Digests:
+    return status.Digests(task.context.task.name, task.readiness, task.server)
+
+
+def _live_feed(task: HttpTask) -> LiveFeed:
+    context, lag = task.context, GroupLag(task.context, task.current).fetch
+    return LiveFeed(context, task.settings, task.readiness, task.server, task.statistics, task.status, lag)
 
 
 def _guarded(route: Route, access: Access, time_bound_s: float) -> Handler:

@@ -10,6 +10,7 @@ import logging
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -490,6 +491,37 @@ def test_a_large_body_is_parsed_once_in_a_thread_and_a_small_one_at_once(
 
     asyncio.run(run())
     assert parsed == [(1_000, True), (65_536, True), (65_537, False)]
+
+
+@pytest.mark.parametrize("listed", [False, True])
+@pytest.mark.parametrize("path", [PREDICT, "/tasks/stay/outcomes"])
+def test_the_json_of_a_call_is_parsed_once_and_never_written_and_parsed_again(
+    path: str, listed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent = SENT if path == PREDICT else {"request_id": "b-1", "ts": SENT["ts"], "value": True}
+    body, calls = json.dumps([sent] if listed else sent).encode(), list[str]()
+
+    def counted(name: str) -> Any:
+        real = getattr(json, name)
+
+        def call(*arguments: Any, **how: Any) -> Any:
+            calls.append(name)
+            return real(*arguments, **how)
+
+        return call
+
+    class Json:
+        JSONDecodeError = json.JSONDecodeError
+        loads, dumps = staticmethod(counted("loads")), staticmethod(counted("dumps"))
+
+    async def run() -> None:
+        async with serving(make_http_task(), HeldWriter()) as client:
+            monkeypatch.setattr(json_form, "json", Json)
+            monkeypatch.setattr(bodies, "json", Json)
+            assert (await client.post(path, data=body)).status in {200, 202}
+
+    asyncio.run(run())
+    assert calls == ["loads"]
 
 
 def test_a_key_given_twice_is_found_in_linear_time() -> None:
