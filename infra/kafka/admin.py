@@ -1,4 +1,4 @@
-"""Administration of topics: create, check, delete."""
+"""Administration of topics: create, check, delete records."""
 
 from __future__ import annotations
 
@@ -136,33 +136,6 @@ def check_topics(connection: Connection, specs: Iterable[TopicSpec]) -> list[str
                     f"--topic {name} --add-config {key}={value}"
                 )
     return differences
-
-
-def delete_topics(connection: Connection, names: Iterable[str]) -> None:
-    """Delete topics with all their records, and wait until they are gone; unknown names are skipped.
-
-    Raises
-    ------
-    BrokerError
-        The cluster refuses or does not answer within 20 s.
-    """
-    with client_of(connection) as admin:
-        wanted = list(names)
-        futures = (
-            admin.delete_topics(wanted, operation_timeout=TIMEOUT_S, request_timeout=TIMEOUT_S)
-            if wanted
-            else {}
-        )
-        for name, future in futures.items():
-            try:
-                future.result()
-            except KafkaException as error:
-                if code_of(error) != KafkaError.UNKNOWN_TOPIC_OR_PART:
-                    raise failed(connection, f"topic {name} could not be deleted", error) from error
-        _until(
-            lambda: not _describe(connection, admin, wanted),
-            f"the topics {', '.join(wanted)} are still on {connection.bootstrap}",
-        )
 
 
 def delete_records(

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, Message, TopicPartition
 
 from infra.kafka.client_log import CLIENT_LOG
 from infra.kafka.connection import Connection
@@ -14,7 +14,6 @@ from infra.kafka.offsets import end_offsets
 from infra.kafka.reading import FETCH_WAIT_MS
 from schemas.codec import Codec
 from schemas.errors import BrokerError
-from schemas.records import Prediction
 from schemas.topics import TaskTopics
 from streams.positions import plain
 
@@ -33,9 +32,8 @@ class Answers:
         codec: Codec,
         topics: TaskTopics,
         partitions: int,
-        seen: Callable[[Prediction], None] | None = None,
     ) -> None:
-        self._codec, self._topics, self._seen = codec, topics, seen
+        self._codec, self._topics = codec, topics
         self.partitions = partitions
         self.count = 0
         """Requests that got a prediction or a dead letter."""
@@ -96,14 +94,16 @@ class Answers:
             if offset < self._next[place]:
                 continue
             self._next[place] = offset + 1
-            if message.topic() == self._topics.predictions:
-                self.count += 1
-                if self._seen is not None:
-                    self._seen(self._codec.decode_prediction(message.value()))
-            else:
-                source = self._codec.decode_dead_letter(message.value()).source
-                self.count += source is not None and plain(source.topic) == self._topics.requests
+            self.take(message)
         return self.count
+
+    def take(self, message: Message) -> None:
+        """Count a record if it is an answer."""
+        if message.topic() == self._topics.predictions:
+            self.count += 1
+        else:
+            source = self._codec.decode_dead_letter(message.value()).source
+            self.count += source is not None and plain(source.topic) == self._topics.requests
 
     def wait(self, count: int, what: str, tick: Callable[[], None] = lambda: None) -> None:
         """Wait until `count` requests are answered; `tick` is called meanwhile.

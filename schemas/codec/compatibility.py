@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import json
 from importlib import resources
-from pathlib import Path
 from typing import Any, Final
 
 from schemas.codec.avro_form import RECORDS, Schema, assemble, file_name
 from schemas.dictionary import Boolean, Category, Dictionary, Integer, Number
-from schemas.errors import UsageError
 
 PROMOTIONS: Final[dict[str, frozenset[str]]] = {
     "int": frozenset(("long", "float", "double")),
@@ -166,37 +164,8 @@ def check() -> list[str]:
     if history:
         newest = max(history)
         found += [
-            f"{name} differs from recorded v{newest}: record a new version (`record_today`)"
+            f"{name} differs from recorded v{newest}: record a new version (docs/contributing.md)"
             for name in now
             if history[newest].get(name) != now[name]
         ]
     return found
-
-
-def record_today(directory: Path) -> list[Path]:
-    """Write today's schemas as the next version; nothing when the newest has them already.
-
-    Parameters
-    ----------
-    directory
-        `schemas/recorded` of a checkout.
-
-    Raises
-    ------
-    UsageError
-        When they are not compatible with an earlier version.
-    """
-    now, history = today(), recorded()
-    broken = [each for each in check() if "differs from recorded" not in each]
-    if broken:
-        raise UsageError("not compatible with the recorded versions: " + "; ".join(broken))
-    if history and history[max(history)] == now:
-        return []
-    folder = directory / f"v{max(history, default=0) + 1}"
-    folder.mkdir(parents=True)
-    out = []
-    for name, schema in now.items():
-        path = folder / file_name(name)
-        path.write_text(json.dumps(schema, indent=1) + "\n", encoding="utf-8")
-        out.append(path)
-    return out

@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from infra.kafka.answers import Answers
 from infra.kafka.connection import Connection
 from schemas.codec import Codec
 from schemas.errors import BrokerError
 from schemas.records import Prediction
 from schemas.topics import TaskTopics
+from tests.answers import SeenAnswers
 from tests.faults.check.facts import FAULT_PREFIX
 from tests.faults.pace import TRICKLE_S, Pace
 from tests.faults.producer import WorkloadProducer
@@ -80,7 +80,7 @@ class Sender:
         """Those of them that were sent over HTTP."""
         self._connection, self._codec, self._topics = connection, codec, topics
         self._partitions, self._progress, self._blocks = partitions, progress, blocks
-        self._answers = Answers(connection, codec, topics, partitions, self._seen)
+        self._answers = SeenAnswers(connection, codec, topics, partitions, self._seen)
         self._answered_before = 0
         """Answers counted before the last pause."""
         self._producer = WorkloadProducer(connection, codec, topics, partitions, seed)
@@ -252,7 +252,7 @@ class Sender:
         """Use new clients: topics may have been recreated."""
         self._answered_before += self._answers.count
         self._answers.close()
-        self._answers = Answers(self._connection, self._codec, self._topics, self._partitions, self._seen)
+        self._answers = SeenAnswers(self._connection, self._codec, self._topics, self._partitions, self._seen)
         self._producer.renew()
 
     def _seen(self, prediction: Prediction) -> None:

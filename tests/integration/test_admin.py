@@ -7,11 +7,12 @@ import pytest
 from confluent_kafka import Producer
 
 from infra.embedded.pytest_plugin import Broker
-from infra.kafka.admin import check_topics, create_topics, delete_topics, topic_id
+from infra.kafka.admin import check_topics, create_topics, topic_id
 from infra.kafka.connection import Connection
 from infra.kafka.offsets import end_offsets
 from schemas.errors import BrokerError, UsageError
 from schemas.topics import TaskTopics, topics
+from tests.topics import delete_topics
 
 pytestmark = pytest.mark.kafka
 

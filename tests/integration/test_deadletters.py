@@ -19,7 +19,7 @@ from confluent_kafka import Producer
 from agents.cli.main import riverloop
 from infra.deadletters import DeadLetters, Wanted
 from infra.embedded.pytest_plugin import Broker
-from infra.kafka.admin import create_topics, delete_topics
+from infra.kafka.admin import create_topics
 from infra.kafka.connection import Connection
 from infra.kafka.log import read_all
 from infra.kafka.offsets import end_offsets
@@ -31,6 +31,7 @@ from schemas.records import DeadLetter, Outcome, Position, Request
 from schemas.topics import TaskTopics, topics
 from tests.faults.child import through_child
 from tests.integration.loops import command
+from tests.topics import delete_topics
 
 pytestmark = pytest.mark.kafka
 

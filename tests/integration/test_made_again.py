@@ -10,11 +10,11 @@ import pytest
 from confluent_kafka import Message, Producer
 
 from infra.embedded.broker import EmbeddedBroker
-from infra.kafka.admin import delete_topics
 from infra.kafka.channel import Batch, Channel
 from infra.kafka.connection import Connection
 from infra.kafka.consumer import BatchConsumer
 from tests.integration.echo import create_topics
+from tests.topics import delete_topics
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
 TOPIC = "made-again"

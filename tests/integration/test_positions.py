@@ -26,7 +26,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public
 )
 
 from infra.embedded.pytest_plugin import Broker
-from infra.kafka.admin import client_of, create_topics, delete_topics
+from infra.kafka.admin import client_of, create_topics
 from infra.kafka.connection import Connection
 from infra.kafka.log import read_all
 from infra.kafka.offsets import committed_offsets, end_offsets
@@ -44,6 +44,7 @@ from tests.integration.loops import (
     rejection,
     until,
 )
+from tests.topics import delete_topics
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 SECONDS = 40.0

@@ -22,16 +22,17 @@ from confluent_kafka import Producer
 
 from agents.cli.processes import WorkerProcess
 from agents.http.status import quantiles
-from infra.kafka.admin import create_topics, delete_topics
-from infra.kafka.answers import Answers
+from infra.kafka.admin import create_topics
 from infra.kafka.client_log import CLIENT_LOG
 from infra.kafka.connection import Connection
 from schemas.codec import Codec
 from schemas.records import Outcome, Request
 from schemas.topics import PARTITIONER, TaskTopics, topics
+from tests.answers import SeenAnswers
 from tests.benchmarks.compare.http_load import HttpLoad
 from tests.benchmarks.compare.load import requests_and_outcomes
 from tests.benchmarks.compare.task import bench_task, write_task
+from tests.topics import delete_topics
 
 RATES: Final = (100, 1_000, 5_000)
 OUTCOME_AFTER_S: Final = 0.5
@@ -130,7 +131,7 @@ class _OverTopic:
         self._warm = warm
         self._due: dict[str, float | None] = {}
         self._waits: list[float] = []
-        self._answers = Answers(connection, codec, places, 1, self._seen)
+        self._answers = SeenAnswers(connection, codec, places, 1, self._seen)
         self._producer = Producer(
             connection.config(**{"linger.ms": 0, "partitioner": PARTITIONER, "enable.idempotence": True}),
             logger=CLIENT_LOG,

@@ -21,7 +21,7 @@ from typing import Any, Final, Self
 
 from confluent_kafka import Consumer, TopicPartition
 
-from infra.kafka.admin import create_topics, delete_topics
+from infra.kafka.admin import create_topics
 from infra.kafka.connection import Connection
 from infra.kafka.log import read_all
 from schemas.codec import Codec
@@ -31,6 +31,7 @@ from tests.benchmarks.compare import job
 from tests.benchmarks.compare.load import Load
 from tests.benchmarks.compare.run_config import Contender, RunConfig
 from tests.benchmarks.compare.task import bench_task, write_task
+from tests.topics import delete_topics
 
 POLL_S: Final = 0.1
 QUIET_S: Final = 1.5

@@ -6,10 +6,11 @@ import time
 from dataclasses import replace
 from typing import Final
 
-from infra.kafka.admin import create_topics, delete_topics, partition_count
+from infra.kafka.admin import create_topics, partition_count
 from schemas.topics import topics
 from tests.faults.context import FaultContext
 from tests.faults.fault import Fault
+from tests.topics import delete_topics
 
 NOTICED_S: Final = 6.0
 """Three times the interval at which workers check their topics."""
