@@ -29,10 +29,6 @@ class Feed(Service):  # type: ignore[misc]  # mode has no types
     ----------
     app
         The app that gets the agents.
-    connection
-        The cluster.
-    group_id
-        The consumer group.
     agents
         What is done with the batches of each channel.
     consumer_options

@@ -56,27 +56,7 @@ ROLES = {
 
 
 class TaskAgents:
-    """The agents of one task.
-
-    Parameters
-    ----------
-    context
-        The task.
-    settings
-        The worker's.
-    readiness
-        Whether it may go on.
-    current
-        Its topics.
-    server
-        Its models.
-    subjects
-        Keys of the subjects of requests.
-    turns
-        Shares the event loop among all tasks of the worker.
-    store
-        Where snapshots lie.
-    """
+    """The agents of one task."""
 
     def __init__(
         self,

@@ -60,10 +60,6 @@ class Backfill:
     ----------
     loaded, codec
         The task; the codec with its token key where features are personal data.
-    connection
-        The cluster.
-    path
-        The data file.
     subjects
         The keys of the codec's tokens.
 

@@ -67,10 +67,6 @@ class Forgetting:
 
     Parameters
     ----------
-    connection
-        The cluster.
-    codec, subjects
-        The task's.
     group
         The workers' consumer group: what it has committed is processed.
     subject
@@ -146,8 +142,6 @@ class Forgetting:
 
         Parameters
         ----------
-        author, reason
-            For the audit.
         at
             Wall clock, ms.
 

@@ -22,8 +22,6 @@ def learn(codec: Codec, command: Command) -> None:
 
     Parameters
     ----------
-    codec
-        The task's.
     command
         A revision command; others are skipped.
     """

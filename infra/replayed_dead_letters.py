@@ -60,8 +60,6 @@ def replay_dead_letters(
 
     Parameters
     ----------
-    author, why
-        For the audit.
     at
         Wall clock, ms.
     limit

@@ -40,8 +40,6 @@ class Dictionary:
 
     Parameters
     ----------
-    features
-        The features.
     entity_key, parents, reporter
         What is kept of these fields of requests and outcomes, which may name a person: `left_out`; `tokenised`,
         a keyed hash; `none`, as they were sent, where they never name one. Models never see them.

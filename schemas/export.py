@@ -32,8 +32,6 @@ def export(codec: Codec, directory: Path, now: int | None = None) -> list[Path]:
 
     Parameters
     ----------
-    codec
-        The task's codec.
     directory
         Made if it does not exist.
     now

@@ -46,10 +46,6 @@ def json_schema(schema: Schema, kind: TaskKind, dictionary: Dictionary, title: s
     ----------
     schema
         The record's Avro schema, self-contained.
-    kind
-        What the task's outcome is.
-    dictionary
-        The task's features.
     title
         The schema's title.
     """

@@ -52,11 +52,6 @@ class Remark:
 class Remarks:
     """Finds what is odd about the records of one task.
 
-    Parameters
-    ----------
-    dictionary
-        The task's features.
-
     Examples
     --------
     >>> from schemas.dictionary import Number

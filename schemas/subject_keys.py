@@ -27,8 +27,6 @@ class SubjectKeys:
 
     Parameters
     ----------
-    token_key
-        The task's.
     new_salt
         Makes 32 random bytes. None: salts are made of the token key alone, for runs that store nothing:
         nothing made with them can be forgotten.

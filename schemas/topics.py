@@ -141,8 +141,6 @@ def topics(task: str, partitions: int, retention_ms: int = RETENTION_MS) -> tupl
 
     Parameters
     ----------
-    task
-        The task's name.
     partitions
         P, the number of partitions of the topics keyed by request, 1 or more.
     retention_ms

@@ -31,8 +31,6 @@ class BackfillEntries:
 
     Parameters
     ----------
-    task
-        The task.
     rows
         Row numbers, from 1, and events; in the order of their request times.
     file

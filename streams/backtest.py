@@ -21,8 +21,6 @@ def backtest(
 
     Parameters
     ----------
-    task
-        The task.
     events
         In the order of their request times.
     models

@@ -37,8 +37,6 @@ class MemoryDriver:
 
     Parameters
     ----------
-    task
-        The task.
     models
         Those that compete; all of the task's by default. The first is served.
     store

@@ -39,8 +39,6 @@ class Episodes:
 
     Parameters
     ----------
-    task
-        The task's name.
     family
         Causes of one family share an episode.
     cool_down

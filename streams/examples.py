@@ -31,8 +31,6 @@ def synthetic_examples(
         the dictionary does not list, unless it rejects them.
     kind
         `binary` (targets are bool), `multiclass` (text) or `regression` (float).
-    count
-        How many.
     seed
         Of the generator.
 

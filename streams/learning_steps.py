@@ -49,8 +49,6 @@ def alert_of(step: Step, task: str, model: str, revision: int, served: bool, mos
         Whose it is.
     served
         Whether the model's score is the answer: that it has stopped is worse then.
-    most
-        See `Steps`.
     """
     stopped, closed = step.signal == "stopped", step.state == "closed"
     if closed:

@@ -17,8 +17,6 @@ class Server:
 
     Parameters
     ----------
-    task
-        The task.
     models
         Its models' folds; the first one's score is the answer, the others are shadows.
     """

@@ -87,8 +87,6 @@ class Task:
         The question in a sentence, for pages and cards.
     kind
         What the outcome is: true or false, a class, a number.
-    features
-        The data dictionary.
     horizon
         An outcome with an event time up to the request's plus this is in time.
     models

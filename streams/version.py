@@ -15,8 +15,6 @@ class Version:
 
     Parameters
     ----------
-    model
-        The model's name.
     revision
         From 1; a changed spec, policy, dictionary or runtime opens the next one.
     offset

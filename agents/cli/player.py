@@ -34,8 +34,6 @@ class Player:
 
     Parameters
     ----------
-    loaded
-        The task.
     connection, partitions
         The cluster, and how many partitions the task's topics have there.
     lockstep

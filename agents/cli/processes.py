@@ -28,10 +28,6 @@ class WorkerProcess(Server):
 
     Parameters
     ----------
-    reference
-        The task.
-    connection
-        The cluster.
     folder
         For its log, its slot and the snapshots.
     number

@@ -41,13 +41,7 @@ def describe(tasks: Iterable[str]) -> dict[str, Any]:
 
 
 class ApiPages:
-    """What answers at `/openapi.json` and `/docs`.
-
-    Parameters
-    ----------
-    tasks
-        The tasks by name.
-    """
+    """What answers at `/openapi.json` and `/docs`."""
 
     def __init__(self, tasks: Mapping[str, Any]) -> None:
         self._tasks = tasks

@@ -157,11 +157,6 @@ T = TypeVar("T")
 def read_record(record: Any, decode: Callable[[bytes | dict[str, Any]], T]) -> T:
     """Make a record of one of `Body.records`.
 
-    Parameters
-    ----------
-    decode
-        Reads it.
-
     Raises
     ------
     BadRecord

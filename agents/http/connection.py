@@ -36,12 +36,8 @@ class Connection(web.RequestHandler):
 
     Parameters
     ----------
-    server
-        Its server.
     manager
         aiohttp's part of it.
-    loop
-        The event loop.
     """
 
     __slots__ = ("_begun", "_body", "_only_probes", "_peer", "_server", "_wire", "phase", "since")

@@ -11,15 +11,7 @@ from streams.positions import Place
 
 
 class GroupLag:
-    """Counts the records that the group has not consumed yet, by stage.
-
-    Parameters
-    ----------
-    context
-        The task.
-    current
-        Its topics.
-    """
+    """Counts the records that the group has not consumed yet, by stage."""
 
     def __init__(self, context: TaskContext, current: CurrentTopics) -> None:
         self._connection, self._group = context.connection, context.group

@@ -43,8 +43,6 @@ class LivePage:
     ----------
     feed
         Gives the feed of the task that a request names, or raises `Problem`.
-    tasks
-        The tasks by name.
     per_client
         Streams that one client may have open at once.
     """

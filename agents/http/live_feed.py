@@ -66,8 +66,6 @@ class LiveFeed:
 
     Parameters
     ----------
-    context, settings, readiness, server, statistics
-        See `HttpTask`.
     local
         Knows the end of the log.
     lag

@@ -25,15 +25,7 @@ SLICE: Final = 50
 
 
 class Outcomes:
-    """Takes the outcomes of one task.
-
-    Parameters
-    ----------
-    context, server, subjects, statistics, turns
-        See `HttpTask`.
-    writer
-        Writes them.
-    """
+    """Takes the outcomes of one task."""
 
     def __init__(
         self,

@@ -32,10 +32,6 @@ class Predictions:
     ----------
     settings
         The worker's: `prediction_cache_size` and `json_records`.
-    readiness, context, server, subjects, statistics, turns
-        See `HttpTask`.
-    writer
-        Writes the predictions.
     """
 
     def __init__(

@@ -58,8 +58,6 @@ def add_routes(
         The web application. A miss of its router, too, is then answered as a problem.
     tasks
         The tasks by name; read at each call, so tasks may be added later.
-    writer
-        Writes predictions and outcomes.
     settings
         Bounds: `max_body`, `max_list`, `live_pages_per_client`; tokens: `http_token`, `serve_token`; from where
         calls may come: `http_host`, `http_hosts`, `http_origins`.
@@ -96,11 +94,6 @@ def add_routes(
 
 class Pages:
     """What answers at the paths.
-
-    Parameters
-    ----------
-    tasks, writer, settings, time_bound_s
-        See `add_routes`.
 
     Attributes
     ----------

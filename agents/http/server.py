@@ -45,8 +45,6 @@ class HttpServer:
         bound is lower where the process may not open twice as many files: Kafka and snapshots need some, too.
     probes
         Answers plain health checks, also while the event loop is held; None: they are calls as all others.
-    head_s, write_s
-        See `HEAD_S`, `WRITE_S`.
     """
 
     def __init__(

@@ -25,8 +25,6 @@ def live(tasks: Mapping[str, HttpTask], blocked_s: float = 0.0) -> dict[str, Any
 
     Parameters
     ----------
-    tasks
-        The tasks by name.
     blocked_s
         For how long one step has held the event loop, s; 0 while it turns.
 
@@ -223,17 +221,7 @@ def quantiles(values: list[float]) -> dict[str, float]:
 
 
 class Digests:
-    """Digests of the models' states, computed once for each version.
-
-    Parameters
-    ----------
-    name
-        The task's.
-    readiness
-        Whether its models are ready.
-    server
-        Its models.
-    """
+    """Digests of the models' states, computed once for each version."""
 
     def __init__(self, name: str, readiness: Readiness, server: Server) -> None:
         self._name, self._readiness, self._server = name, readiness, server

@@ -22,17 +22,7 @@ log = logging.getLogger(__name__)
 
 
 class HttpTallies:
-    """Counts for `T.quality`, each at most once: a worker that is killed loses those of its last second.
-
-    Parameters
-    ----------
-    context
-        The task.
-    statistics
-        Counts tallies that are lost.
-    writer
-        Writes the tallies.
-    """
+    """Counts for `T.quality`, each at most once: a worker that is killed loses those of its last second."""
 
     def __init__(self, context: TaskContext, statistics: Statistics, writer: Sends) -> None:
         self._context, self._counts, self._writer = context, statistics.counts, writer

@@ -55,12 +55,8 @@ class Probes:
 
     Parameters
     ----------
-    tasks
-        The tasks by name.
     origins
         Knows under which names this worker is called.
-    meter
-        Counts the answers.
     pulse
         Knows whether the loop is held.
     """
@@ -83,8 +79,6 @@ class Probes:
 
         Parameters
         ----------
-        probe
-            The check.
         close
             Whether the connection ends with the answer.
         blocked_s

@@ -27,12 +27,8 @@ class Batches:
 
     Parameters
     ----------
-    states
-        The channels.
     wake
         Called with a channel that may have its next batch.
-    seek
-        Reads partitions again.
     drain_s
         How long `drain` waits (s).
     """

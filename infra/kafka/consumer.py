@@ -40,10 +40,6 @@ class BatchConsumer:
 
     Parameters
     ----------
-    connection
-        The cluster.
-    group_id
-        The consumer group.
     channels
         What is consumed. Each topic belongs to exactly one of them.
     deliver

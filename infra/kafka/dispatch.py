@@ -20,12 +20,8 @@ class Dispatcher:
 
     Parameters
     ----------
-    states
-        The channels.
     stable
         Answers which partitions are caught up.
-    deliver
-        Takes the batches.
     failed
         Called when a picker or `deliver` raises.
     """

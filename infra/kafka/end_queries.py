@@ -18,8 +18,6 @@ class EndQueries:
 
     Parameters
     ----------
-    stable
-        Answers the queries.
     states
         The channels whose partitions are queried.
     wake

@@ -70,8 +70,6 @@ class Fencing:
 
     Parameters
     ----------
-    connection
-        The cluster.
     group
         The consumer group; its members have the client ids that `client_id` gives.
     own

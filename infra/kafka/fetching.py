@@ -83,8 +83,6 @@ class FetchThread:
         The channel of each topic; the topics are subscribed to.
     owner
         Called on the event loop that runs when `start` is called.
-    stamps
-        See `BatchConsumer`.
     """
 
     def __init__(

@@ -22,12 +22,8 @@ class FlowControl:
 
     Parameters
     ----------
-    positions
-        The assigned partitions.
     rewinds
         No wait goes on while partitions are to be read again.
-    bridge
-        To the event loop.
     """
 
     def __init__(self, positions: FetchPositions, rewinds: Rewinds, bridge: LoopBridge) -> None:

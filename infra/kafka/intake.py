@@ -24,10 +24,6 @@ class Intake:
 
     Parameters
     ----------
-    requests
-        The topic of requests.
-    merge
-        Picks predictions and outcomes.
     may_serve
         Whether requests can be served now; otherwise they wait, and joining continues.
     pace_s

@@ -50,8 +50,6 @@ class LogReader:
 
     Parameters
     ----------
-    connection
-        The cluster.
     topic, partition
         What is read.
     start

@@ -19,8 +19,6 @@ class ReadProgress:
 
     Parameters
     ----------
-    states
-        The consumer's channels.
     stable
         Asks for the ends of partitions.
     call

@@ -45,8 +45,6 @@ class Rebalances:
         The assigned partitions; they are changed here.
     rewinds
         Forgets partitions that are revoked.
-    bridge
-        To the event loop.
     """
 
     def __init__(

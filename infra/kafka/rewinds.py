@@ -31,17 +31,7 @@ class _Seek:
 
 
 class Rewinds:
-    """Moves partitions back in the consumer's thread.
-
-    Parameters
-    ----------
-    positions
-        The assigned partitions.
-    stamps
-        See `BatchConsumer`.
-    bridge
-        To the event loop.
-    """
+    """Moves partitions back in the consumer's thread."""
 
     def __init__(self, positions: FetchPositions, stamps: Mapping[str, str], bridge: LoopBridge) -> None:
         self._positions = positions

@@ -40,8 +40,6 @@ class Tail:
 
     Parameters
     ----------
-    connection
-        The cluster.
     newest
         By topic and partition: how many offsets before the end to begin, 1 or more.
 

@@ -52,8 +52,6 @@ class TransactionRunner:
 
     Parameters
     ----------
-    connection
-        The cluster.
     transactional_id
         Stable for a worker's slot: whoever initialises it ends what an earlier holder left open.
     timeout_ms

@@ -28,8 +28,6 @@ class ClusterWatch:
 
     Parameters
     ----------
-    connection
-        The cluster.
     places
         The partitions: each task's log, which everything that a worker does ends in.
     cluster

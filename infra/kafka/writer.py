@@ -35,8 +35,6 @@ class Writer:
 
     Parameters
     ----------
-    connection
-        The cluster.
     delivery_ms
         After how long without an acknowledgement a record counts as not written.
     cluster

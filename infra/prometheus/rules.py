@@ -48,11 +48,6 @@ class Rule:
 def rules(*files: str) -> list[Rule]:
     """Read rules.
 
-    Parameters
-    ----------
-    files
-        Names in this folder.
-
     Examples
     --------
     >>> down = rules("alerts.yml")[0]
@@ -85,8 +80,6 @@ def published(file: str, runbook_base: str) -> str:
 
     Parameters
     ----------
-    file
-        Name in this folder.
     runbook_base
         URL under which the pages lie; empty: the paths stay.
 

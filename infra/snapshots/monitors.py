@@ -85,12 +85,8 @@ def restore_monitors(
 
     Parameters
     ----------
-    name
-        See `pack_monitors`.
     made
         With nothing folded yet.
-    task
-        Its name.
     at_most
         Only snapshots that go on reading at this offset or before.
     """

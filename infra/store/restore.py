@@ -39,10 +39,6 @@ class JoinStores:
 
     Parameters
     ----------
-    connection, topic
-        The changelog.
-    codec, rules
-        The task's.
     folder
         Of this worker's slot and this task, each partition has its own in it; None keeps all in memory.
     cache_mb

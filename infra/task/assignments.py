@@ -27,13 +27,7 @@ log = logging.getLogger(__name__)
 
 
 class Assignments:
-    """The partitions of a task that are assigned to this worker, with the state of their joins.
-
-    Parameters
-    ----------
-    context, readiness, resume, watch, join, fold
-        The parts of the task.
-    """
+    """The partitions of a task that are assigned to this worker, with the state of their joins."""
 
     def __init__(
         self,

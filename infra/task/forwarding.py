@@ -19,17 +19,7 @@ log = logging.getLogger(__name__)
 
 
 class Forwarding:
-    """Says where outcomes of a task belong, and forwards them.
-
-    Parameters
-    ----------
-    context
-        The task.
-    current
-        Its topics.
-    statistics
-        Counts what is forwarded.
-    """
+    """Says where outcomes of a task belong, and forwards them."""
 
     def __init__(self, context: TaskContext, current: CurrentTopics, statistics: Statistics) -> None:
         self._context, self._current, self._counts = context, current, statistics.counts

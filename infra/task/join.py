@@ -43,16 +43,8 @@ class JoinAgent:
 
     Parameters
     ----------
-    context
-        The task.
-    current
-        Its topics.
     resume
         Finds where a join goes on.
-    subjects
-        Keys of the subjects of requests.
-    statistics
-        Counts what is joined.
     stores
         Keep the state of the joins.
     idle_ms
@@ -144,8 +136,6 @@ class JoinAgent:
 
         Parameters
         ----------
-        items
-            The records.
         numbers
             Of the partitions that they are of.
 

@@ -16,10 +16,6 @@ class JoinPartition:
 
     Parameters
     ----------
-    join
-        The join.
-    topics
-        The task's.
     position
         Where to go on; None when nothing was taken yet.
     ids

@@ -39,20 +39,8 @@ class LogFold:
 
     Parameters
     ----------
-    context
-        The task.
-    models
-        Its models; the first is served.
     readiness
         Set while the models may answer.
-    resume
-        Finds where the fold goes on.
-    statistics
-        Counts entries and measures their freshness.
-    turns
-        Shares the event loop.
-    store
-        Where snapshots lie.
     skip
         The setting: records of the log that are no entries and are skipped.
     """

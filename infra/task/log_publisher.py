@@ -50,13 +50,6 @@ class LogPublisher(Publisher[Entry]):
 
     The group of the log's owners says which worker that is; it shares out the partition and reads nothing. The
     entries come from the worker's one reader of the log, after the models have folded them.
-
-    Parameters
-    ----------
-    context, readiness, resume, turns, runner, snapshots, metrics_every_ms
-        See `Publisher`.
-    fold
-        The reader.
     """
 
     name: ClassVar[str] = "metrics"

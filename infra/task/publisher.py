@@ -40,22 +40,8 @@ class Publisher(Generic[Item]):
 
     Parameters
     ----------
-    context
-        The task.
-    readiness
-        Whether the task may go on.
     resume
         Finds where publishing and the fold go on.
-    turns
-        Shares the event loop.
-    runner
-        Writes the transactions.
-    snapshots
-        Writes the snapshots.
-    topic
-        The topic that is folded.
-    group
-        The consumer group whose offset says up to where all is published.
     metrics_every_ms
         Time between two publications of the metrics.
     """

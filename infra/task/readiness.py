@@ -26,8 +26,6 @@ class Readiness:
 
     Parameters
     ----------
-    name
-        The task's.
     cluster
         Whether the cluster acknowledges; one for all tasks of the worker.
 

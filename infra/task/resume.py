@@ -30,13 +30,6 @@ class Resume:
     """Finds where a task goes on in its topics: its own state decides, then the group's offsets, then its output.
 
     All methods block.
-
-    Parameters
-    ----------
-    context
-        The task.
-    current
-        Its topics.
     """
 
     def __init__(self, context: TaskContext, current: CurrentTopics) -> None:
@@ -252,10 +245,6 @@ class Resume:
 
         Parameters
         ----------
-        topic
-            What is folded.
-        group
-            The owners' group.
         monitors
             The keys of what they publish.
 

@@ -27,14 +27,6 @@ class Serve:
 
     Parameters
     ----------
-    context
-        The task.
-    server
-        Its models.
-    subjects
-        Keys of the subjects of requests.
-    statistics
-        Counts what is answered.
     json_records
         Whether predictions are written as JSON.
     """

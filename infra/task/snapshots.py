@@ -26,14 +26,6 @@ class SnapshotWriter:
 
     Parameters
     ----------
-    context
-        The task.
-    statistics
-        Counts snapshots.
-    store
-        Where they lie.
-    topic
-        What is folded.
     every
         Records between two snapshots: a new owner reads at most that many again.
     kept

@@ -31,13 +31,6 @@ log = logging.getLogger(__name__)
 class TaskStatus:
     """The status of one task, for its status page and the exporter.
 
-    Parameters
-    ----------
-    context
-        The task.
-    join, fold, publisher, tallies
-        Its agents.
-
     Attributes
     ----------
     lag

@@ -36,8 +36,6 @@ class TallyPublisher(Publisher[Tally]):
 
     Parameters
     ----------
-    context, readiness, resume, turns, runner, snapshots, metrics_every_ms
-        See `Publisher`.
     statistics
         Counts tallies that cannot be read.
     """

@@ -58,14 +58,10 @@ class TopicWatch:
 
     Parameters
     ----------
-    context
-        The task.
     current
         Its topics, which are kept up to date.
     readiness
         Takes the topics that are rejected.
-    statistics
-        Counts topics that were recreated.
     """
 
     def __init__(

@@ -33,11 +33,6 @@ class Board:
 
     All workers of a task fold the same records, so their pages are equal. State of one worker (its lag, its
     versions) is not part of it.
-
-    Parameters
-    ----------
-    task
-        The task.
     """
 
     def __init__(self, task: Task) -> None:

@@ -85,8 +85,6 @@ class Codec:
         The task's name, for messages.
     kind
         What its outcome is: `binary`, `multiclass` or `regression`.
-    dictionary
-        Its features.
     token_key
         The subjects' keys, of which the tokens are made that stand for personal data. A task's token key alone
         gives keys that nobody can destroy: for runs that store nothing.

@@ -17,11 +17,6 @@ class TopicNumbers:
     0 is T.requests, 1 T.predictions, 2 T.outcomes. The second topic of a name, which positions call `T.outcomes~2`,
     has a number higher by three, and so on. Any other topic goes by its name.
 
-    Parameters
-    ----------
-    task
-        The task's name.
-
     Examples
     --------
     >>> numbers = TopicNumbers("shop")

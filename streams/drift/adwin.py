@@ -40,8 +40,6 @@ class DirectionalAdwin:
         `streams.drift.budget` says how many a delta costs.
     worse
         Which way of going is bad.
-    hush
-        See `Recovery`.
     span
         The bound is for numbers in a range of 1; they are divided by this first. Nothing is cut off: a few
         numbers beyond the span cost some false alarms, many cost many.

@@ -87,8 +87,6 @@ class ExcessLoss:
 
     Parameters
     ----------
-    kind
-        What the task's outcome is.
     warm_up
         First labels that are not judged; they make the first level.
 

@@ -48,8 +48,6 @@ class Watch:
     detector
         A class of `river.drift` or `river.drift.binary`, or a function that makes such a detector from
         `parameters`; None for directional ADWIN, at a delta that keeps the task's budget of false alarms.
-    parameters
-        Its keyword arguments.
     worse
         Which way of going alarms: `up`, `down` or `both`; by default what is bad for the signal.
     severity
@@ -74,10 +72,6 @@ class Watch:
         ----------
         rate
             False alarms per event that it may raise; a detector that the task file names has its own.
-        hush
-            See `Recovery`.
-        span
-            See `DirectionalAdwin`.
         """
         if self.detector is not None:
             return RiverDetector(self.detector, self.parameters, self.direction, hush, span)

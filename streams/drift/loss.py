@@ -15,15 +15,7 @@ from streams.episodes import Alarm, Episodes
 
 
 class LossEpisodes:
-    """Opens an episode when the loss is above its level, and closes it when it is back.
-
-    Parameters
-    ----------
-    task
-        The task's name.
-    kind, warm_up
-        See `ExcessLoss`.
-    """
+    """Opens an episode when the loss is above its level, and closes it when it is back."""
 
     def __init__(self, task: str, kind: TaskKind, warm_up: int) -> None:
         self.watch = ExcessLoss(kind, warm_up)

@@ -139,15 +139,7 @@ class Losses:
 
 
 def play(task: Task, events: Sequence[Event]) -> Report:
-    """Play a stream in memory and hold its episodes against its loss.
-
-    Parameters
-    ----------
-    task
-        The task.
-    events
-        Its data file's.
-    """
+    """Play a stream in memory and hold its episodes against its loss."""
     losses, fold = Losses(task), DriftFold(task)
     driver = MemoryDriver(task, folds=[losses, fold], keep_log=False)
     for _ in driver.run(events):

@@ -22,12 +22,6 @@ class RiverDetector:
     ----------
     make
         A class of `river.drift` or `river.drift.binary`, or a function that makes a detector.
-    parameters
-        Its keyword arguments.
-    worse, hush
-        See `Recovery`.
-    span
-        See `DirectionalAdwin`; detectors for errors take none.
 
     Examples
     --------

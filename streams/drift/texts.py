@@ -28,8 +28,6 @@ def of_change(signal: str, model: str, change: Change, unit: str = "") -> str:
 
     Parameters
     ----------
-    signal
-        Its name.
     model
         Empty when it concerns all of the task.
     change

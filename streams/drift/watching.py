@@ -21,10 +21,6 @@ class ModelWatch:
 
     Parameters
     ----------
-    rules
-        The task's.
-    kind
-        What its outcome is.
     share
         How many false alarms each signal's detector may raise.
     labels

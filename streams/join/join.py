@@ -34,8 +34,6 @@ class Join:
 
     Parameters
     ----------
-    rules
-        The times.
     store
         Committed state; changed by `commit` only.
     unpack

@@ -62,11 +62,6 @@ class LoopHealth(BaseMonitor[Entry]):
     The joins run on several workers. Each tells its partition's counters with the last entry of a batch, in the
     log's order, so they come from state everywhere: no replay and no change of owner makes them jump, and the
     sum over partitions is exact at each such entry.
-
-    Parameters
-    ----------
-    task
-        The task.
     """
 
     name = "loop"

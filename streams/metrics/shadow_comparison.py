@@ -101,11 +101,6 @@ class ShadowComparison(BaseMonitor[Entry]):
 
     A new revision of either begins a comparison of its own; a label of an older pair still counts there. A
     correction takes back the label that it replaces.
-
-    Parameters
-    ----------
-    task
-        The task.
     """
 
     name = "versus"

@@ -44,11 +44,6 @@ def counter_of(prediction: Prediction) -> str:
 class Waiting(BaseMonitor[Entry]):
     """Estimates the accuracy of what was served and has no resolution yet (binary).
 
-    Parameters
-    ----------
-    task
-        The task.
-
     Notes
     -----
     Under a policy by which silence teaches nothing, the calibration is that of requests with an outcome, and so is

@@ -28,8 +28,6 @@ class EdgeCounter:
 
     Parameters
     ----------
-    dictionary
-        The task's features.
     slot
         The worker's stable name.
     way

@@ -134,8 +134,6 @@ def judge(
         The feature's.
     counts
         Of the window.
-    rules
-        The task's.
     alpha
         Probability of a false alarm that each test may have.
     then

@@ -36,10 +36,6 @@ class QualityMonitor(BaseMonitor[Tally]):
 
     Parameters
     ----------
-    task
-        Its name.
-    dictionary
-        Its features.
     rules
         Sizes and the budget of false alarms.
     """
