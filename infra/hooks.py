@@ -8,12 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-TRANSACTION_POINTS: Final = (
-    "before-produce",
-    "after-produce",
-    "between-produce-and-commit",
-    "after-commit",
-)
+TRANSACTION_POINTS: Final = ("before-produce", "after-produce", "between-produce-and-commit", "after-commit")
 """Reached by each transaction, in this order. At the third the offsets are sent as well. At the last the
 transaction is committed, and local state has not changed yet."""
 

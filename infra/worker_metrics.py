@@ -25,10 +25,7 @@ WORKER_METRICS: Final = {
     for each in (
         WorkerMetric(
             "riverloop_build_info",
-            (
-                "version",
-                "runtime",
-            ),
+            ("version", "runtime"),
             "Version and runtime fingerprint of the worker, always 1.",
             "Several runtimes: finish the upgrade.",
         ),
@@ -40,10 +37,7 @@ WORKER_METRICS: Final = {
         ),
         WorkerMetric(
             "riverloop_http_requests_total",
-            (
-                "route",
-                "status",
-            ),
+            ("route", "status"),
             "HTTP calls; status 499: the client disconnected first.",
             "5xx: see `GET /readyz` and the worker's log.",
         ),
@@ -59,10 +53,7 @@ WORKER_METRICS: Final = {
         ),
         WorkerMetric(
             "riverloop_topic_rejected",
-            (
-                "task",
-                "what",
-            ),
+            ("task", "what"),
             "1 for each topic or position for which the task has stopped; 0 with empty `what` when there is none.",
             "See `GET /ready`.",
         ),
@@ -88,57 +79,37 @@ WORKER_METRICS: Final = {
         ),
         WorkerMetric(
             "riverloop_model_info",
-            (
-                "task",
-                "model",
-                "role",
-                "revision",
-            ),
+            ("task", "model", "role", "revision"),
             "Active revision of each model, always 1.",
             "Several revisions: finish the upgrade.",
         ),
         WorkerMetric(
             "riverloop_model_learned",
-            (
-                "task",
-                "model",
-            ),
+            ("task", "model"),
             "Examples learned.",
             "Constant while outcomes arrive: check the label policy and the lag of the log.",
         ),
         WorkerMetric(
             "riverloop_model_skipped_total",
-            (
-                "task",
-                "model",
-            ),
+            ("task", "model"),
             "Labelled entries skipped because the model raised or scored not finite.",
             "See `GET /tasks/T/status`.",
         ),
         WorkerMetric(
             "riverloop_model_skipped_ratio",
-            (
-                "task",
-                "model",
-            ),
+            ("task", "model"),
             "Entries skipped among the last 1,000 labelled, divided by `max_skipped`. Above 1 the model stops.",
             "Run `riverloop verify`.",
         ),
         WorkerMetric(
             "riverloop_model_stopped",
-            (
-                "task",
-                "model",
-            ),
+            ("task", "model"),
             "1 when the model has stopped learning, else 0.",
             "Fix the model: a new specification learns the log again.",
         ),
         WorkerMetric(
             "riverloop_model_failures_total",
-            (
-                "task",
-                "model",
-            ),
+            ("task", "model"),
             "Requests without a score because the model raised or scored not finite.",
             "See dead letters with reason `model_failed`.",
         ),
@@ -178,47 +149,32 @@ WORKER_METRICS: Final = {
         ),
         WorkerMetric(
             "riverloop_lag_records",
-            (
-                "task",
-                "topic",
-            ),
+            ("task", "topic"),
             "Records not yet consumed from this worker's partitions.",
             "Rising: add workers, up to the number of partitions.",
         ),
         WorkerMetric(
             "riverloop_lag_seconds",
-            (
-                "task",
-                "topic",
-            ),
+            ("task", "topic"),
             "Age of the oldest record not yet consumed, maximum over this worker's partitions.",
             "Outcomes only: they wait for stream time.",
         ),
         WorkerMetric(
             "riverloop_answer_seconds",
-            (
-                "task",
-                "way",
-            ),
+            ("task", "way"),
             "Time from a request's arrival to its answer, committed (`topic`) or acknowledged (`http`).",
             "Check the lag of requests, then CPU, then Kafka.",
         ),
         WorkerMetric(
             "riverloop_freshness_seconds",
-            (
-                "task",
-                "stage",
-            ),
+            ("task", "stage"),
             "Time from an outcome's arrival to the log (`arrival_to_log`), on to the model (`log_to_serving`), "
             "and in all.",
             "",
         ),
         WorkerMetric(
             "riverloop_dead_letters_total",
-            (
-                "task",
-                "reason",
-            ),
+            ("task", "reason"),
             "Records rejected by this worker.",
             "Run `riverloop deadletters list`.",
         ),

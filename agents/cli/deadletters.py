@@ -46,12 +46,7 @@ def deadletters() -> None:
 @cluster_options
 @json_option
 def list_(
-    task: str,
-    meant: Meant,
-    limit: int,
-    bootstrap: str | None,
-    properties: tuple[str, ...],
-    as_json: bool,
+    task: str, meant: Meant, limit: int, bootstrap: str | None, properties: tuple[str, ...], as_json: bool
 ) -> None:
     """List the dead letters of TASK, newest first, with counts by reason."""
     name, codec, dead_letters = _open(task, bootstrap, properties)

@@ -20,11 +20,7 @@ _URL: Final = re.compile(r"https?://[^\s\"'#]+")
     epilog="Example: riverloop rules /etc/prometheus/riverloop --runbook-base https://wiki.example.com/runbooks"
 )
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
-@click.option(
-    "--runbook-base",
-    metavar="URL",
-    help="URL of the published runbooks. [RIVERLOOP_RUNBOOK_BASE]",
-)
+@click.option("--runbook-base", metavar="URL", help="URL of the published runbooks. [RIVERLOOP_RUNBOOK_BASE]")
 def rules(folder: Path, runbook_base: str | None) -> None:
     """Write recording rules and alerts for Prometheus to FOLDER."""
     base = Settings.load({"runbook_base": runbook_base}).runbook_base

@@ -191,14 +191,7 @@ def _models(state: dict[str, Any]) -> Table:
     found = {name: each["windows"].get(rolling, {}) for name, each in state["quality"].items()}
     names = [name for name in SCORES if any(name in each for each in found.values())]
     table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
-    for column in (
-        "model",
-        "role",
-        "learned",
-        "skipped",
-        "failed",
-        *(n.replace("_", " ") for n in names),
-    ):
+    for column in ("model", "role", "learned", "skipped", "failed", *(n.replace("_", " ") for n in names)):
         table.add_column(column, justify="right" if column in NUMBERS else "left")
     for each in state["worker"]["models"]:
         values = found.get(each["model"], {})

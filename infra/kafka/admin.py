@@ -5,12 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 
-from confluent_kafka import (
-    KafkaError,
-    KafkaException,
-    TopicCollection,
-    TopicPartition,
-)
+from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public, but re-exported without __all__
     AdminClient,
     ConfigResource,
@@ -93,10 +88,7 @@ def create_topics(connection: Connection, specs: Iterable[TopicSpec], replicatio
             # A new topic is not known to every broker at once.
             return len(described) == len(created) and all(map(_has_leaders, described.values()))
 
-        _until(
-            usable,
-            f"the new topics {', '.join(created)} on {connection.bootstrap} have no leader",
-        )
+        _until(usable, f"the new topics {', '.join(created)} on {connection.bootstrap} have no leader")
         return created
 
 

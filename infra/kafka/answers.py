@@ -26,13 +26,7 @@ SILENCE_S = 15.0
 class Answers:
     """Reads `T.predictions` and the dead letters of requests, from now on."""
 
-    def __init__(
-        self,
-        connection: Connection,
-        codec: Codec,
-        topics: TaskTopics,
-        partitions: int,
-    ) -> None:
+    def __init__(self, connection: Connection, codec: Codec, topics: TaskTopics, partitions: int) -> None:
         self._codec, self._topics = codec, topics
         self.partitions = partitions
         self.count = 0

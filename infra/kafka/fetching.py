@@ -37,10 +37,7 @@ FETCH_AT_MOST = 500
 """Records that the event loop decodes at once."""
 
 # A consumer that meets these can never read its topics.
-HOPELESS = {
-    KafkaError.TOPIC_AUTHORIZATION_FAILED,
-    KafkaError.GROUP_AUTHORIZATION_FAILED,
-}
+HOPELESS = {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED}
 
 NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 

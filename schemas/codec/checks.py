@@ -60,9 +60,7 @@ def check_ts(ts: int) -> None:
     """Reject a time before 1970 or beyond what every JSON reader holds exactly."""
     if not 0 <= ts < MAX_TS:
         raise BadRecord(
-            "impossible_time",
-            f"ts must be ms since 1970-01-01 UTC, 0 to 2^53 - 1, not {ts}{hint(ts)}",
-            "ts",
+            "impossible_time", f"ts must be ms since 1970-01-01 UTC, 0 to 2^53 - 1, not {ts}{hint(ts)}", "ts"
         )
 
 
@@ -111,11 +109,7 @@ def check_value(kind: TaskKind, value: Any) -> Value:
 
 
 def make_request(
-    request_id: str,
-    ts: int,
-    features: Features,
-    entity_key: str | None = None,
-    parents: tuple[str, ...] = (),
+    request_id: str, ts: int, features: Features, entity_key: str | None = None, parents: tuple[str, ...] = ()
 ) -> Request:
     """Make a request."""
     check_id(request_id)

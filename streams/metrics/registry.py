@@ -58,12 +58,7 @@ _LOSSES: Final[tuple[tuple[str, Unit, tuple[str, ...]], ...]] = (
     ("mae", "outcome", _R),
 )
 _CALIBRATION: Final[tuple[tuple[str, Unit, str, str], ...]] = (
-    (
-        "slope",
-        "ratio",
-        "b in logit P(label) = a + b logit(score); below 1: scores too extreme",
-        "Cox 1958",
-    ),
+    ("slope", "ratio", "b in logit P(label) = a + b logit(score); below 1: scores too extreme", "Cox 1958"),
     ("intercept", "nats", "a of that fit; above 0: scores too low", "Cox 1958"),
     ("score", "ratio", "mean of p in a bin such as `score=0.1-0.2`", ""),
     ("rate", "ratio", "positives / n in the bin; should equal `calibration_score`", ""),
@@ -82,24 +77,8 @@ METRICS: Final = (
     Declared("accuracy", "ratio", "correct decisions / n", "higher", _COMPARE, "River", _C),
     Declared("precision", "ratio", "TP / (TP + FP), macro-averaged", "higher", _COMPARE, "", _C),
     Declared("recall", "ratio", "TP / (TP + FN), macro-averaged", "higher", _COMPARE, "", _C),
-    Declared(
-        "f1",
-        "ratio",
-        "2 TP / (2 TP + FP + FN), macro-averaged",
-        "higher",
-        _COMPARE,
-        "River",
-        _C,
-    ),
-    Declared(
-        "log_loss",
-        "nats",
-        "mean of -ln p(label), p clipped at 1e-15",
-        "lower",
-        _COMPARE,
-        "River",
-        _C,
-    ),
+    Declared("f1", "ratio", "2 TP / (2 TP + FP + FN), macro-averaged", "higher", _COMPARE, "River", _C),
+    Declared("log_loss", "nats", "mean of -ln p(label), p clipped at 1e-15", "lower", _COMPARE, "River", _C),
     Declared("brier", "ratio", "mean of (p - label)²", "lower", _CALIBRATE, "Brier 1950", _B),
     Declared(
         "roc_auc",
@@ -248,31 +227,16 @@ METRICS: Final = (
             ("unavailable", "outcomes without a value", _OUTCOMES),
             ("early", "outcomes before their prediction", "Many: serving lags."),
             ("orphan", "outcomes of unknown or forgotten requests", _OUTCOMES),
-            (
-                "duplicate_prediction",
-                "further predictions of a request",
-                "A service sends requests twice.",
-            ),
+            ("duplicate_prediction", "further predictions of a request", "A service sends requests twice."),
             ("duplicate_outcome", "identical outcomes sent again", "Harmless: a service retries."),
             ("stale_revision", "corrections older than the current outcome", "A service sends out of order."),
         )
     ),
     Declared(
-        "open_episodes",
-        "count",
-        "1 while an episode is open, by family",
-        "lower",
-        _EPISODES,
-        by_monitor=True,
+        "open_episodes", "count", "1 while an episode is open, by family", "lower", _EPISODES, by_monitor=True
     ),
     Declared(
-        "episodes",
-        "count",
-        "episodes opened, by family",
-        "neither",
-        _EPISODES,
-        counter=True,
-        by_monitor=True,
+        "episodes", "count", "episodes opened, by family", "neither", _EPISODES, counter=True, by_monitor=True
     ),
     Declared("signal_mean", "signal", "mean of the detector's window", "neither", _EPISODES, by_model=True),
     *(
@@ -303,12 +267,6 @@ METRICS: Final = (
             ("feature_psi_season", "PSI against the same season of last year"),
         )
     ),
-    Declared(
-        "feature_psi_limit",
-        "nats",
-        "PSI above which a feature counts as drifted",
-        "neither",
-        _FEATURE,
-    ),
+    Declared("feature_psi_limit", "nats", "PSI above which a feature counts as drifted", "neither", _FEATURE),
 )
 UNITS: Final = {each.name: each.unit for each in METRICS}

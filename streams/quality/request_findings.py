@@ -40,14 +40,7 @@ def requests_findings(base: Total, window: Total, alpha: float) -> Iterator[Find
             base.requests,
             "repeated with the same id",
         ),
-        (
-            "disordered",
-            window.disordered,
-            window.requests,
-            base.disordered,
-            base.requests,
-            "out of order",
-        ),
+        ("disordered", window.disordered, window.requests, base.disordered, base.requests, "out of order"),
     )
     for signal, hits, n, base_hits, base_n, words in cases:
         if not n or not base_n or hits / n - base_hits / base_n < LEAST_RISE:
