@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hmac
 import re
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
@@ -151,24 +150,3 @@ class Protection:
                     hidden[name] = MASKED
             features = hidden
         return replace(record, features=features, entity_key=None, parents=())
-
-
-def mentions(fields: Any, subject: str) -> bool:
-    """Whether plain data has a text that is the subject, at any depth (not as a key).
-
-    Examples
-    --------
-    >>> mentions({"features": {"Guest": "Ada"}}, "Ada"), mentions({"Ada": ["Adam"]}, "Ada")
-    (True, False)
-    """
-    left = [fields]
-    while left:
-        each = left.pop()
-        if isinstance(each, str):
-            if each == subject:
-                return True
-        elif isinstance(each, Mapping):
-            left.extend(each.values())
-        elif isinstance(each, list | tuple):
-            left.extend(each)
-    return False

@@ -156,7 +156,7 @@ class Inputs:
 
     # ------------------------------------------------------------------ dead letters
 
-    def letters_first(self, messages: Iterator[Message]) -> None:
+    def dead_letters_first(self, messages: Iterator[Message]) -> None:
         """Read a partition of `T.dead-letters` up to where all transactions have ended."""
         self.dead_letters(messages, settled=True)
 

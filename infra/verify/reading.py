@@ -60,7 +60,7 @@ class Reading:
         # these transactions wrote lies below the ends taken next, and nothing answered seems unanswered.
         self._until_now(topics.predictions, topics.dead_letters)
         self._read(topics.predictions, inputs.predictions_first)
-        self._read(topics.dead_letters, inputs.letters_first)
+        self._read(topics.dead_letters, inputs.dead_letters_first)
         settled = dict(extent.end)
         self._until_now(topics.log)
         self._until_now(topics.predictions, topics.outcomes, topics.dead_letters)
