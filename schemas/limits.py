@@ -88,13 +88,7 @@ def check_text(text: str, limit: Limit, field: str) -> None:
 
 
 def check_texts(texts: Sequence[str], limit: Limit, field: str) -> None:
-    """Reject a list that has too many texts, or one that is too long.
-
-    Raises
-    ------
-    BadRecord
-        `out_of_range`, naming the field.
-    """
+    """Reject a list that has too many texts, or one that is too long; raises as `check_text`."""
     if limit.items is not None and len(texts) > limit.items:
         raise _too_long(field, f"at most {limit.items:,} items, not {len(texts):,}")
     for text in texts:
@@ -102,13 +96,7 @@ def check_texts(texts: Sequence[str], limit: Limit, field: str) -> None:
 
 
 def check_scores(scores: Sequence[Any]) -> None:
-    """Reject scores of which there are too many, or whose names or classes are too long.
-
-    Raises
-    ------
-    BadRecord
-        `out_of_range`, naming the field.
-    """
+    """Reject too many scores, or names or classes that are too long; raises as `check_text`."""
     if len(scores) > SCORES:
         raise _too_long("scores", f"at most {SCORES} items, not {len(scores):,}")
     most = NAME.characters

@@ -1,4 +1,7 @@
-"""Administration of topics: create, check, delete records."""
+"""Administration of topics: create, check, delete records.
+
+All functions raise BrokerError when the cluster refuses or does not answer within 20 s.
+"""
 
 from __future__ import annotations
 
@@ -54,11 +57,6 @@ def create_topics(connection: Connection, specs: Iterable[TopicSpec], replicatio
     -------
     list of str
         The names of the topics that were made. An existing topic is left as it is: see `check_topics`.
-
-    Raises
-    ------
-    BrokerError
-        The cluster refuses or does not answer within 20 s.
     """
     with client_of(connection) as admin:
         wanted = list(specs)
@@ -99,11 +97,6 @@ def check_topics(connection: Connection, specs: Iterable[TopicSpec]) -> list[str
     -------
     list of str
         One sentence per difference, with what to do; empty when all is as it must be.
-
-    Raises
-    ------
-    BrokerError
-        The cluster refuses or does not answer within 20 s.
     """
     wanted = {spec.name: spec for spec in specs}
     with client_of(connection) as admin:
@@ -147,11 +140,6 @@ def delete_records(
     -------
     dict
         By topic and partition: the oldest offset that is left.
-
-    Raises
-    ------
-    BrokerError
-        The cluster refuses or does not answer within 20 s.
     """
     wanted = [TopicPartition(topic, number, offset) for (topic, number), offset in before.items()]
     if not wanted:
@@ -183,13 +171,7 @@ def topic_id(connection: Connection, name: str) -> str:
 
 
 def partition_count(connection: Connection, name: str) -> int:
-    """Ask for a topic's number of partitions; 0 when there is no such topic.
-
-    Raises
-    ------
-    BrokerError
-        The cluster does not answer.
-    """
+    """Return a topic's number of partitions; 0 when there is no such topic."""
     try:
         with client_of(connection) as admin:
             topic = admin.list_topics(name, timeout=TIMEOUT_S).topics[name]
