@@ -24,6 +24,7 @@ from infra.task.context import TaskContext
 from infra.task.join import JoinAgent
 from infra.task.log_fold import LogFold
 from infra.task.log_publisher import LogPublisher
+from infra.task.publisher import Output
 from infra.task.readiness import Readiness
 from infra.task.resume import Resume
 from infra.task.serve import Serve
@@ -103,18 +104,14 @@ class TaskAgents:
         self.watch = TopicWatch(context, current, readiness, statistics)
         self.assignments = Assignments(context, readiness, resume, self.watch, self.join, self.log)
 
-        def snapshots(topic: str, every: int) -> SnapshotWriter:
-            return SnapshotWriter(context, statistics, store, topic, every, settings.snapshots_kept)
+        def output(role: str, topic: str, every: int) -> Output:
+            snapshots = SnapshotWriter(context, statistics, store, topic, every, settings.snapshots_kept)
+            return Output(self._runners[role], snapshots, settings.metrics_every_ms)
 
-        shared, every_ms = (context, readiness, resume, turns), settings.metrics_every_ms
-        self.publisher = LogPublisher(
-            *(*shared, self._runners["owner"], snapshots(topics.log, settings.snapshot_every)),
-            *(every_ms, self.log),
-        )
-        self.tallies = TallyPublisher(
-            *(*shared, self._runners["quality"], snapshots(topics.quality, SNAPSHOT_EVERY)),
-            *(every_ms, statistics),
-        )
+        log_output = output("owner", topics.log, settings.snapshot_every)
+        self.publisher = LogPublisher(context, readiness, resume, turns, log_output, self.log)
+        tally_output = output("quality", topics.quality, SNAPSHOT_EVERY)
+        self.tallies = TallyPublisher(context, readiness, resume, turns, tally_output, statistics)
         self.status = TaskStatus(context, self.join, self.log, self.publisher, self.tallies)
         self.http = HttpTask(
             context, settings, readiness, current, server, subjects, turns, statistics, self.status

@@ -15,16 +15,16 @@ from confluent_kafka import Message
 from infra.clock import now_ms
 from infra.kafka.aborted import GenerationLost, ProducerFenced
 from infra.kafka.consumer import BatchConsumer
-from infra.kafka.transaction import OutRecord, TransactionRunner
+from infra.kafka.transaction import OutRecord
 from infra.runtime import runtime_fingerprint
 from infra.snapshots.models import git_commit, pack
 from infra.task.context import TaskContext
 from infra.task.log_fold import NEAR, LogFold
-from infra.task.publisher import Publisher
+from infra.task.publisher import Output, Publisher
 from infra.task.readiness import Readiness, TaskStopped
 from infra.task.resume import Resume
 from infra.task.revisions import endings, openings
-from infra.task.snapshots import SnapshotWriter, Take
+from infra.task.snapshots import Take
 from infra.turns import Turns
 from schemas.errors import BrokerError, RecordsGone
 from schemas.records import Entry, Manifest
@@ -60,13 +60,11 @@ class LogPublisher(Publisher[Entry]):
         readiness: Readiness,
         resume: Resume,
         turns: Turns,
-        runner: TransactionRunner,
-        snapshots: SnapshotWriter,
-        metrics_every_ms: int,
+        output: Output,
         fold: LogFold,
     ) -> None:
-        about = (context.topics.log, f"{context.group}.{context.task.name}.log", metrics_every_ms)
-        super().__init__(context, readiness, resume, turns, runner, snapshots, *about)
+        group = f"{context.group}.{context.task.name}.log"
+        super().__init__(context, readiness, resume, turns, output, context.topics.log, group)
         self.fold, self.models = fold, fold.models
         fold.moved.append(self._wake)
         self.tenure: object | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -31,19 +32,24 @@ Item = TypeVar("Item")
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Output:
+    """How a publisher writes."""
+
+    runner: TransactionRunner
+    """Writes its transactions."""
+    snapshots: SnapshotWriter
+    """Writes its snapshots."""
+    metrics_every_ms: int
+    """Time between two publications of the metrics."""
+
+
 class Publisher(Generic[Item]):
     """Folds the monitors of a topic of one partition, and keeps what they give until it is committed.
 
     An alert is the output of a record, a metric that of an offset. Both go into the transaction that commits an
     offset behind them. The monitors do not depend on what becomes of it: after an abort the same records go into
     the next transaction, but for those that the group's offset says are committed.
-
-    Parameters
-    ----------
-    resume
-        Finds where publishing and the fold go on.
-    metrics_every_ms
-        Time between two publications of the metrics.
     """
 
     name: ClassVar[str]
@@ -57,15 +63,13 @@ class Publisher(Generic[Item]):
         readiness: Readiness,
         resume: Resume,
         turns: Turns,
-        runner: TransactionRunner,
-        snapshots: SnapshotWriter,
+        output: Output,
         topic: str,
         group: str,
-        metrics_every_ms: int,
     ) -> None:
-        self.context, self.readiness, self.resume = context, readiness, resume
-        self.turns, self.runner, self.snapshots, self.group = turns, runner, snapshots, group
-        self.metrics_every_ms = metrics_every_ms
+        self.context, self.readiness, self.resume, self.turns = context, readiness, resume, turns
+        self.runner, self.snapshots, self.group = output.runner, output.snapshots, group
+        self.metrics_every_ms = output.metrics_every_ms
         self.partition = Partition(topic, 0)
         self.is_owner = False
         """Whether this worker owns the topic, and the monitors are restored."""

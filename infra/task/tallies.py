@@ -13,12 +13,10 @@ from confluent_kafka import Message
 from infra.kafka.admin import topic_id
 from infra.kafka.channel import Batch
 from infra.kafka.consumer import BatchConsumer
-from infra.kafka.transaction import TransactionRunner
 from infra.task.context import TaskContext
-from infra.task.publisher import Publisher
+from infra.task.publisher import Output, Publisher
 from infra.task.readiness import Readiness, TaskStopped
 from infra.task.resume import Resume
-from infra.task.snapshots import SnapshotWriter
 from infra.task.statistics import Statistics
 from infra.turns import Turns
 from schemas.errors import BadRecord, RecordsGone
@@ -49,13 +47,10 @@ class TallyPublisher(Publisher[Tally]):
         readiness: Readiness,
         resume: Resume,
         turns: Turns,
-        runner: TransactionRunner,
-        snapshots: SnapshotWriter,
-        metrics_every_ms: int,
+        output: Output,
         statistics: Statistics,
     ) -> None:
-        about = (context.topics.quality, context.group, metrics_every_ms)
-        super().__init__(context, readiness, resume, turns, runner, snapshots, *about)
+        super().__init__(context, readiness, resume, turns, output, context.topics.quality, context.group)
         self._counts = statistics.counts
         self.lock = asyncio.Lock()
         """Held while the monitors move."""

@@ -18,6 +18,7 @@ from infra.kafka.transaction import OutRecord
 from infra.snapshots.store import SnapshotStore
 from infra.task.log_fold import LogFold
 from infra.task.log_publisher import LogPublisher
+from infra.task.publisher import Output
 from infra.task.readiness import Readiness
 from infra.task.resume import Resume
 from infra.task.snapshots import SnapshotWriter
@@ -154,9 +155,8 @@ class Worker:
         snapshots = SnapshotWriter(
             context, statistics, store, topic, settings.snapshot_every, settings.snapshots_kept
         )
-        self.publisher = Publisher(
-            *(context, self.readiness, resume, turns, runner, snapshots), settings.metrics_every_ms, self.fold
-        )
+        output = Output(runner, snapshots, settings.metrics_every_ms)
+        self.publisher = Publisher(context, self.readiness, resume, turns, output, self.fold)
         self.consumer: Any = SimpleNamespace(metadata=b"member")
         self.fold.restore()
 

@@ -13,6 +13,7 @@ import pytest
 from infra.kafka.buffers import Partition
 from infra.kafka.transaction import OutRecord
 from infra.snapshots.store import SnapshotStore
+from infra.task.publisher import Output
 from infra.task.resume import Resume
 from infra.task.snapshots import SnapshotWriter
 from infra.task.tallies import TallyPublisher
@@ -88,8 +89,8 @@ class World:
         task = self.task
         resume = Resume(task.context, task.current)
         snapshots = SnapshotWriter(task.context, task.statistics, self.store, self.place.topic, 1_000, 3)
-        shared = (task.context, task.readiness, resume, task.turns, runner, snapshots)
-        publisher = Publisher(*shared, 1, task.statistics)
+        output = Output(runner, snapshots, 1)
+        publisher = Publisher(task.context, task.readiness, resume, task.turns, output, task.statistics)
         starts: dict[Partition, int] = {}
         consumer = SimpleNamespace(
             batches=SimpleNamespace(commit=self.commit_batch),
