@@ -94,7 +94,7 @@ def test_a_line_that_stands_for_an_alert_is_where_the_alert_is() -> None:
         if "thresholds" in panel["fieldConfig"]["defaults"]
     }
     assert drawn["Freshness, p99"] == drawn["Freshness by stage, p99"] == at["RiverloopFreshness"]
-    assert drawn["Records behind"] == at["RiverloopConsumerLag"]
+    assert drawn["Lag in records"] == at["RiverloopConsumerLag"]
     assert drawn["Errors"] == at["RiverloopDeadLetters"]
 
 
