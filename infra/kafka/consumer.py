@@ -51,15 +51,15 @@ class BatchConsumer:
         Awaited with partitions that go to another consumer (or are lost already), after their batches at work
         have ended and before the other one gets them.
     on_error
-        Called with what made consuming impossible; nothing is delivered after it.
+        Called with the error that ended consuming; nothing is delivered after it.
     properties
         Further librdkafka properties, such as ``group.protocol``.
     stamps
-        By topic: its id, as transactions write it with their offsets. Where it is given, an offset of the group
-        without it is not gone back to: it was moved by somebody else.
+        By topic: its id, which transactions write beside their offsets. Where it is given, a rewind ignores an
+        offset of the group without it: another tool has moved it.
     on_gone
-        Called with a partition whose next record is not there, and with the cluster's words for it; nothing of it
-        is fetched any more. Without it that is an error as any other.
+        Called with a partition whose next record no longer exists, and with the client's message; the partition is
+        not fetched any more. Without it, `on_error` is called.
     drain_s
         How long a revocation waits for batches at work (s). One that is not being committed by then is taken
         back: committing it raises TransactionAborted.
@@ -70,8 +70,8 @@ class BatchConsumer:
     all topics to the same consumer. ``group.protocol=consumer`` with ``group.remote.assignor=range`` does so, too,
     and takes over more slowly. ``cooperative-sticky`` works, but does not keep co-partitioned topics together.
 
-    A record is delivered once per read from the committed offset; that it counts once is the transaction's work,
-    see `commit`.
+    A record is delivered once per read from the committed offset. The transaction makes it count once: see
+    `Batches.commit`.
     """
 
     def __init__(

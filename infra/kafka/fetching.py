@@ -1,9 +1,8 @@
 """The one thread that touches librdkafka's consumer: it fetches, seeks, pauses and goes through rebalances.
 
 Calls on one consumer from several threads are serialised inside confluent-kafka, so a second thread would wait
-for seconds behind a fetch. Everything else therefore sends this thread a command, and everything fetched is
-handed over to the event loop in the order in which it was fetched: what the loop hears of a seek or a
-revocation it hears between the records before and after it.
+for seconds behind a fetch. So everything else sends this thread a call, and the thread hands over to the event
+loop in the order of what happened: a seek or a revocation comes between the records before and after it.
 """
 
 from __future__ import annotations
