@@ -75,7 +75,7 @@ class TaskAgents:
         statistics = self.statistics = Statistics()
         resume = Resume(context, current)
         self._lockstep = settings.lockstep
-        self.serve = Serve(context, server, subjects, statistics, json_records=settings.json_records)
+        self.serve = Serve(context, server, statistics, json_records=settings.json_records)
         stores = JoinStores(
             context.connection,
             context.topics.join_state,
@@ -84,7 +84,7 @@ class TaskAgents:
             settings.join_folder(context.slot, context.task.name),
             settings.join_cache_mb,
         )
-        self.join = JoinAgent(context, current, resume, subjects, statistics, stores, settings.idle_ms)
+        self.join = JoinAgent(context, current, resume, statistics, stores, settings.idle_ms)
         self.log = LogFold(
             *(context, server.models, readiness, resume, statistics, turns, store), settings.skip
         )
@@ -205,10 +205,12 @@ class TaskAgents:
                 reached("after-predict")
                 steps = await self.turns.run(self.join.steps(to_join, numbers))
                 records += [each for each in steps if each is not None]
+                records += self.subjects.records("turn")  # of both: a salt lies on its topic once
                 consumer.batches.keep(batch, requests[: to_serve.count] + join_inputs[: to_join.count])
                 await consumer.batches.commit(batch, self._runners["turn"], records)
                 self.serve.commit()
                 self.join.commit()
+                self.subjects.commit("turn")
             except BaseException as error:
                 await self.assignments.undo(numbers, error)
                 if not isinstance(error, TransactionAborted):

@@ -83,7 +83,6 @@ class Backfill:
         self._codec, self._connection = codec, connection
         self._subjects = subjects or Subjects()
         self._topic = TaskTopics(task.name).log
-        self._key = task.name.encode()
         events = enumerate(task.data.events(rows(path), task.features, task.kind, task.earliest), start=1)
         numbered = sorted(((row, self._canonical(row, event)) for row, event in events), key=_time)
         if not numbered:
@@ -162,7 +161,7 @@ class Backfill:
         )
 
     def _write(self, entries: list[Entry]) -> None:
-        records = [OutRecord(self._topic, self._key, self._codec.encode(entry), 0) for entry in entries]
+        records = [OutRecord(self._topic, None, self._codec.encode(entry), 0) for entry in entries]
         self._runner.run(records, {}, b"")
 
     def _write_keys(self) -> None:

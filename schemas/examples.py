@@ -85,10 +85,10 @@ def examples(codec: Codec) -> dict[str, Record]:
     asked, answered = Position(names.requests, 0, 41), Position(names.predictions, 0, 40)
     reported = Position(names.outcomes, 0, 7)
     version = "champion.1@1234"
-    score = Score("champion", version, SCORES[kind], LABELS[kind])
+    score = Score("champion", 1, 1234, SCORES[kind], LABELS[kind])
     prediction = Prediction("r-0001", TS, seen, (score,), asked)
     outcome = Outcome("r-0001", TS + DAY, VALUES[kind], 1, None, "billing")
-    pending = JoinRecord("waiting", codec.encode(prediction), answered, TS)
+    held = JoinRecord(answered, TS, prediction=codec.held(prediction.request_id, codec.encode(prediction)))
     command = Command("freeze", "champion", {}, "ada", "odd outcomes since noon")
     manifest = Manifest(
         version=version,
@@ -132,8 +132,8 @@ def examples(codec: Codec) -> dict[str, Record]:
             prediction=prediction,
             outcome=outcome,
         ),
-        "JoinRecord": pending,
-        "Resolution": Resolution(f"{reported}#0", "labelled", None, VALUES[kind], 1, TS + DAY),
+        "JoinRecord": held,
+        "Resolution": Resolution(reported, 0, "labelled", None, VALUES[kind], 1, DAY),
         "JoinPosition": JoinPosition(TS, 41, 8, {"labelled": 7}),
         "DeadLetter": DeadLetter(
             "missing_field",

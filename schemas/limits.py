@@ -58,7 +58,6 @@ LIMITS: Final[Mapping[tuple[str, str], Limit]] = {
     ("Prediction", "entity_key"): NAME,
     ("Prediction", "parents"): PARENTS,
     ("Score", "model"): NAME,
-    ("Score", "version"): NAME,
     ("Score", "label"): NAME,
     ("Score", "failure"): FAILURE,
     ("Position", "topic"): TOPIC,
@@ -102,8 +101,8 @@ def check_scores(scores: Sequence[Any]) -> None:
     most = NAME.characters
     for each in scores:
         label, score = each.label, each.score
-        if len(each.model) > most or len(each.version) > most:
-            raise _too_long("scores", f"models and versions of at most {most} characters")
+        if len(each.model) > most:
+            raise _too_long("scores", f"models of at most {most} characters")
         if isinstance(label, str) and len(label) > most:
             raise _too_long("scores.label", f"at most {most} characters, not {len(label):,}")
         if isinstance(score, Mapping) and any(len(name) > most for name in score):

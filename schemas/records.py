@@ -61,14 +61,21 @@ class Score:
 
     model: str
     """The model's name."""
-    version: str
-    """`model.revision@offset`. The revision's entry in the log names its specification and runtime."""
+    revision: int
+    """The model's revision. Its entry in the log names its specification and runtime."""
+    offset: int
+    """The last log entry applied to the model; -1: none."""
     score: ScoreValue
     """The score; None when a model that has learned nothing has no answer, or failed."""
     label: bool | str | None = None
     """The model's decision by River's own rule (largest probability); None for regression or no answer."""
     failure: str = ""
     """Why the model has no score: what its code raised, and where; empty when it did not fail."""
+
+    @property
+    def version(self) -> str:
+        """`model.revision@offset`."""
+        return f"{self.model}.{self.revision}@{self.offset}"
 
 
 @record(frozen=True, slots=True)

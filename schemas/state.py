@@ -12,11 +12,18 @@ from schemas.records import Kind, LateBy, Outcome, Position, Prediction, Value
 POSITION_KEY: Final = b"\0position"
 """Reserved key of `JoinPosition`; no request_id starts with NUL."""
 
-RESOLVED: Final = b"\0resolved\0"
+RESOLVED: Final = b"\0r"
 """Before the request_id: the reserved key of its `Resolution`."""
 
+
+class Held(bytes):
+    """The Avro form of a prediction, without a header and without the request_id, which is the state's key."""
+
+    __slots__ = ()
+
+
 Payload = bytes | Prediction
-"""A prediction as it is held: its encoded record, or in the in-memory driver the record itself."""
+"""A prediction as the join holds it: `Held`, the whole record's bytes where they have another form, or a record."""
 
 
 @record(frozen=True, slots=True)
@@ -31,38 +38,13 @@ class EarlyOutcome:
 
 
 @record(frozen=True, slots=True)
-class JoinRecord:
-    """What the join holds about one request; the record's key is the request_id."""
-
-    status: Literal["early", "waiting", "closed"]
-    """Outcomes without a prediction, a prediction without an outcome, or resolved and remembered."""
-    prediction: Payload | None = None
-    """The prediction's bytes as they lie on `T.predictions`; None while early."""
-    prediction_at: Position | None = None
-    request_ts: int | None = None
-    """Event time of the request; None while early."""
-    entry_id: str | None = None
-    """`closed`: the last entry about the request."""
-    late_by: LateBy | None = None
-    """`closed`: set once an outcome came after the expiry, and kept through its corrections."""
-    kind: Kind | None = None
-    """`closed`: that entry's kind."""
-    value: Value = None
-    """`closed`: the active outcome's value."""
-    revision: int | None = None
-    """`closed`: the active outcome's revision."""
-    outcome_ts: int | None = None
-    """`closed`: event time of the active outcome."""
-    early: tuple[EarlyOutcome, ...] = ()
-    """`early`: the outcomes, in offset order."""
-
-
-@record(frozen=True, slots=True)
 class Resolution:
-    """How a request was resolved; with the prediction that lies under its request_id, a closed `JoinRecord`."""
+    """How a request was resolved."""
 
-    entry_id: str
-    """The last entry about the request."""
+    trigger: Position
+    """The record that caused the last entry about the request; or, while idle, task, partition and stream time."""
+    index: int
+    """Number of that entry among those of its trigger, 0 or more."""
     kind: Kind
     """That entry's kind."""
     late_by: LateBy | None = None
@@ -71,8 +53,36 @@ class Resolution:
     """The outcome's active value."""
     revision: int | None = None
     """The outcome's active revision."""
-    outcome_ts: int | None = None
-    """Event time of the active outcome."""
+    delay_ms: int | None = None
+    """From the event time of the request to that of the active outcome."""
+
+    @property
+    def entry_id(self) -> str:
+        """The last entry about the request."""
+        return f"{self.trigger}#{self.index}"
+
+
+@record(frozen=True, slots=True)
+class JoinRecord:
+    """What the join holds about one request; the record's key is the request_id."""
+
+    prediction_at: Position | None = None
+    """None while early."""
+    request_ts: int | None = None
+    """Event time of the request; None while early."""
+    resolution: Resolution | None = None
+    """None before the request is resolved."""
+    early: tuple[EarlyOutcome, ...] = ()
+    """Outcomes that arrived before the prediction, in offset order."""
+    prediction: Payload | None = None
+    """None while early."""
+
+    @property
+    def status(self) -> Literal["early", "waiting", "closed"]:
+        """Outcomes without a prediction, a prediction without an outcome, or resolved and remembered."""
+        if self.resolution is not None:
+            return "closed"
+        return "early" if self.prediction is None else "waiting"
 
 
 @record(frozen=True, slots=True)

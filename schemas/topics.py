@@ -199,7 +199,7 @@ def topics(task: str, partitions: int, retention_ms: int = RETENTION_MS) -> tupl
         ),
         spec(
             names.log,
-            "task",
+            "none",
             "Training log: all entries in order.",
             "the join, `riverloop backfill`, commands",
         ),

@@ -23,9 +23,9 @@ from streams.serve import Server
 from streams.task import Model, Task
 
 
-def unpacked(payload: Payload) -> Prediction:
+def unpacked(request_id: str, payload: Payload) -> Prediction:
     """Give the prediction of a payload that is held as it is."""
-    assert isinstance(payload, Prediction)
+    assert isinstance(payload, Prediction), request_id
     return payload
 
 

@@ -63,12 +63,10 @@ class ModelFold(BaseFold[Entry]):
         self.active = False
         """Whether the newest revision in the log is this fold's specification and runtime."""
         self.version = Version(model.name, 1, -1)
-        self._version = str(self.version)
         self._names = tuple(f.name for f in task.features if f.personal_data != "left_out")
 
     def _set_version(self, revision: int, offset: int) -> None:
         self.version = Version(self.model.name, revision, offset)
-        self._version = str(self.version)
 
     @property
     def estimator(self) -> base.Estimator:
@@ -158,7 +156,7 @@ class ModelFold(BaseFold[Entry]):
         In the middle of an entry it must not be asked: its score would be that of no version.
         """
         assert not self.learner.inside, (
-            f"{self._version} is in the middle of log offset {self.next_offset - 1}"
+            f"{self.version} is in the middle of log offset {self.next_offset - 1}"
         )
         score: ScoreValue = None
         label: bool | str | None = None
@@ -169,7 +167,7 @@ class ModelFold(BaseFold[Entry]):
             if not is_own(error):
                 raise
             failure = describe(error)
-        return Score(self.model.name, self._version, score, label, failure)
+        return Score(self.model.name, self.version.revision, self.version.offset, score, label, failure)
 
     def _answer(self, x: dict[str, Any]) -> tuple[ScoreValue, bool | str | None]:
         if self.learned:
@@ -227,14 +225,13 @@ class ModelFold(BaseFold[Entry]):
         """
         learner = self.learner
         if learner.inside:
-            raise SnapshotError(f"{self._version} is in the middle of log offset {self.next_offset - 1}")
-        place = (self._version, self.opened, self.active, self.learned, self.next_offset)
+            raise SnapshotError(f"{self.version} is in the middle of log offset {self.next_offset - 1}")
+        place = (str(self.version), self.opened, self.active, self.learned, self.next_offset)
         return ModelState(*place, learner.snapshot(), learner.estimator)
 
     def restore(self, state: ModelState) -> None:
         """See `Fold.restore`."""
         self.version = Version.parse(state.version)
-        self._version = state.version
         self.opened, self.active = state.opened, state.active
         self.next_offset, self._untaught = state.next_offset, None
         self.learner.restore(state.estimator, state.learned, state.failures)

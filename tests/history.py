@@ -19,7 +19,6 @@ from infra.kafka.transaction import OutRecord
 from infra.snapshots.models import LogPlace, pack
 from infra.snapshots.store import Snapshot
 from infra.store.restore import JoinStores
-from infra.subjects import Subjects
 from infra.task.context import TaskContext
 from infra.task.join import JoinAgent
 from infra.task.join_partition import JoinPartition
@@ -133,14 +132,14 @@ class History:
             log_topic_id,
             "riverloop",
         )
-        current, subjects, self.statistics = CurrentTopics(partitions), Subjects(), Statistics()
+        current, self.statistics = CurrentTopics(partitions), Statistics()
         resume, server = Resume(self.context, current), Server(task, self.models)
-        self.serving = Serve(self.context, server, subjects, self.statistics)
+        self.serving = Serve(self.context, server, self.statistics)
         rules = JoinRules.of(task, lockstep=lockstep)
         stores = JoinStores(self.context.connection, self.topics.join_state, self.codec, rules)
-        self.join = JoinAgent(self.context, current, resume, subjects, self.statistics, stores, 5_000)
+        self.join = JoinAgent(self.context, current, resume, self.statistics, stores, 5_000)
         for number in range(partitions):
-            join = Join(self.join.rules, MemoryStore(), self.join._unpack, name, number)
+            join = Join(self.join.rules, MemoryStore(), self.codec.written_prediction, name, number)
             self.join.partitions[number] = JoinPartition(join, self.topics, None)
         self.now = 0
         """Event time and arrival (ms)."""

@@ -29,7 +29,7 @@ MEETS = (
 """The counters of which each outcome is in exactly one, unless it still waits for its prediction."""
 
 
-def unpack(payload: Payload) -> Prediction:
+def unpack(_: str, payload: Payload) -> Prediction:
     assert isinstance(payload, Prediction)
     return payload
 
@@ -51,9 +51,9 @@ class Bench:
         """The prediction as it is held."""
         return prediction
 
-    def unpack(self, payload: Payload) -> Prediction:
+    def unpack(self, request_id: str, payload: Payload) -> Prediction:
         """What `pack` packed."""
-        return unpack(payload)
+        return unpack(request_id, payload)
 
     def ask(self, request_id: str, ts: int, arrived: int | None = None, x: float = 1.0) -> None:
         at = Position("predictions", 3, self.asked)
@@ -174,11 +174,11 @@ class PackedBench(Bench):
     """A bench whose join holds predictions as bytes, as on Kafka."""
 
     def pack(self, prediction: Prediction) -> Payload:
-        return CODEC.encode(prediction)
+        return CODEC.held(prediction.request_id, CODEC.encode(prediction))
 
-    def unpack(self, payload: Payload) -> Prediction:
+    def unpack(self, request_id: str, payload: Payload) -> Prediction:
         assert isinstance(payload, bytes)
-        return CODEC.decode_prediction(payload)
+        return CODEC.held_prediction(request_id, payload)
 
 
 class DiskBench(PackedBench):

@@ -177,7 +177,8 @@ def _of_models(server: Server, prediction: Prediction) -> list[Remark]:
 
 
 def _body(prediction: Prediction, remarks: list[Remark]) -> bytes:
-    served = plain(prediction.scores[0])
+    score = prediction.scores[0]
+    served = plain(score) | {"version": score.version}
     data: dict[str, Any] = {"request_id": prediction.request_id, "ts": prediction.ts}
     data |= {name: served[name] for name in ("score", "label", "version")}
     return dump(data | ({"warnings": [each.plain() for each in remarks]} if remarks else {}))

@@ -211,7 +211,8 @@ def _shape(node: Any) -> str:
     if isinstance(node, list):
         return "/".join(_shape(each) for each in node)
     if isinstance(node, str):
-        return f"[{node}](#{node.lower()})" if node in (*avro_form.RECORDS, *avro_form.PARTS) else node
+        name = avro_form.SHORTENED[node][0] if node in avro_form.SHORTENED else node
+        return f"[{node}](#{name.lower()})" if name in (*avro_form.RECORDS, *avro_form.PARTS) else node
     if node["type"] == "enum":
         return "/".join(f"`{symbol}`" for symbol in node["symbols"])
     if node["type"] == "array":

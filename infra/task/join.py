@@ -13,7 +13,6 @@ from infra.inbound import SERVED, Inbound
 from infra.kafka.offsets import end_offsets
 from infra.kafka.transaction import OutRecord
 from infra.store.restore import JoinStores
-from infra.subjects import Subjects
 from infra.task.context import TaskContext
 from infra.task.forwarding import Forwarding
 from infra.task.join_partition import JoinPartition
@@ -23,7 +22,7 @@ from infra.task.statistics import Statistics
 from infra.task.topic_watch import CurrentTopics
 from schemas.errors import BadRecord, BrokerError, TransactionAborted
 from schemas.records import DeadLetter, Position, Prediction, Punctuation
-from schemas.state import POSITION_KEY, Payload
+from schemas.state import POSITION_KEY
 from streams.join.changelog import records
 from streams.join.join import Join
 from streams.join.outputs import Rejected
@@ -56,12 +55,11 @@ class JoinAgent:
         context: TaskContext,
         current: CurrentTopics,
         resume: Resume,
-        subjects: Subjects,
         statistics: Statistics,
         stores: JoinStores,
         idle_ms: int,
     ) -> None:
-        self.context, self.current, self.subjects, self.statistics = context, current, subjects, statistics
+        self.context, self.current, self.statistics = context, current, statistics
         self._resume, self._stores, self.rules, self._idle_ms = resume, stores, stores.rules, idle_ms
         self._noted_at = time.monotonic()
         self._forwarding = Forwarding(context, current, statistics)
@@ -91,7 +89,8 @@ class JoinAgent:
         except BaseException:
             store.close()
             raise
-        join = Join(self.rules, store, self._unpack, self.context.task.name, partition, position)
+        unpack = self.context.codec.written_prediction  # read, and so checked, when it was taken
+        join = Join(self.rules, store, unpack, self.context.task.name, partition, position)
         topics, took = self.context.topics, (partition, join.waiting, time.monotonic() - started)
         log.info("%s: join of partition %d restored: %d waiting, in %.2f s", self.context.task.name, *took)
         ids = (self.current.stamps.get(topics.predictions, ""), self.current.stamps.get(topics.outcomes, ""))
@@ -121,10 +120,6 @@ class JoinAgent:
         for place, at in states.items():
             if self.partitions.get(place[1]) is at:
                 self._stores.note(at.join.store, ends[place])
-
-    def _unpack(self, payload: Payload) -> Prediction:
-        # Read, and so checked, when it was taken.
-        return self.context.codec.written_prediction(payload) if isinstance(payload, bytes) else payload
 
     # ------------------------------------------------------------------ a batch
 
@@ -173,7 +168,6 @@ class JoinAgent:
             if number in numbers:
                 self.partitions[number].taken(item.message.topic() or "", item.message.offset() or 0)
             yield None
-        written += self.subjects.records("join")
         yield from written
         for number in numbers:
             yield from self.outputs(number)
@@ -215,17 +209,17 @@ class JoinAgent:
             prediction = self.context.codec.protection.served(prediction)
             payload = self.context.codec.encode(prediction)
         name, ts, counter = prediction.request_id, prediction.ts, counter_of(prediction)
-        yield from at.join.prediction_steps(name, ts, payload, item.at, item.arrived, counter)
+        held = self.context.codec.held(name, payload)
+        yield from at.join.prediction_steps(name, ts, held, item.at, item.arrived, counter)
         at.quiet_since, at.quiet_from = time.monotonic(), at.join.stream_time
 
     def outputs(self, number: int) -> Iterator[OutRecord]:
         """Return what a batch, or an idle advance, writes of a partition."""
         at = self.partitions[number]
         topics, codec, out = self.context.topics, self.context.codec, at.join.out
-        key = self.context.task.name.encode()
         self._report_progress(at)
         for entry in out.entries:
-            yield OutRecord(topics.log, key, codec.encode(entry), 0)
+            yield OutRecord(topics.log, None, codec.encode(entry), 0)
         for rejected in out.rejected:
             yield self._rejected(rejected)
         for name, state in records(out.changes):
@@ -264,7 +258,6 @@ class JoinAgent:
             self.statistics.counts["resolved"] += len(at.join.out.entries)
             at.commit()
         self._items = {}
-        self.subjects.commit("join")
         self.statistics.count_dead_letters(self.dead_letters)
 
     def rollback(self, partitions: Iterable[int]) -> None:

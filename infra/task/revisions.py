@@ -45,7 +45,7 @@ def openings(context: TaskContext, opened: Sequence[ModelFold]) -> Iterator[OutR
         )
         audit = Control("audit", command, entry.ts, entry.entry_id)
         # JSON, because the schema of an entry depends on the dictionary, and all are to read this one.
-        yield OutRecord(context.topics.log, key, context.codec.encode(entry, json=True), 0)
+        yield OutRecord(context.topics.log, None, context.codec.encode(entry, json=True), 0)
         yield OutRecord(context.topics.control, key, context.codec.encode(audit), 0)
 
 

@@ -9,7 +9,6 @@ from typing import Any, Final
 from infra.clock import now_ms
 from infra.inbound import SERVED, Inbound
 from infra.kafka.transaction import Headers, OutRecord
-from infra.subjects import Subjects
 from infra.task.context import TaskContext
 from infra.task.statistics import Statistics
 from schemas.errors import BadRecord
@@ -35,12 +34,11 @@ class Serve:
         self,
         context: TaskContext,
         server: Server,
-        subjects: Subjects,
         statistics: Statistics,
         *,
         json_records: bool = False,
     ) -> None:
-        self.context, self.server, self.subjects, self.statistics = context, server, subjects, statistics
+        self.context, self.server, self.statistics = context, server, statistics
         self._json = json_records
         self.counter = EdgeCounter(self.context.task.features, self.context.slot)
         self.dead_letters: Counter[str] = Counter()
@@ -79,12 +77,10 @@ class Serve:
             key = request.request_id.encode()
             yield OutRecord(self.context.topics.predictions, key, value, headers=self._headers)
         yield from tally_records(self.context, counter)
-        yield from self.subjects.records("serve")
 
     def commit(self) -> None:
         """Keep what the counter remembers of the batch: it is committed."""
         self.counter.commit()
-        self.subjects.commit("serve")
         now, answers = now_ms(), self.statistics.answers["topic"]
         for arrived in self._arrived:
             answers.add(max(0, now - arrived) / 1000)

@@ -104,9 +104,10 @@ class Entries:
     def _insert(self, number: int, request_id: str, state: JoinRecord) -> None:
         offset = self._extent.offset(state.prediction_at) if state.prediction_at else None
         digest, loose = None, None
-        if isinstance(state.prediction, bytes):
-            digest, loose = self._marks(self._codec.decode_prediction(state.prediction))
-        row = (number, request_id, state.status, offset, digest, loose, state.entry_id)
+        if state.prediction is not None:
+            digest, loose = self._marks(self._codec.held_prediction(request_id, state.prediction))
+        entry_id = state.resolution.entry_id if state.resolution else None
+        row = (number, request_id, state.status, offset, digest, loose, entry_id)
         self._database.insert("join_records", [row])
         self._database.insert(
             "early", [(number, self._extent.offset(early.at), request_id) for early in state.early]

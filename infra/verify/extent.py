@@ -13,7 +13,6 @@ from schemas.codec import Codec, Record
 from schemas.records import Manifest, Outcome, Position, Prediction, Request, Value
 from schemas.state import JoinPosition
 from streams.positions import KnownTopics, Place, age, plain
-from streams.version import Version
 
 GONE: Final = 2**50
 """By so much the offsets of a topic lie below those of the next one of its name."""
@@ -122,11 +121,9 @@ def asked(record: Request | Prediction) -> Prediction:
 
 def made_by(prediction: Prediction) -> tuple[str | None, int | None]:
     """Give the revision of the first of a prediction's scores: model and number."""
-    try:
-        version = Version.parse(prediction.scores[0].version)
-    except (IndexError, ValueError):
+    if not prediction.scores:
         return None, None
-    return version.model, version.revision
+    return prediction.scores[0].model, prediction.scores[0].revision
 
 
 def value_of(text: str | None) -> Value:

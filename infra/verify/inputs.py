@@ -15,7 +15,6 @@ from schemas.records import Outcome, Position, Prediction, Punctuation, Request
 from schemas.topics import MAX_TOPIC_RECORD_BYTES, TaskTopics
 from streams.positions import plain
 from streams.verify import Difference, check_scores, position_of
-from streams.version import Version
 
 
 class Inputs:
@@ -109,19 +108,15 @@ class Inputs:
     ) -> Iterator[tuple[Any, ...]]:
         log_end = self._extent.end.get((self._topics.log, 0), 0)
         for number, score in enumerate(prediction.scores):
-            try:
-                version = Version.parse(score.version)
-            except ValueError:
-                version = None
-            if version is None or version.model != score.model:
+            if score.revision < 1 or score.offset < -1:
                 what = f"the score of model {score.model} has no version of it"
                 self._report.fail(
                     [Difference(what, str(at), f"{score.model}.revision@offset", score.version)]
                 )
             elif arrived < self._extent.log_since:
                 self._report.counts["cut"] += 1
-            elif settled or version.offset < log_end:
-                yield score.model, version.offset, version.revision, at.partition, at.offset, number
+            elif settled or score.offset < log_end:
+                yield score.model, score.offset, score.revision, at.partition, at.offset, number
 
     def outcomes(self, messages: Iterator[Message]) -> None:
         """Read a partition of `T.outcomes`."""

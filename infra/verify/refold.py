@@ -106,7 +106,8 @@ class Refold:
         for _, p, o, number, record in self._database.rows(query, (fold.model.name,)):
             prediction = self._codec.decode_prediction(record)
             score = prediction.scores[number]
-            yield Version.parse(score.version), f"{self._predictions}[{p}]@{o}", prediction, score
+            version = Version(score.model, score.revision, score.offset)
+            yield version, f"{self._predictions}[{p}]@{o}", prediction, score
 
     def is_ours(self, fold: ModelFold, version: Version, where: str) -> bool:
         """Whether a version is of the task file's specification and this runtime; counts it if not.

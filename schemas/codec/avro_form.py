@@ -34,6 +34,19 @@ RECORDS: Final = (
 )
 """Records that lie on topics; the others only occur inside of these."""
 PARTS: Final = ("Position", "Score", "Command", "EarlyOutcome", "Evidence", "FeatureTally")
+SHORTENED: Final = {
+    "EntryOutcome": (
+        "Outcome",
+        ("request_id", "ts"),
+        "An outcome in an entry, which has its request_id and ts.",
+    ),
+    "HeldPrediction": (
+        "Prediction",
+        ("request_id",),
+        "A prediction in the join's state, whose key is its request_id.",
+    ),
+}
+"""Parts that are another record without some fields, which are known where the part occurs."""
 
 Schema = dict[str, Any]
 """An Avro schema as JSON data."""
@@ -54,6 +67,11 @@ def load(record: str) -> Schema:
 
     The descriptions end with the fields' limits, which `schemas.limits` declares.
     """
+    if record in SHORTENED:
+        origin, left_out, doc = SHORTENED[record]
+        whole = load(origin)
+        fields = [field for field in whole["fields"] if field["name"] not in left_out]
+        return whole | {"name": record, "doc": doc, "fields": fields}
     found: Schema = json.loads(_written(record))
     for field in found["fields"]:
         limit = LIMITS.get((record, field["name"]))
@@ -111,7 +129,7 @@ def assemble(record: str, dictionary: Dictionary) -> Schema:
 
     def fill(node: Any) -> Any:
         if isinstance(node, str):
-            if node not in (*RECORDS, *PARTS, "Features") or node in defined:
+            if node not in (*RECORDS, *PARTS, *SHORTENED, "Features") or node in defined:
                 return node
             return fill(features_schema(dictionary) if node == "Features" else load(node))
         if isinstance(node, list):
@@ -124,6 +142,40 @@ def assemble(record: str, dictionary: Dictionary) -> Schema:
         return node | inner
 
     schema: Schema = fill(record)
+    return schema
+
+
+def held_like(joined: Schema, prediction: Schema) -> Schema:
+    """Give the schema of `JoinRecord` with which predictions of an older schema are held.
+
+    Parameters
+    ----------
+    joined
+        Today's.
+    prediction
+        The older schema of predictions.
+    """
+    defined: set[str] = set()
+
+    def once(node: Any) -> Any:
+        if isinstance(node, list):
+            return [once(each) for each in node]
+        if isinstance(node, str):
+            return node
+        if "name" in node:
+            if node["name"] in defined:
+                return node["name"]
+            defined.add(node["name"])
+        if node["type"] == "record":
+            fields = (
+                [each for each in prediction["fields"] if each["name"] != "request_id"]
+                if node["name"] == "HeldPrediction"
+                else node["fields"]
+            )
+            return node | {"fields": [each | {"type": once(each["type"])} for each in fields]}
+        return node | {key: once(node[key]) for key in ("items", "values") if key in node}
+
+    schema: Schema = once(joined)
     return schema
 
 

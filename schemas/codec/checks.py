@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final, Literal, get_args, get_type_hints
 
 from schemas.alert import Alert, Evidence
@@ -27,7 +28,7 @@ from schemas.records import (
     Score,
     Value,
 )
-from schemas.state import EarlyOutcome, JoinPosition, JoinRecord, Resolution
+from schemas.state import EarlyOutcome, JoinPosition, JoinRecord, Payload, Resolution
 from schemas.tally import FeatureTally, Tally
 
 TaskKind = Literal["binary", "multiclass", "regression"]
@@ -166,32 +167,69 @@ def make_command(
 
 
 def make_entry(
-    entry_id: str | None, kind: Any, ts: int, trigger: Position | None = None, *rest: Any, **named: Any
+    entry_id: str | None,
+    kind: Any,
+    ts: int,
+    trigger: Position | None = None,
+    arrived: int | None = None,
+    prediction_at: Position | None = None,
+    outcome_at: Position | None = None,
+    prediction: Prediction | None = None,
+    outcome: tuple[Any, ...] | None = None,
+    *rest: Any,
+    **named: Any,
 ) -> Entry:
-    """Make an entry; its trigger gives the id that it does not have."""
+    """Make an entry: its trigger gives the id that it does not have, its prediction the outcome's request."""
     check_ts(ts)
     if entry_id is None:
         if trigger is None:
             raise BadRecord("missing_field", "entry_id is required without a trigger", "entry_id")
         entry_id = f"{trigger}#0"
-    return Entry(entry_id, kind, ts, trigger, *rest, **named)
+    if outcome is not None:
+        if prediction is None:
+            raise BadRecord("missing_field", "an entry with an outcome needs its prediction", "prediction")
+        outcome_at = outcome_at or trigger
+    told = None if outcome is None or prediction is None else Outcome(prediction.request_id, ts, *outcome)
+    places = (trigger, arrived, prediction_at, outcome_at)
+    return Entry(entry_id, kind, ts, *places, prediction, told, *rest, **named)
 
 
-def make_join_record(status: Any, *rest: Any, **named: Any) -> JoinRecord:
-    """Make what the join holds; the fields that its status needs must be there."""
-    made = JoinRecord(status, *rest, **named)
-    if status == "early":
-        missing = "" if made.early else "early"
-    elif made.prediction is None or made.prediction_at is None or made.request_ts is None:
-        missing = "prediction"
+def make_join_record(
+    prediction_at: Position | None = None,
+    request_ts: int | None = None,
+    resolution: Resolution | None = None,
+    early: tuple[EarlyOutcome, ...] = (),
+    prediction: Payload | None = None,
+) -> JoinRecord:
+    """Make what the join holds: early outcomes, or a prediction with its position and time."""
+    if isinstance(prediction, Prediction):
+        request_ts = prediction.ts
+    if prediction is None:
+        missing = "" if early and resolution is None else "prediction" if resolution else "early"
+    elif prediction_at is None:
+        missing = "prediction_at"
     else:
-        missing = "entry_id" if status == "closed" and made.entry_id is None else ""
+        missing = "request_ts" if request_ts is None else ""
     if missing:
-        raise BadRecord("missing_field", f"a state that is {status} needs {missing}", missing)
-    return made
+        raise BadRecord("missing_field", f"the state of a request needs {missing}", missing)
+    return JoinRecord(prediction_at, request_ts, resolution, early, prediction)
 
 
-def _outcome_maker(task_kind: TaskKind) -> Make:
+def make_held(ts: int, *rest: Any, **named: Any) -> Prediction:
+    """Make a prediction whose request_id is not known yet, as the join holds it."""
+    return replace(make_prediction("-", ts, *rest, **named), request_id="")
+
+
+def _outcome_makers(task_kind: TaskKind) -> dict[str, Make]:
+    def check(value: Any, reason: str | None, reporter: str | None) -> Value:
+        if value is None and not reason:
+            raise BadRecord("missing_field", "an outcome without a value requires a reason", "reason")
+        if reason is not None:
+            check_text(reason, REASON, "reason")
+        if reporter is not None:
+            check_text(reporter, NAME, "reporter")
+        return check_value(task_kind, value)
+
     def make_outcome(
         request_id: str,
         ts: int,
@@ -202,15 +240,14 @@ def _outcome_maker(task_kind: TaskKind) -> Make:
     ) -> Outcome:
         check_id(request_id)
         check_ts(ts)
-        if value is None and not reason:
-            raise BadRecord("missing_field", "an outcome without a value requires a reason", "reason")
-        if reason is not None:
-            check_text(reason, REASON, "reason")
-        if reporter is not None:
-            check_text(reporter, NAME, "reporter")
-        return Outcome(request_id, ts, check_value(task_kind, value), revision, reason, reporter)
+        return Outcome(request_id, ts, check(value, reason, reporter), revision, reason, reporter)
 
-    return make_outcome
+    def make_entry_outcome(
+        value: Any, revision: int | None = None, reason: str | None = None, reporter: str | None = None
+    ) -> tuple[Any, ...]:
+        return check(value, reason, reporter), revision, reason, reporter
+
+    return {"Outcome": make_outcome, "EntryOutcome": make_entry_outcome}
 
 
 RECORD_TYPES: Final[dict[str, type[Any]]] = {
@@ -229,9 +266,10 @@ def makers(kind: TaskKind) -> dict[str, Make]:
     return RECORD_TYPES | {
         "Request": make_request,
         "Prediction": make_prediction,
-        "Outcome": _outcome_maker(kind),
+        **_outcome_makers(kind),
         "Punctuation": make_punctuation,
         "Command": make_command,
         "Entry": make_entry,
         "JoinRecord": make_join_record,
+        "HeldPrediction": make_held,
     }

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json as json_text
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
 from fastavro.schema import SchemaParseException, UnknownType
 
 from schemas.alert import Alert
-from schemas.codec import json_form
-from schemas.codec.avro_form import RECORDS, Schema, assemble, header
+from schemas.codec import json_form, wire
+from schemas.codec.avro_form import RECORDS, Schema, assemble, header, held_like
 from schemas.codec.checks import RECORD_TYPES, TaskKind, makers
 from schemas.codec.readers import Reader
 from schemas.codec.topic_numbers import TopicNumbers
@@ -33,7 +33,7 @@ from schemas.records import (
     Request,
     Written,
 )
-from schemas.state import JoinPosition, JoinRecord, Resolution, StateRecord
+from schemas.state import Held, JoinPosition, JoinRecord, Payload, Resolution, StateRecord
 from schemas.subject_keys import SubjectKeys
 from schemas.tally import Tally
 from schemas.tokens import Protection, request_plan, stored_plan
@@ -126,7 +126,7 @@ class Codec:
         """Puts what comes in in the form in which it is stored."""
         canonical = {
             "Request": dictionary.canonical,
-            **dict.fromkeys(("Prediction", "Entry"), past),
+            **dict.fromkeys(("Prediction", "Entry", "JoinRecord"), past),
         }
         plans = {
             "Request": request_plan(dictionary),
@@ -176,6 +176,8 @@ class Codec:
                 raise KeyError(found["name"])
             if mark not in self._readers:
                 self._readers[mark] = _Known(record, Reader(found, self._topics), self._checks[record])
+            if record is Prediction and mark != self._prediction_mark:
+                self.register(json_text.dumps(held_like(self.schemas["JoinRecord"], found)))
         except (*NO_SCHEMA, SchemaParseException, UnknownType) as error:
             raise BadRecord(
                 "unknown_schema", f"not a record schema of task {self.task}: {error!r:.200}"
@@ -193,6 +195,8 @@ class Codec:
         BadRecord
             For a record that does not follow its schema.
         """
+        if isinstance(record, JoinRecord) and json and type(record.prediction) is Held:
+            record = replace(record, prediction=self.held_prediction("", record.prediction))
         if json:
             return json_form.dump(record)
         try:
@@ -210,7 +214,7 @@ class Codec:
             ) from error
 
     def _is_older(self, record: Record) -> bool:
-        prediction = record.prediction if isinstance(record, Entry) else record
+        prediction = record.prediction if isinstance(record, Entry | JoinRecord) else record
         if not isinstance(prediction, Prediction):
             return False
         return any(not each.nullable and each.name not in prediction.features for each in self._stored)
@@ -230,15 +234,38 @@ class Codec:
         """
         return self._decode(data, (Prediction,))
 
-    def written_prediction(self, data: bytes) -> Prediction:
-        """Give a prediction that was read before for being written again, in an entry.
+    def held(self, request_id: str, data: bytes) -> bytes:
+        """Give the form in which the join holds a prediction that was read before.
+
+        Parameters
+        ----------
+        request_id
+            Its request.
+        data
+            Its record: kept whole where it is not written with today's schema.
+        """
+        start = self._prediction_mark + wire.text(request_id)
+        return Held(data[len(start) :]) if data.startswith(start) else data
+
+    def held_prediction(self, request_id: str, payload: Payload) -> Prediction:
+        """Read a prediction that the join holds."""
+        if isinstance(payload, Prediction):
+            return replace(payload, request_id=request_id)
+        if type(payload) is Held:
+            # A stand-in: the key around it was checked when it was taken.
+            payload = self._prediction_mark + wire.text("-") + payload
+            return replace(self.decode_prediction(payload), request_id=request_id)
+        return self.decode_prediction(payload)
+
+    def written_prediction(self, request_id: str, payload: Payload) -> Prediction:
+        """Give a prediction that the join holds for being written again, in an entry.
 
         Where it was written with today's schema its bytes are taken over as they are. Nothing but writing it can
         be done with what this gives.
         """
-        if data[:HEADER_BYTES] == self._prediction_mark:
-            return Written(data[HEADER_BYTES:])
-        return self.decode_prediction(data)
+        if type(payload) is Held:
+            return Written(wire.text(request_id) + payload)
+        return self.held_prediction(request_id, payload)
 
     def decode_outcome(self, data: Data) -> Outcome | Punctuation:
         """Read a record of `T.outcomes`; the value is canonical for the task's kind, the reporter as stored."""
@@ -253,7 +280,12 @@ class Codec:
     def decode_state(self, data: bytes | None) -> StateRecord:
         """Read a record of `T.join-state`."""
         wanted: tuple[type[StateRecord], ...] = (JoinRecord, Resolution, JoinPosition)
-        return self._decode(data, wanted)
+        found = self._decode(data, wanted)
+        if isinstance(found, JoinRecord) and isinstance(found.prediction, Prediction):
+            # From JSON or an older schema: in today's form where that is possible.
+            held = self.held("-", self.encode(replace(found.prediction, request_id="-")))
+            return replace(found, prediction=held) if type(held) is Held else found
+        return found
 
     def decode_dead_letter(self, data: bytes | None) -> DeadLetter:
         """Read a record of `T.dead-letters`."""

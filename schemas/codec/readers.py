@@ -20,6 +20,7 @@ from schemas.codec.topic_numbers import TopicNumbers
 from schemas.dictionary import MAX_TEXT
 from schemas.errors import BadRecord
 from schemas.records import FeatureValue
+from schemas.state import Held
 
 Read = Callable[[bytes, int, int], tuple[Any, int]]
 """Reads (data, start, end); gives the record and the position behind it."""
@@ -77,6 +78,7 @@ class Reader:
             "put": _put,
             "topic": topics.read,
             "INF": math.inf,
+            "Held": Held,
         }
         self._count = 0
         self._known: dict[str, str] = {}
@@ -123,7 +125,8 @@ class Reader:
         # Numbered, never named after the record: a foreign schema's name must not become part of the source.
         function = self._new("read")
         for each in schema["fields"]:
-            self._inner(each["type"])
+            if not self._is_held(record, each["name"]):
+                self._inner(each["type"])
         self._at = ""
         self._emit(0, f"def {function}(b, i, e):")
         if record == "Features" and self._features is not None:
@@ -151,6 +154,9 @@ class Reader:
         for each in schema["fields"]:
             self._at = each["name"]
             names[each["name"]] = target = self._new()
+            if self._is_held(record, each["name"]):
+                self._held(target, names["request_ts"])
+                continue
             self._value(1, each["type"], target)
             if record == "Position" and each["name"] == "topic":
                 self._emit(1, f"if {target}.__class__ is int:", f"  {target} = topic[{target}]")
@@ -161,6 +167,18 @@ class Reader:
             maker = self._keep("make", self._makers[record])
             made = f"{maker}({', '.join(names.values())})"
         self._emit(1, f"return {made}, i")
+
+    def _is_held(self, record: str, field: str) -> bool:
+        """Whether a field is kept as it is written: the prediction that the join holds."""
+        return self._makers is not None and (record, field) == ("JoinRecord", "prediction")
+
+    def _held(self, target: str, ts: str) -> None:
+        """Emit what reads a held prediction: its bytes up to the record's end, and the time at their beginning."""
+        self._emit(1, "n = b[i]", "i += 1", "if n == 2:", f" {target} = Held(b[i:e])", " n = b[i]", " i += 1")
+        self._emit(1, " if n > 127:", "  n, i = long_(b, i, n)", f" {ts} = (n >> 1) ^ -(n & 1)", " i = e")
+        self._emit(1, "elif n == 4:")
+        self._value(2, "bytes", target)
+        self._emit(1, "elif n:", " no_branch(n)", "else:", f" {target} = None")
 
     def _feature_fields(self, schema: Schema, plan: FeaturePlan) -> None:
         self._emit(1, "f = {}")

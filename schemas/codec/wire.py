@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final
 
-INT64: Final = range(-(2**63), 2**63)
+LEAST, MOST = -(2**63), 2**63 - 1
 KEYS: Final = 4096
 """Keys of maps whose bytes are kept."""
 
@@ -110,7 +110,7 @@ class Longs(dict[int, bytes]):
         super().__init__(((zigzag >> 1) ^ -(zigzag & 1), data) for zigzag, data in enumerate(LAST))
 
     def __missing__(self, number: int) -> bytes:
-        if number not in INT64:
+        if not LEAST <= number <= MOST:  # a range would be searched for a float, for ever
             raise OverflowError(f"{number} is not a 64-bit whole number")
         zigzag = (number << 1) ^ (number >> 63)
         out = b""

@@ -9,7 +9,8 @@ from typing import Any
 from schemas.codec import wire
 from schemas.codec.avro_form import Schema
 from schemas.codec.topic_numbers import TopicNumbers
-from schemas.records import Written
+from schemas.records import Entry, Written
+from schemas.state import Held
 
 Write = Callable[[Any], bytes]
 
@@ -37,6 +38,8 @@ class Writer:
             "HEADER": header,
             "topic": topics.written,
             "Written": Written,
+            "Held": Held,
+            "fits": _fits,
         }
         self._known: dict[str, str] = {}
         self._schemas: dict[str, Schema] = {}
@@ -61,8 +64,12 @@ class Writer:
             parts = [self._value(each["type"], f"r.{each['name']}") for each in schema["fields"]]
             if record == "Position":
                 parts[0] = "topic[r.topic]"
-            if record == "Entry":  # its trigger says it, nearly always
+            if record == "Entry":  # its trigger says where the outcome lies, and its id, nearly always
+                parts[6] = f"(b'\\0' if r.outcome and r.outcome_at == r.trigger else {parts[6]})"
+                parts[8] = f"({parts[8]} if r.outcome is None or fits(r) else b'')"
                 parts[0] = f"(b'\\0' if r.trigger and r.entry_id == f'{{r.trigger}}#0' else {parts[0]})"
+            if record == "JoinRecord":  # what is held has its time first
+                parts[1] = f"(b'\\0' if type(r.prediction) is not bytes else {parts[1]})"
         self._lines.append(f"def write_{record}(r):")
         if record == "Features":
             self._lines.append(" get = r.get")
@@ -141,16 +148,30 @@ class Writer:
             "int": "isinstance(v, int)",
         }
         lines: list[str] = []
-        for index, each in enumerate(node):  # in order: boolean stands before double in every schema
-            mark = wire.LONGS[index]
-            test = tests.get(each if isinstance(each, str) else each["type"])
+        kinds = [each if isinstance(each, str) else each["type"] for each in node]
+        if "record" in kinds and node[kinds.index("record")]["name"] == "HeldPrediction":
+            lines += [" if type(v) is Held:", f"  return {wire.LONGS[kinds.index('record')]!r} + v"]
+        # In order, boolean stands before double in every schema; what is none of these is the one record.
+        for index in sorted(range(len(node)), key=lambda index: kinds[index] not in tests):
+            each, mark, test = node[index], wire.LONGS[index], tests.get(kinds[index])
             value = f"{mark!r}" if each == "null" else f"{mark!r} + {self._value(each, 'v')}"
             lines += [f" if {test}:", f"  return {value}"] if test else [f" return {value}"]
-        if tests.get(node[-1] if isinstance(node[-1], str) else node[-1]["type"]):
+        if all(kind in tests for kind in kinds):
             lines.append(" raise TypeError(f'{type(v).__name__} is none of the types allowed here')")
         name = self._new("union")
         self._lines += [f"def {name}(v):", *lines]
         return name
+
+
+def _fits(entry: Entry) -> bool:
+    """Refuse an outcome whose request or time is not that of its entry, which says both."""
+    outcome, prediction = entry.outcome, entry.prediction
+    assert outcome is not None
+    if outcome.ts != entry.ts or prediction is None:
+        raise ValueError("its outcome has another time, or no prediction")
+    if type(prediction) is not Written and prediction.request_id != outcome.request_id:
+        raise ValueError("its outcome is of another request")
+    return True
 
 
 def _many(values: Any, write: Write) -> bytes:

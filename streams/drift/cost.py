@@ -98,7 +98,7 @@ class ExcessLoss:
     >>> for number in range(4_000):
     ...     sure = 0.8 if rng.random() < (0.8 if not 2_000 <= number < 2_500 else 0.4) else 0.2
     ...     before = watch.cost is not None
-    ...     cost = watch.update(Score("m", "m.1@0", sure), True, number)
+    ...     cost = watch.update(Score("m", 1, 0, sure), True, number)
     ...     if (cost is not None) != before:
     ...         print(number, "back" if cost is None else f"{cost.severity}, {cost.evidence.recent:.2f}")
     2021 warning, 1.08

@@ -51,7 +51,7 @@ class ModelWatch:
     def update(self, score: Score, label: Value) -> Sequence[tuple[Watch, Change]]:
         """Take a score and its label; returns what changed for the worse."""
         found: Sequence[tuple[Watch, Change]] = ()
-        revision = score.version.rpartition("@")[0]
+        revision = f"{score.model}.{score.revision}"
         if revision != self._revision:
             if revision in self._past:
                 return found

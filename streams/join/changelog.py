@@ -22,37 +22,18 @@ Change = tuple[str, JoinRecord | Resolution | None] | JoinPosition
 def records(changes: Changes) -> Iterator[tuple[bytes, JoinRecord | Resolution | None]]:
     """Give what a batch writes, by key; None is a tombstone.
 
-    A prediction is written once: when its request is resolved, a `Resolution` lies beside it under its own key.
+    A prediction is written once: when its request is resolved in a later batch, a `Resolution` lies beside it under
+    a key of its own.
     """
     for request_id, state in changes.states.items():
         key = request_id.encode()
         if state is None:
             yield key, None
             yield RESOLVED + key, None
-            continue
-        if state.status != "closed":
+        elif state.resolution is None or request_id in changes.opened:
             yield key, state
-            continue
-        if request_id in changes.opened:
-            yield key, JoinRecord("waiting", state.prediction, state.prediction_at, state.request_ts)
-        assert state.entry_id is not None
-        assert state.kind is not None
-        closed = (state.entry_id, state.kind, state.late_by, state.value, state.revision, state.outcome_ts)
-        yield RESOLVED + key, Resolution(*closed)
-
-
-def resolved(pending: JoinRecord, how: Resolution) -> JoinRecord:
-    """Give what is held of a request after its resolution."""
-    return replace(
-        pending,
-        status="closed",
-        entry_id=how.entry_id,
-        kind=how.kind,
-        late_by=how.late_by,
-        value=how.value,
-        revision=how.revision,
-        outcome_ts=how.outcome_ts,
-    )
+        else:
+            yield RESOLVED + key, state.resolution
 
 
 def fill(store: StateStore, rules: JoinRules, changes: Iterable[Change]) -> int:
@@ -84,7 +65,7 @@ def fill(store: StateStore, rules: JoinRules, changes: Iterable[Change]) -> int:
                 pending = overlay.get(request_id)
                 if pending is None or pending.prediction is None:
                     continue
-                state = resolved(pending, state)
+                state = replace(pending, resolution=state)
             overlay.put(request_id, state)
         overlay.commit(position)
         count += len(batch)

@@ -15,7 +15,7 @@ from typing import Final
 
 from schemas.errors import BadRecord
 from schemas.records import Kind, LateBy, Outcome, Position, Prediction, Punctuation
-from schemas.state import EarlyOutcome, JoinPosition, JoinRecord, Payload
+from schemas.state import EarlyOutcome, JoinPosition, JoinRecord, Payload, Resolution
 from streams.join.join_rules import JoinRules
 from streams.join.outputs import Outputs, Rejected
 from streams.join.overlay import Overlay
@@ -37,7 +37,7 @@ class Join:
     store
         Committed state; changed by `commit` only.
     unpack
-        Gives the prediction that a payload holds.
+        Gives the prediction of a request id that a payload holds.
     task, partition
         For the ids of entries that no record triggers.
     position
@@ -48,7 +48,7 @@ class Join:
         self,
         rules: JoinRules,
         store: StateStore,
-        unpack: Callable[[Payload], Prediction],
+        unpack: Callable[[str, Payload], Prediction],
         task: str,
         partition: int,
         position: JoinPosition | None = None,
@@ -56,7 +56,7 @@ class Join:
         self.rules, self._times = rules, rules.times
         self.store = store
         self._unpack = unpack
-        self._name, self.partition = f"{task}[{partition}]", partition
+        self._task, self.partition = task, partition
         start = position or JoinPosition(None, 0, 0)
         self.stream_time = -1 if start.stream_time is None else start.stream_time
         self.counters: Counter[str] = Counter(start.counters)
@@ -105,7 +105,7 @@ class Join:
 
         Else a dead feed of outcomes would be silent in the log, until the first deadlines pass.
         """
-        self.out.begin(f"{self._name}@{self.stream_time}")
+        self._begin_idle(self.stream_time)
         self.out.emit("time", self.stream_time, partition=self.partition)
 
     def stamp(self) -> None:
@@ -179,9 +179,9 @@ class Join:
         self.counters["predictions"] += 1
         if counter and (counter in self.counters or len(self.counters) < MAX_COUNTERS):
             self.counters[counter] += 1
-        self._put(request_id, JoinRecord("waiting", payload, at, ts))
+        self._put(request_id, JoinRecord(at, ts, prediction=payload))
         if rules.opened:
-            self.out.emit("opened", ts, self._unpack(payload), at)
+            self.out.emit("opened", ts, self._unpack(request_id, payload), at)
         for early in pending.early if pending else ():
             self._outcome(early.outcome, early.at, early.arrived, early)
         if not rules.lockstep:
@@ -216,9 +216,12 @@ class Join:
         """
         if stream_time <= self.stream_time:
             return
-        self.out.begin(f"{self._name}@{stream_time}")
+        self._begin_idle(stream_time)
         yield from self._advance(stream_time)
         self.out.emit("time", stream_time, partition=self.partition)
+
+    def _begin_idle(self, stream_time: int) -> None:
+        self.out.begin(Position(self._task, self.partition, stream_time), idle=True)
 
     # ------------------------------------------------------------------ the table
 
@@ -249,22 +252,24 @@ class Join:
             )
             self._reject("unknown_or_forgotten", message, at, early)
             return
-        if pending.kind == "expired":
+        assert pending.resolution is not None
+        if pending.resolution.kind == "expired":
             kind = "unavailable" if outcome.value is None else "late"
             late_by: LateBy = "event_time" if outcome.ts > deadline else "arrival"
             self._resolve(kind, outcome.request_id, pending, outcome, at, late_by)
             return
-        self._again(pending, outcome, at)
+        self._again(pending, pending.resolution, outcome, at)
 
-    def _again(self, pending: JoinRecord, outcome: Outcome, at: Position) -> None:
-        equal = outcome.value == pending.value and type(outcome.value) is type(pending.value)
-        if equal and outcome.revision == pending.revision:
+    def _again(self, pending: JoinRecord, known: Resolution, outcome: Outcome, at: Position) -> None:
+        assert pending.request_ts is not None
+        equal = outcome.value == known.value and type(outcome.value) is type(known.value)
+        if equal and outcome.revision == known.revision:
             self.counters["duplicate_outcome"] += 1
-        elif not _newer(outcome, pending):
+        elif not _newer(outcome, known, pending.request_ts):
             self.counters["stale_revision"] += 1
         else:
             kind: Kind = "unavailable" if outcome.value is None else "revised"
-            self._resolve(kind, outcome.request_id, pending, outcome, at, pending.late_by)
+            self._resolve(kind, outcome.request_id, pending, outcome, at, known.late_by)
 
     def _early(self, pending: JoinRecord | None, early: EarlyOutcome) -> None:
         if self._lasts(early) < self.stream_time - self.rules.grace_ms:
@@ -283,7 +288,7 @@ class Join:
             self._reject("too_many_early", message, early.at, early)
             return
         self.counters["early"] += 1
-        self._put(early.outcome.request_id, JoinRecord("early", early=(*known, early)))
+        self._put(early.outcome.request_id, JoinRecord(early=(*known, early)))
 
     def _lasts(self, early: EarlyOutcome) -> int:
         return early.outcome.ts + self.rules.early_horizon_ms
@@ -355,20 +360,16 @@ class Join:
         assert pending.prediction is not None
         assert pending.request_ts is not None
         ts = outcome.ts if outcome else pending.request_ts + self.rules.horizon_ms
-        prediction = self._unpack(pending.prediction)
-        entry_id = self.out.emit(
+        prediction = self._unpack(request_id, pending.prediction)
+        number = self.out.emit(
             kind, ts, prediction, pending.prediction_at, outcome, outcome_at, before=pending, late_by=late_by
         )
-        fields = (outcome.value, outcome.revision, outcome.ts) if outcome else (None, None, None)
+        resolution = Resolution(self.out.cause, number, kind, late_by)
+        if outcome:
+            known = (outcome.value, outcome.revision, outcome.ts - pending.request_ts)
+            resolution = Resolution(self.out.cause, number, kind, late_by, *known)
         closed = JoinRecord(
-            "closed",
-            pending.prediction,
-            pending.prediction_at,
-            pending.request_ts,
-            entry_id,
-            late_by,
-            kind,
-            *fields,
+            pending.prediction_at, pending.request_ts, resolution, prediction=pending.prediction
         )
         self.counters[kind] += 1
         if kind == "late" and late_by == "arrival":
@@ -386,7 +387,7 @@ def _offset(pending: JoinRecord | None) -> int:
     return pending.prediction_at.offset if pending and pending.prediction_at else -1
 
 
-def _newer(outcome: Outcome, pending: JoinRecord) -> bool:
+def _newer(outcome: Outcome, known: Resolution, request_ts: int) -> bool:
     if outcome.revision is not None:
-        return pending.revision is None or outcome.revision > pending.revision
-    return pending.outcome_ts is None or outcome.ts > pending.outcome_ts
+        return known.revision is None or outcome.revision > known.revision
+    return known.delay_ms is None or outcome.ts > request_ts + known.delay_ms

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from schemas.records import Entry, Kind, LateBy, Outcome, Position, Prediction
 from schemas.state import EarlyOutcome, JoinRecord
 from streams.join.pending import Changes
+
+NOTHING: Final = Position("", 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,16 +32,18 @@ class Outputs:
     """Of what is held; see `streams.join.changelog.records`."""
     entries: list[Entry] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
-    _trigger: Position | None = None
-    _trigger_id: str = ""
+    cause: Position = NOTHING
+    """The record that is taken; in an idle advance task, partition and stream time."""
+    _cause_id: str = ""
+    _idle: bool = False
     _arrived: int | None = None
     _emitted: int = 0
     """Entries of the trigger so far."""
 
-    def begin(self, trigger: Position | str, arrived: int | None = None) -> None:
-        """Begin a record or, with an id, an advance of time: the entries that follow are numbered under it."""
-        self._trigger = None if isinstance(trigger, str) else trigger
-        self._trigger_id, self._arrived, self._emitted = str(trigger), arrived, 0
+    def begin(self, cause: Position, arrived: int | None = None, *, idle: bool = False) -> None:
+        """Begin a record or an idle advance of time: the entries that follow are numbered under it."""
+        self.cause, self._cause_id, self._idle = cause, str(cause), idle
+        self._arrived, self._emitted = arrived, 0
 
     def emit(
         self,
@@ -52,32 +57,32 @@ class Outputs:
         before: JoinRecord | None = None,
         late_by: LateBy | None = None,
         partition: int | None = None,
-    ) -> str:
-        """Add an entry; returns its id.
+    ) -> int:
+        """Add an entry; returns its number among those of the cause.
 
         Parameters
         ----------
         before
             State of the request before this entry; of a resolved request, the entry corrects its last one.
         """
-        entry_id = f"{self._trigger_id}#{self._emitted}"
+        number, was = self._emitted, before.resolution if before else None
         self._emitted += 1
         self.entries.append(
             Entry(
-                entry_id=entry_id,
+                entry_id=f"{self._cause_id}#{number}",
                 kind=kind,
                 ts=ts,
-                trigger=self._trigger,
+                trigger=None if self._idle else self.cause,
                 arrived=self._arrived,
                 prediction_at=prediction_at,
                 outcome_at=outcome_at,
                 prediction=prediction,
                 outcome=outcome,
-                corrects=before.entry_id if before else None,
-                previous=before.value if before else None,
-                previous_kind=before.kind if before else None,
+                corrects=was.entry_id if was else None,
+                previous=was.value if was else None,
+                previous_kind=was.kind if was else None,
                 late_by=late_by,
                 partition=partition,
             )
         )
-        return entry_id
+        return number

@@ -168,7 +168,7 @@ def due_of(rules: JoinRules, request_id: str, pending: JoinRecord) -> Due:
     >>> rules = JoinRules(
     ...     horizon_ms=100, revision_horizon_ms=1000, early_horizon_ms=50, grace_ms=10, max_ahead_ms=300
     ... )
-    >>> due_of(rules, "a", JoinRecord("waiting", b"", Position("predictions", 0, 7), 5))
+    >>> due_of(rules, "a", JoinRecord(Position("predictions", 0, 7), 5))
     (105, 7, 'a')
     """
     if pending.request_ts is None:

@@ -49,7 +49,7 @@ class Scope:
         self._river(score, value, replaces)
         new = None if value is None else self._observe(score, value)
         old = None if replaces is None else self._observe(score, replaces)
-        tallies = [self.revisions.at(_revision(score.version))]
+        tallies = [self.revisions.at(score.revision)]
         pane = self.panes.at(prediction.ts)
         if pane is not None:
             tallies.append(pane)
@@ -144,14 +144,6 @@ def _real(value: float | complex) -> float:
 def metric_wants_labels(metric: Metric) -> bool:
     """Whether a metric takes the decision and not the score."""
     return isinstance(metric, metrics.base.ClassificationMetric) and metric.requires_labels
-
-
-def _revision(version: str) -> int:
-    """Return the revision of `model.revision@offset`."""
-    try:
-        return int(version[version.rindex(".") + 1 : version.rindex("@")])
-    except ValueError:
-        return -1  # a prediction that somebody else wrote: it counts among the older revisions
 
 
 def _level(features: Mapping[str, Any], feature: Feature) -> str:

@@ -191,4 +191,4 @@ class ShadowComparison(BaseMonitor[Entry]):
 
 
 def _revision(score: Score) -> str:
-    return score.version.rpartition("@")[0]
+    return f"{score.model}.{score.revision}"

@@ -29,7 +29,7 @@ def counter_of(prediction: Prediction) -> str:
     Examples
     --------
     >>> from schemas.records import Score
-    >>> counter_of(Prediction("r", 0, {}, (Score("lr", "lr.1@0", 0.25),)))
+    >>> counter_of(Prediction("r", 0, {}, (Score("lr", 1, 0, 0.25),)))
     'score lr 2'
     """
     if not prediction.scores:

@@ -44,7 +44,7 @@ def main() -> None:
     """Print the table."""
     codec = Codec("hotel", "binary", DICTIONARY)
     at = Position("hotel.outcomes", 3, 123_456)
-    score = Score("lr", "lr.1@123456", 0.25, False)
+    score = Score("lr", 1, 123456, 0.25, False)
     prediction = Prediction("h1-12345", 1_700_000_000_000, FEATURES, (score, score), at)
     outcome = Outcome("h1-12345", 1_700_000_000_000, True, reporter="pms")
     entry = Entry(
@@ -62,7 +62,12 @@ def main() -> None:
         (prediction, codec.decode_prediction),
         (outcome, codec.decode_outcome),
         (entry, codec.decode_entry),
-        (JoinRecord("waiting", codec.encode(prediction), at, outcome.ts), codec.decode_state),
+        (
+            JoinRecord(
+                at, outcome.ts, prediction=codec.held(prediction.request_id, codec.encode(prediction))
+            ),
+            codec.decode_state,
+        ),
     ]
     print("µs per record         bytes   write  fastavro  ratio    read  fastavro  ratio  JSON write    read")
     for record, read in rows:

@@ -57,13 +57,9 @@ class Drive:
         horizon_ms = waiting * GAP_MS
         self.rules = JoinRules(horizon_ms, 100 * BATCH * GAP_MS, 0, 0, 10**9)
         self.store, self.codec, self._payloads, self._log = store, codec, payloads, log
-        self.join = Join(self.rules, store, self._unpack, "bench", 0)
+        self.join = Join(self.rules, store, codec.held_prediction, "bench", 0)
         self.asked = self.reported = 0
         self._chance = random.Random(1)
-
-    def _unpack(self, payload: object) -> Prediction:
-        assert isinstance(payload, bytes)
-        return self.codec.decode_prediction(payload)
 
     def ask(self) -> None:
         """Take the next prediction."""
@@ -135,7 +131,7 @@ def hotel(served: int) -> tuple[Codec, list[bytes]]:
     assert task.data is not None
     codec = Codec(task.name, task.kind, task.features)
     events = task.data.events(rows(loaded.data_path()), task.features)
-    scores = (Score("lr", "lr.1@1234567", 0.123456789, False),)
+    scores = (Score("lr", 1, 1234567, 0.123456789, False),)
     asked = (event.request for event, _ in zip(events, range(served), strict=False))
     return codec, [
         codec.encode(Prediction(f"booking-{0:012d}", each.ts, each.features, scores)) for each in asked

@@ -54,7 +54,7 @@ def entries() -> list[Entry]:
         p = min(max(rng.betavariate(1, 8), 1e-6), 1 - 1e-6)
         ts = n * MINUTE_MS
         features: dict[str, Any] = {"x": p, "country": f"c{rng.randrange(30)}", "channel": rng.choice("abcd")}
-        score = Score("lr", f"lr.1@{n}", p, p >= 0.5)
+        score = Score("lr", 1, n, p, p >= 0.5)
         prediction = Prediction(f"r{n}", ts, features, (score,))
         at = ts + int(rng.expovariate(1 / (3 * 86_400_000)))
         value = rng.random() < p

@@ -15,7 +15,7 @@ import infra
 import streams
 from infra.store.rocks import RocksStore
 from schemas.records import Outcome, Position
-from schemas.state import EarlyOutcome, JoinPosition, JoinRecord
+from schemas.state import EarlyOutcome, JoinPosition, JoinRecord, Resolution
 from streams.join.changelog import fill
 from streams.join.pending import Changes, Due, MemoryStore, StateStore, due_of
 from tests.joining import CODEC, RULES, Bench, PackedBench
@@ -62,19 +62,13 @@ def store(make: Make) -> StateStore:
     return make()
 
 
-WAITING = JoinRecord("waiting", b"a prediction", Position("p", 0, 3), 7)
-EARLY = JoinRecord("early", early=(EarlyOutcome(Outcome("b", 9, None, 2, "lost"), Position("o", 0, 1), 11),))
+WAITING = JoinRecord(Position("p", 0, 3), 7, prediction=b"a prediction")
+EARLY = JoinRecord(early=(EarlyOutcome(Outcome("b", 9, None, 2, "lost"), Position("o", 0, 1), 11),))
 CLOSED = JoinRecord(
-    "closed",
-    b"\0bytes",
     Position("p", 1, 2),
     5,
-    "o[0]@4#1",
-    late_by="arrival",
-    kind="revised",
-    value=False,
-    revision=4,
-    outcome_ts=8,
+    Resolution(Position("o", 0, 4), 1, "revised", "arrival", value=False, revision=4, delay_ms=3),
+    prediction=b"\0bytes",
 )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from infra.inbound import Message
@@ -23,7 +23,6 @@ from schemas.records import Metric, Position
 from schemas.state import RESOLVED, JoinPosition, JoinRecord, Resolution, type_of
 from schemas.topics import TaskTopics
 from streams.fold import Fold
-from streams.join.changelog import resolved
 from streams.metrics.served import ServedMetrics
 from streams.model import ModelFold
 from streams.positions import plain
@@ -142,7 +141,7 @@ class HistoryReader:
             if isinstance(state, JoinPosition):
                 position = state
             elif isinstance(state, Resolution):
-                pending[name] = resolved(pending[name], state)
+                pending[name] = replace(pending[name], resolution=state)
             else:
                 pending[name] = state
         check.state(number, pending, position)

@@ -141,9 +141,9 @@ def test_so_does_a_readable_record_that_is_none_of_the_join_s(loop: Loop, case: 
     topic, codec = loop.topics.join_state, loop.codec
     outcome = EarlyOutcome(Outcome("somebody-else", 5, True), Position("t", 0, 0), 5)
     value = {
-        "position": codec.encode(JoinRecord("early", early=(outcome,))),
-        "another request's key": codec.encode(JoinRecord("early", early=(outcome,))),
-        "no state at all": codec.encode(JoinRecord("waiting")),
+        "position": codec.encode(JoinRecord(early=(outcome,))),
+        "another request's key": codec.encode(JoinRecord(early=(outcome,))),
+        "no state at all": codec.encode(JoinRecord()),
     }[case]
     offset = write(loop, topic, value, POSITION_KEY if case == "position" else b"some-request")
     before = len(worker.log)

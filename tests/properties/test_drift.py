@@ -56,7 +56,7 @@ def log() -> tuple[Entry, ...]:
         label = rng.random() < 0.4
         right = rng.random() < (0.9 if number < 1_500 else 0.4)
         p = 0.8 if label == right else 0.2
-        scores = tuple(Score(name, f"{name}.1@0", p, p > 0.5) for name in ("one", "two"))
+        scores = tuple(Score(name, 1, 0, p, p > 0.5) for name in ("one", "two"))
         prediction = Prediction(f"r{number}", ts, {}, scores)
         came = ts + rng.randrange(1, 20 if number < 3_500 else 50) * MINUTE
         progress = {"predictions": number + 1}

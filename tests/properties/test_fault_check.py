@@ -173,7 +173,9 @@ def test_state_with_other_requests_or_counts_is_found() -> None:
     assert changed(states=[(without, position), *others]).check().lost.count == 1
     more = pending | {"r0": pending[name]}
     assert changed(states=[(more, position), *others]).check().wrong.count == 1
-    altered = pending | {name: replace(pending[name], value=not pending[name].value)}
+    known = pending[name].resolution
+    assert known is not None
+    altered = pending | {name: replace(pending[name], resolution=replace(known, value=not known.value))}
     assert changed(states=[(altered, position), *others]).check().wrong.count == 1
     counters = dict(position.counters) | {"labelled": position.counters["labelled"] + 1}
     miscounted = replace(position, counters=counters)

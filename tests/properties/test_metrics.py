@@ -88,8 +88,8 @@ def log_of(kind: str, said: Sequence[Said], order: list[int]) -> list[Entry]:
         answer = scores[each.score]
         likeliest = max((p, name) for name, p in answer.items())[1] if isinstance(answer, dict) else ""
         label = likeliest or (kind == "binary" and answer >= 0.5)
-        score = Score("m", f"m.{each.revision}@{n}", answer, None if kind == "regression" else label)
-        before_it = () if each.role == "served" else (Score("other", "other.1@0", None),)
+        score = Score("m", each.revision, n, answer, None if kind == "regression" else label)
+        before_it = () if each.role == "served" else (Score("other", 1, 0, None),)
         ts = each.minute * MINUTE_MS
         values = [None if at is None else labels[at] for at in each.values]
         outcome = Outcome(f"r{n}", ts + k, values[k], k, None if values[k] is not None else "lost")
@@ -218,7 +218,7 @@ def test_parts_add_up_to_the_whole_in_any_order(kind: str, said: list[Said], cut
 
 def test_a_correction_of_what_a_cut_log_no_longer_holds_spoils_no_other_sum() -> None:
     observe, tally = OBSERVE["binary"], TALLIES["binary"]()
-    score = Score("m", "m.1@0", 0.3, False)
+    score = Score("m", 1, 0, 0.3, False)
     tally.add(observe(score, True), -1)
     tally.add(observe(score, False))
     tally.add(observe(score, True))

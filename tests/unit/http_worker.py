@@ -152,7 +152,7 @@ def make_join(task: HttpTask) -> JoinAgent:
     resume = Resume(task.context, task.current)
     rules, context = JoinRules.of(task.context.task), task.context
     stores = JoinStores(context.connection, context.topics.join_state, context.codec, rules)
-    shared = (context, task.current, resume, task.subjects, task.statistics)
+    shared = (context, task.current, resume, task.statistics)
     return JoinAgent(*shared, stores, task.settings.idle_ms)
 
 

@@ -13,9 +13,9 @@ import pytest
 from fastavro.schema import fingerprint
 
 from schemas.codec import Codec
-from schemas.codec.avro_form import PARTS, RECORDS, assemble, load
+from schemas.codec.avro_form import PARTS, RECORDS, SHORTENED, assemble, load
 from schemas.codec.checks import RECORD_TYPES, TaskKind
-from schemas.codec.compatibility import EXAMPLE
+from schemas.codec.compatibility import EXAMPLE, undocumented
 from schemas.dictionary import Boolean, Category, Dictionary, Integer, Number
 from schemas.errors import BadRecord, TaskError
 from schemas.examples import examples
@@ -32,7 +32,7 @@ from schemas.records import (
     Punctuation,
     Request,
 )
-from schemas.state import JoinRecord
+from schemas.state import Held, JoinRecord
 from schemas.subject_keys import SubjectKeys
 from schemas.tokens import token
 
@@ -69,6 +69,13 @@ def as_json(**changes: Any) -> bytes:
 def test_the_schema_and_the_code_have_the_same_fields_in_the_same_order(record: str) -> None:
     written = [each["name"] for each in load(record)["fields"]]
     assert written == [each.name for each in dataclasses.fields(RECORD_TYPES[record])]
+
+
+@pytest.mark.parametrize("record", SHORTENED)
+def test_a_shortened_record_has_what_is_not_known_around_it(record: str) -> None:
+    origin, left_out, _ = SHORTENED[record]
+    whole = [each["name"] for each in load(origin)["fields"]]
+    assert [*left_out, *(each["name"] for each in load(record)["fields"])] == whole
 
 
 @pytest.mark.parametrize("record", [*RECORDS, *PARTS, "Features"])
@@ -286,9 +293,25 @@ def test_ranges_and_levels_that_reject_do_so_in_both_forms_but_not_for_what_was_
 def test_nested_records_have_their_path_in_the_error() -> None:
     entry = Entry("e", "labelled", 5, prediction=Prediction("r-1", 5, {"price": math.inf, "items": 1}, ()))
     assert rejection(CODEC.encode(entry), of="entry").field == "prediction.features.price"
-    wrong = Entry("e", "labelled", 5, outcome=Outcome("", 5, True))
+    prediction = Prediction("r-1", 5, REQUEST.features, ())
+    wrong = Entry(
+        "e", "labelled", 5, prediction=prediction, outcome=Outcome("r-1", 5, None, reason="x" * 9_000)
+    )
     for data in (CODEC.encode(wrong), CODEC.encode(wrong, json=True)):
-        assert rejection(data, of="entry").field == "outcome.request_id"
+        assert rejection(data, of="entry").field == "outcome.reason"
+
+
+@pytest.mark.parametrize("outcome", [Outcome("r-2", 5, True), Outcome("r-1", 6, True)])
+def test_an_entry_with_the_outcome_of_another_request_or_time_is_not_written(outcome: Outcome) -> None:
+    prediction = Prediction("r-1", 5, REQUEST.features, ())
+    with pytest.raises(BadRecord, match="its outcome"):
+        CODEC.encode(Entry("e", "labelled", 5, prediction=prediction, outcome=outcome))
+
+
+@pytest.mark.parametrize("number", [0.5, 1e300, "5", 2**63])
+def test_what_is_no_whole_number_is_refused_at_once(number: Any) -> None:
+    with pytest.raises(BadRecord):
+        CODEC.encode(Punctuation(number))
 
 
 @pytest.mark.parametrize(
@@ -517,11 +540,40 @@ def test_without_a_key_stored_tokens_can_be_read_but_no_request() -> None:
 
 
 def test_the_join_holds_a_predictions_bytes_unchanged() -> None:
-    data = CODEC.encode(Prediction("r-1", 5, REQUEST.features, ()))
-    pending = JoinRecord("waiting", data, Position("shop.predictions", 0, 1), 5)
-    found = CODEC.decode_state(CODEC.encode(pending))
-    assert isinstance(found, JoinRecord)
-    assert found.prediction == data
+    prediction, at = Prediction("r-1", 5, REQUEST.features, ()), Position("shop.predictions", 0, 1)
+    for as_json in (False, True):
+        data = CODEC.encode(prediction, json=as_json)
+        held = JoinRecord(at, 5, prediction=CODEC.held("r-1", data))
+        found = CODEC.decode_state(CODEC.encode(held))
+        assert isinstance(found, JoinRecord)
+        assert found == held
+        assert found.prediction is not None
+        assert type(found.prediction) is (bytes if as_json else Held)
+        assert CODEC.held_prediction("r-1", found.prediction) == prediction
+
+
+@pytest.mark.parametrize("optional", [True, False])
+def test_what_the_join_held_under_an_older_dictionary_is_read_and_written_again(optional: bool) -> None:
+    prediction, at = (
+        Prediction("r-1", 5, REQUEST.features, (), Position("shop.requests", 0, 3)),
+        Position("shop.predictions", 0, 1),
+    )
+    held = JoinRecord(at, 5, prediction=CODEC.held("r-1", CODEC.encode(prediction)))
+    later = Codec("shop", "binary", Dictionary(*SMALL, Number(name="weight", optional=optional)))
+    data = CODEC.encode(held)
+    assert rejection(data, later, of="state").reason == "unknown_schema"
+    later.register(json.dumps(undocumented(CODEC.schemas["Prediction"])))
+    found = later.decode_state(data)
+    again = later.decode_state(later.encode(found))
+    assert again == found
+    for each in (found, again):
+        assert isinstance(each, JoinRecord)
+        assert (each.request_ts, each.prediction_at) == (5, at)
+        assert each.prediction is not None
+        assert later.held_prediction("r-1", each.prediction) == prediction
+        written = later.written_prediction("r-1", each.prediction)
+        entry = later.decode_entry(later.encode(Entry("e", "expired", 5, prediction=written)))
+        assert entry.prediction == prediction
 
 
 def test_a_dead_letter_carries_any_bytes() -> None:
@@ -545,7 +597,7 @@ def test_json_that_we_write_is_valid_for_everybody() -> None:
         (Request("r-1", 5, {"price": "x", "items": 1}), "cannot be written"),
         (Request("r-1", 2**64, {"price": 1.0, "items": 1}), "64-bit"),
         (Request("\ud800", 5, {"price": 1.0, "items": 1}), "surrogates"),
-        (JoinRecord("waiting", prediction=Prediction("r-1", 5, {}, ())), "cannot be written"),
+        (JoinRecord(prediction=Prediction("r-1", 5, {"price": "x", "items": 1}, ())), "cannot be written"),
     ],
 )
 def test_a_record_that_does_not_follow_its_schema_is_not_written(record: Any, says: str) -> None:

@@ -251,8 +251,8 @@ def test_a_shadow_gets_nobody_up() -> None:
         assert entry.outcome is not None
         (bad,) = entry.prediction.scores
         right = bool(entry.outcome.value)
-        good = Score("model", "model.1@0", 0.9 if right else 0.1, right)
-        shadow = dataclasses.replace(bad, model="other", version="other.1@0")
+        good = Score("model", 1, 0, 0.9 if right else 0.1, right)
+        shadow = dataclasses.replace(bad, model="other", revision=1, offset=0)
         prediction = dataclasses.replace(entry.prediction, scores=(good, shadow))
         log.append(dataclasses.replace(entry, prediction=prediction))
     found = reported(DriftFold(task), log)
@@ -265,7 +265,7 @@ def test_a_new_revision_is_no_drift() -> None:
     for number, entry in enumerate(entries(worlds((4_000, 0.5, 0.1), (4_000, 0.5, 0.6)))):
         assert entry.prediction is not None
         scores = tuple(
-            dataclasses.replace(score, version=f"model.{1 if number < 4_000 else 2}@0")
+            dataclasses.replace(score, revision=1 if number < 4_000 else 2, offset=0)
             for score in entry.prediction.scores
         )
         log.append(
@@ -298,7 +298,7 @@ def delays(task_delay: Callable[[int], int], count: int) -> list[Entry]:
     for number in range(count):
         ts = number * MINUTE
         label = rng.random() < 0.5
-        score = Score("model", "model.1@0", 0.5, False)
+        score = Score("model", 1, 0, 0.5, False)
         came = ts + int(task_delay(number) * rng.uniform(0.5, 1.5))
         log.append(
             Entry(
@@ -339,7 +339,7 @@ def conversions(
     log = []
     for number in range(count):
         ts = number * MINUTE
-        score = Score("model", "model.1@0", seen, False)
+        score = Score("model", 1, 0, seen, False)
         prediction = Prediction(f"r-{number}", ts, {}, (score,))
         came = ts + rng.randrange(horizon) * MINUTE
         if rng.random() < rate and came // MINUTE not in dead:

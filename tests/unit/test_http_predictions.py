@@ -41,7 +41,7 @@ def test_an_answer_has_the_served_score_and_what_is_written_is_the_same_predicti
         assert dict(written.features) == {"LeadTime": 12, "Rate": 80.5, "Meal": "BB"}
         assert written.source is None
         assert [each.model for each in written.scores] == [fold.model.name for fold in task.server.models]
-        served = plain(written.scores[0])
+        served = plain(written.scores[0]) | {"version": written.scores[0].version}
         assert {name: served[name] for name in ("score", "label", "version")}.items() <= reply.data.items()
         assert task.statistics.counts["predictions"] == 1
 

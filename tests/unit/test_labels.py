@@ -115,7 +115,7 @@ def test_models_that_a_foreign_prediction_names_become_neither_counters_without_
     waiting, served = Waiting(task), ServedMetrics(task, task.models[0])
     before = waiting.snapshot()
     for offset, model in enumerate((TEXT, task.models[0].name)):
-        score = Score(model, f"{TEXT} without a revision", 0.5, True)
+        score = Score(model, -7, 0, 0.5, True)
         prediction = Prediction("r", 5, {}, (score,))
         entry = Entry("id", "labelled", 5, prediction=prediction, outcome=Outcome("r", 6, True))
         served.apply(offset, entry)
@@ -133,7 +133,7 @@ def test_a_segment_has_the_levels_of_the_dictionary_or_of_an_open_set_the_first_
     task = dataclasses.replace(task, features=features, metrics=rules)
     served = ServedMetrics(task, task.models[0])
     for offset, meal in enumerate(("BB", "NA", TEXT)):
-        score = Score(task.models[0].name, "lr.1@0", 0.5, True)
+        score = Score(task.models[0].name, 1, 0, 0.5, True)
         prediction = Prediction(f"r{offset}", 5, {"Meal": meal, "Guest": "x" * 9_000}, (score,))
         entry = Entry("id", "labelled", 5, prediction=prediction, outcome=Outcome(f"r{offset}", 6, True))
         served.apply(offset, entry)

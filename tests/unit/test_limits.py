@@ -20,7 +20,7 @@ FEATURES = Dictionary(Number(name="x"), entity_key="none", parents="none", repor
 CODEC = Codec("task", "multiclass", FEATURES)
 REQUEST = Request("r", 5, {"x": 1.0})
 OUTCOME = Outcome("r", 5, "a class", reason="a reason", reporter="a service")
-SCORE = Score("lr", "lr.1@0", {"a": 1.0}, "a")
+SCORE = Score("lr", 1, 0, {"a": 1.0}, "a")
 PREDICTION = Prediction("r", 5, {"x": 1.0}, (SCORE,), Position("task.requests", 0, 7))
 READ = {
     Request: CODEC.decode_request,
@@ -62,9 +62,8 @@ for record in (REQUEST, PREDICTION):
     full = changed(record, parents=(longest(NAME.characters),) * (PARENTS.items or 0))
     CASES.append((full, changed(record, parents=(*full.parents, "one more")), "parents"))
     CASES.append((full, changed(record, parents=(longest(NAME.characters + 1),)), "parents"))
-for name in ("model", "version"):
-    CASES.append((scored(**{name: longest(200)}), scored(**{name: longest(201)}), "scores"))
 CASES += [
+    (scored(model=longest(200)), scored(model=longest(201)), "scores"),
     (scored(label=longest(200)), scored(label=longest(201)), "scores.label"),
     (scored(score={longest(200): 1.0}), scored(score={longest(201): 1.0}), "scores.score"),
     (

@@ -19,7 +19,7 @@ from streams.report import roc_auc
 def tally_of(scores: NDArray[np.float64], labels: NDArray[np.bool_]) -> BinaryTally:
     tally = BinaryTally()
     for p, y in zip(scores.tolist(), labels.tolist(), strict=True):
-        seen = observe(Score("m", "m.1@0", p, p >= 0.5), y)
+        seen = observe(Score("m", 1, 0, p, p >= 0.5), y)
         assert seen is not None
         tally.add(seen)
     return tally

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import secrets
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
+from agents.http.task import HttpTask
 from agents.task_agents import TaskAgents
 from infra.kafka.buffers import Partition, Record
 from infra.kafka.channel import Batch
 from infra.kafka.transaction import OutRecord
 from infra.snapshots.store import SnapshotStore
+from infra.subjects import Subjects
+from infra.task.join_partition import JoinPartition
+from schemas.codec import Codec
 from schemas.errors import TransactionAborted
 from schemas.records import Request
+from schemas.subject_keys import SALT_BYTES, SubjectKeys
+from streams.join.join import Join
+from streams.join.pending import MemoryStore
 from tests.unit.http_worker import make_http_task
 from tests.unit.test_join_turns import FIRST, Message
 
@@ -34,8 +44,7 @@ class Consumer:
         self.written += records
 
 
-def test_a_turn_without_requests_counts_none_of_the_one_before() -> None:
-    task, consumer = make_http_task(slot="slot"), Consumer()
+def agents_of(task: HttpTask) -> TaskAgents:
     parts = (
         task.context,
         task.settings,
@@ -45,7 +54,45 @@ def test_a_turn_without_requests_counts_none_of_the_one_before() -> None:
         task.subjects,
         task.turns,
     )
-    agents = TaskAgents(*parts, SnapshotStore("memory://one-turn"))
+    return TaskAgents(*parts, SnapshotStore("memory://one-turn"))
+
+
+def test_a_turn_writes_the_salt_of_a_new_subject_once() -> None:
+    salts = SubjectKeys(b"a key", lambda: secrets.token_bytes(SALT_BYTES))
+    features = make_http_task().context.task.features
+    task = make_http_task(slot="slot", codec=Codec("stay", "binary", features, salts, serving=True))
+    task, consumer = replace(task, subjects=Subjects(salts, topic=task.context.topics.keys)), Consumer()
+    agents, topics = agents_of(task), task.context.topics
+    join = Join(agents.join.rules, MemoryStore(), task.context.codec.written_prediction, "stay", 0)
+    agents.join.partitions[0] = JoinPartition(join, topics, None)
+    assert agents.inputs.decode is not None
+    shown = {"LeadTime": 12, "Rate": 80.5, "Meal": "BB"}
+    made = []
+    for topic, asked in (
+        (topics.requests, {"request_id": "r", "ts": FIRST, "features": shown | {"Guest": "Ada"}}),
+        (
+            topics.predictions,
+            {"request_id": "p", "ts": FIRST, "features": shown | {"Guest": "Bob"}, "scores": []},
+        ),
+    ):
+        message: Any = Outside(topic, 0, json.dumps(asked).encode(), FIRST)
+        made.append(Record(Partition(topic, 0), 0, None, 0.0, agents.inputs.decode(message)))
+    asyncio.run(agents.on_batch(consumer, Batch(agents.inputs, made, b"")))  # type: ignore[arg-type]  # simulated
+    written = [each.key for each in consumer.written if each.topic == topics.keys]
+    assert sorted(key or b"" for key in written) == sorted(map(salts.lookup, ("Ada", "Bob")))
+    assert salts.unwritten() == []
+
+
+class Outside(Message):
+    """A record that no worker of ours wrote."""
+
+    def headers(self) -> Any:
+        return None
+
+
+def test_a_turn_without_requests_counts_none_of_the_one_before() -> None:
+    task, consumer = make_http_task(slot="slot"), Consumer()
+    agents = agents_of(task)
     assert agents.inputs.decode is not None
     asked = task.context.codec.encode(Request("r", FIRST, {"LeadTime": 12, "Rate": 80.5, "Meal": "BB"}))
     made = []

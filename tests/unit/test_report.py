@@ -61,8 +61,8 @@ MODEL = Model("lr", linear_model.LogisticRegression, policy=OnArrival())
 
 def entry(kind: Any, request_id: str, score: float | None, value: Any, **more: Any) -> Entry:
     scores = (
-        Score("other", "other.1@0", 0.123),
-        Score("lr", "lr.1@0", score),
+        Score("other", 1, 0, 0.123),
+        Score("lr", 1, 0, score),
     )
     prediction = Prediction(request_id, 0, {}, scores if score != -1 else ())
     outcome = None if kind == "expired" else Outcome(request_id, DAY_MS * 2, value)

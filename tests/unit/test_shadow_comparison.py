@@ -20,6 +20,7 @@ from streams.metrics.exact import exact
 from streams.metrics.shadow_comparison import LEAST, MOST, ShadowComparison, interval
 from streams.policies import DefaultAtHorizon, OnArrival
 from streams.snapshot import dump
+from streams.version import Version
 
 
 def task(kind: TaskKind = "binary", policy: Any = None) -> Task:
@@ -42,8 +43,10 @@ def entry(
     versions: tuple[str, str] = ("a.1@0", "b.1@0"),
     **more: Any,
 ) -> Entry:
+    made = [Version.parse(version) for version in versions]
     reported = [
-        Score(version[0], version, score) for version, score in zip(versions, (served, shadow), strict=True)
+        Score(version.model, version.revision, version.offset, score)
+        for version, score in zip(made, (served, shadow), strict=True)
     ]
     prediction = Prediction(f"r{number}", number, {}, tuple(reported))
     fields: dict[str, Any] = {

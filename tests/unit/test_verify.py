@@ -147,7 +147,7 @@ def other_feature(entry: Entry) -> Entry:
         ("unavailable", lambda entry: replace(entry, kind="labelled")),
         ("labelled", lambda entry: replace(entry, prediction_at=Position("verified.predictions", 0, 9999))),
         ("labelled", lambda entry: replace(entry, outcome_at=Position("verified.outcomes", 0, 9999))),
-        ("labelled", lambda entry: replace(entry, prediction=None)),
+        ("labelled", lambda entry: replace(entry, prediction=None, outcome=None)),
         ("command", lambda entry: replace(entry, command=None)),
         ("command", lambda entry: replace(entry, kind="time", command=None)),
     ],
@@ -211,7 +211,7 @@ def test_the_version_that_a_score_names_must_occur(history: History) -> None:
     topic = history.topics.predictions
     first = history.records[topic, 0][0]
     prediction = history.codec.decode_prediction(first.value())
-    score = replace(prediction.scores[0], version="lr.1@100000")
+    score = replace(prediction.scores[0], offset=100_000)
     history.change(topic, 0, first.at, replace(prediction, scores=(score, prediction.scores[1])))
     assert "does not lead to version lr.1@100000" in whats(check(history))
 
@@ -227,10 +227,10 @@ def test_a_version_of_a_revision_that_was_never_opened_hides_nothing(history: Hi
     topic = history.topics.predictions
     first = history.records[topic, 0][0]
     prediction = history.codec.decode_prediction(first.value())
-    score = replace(prediction.scores[0], version="lr.7@3", score=0.9)
+    score = replace(prediction.scores[0], revision=7, offset=3, score=0.9)
     history.change(topic, 0, first.at, replace(prediction, scores=(score, prediction.scores[1])))
     assert "lr.7@3: the log opens no such revision" in whats(check(history))
-    hidden = replace(prediction.scores[0], model="other", version="other.1@2")
+    hidden = replace(prediction.scores[0], model="other", revision=1, offset=2)
     history.change(topic, 0, first.at, replace(prediction, scores=(hidden, prediction.scores[1])))
     assert "neither in the task file nor in the log" in whats(check(history))
 

@@ -115,7 +115,7 @@ def test_few_labels_and_nothing_that_waits_say_nothing() -> None:
 
 def test_only_a_probability_is_counted() -> None:
     for score in (None, 3.5, {"a": 1.0}, float("nan")):
-        served = Score("lr", "lr.1@0", score)
+        served = Score("lr", 1, 0, score)
         assert not counter_of(Prediction("r", 0, {}, (served,)))
     assert not counter_of(Prediction("r", 0, {}, ()))
-    assert counter_of(Prediction("r", 0, {}, (Score("lr", "lr.1@0", 1.0),))) == "score lr 9"
+    assert counter_of(Prediction("r", 0, {}, (Score("lr", 1, 0, 1.0),))) == "score lr 9"

@@ -99,7 +99,7 @@ class Loop:
             self.joins[partition] = found
         return found
 
-    def _unpack(self, payload: Payload) -> Prediction:
+    def _unpack(self, _: str, payload: Payload) -> Prediction:
         return self.codec.decode_prediction(payload) if isinstance(payload, bytes) else payload
 
     def fold(self, entries: list[Entry]) -> None:

@@ -11,7 +11,7 @@ from agents.settings import Settings
 from infra.runtime import runtime_fingerprint
 from schemas.codec import Codec
 from schemas.records import Entry, Metric, Outcome, Position, Prediction, Request
-from schemas.state import JoinRecord, Payload, Resolution
+from schemas.state import JoinRecord, Resolution
 from streams.fold import Fold, Monitor
 from streams.garbage import collect_seldom
 from streams.join.changelog import records
@@ -195,11 +195,7 @@ class Core:
         joined: list[tuple[list[Entry], list[JoinRecord | Resolution]]],
     ) -> list[None]:
         """Join in batches: of a batch of predictions, and then of their outcomes."""
-
-        def unpack(payload: Payload) -> Prediction:
-            return self.codec.written_prediction(payload) if isinstance(payload, bytes) else payload
-
-        join = Join(JoinRules.of(self.task), MemoryStore(), unpack, self.task.name, 0)
+        join = Join(JoinRules.of(self.task), MemoryStore(), self.codec.written_prediction, self.task.name, 0)
 
         def commit() -> None:
             joined.append((join.out.entries, [each for _, each in records(join.out.changes) if each]))
@@ -210,7 +206,8 @@ class Core:
             for number in range(start, min(start + BATCH, self.pairs)):
                 each = predictions[number]
                 at = Position(f"{name}.predictions", 0, number)
-                join.prediction(each.request_id, each.ts, answers[number], at, each.ts)
+                held = self.codec.held(each.request_id, answers[number])
+                join.prediction(each.request_id, each.ts, held, at, each.ts)
             commit()
             for number in range(start, min(start + BATCH, self.pairs)):
                 outcome = outcomes[number]

@@ -36,7 +36,7 @@ def entries(scored: Iterable[Scored]) -> Iterable[Entry]:
     """Give the entries that a log would have of a scored stream: an event a second, a minute's delay."""
     for number, event in enumerate(scored):
         ts = number * STEP_MS
-        score = Score("model", "model.1@0", event.score, event.score > 0.5)
+        score = Score("model", 1, 0, event.score, event.score > 0.5)
         prediction = Prediction("r", ts, {}, (score,))
         came = ts + DELAY_MS
         outcome = Outcome("r", came, event.label)

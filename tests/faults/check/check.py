@@ -177,8 +177,9 @@ class Check:
             if state is None:
                 findings.lost.add(f"the join state does not contain {name}", number=self._number_in(name))
                 continue
-            found = (state.status, state.kind, state.value, state.revision)
-            if found != ("closed", step.kind, step.value, step.revision):
+            known = state.resolution
+            found = (known.kind, known.value, known.revision) if known else None
+            if found != (step.kind, step.value, step.revision):
                 text = f"the join state of {name} is {found}, expected {step}"
                 findings.wrong.add(text, number=self._number_in(name))
         for name in self.workload.closing:
