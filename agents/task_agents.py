@@ -127,7 +127,7 @@ class TaskAgents:
         decoders = {topics.requests: requests, topics.predictions: predictions, topics.outcomes: outcomes}
         pace_s = 0.0 if settings.lockstep else JOIN_PACE_S
         merge = MergeByTime(first, second, context.partitions)
-        intake = Intake(topics.requests, merge, readiness.ready.is_set, pace_s)
+        intake = Intake(topics.requests, topics.outcomes, merge, readiness.ready.is_set, pace_s)
         self.inputs = Channel(
             name=f"{name}.turn",
             topics=tuple(decoders),

@@ -20,7 +20,9 @@ for slow answers."""
 class Intake:
     """Pick requests, while they can be served, then predictions and outcomes in event-time order.
 
-    A `streams.join.merge.Picker`.
+    A `streams.join.merge.Picker`. Where requests are left for a later turn, as after an outage, outcomes from the
+    first one's event time on wait for it: otherwise they would fill the join's room for early outcomes, although
+    their requests lie on the topic.
 
     Parameters
     ----------
@@ -31,23 +33,32 @@ class Intake:
     """
 
     def __init__(
-        self, requests: str, merge: MergeByTime, may_serve: Callable[[], bool], pace_s: float = 0.0
+        self,
+        requests: str,
+        outcomes: str,
+        merge: MergeByTime,
+        may_serve: Callable[[], bool],
+        pace_s: float = 0.0,
     ) -> None:
-        self._requests, self._merge, self._may_serve, self._pace_s = requests, merge, may_serve, pace_s
+        self._requests, self._outcomes, self._merge = requests, outcomes, merge
+        self._may_serve, self._pace_s = may_serve, pace_s
         self._fair = RoundRobin()
         self._merged_at = -math.inf
 
     def pick(self, buffers: Mapping[Partition, deque[R]], caught_up: CaughtUp, limit: int) -> list[R]:
         """Take up to `limit` records of each kind; see `Picker.pick`."""
         taken: list[R] = []
+        left: list[int] = []
         if self._may_serve():
             requests = {each: queue for each, queue in buffers.items() if each[0] == self._requests}
             taken = self._fair.pick(requests, caught_up, limit)
+            left = [ts for queue in requests.values() if queue and (ts := queue[0].ts) is not None]
         now = time.monotonic()
         if taken and now < self._merged_at + self._pace_s:
             return taken
         self._merged_at = now
-        return taken + self._merge.pick(buffers, caught_up, limit)
+        wait_from = {self._outcomes: min(left)} if left else {}
+        return taken + self._merge.pick(buffers, caught_up, limit, wait_from)
 
 
 class WithinBudget(Generic[T]):

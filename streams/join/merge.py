@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Protocol, TypeVar
+from types import MappingProxyType
+from typing import Final, Protocol, TypeVar
 
 Partition = tuple[str, int]
 """A topic and the number of one of its partitions."""
+NOTHING: Final[Mapping[str, int]] = MappingProxyType({})
 CaughtUp = Callable[[Partition, float], bool]
 """Whether all that a partition held at a moment (s, the clock of `Timed.arrived`) has been handed over."""
 
@@ -95,8 +97,20 @@ class MergeByTime:
     def __repr__(self) -> str:
         return f"MergeByTime({self.first!r}, {self.second!r})"
 
-    def pick(self, buffers: Mapping[Partition, deque[R]], caught_up: CaughtUp, limit: int) -> list[R]:
-        """Take up to `limit` records in event-time order per partition; see `Picker.pick`."""
+    def pick(
+        self,
+        buffers: Mapping[Partition, deque[R]],
+        caught_up: CaughtUp,
+        limit: int,
+        wait_from: Mapping[str, int] = NOTHING,
+    ) -> list[R]:
+        """Take up to `limit` records in event-time order per partition; see `Picker.pick`.
+
+        Parameters
+        ----------
+        wait_from
+            By topic: the event time (ms) from which on its records wait although the other side is caught up.
+        """
         numbers = sorted(number for topic, number in buffers if topic == self.first)
         taken: list[R] = []
         for place in range(len(numbers)):
@@ -106,7 +120,7 @@ class MergeByTime:
                 while queue and len(taken) < limit:
                     taken.append(queue.popleft())
             elif (self.second, number) in buffers:
-                self._merge(number, buffers, caught_up, limit, taken)
+                self._merge(number, buffers, caught_up, limit, wait_from, taken)
         self._turn += 1
         return taken
 
@@ -116,6 +130,7 @@ class MergeByTime:
         buffers: Mapping[Partition, deque[R]],
         caught_up: CaughtUp,
         limit: int,
+        wait_from: Mapping[str, int],
         taken: list[R],
     ) -> None:
         first_partition, second_partition = (self.first, number), (self.second, number)
@@ -128,8 +143,10 @@ class MergeByTime:
             elif first or second:
                 side, empty = (first, second_partition) if first else (second, first_partition)
                 head = side[0]
-                if head.ts is not None and not caught_up(empty, head.arrived):
-                    return
+                if head.ts is not None:
+                    from_ts = wait_from.get(self.first if first else self.second)
+                    if (from_ts is not None and head.ts >= from_ts) or not caught_up(empty, head.arrived):
+                        return
                 taken.append(side.popleft())
             else:
                 return

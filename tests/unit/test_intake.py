@@ -27,7 +27,7 @@ def picked(intake: Intake, there: dict[Partition, deque[Record]], limit: int = 1
 
 
 def made(ready: bool = True) -> Intake:
-    return Intake("requests", MergeByTime("outcomes", "predictions"), lambda: ready)
+    return Intake("requests", "outcomes", MergeByTime("outcomes", "predictions"), lambda: ready)
 
 
 def test_requests_come_first_and_the_others_in_event_time_order() -> None:
@@ -51,8 +51,22 @@ def test_each_kind_has_the_limit_of_a_batch() -> None:
     assert [name == "requests" for name, _ in found] == [True] * 4 + [False] * 4
 
 
+def test_outcomes_wait_for_the_requests_that_a_turn_leaves() -> None:
+    """After an outage: otherwise they would fill the room for early outcomes, and become dead letters."""
+    intake, there = made(), buffers(9, 0, 9)
+    for turn, outcomes in enumerate(([0, 1, 2, 3], [4, 5, 6, 7], [8])):
+        found = picked(intake, there, 4)
+        assert [ts for name, ts in found if name == "requests"] == list(range(9))[4 * turn : 4 * turn + 4]
+        assert [ts for name, ts in found if name == "outcomes"] == outcomes
+    there = buffers(9, 0, 9)
+    assert [ts for _, ts in picked(made(ready=False), there, 4)] == [0, 1, 2, 3]
+    there = buffers(9, 0, 9)
+    there["requests", 0].rotate(4)  # the oldest request is left
+    assert [name for name, _ in picked(made(), there, 4)] == ["requests"] * 4
+
+
 def test_between_two_merges_requests_go_alone_and_a_turn_without_requests_merges() -> None:
-    intake = Intake("requests", MergeByTime("outcomes", "predictions"), lambda: True, 60.0)
+    intake = Intake("requests", "outcomes", MergeByTime("outcomes", "predictions"), lambda: True, 60.0)
     assert picked(intake, buffers(1, 1, 0)) == [("requests", 0), ("predictions", 0)]
     assert picked(intake, buffers(1, 1, 0)) == [("requests", 0)]
     assert picked(intake, buffers(0, 1, 0)) == [("predictions", 0)]
