@@ -126,13 +126,13 @@ def test_a_cluster_that_does_not_answer_is_no_error_of_a_rebalance() -> None:
 def test_a_survivor_ends_what_a_dead_worker_left_open_and_goes_on_within_15_s(
     connection: Connection, task_name: str, tmp_path: Path, point: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # In small pieces: on a slow machine the events would end before the owner has published twenty times.
+    # In small pieces: on a slow machine the events would end before the owner has published eight times.
     monkeypatch.setattr("infra.kafka.replay.UNANSWERED", 20)
     reference = f"{hotel_task(tmp_path, task_name)}:cancellation"
     with Loop(reference, connection, tmp_path, partitions=2) as loop:
         # Published often, so that the point is reached long before the events end on a fast machine.
         doomed, survivor = (loop.worker(metrics_every_ms=50, max_batch=20) for _ in range(2))
-        doomed.start(crash_point=f"{point}:20")
+        doomed.start(crash_point=f"{point}:8")
         doomed.wait_ready()
         survivor.restart()
         consumer = Consumer(
