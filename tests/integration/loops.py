@@ -27,6 +27,7 @@ from infra.checked import CheckCache
 from infra.kafka.admin import create_topics
 from infra.kafka.answers import Answers
 from infra.kafka.connection import Connection
+from infra.kafka.fencing import client_id
 from infra.kafka.log import read_all
 from infra.kafka.offsets import committed_offsets, end_offsets
 from infra.kafka.partitioner import partition_of
@@ -214,6 +215,12 @@ class Loop:
         made = Worker(references, self.connection, self.folder, number, lockstep=lockstep, **reported)
         self.workers.append(made)
         return made
+
+    def owner_and_survivor(self, **settings: Any) -> tuple[Worker, Worker]:
+        """Make two workers, not started yet; the first keeps the log when the second joins the owners' group."""
+        group = f"{self.task.name}.{self.task.name}.log"
+        owner, survivor = sorted("ab", key=lambda slot: client_id(group, slot))
+        return self.worker(slot=owner, **settings), self.worker(slot=survivor, **settings)
 
     # ------------------------------------------------------------------ input
 

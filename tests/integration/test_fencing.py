@@ -131,7 +131,7 @@ def test_a_survivor_ends_what_a_dead_worker_left_open_and_goes_on_within_15_s(
     reference = f"{hotel_task(tmp_path, task_name)}:cancellation"
     with Loop(reference, connection, tmp_path, partitions=2) as loop:
         # Published often, so that the point is reached long before the events end on a fast machine.
-        doomed, survivor = (loop.worker(metrics_every_ms=50, max_batch=20) for _ in range(2))
+        doomed, survivor = loop.owner_and_survivor(metrics_every_ms=50, max_batch=20)
         doomed.start(crash_point=f"{point}:8")
         doomed.wait_ready()
         survivor.restart()

@@ -43,7 +43,7 @@ def test_a_change_of_owner_publishes_each_metric_and_alert_once(
     file = hotel_task(tmp_path / "task", task_name, CHANGES)
     settings = {"max_batch": 20, "metrics_every_ms": 1, "snapshot_every": 300}
     with Loop(f"{file}:cancellation_within_30_days", connection, tmp_path, **settings) as loop:
-        first, second = loop.worker(), loop.worker()
+        first, second = loop.owner_and_survivor()
         # It dies with metrics and alerts written, and neither committed.
         first.start(crash_point="between-publish-and-commit:40")
         first.wait_ready()

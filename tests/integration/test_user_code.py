@@ -134,7 +134,7 @@ def test_what_is_skipped_is_published_once_whoever_owns_the_log_and_a_revision_e
     file = task_file(tmp_path, task_name)
     settings = {"max_batch": 20, "metrics_every_ms": 1, "snapshot_every": 100}
     with Loop(f"{file}:often", Connection(broker.bootstrap), tmp_path, **settings) as loop:
-        first, second = loop.worker(), loop.worker()
+        first, second = loop.owner_and_survivor()
         # It dies with alerts written, and not committed.
         first.start(crash_point="between-publish-and-commit:12")
         first.wait_ready()
