@@ -26,13 +26,20 @@ def unreadable_entry(message: Message, why: RiverloopError) -> Unreadable:
 
 def unreadable_state(message: Message, why: RiverloopError) -> Unreadable:
     """Make the error for a record of a join's changelog."""
-    topic, partition = message.topic(), message.partition()
+    topic, partition, key = message.topic(), message.partition(), bytes(message.key() or b"")
+    if key.startswith(
+        b"\0"
+    ):  # without it a resolved request would wait again, or the join would have no position
+        mend = f"restore the topic from a copy: a tombstone for the key {key!r:.250} would change the state"
+    else:
+        mend = (
+            f"either write a tombstone, that is the key {key!r:.250} without a value, to partition {partition} of "
+            f"{topic} (which deletes that request from the join), or restore the topic from a copy"
+        )
     return Unreadable(
         f"{_said(message, why)} The state of this partition's join cannot be restored. If a newer riverloop "
         "wrote it, start that version. Otherwise revoke the permission of other programs to write this "
-        f"topic; then either write a tombstone, that is the key {bytes(message.key() or b'')!r:.250} "
-        f"without a value, to partition {partition} of {topic} (which deletes that request from the join), "
-        "or restore the topic from a copy"
+        f"topic; then {mend}"
     )
 
 
