@@ -117,7 +117,12 @@ class TaskAgents:
             context, settings, readiness, current, server, subjects, turns, statistics, self.status
         )
         codec, names = context.codec, current.names
-        requests = decoder(codec.decode_request, names=names, remarks=Remarks(context.task.features))
+        requests = decoder(
+            codec.decode_request,
+            times=self.join.rules.times,
+            names=names,
+            remarks=Remarks(context.task.features),
+        )
         predictions = decoder(codec.decode_prediction, MAX_TOPIC_RECORD_BYTES, names=names)
         outcomes = decoder(codec.decode_outcome, times=self.join.rules.times, names=names)
         # At equal times the outcome goes first; in lockstep the prediction, which was sent before it.
@@ -234,7 +239,8 @@ class TaskAgents:
                 return
             numbers: set[int] = set()
             try:
-                await self.turns.run(self.join.idle(quiet, numbers))
+                waiting = consumer.progress.next_times(topics.outcomes)
+                await self.turns.run(self.join.idle(quiet, numbers, waiting))
             except BaseException:
                 self.join.rollback(quiet)
                 raise

@@ -11,7 +11,7 @@ from schemas.errors import BadRecord
 from schemas.event_time import TimeBounds
 from schemas.formats import detect
 from schemas.limits import NAME
-from schemas.records import DeadLetter, Outcome, Position
+from schemas.records import DeadLetter, Outcome, Position, Request
 from schemas.remarks import Remark, Remarks
 from schemas.topics import MAX_RECORD_BYTES
 
@@ -126,8 +126,8 @@ def decoder(
     limit
         Largest value in bytes.
     times
-        Which times an outcome may have; None: any. One from the future, at the head of its partition, would
-        otherwise hold back all behind it until time has come that far, or silence.
+        Which times a request or an outcome may have; None: any. At the head of its partition an outcome from the
+        future would hold back all behind it, and a request from the distant past all outcomes.
     names
         How positions name topics, where not by their names; it may change.
     remarks
@@ -143,7 +143,7 @@ def decoder(
             if remarks is not None and detect(value) == "json":
                 value = parse(value)
             record = decode(value)
-            if times is not None and isinstance(record, Outcome):
+            if times is not None and isinstance(record, Outcome | Request):
                 times.check(record.ts, message.timestamp()[1])
             made = Inbound(message, record, None, names.get(message.topic() or "", "") if names else "")
             if remarks is not None:

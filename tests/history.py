@@ -179,7 +179,7 @@ class History:
 
     def serve(self) -> None:
         """Answer all requests that are there."""
-        decode = decoder(self.codec.decode_request)
+        decode = decoder(self.codec.decode_request, times=self.join.rules.times)
         for number in range(self.partitions_count):
             new = self.records[self.topics.requests, number][self._served[number] :]
             self._served[number] += len(new)

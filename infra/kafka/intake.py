@@ -48,11 +48,10 @@ class Intake:
     def pick(self, buffers: Mapping[Partition, deque[R]], caught_up: CaughtUp, limit: int) -> list[R]:
         """Take up to `limit` records of each kind; see `Picker.pick`."""
         taken: list[R] = []
-        left: list[int] = []
+        requests = {each: queue for each, queue in buffers.items() if each[0] == self._requests}
         if self._may_serve():
-            requests = {each: queue for each, queue in buffers.items() if each[0] == self._requests}
             taken = self._fair.pick(requests, caught_up, limit)
-            left = [ts for queue in requests.values() if queue and (ts := queue[0].ts) is not None]
+        left = [ts for queue in requests.values() if queue and (ts := queue[0].ts) is not None]
         now = time.monotonic()
         if taken and now < self._merged_at + self._pace_s:
             return taken

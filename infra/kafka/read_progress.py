@@ -52,6 +52,14 @@ class ReadProgress:
             if buffer is not None and buffer.read_to >= ends[buffer.partition]
         )
 
+    def next_times(self, topic: str) -> dict[int, int]:
+        """Return the event time (ms) of the next buffered record of a topic, by partition where there is one."""
+        return {
+            each.partition.number: ts
+            for each in self._states.by_topic[topic].buffers.values()
+            if each.partition.topic == topic and each.queue and (ts := each.queue[0].ts) is not None
+        }
+
     def passed(self, topic: str) -> dict[int, int]:
         """Return how far partitions are processed that have no records buffered or at work: offsets by number.
 

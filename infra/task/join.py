@@ -268,7 +268,7 @@ class JoinAgent:
 
     # ------------------------------------------------------------------ silence
 
-    def idle(self, quiet: Iterable[int], moved: set[int]) -> Iterator[None]:
+    def idle(self, quiet: Iterable[int], moved: set[int], waiting: Mapping[int, int]) -> Iterator[None]:
         """Advance stream time in silent partitions where something falls due, in steps as in `steps`.
 
         Stream time is then the highest ts taken plus the time elapsed since, never the clock itself: a replay
@@ -280,6 +280,8 @@ class JoinAgent:
             Partitions whose predictions are known to be caught up.
         moved
             Gets those that moved, and were not given up meanwhile.
+        waiting
+            By partition: event time (ms) of the next outcome, where one waits. Stream time does not pass it.
         """
         self.dead_letters.clear()
         now = time.monotonic()
@@ -289,6 +291,7 @@ class JoinAgent:
                 continue
             elapsed_ms = int((now - at.quiet_since) * 1000)
             stream_time = at.quiet_from + elapsed_ms
+            stream_time = min(stream_time, waiting.get(number, stream_time))
             report_is_due = now - at.reported_at > REPORT_S
             if elapsed_ms >= self._idle_ms and (at.join.is_due(stream_time) or report_is_due):
                 at.reported_at = now

@@ -64,7 +64,6 @@ class Serve:
                 continue
             request: Request = item.record
             try:
-                self.server.times.check(request.ts, item.arrived)
                 prediction = self.server.predict(request, item.at)
                 value = self.context.codec.encode(prediction, json=self._json)
             except BadRecord as bad:

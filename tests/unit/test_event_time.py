@@ -12,7 +12,7 @@ from schemas.codec.checks import check_ts
 from schemas.dictionary import Dictionary, Number
 from schemas.errors import BadRecord
 from schemas.event_time import TimeBounds
-from schemas.records import Outcome
+from schemas.records import Outcome, Request
 from tests.joining import CODEC, RULES, Bench
 from tests.properties.test_foreign_bytes import Foreign
 
@@ -71,6 +71,15 @@ def test_an_outcome_in_seconds_is_rejected_where_it_is_read() -> None:
     assert item.bad is not None
     assert item.bad.reason == "impossible_time"
     assert item.bad.message.endswith("send milliseconds instead of seconds")
+
+
+def test_a_request_in_seconds_is_rejected_where_it_is_read_and_has_no_place_in_time() -> None:
+    """With a time it would hold back the outcomes of all later requests."""
+    codec = Codec("shop", "binary", Dictionary(Number(name="price", unit="EUR")))
+    value = codec.encode(Request("a", NOW // 1000, {"price": 1.0}))
+    item = decoder(codec.decode_request, times=BOUNDS)(Foreign(b"a", value, None))
+    assert item.bad is not None
+    assert (item.bad.reason, item.ts) == ("impossible_time", None)
 
 
 def test_the_join_rejects_a_prediction_from_outside_and_an_outcome_in_seconds() -> None:

@@ -85,7 +85,7 @@ def test_silence_lets_one_request_fall_due_in_each_step_and_stops_where_a_partit
         agent, _ = agent_with_waiting()
         at, moved = agent.partitions[0], set[int]()
         at.quiet_since -= 40 * DAY / 1000  # the horizon is 30 days
-        steps = agent.idle([0], moved)
+        steps = agent.idle([0], moved, {})
         for number in range(WAITING - 1):
             next(steps)
             assert len(at.join.out.entries) == number + 1
@@ -93,6 +93,16 @@ def test_silence_lets_one_request_fall_due_in_each_step_and_stops_where_a_partit
             agent.forget(0)
         rest = len(list(steps))
         assert (moved, rest) == ((set(), 0) if given_up else ({0}, 1))
+
+
+def test_silence_does_not_pass_an_outcome_that_waits() -> None:
+    """It may be in time: it waits for a request that the worker has yet to answer."""
+    agent, _ = agent_with_waiting()
+    at, moved = agent.partitions[0], set[int]()
+    at.quiet_since -= 40 * DAY / 1000  # the horizon is 30 days
+    list(agent.idle([0], moved, {0: FIRST + 29 * DAY}))
+    assert at.join.out.entries == []
+    assert at.join.stream_time <= FIRST + 29 * DAY
 
 
 def test_steps_give_what_one_step_gives() -> None:
