@@ -22,10 +22,10 @@ the join's state, the workers' states, and every served score.
 - *Stall*: the longest time in which the training log did not grow although there was something to do.
 - *Freshness*: p99 of the time from an outcome's arrival to its entry in the log, between the fault and the next.
 - *Answered*, *moved*: time from a worker's death, or the broker's return, until every partition has new
-  predictions, and until the log grows. The aim is 15 s.
+  predictions, and until the log grows. Aim: 15 s.
 
-Times are in seconds, the longest of all rounds. A finding counts for the fault during which its request was
-sent."""
+Times in seconds: the longest of all rounds, also on a busy machine. A finding counts for the
+fault during which its request was sent."""
 CRASH: Final = "crash-"
 CRASHES: Final = f"{CRASH}…"
 SUMS: Final = ("rounds", "requests", "lost", "doubled", "wrong")
