@@ -63,7 +63,7 @@ class ReadProgress:
     def passed(self, topic: str) -> dict[int, int]:
         """Return how far partitions are processed that have no records buffered or at work: offsets by number.
 
-        It lies behind the markers of transactions, where the offset after a record never gets.
+        It is past the markers of transactions, which the offset after a record never is.
         """
         return {
             buffer.partition.number: buffer.read_to

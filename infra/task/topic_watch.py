@@ -54,7 +54,7 @@ class CurrentTopics:
 
 
 class TopicWatch:
-    """Looks at the topics of one task.
+    """Watches the topics of one task.
 
     Parameters
     ----------

@@ -25,7 +25,7 @@ MOST_EPISODES: Final = 100
 MOST_MARKS: Final = 100
 MOST_FRESH: Final = 200
 BURST_MS: Final = 700
-"""Metrics of one burst are published within so long."""
+"""Metrics of one burst are published within this time."""
 
 
 class Board:

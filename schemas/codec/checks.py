@@ -189,9 +189,9 @@ def make_entry(
         if prediction is None:
             raise BadRecord("missing_field", "an entry with an outcome needs its prediction", "prediction")
         outcome_at = outcome_at or trigger
-    told = None if outcome is None or prediction is None else Outcome(prediction.request_id, ts, *outcome)
+    reported = None if outcome is None or prediction is None else Outcome(prediction.request_id, ts, *outcome)
     places = (trigger, arrived, prediction_at, outcome_at)
-    return Entry(entry_id, kind, ts, *places, prediction, told, *rest, **named)
+    return Entry(entry_id, kind, ts, *places, prediction, reported, *rest, **named)
 
 
 def make_join_record(
