@@ -29,6 +29,7 @@ from infra.kafka.fencing import Fencing, client_id
 from infra.kafka.watch import ClusterWatch
 from infra.kafka.writer import Writer
 from infra.permissions import make_private
+from infra.task.applied import AppliedReports
 from infra.task.topic_watch import WATCH_S
 from streams.garbage import collect_seldom
 
@@ -82,6 +83,8 @@ def make_app(prepared: Prepared, ending: Ending | None = None) -> Any:
     )
     writer = Writer(connection, cluster=prepared.cluster)
     tasks = {name: each.http for name, each in prepared.agents.items()}
+    for each in prepared.agents.values():
+        AppliedReports(each.context, each.readiness, each.log, writer)
     watch = ClusterWatch(
         connection, [(each.context.topics.log, 0) for each in tasks.values()], prepared.cluster
     )

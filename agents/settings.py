@@ -54,8 +54,8 @@ class Settings:
     http_host: str = setting("127.0.0.1", "Address on which HTTP listens.")
     http_token: str = setting(
         "",
-        "Bearer tokens for HTTP calls that change something, separated by white space. Empty: no token is "
-        "required.",
+        "Bearer tokens for HTTP calls that change something, separated by white space; NAME:TOKEN names the author "
+        "of commands. Empty: no token is required.",
         secret=True,
     )
     serve_token: str = setting(

@@ -14,6 +14,7 @@ from agents.http.address import bind
 from agents.settings import Settings
 from agents.task_agents import TaskAgents
 from infra.checked import CheckCache
+from infra.commands import Commands, check_answering
 from infra.kafka.acknowledging import Acknowledging
 from infra.kafka.admin import check_topics
 from infra.kafka.connection import Connection, parse_properties
@@ -165,6 +166,7 @@ def _task_agents(
     codec = Codec(task.name, task.kind, task.features, subjects.keys, serving=True)
     subjects.load()
     learn_all(codec, connection, names)
+    check_answering(Commands(connection, codec, settings.group).history()[0], loaded)
     runtime = runtime_fingerprint()[0]
     folds = [ModelFold(task, model, runtime) for model in task.models]
     server = Server(task, folds)

@@ -8,6 +8,13 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+COMMAND_POINTS: Final = (
+    "before-command",  # the log's owner decides a command, and nothing of it is written
+    "in-command",  # its records are produced, and not committed
+    "after-command",  # they are committed, and the owner has not applied the command
+)
+"""Reached by each command, in this order."""
+
 TRANSACTION_POINTS: Final = ("before-produce", "after-produce", "between-produce-and-commit", "after-commit")
 """Reached by each transaction, in this order. At the third the offsets are sent as well. At the last the
 transaction is committed, and local state has not changed yet."""
@@ -16,6 +23,7 @@ POINTS: Final = (
     "after-poll",  # a batch is picked and not delivered yet
     "after-predict",  # a batch of requests is scored, and nothing of it is written
     *TRANSACTION_POINTS,
+    *COMMAND_POINTS,
     "between-publish-and-commit",  # the log's owner has produced metrics and manifests, and not committed them
     "in-revoke",  # partitions are being revoked, their batches have ended
     "in-restore",  # the changelog is being read

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 
 from infra.inbound import Message
@@ -11,7 +12,7 @@ from infra.kafka.connection import Connection
 from infra.kafka.log import read_all
 from schemas.codec import Codec
 from schemas.errors import BadRecord, TaskError
-from schemas.records import Command
+from schemas.records import Command, Control
 from schemas.topics import TaskTopics
 
 PREFIX = "schema."
@@ -48,11 +49,14 @@ def learn_all(codec: Codec, connection: Connection, topics: TaskTopics) -> None:
 
 def commands(codec: Codec, messages: Iterable[Message]) -> Iterator[Command]:
     """Give the commands that lie on `T.control`; what cannot be read opened no revision."""
+    return (each.command for each in controls(codec, messages))
+
+
+def controls(codec: Codec, messages: Iterable[Message]) -> Iterator[Control]:
+    """Give the requests and audits that lie on `T.control`."""
     for message in messages:
-        try:
-            yield codec.decode_control(message.value()).command
-        except BadRecord:
-            continue
+        with suppress(BadRecord):
+            yield codec.decode_control(message.value())
 
 
 def _schemas(command: Command) -> Iterator[str]:

@@ -10,7 +10,9 @@ RiverloopError
 ├── NotReproducible     the load check found a component whose scores or state differ
 ├── BrokerError         the embedded broker or the cluster does not do what was asked
 │   └── RecordsGone     records that are still needed are not on the cluster any more: says what to do
+├── CommandRejected     a command for models that cannot be done now: says why and what to do
 └── TransactionAborted  a micro-batch did not commit; it is read again
+    └── ModelMissing    the model that answers is not in the task file; another worker reads the batch
 """
 
 from __future__ import annotations
@@ -72,6 +74,10 @@ class RecordsGone(BrokerError):
     """Retention, or a person, has deleted records from which reading must go on; nothing is skipped in silence."""
 
 
+class CommandRejected(RiverloopError):
+    """A command for models that cannot be done now; says why and what to do."""
+
+
 class TransactionAborted(RiverloopError):
     """A micro-batch's transaction did not commit; its input is read again.
 
@@ -85,3 +91,16 @@ class TransactionAborted(RiverloopError):
     def __init__(self, message: str, *, certain: bool = False) -> None:
         super().__init__(message)
         self.certain = certain
+
+
+class ModelMissing(TransactionAborted):
+    """The model that answers a request is not in this worker's task file; another worker has it.
+
+    Parameters
+    ----------
+    name
+        The model's.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"model {name} answers, and this worker's task file has no such model", certain=True)

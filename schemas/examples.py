@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Final
 
 from schemas.alert import Alert, Evidence
+from schemas.applied import Applied
 from schemas.codec import Codec, Record
 from schemas.codec.checks import TaskKind
 from schemas.dictionary import Boolean, Category, Feature, Integer
@@ -86,10 +87,10 @@ def examples(codec: Codec) -> dict[str, Record]:
     reported = Position(names.outcomes, 0, 7)
     version = "champion.1@1234"
     score = Score("champion", 1, 1234, SCORES[kind], LABELS[kind])
-    prediction = Prediction("r-0001", TS, seen, (score,), asked)
+    prediction = Prediction("r-0001", TS, seen, (score,), asked, propensity=1.0, log_offset=1240)
     outcome = Outcome("r-0001", TS + DAY, VALUES[kind], 1, None, "billing")
     held = JoinRecord(answered, TS, prediction=codec.held(prediction.request_id, codec.encode(prediction)))
-    command = Command("freeze", "champion", {}, "ada", "odd outcomes since noon")
+    command = Command("freeze", "champion", {}, "ada", "odd outcomes since noon", "c-0001", "token", TS)
     manifest = Manifest(
         version=version,
         parents=("champion.1@1000",),
@@ -192,4 +193,5 @@ def examples(codec: Codec) -> dict[str, Record]:
             warned={"unknown_field features.LeadTime": 1},
             features={"LeadTime": FeatureTally({"0.0": 1, "30.0": 1}, 1, 0, 31.0)},
         ),
+        "Applied": Applied("worker-1", 1241, TS, {f"{task}/command/c-0001": 1241}),
     }

@@ -70,6 +70,9 @@ LIMITS: Final[Mapping[tuple[str, str], Limit]] = {
     ("Command", "model"): NAME,
     ("Command", "author"): NAME,
     ("Command", "reason"): REASON,
+    ("Command", "id"): NAME,
+    ("Command", "authentication"): NAME,
+    ("Command", "evidence"): REASON,
 }
 """By record and field."""
 

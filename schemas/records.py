@@ -93,7 +93,9 @@ class Prediction:
     entity_key: str | None = None
     parents: tuple[str, ...] = ()
     propensity: float | None = None
-    """Probability in (0, 1] with which a logging policy chose this answer; None without exploration."""
+    """Share in (0, 1] with which the model that answers was drawn; None where no worker served it."""
+    log_offset: int | None = None
+    """The last entry that the worker had applied: who answers, and with which versions, follows from it."""
 
 
 class Written(Prediction):
@@ -141,7 +143,18 @@ class Command:
     """
 
     name: Literal[
-        "revision", "freeze", "resume", "promote", "leave_out", "replay", "forget", "topics", "accept"
+        "revision",
+        "promote",
+        "share",
+        "freeze",
+        "resume",
+        "retire",
+        "restore",
+        "leave_out",
+        "replay",
+        "forget",
+        "topics",
+        "accept",
     ]
     model: str
     """The model it concerns; empty for all of the task."""
@@ -150,6 +163,14 @@ class Command:
     """Who asked for it."""
     reason: str = ""
     """Why."""
+    id: str = ""
+    """Chosen by whoever asks: a repeated one is done once. Empty: nobody asked for it."""
+    authentication: str = ""
+    """How the author is known: `token`, `none` (HTTP without tokens), `os_user`, `stated`; empty: the worker."""
+    asked: int = 0
+    """Wall clock of the request; 0: nobody asked for it."""
+    evidence: str = ""
+    """What the author based it on."""
 
 
 @record(frozen=True, slots=True)
@@ -260,6 +281,8 @@ class Manifest:
     """Labelled entries that the model has not learned from, because its code raised."""
     stopped: int = -1
     """The log offset at which the model has stopped learning; -1 while it learns."""
+    left_out: str = ""
+    """Log offsets that the model has left out by command: `FIRST..LAST`, separated by commas."""
 
 
 @record(frozen=True, slots=True)
@@ -269,9 +292,11 @@ class Control:
     kind: Literal["request", "audit"]
     command: Command
     ts: int
-    """Wall clock of the request."""
+    """Wall clock: of the request, or of the decision."""
     entry_id: str = ""
     """`audit`: the entry in the training log."""
+    rejected: str = ""
+    """`audit`: why it was not done; empty when it was."""
 
 
 @record(frozen=True, slots=True)

@@ -245,7 +245,12 @@ def topics(task: str, partitions: int, retention_ms: int = RETENTION_MS) -> tupl
             "Random 32-byte salt of each subject's key; `riverloop forget` deletes it.",
             "workers, `riverloop backfill`, `riverloop forget`",
         ),
-        spec(names.control, "task", "Requests for commands, and audits.", "commands, the log's owner"),
+        spec(
+            names.control,
+            "task",
+            "Requests for commands, audits, and which commands each worker has applied.",
+            "commands, workers",
+        ),
         spec(
             names.dead_letters,
             "original key",

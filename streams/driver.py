@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from schemas.errors import BadRecord
-from schemas.records import Entry, Outcome, Position, Prediction, Punctuation, Request
+from schemas.records import Command, Entry, Outcome, Position, Prediction, Punctuation, Request
 from schemas.state import Payload
+from streams.commands import command_entry_id, decide
 from streams.datafile import Event
 from streams.fold import Fold
 from streams.join.join import Join
@@ -38,7 +39,7 @@ class MemoryDriver:
     Parameters
     ----------
     models
-        Those that compete; all of the task's by default. The first is served.
+        Those that compete; all of the task's by default. The first answers until a command says otherwise.
     store
         The join's state; in memory by default.
     folds
@@ -105,6 +106,19 @@ class MemoryDriver:
     def complete(self, ts: int) -> None:
         """Declare the input complete up to and including a time: all that is due by then resolves."""
         self._do(lambda: self.join.punctuation(Punctuation(ts), self._outcome_at()), stamp=True)
+
+    def command(self, command: Command) -> Command:
+        """Do a command, as the log's owner does; returns it as it lies in the log.
+
+        Raises
+        ------
+        CommandRejected
+            It cannot be done now.
+        """
+        folds = {fold.model.name: fold for fold in self.models}
+        decided = decide(command, self.server.roles, folds)
+        self._append(Entry(command_entry_id(self.task.name, command), "command", 0, command=decided))
+        return decided
 
     # ------------------------------------------------------------------ a whole stream
 

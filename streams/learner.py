@@ -139,6 +139,10 @@ class Learner:
         self.inside = False
         return self.skip(entry, ts)
 
+    def stop(self, offset: int, why: str) -> None:
+        """Stop learning, at an entry that no code of the model has seen."""
+        self.stopped = Stopped(offset, why)
+
     def skip(self, entry: SkippedEntry, ts: int) -> None:
         """Count an entry as skipped; above the rate the model stops learning."""
         self.skipped += 1

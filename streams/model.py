@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 from river import base
@@ -16,25 +16,14 @@ from streams.failures import check_finite, describe, is_own
 from streams.fold import BaseFold
 from streams.learner import Learner, SkippedEntry
 from streams.learning_steps import alert_of
+from streams.model_state import Frozen, ModelState, intervals_text
 from streams.policies import checked_label
+from streams.roles import ModelRole, Roles
 from streams.snapshot.digest import state_digest
 from streams.snapshot.rewind import Rewind
+from streams.state_copy import StateCopy
 from streams.task import Model, Task
 from streams.version import Version
-
-
-@dataclass(frozen=True, slots=True)
-class ModelState:
-    """A model's state at a version, as plain values beside the River estimator."""
-
-    version: str
-    opened: bool
-    active: bool
-    learned: int
-    next_offset: int
-    failures: Mapping[str, Any]
-    """What the model has skipped, and whether it has stopped learning; see `Learner.snapshot`."""
-    estimator: base.Estimator
 
 
 class ModelFold(BaseFold[Entry]):
@@ -62,29 +51,47 @@ class ModelFold(BaseFold[Entry]):
         """Whether the log has opened a revision of this model at all."""
         self.active = False
         """Whether the newest revision in the log is this fold's specification and runtime."""
+        self.roles = Roles(task.name)
+        """Of all models of the task, at the same offset."""
+        self.left_out: tuple[tuple[int, int], ...] = ()
+        """Log offsets, first and last, that it has left out by command."""
+        self.frozen: Frozen | None = None
         self.version = Version(model.name, 1, -1)
+        """Of what answers."""
+        self.learned_version = self.version
+        """Of what learns: another one while the model is frozen."""
         self._names = tuple(f.name for f in task.features if f.personal_data != "left_out")
 
     def _set_version(self, revision: int, offset: int) -> None:
-        self.version = Version(self.model.name, revision, offset)
+        self.learned_version = Version(self.model.name, revision, offset)
+        if self.frozen is None:
+            self.version = self.learned_version
 
     @property
     def estimator(self) -> base.Estimator:
-        """The River model, as it is now."""
-        return self.learner.estimator
+        """The River model that answers."""
+        return self.learner.estimator if self.frozen is None else self.frozen.estimator
 
     @property
     def learned(self) -> int:
-        """Examples learned."""
-        return self.learner.learned
+        """Examples that the model that answers has learned."""
+        return self.learner.learned if self.frozen is None else self.frozen.learned
+
+    @property
+    def retired(self) -> bool:
+        """Whether it neither scores nor learns."""
+        return self.roles.role(self.model.name).retired_at >= 0
 
     # ------------------------------------------------------------------ the fold
 
     def _apply(self, offset: int, entry: Entry) -> None:
         if entry.kind == "command" and entry.command is not None:
-            self._command(offset, entry.command)
+            before = self.roles.role(self.model.name)
+            self.roles.apply(offset, entry)
+            if entry.command.model == self.model.name:
+                self._command(offset, entry.command, before)
             return
-        if self.learner.stopped is None and entry.prediction is not None:
+        if self.learner.stopped is None and entry.prediction is not None and not self.retired:
             self._learn(offset, entry, entry.prediction)
 
     def _learn(self, offset: int, entry: Entry, prediction: Prediction) -> None:
@@ -98,34 +105,84 @@ class ModelFold(BaseFold[Entry]):
             return
         if value is None:
             return  # what was learned from a label that no longer holds stays learned: River cannot unlearn
-        self._untaught = None
+        if self.frozen is None:
+            self._untaught = None
         x = self._x(prediction.features)
         if self.learner.learn(offset, entry.ts, prediction.request_id, x, value):
-            self._set_version(self.version.revision, offset)
+            self._set_version(self.learned_version.revision, offset)
 
-    def _command(self, offset: int, command: Command) -> None:
-        if command.name != "revision" or command.model != self.model.name:
-            return
-        arguments = command.arguments
+    def _command(self, offset: int, command: Command, before: ModelRole) -> None:
+        if command.name == "freeze" and before.frozen_at < 0:
+            self._freeze(offset)
+        elif command.name == "resume" and before.frozen_at >= 0:
+            if command.arguments.get("mode") == "skip":
+                self._thaw(skip=True)
+                self._leave_out(before.frozen_at, offset)
+            else:
+                self._thaw(skip=False)
+        elif command.name == "retire" and self.frozen is not None:
+            # What it learned aside since then is dropped with it.
+            self._thaw(skip=True)
+            self._leave_out(before.frozen_at, offset)
+        elif command.name == "restore" and before.retired_at >= 0:
+            self._leave_out(before.retired_at, offset)
+        if "revision" in command.arguments:
+            self._open(offset, command.arguments)
+
+    def _open(self, offset: int, arguments: Mapping[str, str]) -> None:
         self.opened = True
         self.active = arguments.get("spec") == self.spec and arguments.get("runtime") == self.runtime
         self._set_version(int(arguments["revision"]), offset)
+        if self.frozen is not None:
+            self.frozen = replace(self.frozen, version=self.learned_version)
+            self.version = self.learned_version
+
+    def _freeze(self, offset: int) -> None:
+        """Let a copy of the state answer; the state itself goes on learning, for `resume --catch-up`."""
+        learner = self.learner
+        try:
+            copied = StateCopy(learner.estimator)
+            estimator = copied.made(self.model.make)
+        except BaseException as error:
+            if not is_own(error):
+                raise
+            # The same in every replica: what cannot be copied stops learning for good.
+            learner.stop(offset, f"its state cannot be copied: {describe(error)}")
+            return
+        place = (self.version, offset, learner.learned, learner.snapshot())
+        self.frozen, self._untaught = Frozen(*place, estimator, copied.data), None
+
+    def _thaw(self, *, skip: bool) -> None:
+        frozen, self.frozen, self._untaught = self.frozen, None, None
+        if frozen is not None and skip:
+            self.learner.restore(frozen.estimator, frozen.learned, frozen.failures)
+            self.learned_version = frozen.version
+        self.version = self.learned_version
+
+    def _leave_out(self, since: int, until: int) -> None:
+        """Note an interval between two commands that the model has not learned from."""
+        if since + 1 < until:
+            self.left_out = (*self.left_out, (since + 1, until - 1))
+
+    @property
+    def left_out_text(self) -> str:
+        """The log offsets that it has left out: `FIRST..LAST`, separated by commas."""
+        return intervals_text(self.left_out)
 
     @property
     def next_revision(self) -> int:
         """The number of the revision that `opening` opens."""
-        return self.version.revision + 1 if self.opened else 1
+        return self.learned_version.revision + 1 if self.opened else 1
+
+    def next_opening(self) -> dict[str, str]:
+        """Return the arguments by which a command opens the next revision of this specification."""
+        names = {"spec": self.spec, "runtime": self.runtime, "dictionary": self.task.features.digest}
+        return {"revision": str(self.next_revision)} | names
 
     def opening(self) -> Command:
         """Give the command that makes this fold's specification and runtime active."""
-        arguments = {"spec": self.spec, "runtime": self.runtime}
-        if not self.opened:
-            return Command(
-                "revision", self.model.name, arguments | {"revision": "1"}, reason="first revision"
-            )
-        number = str(self.next_revision)
-        reason = "specification or runtime changed"
-        return Command("revision", self.model.name, arguments | {"revision": number}, reason=reason)
+        reason = "specification or runtime changed" if self.opened else "first revision"
+        return Command("revision", self.model.name, self.next_opening(), reason=reason)
 
     def alerts(self, revision: int, since: int = 0) -> Iterator[Alert]:
         """Give the alerts on entries that the model has not learned, in their order.
@@ -139,7 +196,8 @@ class ModelFold(BaseFold[Entry]):
         since
             Only what entries from this log offset on have raised.
         """
-        arguments = self.task.name, self.model.name, revision, self.model is self.task.models[0]
+        served = self.roles.role(self.model.name).share > 0
+        arguments = self.task.name, self.model.name, revision, served
         for step in self.learner.steps.newest:
             if step.offset >= since:
                 yield alert_of(step, *arguments, self.task.max_skipped)
@@ -212,8 +270,25 @@ class ModelFold(BaseFold[Entry]):
 
     @property
     def digest(self) -> str:
-        """Canonical digest of the state."""
+        """Canonical digest of the state that answers."""
         return state_digest(self.estimator)
+
+    @property
+    def learned_digest(self) -> str:
+        """Canonical digest of the state that learns."""
+        return state_digest(self.learner.estimator)
+
+    @property
+    def is_named(self) -> bool:
+        """Whether no other state has the name of what learns.
+
+        A revision that is opened while the model is frozen names both what answers and what learns, until that has
+        learned another entry.
+        """
+        frozen = self.frozen
+        return (
+            frozen is None or frozen.version != self.learned_version or frozen.learned == self.learner.learned
+        )
 
     def snapshot(self) -> ModelState:
         """See `Fold.snapshot`. The estimator is the live one: write it before the next entry.
@@ -226,12 +301,16 @@ class ModelFold(BaseFold[Entry]):
         learner = self.learner
         if learner.inside:
             raise SnapshotError(f"{self.version} is in the middle of log offset {self.next_offset - 1}")
-        place = (str(self.version), self.opened, self.active, self.learned, self.next_offset)
-        return ModelState(*place, learner.snapshot(), learner.estimator)
+        place = (str(self.learned_version), self.opened, self.active, learner.learned, self.next_offset)
+        rest = (learner.snapshot(), self.roles.snapshot(), self.left_out, self.frozen)
+        return ModelState(*place, *rest, learner.estimator)
 
     def restore(self, state: ModelState) -> None:
         """See `Fold.restore`."""
-        self.version = Version.parse(state.version)
+        self.frozen, self.left_out = state.frozen, state.left_out
+        self.learned_version = Version.parse(state.version)
+        self.version = self.learned_version if state.frozen is None else state.frozen.version
         self.opened, self.active = state.opened, state.active
         self.next_offset, self._untaught = state.next_offset, None
         self.learner.restore(state.estimator, state.learned, state.failures)
+        self.roles.restore(state.roles)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from schemas.errors import BadRecord
+from schemas.errors import BadRecord, ModelMissing
 from schemas.records import Position, Prediction, Request, Score
 from streams.join.join_rules import JoinRules
 from streams.model import ModelFold
+from streams.roles import Roles
 from streams.task import Task
 
 
@@ -18,7 +19,7 @@ class Server:
     Parameters
     ----------
     models
-        Its models' folds; the first one's score is the answer, the others are shadows.
+        Its models' folds. Between two entries all are at the same offset, and so are the roles that each has.
     """
 
     def __init__(self, task: Task, models: Sequence[ModelFold]) -> None:
@@ -26,6 +27,23 @@ class Server:
         self.times = JoinRules.of(task).times
         self.failures: Counter[str] = Counter()
         """Scores that a model failed to give, by model, since this process began."""
+
+    @property
+    def roles(self) -> Roles:
+        """Which models answer."""
+        return self.models[0].roles
+
+    @property
+    def champion(self) -> ModelFold:
+        """The model with the largest share; the file's first one while the log has none."""
+        name = self.roles.champion
+        return next((fold for fold in self.models if fold.model.name == name), self.models[0])
+
+    @property
+    def missing(self) -> list[str]:
+        """The models that answer and that the task file does not have."""
+        known = {fold.model.name for fold in self.models}
+        return [name for name in self.roles.answering if name not in known]
 
     def predict(self, request: Request, source: Position | None = None) -> Prediction:
         """Score a request; stamp and score come from this one synchronous step.
@@ -40,30 +58,44 @@ class Server:
         Raises
         ------
         BadRecord
-            `model_failed`, when the served model fails, and so does its fallback, if the task names one.
+            `model_failed`, when the drawn model fails, and so does the fallback, if the task names one.
+        ModelMissing
+            The task file does not have the drawn model.
         """
-        scores = tuple(model.predict(request.features) for model in self.models)
-        failed = [score for score in scores if score.failure]
-        if failed:
-            self.failures.update(score.model for score in failed)
-            if scores[0].failure:
-                scores = self._fall_back(request, scores)
+        roles = self.roles
+        drawn = roles.draw(request.request_id, request.entity_key) or self.models[0].model.name
+        scores = [fold.predict(request.features) for fold in self.models if not fold.retired]
+        self.failures.update(score.model for score in scores if score.failure)
+        answer = answering(scores, drawn, self.task.fallback)
+        if answer is None:
+            failed = next((score for score in scores if score.model == drawn), None)
+            if failed is None:
+                raise ModelMissing(drawn)
+            message = f"request {request.request_id!r}: model {failed.version} failed: {failed.failure}"
+            raise BadRecord("model_failed", message)
         return Prediction(
             request.request_id,
             request.ts,
             request.features,
-            scores,
+            (answer, *(score for score in scores if score is not answer)),
             source,
             request.entity_key,
             request.parents,
+            roles.propensity(drawn) if roles.models else 1.0,
+            self.models[0].next_offset - 1,
         )
 
-    def _fall_back(self, request: Request, scores: tuple[Score, ...]) -> tuple[Score, ...]:
-        """Serve the fallback's score instead of the champion's, which stays as a shadow's."""
-        champion, *shadows = scores
-        for score in shadows:
-            if score.model == self.task.fallback and not score.failure:
-                others = (other for other in shadows if other is not score)
-                return (score, champion, *others)
-        message = f"request {request.request_id!r}: model {champion.version} failed: {champion.failure}"
-        raise BadRecord("model_failed", message)
+
+def answering(scores: Sequence[Score], drawn: str, fallback: str | None) -> Score | None:
+    """Return the score that answers: of the model that was drawn, or of the fallback when that one failed.
+
+    Returns
+    -------
+    Score or None
+        None when both failed, or there is no fallback.
+    """
+    by_model = {score.model: score for score in scores}
+    if drawn not in by_model:
+        return None
+    found = (by_model.get(name or "") for name in (drawn, fallback))
+    return next((score for score in found if score is not None and not score.failure), None)

@@ -47,6 +47,11 @@ class StateCopy:
             self._size = len(self._data)
 
     @property
+    def data(self) -> bytes:
+        """The form of snapshots; empty of a state that has none."""
+        return self._data
+
+    @property
     def size(self) -> int:
         """Bytes of its stored form, about."""
         return self._size

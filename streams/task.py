@@ -90,7 +90,8 @@ class Task:
     horizon
         An outcome with an event time up to the request's plus this is in time.
     models
-        The first is the champion: its score is the answer. The others are shadows.
+        In an empty log the first is the champion, whose score is the answer. The others are shadows until a command
+        says otherwise.
     revision_horizon
         How long after the deadline a late or corrected outcome is still joined.
     early_horizon

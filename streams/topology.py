@@ -50,6 +50,7 @@ TOPOLOGY: Final = (
         "keys itself",
     ),
     Processor("follow", ("log",), (), "every worker, whole topic", "snapshots, then the log"),
+    Processor("commands", ("control",), ("log", "control", "alerts"), "the log's owner", "control itself"),
     Processor(
         "publish",
         ("log",),

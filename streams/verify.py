@@ -16,6 +16,7 @@ from schemas.state import JoinPosition
 from streams.failures import type_of
 from streams.join.join_rules import JoinRules
 from streams.positions import plain
+from streams.roles import Roles
 
 ROOTS: Final = frozenset({"labelled", "expired", "unavailable"})
 """What a chain of facts about a prediction begins with; an `unavailable` may also correct."""
@@ -238,12 +239,36 @@ def position_of(text: str) -> Position | None:
 
 
 def check_scores(prediction: Prediction, where: str) -> Iterator[Difference]:
-    """Check that a prediction has one score per model, and at least one."""
+    """Check that a prediction has one score per model, and at least one, and says what its worker had applied."""
+    if prediction.log_offset is None:
+        yield Difference("a prediction has no log offset", where, "the last entry applied", "none")
     if not prediction.scores:
         yield Difference("a prediction has no score", where, "the served one first", "none")
     models = [score.model for score in prediction.scores]
     if len(set(models)) != len(models):
         yield Difference("a model has two scores in one prediction", where, "one per model", str(models))
+
+
+def check_answer(prediction: Prediction, roles: Roles, where: str) -> Iterator[Difference]:
+    """Check who answered, and with which propensity.
+
+    Parameters
+    ----------
+    roles
+        As they were at the offset that the worker had applied.
+    """
+    drawn = roles.draw(prediction.request_id, prediction.entity_key)
+    answer, by_model = prediction.scores[0], {score.model: score for score in prediction.scores}
+    failed = drawn in by_model and by_model[drawn].failure != ""
+    if answer.failure or (answer.model != drawn and not failed):
+        what = f"another model than the one that was drawn at log offset {prediction.log_offset} answered"
+        yield Difference(what, where, drawn, answer.model)
+    expected = roles.propensity(drawn)
+    if prediction.propensity != expected:
+        yield Difference("the propensity of the answer", where, str(expected), str(prediction.propensity))
+    for name in by_model:
+        if roles.role(name).retired_at >= 0:
+            yield Difference("a retired model scored", where, "no score", name)
 
 
 def check_score(expected: Score, found: Score, where: str) -> Iterator[Difference]:

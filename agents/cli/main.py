@@ -18,6 +18,7 @@ COMMANDS: Final = (
     "demo",
     "episodes",
     "forget",
+    "models",
     "produce",
     "rules",
     "schemas",

@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import ipaddress
 import logging
+import re
 from typing import Final, Literal
 
 from aiohttp import web
@@ -22,6 +23,12 @@ MIN_TOKEN: Final = 16
 LOGGED_AT: Final = frozenset(10**power for power in range(9))
 """Counts of rejections that are logged, so that a caller cannot fill the disk."""
 SCHEME: Final = "bearer "
+NAMED: Final = re.compile(r"(?P<name>[A-Za-z0-9._@-]{1,64}):(?P<secret>.+)\Z")
+"""A token with a name."""
+NOBODY: Final = "anonymous"
+"""The author of a call that needs no token."""
+AUTHOR: Final = web.RequestKey("author", str)
+"""Of a call: the name of its token, empty where it has none."""
 log = logging.getLogger(__name__)
 
 
@@ -32,21 +39,21 @@ class Access:
     ----------
     settings
         `http_token` and `serve_token`: one or several each, separated by white space, so that a token can be
-        replaced without a gap. An `http_token` is also valid for predictions.
+        replaced without a gap. An `http_token` is also valid for predictions. `NAME:TOKEN` gives a token a name.
     """
 
     def __init__(self, settings: Settings) -> None:
         changes = _digests(settings.http_token)
         serves = _digests(settings.serve_token)
-        self._known: dict[str, tuple[bytes, ...]] = {
+        self._known: dict[str, tuple[tuple[bytes, str], ...]] = {
             "http_token": changes,
             # Without a serve_token, predictions require no token.
             "serve_token": serves + changes if serves else (),
         }
         self._rejected = 0
 
-    def check(self, request: web.Request, needs: Needs) -> None:
-        """Check the token of a call.
+    def check(self, request: web.Request, needs: Needs) -> str:
+        """Check the token of a call; returns its name, empty where it has none.
 
         Raises
         ------
@@ -55,13 +62,14 @@ class Access:
         """
         known = self._known.get(needs, ())
         if not known:
-            return
+            return NOBODY
         header = request.headers.get("Authorization", "")
         bearer = header[: len(SCHEME)].lower() == SCHEME
         digest = _digest(header[len(SCHEME) :].strip())
         # Compare with all of them: an early exit would leak timing.
-        if sum([hmac.compare_digest(digest, each) for each in known]) and bearer:
-            return
+        names = [name for each, name in known if hmac.compare_digest(digest, each)]
+        if names and bearer:
+            return names[0]
         self._rejected += 1
         if self._rejected in LOGGED_AT:
             log.warning(
@@ -85,7 +93,7 @@ def check_exposure(settings: Settings) -> None:
         For such an address, unless `allow_unauthenticated_http` is set; for tokens that can be guessed.
     """
     for name in ("http_token", "serve_token"):
-        if any(len(each) < MIN_TOKEN for each in getattr(settings, name).split()):
+        if any(len(secret_of(each)[0]) < MIN_TOKEN for each in getattr(settings, name).split()):
             raise UsageError(
                 f"a {name} is shorter than {MIN_TOKEN} characters and could be guessed; make one with: "
                 'python -c "import secrets; print(secrets.token_urlsafe(32))"'
@@ -114,8 +122,21 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _digests(text: str) -> tuple[bytes, ...]:
-    return tuple(_digest(each) for each in text.split())
+def secret_of(token: str) -> tuple[str, str]:
+    """Return the secret that a caller sends, and the name of a token.
+
+    Examples
+    --------
+    >>> secret_of("ada:0123456789abcdef"), secret_of("0123456789abcdef")
+    (('0123456789abcdef', 'ada'), ('0123456789abcdef', ''))
+    """
+    named = NAMED.match(token)
+    return (named["secret"], named["name"]) if named else (token, "")
+
+
+def _digests(text: str) -> tuple[tuple[bytes, str], ...]:
+    found = (secret_of(each) for each in text.split())
+    return tuple((_digest(secret), name) for secret, name in found)
 
 
 def _digest(token: str) -> bytes:

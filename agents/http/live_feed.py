@@ -106,7 +106,7 @@ class LiveFeed:
         # What requests say is for those who may ask for predictions, and this page asks for no token.
         settings = self.settings
         open_ = not settings.serve_token and is_loopback(settings.http_host)
-        return Board(self.context.task), DeadLetterSummary(self.context.codec, open_=open_)
+        return Board(self.context.task, self._served_at), DeadLetterSummary(self.context.codec, open_=open_)
 
     # ------------------------------------------------------------------ listeners
 
@@ -184,6 +184,9 @@ class LiveFeed:
                 age = now_ms() - at
                 self._skew_ms = age if self._skew_ms is None else min(self._skew_ms, age)
 
+    def _served_at(self, model: str, offset: int) -> bool | None:
+        return self.server.roles.served_at(model, offset)
+
     def _record(self, message: Message, at: int, board: Board, dead_letters: DeadLetterSummary) -> None:
         topics, codec, value = self.context.topics, self.context.codec, message.value()
         topic = message.topic()
@@ -217,7 +220,7 @@ class LiveFeed:
             await asyncio.sleep(EVERY_S)
             now = self.now()
             self.board.settle(now)
-            self._learned.observe(now_ms(), self.server.models[0].learned)
+            self._learned.observe(now_ms(), self.server.champion.learned)
             for model, rate in self._failing.items():
                 rate.observe(now_ms(), self.server.failures[model])
             rows = [(number, name, *row) for number, name, row in self.board.fresh]

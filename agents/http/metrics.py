@@ -37,8 +37,10 @@ def views(tasks: Mapping[str, HttpTask]) -> Iterator[TaskView]:
             here=task.status.local_state(),
             next_offset=status.next_offset(task.server),
             models=[
-                _model(fold, "shadow" if index else "served", task.server.failures[fold.model.name])
-                for index, fold in enumerate(task.server.models)
+                _model(
+                    fold, task.server.roles.role(fold.model.name).role, task.server.failures[fold.model.name]
+                )
+                for fold in task.server.models
             ],
             counts=dict(task.statistics.counts),
             dead_letters=dict(task.statistics.dead_letters),

@@ -19,7 +19,7 @@ from infra.task.serve import served_by
 from infra.task.statistics import Statistics
 from infra.turns import Turns
 from schemas.codec.json_form import plain
-from schemas.errors import BadRecord, BrokerError
+from schemas.errors import BadRecord, BrokerError, ModelMissing
 from schemas.records import Prediction, Request
 from schemas.remarks import Remark, Remarks
 from streams.serve import Server
@@ -101,6 +101,9 @@ class Predictions:
             problem = Problem.of(bad)
         except BrokerError:
             problem = self._not_acknowledged()
+        except ModelMissing as missing:
+            self.readiness.not_ready(str(missing))
+            problem = not_ready(self.context.task.name, self.readiness)
         except Problem as found:
             problem = found
         if said := said_id(record):
@@ -164,9 +167,10 @@ def not_ready(name: str, readiness: Readiness) -> Problem:
 def _of_models(server: Server, prediction: Prediction) -> list[Remark]:
     """Return warnings about the score: from the fallback, or from a model that has stopped learning."""
     found, served = [], prediction.scores[0]
-    if served.model != server.models[0].model.name:
-        champion = next(each for each in prediction.scores if each.model == server.models[0].model.name)
-        detail = f"{champion.version} failed: {champion.failure}; the score is that of {served.version}"
+    drawn = server.roles.draw(prediction.request_id, prediction.entity_key)
+    if served.model != drawn:
+        failed = next(each for each in prediction.scores if each.model == drawn)
+        detail = f"{failed.version} failed: {failed.failure}; the score is that of {served.version}"
         found.append(Remark("fallback", "score", detail))
     for fold in server.models:
         stopped = fold.learner.stopped

@@ -13,10 +13,11 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from agents.http import status
-from agents.http.access import Access
+from agents.http.access import AUTHOR, Access
 from agents.http.api_pages import ApiPages
 from agents.http.body import BodyReader, single_or_list
 from agents.http.clients import Waits, client_of
+from agents.http.commands import ModelCommands
 from agents.http.group_lag import GroupLag
 from agents.http.live import LivePage
 from agents.http.live_feed import LiveFeed
@@ -115,6 +116,7 @@ class Pages:
         self._waits, self._api = Waits(), ApiPages(tasks)
         self._predictions = PerTask(tasks, partial(_predictions, writer))
         self._outcomes = PerTask(tasks, partial(_outcomes, writer))
+        self._commands = PerTask(tasks, partial(_commands, writer))
         self._digests = PerTask(tasks, _digests)
         self._feeds = PerTask(tasks, _live_feed)
         self.live_page = LivePage(self._feeds.of, tasks, settings.live_pages_per_client)
@@ -135,6 +137,8 @@ class Pages:
             Route("POST", "/tasks/{task}/predictions", self.predict, True, "serve_token"),
             Route("GET", "/tasks/{task}/predictions/{request_id:.+}", self.look_up, needs="serve_token"),
             Route("POST", "/tasks/{task}/outcomes", self.report, True, "http_token"),
+            Route("GET", "/tasks/{task}/models", self.models),
+            Route("POST", "/tasks/{task}/commands", self.command, True, "http_token"),
             Route("GET", "/tasks/{task}/versions", self.versions),
             Route("GET", "/tasks/{task}/status", self.status),
             Route("GET", "/tasks/{task}/digests", self.digests),
@@ -174,6 +178,16 @@ class Pages:
         body = await self.bodies.read(request)
         return answer(*single_or_list(body, await outcomes.accept(body.records), 202))
 
+    async def models(self, request: web.Request) -> web.Response:
+        """Return which models answer."""
+        return answer(dump(self._commands.of(request).roles()))
+
+    async def command(self, request: web.Request) -> web.Response:
+        """Ask for a command of models."""
+        commands = self._commands.of(request)
+        status_code, found = await commands.ask(await self.bodies.read(request), request[AUTHOR])
+        return answer(dump(found), status_code)
+
     async def versions(self, request: web.Request) -> web.Response:
         """Return the versions, and wait for progress if asked to."""
         task = task_of(self._served, request)
@@ -198,6 +212,10 @@ def _predictions(writer: Sends, task: HttpTask) -> Predictions:
     return Predictions(task.settings, task.readiness, *shared)
 
 
+def _commands(writer: Sends, task: HttpTask) -> ModelCommands:
+    return ModelCommands(task.context, task.readiness, task.server, task.settings.group, writer)
+
+
 def _outcomes(writer: Sends, task: HttpTask) -> Outcomes:
     return Outcomes(task.context, task.server, task.subjects, task.statistics, task.turns, writer)
 
@@ -216,7 +234,7 @@ def _guarded(route: Route, access: Access, time_bound_s: float) -> Handler:
 
     async def guarded(request: web.Request) -> web.StreamResponse:
         try:
-            access.check(request, route.needs)
+            request[AUTHOR] = access.check(request, route.needs)
             waits_s = 0.0 if route.changes else status.MAX_WAIT_S
             async with asyncio.timeout(None if route.endless else time_bound_s + waits_s):
                 return await route.handler(request)

@@ -11,6 +11,7 @@ from agents.http.predictions import not_ready
 from agents.http.problems import Problem
 from agents.http.task import HttpTask
 from infra.task.readiness import Readiness
+from streams.roles import UNIT
 from streams.serve import Server
 
 MAX_WAIT_S: Final = 60.0
@@ -132,12 +133,14 @@ def next_offset(server: Server) -> int:
 
 
 def models(server: Server) -> list[dict[str, Any]]:
-    """Describe the models; the first one's score is the answer."""
+    """Describe the models."""
     return [
         {
             "model": fold.model.name,
             "version": str(fold.version),
-            "role": "shadow" if index else "served",
+            "role": server.roles.role(fold.model.name).role,
+            "share": server.roles.role(fold.model.name).share / UNIT,
+            "frozen": fold.frozen is not None,
             "active": fold.active,
             "learned": fold.learned,
             "skipped": fold.learner.skipped,
@@ -148,7 +151,7 @@ def models(server: Server) -> list[dict[str, Any]]:
             "spec": fold.spec,
             "runtime": fold.runtime,
         }
-        for index, fold in enumerate(server.models)
+        for fold in server.models
     ]
 
 

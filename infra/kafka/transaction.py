@@ -61,7 +61,7 @@ class TransactionRunner:
     hooks
         Called at the points of a transaction; by default those of the process.
     last_point
-        The point between the records and the commit.
+        The point between the records and the commit; it may be set anew between two transactions.
     cluster
         Learns what becomes of the transactions.
     stamps
@@ -89,7 +89,7 @@ class TransactionRunner:
         self.note = ""
         """Written beside the stamp of each offset: progress that it does not say, without a space."""
         self._cluster = cluster or Acknowledging()
-        self._hooks, self._last_point = hooks or installed(), last_point
+        self._hooks, self.last_point = hooks or installed(), last_point
         self.transactional_id = transactional_id
         self._timeout_s = timeout_ms / 1000
         self._config = connection.config(
@@ -211,7 +211,7 @@ class TransactionRunner:
             limit_s = min(OFFSETS_S, self._timeout_s)
             with self._thread.limited(limit_s + GRACE_S):
                 producer.send_offsets_to_transaction(places, metadata, limit_s)
-        self._hooks.reached(self._last_point)
+        self._hooks.reached(self.last_point)
         self._hooks.transaction_commits(self.transactional_id, producer)
         # Flushes first, and fails if any record could not be delivered.
         producer.commit_transaction(self._timeout_s)

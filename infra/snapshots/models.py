@@ -6,7 +6,7 @@ import logging
 import struct
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,8 @@ from infra.snapshots.store import Snapshot, SnapshotStore
 from schemas.errors import SnapshotError
 from schemas.records import Features, Manifest, ScoreValue
 from streams import snapshot
-from streams.learner import Learner
-from streams.model import ModelFold, ModelState
+from streams.model import ModelFold
+from streams.model_state import ModelState, intervals_text
 from streams.task import Model
 
 PROBES = 20
@@ -67,15 +67,15 @@ def pack(
         kind="model",
         task=fold.task.name,
         model=fold.model.name,
-        revision=fold.version.revision,
+        revision=fold.learned_version.revision,
         log_topic=place.topic,
         log_topic_id=place.topic_id,
-        log_offset=fold.version.offset,
+        log_offset=fold.learned_version.offset,
         next_offset=state.next_offset,
         learned=state.learned,
         spec=fold.spec,
         spec_text=fold.task.model(fold.model.name).describe(),
-        state_digest=fold.digest,
+        state_digest=fold.learned_digest,
         state_sha256="",
         dictionary=fold.task.features.digest,
         schemas=dict(fingerprints),
@@ -87,9 +87,9 @@ def pack(
         created_at=created_at,
         skipped=fold.learner.skipped,
         stopped=fold.learner.stopped.offset if fold.learner.stopped else -1,
+        left_out=fold.left_out_text,
     )
-    values = tuple(getattr(state, each.name) for each in fields(state))
-    return Snapshot(manifest, snapshot.dump(values), probes)
+    return Snapshot(manifest, snapshot.dump(state.values()), probes)
 
 
 def restore(
@@ -160,20 +160,18 @@ def opened(stored: Snapshot, model: Model, classes: Iterable[type]) -> ModelStat
         When it is not a state of this model.
     """
     manifest = stored.manifest
-    fresh = model.make()
-    values = snapshot.load(stored.state, (None, None, None, None, None, None, fresh), classes)
-    expected = (manifest.version, True, True, manifest.learned, manifest.next_offset)
-    if not isinstance(values, tuple) or len(values) != 7 or values[:5] != expected or values[6] is not fresh:
+    try:
+        state = ModelState.load(stored.state, model, classes)
+    except SnapshotError as error:
+        raise SnapshotError(f"{manifest.version}: {error}") from error
+    expected = (manifest.version, True, True, manifest.learned, manifest.next_offset, manifest.left_out)
+    found = (state.version, state.opened, state.active, state.learned, state.next_offset)
+    if (*found, intervals_text(state.left_out)) != expected:
         raise SnapshotError(f"{manifest.version} does not have the state of its manifest")
-    _check_failures(manifest, values[5])
-    return ModelState(*values)
-
-
-def _check_failures(manifest: Manifest, found: Any) -> None:
-    """Check what a state says of failures: its form, and that it is what the manifest says."""
-    fits = Learner.is_state(found) and found["skipped"] == manifest.skipped
-    if not fits or (found["stopped"] or [-1])[0] != manifest.stopped:
+    failures = state.failures
+    if (failures["skipped"], (failures["stopped"] or [-1])[0]) != (manifest.skipped, manifest.stopped):
         raise SnapshotError(f"{manifest.version} does not have the failures of its manifest")
+    return state
 
 
 def check_probes(fold: ModelFold, stored: Snapshot) -> None:
@@ -186,7 +184,7 @@ def check_probes(fold: ModelFold, stored: Snapshot) -> None:
     """
     manifest = stored.manifest
     try:
-        differs = fold.digest != manifest.state_digest
+        differs = fold.learned_digest != manifest.state_digest
     except Exception as error:  # whatever it is an object of, it is no state of this model
         raise SnapshotError(f"{manifest.version}: the state has no digest: {error!r}") from error
     if differs:

@@ -7,6 +7,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Final
 
 from confluent_kafka import Message
@@ -170,7 +171,11 @@ class LogFold:
         """Fold records one by one; a step that takes a model long has ended before anybody else uses the model."""
         yield from self._catch_up()
         for message in messages:
-            self._one(message)
+            entry = self.read(message)
+            if entry is not None and entry.command is not None:
+                yield Long(partial(self._one, message, entry))  # a command may copy a state
+            else:
+                self._one(message, entry)
             yield from self._catch_up()
             yield None
 
@@ -189,10 +194,9 @@ class LogFold:
             if fold.learner.skipped > before:
                 self._log_skipped(fold)
 
-    def _one(self, message: Message) -> None:
+    def _one(self, message: Message, entry: Entry | None) -> None:
         offset = message.offset()
         assert offset is not None
-        entry = self.read(message)
         if entry is None:
             self.statistics.counts["entries_skipped"] += 1
             log.warning(
@@ -266,6 +270,12 @@ class LogFold:
         """The models of which the log's newest revision, if it has one, is not this worker's."""
         return [fold for fold in self.models if not fold.active]
 
+    @property
+    def missing(self) -> list[str]:
+        """The models that answer and that this worker's task file does not have."""
+        known = {fold.model.name for fold in self.models}
+        return [name for name in self.models[0].roles.answering if name not in known]
+
     def check_ready(self, caught_up: bool) -> None:
         """Say whether the models may answer: restored, caught up, and of the log's newest revisions."""
         if caught_up:
@@ -278,6 +288,10 @@ class LogFold:
         elif out:
             readiness.not_ready(
                 f"the log's newest revision of {', '.join(out)} is not this worker's specification or runtime"
+            )
+        elif missing := self.missing:
+            readiness.not_ready(
+                f"{', '.join(missing)} answers requests, and this worker's task file has no such model"
             )
         elif not readiness.ready.is_set():
             readiness.set_ready()

@@ -5,31 +5,33 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from types import MappingProxyType
 from typing import ClassVar, Final
 
 from confluent_kafka import Message
 
 from infra.clock import now_ms
 from infra.kafka.aborted import GenerationLost, ProducerFenced
+from infra.kafka.buffers import Partition
 from infra.kafka.consumer import BatchConsumer
 from infra.kafka.transaction import OutRecord
 from infra.runtime import runtime_fingerprint
 from infra.snapshots.models import git_commit, pack
+from infra.task.command_desk import CommandDesk
 from infra.task.context import TaskContext
 from infra.task.log_fold import NEAR, LogFold
 from infra.task.publisher import Output, Publisher
 from infra.task.readiness import Readiness, TaskStopped
 from infra.task.resume import Resume
-from infra.task.revisions import endings, openings
+from infra.task.revisions import endings, learning_alerts, openings
 from infra.task.snapshots import Take
 from infra.turns import Turns
 from schemas.errors import BrokerError, RecordsGone
 from schemas.records import Entry, Manifest
 from streams.fold import Monitor
-from streams.learning_steps import FAMILY
 from streams.metrics.served import ServedMetrics
 from streams.model import ModelFold
 from streams.monitors import monitors
@@ -66,6 +68,7 @@ class LogPublisher(Publisher[Entry]):
         group = f"{context.group}.{context.task.name}.log"
         super().__init__(context, readiness, resume, turns, output, context.topics.log, group)
         self.fold, self.models = fold, fold.models
+        self.desk = CommandDesk(context, self._wake)
         fold.moved.append(self._wake)
         self.tenure: object | None = None
         """Of the partition, from its assignment to its revocation."""
@@ -109,10 +112,10 @@ class LogPublisher(Publisher[Entry]):
         text, recent = runtime_fingerprint()[1], list(self.fold.recent)
         served = {each.name: each.get() for each in self.monitors if isinstance(each, ServedMetrics)}
         for fold in () if self.fold.failed else self.models:
-            if fold.active:
+            if fold.active and fold.is_named:
                 about = (self.context.codec.fingerprints, served[fold.model.name], recent, now_ms())
                 parent = self.fold.parents.get(fold.model.name)
-                parents = (parent,) if parent and parent != str(fold.version) else ()
+                parents = (parent,) if parent and parent != str(fold.learned_version) else ()
                 yield partial(pack, fold, self.place, text, *about, parents=parents, commit=self._commit)
         yield from super().takes()
 
@@ -139,14 +142,8 @@ class LogPublisher(Publisher[Entry]):
         found = list[OutRecord]()
         for fold in self.models:
             new = fold in opened
-            since, revision = (0, fold.next_revision) if new else (self._learning_to, fold.version.revision)
-            for alert in fold.alerts(revision, since):
-                if alert.log_offset < below:
-                    found.append(
-                        OutRecord(
-                            self.context.topics.alerts, FAMILY.encode(), self.context.codec.encode(alert), 0
-                        )
-                    )
+            place = (0, fold.next_revision) if new else (self._learning_to, fold.learned_version.revision)
+            found += learning_alerts(self.context, fold, below, *place)
         return found
 
     # ------------------------------------------------------------------ ownership
@@ -166,6 +163,7 @@ class LogPublisher(Publisher[Entry]):
         """See `Publisher.release`."""
         super().release()
         self.tenure = self.fold.listener = None
+        self.desk.close()
         self._wake()
 
     async def _take_over(self) -> None:
@@ -184,6 +182,7 @@ class LogPublisher(Publisher[Entry]):
         except RecordsGone as gone:
             self.readiness.reject(f"owner of {self.partition.topic}", str(gone))
         if self.is_owner:
+            self.desk.open()
             self.log_taken_over(started)
 
     # ------------------------------------------------------------------ publishing
@@ -223,6 +222,8 @@ class LogPublisher(Publisher[Entry]):
         await self.resolve()
         if self.fold.caught_up and not self.readiness.ready.is_set():
             await self._open_revisions(consumer)
+        if self.readiness.ready.is_set():
+            await self._command(consumer)
         await self._publish(consumer)
 
     async def _publish(self, consumer: BatchConsumer, *, last: bool = False) -> None:
@@ -255,8 +256,34 @@ class LogPublisher(Publisher[Entry]):
         if await self._write(consumer, records, below, below):
             self._opening = {fold.model.name: revisions[fold.model.name] + 1 for fold in out}
 
+    async def _command(self, consumer: BatchConsumer) -> None:
+        """Decide the next command that was asked for: its entry, its audit and its offset are one transaction."""
+        async with self.fold.lock:
+            request = self.desk.next(self.models[0].roles)
+            below = self.next_offset
+            if request is None or self.fold.not_active or below < self.published:
+                return
+            decided = self.desk.decide(request, self.models)
+            records, to = self.pending(below) + self.not_learned(below), max(self._learning_to, below)
+        if decided.ends:
+            records += await self.readiness.retry(lambda: endings(self.context, decided.ends))
+        before, self.runner.last_point = self.runner.last_point, "in-command"
+        try:
+            done = await self._write(consumer, records + decided.records, below, to, self.desk.offsets)
+        finally:
+            self.runner.last_point = before
+        if done:
+            self.desk.done(decided)
+        else:
+            self.desk.open()  # to see what became of it
+
     async def _write(
-        self, consumer: BatchConsumer, records: list[OutRecord], below: int, learning_to: int
+        self,
+        consumer: BatchConsumer,
+        records: list[OutRecord],
+        below: int,
+        learning_to: int,
+        further: Mapping[Partition, int] = MappingProxyType({}),
     ) -> bool:
         """Write a transaction, fenced by the generation in which this worker owns the log; gives whether it did."""
         metadata = consumer.metadata
@@ -265,7 +292,7 @@ class LogPublisher(Publisher[Entry]):
         before, self._learning_to = self._learning_to, learning_to
         self._idle.clear()
         try:
-            writing = self.runner.commit(records, {self.partition: below}, metadata)
+            writing = self.runner.commit(records, {self.partition: below, **further}, metadata)
             aborted = await self.commit(below, writing)
         finally:
             self._idle.set()

@@ -31,8 +31,7 @@ def openings(context: TaskContext, opened: Sequence[ModelFold]) -> Iterator[OutR
         schemas = {
             f"{PREFIX}{name}": json.dumps(undocumented(context.codec.schemas[name])) for name in SCHEMAS
         }
-        further = {"dictionary": context.task.features.digest} | schemas
-        command = replace(command, arguments={**command.arguments, **further})
+        command = replace(command, arguments={**command.arguments, **schemas})
         number = command.arguments["revision"]
         entry = Entry(
             f"{context.task.name}/{fold.model.name}/revision/{number}",
@@ -47,6 +46,15 @@ def openings(context: TaskContext, opened: Sequence[ModelFold]) -> Iterator[OutR
         # JSON, because the schema of an entry depends on the dictionary, and all are to read this one.
         yield OutRecord(context.topics.log, None, context.codec.encode(entry, json=True), 0)
         yield OutRecord(context.topics.control, key, context.codec.encode(audit), 0)
+
+
+def learning_alerts(
+    context: TaskContext, fold: ModelFold, below: int, since: int, revision: int
+) -> Iterator[OutRecord]:
+    """Return the alerts on entries between two log offsets that a revision of a model has not learned."""
+    for alert in fold.alerts(revision, since):
+        if alert.log_offset < below:
+            yield OutRecord(context.topics.alerts, FAMILY.encode(), context.codec.encode(alert), 0)
 
 
 def endings(context: TaskContext, names: Collection[str]) -> list[OutRecord]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from infra.verify.answers import check_commands
 from infra.verify.database import HistoryDatabase
 from infra.verify.extent import Extent, value_of
 from infra.verify.report import Report
@@ -48,6 +49,7 @@ class Checks:
             self._state,
         ):
             self._report.fail(check())
+        self._report.fail(check_commands(self._database, self._extent, self._topics))
 
     # ------------------------------------------------------------------ requests
 

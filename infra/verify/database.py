@@ -15,7 +15,7 @@ TABLES: Final = """
 CREATE TABLE requests (p INT, o INT, id TEXT, digest BLOB, arrived INT, PRIMARY KEY (p, o)) WITHOUT ROWID;
 CREATE TABLE predictions (
     p INT, o INT, id TEXT, ts INT, source_p INT, source_o INT,
-    digest BLOB, asked BLOB, arrived INT, record BLOB, model TEXT, revision INT,
+    digest BLOB, asked BLOB, arrived INT, record BLOB, model TEXT, revision INT, applied INT,
     PRIMARY KEY (p, o)) WITHOUT ROWID;
 CREATE TABLE outcomes (
     p INT, o INT, id TEXT, ts INT, value TEXT, revision INT, digest BLOB, arrived INT,
@@ -33,7 +33,7 @@ CREATE TABLE entries (
 CREATE TABLE chains (
     p INT, o INT, entry_id TEXT, kind TEXT, value TEXT, revision INT, ts INT, late_by TEXT, within_id TEXT,
     PRIMARY KEY (p, o)) WITHOUT ROWID;
-CREATE TABLE scores (model TEXT, version_offset INT, revision INT, p INT, o INT, number INT);
+CREATE TABLE scores (model TEXT, applied INT, revision INT, p INT, o INT, number INT);
 CREATE TABLE revisions (
     model TEXT, revision INT, spec TEXT, runtime TEXT, dictionary TEXT, PRIMARY KEY (model, revision));
 """
@@ -48,7 +48,8 @@ CREATE INDEX entries_by_cause ON entries (cause, number);
 CREATE INDEX entries_by_prediction ON entries (prediction_p, prediction_o);
 CREATE INDEX entries_by_outcome ON entries (outcome_p, outcome_o);
 CREATE INDEX entries_by_request ON entries (id, outcome_p, outcome_o);
-CREATE INDEX scores_by_version ON scores (model, version_offset, p, o, number);
+CREATE INDEX predictions_by_applied ON predictions (applied, p, o);
+CREATE INDEX scores_by_applied ON scores (model, applied, p, o, number);
 """
 
 

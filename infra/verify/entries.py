@@ -149,7 +149,7 @@ class Entries:
         report.resolutions[entry.kind] += 1
         report.fail(check_entry(entry, where, self._rules))
         within = is_within(entry, self._extent.positions, self._topics.predictions, self._extent.offset)
-        if entry.command is not None and entry.command.name == "revision":
+        if entry.command is not None and "revision" in entry.command.arguments:
             self._revision(entry, where)
         place = entry.prediction_at
         if place is not None and entry.kind != "opened":

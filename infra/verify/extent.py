@@ -39,6 +39,8 @@ class Extent:
 
     log_since: int = 0
     """When the oldest entry of a log that was made again came (ms): versions of before are of another log."""
+    audited: list[str] = field(default_factory=list)
+    """The entries of commands that are done, as the audits on `T.control` name them."""
     known: KnownTopics = field(default_factory=KnownTopics)
     """Which topics the task has had."""
 
@@ -114,7 +116,7 @@ def asked(record: Request | Prediction) -> Prediction:
     Both are masked: that a token was made of this value can be shown only while its subject is not forgotten.
     """
     if isinstance(record, Prediction):
-        return replace(record, scores=(), source=None, propensity=None)
+        return replace(record, scores=(), source=None, propensity=None, log_offset=None)
     names = (record.request_id, record.ts, record.features)
     return Prediction(*names, (), entity_key=record.entity_key, parents=record.parents)
 

@@ -61,7 +61,7 @@ class Inputs:
                 at = item.at
                 self._extent.note(message)
                 if prediction is None:
-                    yield at.partition, at.offset, "", *([None] * 5), item.arrived, *([None] * 3)
+                    yield at.partition, at.offset, "", *([None] * 5), item.arrived, *([None] * 4)
                     continue
                 self._report.fail(check_scores(prediction, str(at)))
                 source = prediction.source
@@ -81,6 +81,7 @@ class Inputs:
                     item.arrived,
                     message.value(),
                     *made_by(prediction),
+                    None if item.arrived < self._extent.log_since else prediction.log_offset,
                 )
 
         for chunk in chunks(rows()):
@@ -115,8 +116,10 @@ class Inputs:
                 )
             elif arrived < self._extent.log_since:
                 self._report.counts["cut"] += 1
-            elif settled or score.offset < log_end:
-                yield score.model, score.offset, score.revision, at.partition, at.offset, number
+            else:
+                applied = score.offset if prediction.log_offset is None else prediction.log_offset
+                if settled or applied < log_end:
+                    yield score.model, applied, score.revision, at.partition, at.offset, number
 
     def outcomes(self, messages: Iterator[Message]) -> None:
         """Read a partition of `T.outcomes`."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Set
 from contextlib import suppress
 
 from infra.inbound import Message
-from infra.past import commands, learn
+from infra.past import controls, learn
 from infra.verify.database import HistoryDatabase
 from infra.verify.entries import Entries
 from infra.verify.extent import Extent
@@ -80,10 +80,13 @@ class Reading:
         topic, source = self.topics.control, self._source
         places = [(topic, number) for number in range(source.partitions(topic))]
         for place, end in source.ends(places).items():
-            for command in commands(self._codec, source.read(*place, source.first(*place), end)):
+            for audit in controls(self._codec, source.read(*place, source.first(*place), end)):
+                command = audit.command
                 with suppress(BadRecord):  # no audit of ours: its records stay unreadable, and are reported
                     learn(self._codec, command)
                 self.extent.known.learn(command)
+                if audit.kind == "audit" and command.id and audit.entry_id:
+                    self.extent.audited.append(audit.entry_id)
         log = (self.topics.log, 0)
         if len(self.extent.known.ids.get(log[0], ())) > 1:
             (end,) = source.ends([log]).values()

@@ -10,6 +10,7 @@ from infra.snapshots.models import LogPlace, check_probes, opened
 from infra.snapshots.store import SnapshotStore
 from infra.taskfile import LoadedTask
 from infra.trusted import TrustedEntry
+from infra.verify.answers import Answers
 from infra.verify.database import HistoryDatabase
 from infra.verify.extent import Extent
 from infra.verify.report import Report
@@ -70,8 +71,9 @@ class Refold:
         manifests = self._snapshots(end)
         walks = [_Walk(self, fold, manifests) for fold in self.folds]
         decode = decoder(self._codec.decode_entry, MAX_TOPIC_RECORD_BYTES)
-        for walk in walks:
-            walk.arrive()
+        first_fold = min(self.folds, key=lambda fold: fold.next_offset)
+        about = (self._codec, self._database, report, self._predictions)
+        answers = Answers(first_fold.roles, first_fold.next_offset, *about)
         for message in self._source.read(*self._log, first, end):
             item = decode(message)
             tick()
@@ -81,8 +83,12 @@ class Refold:
                 report.notes.append(f"refolding ended at the unreadable {item.at}")
                 break
             for walk in walks:
+                walk.arrive(item.at.offset)
                 walk.fold.apply(item.at.offset, item.record)
-                walk.arrive()
+            answers.apply(item.at.offset, item.record)
+        for walk in walks:
+            walk.arrive(walk.fold.next_offset)
+        answers.arrive(end)
         for walk in walks:
             walk.finish()
         for fold in self.folds:
@@ -97,17 +103,21 @@ class Refold:
 
     # ------------------------------------------------------------------ scores
 
-    def scores(self, fold: ModelFold) -> Iterator[tuple[Version, str, Prediction, Score]]:
-        """Give the scores of a model in the order of their versions: version, place, prediction, score."""
+    def scores(self, fold: ModelFold) -> Iterator[tuple[int, str, Prediction, Score]]:
+        """Give the scores of a model in the order of what their workers had applied.
+
+        Returns
+        -------
+        Iterator
+            The offset of the last entry applied, the prediction's place, the prediction, the score.
+        """
         query = """
-            SELECT s.version_offset, s.p, s.o, s.number, q.record
+            SELECT s.applied, s.p, s.o, s.number, q.record
             FROM scores s CROSS JOIN predictions q ON q.p = s.p AND q.o = s.o
-            WHERE s.model = ? ORDER BY s.version_offset, s.p, s.o, s.number"""
-        for _, p, o, number, record in self._database.rows(query, (fold.model.name,)):
+            WHERE s.model = ? ORDER BY s.applied, s.p, s.o, s.number"""
+        for applied, p, o, number, record in self._database.rows(query, (fold.model.name,)):
             prediction = self._codec.decode_prediction(record)
-            score = prediction.scores[number]
-            version = Version(score.model, score.revision, score.offset)
-            yield version, f"{self._predictions}[{p}]@{o}", prediction, score
+            yield applied, f"{self._predictions}[{p}]@{o}", prediction, prediction.scores[number]
 
     def is_ours(self, fold: ModelFold, version: Version, where: str) -> bool:
         """Whether a version is of the task file's specification and this runtime; counts it if not.
@@ -169,7 +179,7 @@ class Refold:
                 self.report.notes.append(f"skipped snapshot {manifest.version}: {error}")
                 fold.restore(ModelFold(self._loaded.task, fold.model, self._runtime).snapshot())
                 continue
-            self._anchored[fold.model.name] = fold.version.revision
+            self._anchored[fold.model.name] = fold.learned_version.revision
             self.report.notes.append(f"{fold.model.name} is refolded from snapshot {manifest.version}")
             return
         raise UsageError(
@@ -217,9 +227,12 @@ class Refold:
     def check_snapshot(self, fold: ModelFold, manifest: Manifest, stored: bool) -> None:
         """Compare a snapshot with the model refolded up to its version."""
         self.report.snapshots += 1
+        learner = fold.learner
         declared = f"{manifest.learned} learned, {manifest.skipped} skipped, state {manifest.state_digest}"
-        mine = f"{fold.learned} learned, {fold.learner.skipped} skipped, state {fold.digest}"
-        if manifest.version != str(fold.version) or declared != mine:
+        mine = f"{learner.learned} learned, {learner.skipped} skipped, state {fold.learned_digest}"
+        if manifest.left_out != fold.left_out_text:
+            declared += f", left out {manifest.left_out}"
+        if manifest.version != str(fold.learned_version) or declared != mine:
             what = f"snapshot {manifest.version} differs from the fold of the log"
             self.report.fail([Difference(what, manifest.version, mine, declared)])
         if not stored or self._store is None:
@@ -243,43 +256,45 @@ class _Walk:
         self, refold: Refold, fold: ModelFold, manifests: Mapping[str, list[tuple[Manifest, bool]]]
     ) -> None:
         self.fold, self._refold = fold, refold
-        self._begin = fold.version.offset
+        self._begin = fold.next_offset - 1
+        self._named = fold.learned_version.offset
         self._scores = refold.scores(fold)
         self._score: Any = next(self._scores, None)
         self._manifests = iter(manifests[fold.model.name])
         self._manifest = next(self._manifests, None)
 
-    def arrive(self) -> None:
-        """Compare all that was made by the version at which the model is now."""
-        offset = self.fold.version.offset
-        while self._score is not None and self._score[0].offset <= offset:
+    def arrive(self, below: int) -> None:
+        """Compare all that was made before an offset is folded, by workers that had applied all before it."""
+        while self._score is not None and self._score[0] < below:
             self._reproduce(*self._score)
             self._score = next(self._scores, None)
-        while self._manifest is not None and self._manifest[0].log_offset <= offset:
+        version = self.fold.learned_version.offset
+        while self._manifest is not None and self._manifest[0].log_offset <= version:
             manifest, stored = self._manifest
-            if manifest.log_offset == offset:
+            if manifest.log_offset == version:
                 self._refold.check_snapshot(self.fold, manifest, stored)
-            elif manifest.log_offset >= self._begin:
+            elif manifest.log_offset >= self._named:
                 self._never(manifest.version, manifest.version)
             self._manifest = next(self._manifests, None)
 
     def finish(self) -> None:
         """Name what the log did not lead to."""
         while self._score is not None:
-            version, where, _, score = self._score
-            if self._refold.is_ours(self.fold, version, where):
+            _, where, _, score = self._score
+            if self._refold.is_ours(self.fold, version_of(score), where):
                 self._never(score.version, where)
             self._score = next(self._scores, None)
         while self._manifest is not None:
             self._never(self._manifest[0].version, self._manifest[0].version)
             self._manifest = next(self._manifests, None)
 
-    def _reproduce(self, version: Version, where: str, prediction: Prediction, score: Score) -> None:
+    def _reproduce(self, applied: int, where: str, prediction: Prediction, score: Score) -> None:
         report, fold = self._refold.report, self.fold
-        if version.offset < self._begin:
+        version = version_of(score)
+        if applied < self._begin:
             report.counts["cut"] += 1
         elif self._refold.is_ours(fold, version, where):
-            if version != fold.version:
+            if version != fold.version or applied != fold.next_offset - 1:
                 self._never(score.version, where)
                 return
             differences = list(check_score(fold.predict(prediction.features), score, where))
@@ -289,3 +304,8 @@ class _Walk:
     def _never(self, version: str, where: str) -> None:
         what = f"the log does not lead to version {version}"
         self._refold.report.fail([Difference(what, where, version, str(self.fold.version))])
+
+
+def version_of(score: Score) -> Version:
+    """Return the version of a score."""
+    return Version(score.model, score.revision, score.offset)

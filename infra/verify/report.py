@@ -75,6 +75,7 @@ COUNTS: Final = {
     "predictions": "predictions",
     "duplicate_predictions": "duplicate predictions",
     "unread_predictions": "predictions not joined yet",
+    "answers": "predictions answered by the model that was drawn",
     "waiting": "predictions pending for an outcome",
     "outcomes": "outcomes",
     "duplicate_outcomes": "duplicate or older outcomes",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 from infra.web.history import History, Row
@@ -33,10 +33,18 @@ class Board:
 
     All workers of a task fold the same records, so their pages are equal. State of one worker (its lag, its
     versions) is not part of it.
+
+    Parameters
+    ----------
+    task
+        The task.
+    served_at
+        Whether a model answered after the entry at a log offset, None where that is not known. Of its metrics those
+        in that role are shown.
     """
 
-    def __init__(self, task: Task) -> None:
-        self.task = task
+    def __init__(self, task: Task, served_at: Callable[[str, int], bool | None] | None = None) -> None:
+        self.task, self._served_at = task, served_at
         self.history = {"log": History(), "requests": History()}
         """By what it follows: the training log, and the tallies of what comes in."""
         self.rates = {name: Rate() for name in RATED}
@@ -115,6 +123,9 @@ class Board:
 
     def _quality(self, metric: Metric, at: int) -> None:
         name, model, window = metric.name, metric.model, metric.window
+        served = self._served_at(model, metric.log_offset) if self._served_at else None
+        if served is not None and served != (metric.role == "served"):
+            return  # what it did in another role stays on the topic
         rules = self.task.metrics
         self.stream_time = max(self.stream_time, metric.ts)
         shown = self._models.setdefault(model, {"windows": {}, "segments": {}, "revisions": {}})

@@ -31,6 +31,7 @@ RECORDS: Final = (
     "Metric",
     "Alert",
     "Tally",
+    "Applied",
 )
 """Records that lie on topics; the others only occur inside of these."""
 PARTS: Final = ("Position", "Score", "Command", "EarlyOutcome", "Evidence", "FeatureTally")

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, Final, Literal, get_args, get_type_hints
 
 from schemas.alert import Alert, Evidence
+from schemas.applied import Applied
 from schemas.errors import BadRecord
 from schemas.event_time import hint
 from schemas.features import shown
@@ -128,6 +129,7 @@ def make_prediction(
     entity_key: str | None = None,
     parents: tuple[str, ...] = (),
     propensity: float | None = None,
+    log_offset: int | None = None,
 ) -> Prediction:
     """Make a prediction."""
     check_id(request_id)
@@ -138,7 +140,7 @@ def make_prediction(
         check_text(source.topic, TOPIC, "source.topic")
     if propensity is not None and not 0 < propensity <= 1:
         raise BadRecord("out_of_range", "propensity must be above 0 and at most 1", "propensity")
-    return Prediction(request_id, ts, features, scores, source, entity_key, parents, propensity)
+    return Prediction(request_id, ts, features, scores, source, entity_key, parents, propensity, log_offset)
 
 
 def _check_about(entity_key: str | None, parents: tuple[str, ...]) -> None:
@@ -155,7 +157,15 @@ def make_punctuation(ts: int) -> Punctuation:
 
 
 def make_command(
-    name: Any, model: str, arguments: Mapping[str, str] | None = None, author: str = "", reason: str = ""
+    name: Any,
+    model: str,
+    arguments: Mapping[str, str] | None = None,
+    author: str = "",
+    reason: str = "",
+    id: str = "",
+    authentication: str = "",
+    asked: int = 0,
+    evidence: str = "",
 ) -> Command:
     """Make a command."""
     if name not in COMMANDS:
@@ -163,7 +173,10 @@ def make_command(
     check_text(model, NAME, "model")
     check_text(author, NAME, "author")
     check_text(reason, REASON, "reason")
-    return Command(name, model, arguments or {}, author, reason)
+    check_text(id, NAME, "id")
+    check_text(authentication, NAME, "authentication")
+    check_text(evidence, REASON, "evidence")
+    return Command(name, model, arguments or {}, author, reason, id, authentication, asked, evidence)
 
 
 def make_entry(
@@ -254,7 +267,7 @@ RECORD_TYPES: Final[dict[str, type[Any]]] = {
     each.__name__: each
     for each in (
         *(Request, Prediction, Outcome, Punctuation, Entry, JoinRecord, Resolution, JoinPosition),
-        *(DeadLetter, Manifest, Control, Metric, Alert, Tally),
+        *(DeadLetter, Manifest, Control, Metric, Alert, Tally, Applied),
         *(Position, Score, Command, EarlyOutcome, Evidence, FeatureTally),
     )
 }

@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 from fastavro.schema import SchemaParseException, UnknownType
 
 from schemas.alert import Alert
+from schemas.applied import Applied
 from schemas.codec import json_form, wire
 from schemas.codec.avro_form import RECORDS, Schema, assemble, header, held_like
 from schemas.codec.checks import RECORD_TYPES, TaskKind, makers
@@ -53,6 +54,7 @@ Record = (
     | Metric
     | Alert
     | Tally
+    | Applied
 )
 T = TypeVar("T")
 DAMAGE: Final = (IndexError, struct.error, UnicodeDecodeError, Malformed)
@@ -296,8 +298,13 @@ class Codec:
         return self._decode(data, (Manifest,))
 
     def decode_control(self, data: bytes | None) -> Control:
-        """Read a record of `T.control`."""
+        """Read a request or an audit of `T.control`."""
         return self._decode(data, (Control,))
+
+    def decode_from_control(self, data: bytes | None) -> Control | Applied:
+        """Read a record of `T.control`, also one by which a worker says how far it is."""
+        wanted: tuple[type[Control | Applied], ...] = (Control, Applied)
+        return self._decode(data, wanted)
 
     def decode_metric(self, data: bytes | None) -> Metric:
         """Read a record of `T.metrics`."""

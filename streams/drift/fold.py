@@ -75,6 +75,8 @@ class DriftFold(BaseMonitor[Entry]):
         self.outage = Episodes(task.name, "outage", None)
         self.cost = LossEpisodes(task.name, task.kind, rules.warm_up) if rules.loss else None
         self._horizon_ms = task.horizon // timedelta(milliseconds=1)
+        self._served = task.models[0].name
+        """The model that answered the newest request judged."""
         self._judged = 0
         self._first: int | None = None
         """Event time of the oldest request that was resolved."""
@@ -144,6 +146,7 @@ class DriftFold(BaseMonitor[Entry]):
     def _judge(self, item: Judged, offset: int, ts: int) -> None:
         found, spans, when = item
         for place, score, label, served in found:
+            self._served = score.model if served else self._served
             if served and self.cost is not None:
                 moved = [each.lead for each in (self.drift, self.delays) if each.lead is not None]
                 self._raise(self.cost.update(score, label, when, offset, moved))
@@ -167,7 +170,7 @@ class DriftFold(BaseMonitor[Entry]):
             watch.signal,
             change.direction,
             severity,
-            (min(place, 1), WATCHED.index(watch.signal), place),
+            (int(self.task.models[place].name != self._served), WATCHED.index(watch.signal), place),
             change.evidence,
             texts.of_change(watch.signal, model, change),
             model,
@@ -249,7 +252,7 @@ class DriftFold(BaseMonitor[Entry]):
             is_open = float(episodes.lead is not None)
             yield Measurement("open_episodes", is_open, "count", **labels)  # type: ignore[arg-type]  # as named above
             yield Measurement("episodes", float(episodes.opened), "count", **labels)  # type: ignore[arg-type]
-        for place, (model, watched) in enumerate(zip(self.task.models, self.models, strict=True)):
+        for model, watched in zip(self.task.models, self.models, strict=True):
             for watch, level, count in watched.levels():
                 yield Measurement(
                     "signal_mean",
@@ -257,7 +260,7 @@ class DriftFold(BaseMonitor[Entry]):
                     "nats" if watch.signal == "excess_log_loss" else "ratio",
                     count,
                     model=model.name,
-                    role="shadow" if place else "served",
+                    role="served" if model.name == self._served else "shadow",
                     segment=watch.signal,
                 )
 
@@ -268,6 +271,7 @@ class DriftFold(BaseMonitor[Entry]):
         return {
             "next_offset": self.next_offset,
             "judged": self._judged,
+            "served": self._served,
             "first": self._first,
             "until": self._until,
             "silence_teaches": self._silence_teaches,
@@ -286,7 +290,7 @@ class DriftFold(BaseMonitor[Entry]):
     def restore(self, state: Any) -> None:
         """See `Fold.restore`."""
         self.next_offset, self._judged = state["next_offset"], state["judged"]
-        self._first = state["first"]
+        self._first, self._served = state["first"], state["served"]
         self._until, self._silence_teaches = state["until"], state["silence_teaches"]
         self._asked = dict(state["asked"])
         self._kept = [

@@ -38,6 +38,7 @@ REAL: dict[str, Callable[[bytes], Record]] = {
     "DeadLetter": CODEC.decode_dead_letter,
     "Manifest": CODEC.decode_manifest,
     "Control": CODEC.decode_control,
+    "Applied": CODEC.decode_from_control,
     "Metric": CODEC.decode_metric,
     "Alert": CODEC.decode_alert,
     "Tally": CODEC.decode_tally,

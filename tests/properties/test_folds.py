@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import fields
 from datetime import timedelta
 from functools import cache
 from typing import Any, NamedTuple
@@ -18,7 +17,8 @@ from schemas.event_time import EPOCH
 from schemas.records import Entry, Features, Outcome, Request
 from streams import DefaultAtHorizon, Event, MemoryDriver, Model, OnArrival, Select, Task
 from streams.fold import Fold, Measurement
-from streams.model import ModelFold, ModelState
+from streams.model import ModelFold
+from streams.model_state import ModelState
 from streams.monitors import monitors
 from streams.report import Resolutions, ScoreBook
 from streams.snapshot import dump, load
@@ -109,10 +109,7 @@ class World:
         """A process that has nothing but the snapshots."""
         new = World()
         for model, fresh in zip(self.models, new.models, strict=True):
-            state = model.snapshot()
-            values = tuple(getattr(state, each.name) for each in fields(state))
-            template = (None, None, None, None, None, None, fresh.model.make())
-            fresh.restore(ModelState(*load(dump(values), template)))
+            fresh.restore(ModelState.load(dump(model.snapshot().values()), fresh.model))
         for other, new_other in zip(self.others, new.others, strict=True):
             new_other.restore(load(dump(other.snapshot()), new_other.snapshot()))
         return new

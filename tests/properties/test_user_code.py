@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -20,7 +20,8 @@ from schemas.records import Entry, Outcome, Request
 from streams import DriftRules, Event, MemoryDriver, Model, OnArrival, Select, Task, Watch
 from streams.drift.fold import DriftFold
 from streams.learner import LEAST_KEPT
-from streams.model import ModelFold, ModelState
+from streams.model import ModelFold
+from streams.model_state import ModelState
 from streams.monitors import monitors
 from streams.policies import Label
 from streams.snapshot import dump, load
@@ -114,11 +115,8 @@ def played(task: Task, troubles: Sequence[str]) -> MemoryDriver:
 
 def restarted(fold: ModelFold) -> ModelFold:
     """The fold of a process that has nothing but the snapshot."""
-    state = fold.snapshot()
-    values = tuple(getattr(state, each.name) for each in fields(state))
     fresh = ModelFold(fold.task, fold.model)
-    template = (None, None, None, None, None, None, fresh.model.make())
-    fresh.restore(ModelState(*load(dump(values), template, [Delicate])))
+    fresh.restore(ModelState.load(dump(fold.snapshot().values()), fresh.model, [Delicate]))
     return fresh
 
 

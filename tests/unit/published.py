@@ -102,10 +102,16 @@ class Cluster:
     def read_all(self, _: Connection, topic: str, partition: int, start: int, end: int) -> Iterator[Kept]:
         return (each for each in self.history.records[topic, partition] if start <= each.at < end)
 
+    def add(self, record: OutRecord) -> None:
+        """Let a record lie on its topic."""
+        place = (record.topic, record.partition or 0)
+        kept = self.history.records[place]
+        kept.append(Kept(place, len(kept), record.key, record.value))
+
     def write(self, records: Sequence[OutRecord], offsets: Mapping[Partition, int], note: str) -> None:
         """Commit a transaction."""
         codec, topics = self.history.codec, self.history.topics
-        ((_, offset),) = offsets.items()
+        offset = offsets[Partition(topics.log, 0)]
         assert offset >= (self.committed[0] or 0), "the group's offset never goes back"
         self.committed = offset, note
         self.written += records
@@ -114,6 +120,8 @@ class Cluster:
                 self.alerts.append(codec.decode_alert(each.value or b""))
             elif each.topic == topics.metrics:
                 self.metrics.append(((each.key or b"").decode(), codec.decode_metric(each.value or b"")))
+            elif each.topic in {topics.log, topics.control}:
+                self.add(each)
             elif each.topic == topics.snapshots and each.value is not None:
                 self.manifests.append(codec.decode_manifest(each.value))
 
@@ -122,7 +130,7 @@ class Runner:
     """Writes transactions into the cluster in memory; the next ones end as `fates` say, further ones at random."""
 
     def __init__(self, cluster: Cluster) -> None:
-        self.cluster, self.note = cluster, ""
+        self.cluster, self.note, self.last_point = cluster, "", ""
         self.fates: list[str] = []
         self.metadata: list[bytes] = []
         """With which each transaction came."""

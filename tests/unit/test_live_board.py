@@ -358,3 +358,22 @@ def test_a_measurement_has_the_fields_that_the_board_takes() -> None:
         "count",
         "monitor",
     } == set(Measurement.__slots__)
+
+
+def test_of_a_model_that_was_promoted_the_page_shows_what_it_serves_and_marks_the_change_once() -> None:
+    """The numbers of its time as a shadow are published on: they must not take turns with the new ones."""
+    board = Board(TASK, lambda model, offset: (model == "lr") == (offset < 10))
+    for offset in range(5, 15):
+        for model in ("lr", "other"):
+            for role in ("served", "shadow"):
+                loss = 0.5 if role == "served" else 0.25
+                told = {"count": offset, "log_offset": offset, "ts": offset * 1000}
+                metric = Metric("log_loss", loss, "nats", model, f"{model}.1@{offset}", role, "all", **told)  # type: ignore[arg-type]  # the names of the two roles
+                board.metric(metric, offset * 1000)
+    models, versions = board.sections()["quality"], board.sections()["versions"]
+    assert {name: each["role"] for name, each in models.items()} == {"lr": "shadow", "other": "served"}
+    assert models["other"]["windows"]["all"]["log_loss"] == 0.5
+    assert sorted(each["what"] for each in versions["marks"]) == [
+        "lr.1 served → lr.1 shadow",
+        "other.1 shadow → other.1 served",
+    ]

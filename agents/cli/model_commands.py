@@ -1,0 +1,238 @@
+"""The commands of `riverloop models` that change something: each is asked for on `T.control`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import click
+
+from agents.cli.cluster import cluster_options, codec_of, connect
+from agents.cli.common import json_option, print_json, table, user_name
+from agents.settings import Settings
+from infra.clock import now_ms
+from infra.commands import Commands, Progress, new_id
+from infra.taskfile import LoadedTask, load_task
+from schemas.errors import CommandRejected, UsageError
+from schemas.records import Command
+from streams.commands import decide
+from streams.model import ModelFold
+from streams.roles import SHARE, UNIT, ModelRole
+
+DECIDED_S: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What all commands are given."""
+
+    task: str
+    reason: str
+    author: str | None
+    command_id: str | None
+    evidence: str
+    dry_run: bool
+    wait: bool
+    timeout: float
+    group: str | None
+    bootstrap: str | None
+    properties: tuple[str, ...]
+    as_json: bool
+
+
+def command_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Add the options of every command; the function gets them as one `Asked`, and its own parameters."""
+
+    def call(**given: Any) -> None:
+        asked = Asked(**{name: given.pop(name) for name in Asked.__slots__})
+        function(asked, **given)
+
+    call.__name__, call.__doc__ = function.__name__, function.__doc__
+    for option in reversed(
+        (
+            click.option("--reason", required=True, help="Why, for the audit."),
+            click.option("--author", help="Author for the audit; default: your user name."),
+            click.option("--id", "command_id", help="Id of the command; a repeated id is done once."),
+            click.option("--evidence", default="", help="What the command is based on, for the audit."),
+            click.option("--dry-run", is_flag=True, help="Show what would change, and ask for nothing."),
+            click.option("--wait", is_flag=True, help="Wait until every live worker has applied it."),
+            click.option(
+                "--timeout",
+                type=click.FloatRange(1, 3600),
+                default=DECIDED_S,
+                show_default=True,
+                help="Seconds to wait.",
+            ),
+            click.option("--group", help="The workers' consumer group. [RIVERLOOP_GROUP]"),
+            cluster_options,
+            json_option,
+        )
+    ):
+        call = option(call)
+    return call
+
+
+@click.command(epilog="Example: riverloop models promote task.py tree --reason 'better for a week' --wait")
+@click.argument("task")
+@click.argument("model")
+@command_options
+def promote(asked: Asked, model: str) -> None:
+    """Let MODEL of TASK answer all requests; the one before becomes a shadow."""
+    _do(asked, "promote", model)
+
+
+@click.command(epilog="Example: riverloop models share task.py lr=0.9 tree=0.1 --reason 'first step'")
+@click.argument("task")
+@click.argument("shares", nargs=-1, required=True, metavar="MODEL=SHARE...")
+@command_options
+def share(asked: Asked, shares: Sequence[str]) -> None:
+    """Let several models of TASK answer, each its share; the shares add up to 1.
+
+    The entity of a request decides which model answers it, or the request id where there is none. Raising a share
+    moves only new entities.
+    """
+    arguments: dict[str, str] = {}
+    for each in shares:
+        name, equals, number = each.partition("=")
+        if not equals or f"{SHARE}{name}" in arguments:
+            raise UsageError(f"{each!r:.80}: give each model once, as MODEL=SHARE, for example tree=0.1")
+        arguments[f"{SHARE}{name}"] = number
+    _do(asked, "share", "", arguments)
+
+
+@click.command(epilog="Example: riverloop models freeze task.py tree --reason 'odd outcomes since noon'")
+@click.argument("task")
+@click.argument("model")
+@command_options
+def freeze(asked: Asked, model: str) -> None:
+    """Let MODEL of TASK score with its state as it is; it learns nothing until it is resumed."""
+    _do(asked, "freeze", model)
+
+
+@click.command(
+    epilog="Example: riverloop models resume task.py tree --catch-up --reason 'outcomes are right'"
+)
+@click.argument("task")
+@click.argument("model")
+@click.option(
+    "--catch-up/--skip", "catch_up", required=True, default=None, help="With what it missed, or without."
+)
+@command_options
+def resume(asked: Asked, model: str, catch_up: bool) -> None:
+    """Let MODEL of TASK learn again."""
+    _do(asked, "resume", model, {"mode": "catch-up" if catch_up else "skip"})
+
+
+@click.command(epilog="Example: riverloop models retire task.py lr --reason 'replaced by tree'")
+@click.argument("task")
+@click.argument("model")
+@command_options
+def retire(asked: Asked, model: str) -> None:
+    """Let MODEL of TASK neither score nor learn; its snapshots stay."""
+    _do(asked, "retire", model)
+
+
+@click.command(epilog="Example: riverloop models restore task.py lr --reason 'compare it again'")
+@click.argument("task")
+@click.argument("model")
+@command_options
+def restore(asked: Asked, model: str) -> None:
+    """Let the retired MODEL of TASK score and learn again, as a shadow, without what it missed."""
+    _do(asked, "restore", model)
+
+
+def _do(asked: Asked, name: Any, model: str, arguments: Mapping[str, str] | None = None) -> None:
+    """Ask for a command, and show what becomes of it."""
+    loaded, arguments = load_task(asked.task), arguments or {}
+    known = [each.name for each in loaded.task.models]
+    named = [each.removeprefix(SHARE) for each in arguments if each.startswith(SHARE)]
+    for each in [model] if model else named:
+        if each not in known:
+            raise UsageError(f"task {loaded.task.name} has no model {each!r:.80}; it has {', '.join(known)}")
+    command = Command(
+        name,
+        model,
+        arguments,
+        asked.author or user_name(),
+        asked.reason,
+        asked.command_id or new_id(),
+        "stated" if asked.author else "os_user",
+        now_ms(),
+        asked.evidence,
+    )
+    commands = commands_of(loaded, asked.group, asked.bootstrap, asked.properties)
+    if asked.dry_run:
+        _show_plan(loaded, commands, command, asked.as_json)
+        return
+    progress = asyncio.run(_ask(commands, command, asked))
+    found = {"id": command.id, "command": name, "model": model} | progress.data()
+    if asked.as_json:
+        print_json(found)
+    else:
+        click.echo(_sentence(command, progress, asked))
+    if not (progress.everywhere if asked.wait else progress.state == "done") or progress.state == "rejected":
+        raise click.exceptions.Exit(1)
+
+
+async def _ask(commands: Commands, command: Command, asked: Asked) -> Progress:
+    at = await commands.ask(command)
+    # The audit of a repeated id lies before this request.
+    start = 0 if asked.command_id else at.offset
+    return await commands.follow(command, start, asked.timeout, everywhere=asked.wait)
+
+
+def _sentence(command: Command, progress: Progress, asked: Asked) -> str:
+    what = f"{command.name} {command.model}".strip()
+    if progress.state == "rejected":
+        return f"{what} is rejected: {progress.why}"
+    if progress.state == "asked":
+        return (
+            f"{what} is asked for under the id {command.id}; no worker has decided it within {asked.timeout:g} s. "
+            "It stays on the control topic: a worker that owns the task's log does it"
+        )
+    at = "" if progress.log_offset is None else f" at log offset {progress.log_offset}"
+    if not asked.wait:
+        return f"{what} is done{at}, id {command.id}"
+    if progress.everywhere:
+        return f"{what} is active in every live worker{at}, id {command.id}"
+    return (
+        f"{what} is done{at}, id {command.id}; not applied yet by: {', '.join(progress.waiting) or 'unknown'}"
+    )
+
+
+def _show_plan(loaded: LoadedTask, commands: Commands, command: Command, as_json: bool) -> None:
+    """Show the roles before and after a command."""
+    before, _, _ = commands.history()
+    folds = {each.name: ModelFold(loaded.task, each) for each in loaded.task.models}
+    try:
+        decided = decide(command, before, folds)
+    except CommandRejected as error:
+        raise UsageError(f"the command would be rejected: {error}") from None
+    after = before.after(decided)
+    plan = [
+        {"model": name, "before": _words(before.role(name)), "after": _words(after.role(name))}
+        for name in after.models
+    ]
+    if as_json:
+        print_json({"dry_run": True, "command": command.name, "models": plan})
+    else:
+        table(
+            f"{loaded.task.name}: {command.name}, dry run",
+            ["model", "before", "after"],
+            [[*each.values()] for each in plan],
+        )
+
+
+def _words(role: ModelRole) -> str:
+    share = f"{role.role} {role.share / UNIT:g}" if role.share else role.role
+    return f"{share}, frozen" if role.frozen_at >= 0 else share
+
+
+def commands_of(
+    loaded: LoadedTask, group: str | None, bootstrap: str | None, properties: tuple[str, ...]
+) -> Commands:
+    """Return the commands of a task."""
+    connection = connect(bootstrap, properties)
+    return Commands(connection, codec_of(loaded), Settings.load({"group": group}).group)

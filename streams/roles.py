@@ -1,0 +1,320 @@
+"""Roles: which models of a task answer, learn and stand by. A fold of the log's commands and of nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from decimal import Decimal, InvalidOperation
+from typing import Any, Final, Literal, NamedTuple
+
+from schemas.records import Command, Entry
+from streams.fold import BaseFold
+
+UNIT: Final = 1_000_000
+"""Shares are whole numbers of this unit, so that they add up exactly."""
+SHARE: Final = "share."
+"""Begins the arguments of `share`: each names a model."""
+SALT: Final = "salt"
+KEPT: Final = 50
+"""Decisions that a state lists, newest last."""
+Role = Literal["served", "shadow", "retired"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRole:
+    """What one model does."""
+
+    share: int = 0
+    """Of the requests that it answers, in millionths."""
+    frozen_at: int = -1
+    """Offset of the command since which it does not learn; -1: it learns."""
+    retired_at: int = -1
+    """Offset of the command since which it neither scores nor learns; -1: it does."""
+
+    @property
+    def role(self) -> Role:
+        """Its role in a word."""
+        if self.share:
+            return "served"
+        return "shadow" if self.retired_at < 0 else "retired"
+
+
+class Decision(NamedTuple):
+    """A command of the log, for people."""
+
+    offset: int
+    entry_id: str
+    name: str
+    model: str
+    author: str
+    reason: str
+    ts: int
+    """Wall clock at which it was done, ms."""
+    answering: str
+    """The models that answer from then on, separated by white space."""
+
+
+class Part(NamedTuple):
+    """A part of the unit interval, from the end of the part before, and the model that answers there."""
+
+    end: int
+    model: str
+
+
+class Roles(BaseFold[Entry]):
+    """The roles of a task's models up to a position of its log.
+
+    The first revision of a log makes its model the champion; each later model joins as a shadow.
+
+    Parameters
+    ----------
+    task
+        The task's name, which goes into each draw.
+    """
+
+    def __init__(self, task: str) -> None:
+        self.task = task
+        self.models: dict[str, ModelRole] = {}
+        """In the order in which they joined."""
+        self.parts: tuple[Part, ...] = ()
+        """Who answers where in the unit interval; empty before the first revision."""
+        self.salt = ""
+        """Of the command that began to share the requests out."""
+        self.decisions: tuple[Decision, ...] = ()
+
+    # ------------------------------------------------------------------ the fold
+
+    def _apply(self, offset: int, entry: Entry) -> None:
+        command = entry.command
+        if command is None:
+            return
+        if command.name == "revision":
+            self._join(command.model)
+        elif command.name == "promote":
+            self._known(command.model)
+            self._share_out({command.model: UNIT})
+        elif command.name == "share":
+            shares = shares_of(command.arguments)
+            for model in shares:
+                self._known(model)
+            self._share_out(shares)
+            self.salt = command.arguments[SALT]
+        elif command.name == "freeze":
+            self._set(command.model, frozen_at=offset)
+        elif command.name == "resume":
+            self._set(command.model, frozen_at=-1)
+        elif command.name == "retire":
+            self._set(command.model, retired_at=offset, frozen_at=-1)
+        elif command.name == "restore":
+            self._set(command.model, retired_at=-1)
+        text = (command.name, command.model, command.author, command.reason)
+        decision = Decision(offset, entry.entry_id, *text, entry.ts, " ".join(self.answering))
+        self.decisions = (*self.decisions, decision)[-KEPT:]
+
+    def _join(self, model: str) -> None:
+        if not self.models:
+            self.parts = (Part(UNIT, model),)
+        self.models.setdefault(model, ModelRole(share=0 if self.models else UNIT))
+
+    def _known(self, model: str) -> ModelRole:
+        if model not in self.models:
+            raise ValueError(f"the log has no revision of model {model!r}")
+        return self.models[model]
+
+    def _set(self, model: str, **changes: int) -> None:
+        self.models[model] = replace(self._known(model), **changes)
+
+    def _share_out(self, shares: Mapping[str, int]) -> None:
+        self.parts = moved(self.parts, shares)
+        for model, role in self.models.items():
+            self.models[model] = replace(role, share=shares.get(model, 0))
+
+    # ------------------------------------------------------------------ who answers
+
+    def role(self, model: str) -> ModelRole:
+        """Return what a model does; one that the log does not know is a shadow."""
+        return self.models.get(model) or ModelRole()
+
+    @property
+    def answering(self) -> dict[str, int]:
+        """The models that answer, with their shares in millionths; the largest share first."""
+        found = {name: each.share for name, each in self.models.items() if each.share}
+        return dict(sorted(found.items(), key=lambda each: -each[1]))
+
+    @property
+    def champion(self) -> str:
+        """The model with the largest share; empty before the first revision."""
+        return next(iter(self.answering), "")
+
+    def draw(self, request_id: str, entity_key: str | None) -> str:
+        """Return the model that answers a request: the same in every worker, and for the same entity.
+
+        Empty before the first revision.
+        """
+        parts = self.parts
+        if len(parts) < 2:
+            return parts[0].model if parts else ""
+        at = place_of(self.task, self.salt, request_id if entity_key is None else entity_key)
+        return next(part.model for part in parts if at < part.end)
+
+    def propensity(self, model: str) -> float:
+        """Return the share with which a model is drawn."""
+        return self.role(model).share / UNIT
+
+    def after(self, command: Command) -> Roles:
+        """Return the roles as they would be after a command."""
+        roles = Roles(self.task)
+        roles.restore(self.snapshot())
+        roles.apply(roles.next_offset, Entry("", "command", 0, command=command))
+        return roles
+
+    def served_at(self, model: str, offset: int) -> bool | None:
+        """Whether a model answered after the entry at an offset; None further back than the decisions go."""
+        last = next((each for each in reversed(self.decisions) if each.offset <= offset), None)
+        return None if last is None else model in last.answering.split()
+
+    def done(self, entry_id: str) -> bool:
+        """Whether a command is among the newest."""
+        return any(each.entry_id == entry_id for each in self.decisions)
+
+    # ------------------------------------------------------------------ state
+
+    def snapshot(self) -> dict[str, Any]:
+        """See `Fold.snapshot`."""
+        return {
+            "next_offset": self.next_offset,
+            "models": [
+                [name, each.share, each.frozen_at, each.retired_at] for name, each in self.models.items()
+            ],
+            "parts": [list(each) for each in self.parts],
+            "salt": self.salt,
+            "decisions": [list(each) for each in self.decisions],
+        }
+
+    @staticmethod
+    def is_state(state: Any) -> bool:
+        """Whether something has the form of what `snapshot` gives."""
+        keys = {"next_offset", "models", "parts", "salt", "decisions"}
+        return (
+            type(state) is dict
+            and set(state) == keys
+            and type(state["next_offset"]) is int
+            and type(state["salt"]) is str
+            and _rows(state["models"], [str, int, int, int])
+            and _rows(state["parts"], [int, str])
+            and _rows(state["decisions"], [int, str, str, str, str, str, int, str])
+            and sum(share for _, share, *_ in state["models"]) in {0, UNIT}
+            and (not state["models"] or [end for end, _ in state["parts"]][-1:] == [UNIT])
+        )
+
+    def restore(self, state: Any) -> None:
+        """See `Fold.restore`."""
+        self.next_offset, self.salt = state["next_offset"], state["salt"]
+        self.models = {name: ModelRole(*numbers) for name, *numbers in state["models"]}
+        self.parts = tuple(Part(*each) for each in state["parts"])
+        self.decisions = tuple(Decision(*each) for each in state["decisions"])
+
+
+def place_of(task: str, salt: str, key: str) -> int:
+    """Return where in the unit interval a key lies, in millionths.
+
+    Examples
+    --------
+    >>> place_of("orders", "c-1", "customer-7")
+    394274
+    """
+    # The lengths keep apart what would read the same when joined.
+    text = f"{len(task)} {len(salt)} {task}{salt}{key}"
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+    return int.from_bytes(digest[:8]) * UNIT >> 64
+
+
+def moved(parts: tuple[Part, ...], shares: Mapping[str, int]) -> tuple[Part, ...]:
+    """Share the unit interval out anew, moving as little of it as possible.
+
+    A model that grows keeps all it has, one that shrinks gets nothing: so raising a share moves only new keys.
+
+    Examples
+    --------
+    >>> moved((Part(1_000_000, "lr"),), {"lr": 900_000, "tree": 100_000})
+    (Part(end=900000, model='lr'), Part(end=1000000, model='tree'))
+    """
+    kept, free = list[tuple[int, int, str]](), list[tuple[int, int]]()
+    left, start = dict(shares), 0
+    for end, model in parts:
+        taken = min(end - start, left.get(model, 0))
+        if taken:
+            kept.append((start, start + taken, model))
+            left[model] -= taken
+        if start + taken < end:
+            free.append((start + taken, end))
+        start = end
+    if not parts:
+        free.append((0, UNIT))
+    return tuple(_joined(sorted([*kept, *_filled(free, left)])))
+
+
+def _filled(free: list[tuple[int, int]], wanted: Mapping[str, int]) -> Iterator[tuple[int, int, str]]:
+    """Give free parts to models that want more, in the order of their names."""
+    left = dict(sorted(each for each in wanted.items() if each[1]))
+    for start, end in free:
+        at = start
+        while at < end:
+            model = next(iter(left))
+            taken = min(end - at, left[model])
+            yield at, at + taken, model
+            at, left[model] = at + taken, left[model] - taken
+            if not left[model]:
+                del left[model]
+
+
+def _joined(pieces: list[tuple[int, int, str]]) -> Iterator[Part]:
+    for number, (_, end, model) in enumerate(pieces):
+        if number + 1 == len(pieces) or pieces[number + 1][2] != model:
+            yield Part(end, model)
+
+
+def shares_of(arguments: Mapping[str, str]) -> dict[str, int]:
+    """Read the shares of a command, in millionths.
+
+    Raises
+    ------
+    ValueError
+        A share is no number with at most six digits after the point, or they do not add up to 1.
+
+    Examples
+    --------
+    >>> shares_of({"share.lr": "0.9", "share.tree": "0.1", "salt": "c-1"})
+    {'lr': 900000, 'tree': 100000}
+    """
+    shares: dict[str, int] = {}
+    for name, text in arguments.items():
+        if name.startswith(SHARE):
+            shares[name.removeprefix(SHARE)] = share_of(text)
+    if sum(shares.values()) != UNIT:
+        raise ValueError(f"the shares add up to {Decimal(sum(shares.values())) / UNIT}, not to 1")
+    return {name: share for name, share in shares.items() if share}
+
+
+def share_of(text: str) -> int:
+    """Read a share, in millionths.
+
+    Raises
+    ------
+    ValueError
+        It is no number from 0 to 1 with at most six digits after the point.
+    """
+    try:
+        share = Decimal(text) * UNIT
+    except InvalidOperation:
+        share = Decimal("nan")
+    if not (share.is_finite() and 0 <= share <= UNIT and share == share.to_integral_value()):
+        raise ValueError(f"the share {text!r:.40} is not a number from 0 to 1 with at most six decimals")
+    return int(share)
+
+
+def _rows(values: Any, types: list[type]) -> bool:
+    return type(values) is list and all(
+        type(each) is list and [type(one) for one in each] == types for each in values
+    )
