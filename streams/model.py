@@ -16,6 +16,7 @@ from streams.failures import check_finite, describe, is_own
 from streams.fold import BaseFold
 from streams.learner import Learner, SkippedEntry
 from streams.learning_steps import alert_of
+from streams.native.fused import FusedPipeline
 from streams.policies import checked_label
 from streams.snapshot.digest import state_digest
 from streams.snapshot.rewind import Rewind
@@ -50,12 +51,16 @@ class ModelFold(BaseFold[Entry]):
         The task, and the model of it.
     runtime
         Fingerprint of the libraries and the processor that bit-equality is promised for.
+    core
+        Which implementation learns and scores, as in `streams.native.CORES`; empty: the one set for this process.
+        State and scores do not depend on it.
     """
 
-    def __init__(self, task: Task, model: Model, runtime: str = "") -> None:
+    def __init__(self, task: Task, model: Model, runtime: str = "", core: str = "") -> None:
         self.task, self.model, self.runtime = task, model, runtime
         self.spec = task.spec(model)
-        self.learner = Learner(model.make, task.kind, task.max_skipped)
+        pipeline = FusedPipeline(model.make, task.features, task.kind, core)
+        self.learner = Learner(model.make, task.kind, task.max_skipped, pipeline)
         self._untaught: tuple[Any, Rewind] | None = None
         """A copy that answers until the estimator has learned something, and what puts it back each time."""
         self.opened = False
@@ -71,7 +76,12 @@ class ModelFold(BaseFold[Entry]):
     @property
     def estimator(self) -> base.Estimator:
         """The River model, as it is now."""
-        return self.learner.estimator
+        estimator: base.Estimator = self.learner.estimator
+        return estimator
+
+    def prepare(self) -> str:
+        """Make the kernel before the first example needs it; gives why River learns and scores, or nothing."""
+        return self.learner.pipeline.prepare()
 
     @property
     def learned(self) -> int:
@@ -171,7 +181,8 @@ class ModelFold(BaseFold[Entry]):
 
     def _answer(self, x: dict[str, Any]) -> tuple[ScoreValue, bool | str | None]:
         if self.learned:
-            return self._score(self.estimator, x)
+            score = self.learner.pipeline.score(x)
+            return self._score(self.learner.pipeline.reading, x) if score is None else self._scored(score)
         if self._untaught is None:
             self._untaught = self._copy(x)
         copied, rewind = self._untaught
@@ -179,6 +190,10 @@ class ModelFold(BaseFold[Entry]):
             return self._score(copied, x)
         finally:
             rewind.back()
+
+    def _scored(self, score: float) -> tuple[ScoreValue, bool | None]:
+        check_finite(score)
+        return score, None if self.task.kind == "regression" else score > 1.0 - score
 
     def _score(self, estimator: Any, x: dict[str, Any]) -> tuple[ScoreValue, bool | str | None]:
         if self.task.kind == "regression":
@@ -213,7 +228,7 @@ class ModelFold(BaseFold[Entry]):
     @property
     def digest(self) -> str:
         """Canonical digest of the state."""
-        return state_digest(self.estimator)
+        return state_digest(self.learner.pipeline.reading)
 
     def snapshot(self) -> ModelState:
         """See `Fold.snapshot`. The estimator is the live one: write it before the next entry.
@@ -227,7 +242,7 @@ class ModelFold(BaseFold[Entry]):
         if learner.inside:
             raise SnapshotError(f"{self.version} is in the middle of log offset {self.next_offset - 1}")
         place = (str(self.version), self.opened, self.active, self.learned, self.next_offset)
-        return ModelState(*place, learner.snapshot(), learner.estimator)
+        return ModelState(*place, learner.snapshot(), learner.pipeline.reading)
 
     def restore(self, state: ModelState) -> None:
         """See `Fold.restore`."""

@@ -1,0 +1,82 @@
+"""The native core: what the loop does most often, compiled. Python stays complete, and is the reference.
+
+It holds the **fused pipelines**: `Select`, `StandardScaler`, `MinMaxScaler`, `OneHotEncoder` and unions of them, in
+front of River's linear or logistic regression with `SGD`, as one kernel over the task's dictionary.
+
+- `kernel.hpp`, `_kernel.pyx`: the kernel, C++17 without Python, and its door to Python.
+- `plan.py`: a River pipeline as plain data, from which a kernel is made; `NotFused` says why there is none.
+- `state.py`: the state between River's objects and the kernel, both ways.
+- `proof.py`: some thousand steps of a pipeline over its dictionary, beside River.
+- `fused.py`: a pipeline as a model's fold uses it: the kernel, and River for every example that the kernel rejects.
+
+Bits are equal: a state's digest does not depend on which of the two learned it, and each restores the
+snapshots of the other. A pipeline that the kernel does not do, or whose proof fails, runs in River; `ModelFold.prepare` gives the
+reason.
+
+The build compiles the core where there is a C++ compiler (`infra/build/hook.py`). After a change of its sources,
+run `pip install -e .` again.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from typing import Any, Final
+
+from schemas.errors import UsageError
+
+CORES: Final = ("auto", "native", "python")
+"""Which implementation: the native one where it is built; the native one or an error; the reference."""
+
+
+class _Chosen:
+    core: str = "auto"
+
+
+def choose(core: str) -> None:
+    """Set the implementation for all folds that this process makes from now on.
+
+    Raises
+    ------
+    UsageError
+        When the native one is asked for and not built.
+    """
+    if core not in CORES:
+        raise UsageError(f"RIVERLOOP_CORE must be one of {', '.join(CORES)}, not {core[:60]!r}")
+    if core == "native" and built() is None:
+        raise UsageError(
+            "RIVERLOOP_CORE=native, and the native core is not built: install riverloop where there is a C++ "
+            "compiler, or set RIVERLOOP_CORE=auto"
+        )
+    _Chosen.core = core
+
+
+def chosen() -> str:
+    """Return the implementation that is set."""
+    return _Chosen.core
+
+
+@functools.cache
+def built() -> Any:
+    """Return the compiled module; None where it is not built."""
+    try:
+        return importlib.import_module("streams.native._kernel")
+    except ImportError:
+        return None
+
+
+def described(core: str = "") -> str:
+    """Say which implementation is used, for people.
+
+    Examples
+    --------
+    >>> described("python")
+    'core: Python'
+    """
+    core = core or chosen()
+    if core == "python":
+        return "core: Python"
+    module = built()
+    return (
+        "core: Python (the native one is not built)" if module is None else f"core: native {module.SOURCES}"
+    )
