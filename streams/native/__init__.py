@@ -9,9 +9,9 @@ front of River's linear or logistic regression with `SGD`, as one kernel over th
 - `proof.py`: some thousand steps of a pipeline over its dictionary, beside River.
 - `fused.py`: a pipeline as a model's fold uses it: the kernel, and River for every example that the kernel rejects.
 
-Bits are equal: a state's digest does not depend on which of the two learned it, and each restores the
-snapshots of the other. A pipeline that the kernel does not do, or whose proof fails, runs in River; `ModelFold.prepare` gives the
-reason.
+Bits are equal: a state's digest does not depend on which of the two learned it, and each restores the snapshots
+of the other. A pipeline that the kernel does not do, or whose proof fails, runs in River; `ModelFold.prepare`
+gives the reason.
 
 The build compiles the core where there is a C++ compiler (`infra/build/hook.py`). After a change of its sources,
 run `pip install -e .` again.
@@ -71,12 +71,9 @@ def described(core: str = "") -> str:
     Examples
     --------
     >>> described("python")
-    'core: Python'
+    'core python'
     """
-    core = core or chosen()
-    if core == "python":
-        return "core: Python"
+    if (core or chosen()) == "python":
+        return "core python"
     module = built()
-    return (
-        "core: Python (the native one is not built)" if module is None else f"core: native {module.SOURCES}"
-    )
+    return "core python (native is not built)" if module is None else f"core native {module.SOURCES}"

@@ -277,10 +277,10 @@ def _glm(glm: Any, kind: str) -> GlmPlan:
     wanted = {"binary": linear_model.LogisticRegression, "regression": linear_model.LinearRegression}
     if type(glm) is not wanted.get(kind):
         raise NotFused(f"{type(glm).__qualname__} is not fused for a task of kind {kind}")
-    _check(glm)
-    _check(glm.optimizer, optim.SGD)
     if glm.l1 != 0:
         raise NotFused("l1 is not fused")
+    _check(glm)
+    _check(glm.optimizer, optim.SGD)
     if type(glm.initializer) not in {optim.initializers.Zeros, optim.initializers.Constant}:
         raise NotFused(f"{type(glm.initializer).__qualname__} is not fused")
     initial = _real(glm.initializer.value, "initializer")
