@@ -157,7 +157,7 @@ class Settings:
     )
     core: str = setting(
         "auto",
-        "What learns and scores, with equal results: native, python, or auto: native where it is built.",
+        "What learns and scores, with equal results; auto: native where it is built.",
         one_of=CORES,
     )
     log_level: str = setting("INFO", "Minimum level of the worker's log lines.", one_of=LOG_LEVELS)
