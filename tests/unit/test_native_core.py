@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import threading
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ from streams import Model, Select, Task, native
 from streams.model import ModelFold
 from streams.native import fused
 from streams.native.plan import NotFused, plan_of
-from streams.native.proof import difference
+from streams.native.proof import difference, examples
 from streams.snapshot.digest import state_digest
 from tests.fused import MIXED, NUMBERS, PIPELINES
 
@@ -351,3 +352,39 @@ def test_threads_that_score_and_learn_at_once_each_get_a_whole_state() -> None:
     assert all(found)
     assert {*found[0], *found[1]} <= expected
     assert state_digest(fold_of(scaled).estimator) != state_digest(river)
+
+
+@needs_core
+@pytest.mark.parametrize("name", ["scaled", "encoded", "everything", "huber"])
+@pytest.mark.parametrize("before", [0, 200])
+def test_undoing_leaves_nothing_behind_not_even_an_order(name: str, before: int) -> None:
+    make, dictionary, kind = PIPELINES[name]
+    planned = plan_of(make(), dictionary, kind)
+    kernel, twin = (native.built().Kernel(planned.plan) for _ in range(2))
+    given = list(examples(dictionary, kind, 2 * before + 200, seed=7))
+    for x, y in given[:before]:
+        assert kernel.learn(x, y) == twin.learn(x, y)
+    was = kernel.dump()
+    for last in (1, 20, 100):
+        kernel.mark()
+        kernel.learn_many(
+            [x for x, _ in given[before : before + last]], [y for _, y in given[before : before + last]]
+        )
+        assert kernel.dump() != was
+        kernel.undo()
+        assert kernel.dump() == was == twin.dump()
+    rejected = 0
+    for (x, y), large in itertools.product(given[before : before + 20], (1e155, 1e200, 1e300, 1e308)):
+        odd = {each: f"new {value}" if isinstance(value, str) else value for each, value in x.items()}
+        odd |= {each: large for each, value in x.items() if isinstance(value, float)}
+        kernel.mark()
+        if kernel.learn(odd, y) is None:
+            rejected += 1
+            kernel.keep()
+        else:
+            kernel.undo()
+        assert kernel.dump() == was
+    assert rejected > 0 or before == 0 or name in {"everything", "huber"}  # which squares nothing
+    for x, y in given[before:]:
+        assert kernel.learn(x, y) == twin.learn(x, y)
+    assert kernel.dump() == twin.dump()
