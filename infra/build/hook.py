@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import sysconfig
 import tempfile
 from pathlib import Path
 from typing import Any, Final
@@ -17,8 +16,8 @@ from typing import Any, Final
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 FOLDER: Final = Path("streams") / "native"
-MODULE: Final = "streams.native._kernel"
-SOURCES: Final = ("_kernel.pyx", "kernel.hpp")
+MODULES: Final = ("_kernel", "_records")
+SOURCES: Final = ("_kernel.pyx", "_records.pyx", "kernel.hpp", "records.hpp", "values.hpp")
 OPTIONS: Final = ("-O2", "-g0", "-std=c++17", "-fvisibility=hidden", "-ffp-contract=off", "-fno-fast-math")
 """The last two are part of the promise of equal bits, see `kernel.hpp`."""
 
@@ -32,10 +31,9 @@ class CoreHook(BuildHookInterface[Any]):
         if self.target_name != "wheel" or wanted == "python":
             return
         root = Path(self.root)
-        name = "_kernel" + str(sysconfig.get_config_var("EXT_SUFFIX"))
         target = root / FOLDER if version == "editable" else Path(self._scratch())
         try:
-            built = compile_core(root, target / name)
+            built = compile_core(root, target)
         except BaseException as error:
             if wanted == "native" or not isinstance(error, Exception | SystemExit):
                 raise
@@ -43,7 +41,8 @@ class CoreHook(BuildHookInterface[Any]):
             return
         build_data["pure_python"] = False
         build_data["infer_tag"] = True
-        build_data["force_include"][str(built)] = str(FOLDER / name)
+        for each in built:
+            build_data["force_include"][str(each)] = str(FOLDER / each.name)
 
     def _scratch(self) -> str:
         self._folder = tempfile.TemporaryDirectory(prefix="riverloop-core-")
@@ -58,8 +57,8 @@ def source_digest(root: Path) -> str:
     return whole.hexdigest()[:12]
 
 
-def compile_core(root: Path, target: Path) -> Path:
-    """Compile the core to a file.
+def compile_core(root: Path, target: Path) -> list[Path]:
+    """Compile the core's modules to a folder.
 
     Raises
     ------
@@ -72,23 +71,28 @@ def compile_core(root: Path, target: Path) -> Path:
 
     logging.getLogger("root").setLevel(logging.WARNING)
     with tempfile.TemporaryDirectory(prefix="riverloop-build-") as scratch:
-        extension = Extension(
-            MODULE,
-            [str(root / FOLDER / SOURCES[0])],
-            language="c++",
-            include_dirs=[str(root / FOLDER)],
-            define_macros=[("RIVERLOOP_SOURCES", f'"{source_digest(root)}"')],
-            extra_compile_args=list(OPTIONS),
-        )
+        extensions = [
+            Extension(
+                ".".join((*FOLDER.parts, name)),
+                [str(root / FOLDER / f"{name}.pyx")],
+                language="c++",
+                include_dirs=[str(root / FOLDER)],
+                define_macros=[("RIVERLOOP_SOURCES", f'"{source_digest(root)}"')],
+                extra_compile_args=list(OPTIONS),
+            )
+            for name in MODULES
+        ]
         build: Any = Build
-        made = build.cythonize([extension], build_dir=scratch, quiet=True)
+        made = build.cythonize(extensions, build_dir=scratch, quiet=True)
         command = build_ext(Distribution({"ext_modules": made}))
         command.build_lib = command.build_temp = scratch
         command.ensure_finalized()
         command.run()
-        compiled = Path(command.get_ext_fullpath(MODULE)).read_bytes()
-    # A new file in place of the old one, which a running process may have mapped.
-    fresh = target.with_suffix(".new")
-    fresh.write_bytes(compiled)
-    fresh.replace(target)
-    return target
+        return [_put(Path(command.get_ext_fullpath(each.name)), target) for each in made]
+
+
+def _put(compiled: Path, target: Path) -> Path:
+    """Put a new file in place of the old one, which a running process may have mapped."""
+    fresh = target / (compiled.name + ".new")
+    fresh.write_bytes(compiled.read_bytes())
+    return fresh.replace(target / compiled.name)

@@ -7,6 +7,7 @@ front of River's linear or logistic regression with `SGD`, as one kernel over th
 - `plan.py`: a River pipeline as plain data, from which a kernel is made; `NotFused` says why there is none.
 - `state.py`: the state between River's objects and the kernel, both ways.
 - `proof.py`: some thousand steps of a pipeline over its dictionary, beside River.
+- `records.hpp`, `_records.pyx`, `records.py`: a scanner of records, made from a schema; the loop does not use it yet.
 - `fused.py`: a pipeline as a model's fold uses it: the kernel, and River for every example that the kernel rejects.
 
 Bits are equal: a state's digest does not depend on which of the two learned it, and each restores the snapshots
@@ -58,9 +59,19 @@ def chosen() -> str:
 
 @functools.cache
 def built() -> Any:
-    """Return the compiled module; None where it is not built."""
+    """Return the compiled module of the kernel; None where it is not built."""
+    return _module("_kernel")
+
+
+@functools.cache
+def record_module() -> Any:
+    """Return the compiled module of the records; None where it is not built."""
+    return _module("_records")
+
+
+def _module(name: str) -> Any:
     try:
-        return importlib.import_module("streams.native._kernel")
+        return importlib.import_module(f"streams.native.{name}")
     except ImportError:
         return None
 

@@ -20,10 +20,8 @@ cdef extern from * nogil:
     #ifndef RIVERLOOP_SOURCES
     #define RIVERLOOP_SOURCES "unknown"
     #endif
-    static const long long RIVERLOOP_EXACT = 1LL << 52;  // differences of such whole numbers are exact doubles
     """
     const char* RIVERLOOP_SOURCES
-    const long long EXACT "RIVERLOOP_EXACT"
 
 
 cdef extern from "<mutex>" namespace "std" nogil:
@@ -32,10 +30,20 @@ cdef extern from "<mutex>" namespace "std" nogil:
         void unlock()
 
 
-cdef extern from "kernel.hpp" namespace "riverloop" nogil:
+cdef extern from "values.hpp" namespace "riverloop" nogil:
+    const double EXACT
+
     cdef enum Kind:
         MISSING, REAL, WHOLE, FLAG, TEXT
 
+    cdef struct Value:
+        Kind kind
+        double number
+        const char* text
+        size_t size
+
+
+cdef extern from "kernel.hpp" namespace "riverloop" nogil:
     cdef enum Op:
         STANDARD, RANGE, ENCODE
 
@@ -47,12 +55,6 @@ cdef extern from "kernel.hpp" namespace "riverloop" nogil:
 
     cdef enum Verdict:
         DONE, REJECTED, COLLIDED
-
-    cdef struct Value:
-        Kind kind
-        double number
-        const char* text
-        size_t size
 
     cdef struct Schedule:
         Rate kind
@@ -266,7 +268,7 @@ cdef class Kernel:
             if not PyLong_CheckExact(value):
                 return False
             whole = PyLong_AsLongLongAndOverflow(value, &overflow)
-            if overflow or whole > EXACT or whole < -EXACT:
+            if overflow:
                 return False
             into.number = <double>whole
         elif kind == FLAG:
@@ -295,9 +297,9 @@ cdef class Kernel:
             into[0] = PyFloat_AS_DOUBLE(y)
         elif PyLong_CheckExact(y):
             whole = PyLong_AsLongLongAndOverflow(y, &overflow)
-            if overflow or whole > EXACT or whole < -EXACT:
-                return False
             into[0] = <double>whole
+            if overflow or into[0] > EXACT or into[0] < -EXACT:
+                return False
         else:
             return False
         return True

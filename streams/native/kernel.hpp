@@ -18,22 +18,16 @@
 #include <unordered_map>
 #include <vector>
 
+#include "values.hpp"
+
 namespace riverloop {
 
-enum Kind : uint8_t { MISSING, REAL, WHOLE, FLAG, TEXT };
 enum Op : uint8_t { STANDARD, RANGE, ENCODE };
 enum Loss : uint8_t { LOG, HINGE, SQUARED, ABSOLUTE, HUBER, QUANTILE, EPSILON, CAUCHY, POISSON };
 enum Rate : uint8_t { CONSTANT, INVERSE, OPTIMAL };
 enum Verdict : uint8_t { DONE, REJECTED, COLLIDED };
 
 constexpr double MOST = 1e150;  // streams.failures.check_finite
-
-struct Value {
-  Kind kind = MISSING;
-  double number = 0;            // of REAL, WHOLE (at most 2^52) and FLAG
-  const char* text = nullptr;   // of TEXT, UTF-8; owned by the caller
-  size_t size = 0;
-};
 
 struct Schedule {
   Rate kind = CONSTANT;
@@ -136,7 +130,7 @@ class Pipeline {
   }
 
   Verdict predict(const Value* row, double& score) {
-    read(row);
+    if (!read(row)) return REJECTED;
     for (auto& step : steps) {
       const Verdict verdict = step.op == ENCODE ? encode(step, false) : scale(step, false);
       if (verdict != DONE) return verdict;
@@ -172,12 +166,16 @@ class Pipeline {
   char digits[24];
   int marks = 0;
 
-  void read(const Value* row) {
+  // False for a value of another type than the plan's, or a whole number that a double does not hold exactly.
+  bool read(const Value* row) {
     for (size_t i = 0; i < kinds.size(); ++i) {
+      if (row[i].kind != MISSING && row[i].kind != kinds[i]) return false;
+      if (row[i].kind == WHOLE && std::fabs(row[i].number) > EXACT) return false;
       present[i] = row[i].kind;
       numbers[i] = row[i].number;
       texts[i] = std::string_view(row[i].text, row[i].size);
     }
+    return true;
   }
 
   std::string_view spelt(int input) {
@@ -339,7 +337,7 @@ class Pipeline {
   }
 
   Verdict learn_or_not(const Value* row, double y, double& score) {
-    read(row);
+    if (!read(row)) return REJECTED;
     const int known = static_cast<int>(columns.size());
     for (auto& step : steps) {
       const Verdict verdict = step.op == ENCODE ? encode(step, true) : scale(step, true);
