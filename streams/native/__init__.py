@@ -7,7 +7,7 @@ front of River's linear or logistic regression with `SGD`, as one kernel over th
 - `plan.py`: a River pipeline as plain data, from which a kernel is made; `NotFused` says why there is none.
 - `state.py`: the state between River's objects and the kernel, both ways.
 - `proof.py`: some thousand steps of a pipeline over its dictionary, beside River.
-- `records.hpp`, `_records.pyx`, `records.py`: a scanner of records, made from a schema; the loop does not use it yet.
+- `records.hpp`, `_records.pyx`, `records.py`: a scanner of records, made from a schema; not used by the loop yet.
 - `fused.py`: a pipeline as a model's fold uses it: the kernel, and River for every example that the kernel rejects.
 
 Bits are equal: a state's digest does not depend on which of the two learned it, and each restores the snapshots
