@@ -35,7 +35,7 @@ class Pair:
             horizon=timedelta(seconds=1),
             earliest=EPOCH,
             models=(Model("model", make),),
-            max_passed_over=999,
+            max_skipped=999,
         )
         self.folds = [ModelFold(task, task.models[0], core=core) for core in ("native", "python")]
         assert self.folds[0].prepare() == ""
@@ -65,7 +65,7 @@ class Pair:
         fresh = Pair(self.name)
         for fold, state in zip(fresh.folds, reversed(states) if crossed else states, strict=True):
             estimator = load(dump(state.estimator), fold.model.make())
-            place = state.version, state.opened, state.in_force, state.learned, state.next_offset
+            place = state.version, state.opened, state.active, state.learned, state.next_offset
             fold.restore(ModelState(*place, state.failures, estimator))
         self.folds = fresh.folds
 
