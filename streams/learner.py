@@ -214,9 +214,14 @@ class Learner:
         self._since.clear()
 
     def _rebuild(self, offset: int) -> None:
-        if self.pipeline.kept:
-            return self.pipeline.put_back()
         why = self._why_no_copy
+        if self.pipeline.kept:
+            try:
+                return self.pipeline.put_back()
+            except BaseException as error:
+                if not is_own(error):
+                    raise
+                why = describe(error)
         if self._base is not None:
             try:
                 rebuilt = self._base.made(self._make)

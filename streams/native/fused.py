@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from schemas.dictionary import Dictionary
 from streams import native
+from streams.failures import describe, is_own
 from streams.native.plan import NotFused, Plan, Planned, plan_of
 from streams.native.proof import difference
 from streams.native.state import read, write
@@ -77,7 +78,7 @@ class FusedPipeline:
         """Make River's estimator anew, in the state before the example that it has failed at."""
         assert self.kept
         self._river = self._make()
-        self._planned, self._newest, self.kept = None, KERNEL, False
+        self._planned, self._newest, self.kept = self._plan(), KERNEL, False
         self._write()
 
     def _write(self) -> None:
@@ -135,8 +136,12 @@ class FusedPipeline:
             if self._debt > DEBT:
                 raise NotFused("River has had to answer too often")
             self._kernel.load(*state)
-        except NotFused as reason:
-            self.why, self._kernel, self._planned = str(reason), None, None
+        except BaseException as reason:
+            if not is_own(reason):
+                raise
+            # Also what the task file's code raises when the proof makes pipelines: River learns all the same.
+            self.why = str(reason) if isinstance(reason, NotFused) else describe(reason)
+            self._kernel = self._planned = None
             return False
         self._planned, self._newest = planned, BOTH
         return True

@@ -388,3 +388,33 @@ def test_undoing_leaves_nothing_behind_not_even_an_order(name: str, before: int)
     for x, y in given[before:]:
         assert kernel.learn(x, y) == twin.learn(x, y)
     assert kernel.dump() == twin.dump()
+
+
+@needs_core
+def test_a_task_file_that_fails_to_make_a_pipeline_again_costs_only_the_kernel(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(fused, "_proven", {})
+    made: list[Any] = []
+
+    def make() -> Any:
+        made.append(1)
+        if len(made) in broken:
+            raise RuntimeError("no more of them")
+        return scaled()
+
+    broken: set[int] = set()
+    fold = fold_of(make)
+    broken.add(len(made) + 1)
+    assert fold.prepare().startswith("RuntimeError in ")
+    assert fold.learner.learn(0, 0, "0", example(0), True)
+
+    made.clear()
+    broken.clear()
+    fold = fold_of(make)
+    assert fold.prepare() == ""
+    teach(fold, 0, 5)
+    broken.update(range(1_000))
+    assert not fold.learner.learn(5, 5, "bad", {"x1": "text"}, True)
+    assert fold.learner.stopped is not None
+    assert fold.learner.stopped.why.startswith("its state cannot be restored: RuntimeError in ")
