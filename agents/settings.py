@@ -12,6 +12,8 @@ from agents.declared import MIN_KEY, NAME, check, convert, environment_name, set
 from schemas.errors import UsageError
 
 JOIN_STORES: Final = ("memory", "rocks")
+CORES: Final = ("auto", "native", "python")
+"""Those of `streams.native`, which takes a second to import."""
 
 
 LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
@@ -152,6 +154,11 @@ class Settings:
     json_records: bool = setting(False, "Write predictions as JSON instead of Avro.")
     runbook_base: str = setting(
         "", "URL of the published docs/operations/runbooks/, for links in alerts. Empty: repository paths."
+    )
+    core: str = setting(
+        "auto",
+        "What learns and scores, with equal results; auto: native where it is built.",
+        one_of=CORES,
     )
     log_level: str = setting("INFO", "Minimum level of the worker's log lines.", one_of=LOG_LEVELS)
     log_format: str = setting("text", "Format of log lines.", one_of=LOG_FORMATS)

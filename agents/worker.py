@@ -36,6 +36,7 @@ from infra.turns import Turns
 from schemas.codec import Codec
 from schemas.errors import UsageError
 from schemas.topics import TaskTopics, topics
+from streams import native
 from streams.model import ModelFold
 from streams.positions import KnownTopics, rejections
 from streams.serve import Server
@@ -66,6 +67,7 @@ def prepare(references: Sequence[str], settings: Settings) -> Prepared:
     BrokerError
         When the cluster does not answer.
     """
+    native.choose(settings.core)
     check_exposure(settings)
     for probe in bind(settings.http_host, settings.http_port):
         probe.close()
@@ -169,6 +171,12 @@ def _task_agents(
     check_answering(Commands(connection, codec, settings.group).history()[0], loaded)
     runtime = runtime_fingerprint()[0]
     folds = [ModelFold(task, model, runtime) for model in task.models]
+    for fold in folds:
+        why = fold.prepare()
+        log.info(
+            "%s: %s learns in %s",
+            *(task.name, fold.model.name, f"Python: {why}" if why else "the native core"),
+        )
     server = Server(task, folds)
     log_id = known.current(names.log) or seen[names.log].topic_id
     context = TaskContext(loaded, connection, codec, names, partitions, log_id, settings.group, slot)

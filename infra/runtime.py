@@ -9,14 +9,16 @@ import platform
 from importlib.metadata import version
 from typing import Any
 
+from streams import native
 
-@functools.cache
+
 def runtime_fingerprint() -> tuple[str, str]:
     """Give the runtime's digest (16 hexadecimal digits) and what went into it, for people.
 
     Scores are promised bit for bit within one digest. The C library counts because `math.exp` and `math.log`
     are its own, and it and numpy choose their code by the processor's features: numpy's list of those that it
-    compiled for and found here stands for both.
+    compiled for and found here stands for both. The text names the native core as well, which is no part of the
+    digest: it gives equal bits.
 
     Examples
     --------
@@ -24,6 +26,12 @@ def runtime_fingerprint() -> tuple[str, str]:
     >>> len(digest), text.startswith("river ")
     (16, True)
     """
+    digest, text = _libraries()
+    return digest, f"{text}, {native.described()}"
+
+
+@functools.cache
+def _libraries() -> tuple[str, str]:
     umath: Any = importlib.import_module(
         "numpy._core._multiarray_umath"
     )  # where numpy says what it dispatches to

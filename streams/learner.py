@@ -12,6 +12,7 @@ from schemas.records import Features
 from streams.failures import NotFinite, check_finite, describe, is_own
 from streams.finite import count_not_finite, is_huge
 from streams.learning_steps import RATE_OVER, Steps
+from streams.native.fused import FusedPipeline
 from streams.state_copy import StateCopy
 
 LEAST_KEPT: Final = 1_000
@@ -47,7 +48,8 @@ class Learner:
 
     River's `learn_one` changes a model step by step and cannot undo. So a copy of the state some hundred
     examples back is kept with the examples since: when `learn_one` raises, or the model then has no finite score
-    for that same example, the state before it is made again from them.
+    for that same example, the state before it is made again from them. Where a kernel learns, it undoes such an
+    example itself, and no copies are kept.
 
     Parameters
     ----------
@@ -57,11 +59,19 @@ class Learner:
         What the outcome is, as in `Task`.
     most
         Entries skipped among the last 1,000 labelled ones; with one more the model stops learning.
+    pipeline
+        The estimator with its kernel; by default River's alone.
     """
 
-    def __init__(self, make: Callable[[], base.Estimator], kind: str, most: int) -> None:
+    def __init__(
+        self,
+        make: Callable[[], base.Estimator],
+        kind: str,
+        most: int,
+        pipeline: FusedPipeline | None = None,
+    ) -> None:
         self._make = make
-        self.estimator = make()
+        self.pipeline = FusedPipeline(make) if pipeline is None else pipeline
         self._ask: Literal["predict_one", "predict_proba_one"]
         self._ask = "predict_one" if kind == "regression" else "predict_proba_one"
         self._most = most
@@ -99,7 +109,12 @@ class Learner:
         value
             Its label.
         """
-        if not self.puts_off or self._every == 0:
+        if self.pipeline.learn(features, value):
+            if self._every:
+                self._forget()
+            return self._count(offset, ts)
+        kept = self.pipeline.kept
+        if not kept and (not self.puts_off or self._every == 0):
             self._keep_in_time()
         self.inside = True
         try:
@@ -112,12 +127,25 @@ class Learner:
                 self.catch_up()
             return False
         self.inside = False
-        self._since.append((features, value))
+        if not kept:
+            self._since.append((features, value))
+        return self._count(offset, ts)
+
+    def _count(self, offset: int, ts: int) -> Literal[True]:
         self.learned += 1
         self.learned_to = offset
         if self.steps.is_open:
             self.steps.learned(offset, ts)
         return True
+
+    @property
+    def estimator(self) -> Any:
+        """River's estimator, as it is now."""
+        return self.pipeline.estimator
+
+    @estimator.setter
+    def estimator(self, estimator: Any) -> None:
+        self.pipeline.estimator = estimator
 
     @property
     def lately(self) -> int:
@@ -128,7 +156,8 @@ class Learner:
     @property
     def is_behind(self) -> bool:
         """Whether there is something to catch up with."""
-        return self._failed is not None or len(self._since) >= self._every
+        copies = not self.pipeline.is_fused
+        return self._failed is not None or (copies and len(self._since) >= self._every)
 
     def catch_up(self) -> None:
         """Make the state again after an example that failed, or copy it: for a large state it takes seconds."""
@@ -174,7 +203,7 @@ class Learner:
     def _keep(self) -> None:
         self._since.clear()
         try:
-            self._base = StateCopy(self.estimator)
+            self._base = StateCopy(self.pipeline.reading)
         except BaseException as error:
             if not is_own(error):
                 raise
@@ -183,8 +212,20 @@ class Learner:
         else:
             self._every = min(max(self._base.size // BYTES_PER_EXAMPLE, LEAST_KEPT), MOST_KEPT)
 
+    def _forget(self) -> None:
+        """Let go of the copy: the kernel has learned since, and keeps what is needed itself."""
+        self._base, self._every = None, 0
+        self._since.clear()
+
     def _rebuild(self, offset: int) -> None:
         why = self._why_no_copy
+        if self.pipeline.kept:
+            try:
+                return self.pipeline.put_back()
+            except BaseException as error:
+                if not is_own(error):
+                    raise
+                why = describe(error)
         if self._base is not None:
             try:
                 rebuilt = self._base.made(self._make)
@@ -239,8 +280,8 @@ class Learner:
         self.stopped = None if state["stopped"] is None else Stopped(*state["stopped"])
         self.learned_to = state["learned_to"]
         self.steps.restore(state["steps"])
-        self._base, self._every, self._failed = None, 0, None
-        self._since.clear()
+        self._failed = None
+        self._forget()
 
 
 def _types(values: Any) -> list[type]:

@@ -17,6 +17,7 @@ from streams.fold import BaseFold
 from streams.learner import Learner, SkippedEntry
 from streams.learning_steps import alert_of
 from streams.model_state import Frozen, ModelState, intervals_text
+from streams.native.fused import FusedPipeline
 from streams.policies import checked_label
 from streams.roles import ModelRole, Roles
 from streams.snapshot.digest import state_digest
@@ -39,12 +40,16 @@ class ModelFold(BaseFold[Entry]):
         The task, and the model of it.
     runtime
         Fingerprint of the libraries and the processor that bit-equality is promised for.
+    core
+        Which implementation learns and scores, as in `streams.native.CORES`; empty: the one set for this process.
+        State and scores do not depend on it.
     """
 
-    def __init__(self, task: Task, model: Model, runtime: str = "") -> None:
+    def __init__(self, task: Task, model: Model, runtime: str = "", core: str = "") -> None:
         self.task, self.model, self.runtime = task, model, runtime
         self.spec = task.spec(model)
-        self.learner = Learner(model.make, task.kind, task.max_skipped)
+        pipeline = FusedPipeline(model.make, task.features, task.kind, core)
+        self.learner = Learner(model.make, task.kind, task.max_skipped, pipeline)
         self._untaught: tuple[Any, Rewind] | None = None
         """A copy that answers until the estimator has learned something, and what puts it back each time."""
         self.opened = False
@@ -70,7 +75,17 @@ class ModelFold(BaseFold[Entry]):
     @property
     def estimator(self) -> base.Estimator:
         """The River model that answers."""
-        return self.learner.estimator if self.frozen is None else self.frozen.estimator
+        estimator: base.Estimator = self.learner.estimator if self.frozen is None else self.frozen.estimator
+        return estimator
+
+    @property
+    def _reading(self) -> Any:
+        """The same, for anyone who does not change what it knows."""
+        return self.learner.pipeline.reading if self.frozen is None else self.frozen.estimator
+
+    def prepare(self) -> str:
+        """Make the kernel before the first example needs it; gives why River learns and scores, or nothing."""
+        return self.learner.pipeline.prepare()
 
     @property
     def learned(self) -> int:
@@ -141,7 +156,7 @@ class ModelFold(BaseFold[Entry]):
         """Let a copy of the state answer; the state itself goes on learning, for `resume --catch-up`."""
         learner = self.learner
         try:
-            copied = StateCopy(learner.estimator)
+            copied = StateCopy(learner.pipeline.reading)
             estimator = copied.made(self.model.make)
         except BaseException as error:
             if not is_own(error):
@@ -229,7 +244,8 @@ class ModelFold(BaseFold[Entry]):
 
     def _answer(self, x: dict[str, Any]) -> tuple[ScoreValue, bool | str | None]:
         if self.learned:
-            return self._score(self.estimator, x)
+            score = self.learner.pipeline.score(x) if self.frozen is None else None
+            return self._score(self._reading, x) if score is None else self._scored(score)
         if self._untaught is None:
             self._untaught = self._copy(x)
         copied, rewind = self._untaught
@@ -237,6 +253,10 @@ class ModelFold(BaseFold[Entry]):
             return self._score(copied, x)
         finally:
             rewind.back()
+
+    def _scored(self, score: float) -> tuple[ScoreValue, bool | None]:
+        check_finite(score)
+        return score, None if self.task.kind == "regression" else score > 1.0 - score
 
     def _score(self, estimator: Any, x: dict[str, Any]) -> tuple[ScoreValue, bool | str | None]:
         if self.task.kind == "regression":
@@ -256,10 +276,10 @@ class ModelFold(BaseFold[Entry]):
         """Copy a model that has learned nothing yet, for labels may be weeks away."""
         # River plans a pipeline's steps at its first prediction, which costs more than all else. So a copy that has
         # its plan answers, where that is all that predicting has changed.
-        asked: Any = copy.deepcopy(self.estimator)
+        asked: Any = copy.deepcopy(self._reading)
         (asked.predict_one if self.task.kind == "regression" else asked.predict_proba_one)(dict(x))
         only_planned = state_digest(asked) == self.digest
-        copied = asked if only_planned else copy.deepcopy(self.estimator)
+        copied = asked if only_planned else copy.deepcopy(self._reading)
         return copied, Rewind(copied)
 
     def _x(self, features: Features) -> dict[str, Any]:
@@ -271,12 +291,12 @@ class ModelFold(BaseFold[Entry]):
     @property
     def digest(self) -> str:
         """Canonical digest of the state that answers."""
-        return state_digest(self.estimator)
+        return state_digest(self._reading)
 
     @property
     def learned_digest(self) -> str:
         """Canonical digest of the state that learns."""
-        return state_digest(self.learner.estimator)
+        return state_digest(self.learner.pipeline.reading)
 
     @property
     def is_named(self) -> bool:
@@ -303,7 +323,7 @@ class ModelFold(BaseFold[Entry]):
             raise SnapshotError(f"{self.version} is in the middle of log offset {self.next_offset - 1}")
         place = (str(self.learned_version), self.opened, self.active, learner.learned, self.next_offset)
         rest = (learner.snapshot(), self.roles.snapshot(), self.left_out, self.frozen)
-        return ModelState(*place, *rest, learner.estimator)
+        return ModelState(*place, *rest, learner.pipeline.reading)
 
     def restore(self, state: ModelState) -> None:
         """See `Fold.restore`."""

@@ -11,6 +11,7 @@ from hypothesis import settings
 # By name rather than as a plugin: in a checkout that is not installed nobody else registers it, in one that
 # is installed registering it again would be an error. A fixture imported twice is not.
 from infra.embedded.pytest_plugin import Broker, riverloop_broker
+from streams import native
 
 __all__ = ["riverloop_broker"]
 
@@ -18,10 +19,14 @@ __all__ = ["riverloop_broker"]
 settings.register_profile("busy machine", deadline=None)
 settings.load_profile("busy machine")
 
+# CI runs the suite with each: native, which is an error where it is not built, and python.
+native.choose(os.environ.get("RIVERLOOP_CORE") or "auto")
+
 LONG = (
     "test_positions",
     "test_worker_faults",
     "test_equals_river",
+    "test_fused",
     "test_faults",
     "test_health",
     "test_forget",

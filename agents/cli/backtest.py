@@ -8,8 +8,10 @@ import re
 import click
 
 from agents.cli.common import json_option, print_json, progress, table
+from agents.settings import from_environment
 from infra.taskfile import load_task
 from schemas.errors import UsageError
+from streams import native
 from streams.backtest import backtest as run_backtest
 
 BIGGER_IS_BETTER = {"accuracy": True, "f1": True, "roc_auc": True, "r2": True}
@@ -43,6 +45,7 @@ def backtest(
 
     Metrics equal those of River's progressive_val_score on the same events.
     """
+    native.choose(from_environment("core") or "auto")
     loaded = load_task(task)
     gates = [_gate(text) for text in fail_below]
     models = [loaded.task.model(model_name)] if model_name else list(loaded.task.models)

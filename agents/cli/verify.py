@@ -15,6 +15,7 @@ from infra.verify import KafkaSource, Report
 from infra.verify import verify as prove
 from infra.verify.report import COUNTS
 from schemas.escaped import harmless
+from streams import native
 
 
 @click.command(epilog="Example: riverloop verify task.py --bootstrap localhost:9092")
@@ -31,20 +32,22 @@ def verify(
 ) -> None:
     """Verify the history of TASK; exit code 1 when a check fails.
 
-    Reconciles requests, predictions and outcomes with the training log, then refolds the log and reproduces
-    every score and snapshot digest bit for bit. Scores of other revisions or runtimes are only counted. Workers
-    may run meanwhile.
+    Reconciles requests, predictions and outcomes with the training log, then refolds the log with River and
+    reproduces every score and snapshot digest bit for bit. Scores of other revisions or runtimes are only counted.
+    Workers may run meanwhile.
     """
     loaded = load_task(task)
     codec = codec_of(loaded)
     given = Settings.load()
+    native.choose(given.core)
     key, skip = given.snapshot_key.encode() or None, places(given.skip)
     store = SnapshotStore(snapshots, key) if snapshots else None
     with (
         KafkaSource(connect(bootstrap, properties)) as source,
         progress("verify", source.size(loaded.task.name)) as advance,
     ):
-        report = prove(loaded, codec, source, runtime_fingerprint()[0], store, advance, skip)
+        core = "native" if given.core == "native" else "python"
+        report = prove(loaded, codec, source, runtime_fingerprint()[0], store, advance, skip, core)
     if as_json:
         print_json(report.as_data())
     else:

@@ -62,6 +62,7 @@ class LogFold:
         for fold in self.models:
             fold.learner.puts_off = True
         self._skip = places(skip)
+        self._why = [fold.learner.pipeline.why for fold in self.models]
         self.lock = asyncio.Lock()
         """Held while the folds move: between two entries they are all at `next_offset`."""
         self.next_offset = 0
@@ -164,8 +165,19 @@ class LogFold:
         except Exception:
             self.failed = True
             raise
+        self._core()
         async with self.readiness.progress:
             self.readiness.progress.notify_all()
+
+    def _core(self) -> None:
+        """Log it once when a model no longer learns in the native core."""
+        for number, fold in enumerate(self.models):
+            why = fold.learner.pipeline.why
+            if why != self._why[number]:
+                self._why[number] = why
+                log.warning(
+                    "%s: %s learns in Python from now on: %s", self.context.task.name, fold.model.name, why
+                )
 
     def _steps(self, messages: Iterable[Message]) -> Iterator[Long | None]:
         """Fold records one by one; a step that takes a model long has ended before anybody else uses the model."""

@@ -35,6 +35,8 @@ class Refold:
         Fingerprint of this process: bit-equality is promised within one.
     store
         Where snapshots lie; None: only those that are announced are compared, by their digests.
+    core
+        What learns and scores, as in `streams.native.CORES`.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Refold:
         runtime: str,
         store: SnapshotStore | None,
         skip: Set[TrustedEntry] = frozenset(),
+        core: str = "python",
     ) -> None:
         self._skip = skip
         self._loaded, self._codec, self._source = loaded, codec, source
@@ -57,7 +60,8 @@ class Refold:
         self._log = (topics.log, 0)
         self._predictions = topics.predictions
         self._place = LogPlace(topics.log, source.topic_id(topics.log))
-        self.folds = [ModelFold(loaded.task, model, runtime) for model in loaded.task.models]
+        self._core = core
+        self.folds = [ModelFold(loaded.task, model, runtime, core) for model in loaded.task.models]
         self._anchored: dict[str, int] = {}
         """The revision of the snapshot from which a model is refolded, by model."""
 
@@ -177,7 +181,7 @@ class Refold:
                 check_probes(fold, stored)
             except SnapshotError as error:
                 self.report.notes.append(f"skipped snapshot {manifest.version}: {error}")
-                fold.restore(ModelFold(self._loaded.task, fold.model, self._runtime).snapshot())
+                fold.restore(ModelFold(self._loaded.task, fold.model, self._runtime, self._core).snapshot())
                 continue
             self._anchored[fold.model.name] = fold.learned_version.revision
             self.report.notes.append(f"{fold.model.name} is refolded from snapshot {manifest.version}")
@@ -239,7 +243,7 @@ class Refold:
             return
         try:
             blob = self._store.load(self._loaded.task.name, manifest.version)
-            twin = ModelFold(fold.task, fold.model, self._runtime)
+            twin = ModelFold(fold.task, fold.model, self._runtime, self._core)
             twin.restore(opened(blob, twin.model, self._loaded.classes))
             check_probes(twin, blob)
         except SnapshotError as error:

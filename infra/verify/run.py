@@ -29,6 +29,7 @@ def verify(
     store: SnapshotStore | None = None,
     progress: Callable[[int], None] = lambda done: None,
     skip: Set[TrustedEntry] = frozenset(),
+    core: str = "python",
 ) -> Report:
     """Prove a task's history.
 
@@ -48,6 +49,8 @@ def verify(
         Called with the number of records read and entries refolded.
     skip
         Records of the log that no worker folds; where they cannot be read, they are noted and do not fail.
+    core
+        What refolds, as in `streams.native.CORES`; by default the reference, whatever the workers used.
 
     Returns
     -------
@@ -83,7 +86,7 @@ def verify(
         try:
             extent = Reading(source, codec, rules, database, report, tick, skip).run()
             Checks(database, extent, TaskTopics(task.name), rules, task.features.digest, report).run()
-            Refold(loaded, codec, source, database, extent, report, runtime, store, skip).run(tick)
+            Refold(loaded, codec, source, database, extent, report, runtime, store, skip, core).run(tick)
         finally:
             database.close()
     report.seconds = time.monotonic() - started

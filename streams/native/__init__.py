@@ -1,0 +1,90 @@
+"""The native core: what the loop does most often, compiled. Python stays complete, and is the reference.
+
+It holds the **fused pipelines**: `Select`, `StandardScaler`, `MinMaxScaler`, `OneHotEncoder` and unions of them, in
+front of River's linear or logistic regression with `SGD`, as one kernel over the task's dictionary.
+
+- `kernel.hpp`, `_kernel.pyx`: the kernel, C++17 without Python, and its door to Python.
+- `plan.py`: a River pipeline as plain data, from which a kernel is made; `NotFused` says why there is none.
+- `state.py`: the state between River's objects and the kernel, both ways.
+- `proof.py`: some thousand steps of a pipeline over its dictionary, beside River.
+- `records.hpp`, `_records.pyx`, `records.py`: a scanner of records, made from a schema; not used by the loop yet.
+- `fused.py`: a pipeline as a model's fold uses it: the kernel, and River for every example that the kernel rejects.
+
+Bits are equal: a state's digest does not depend on which of the two learned it, and each restores the snapshots
+of the other. A pipeline that the kernel does not do, or whose proof fails, runs in River; `ModelFold.prepare`
+gives the reason.
+
+The build compiles the core where there is a C++ compiler (`infra/build/hook.py`). After a change of its sources,
+run `pip install -e .` again.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from typing import Any, Final
+
+from schemas.errors import UsageError
+
+CORES: Final = ("auto", "native", "python")
+"""Which implementation: the native one where it is built; the native one or an error; the reference."""
+
+
+class _Chosen:
+    core: str = "auto"
+
+
+def choose(core: str) -> None:
+    """Set the implementation for all folds that this process makes from now on.
+
+    Raises
+    ------
+    UsageError
+        When the native one is asked for and not built.
+    """
+    if core not in CORES:
+        raise UsageError(f"RIVERLOOP_CORE must be one of {', '.join(CORES)}, not {core[:60]!r}")
+    if core == "native" and built() is None:
+        raise UsageError(
+            "RIVERLOOP_CORE=native, and the native core is not built: install riverloop where there is a C++ "
+            "compiler, or set RIVERLOOP_CORE=auto"
+        )
+    _Chosen.core = core
+
+
+def chosen() -> str:
+    """Return the implementation that is set."""
+    return _Chosen.core
+
+
+@functools.cache
+def built() -> Any:
+    """Return the compiled module of the kernel; None where it is not built."""
+    return _module("_kernel")
+
+
+@functools.cache
+def record_module() -> Any:
+    """Return the compiled module of the records; None where it is not built."""
+    return _module("_records")
+
+
+def _module(name: str) -> Any:
+    try:
+        return importlib.import_module(f"streams.native.{name}")
+    except ImportError:
+        return None
+
+
+def described(core: str = "") -> str:
+    """Say which implementation is used, for people.
+
+    Examples
+    --------
+    >>> described("python")
+    'core python'
+    """
+    if (core or chosen()) == "python":
+        return "core python"
+    module = built()
+    return "core python (native is not built)" if module is None else f"core native {module.SOURCES}"

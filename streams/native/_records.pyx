@@ -1,0 +1,116 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, embedsignature=True
+# distutils: language = c++
+"""Records as bytes for Python: where fields lie, and features. See `streams.native.records` for the plans."""
+
+from libc.stdint cimport int64_t, uint8_t
+from libcpp.vector cimport vector
+
+
+cdef extern from "values.hpp" namespace "riverloop" nogil:
+    cdef enum Kind:
+        MISSING, REAL, WHOLE, FLAG, TEXT
+
+    cdef struct Value:
+        Kind kind
+        double number
+        int64_t whole
+        const char* text
+        size_t size
+
+
+cdef extern from "records.hpp" namespace "riverloop" nogil:
+    cdef enum Form:
+        pass
+
+    cdef struct Span:
+        size_t start
+        size_t end
+
+    cdef cppclass Node:
+        Form form
+        int symbols
+        vector[int] parts
+
+    cdef cppclass Scanner:
+        Scanner()
+        vector[Node] nodes
+        int features
+        int features_field
+        vector[Kind] kinds
+        size_t most_text
+        bint scan(const uint8_t*, size_t, size_t, vector[Span]&)
+        bint read(const uint8_t*, const Span&, Value*)
+
+
+cdef class Records:
+    """Reads records of one schema.
+
+    Parameters
+    ----------
+    plan
+        What `streams.native.records.plan_of` gives.
+    """
+
+    cdef Scanner scanner
+    cdef tuple names
+
+    def __init__(self, plan):
+        cdef size_t n = 0
+        self.scanner.nodes.resize(len(plan.nodes))
+        for node in plan.nodes:
+            self.scanner.nodes[n].form = <Form><int>node.form
+            self.scanner.nodes[n].symbols = node.symbols
+            self.scanner.nodes[n].parts = node.parts
+            n += 1
+        self.names = tuple(plan.names)
+        self.scanner.features = plan.features
+        self.scanner.features_field = plan.features_field
+        self.scanner.most_text = plan.most_text
+        for kind in plan.kinds:
+            self.scanner.kinds.push_back(<Kind><int>kind)
+
+    def fields(self, bytes data, size_t start):
+        """Give the start and end of each field of the record that begins at a place; None where it is refused."""
+        cdef vector[Span] spans
+        if not self.scanner.scan(data, <size_t>len(data), start, spans):
+            return None
+        return [(spans[n].start, spans[n].end) for n in range(spans.size())]
+
+    def features(self, bytes data, size_t start):
+        """Give the canonical features; None where the reference must settle a value, or refuses the record."""
+        cdef vector[Span] spans
+        cdef vector[Value] row
+        cdef const uint8_t* octets = data
+        cdef size_t n
+        cdef Kind kind
+        if self.scanner.features_field < 0 or not self.scanner.scan(octets, <size_t>len(data), start, spans):
+            return None
+        row.resize(self.scanner.kinds.size())
+        if not self.scanner.read(octets, spans[self.scanner.features_field], row.data()):
+            return None
+        found = {}
+        for n in range(row.size()):
+            kind = row[n].kind
+            if kind == REAL:
+                found[self.names[n]] = row[n].number
+            elif kind == WHOLE:
+                found[self.names[n]] = row[n].whole
+            elif kind == FLAG:
+                found[self.names[n]] = row[n].number != 0
+            elif kind == TEXT:
+                found[self.names[n]] = row[n].text[:row[n].size].decode()
+        return found
+
+    def accepted(self, list many, size_t start):
+        """Give how many of some records are accepted, without the interpreter's lock."""
+        cdef vector[const uint8_t*] at
+        cdef vector[size_t] sizes
+        cdef vector[Span] spans
+        cdef size_t n, count = 0
+        for each in many:
+            at.push_back(<const uint8_t*><bytes>each)
+            sizes.push_back(<size_t>len(<bytes>each))
+        with nogil:
+            for n in range(at.size()):
+                count += self.scanner.scan(at[n], sizes[n], start, spans)
+        return count
