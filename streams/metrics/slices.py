@@ -124,7 +124,7 @@ class Panes:
     def between(self, start: int, end: int) -> Any:
         """Add up the panes that begin within [start, end), times in ms."""
         total = self._make()
-        for number, tally in self.panes.items():
+        for number, tally in sorted(self.panes.items()):  # sums in one order, also after a restart
             if start <= number * self.width_ms < end:
                 total.merge(tally)
         return total
@@ -204,10 +204,10 @@ class Newest:
             self.tallies[-1].merge(self.tallies.pop(key))
 
     def total(self) -> Any:
-        """Add up all revisions."""
+        """Add up all revisions, in one order also after a restart: sums of floats depend on it."""
         whole = self._make()
-        for each in self.tallies.values():
-            whole.merge(each)
+        for key in sorted(self.tallies):
+            whole.merge(self.tallies[key])
         return whole
 
     def snapshot(self) -> Any:
