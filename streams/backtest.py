@@ -62,8 +62,8 @@ def backtest(
             "duplicates": counters["duplicate_prediction"],
             "outcomes_before_request": counters["outcome_before_request"],
             "never_labelled": joined - max(book.labels for book in books),
-            "rejected": len(driver.refused),
-            "reasons": dict(Counter(bad.reason for _, bad in driver.refused)),
+            "rejected": len(driver.rejected),
+            "reasons": dict(Counter(bad.reason for _, bad in driver.rejected)),
         },
         "delay_days": resolutions.delay_days(),
         "most_waiting": driver.join.most_waiting,
@@ -91,11 +91,11 @@ def backtest(
 def _failures(driver: MemoryDriver, fold: ModelFold) -> dict[str, Any] | None:
     """Say how often a model failed to answer and to learn, and what it raised last when it learned."""
     learner, answers = fold.learner, driver.server.failures[fold.model.name]
-    if not answers and not learner.passed_over:
+    if not answers and not learner.skipped:
         return None
     return {
         "answers": answers,
-        "passed_over": learner.passed_over,
+        "skipped": learner.skipped,
         "stopped": learner.stopped is not None,
         "last": learner.newest[-1].exception if learner.newest else "",
     }

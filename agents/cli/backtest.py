@@ -110,7 +110,7 @@ def _print(report: dict[str, Any]) -> None:
             stopped = ", and stopped learning" if failures["stopped"] else ""
             click.echo(
                 f"failures     model {model} failed to answer {failures['answers']:,} request(s) and to learn "
-                f"{failures['passed_over']:,} example(s){stopped}: {failures['last']}"
+                f"{failures['skipped']:,} example(s){stopped}: {failures['last']}"
             )
     if report["left_out"]["rejected"]:
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in report["left_out"]["reasons"].items())

@@ -79,7 +79,7 @@ def _check_rows(loaded: LoadedTask, data: str | None, strict: bool) -> dict[str,
         if failures := figures["failures"]:
             raise UsageError(
                 f"model {model!r} failed to answer {failures['answers']:,} of the first {len(rows):,} rows of "
-                f"{path}, and to learn {failures['passed_over']:,}: {failures['last']}"
+                f"{path}, and to learn {failures['skipped']:,}: {failures['last']}"
             )
     labels = len(rows) - report["left_out"]["never_labelled"]
     said = f"{path.name}: {len(rows):,} rows read and learned, {labels:,} with a label"

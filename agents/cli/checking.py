@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 from agents.settings import Settings
-from infra.checked import CheckMemory
+from infra.checked import CheckCache
 from infra.datafiles.rows import files
 from infra.loadcheck import check_task
 from infra.permissions import make_private
@@ -42,4 +42,4 @@ def check_models(loaded: LoadedTask) -> int:
     folder = Settings.load().data_folder
     with suppress(OSError):  # then the check is not remembered
         make_private(folder)
-    return check_task(loaded.reference, memory=CheckMemory(folder / "checked"))
+    return check_task(loaded.reference, cache=CheckCache(folder / "checked"))
