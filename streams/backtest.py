@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from streams.baselines import baselines
 from streams.datafile import Event
 from streams.driver import MemoryDriver
 from streams.metrics.kinds import REGISTRY
@@ -39,9 +40,23 @@ def backtest(
         live, None without requests, `left_out` (counts of what nothing is learned from), `delay_days`
         (quantiles), `most_waiting`, and per model `n`, the metrics of its kind, for binary tasks the exact
         `roc_auc`, its `version`, the `digest` of its state, its `failures` (None: it never failed), and all
-        metrics `published` of all requests and of `segments`. NaN is a metric without a value.
+        metrics `published` of all requests and of `segments`. NaN is a metric without a value. `baselines` has
+        the same of models that know no feature.
     """
     chosen = tuple(models or task.models)
+    report = _run(task, events, chosen, progress)
+    # On their own, since a version is a position in the log, and models of a task have the first ones.
+    against = baselines(task, chosen)
+    report["baselines"] = _run(task, events, against)["models"] if against else {}
+    return report
+
+
+def _run(
+    task: Task,
+    events: Sequence[Event],
+    chosen: Sequence[Model],
+    progress: Callable[[int], None] | None = None,
+) -> dict[str, Any]:
     books = [ScoreBook(model, task.kind) for model in chosen]
     resolutions = Resolutions()
     driver = MemoryDriver(task, chosen, folds=[*books, resolutions], keep_log=False)

@@ -13,6 +13,7 @@ from agents.cli.data import read_events, show_left_out, strict_option
 from agents.cli.gates import found_in, parse_gates
 from infra.taskfile import load_task
 from streams.backtest import backtest as run_backtest
+from streams.baselines import baselines
 
 HIDDEN = {"digest", "most_waiting", "failures", "published", "segments"}
 """What a model's row in the table does not show."""
@@ -59,13 +60,13 @@ def backtest(
     strict: bool,
     as_json: bool,
 ) -> None:
-    """Replay a data file through the loop in memory and report each model.
+    """Replay a data file through the loop in memory and report each model, with baselines that know no feature.
 
     Metrics equal those of River's progressive_val_score on the same events.
     """
     loaded = load_task(task)
     models = [loaded.task.model(model_name)] if model_name else list(loaded.task.models)
-    names = [model.name for model in models]
+    names = [model.name for model in (*models, *baselines(loaded.task, models))]
     gates = parse_gates("below", fail_below, names, loaded.task.kind)
     gates += parse_gates("above", fail_above, names, loaded.task.kind)
     check_first(loaded, data)
@@ -88,7 +89,10 @@ def backtest(
 def _print(report: dict[str, Any]) -> None:
     models: dict[str, dict[str, Any]] = report["models"]
     names = [name for name in next(iter(models.values())) if name not in HIDDEN]
-    rows_of = [[model, *(figures[name] for name in names)] for model, figures in models.items()]
+    rows_of = [
+        [model, *(figures[name] for name in names)]
+        for model, figures in (models | report["baselines"]).items()
+    ]
     table(f"{report['task']}: {report['requests']:,} requests", ["model", *names], rows_of)
     segments = [
         [segment, model, int(values["count"]), *(values.get(name, math.nan) for name in _shown(figures))]

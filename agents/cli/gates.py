@@ -147,7 +147,7 @@ def _bound(option: str, text: str, models: Sequence[str]) -> tuple[str, float]:
 def found_in(report: Mapping[str, Any]) -> Found:
     """Return a backtest's metrics for its gates: of all requests, and of each segment."""
     found: dict[str, dict[tuple[str, str], tuple[float, int]]] = {}
-    for model, figures in report["models"].items():
+    for model, figures in (report["models"] | report["baselines"]).items():
         mine = found[model] = {}
         for name, value in (figures["published"] | figures).items():
             if isinstance(value, float):

@@ -23,8 +23,10 @@ REPORT: dict[str, Any] = {
                 "country=FR": {"accuracy": 0.9, "count": 29},
             },
         },
+    },
+    "baselines": {
         "ht-2": {"n": 20, "accuracy": 0.79, "log_loss": NAN, "published": {}, "segments": {}},
-    }
+    },
 }
 MODELS = ["lr", "ht-2"]
 

@@ -206,3 +206,51 @@ def test_no_r2_of_one_number() -> None:
     figures = backtest(task, [event])["models"]["lin"]
     assert (figures["mae"], figures["rmse"]) == (3.0, 3.0)
     assert math.isnan(figures["r2"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "outcomes", "expected"),
+    [
+        # Before the first label nobody answers; then 2 of 4 and 1 of 4 decisions are right.
+        ("binary", [True, True, False, True, False], {"base-rate": 0.5, "last-value": 0.25}),
+        ("multiclass", ["b", "b", "a", "b", "a"], {"base-rate": 0.5, "last-value": 0.25}),
+    ],
+)
+def test_baselines_know_the_majority_and_the_last_label(
+    kind: Any, outcomes: list[Any], expected: dict[str, float]
+) -> None:
+    task = Task(
+        name="small",
+        question="?",
+        kind=kind,
+        features=Dictionary(Number(name="x")),
+        horizon=timedelta(days=10),
+        earliest=EPOCH,
+        models=(Model("nb", naive_bayes.GaussianNB),),
+    )
+    events = [
+        Event(Request(str(n), n * DAY_MS, {"x": 1.0}), (Outcome(str(n), n * DAY_MS, value),))
+        for n, value in enumerate(outcomes)
+    ]
+    report = backtest(task, events)
+    assert set(report["models"]) == {"nb"}
+    assert {name: each["accuracy"] for name, each in report["baselines"].items()} == expected
+
+
+def test_baselines_of_numbers() -> None:
+    task = Task(
+        name="small",
+        question="?",
+        kind="regression",
+        features=Dictionary(Number(name="x")),
+        horizon=timedelta(days=10),
+        earliest=EPOCH,
+        models=(Model("lin", linear_model.LinearRegression),),
+    )
+    events = [
+        Event(Request(str(n), n * DAY_MS, {"x": 1.0}), (Outcome(str(n), n * DAY_MS, value),))
+        for n, value in enumerate([4.0, 6.0, 8.0])
+    ]
+    found = backtest(task, events)["baselines"]
+    assert found["mean"]["mae"] == pytest.approx((4 + 2 + 3) / 3)
+    assert (found["last-value"]["n"], found["last-value"]["mae"]) == (2, 2.0)  # no answer before the first
