@@ -33,9 +33,10 @@ def init(data: str, out: str, name: str, request_id: str, ts: str, outcome: str,
     Types, levels, id, time and outcome are guessed from the first 20,000 rows. Check the file before you use it.
     """
     path, target = Path(data), Path(out)
+    known = files(path)
     if target.exists() and not force:
         raise UsageError(f"{target} exists; use --force to replace it, or --out for another file")
-    encoding = found_encoding(files(path)[0]) if is_text_file(files(path)[0]) else ""
+    encoding = found_encoding(known[0]) if is_text_file(known[0]) else ""
     found: list[str] = []
     first = list(islice(rows(path, FileForm(encoding=encoding), found.append), FIRST_ROWS))
     if not first:

@@ -50,15 +50,14 @@ def delimited_rows(
     if found != "," and not delimiter:
         note(f"{path.name}: the delimiter is {NAMES.get(found, repr(found))}")
     spaced = _is_spaced(ahead, found)
-    reader = csv.reader(chain(ahead, text), delimiter=found, skipinitialspace=spaced)
+    reader = csv.reader(chain(ahead, text), delimiter=found, skipinitialspace=spaced, strict=True)
     header: list[str] = []
     while True:
         place = f"{path}, line {reader.line_num + 1}"
         try:
             cells = next(reader, None)
         except csv.Error as error:
-            quoted = "; a quotation mark may be open" if "field larger" in str(error) else ""
-            raise UsageError(f"{place}: {error}{quoted}") from error
+            raise UsageError(f"{place}: {error}{_cure(str(error))}") from error
         if cells is None:
             break
         if not cells:
@@ -111,6 +110,16 @@ def _checked(header: list[str], place: str) -> list[str]:
     if twice:
         raise UsageError(f"{place}: the header names {', '.join(twice)} twice; rename or remove one of them")
     return header
+
+
+def _cure(problem: str) -> str:
+    if "field larger" in problem or "unexpected end" in problem:
+        return "; a quotation mark may be open"
+    return (
+        "; within a cell in quotation marks each of them must be doubled"
+        if "expected after" in problem
+        else ""
+    )
 
 
 def _wrong_count(cells: list[str], header: list[str], delimiter: str) -> str:

@@ -156,6 +156,20 @@ def test_a_cell_longer_than_csv_allows(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("rows_", "reason"),
+    [
+        ('a,"1\nb,2\n', "line 2: unexpected end of data; a quotation mark may be open"),
+        (
+            'a,"1\nb,"2"\n',
+            "line 2: ',' expected after '\"'; within a cell in quotation marks each of them must be doubled",
+        ),
+    ],
+)
+def test_an_open_quotation_mark_swallows_no_rows(tmp_path: Path, rows_: str, reason: str) -> None:
+    assert rejected(written(tmp_path, "data.csv", f"id,x\n{rows_}")) == f"FILE, {reason}"
+
+
 def test_the_digest_is_that_of_the_bytes(tmp_path: Path) -> None:
     path = written(tmp_path, "data.csv", TEXT)
     assert digest(path) == hashlib.sha256(TEXT.encode()).hexdigest()
