@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import random
 from collections.abc import Mapping
 from datetime import timedelta
@@ -14,6 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 from pyarrow import parquet
 
+from agents.cli.backtest import backtest
 from agents.cli.check import check
 from agents.cli.init import init
 from infra.taskfile import LoadedTask, load_task
@@ -243,3 +245,33 @@ def test_what_a_file_leaves_out_is_counted_and_strict_fails(tmp_path: Path, home
     assert "1 outcome(s) lie before their request and are left out, such as that of 'o-3'" in done.output
     with pytest.raises(UsageError, match=r"some\.csv: 1 row\(s\) repeat"):
         run(check, target, "--data", data, "--strict")
+
+
+def test_a_backtest_shows_baselines_segments_and_what_it_leaves_out_and_holds_its_gates(
+    tmp_path: Path, home: Path
+) -> None:
+    rows = orders()
+    rows[10]["Order ID"] = rows[9]["Order ID"]
+    target = tmp_path / "task.py"
+    run(init, written(tmp_path / "orders.csv", orders()), "--out", target)
+    text = target.read_text().replace("import DataFile,", "import DataFile, MetricRules,")
+    target.write_text(
+        text.replace("    horizon=", '    metrics=MetricRules(segments=("country",)),\n    horizon=')
+    )
+    data = written(tmp_path / "some.csv", rows)
+    gates = ("--fail-above", "log_loss@country=DE=0.01", "--fail-below", "accuracy=last-value+0.9")
+    done = run(backtest, target, "--data", data, *gates)
+    assert done.exit_code == 1
+    for said in (
+        "base-rate",
+        "country=DE",
+        "left out     1 row(s) repeat the request id of an earlier row and are left out, such as 'o-9'",
+        "FAILED: lr.log_loss@country=DE is ",
+        "FAILED: lr.accuracy is ",
+    ):
+        assert said in done.output
+    with pytest.raises(UsageError, match=r"some\.csv: 1 row\(s\) repeat"):
+        run(backtest, target, "--data", data, "--strict")
+    few = run(backtest, target, "--limit", "20", "--fail-above", "log_loss=9", "--json")
+    assert few.exit_code == 1
+    assert "rests on 20 label(s), --min-labels wants 30" in json.loads(few.stdout)["failed"][0]
