@@ -62,7 +62,7 @@ def delimited_rows(
             break
         if not cells:
             continue
-        for number, cell in enumerate(cells):
+        for number, cell in () if "".join(cells).isascii() else enumerate(cells):
             if not is_text(cell):
                 name = header[number] if number < len(header) else f"number {number + 1}"
                 raise UsageError(f"{place}, column {name!r}: {not_text(cell, encoding)}")

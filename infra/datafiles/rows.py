@@ -78,18 +78,20 @@ def rows(
     """
     form = form or FileForm()
     number = 0
-    header: Collection[str] = ()
+    columns: set[str] = set()
     for file in files(path):
+        is_first = True
         for row in _file_rows(file, form, note):
-            if not number:
-                header = row.keys()
-            elif row.keys() != header and (differing := sorted(row.keys() ^ header)):
-                raise UsageError(
-                    f"{row.place}: the columns differ from those of the first file: {', '.join(differing)}; "
-                    "all files of a folder must have the same columns"
-                )
+            if is_first:
+                is_first, columns = False, columns or set(row)
+                if differing := sorted(columns ^ set(row)):
+                    raise UsageError(
+                        f"{row.place}: the columns differ from those of the first file: {', '.join(differing)}; "
+                        "all files of a folder must have the same columns"
+                    )
             number += 1
-            yield Cells({**row, ROW_NUMBER: str(number)}, row.place)
+            row[ROW_NUMBER] = str(number)
+            yield row
 
 
 def files(path: Path) -> list[Path]:
