@@ -62,6 +62,8 @@ class Backfill:
         The task; the codec with its token key where features are personal data.
     subjects
         The keys of the codec's tokens.
+    note
+        Called with each unusual form that was found in the file.
 
     Raises
     ------
@@ -76,12 +78,13 @@ class Backfill:
         connection: Connection,
         path: Path,
         subjects: Subjects | None = None,
+        note: Callable[[str], None] = lambda found: None,
     ) -> None:
         task = loaded.task
         self._codec, self._connection = codec, connection
         self._subjects = subjects or Subjects()
         self._topic = TaskTopics(task.name).log
-        events = enumerate(loaded.file_events(str(path)), start=1)
+        events = enumerate(loaded.file_events(str(path), note), start=1)
         numbered = sorted(((row, self._canonical(row, event)) for row, event in events), key=_time)
         self.requests = len(numbered)
         self.file = digest_of(path)
