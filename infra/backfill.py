@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from infra.files import digest, rows
+from infra.datafiles.rows import digest_of
 from infra.kafka.aborted import ProducerFenced
 from infra.kafka.connection import Connection
 from infra.kafka.log import read_all
@@ -62,6 +62,8 @@ class Backfill:
         The task; the codec with its token key where features are personal data.
     subjects
         The keys of the codec's tokens.
+    note
+        Called with each unusual form that was found in the file.
 
     Raises
     ------
@@ -76,19 +78,16 @@ class Backfill:
         connection: Connection,
         path: Path,
         subjects: Subjects | None = None,
+        note: Callable[[str], None] = lambda found: None,
     ) -> None:
         task = loaded.task
-        if task.data is None:
-            raise UsageError(f"task {task.name!r} has no mapping from a file to events: set data=")
         self._codec, self._connection = codec, connection
         self._subjects = subjects or Subjects()
         self._topic = TaskTopics(task.name).log
-        events = enumerate(task.data.events(rows(path), task.features, task.kind, task.earliest), start=1)
+        events = enumerate(loaded.file_events(str(path), note), start=1)
         numbered = sorted(((row, self._canonical(row, event)) for row, event in events), key=_time)
-        if not numbered:
-            raise UsageError(f"{path} has no rows")
         self.requests = len(numbered)
-        self.file = digest(path)
+        self.file = digest_of(path)
         self.history = BackfillEntries(task, numbered, self.file[:16])
         # One id per task and file: who starts it ends what another run of the same file left open.
         self._runner = TransactionRunner(connection, f"riverloop.{task.name}.backfill.{self.file[:16]}")

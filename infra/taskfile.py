@@ -7,11 +7,12 @@ import importlib
 import importlib.util
 import sys
 import traceback
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from infra.files import rows
+from infra.datafiles.rows import FileForm, rows
 from schemas.errors import TaskError, UsageError
 from streams.datafile import Event, in_time_order
 from streams.task import Task
@@ -43,8 +44,17 @@ class LoadedTask:
             raise UsageError(f"task {self.task.name!r} has no data file: set --data FILE")
         return self.folder / self.task.data.path
 
-    def events(self, given: str | None = None, limit: int | None = None) -> list[Event]:
-        """Read a data file, as given or the task's own, in the order of its requests' times.
+    def file_events(
+        self, given: str | None = None, note: Callable[[str], None] = lambda found: None
+    ) -> Iterator[Event]:
+        """Read a data file, as given or the task's own, in the order of its rows.
+
+        Parameters
+        ----------
+        given
+            The file.
+        note
+            Called with each unusual form that was found in it.
 
         Raises
         ------
@@ -55,10 +65,35 @@ class LoadedTask:
         if task.data is None:
             raise UsageError(f"task {task.name!r} has no mapping from a file to events: set data=")
         path = self.data_path(given)
-        events = in_time_order(task.data.events(rows(path), task.features, task.kind, task.earliest))[:limit]
-        if not events:
+        read = rows(path, FileForm.of(task.data, task.data.columns(task.features)), note)
+        events = task.data.events(read, task.features, task.kind, task.earliest, note)
+        first = next(events, None)
+        if first is None:
             raise UsageError(f"{path} has no rows")
-        return events
+        yield first
+        yield from events
+
+    def events(
+        self,
+        given: str | None = None,
+        limit: int | None = None,
+        note: Callable[[str], None] = lambda found: None,
+    ) -> list[Event]:
+        """Read a data file, as given or the task's own, in the order of its requests' times.
+
+        Parameters
+        ----------
+        given, note
+            See `file_events`.
+        limit
+            Only the first requests; memory is then for these, not for the file.
+
+        Raises
+        ------
+        UsageError
+            See `file_events`.
+        """
+        return in_time_order(self.file_events(given, note), limit)
 
 
 def examples() -> Path:

@@ -3,15 +3,37 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Final, Literal
 
 from schemas.errors import BadRecord
 from schemas.records import FeatureValue
 
 INT64 = range(-(2**63), 2**63)
 MAX_TEXT = 10_000
+WHOLE: Final = re.compile(r"[+-]?[0-9]+")
+DECIMAL: Final = re.compile(
+    r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|[+-]?(?:nan|inf|infinity)", re.I
+)
 PersonalData = Literal["none", "left_out", "tokenised"]
+
+
+def decimal(text: str) -> float:
+    """Read a number in decimal notation, also `nan` and `inf`. Python's `1_000` is none.
+
+    Examples
+    --------
+    >>> decimal(" 1.5e3 ")
+    1500.0
+    >>> decimal("1_000")
+    Traceback (most recent call last):
+    ...
+    ValueError: not a decimal number
+    """
+    if not DECIMAL.fullmatch(text.strip()):
+        raise ValueError("not a decimal number")
+    return float(text)
 
 
 def shown(value: Any) -> str:
@@ -192,7 +214,7 @@ class Number(_Ranged):
 
     def parse(self, text: str) -> Any:
         """Read the value from a cell of a text file."""
-        return float(text)
+        return decimal(text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,7 +241,7 @@ class Integer(_Ranged):
 
     def parse(self, text: str) -> Any:
         """Read the value from a cell of a text file."""
-        return float(text) if "." in text or "e" in text.lower() else int(text)
+        return int(text) if WHOLE.fullmatch(text.strip()) else decimal(text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,7 @@
 """The pure core: join, training log, folds, versions, drivers. No Kafka, no clock, no files."""
 
-from streams.datafile import DataFile, Event, millis
+from streams.cells import millis, number
+from streams.datafile import DataFile, Event
 from streams.drift.drift_rules import DriftRules, Watch
 from streams.driver import MemoryDriver
 from streams.metrics.metric_rules import MetricRules
@@ -23,4 +24,5 @@ __all__ = [
     "Task",
     "Watch",
     "millis",
+    "number",
 ]

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from streams.baselines import baselines
 from streams.datafile import Event
 from streams.driver import MemoryDriver
+from streams.metrics.kinds import REGISTRY
+from streams.model import ModelFold
 from streams.report import Resolutions, ScoreBook
 from streams.task import Model, Task
 
@@ -31,32 +36,81 @@ def backtest(
     Returns
     -------
     dict
-        Plain data: `task`, `requests`, `resolutions` by kind, `coverage` (share of requests whose outcome
-        came, in [0, 1]), `delay_days` (quantiles), `most_waiting`, and per model `n`, the metrics of its
-        kind, for binary tasks the exact `roc_auc`, its `version` and the `digest` of its state.
+        Plain data: `task`, `requests`, `resolutions` by kind, `coverage` and `label_rate` as they are published
+        live, None without requests, `left_out` (counts of what nothing is learned from), `delay_days`
+        (quantiles), `most_waiting`, and per model `n`, the metrics of its kind, for binary tasks the exact
+        `roc_auc`, its `version`, the `digest` of its state, its `failures` (None: it never failed), and all
+        metrics `published` of all requests and of `segments`. NaN is a metric without a value. `baselines` has
+        the same of models that know no feature.
     """
     chosen = tuple(models or task.models)
-    books = [ScoreBook(model) for model in chosen]
+    report = _run(task, events, chosen, progress)
+    # On their own, since a version is a position in the log, and models of a task have the first ones.
+    against = baselines(task, chosen)
+    report["baselines"] = _run(task, events, against)["models"] if against else {}
+    return report
+
+
+def _run(
+    task: Task,
+    events: Sequence[Event],
+    chosen: Sequence[Model],
+    progress: Callable[[int], None] | None = None,
+) -> dict[str, Any]:
+    books = [ScoreBook(model, task.kind) for model in chosen]
     resolutions = Resolutions()
     driver = MemoryDriver(task, chosen, folds=[*books, resolutions], keep_log=False)
     asked = 0
     for asked, _ in enumerate(driver.run(events), start=1):
         if progress is not None:
             progress(asked)
+    counters = driver.join.counters
+    joined = counters["predictions"]
     report: dict[str, Any] = {
         "task": task.name,
         "requests": asked,
         "resolutions": dict(sorted(resolutions.kinds.items())),
         "counters": dict(sorted(driver.join.counters.items())),
-        "coverage": len(resolutions.delays) / asked if asked else 0.0,
+        "coverage": (joined - driver.join.waiting) / joined if joined else None,
+        "label_rate": len(resolutions.delays) / resolved if (resolved := resolutions.first) else None,
+        "left_out": {
+            "duplicates": counters["duplicate_prediction"],
+            "outcomes_before_request": counters["outcome_before_request"],
+            "never_labelled": joined - max(book.labels for book in books),
+            "rejected": len(driver.rejected),
+            "reasons": dict(Counter(bad.reason for _, bad in driver.rejected)),
+        },
         "delay_days": resolutions.delay_days(),
         "most_waiting": driver.join.most_waiting,
         "models": {},
     }
     for fold, served, book in zip(driver.models, driver.metrics, books, strict=True):
-        one: dict[str, Any] = {"n": served.n, **served.get()}
+        one: dict[str, Any] = {"n": served.n, **dict.fromkeys(REGISTRY[task.kind], math.nan), **served.get()}
         if task.kind == "binary":
             one["roc_auc"] = book.roc_auc()
-        one |= {"most_waiting": driver.join.most_waiting, "version": str(fold.version), "digest": fold.digest}
+        status = served.status()
+        one |= {
+            "most_waiting": driver.join.most_waiting,
+            "version": str(fold.version),
+            "digest": fold.digest,
+            "failures": _failures(driver, fold),
+            "published": {
+                name: value for name, value in status["windows"].get("all", {}).items() if name != "count"
+            },
+            "segments": status["segments"],
+        }
         report["models"][fold.model.name] = one
     return report
+
+
+def _failures(driver: MemoryDriver, fold: ModelFold) -> dict[str, Any] | None:
+    """Say how often a model failed to answer and to learn, and what it raised last when it learned."""
+    learner, answers = fold.learner, driver.server.failures[fold.model.name]
+    if not answers and not learner.skipped:
+        return None
+    return {
+        "answers": answers,
+        "skipped": learner.skipped,
+        "stopped": learner.stopped is not None,
+        "last": learner.newest[-1].exception if learner.newest else "",
+    }

@@ -1,20 +1,19 @@
 """River's own evaluator on the same events: the oracle that the loop must equal.
 
-What a user would write offline: `evaluate.progressive_val_score` with a moment and a delay, on rows with the label
-that each event gets by its horizon, known when its outcome came or at the deadline.
+What a user would write offline: `evaluate.progressive_val_score` with a moment and a delay, on rows with the first
+label that each event gets, known when its outcome came or at the deadline. Rows that never get one are left out.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from river import evaluate, metrics
 from river.metrics.base import Metric
 
-from schemas.errors import UsageError
-from schemas.records import Entry, Outcome, Prediction
+from schemas.records import Entry, Outcome, Prediction, Request, Value
 from streams.datafile import Event
 from streams.metrics.kinds import REGISTRY
 from streams.task import Model, Task
@@ -38,33 +37,51 @@ class Row(dict[str, Any]):
 
 
 def dataset(task: Task, model: Model, events: Iterable[Event]) -> Iterator[tuple[Row, Any]]:
-    """Give each event as River takes it: features, and the label that it gets by its horizon.
+    """Give each event as River takes it: features, and the first label that the model's policy gives it.
 
-    Raises
-    ------
-    UsageError
-        For an event that the model's policy gives no label: River's evaluator cannot leave out a row.
+    An event that gets no label is left out: the loop answers it and learns nothing from it. So is a row that
+    repeats a request id.
     """
     horizon_ms = task.horizon // dt.timedelta(milliseconds=1)
+    seen: set[str] = set()
     for event in events:
         request = event.request
-        deadline = request.ts + horizon_ms
-        outcome = next((each for each in event.outcomes if each.ts <= deadline), None)
-        label = model.policy.label(_fact(request.request_id, request.ts, outcome))
-        if label is None:
-            raise UsageError(
-                f"request {request.request_id} has no label under {model.policy!r}, which River's evaluator "
-                "requires"
-            )
+        if request.request_id in seen:
+            continue
+        seen.add(request.request_id)
+        found = _first_label(task, model, event, request.ts + horizon_ms)
+        if found is None:
+            continue
+        due, label = found
         row = Row(request.features)
         row.asked = EPOCH + dt.timedelta(milliseconds=request.ts)
-        row.due = EPOCH + dt.timedelta(milliseconds=outcome.ts if outcome else deadline)
-        yield row, label.value
+        row.due = EPOCH + dt.timedelta(milliseconds=due)
+        yield row, label
 
 
-def _fact(request_id: str, ts: int, outcome: Outcome | None) -> Entry:
-    kind: Any = "labelled" if outcome else "expired"
-    return Entry("", kind, ts, prediction=Prediction(request_id, ts, {}, ()), outcome=outcome)
+def _first_label(task: Task, model: Model, event: Event, deadline: int) -> tuple[int, Value] | None:
+    """Give the first label of an event, and when it is known; None when it gets none."""
+    request, ms = event.request, dt.timedelta(milliseconds=1)
+    earliest, latest = request.ts - task.tolerance // ms, deadline + task.revision_horizon // ms
+    reported = [each for each in event.outcomes if earliest <= each.ts <= latest]
+    in_time = [each for each in reported if each.ts <= deadline]
+    facts: list[tuple[int, Entry]] = [(each.ts, _fact("labelled", request, each)) for each in in_time]
+    if not in_time:
+        facts = [(deadline, _fact("expired", request, None))]
+    late = {} if in_time else {"late_by": "event_time"}
+    facts += [(each.ts, _fact("late", request, each, **late)) for each in reported if each.ts > deadline]
+    for due, fact in facts:
+        label = model.policy.label(fact)
+        if label is not None and label.value is not None:
+            return due, label.value
+    return None
+
+
+def _fact(kind: Any, request: Request, outcome: Outcome | None, **more: Any) -> Entry:
+    ts = outcome.ts if outcome else request.ts
+    return Entry(
+        "", kind, ts, prediction=Prediction(request.request_id, request.ts, {}, ()), outcome=outcome, **more
+    )
 
 
 def evaluate_with_river(task: Task, model: Model, events: Iterable[Event]) -> Iterator[dict[str, Any]]:
@@ -82,10 +99,11 @@ def evaluate_with_river(task: Task, model: Model, events: Iterable[Event]) -> It
     )
 
 
-def river_metrics(task: Task, model: Model, events: Iterable[Event]) -> dict[str, float]:
-    """Give the metrics that River's evaluator ends with, by our names."""
+def river_metrics(task: Task, model: Model, events: Sequence[Event]) -> dict[str, float]:
+    """Give the metrics that River's evaluator ends with, by our names, and `n`, the rows that it took."""
     last: dict[str, Any] = {}
+    taken = 0
     for step in evaluate_with_river(task, model, events):
-        last = step
+        last, taken = step, taken + 1
     names = {make().__class__.__name__: name for name, make in REGISTRY[task.kind].items()}
-    return {names[key]: metric.get() for key, metric in last.items() if key in names}
+    return {"n": taken} | {names[key]: metric.get() for key, metric in last.items() if key in names}

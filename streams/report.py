@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.codec.checks import TaskKind
 from schemas.records import Entry
 from streams.fold import BaseFold
 from streams.policies import label_of
@@ -50,15 +51,18 @@ class ScoreBook(BaseFold[Entry]):
     Memory grows with the log, so it is for backtests, not for workers.
     """
 
-    def __init__(self, model: Model) -> None:
-        self.model = model
+    def __init__(self, model: Model, kind: TaskKind = "binary") -> None:
+        self.model, self._kind = model, kind
+        self.labels = 0
+        """Requests that have a label now, whether the model has scored them or not."""
         self._rows: dict[str, tuple[float, bool]] = {}
 
     def _apply(self, offset: int, entry: Entry) -> None:
         asked = entry.prediction is not None and entry.kind != "backfill"
-        label = label_of(self.model.policy, entry, "binary") if asked else None
+        label = label_of(self.model.policy, entry, self._kind) if asked else None
         if label is None or entry.prediction is None:
             return
+        self.labels += (label.value is not None) - (label.replaces is not None)
         for score in entry.prediction.scores:
             if score.model == self.model.name and isinstance(score.score, float):
                 if label.value is None:
@@ -73,11 +77,11 @@ class ScoreBook(BaseFold[Entry]):
 
     def snapshot(self) -> Any:
         """See `Fold.snapshot`."""
-        return (self.next_offset, self._rows)
+        return (self.next_offset, self.labels, self._rows)
 
     def restore(self, state: Any) -> None:
         """See `Fold.restore`."""
-        self.next_offset, self._rows = state
+        self.next_offset, self.labels, self._rows = state
 
 
 class Resolutions(BaseFold[Entry]):
@@ -85,12 +89,15 @@ class Resolutions(BaseFold[Entry]):
 
     def __init__(self) -> None:
         self.kinds: Counter[str] = Counter()
+        self.first = 0
+        """First resolutions."""
         self.delays: list[int] = []
 
     def _apply(self, offset: int, entry: Entry) -> None:
         if entry.kind in {"command", "time", "opened"}:
             return
         self.kinds[entry.kind] += 1
+        self.first += entry.corrects is None
         if entry.outcome and entry.prediction and entry.kind in {"labelled", "late"}:
             self.delays.append(entry.outcome.ts - entry.prediction.ts)
 
@@ -103,8 +110,8 @@ class Resolutions(BaseFold[Entry]):
 
     def snapshot(self) -> Any:
         """See `Fold.snapshot`."""
-        return (self.next_offset, self.kinds, self.delays)
+        return (self.next_offset, self.kinds, self.first, self.delays)
 
     def restore(self, state: Any) -> None:
         """See `Fold.restore`."""
-        self.next_offset, self.kinds, self.delays = state
+        self.next_offset, self.kinds, self.first, self.delays = state

@@ -273,6 +273,11 @@ class Task:
         known = ", ".join(model.name for model in self.models)
         raise TaskError(f"task {self.name!r} has no model {name!r}; it has {known}")
 
+    @property
+    def tolerance_ms(self) -> int:
+        """`tolerance` in ms."""
+        return self.tolerance // timedelta(milliseconds=1)
+
     def spec(self, model: Model) -> str:
         """Digest of what fixes a revision (16 hex digits).
 

@@ -8,6 +8,7 @@ import click
 
 from agents.cli.cluster import cluster_options, connect, writing_codec
 from agents.cli.common import json_option, print_json, progress, table
+from agents.cli.data import note
 from infra.backfill import Backfill
 from infra.taskfile import load_task
 
@@ -41,7 +42,7 @@ def backfill(
     connection = connect(bootstrap, properties)
     codec, subjects = writing_codec(loaded, connection)
     subjects.load()
-    work = Backfill(loaded, codec, connection, loaded.data_path(data), subjects)
+    work = Backfill(loaded, codec, connection, loaded.data_path(data), subjects, note)
     with progress("backfill", work.requests) as advance:
         done = work.run(force=force, progress=advance)
     if as_json:

@@ -2,95 +2,129 @@
 
 from __future__ import annotations
 
-import operator
-import re
+import math
+from typing import Any
 
 import click
 
+from agents.cli.checking import check_first
 from agents.cli.common import json_option, print_json, progress, table
+from agents.cli.data import read_events, show_left_out, strict_option
+from agents.cli.gates import found_in, parse_gates
 from agents.settings import from_environment
 from infra.taskfile import load_task
-from schemas.errors import UsageError
 from streams import native
 from streams.backtest import backtest as run_backtest
+from streams.baselines import baselines
 
-BIGGER_IS_BETTER = {"accuracy": True, "f1": True, "roc_auc": True, "r2": True}
-SMALLER_IS_BETTER = {"log_loss": False, "mae": False, "rmse": False}
-BETTER = BIGGER_IS_BETTER | SMALLER_IS_BETTER
+HIDDEN = {"digest", "most_waiting", "failures", "published", "segments"}
+"""What a model's row in the table does not show."""
 
 
 @click.command(
     epilog="Example: riverloop backtest docs/examples/hotel_bookings/task.py --fail-below accuracy=0.69"
 )
 @click.argument("task")
-@click.option("--data", metavar="FILE", help="Data file; default: the task's own.")
+@click.option("--data", metavar="FILE", help="Data file or folder; default: the task's own.")
 @click.option("--model", "model_name", metavar="NAME", help="One model only; default: all.")
 @click.option(
     "--fail-below",
     multiple=True,
-    metavar="METRIC=VALUE",
-    help="Exit with code 1 when the first model is worse than VALUE; repeatable.",
+    metavar="METRIC=BOUND",
+    help="Exit with code 1 when the metric is below BOUND, a number or a model (lr, lr-0.01). METRIC is of the "
+    "first model, or MODEL.METRIC, or of a segment, METRIC@FEATURE=LEVEL. Repeatable.",
+)
+@click.option(
+    "--fail-above",
+    multiple=True,
+    metavar="METRIC=BOUND",
+    help="The same when the metric is above BOUND.",
+)
+@click.option(
+    "--min-labels",
+    type=click.IntRange(1),
+    metavar="N",
+    default=30,
+    show_default=True,
+    help="A bounded metric of fewer labels fails.",
 )
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Maximum number of requests.")
+@strict_option
 @json_option
 def backtest(
     task: str,
     data: str | None,
     model_name: str | None,
     fail_below: tuple[str, ...],
+    fail_above: tuple[str, ...],
+    min_labels: int,
     limit: int | None,
+    strict: bool,
     as_json: bool,
 ) -> None:
-    """Replay a data file through the loop in memory and report each model.
+    """Replay a data file through the loop in memory and report each model, with baselines that know no feature.
 
     Metrics equal those of River's progressive_val_score on the same events.
     """
     native.choose(from_environment("core") or "auto")
     loaded = load_task(task)
-    gates = [_gate(text) for text in fail_below]
     models = [loaded.task.model(model_name)] if model_name else list(loaded.task.models)
-    events = loaded.events(data, limit)
+    names = [model.name for model in (*models, *baselines(loaded.task, models))]
+    gates = parse_gates("below", fail_below, names, loaded.task.kind)
+    gates += parse_gates("above", fail_above, names, loaded.task.kind)
+    check_first(loaded, data)
+    events, left_out = read_events(loaded, data, limit, strict=strict)
     with progress("backtest", len(events)) as advance:
         report = run_backtest(loaded.task, events, models, advance)
-    first = report["models"][models[0].name]
-    missed = [_missed(name, bound, first) for name, bound in gates]
-    report["failed"] = [text for text in missed if text]
+    found = found_in(report)
+    report["failed"] = [text for gate in gates if (text := gate.failure(found, min_labels))]
     if as_json:
         print_json(report)
     else:
         _print(report)
+        show_left_out(left_out)
+        for text in report["failed"]:
+            click.echo(f"FAILED: {text}", err=True)
     if report["failed"]:
         raise click.exceptions.Exit(1)
 
 
-def _gate(text: str) -> tuple[str, float]:
-    found = re.fullmatch(r"(\w+)=(-?[0-9.]+(?:e-?[0-9]+)?)", text)
-    if not found or found[1] not in BETTER:
-        raise UsageError(
-            f"--fail-below {text}: must be METRIC=VALUE with one of the metrics {', '.join(BETTER)}"
-        )
-    return found[1], float(found[2])
-
-
-def _missed(name: str, bound: float, found: dict[str, float]) -> str:
-    if name not in found:
-        raise UsageError(f"--fail-below {name}: this task has no such metric")
-    good = operator.ge if BETTER[name] else operator.le
-    return "" if good(found[name], bound) else f"{name} is {found[name]:.6f}, the bound is {bound}"
-
-
-def _print(report: dict[str, object]) -> None:
-    models: dict[str, dict[str, float]] = report["models"]  # type: ignore[assignment]  # plain data
-    names = [name for name in next(iter(models.values())) if name not in {"digest", "most_waiting"}]
-    rows_of = [[model, *(figures[name] for name in names)] for model, figures in models.items()]
+def _print(report: dict[str, Any]) -> None:
+    models: dict[str, dict[str, Any]] = report["models"]
+    names = [name for name in next(iter(models.values())) if name not in HIDDEN]
+    rows_of = [
+        [model, *(figures[name] for name in names)]
+        for model, figures in (models | report["baselines"]).items()
+    ]
     table(f"{report['task']}: {report['requests']:,} requests", ["model", *names], rows_of)
-    resolutions: dict[str, int] = report["resolutions"]  # type: ignore[assignment]  # plain data
-    delays: dict[str, float] = report["delay_days"]  # type: ignore[assignment]  # plain data
-    rows = [[kind, count] for kind, count in resolutions.items()]
+    segments = [
+        [segment, model, int(values["count"]), *(values.get(name, math.nan) for name in _shown(figures))]
+        for model, figures in models.items()
+        for segment, values in figures["segments"].items()
+    ]
+    if segments:
+        shown = _shown(next(iter(models.values())))
+        table("segments", ["segment", "model", "labels", *shown], segments)
+    rows = [[kind, count] for kind, count in report["resolutions"].items()]
     table("resolutions", ["kind", "count"], rows)
-    quantiles = ", ".join(f"{name} {days:.1f} d" for name, days in delays.items())
-    click.echo(
-        f"coverage {report['coverage']:.1%} · delay {quantiles} · most waiting {report['most_waiting']:,}"
-    )
-    for text in report["failed"]:  # type: ignore[attr-defined]  # plain data
-        click.echo(f"FAILED: {text}", err=True)
+    delays = ", ".join(f"{name} {days:.1f} d" for name, days in report["delay_days"].items()) or "-"
+    rate = "-" if report["label_rate"] is None else f"{report['label_rate']:.1%}"
+    click.echo(f"label rate {rate} · delay {delays} · most waiting {report['most_waiting']:,}")
+    if report["left_out"]["never_labelled"]:
+        click.echo(f"left out     {report['left_out']['never_labelled']:,} request(s) were never labelled")
+    for model, figures in models.items():
+        if failures := figures["failures"]:
+            stopped = ", and stopped learning" if failures["stopped"] else ""
+            click.echo(
+                f"failures     model {model} failed to answer {failures['answers']:,} request(s) and to learn "
+                f"{failures['skipped']:,} example(s){stopped}: {failures['last']}"
+            )
+    if report["left_out"]["rejected"]:
+        reasons = ", ".join(f"{reason} {count:,}" for reason, count in report["left_out"]["reasons"].items())
+        click.echo(f"left out     {report['left_out']['rejected']:,} request(s) were rejected: {reasons}")
+
+
+def _shown(figures: dict[str, Any]) -> list[str]:
+    """Return the metrics that a segment has: those of a model's row that cost little."""
+    any_segment: dict[str, float] = next(iter(figures["segments"].values()), {})
+    return [name for name in figures if name in any_segment]

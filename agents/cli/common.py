@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import getpass
 import json
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Protocol
 
 import click
@@ -58,12 +60,20 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> 
 
 
 def shown(cell: Any) -> str:
-    """Format a cell."""
+    """Format a cell; a value that does not exist is a dash."""
     if cell is None:
         return ""
     if isinstance(cell, float):
-        return f"{cell:.4f}"
+        return f"{cell:.4f}" if math.isfinite(cell) else "-"
     return f"{cell:,}" if isinstance(cell, int) and not isinstance(cell, bool) else str(cell)
+
+
+def short(path: str) -> str:
+    """Shorten a path relative to the current or home folder."""
+    for base, sign in ((Path.cwd(), ""), (Path.home(), "~/")):
+        if Path(path).is_relative_to(base):
+            return sign + str(Path(path).relative_to(base))
+    return path
 
 
 def user_name() -> str:

@@ -13,8 +13,10 @@ from typing import Any
 
 import click
 
+from agents.cli.checking import check_first
 from agents.cli.cluster import cluster_options, codec_of, connection_to
-from agents.cli.common import json_option, print_json, progress, table
+from agents.cli.common import json_option, print_json, progress, short, table
+from agents.cli.data import read_events, show_left_out, strict_option
 from agents.cli.live import RESOLUTIONS, LiveView
 from agents.cli.oracle import OracleProcess
 from agents.cli.player import Player
@@ -33,7 +35,7 @@ from infra.verify import verify as prove
 from schemas.errors import UsageError
 from schemas.topics import TaskTopics
 from schemas.topics import topics as topic_specs
-from streams.oracle import dataset
+from streams.datafile import LeftOut
 
 
 @click.command(epilog="Example: riverloop demo --free --partitions 4 --workers 2")
@@ -67,6 +69,7 @@ from streams.oracle import dataset
     default=None,
     help="Keep the loop and its live page running until Ctrl-C. Default on a terminal.",
 )
+@strict_option
 @cluster_options
 @prometheus_option
 @json_option
@@ -78,6 +81,7 @@ def demo(
     workers: int,
     limit: int | None,
     stay: bool | None,
+    strict: bool,
     bootstrap: str | None,
     properties: tuple[str, ...],
     with_prometheus: bool,
@@ -91,7 +95,7 @@ def demo(
         raise UsageError("lockstep runs on one partition and one worker; use --free for more")
     loaded = load_task(task or str(examples() / "hotel_bookings" / "task.py"))
     run = Demo(loaded, data, limit, lockstep=lockstep, partitions=partitions, workers=workers, quiet=as_json)
-    run.prometheus = with_prometheus
+    run.prometheus, run.strict = with_prometheus, strict
     connection = connection_to(bootstrap, properties) if bootstrap else None
     with ExitStack() as stack:
         report = run.play(stack, connection)
@@ -123,6 +127,10 @@ class Demo:
         self.data, self.limit = data, limit
         self.lockstep, self.partitions, self.count = lockstep, partitions, workers
         self.quiet = quiet
+        self.strict = False
+        """Whether to refuse a file of which something would be left out."""
+        self.left_out = LeftOut()
+        """What of the file is left out."""
         self.prometheus = False
         """Whether to start a Prometheus server."""
         self.topics = TaskTopics(self.task.name)
@@ -140,11 +148,8 @@ class Demo:
 
     def play(self, stack: ExitStack, connection: Connection | None) -> dict[str, Any]:
         """Start everything, replay, and return the report."""
-        events = self.loaded.events(self.data, self.limit)
-        # River's evaluator needs a label for every row: know it before the start.
-        for model in self.task.models:
-            for _ in dataset(self.task, model, events):
-                pass
+        check_first(self.loaded, self.data)
+        events, self.left_out = read_events(self.loaded, self.data, self.limit, strict=self.strict)
         self.say(f"{len(events):,} requests read for task {self.task.name}: {self.task.question}")
         self._make_folder(stack)
         oracle = stack.enter_context(OracleProcess(self.loaded.reference, self.data, self.limit))
@@ -184,6 +189,9 @@ class Demo:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(old, ignore_errors=True)
         self.folder = Path(tempfile.mkdtemp(prefix=time.strftime("%Y%m%d-%H%M%S-"), dir=parent))
+        checked = Settings.load().data_folder / "checked"
+        if checked.is_dir():  # or each worker would check the models again
+            shutil.copytree(checked, self.folder / "checked")
         lock = stack.enter_context((self.folder / "lock").open("w"))
         fcntl.flock(lock, fcntl.LOCK_EX)
 
@@ -221,8 +229,13 @@ class Demo:
             name: {
                 metric: {"loop": value, "river": river[name].get(metric)}
                 for metric, value in found["metrics"].items()
+                if value is not None
             }
-            | {"n": found["n"], "version": found["version"]}
+            | {
+                "n": found["n"],
+                "version": found["version"],
+                "river_left_out": requests - int(river[name]["n"]),
+            }
             for name, found in status["models"].items()
         }
         return {
@@ -239,6 +252,10 @@ class Demo:
                 for pair in each.values()
                 if isinstance(pair, dict)
             ),
+            "left_out": {
+                "duplicates": self.left_out.duplicates,
+                "outcomes_before_request": self.left_out.before_request,
+            },
             "resolutions": {kind: status["join"][kind] for kind in RESOLUTIONS if kind in status["join"]},
             "join": status["join"],
             "waiting": status["waiting"],
@@ -260,11 +277,17 @@ class Demo:
                     lines.append(
                         [f"{model} {metric}", f"{pair['loop']:.16g}", f"{pair['river']:.16g}", shown]
                     )
+            if found["river_left_out"]:
+                lines.append([f"{model} rows left out", "", f"{found['river_left_out']:,}", ""])
         title = f"{report['task']}, {report['mode']}: {report['requests']:,} requests in {report['seconds']:.0f} s"
         table(title, ["", "loop", "River", "difference"], lines)
         if not self.lockstep:
             click.echo("Running free, the log's order is what happened, so the figures differ from River's.")
         counts = ", ".join(f"{name} {count:,}" for name, count in report["resolutions"].items())
+        if any(found["river_left_out"] for found in report["models"].values()):
+            click.echo(
+                "River's evaluator takes no row without a label: the rows left out have none, or repeat an id."
+            )
         fresh = report["freshness_ms"]
         verified = report["verified"]
         click.echo(
@@ -276,6 +299,7 @@ class Demo:
         scores = ", ".join(f"{count:,} of {model}" for model, count in verified["scores_reproduced"].items())
         verdict = "everything holds" if verified["ok"] else f"{verified['failed']} THINGS DO NOT HOLD"
         click.echo(f"verify       {verdict}; scores reproduced bit for bit: {scores}")
+        show_left_out(self.left_out)
         for each in verified["failures"]:
             click.echo(f"             WRONG: {each['where']}: {each['what']}", err=True)
         if report["workers"] > 1:
@@ -287,14 +311,6 @@ class Demo:
         other = "--free --partitions 4 --workers 2" if self.lockstep else "--lockstep"
         click.echo(f"\nNext: read {short(place)}, write a task of your own like it, and try\n")
         click.echo(f"  riverloop backtest {reference}\n  riverloop demo {reference} {other}")
-
-
-def short(path: str) -> str:
-    """Shorten a path relative to the current or home folder."""
-    for base, sign in ((Path.cwd(), ""), (Path.home(), "~/")):
-        if Path(path).is_relative_to(base):
-            return sign + str(Path(path).relative_to(base))
-    return path
 
 
 def close(ours: float, theirs: float | None) -> bool:

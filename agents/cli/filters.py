@@ -88,7 +88,7 @@ def _time(option: str, text: str | None) -> int | None:
     if text is None:
         return None
     try:
-        return millis(text)
+        return millis(text, "UTC")
     except ValueError:
         raise UsageError(
             f"{option} {text[:60]!r} is not a date or time; write 2026-03-01 or 2026-03-01T12:00"

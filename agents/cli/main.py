@@ -9,15 +9,18 @@ from typing import Final
 
 import click
 
-from schemas.errors import RiverloopError, Unreadable, UsageError
+from agents.cli.failing import in_one_line, show_traceback, take_flag
+from schemas.errors import BrokerError, RiverloopError, Unreadable, UsageError
 
 COMMANDS: Final = (
     "backfill",
     "backtest",
+    "check",
     "deadletters",
     "demo",
     "episodes",
     "forget",
+    "init",
     "models",
     "produce",
     "rules",
@@ -49,6 +52,12 @@ class Commands(click.Group):
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="riverloop")
+@click.option(
+    "--debug",
+    is_flag=True,
+    expose_value=False,
+    help="Show the traceback of an error; also after the command.",
+)
 def riverloop() -> None:
     """Run the feedback loop for online machine learning on Kafka.
 
@@ -74,7 +83,7 @@ def _say(sentence: str) -> None:
 
 
 def main(command: click.Command = riverloop) -> None:
-    """Run a command: a sentence, no traceback.
+    """Run a command: a sentence, no traceback but with `--debug`.
 
     Exit code 2 is a person's mistake, 3 a record that a person must look at before a new start helps, 1 any other
     promise that does not hold.
@@ -83,29 +92,31 @@ def main(command: click.Command = riverloop) -> None:
     logging.basicConfig(level=logging.ERROR, format="%(levelname)s: %(message)s")
     try:
         # Without its standalone mode click gives the code of `Exit` back instead of raising it.
-        sys.exit(command.main(standalone_mode=False))
+        sys.exit(command.main(take_flag(sys.argv[1:]), standalone_mode=False))
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
     except click.Abort:
         sys.exit(130)
-    except UsageError as error:
-        _say(str(error))
-        sys.exit(2)
-    except Unreadable as error:
-        _say(str(error))
-        sys.exit(3)
-    except RiverloopError as error:
-        _say(str(error))
-        sys.exit(1)
     except BrokenPipeError:
         sys.exit(1)
-    except OSError as error:
+    except Exception as error:
+        show_traceback(error)
+        sys.exit(_say_why(error))
+
+
+def _say_why(error: Exception) -> int:
+    """Say why the command ends; returns its exit code."""
+    if isinstance(error, RiverloopError):
+        # An exception of a user's code that a message quotes may have several lines.
+        _say(str(error) if isinstance(error, BrokerError) else " ".join(str(error).splitlines()))
+        return 2 if isinstance(error, UsageError) else 3 if isinstance(error, Unreadable) else 1
+    if isinstance(error, OSError) and error.filename is not None:
         # A file or a folder that the command names, and that cannot be read or written.
-        if error.filename is None:
-            raise
         _say(f"{error.filename}: {error.strerror}")
-        sys.exit(2)
+        return 2
+    _say(f"{in_one_line(error)}; --debug shows the traceback")
+    return 1
 
 
 if __name__ == "__main__":

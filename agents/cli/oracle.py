@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -9,8 +10,9 @@ import sys
 import threading
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
+from agents.cli.failing import in_one_line, is_debugged
 from infra.taskfile import load_task
 from schemas.errors import UsageError
 from streams.oracle import river_metrics
@@ -26,7 +28,7 @@ class OracleProcess:
     """
 
     def __init__(self, reference: str, data: str | None, limit: int | None) -> None:
-        arguments = json.dumps({"reference": reference, "data": data, "limit": limit})
+        arguments = json.dumps({"reference": reference, "data": data, "limit": limit, "debug": is_debugged()})
         self._command = [sys.executable, "-m", "agents.cli.oracle", arguments]
         self._process: subprocess.Popen[str] | None = None
 
@@ -44,12 +46,12 @@ class OracleProcess:
         )
 
     def result(self) -> dict[str, dict[str, float]]:
-        """Wait for it; returns the metrics by model.
+        """Wait for it; returns the metrics by model, with the number of rows `n`.
 
         Raises
         ------
         UsageError
-            When the evaluator failed; its own words are on standard error.
+            When the evaluator failed: with the model and what it raised.
         """
         if self._process is None:
             self.start()
@@ -57,8 +59,10 @@ class OracleProcess:
         assert self._process.stdout is not None
         text = self._process.stdout.read()
         if self._process.wait():
-            raise UsageError("River's evaluator failed on this data; standard error has its traceback")
-        found: dict[str, dict[str, float]] = json.loads(text)
+            raise UsageError(f"River's evaluator ended with exit code {self._process.returncode}")
+        found: dict[str, Any] = json.loads(text)
+        if isinstance(found.get("error"), str):
+            raise UsageError(f"River's evaluator failed: {found['error']}")
         return found
 
     def __enter__(self) -> Self:
@@ -85,9 +89,20 @@ def main() -> None:
     """Do the work of the process."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     arguments = json.loads(sys.argv[1])
-    loaded = load_task(arguments["reference"])
-    events = loaded.events(arguments["data"], arguments["limit"])
-    print(json.dumps({model.name: river_metrics(loaded.task, model, events) for model in loaded.task.models}))
+    found: dict[str, Any] = {}
+    model = ""
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # what the task file prints is not ours
+            loaded = load_task(arguments["reference"])
+            events = loaded.events(arguments["data"], arguments["limit"])
+            for each in loaded.task.models:
+                model = f"model {each.name!r}: "
+                found[each.name] = river_metrics(loaded.task, each, events)
+    except Exception as error:
+        if arguments["debug"]:
+            raise
+        found = {"error": model + in_one_line(error)}
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":

@@ -106,7 +106,10 @@ class WorkerProcess(Server):
             When it does not answer.
         """
         if self._process is not None and self._process.poll() is not None:
-            tail = "\n".join(self.log_file.read_text(errors="replace").splitlines()[-15:])
+            lines = self.log_file.read_text(errors="replace").splitlines()
+            if lines and lines[-1].startswith("Error: "):
+                raise BrokerError(f"the worker ended: {lines[-1].removeprefix('Error: ')}")
+            tail = "\n".join(lines[-15:])
             raise BrokerError(
                 f"the worker ended with exit code {self._process.returncode}; the end of {self.log_file}:\n{tail}"
             )

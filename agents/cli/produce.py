@@ -8,6 +8,7 @@ import click
 
 from agents.cli.cluster import cluster_options, codec_of, connect
 from agents.cli.common import json_option, print_json, progress
+from agents.cli.data import note, read_events, strict_option
 from agents.settings import Settings
 from infra.kafka.admin import partition_count
 from infra.kafka.answers import Answers
@@ -41,6 +42,7 @@ from streams.join.join_rules import JoinRules
     show_default=True,
     help="Encoding.",
 )
+@strict_option
 @cluster_options
 @json_option
 def produce(
@@ -50,6 +52,7 @@ def produce(
     fast: bool,
     limit: int | None,
     form: str,
+    strict: bool,
     bootstrap: str | None,
     properties: tuple[str, ...],
     as_json: bool,
@@ -62,7 +65,9 @@ def produce(
     if speed is not None and fast:
         raise UsageError("--speed and --as-fast-as-possible exclude each other")
     loaded = load_task(task)
-    events = loaded.events(data, limit)
+    events, left_out = read_events(loaded, data, limit, strict=strict)
+    for sentence in left_out.sentences():
+        note(sentence)
     connection = connect(bootstrap, properties)
     topics = TaskTopics(loaded.task.name)
     partitions = partition_count(connection, topics.predictions)

@@ -91,7 +91,7 @@ class TaskStatus:
         served = [each for each in self._publisher.monitors if isinstance(each, ServedMetrics)]
         models = {
             each.name: {
-                "metrics": each.get() if each.n else {},
+                "metrics": each.get(),
                 "n": each.n,
                 "quality": values.get(each.name, {}),
             }

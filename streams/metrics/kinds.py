@@ -18,7 +18,8 @@ BINARY: Mapping[str, Callable[[], Metric]] = {
 MULTICLASS: Mapping[str, Callable[[], Metric]] = {
     "accuracy": metrics.Accuracy,
     "f1": metrics.MacroF1,
-    "log_loss": metrics.CrossEntropy,
+    "log_loss": multiclass.ClassLogLoss,
+    "cross_entropy": metrics.CrossEntropy,
 }
 REGRESSION: Mapping[str, Callable[[], Metric]] = {
     "mae": metrics.MAE,
@@ -26,15 +27,15 @@ REGRESSION: Mapping[str, Callable[[], Metric]] = {
     "r2": metrics.R2,
 }
 REGISTRY: Final = {"binary": BINARY, "multiclass": MULTICLASS, "regression": REGRESSION}
-"""River's cumulative metrics, equal to those of `progressive_val_score` to the last digit."""
+"""River's cumulative metrics, equal to those of `progressive_val_score` to the last digit; and `log_loss` of
+several classes, which is River's `CrossEntropy` but for a class that the model does not know."""
 
 KEPT: Final[Mapping[str, tuple[str, ...]]] = {
     "binary": ("log_loss",),
-    "multiclass": tuple(MULTICLASS),
+    "multiclass": ("accuracy", "f1", "cross_entropy"),
     "regression": tuple(REGRESSION),
 }
-"""Metrics that fold a River object. Accuracy and F1 of two classes come from counts: equal, at a fraction of the
-cost."""
+"""Metrics that fold a River object. The others come from sums: equal, at a fraction of the cost."""
 
 TALLIES: Final[Mapping[str, Callable[[], Any]]] = {
     "binary": binary.BinaryTally,

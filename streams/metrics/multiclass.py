@@ -6,12 +6,47 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from river import metrics
+
 from schemas.records import Score
 from streams.metrics.binary import EPS
 from streams.metrics.counts import add, merge, ratio
 
 Seen = tuple[tuple[str, str], float]
 """One scored label: its cell of class and decision, log loss."""
+
+
+def loss_of(label: Any, probabilities: Mapping[Any, float]) -> float:
+    """Return the log loss of one answer; a class that the model does not know has the probability 0.
+
+    Examples
+    --------
+    >>> round(loss_of("b", {"a": 1.0}), 2)
+    34.54
+    """
+    return -math.log(min(max(probabilities.get(label, 0.0), EPS), 1.0 - EPS))
+
+
+class ClassLogLoss(metrics.base.MeanMetric, metrics.base.MultiClassMetric):
+    """Mean log loss for River's evaluator, as everywhere else in riverloop.
+
+    River's own `CrossEntropy` takes an unknown class for a perfect answer.
+    """
+
+    _fmt = ""
+
+    @property
+    def bigger_is_better(self) -> bool:
+        """Whether more is better."""
+        return False
+
+    @property
+    def requires_labels(self) -> bool:
+        """Whether it takes decisions and not probabilities."""
+        return False
+
+    def _eval(self, y_true: Any, y_pred: Mapping[Any, float]) -> float:
+        return loss_of(y_true, y_pred)
 
 
 def observe(score: Score, label: Any) -> Seen | None:
@@ -21,7 +56,7 @@ def observe(score: Score, label: Any) -> Seen | None:
     p = score.score.get(str(label), 0.0)
     if not 0.0 <= p <= 1.0:
         return None
-    return (str(label), str(score.label)), -math.log(min(max(p, EPS), 1.0 - EPS))
+    return (str(label), str(score.label)), loss_of(str(label), score.score)
 
 
 class MulticlassTally:

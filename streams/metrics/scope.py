@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -87,12 +88,17 @@ class Scope:
         return [(metric, metric_wants_labels(metric)) for metric in self.river.values()]
 
     def cumulative(self) -> dict[str, float]:
-        """Return the metrics that River's evaluator gives, by name."""
-        ours = {} if len(self.river) == len(self._names) else dict(self.revisions.total().values(whole=False))
-        # River calls the accuracy of nothing 0.
+        """Return the metrics that River's evaluator gives, by name; none that has no value yet.
+
+        River calls the accuracy of nothing 0, and so the R² of one number.
+        """
+        if not self.n:
+            return {}
+        ours = dict(self.revisions.total().values())
         return {
-            name: _real(self.river[name].get()) if name in self.river else ours[name] if self.n else 0.0
+            name: _real(self.river[name].get()) if name in self.river else ours[name]
             for name in self._names
+            if not math.isnan(ours.get(name, 0.0))
         }
 
     def estimated(self, total: Any) -> dict[str, float]:

@@ -89,7 +89,7 @@ class ServedMetrics(BaseMonitor[Entry]):
         return self.scopes.get(self.role) or Scope(self.task)
 
     def get(self) -> dict[str, float]:
-        """Return River's cumulative metrics by name, in the role of the newest score."""
+        """Return River's cumulative metrics that have a value, by name, in the role of the newest score."""
         return self._now.cumulative()
 
     def measurements(self) -> Iterator[Measurement]:

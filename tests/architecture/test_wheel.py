@@ -129,5 +129,6 @@ def test_a_task_file_finds_what_it_needs_in_streams() -> None:
         "Task",
         "Watch",
         "millis",
+        "number",
     ]
     assert all(hasattr(streams, name) for name in streams.__all__)

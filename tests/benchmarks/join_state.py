@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
-from infra.files import rows
+from infra.datafiles.rows import rows
 from infra.store.rocks import RocksMemory, RocksStore
 from infra.taskfile import examples, load_task
 from schemas.codec import Codec

@@ -19,8 +19,8 @@ from pathlib import Path
 from confluent_kafka import Producer
 
 from agents.cli.processes import WorkerProcess
+from infra.datafiles.rows import rows
 from infra.embedded.broker import EmbeddedBroker
-from infra.files import rows
 from infra.kafka.admin import create_topics
 from infra.kafka.connection import Connection
 from infra.kafka.offsets import end_offsets

@@ -47,7 +47,7 @@ task = Task(
     name="{name}", question="?", features=Dictionary(Number(name="x", unit="1")),
     horizon=timedelta(days={days}),
     models=(Model("lr", linear_model.LogisticRegression, policy=DefaultAtHorizon(False)),),
-    data=DataFile(path="history.csv", request_id="id", ts="asked", outcome=outcome),
+    data=DataFile(path="history.csv", request_id="id", ts="asked", timezone="UTC", outcome=outcome),
 )
 """
 ROWS = 60

@@ -59,6 +59,25 @@ def test_in_lockstep_it_equals_river_s_evaluator_and_its_own_history_verifies(
     assert list(Path(reported["snapshots"]).rglob("manifest.json"))
 
 
+def test_outcomes_that_never_come_are_left_out_on_rivers_side_and_the_table_says_how_many(
+    broker: Broker, tmp_path: Path, task: str
+) -> None:
+    path = Path(task)
+    text = path.read_text()
+    assert "outcome=any_outcome" in text
+    text = text.replace("outcome=any_outcome", "outcome=cancellations_only")
+    path.write_text(text)
+    words = ("--limit", "600", "--bootstrap", broker.bootstrap)
+    done = run(tmp_path, "demo", task, *words, "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    labelled, found = told["resolutions"]["labelled"], told["models"]["lr"]
+    assert 0 < labelled < 600
+    assert (found["n"], found["river_left_out"]) == (labelled, 600 - labelled)
+    assert told["equal"]
+    assert told["verified"]["ok"]
+
+
 def test_free_on_four_partitions_with_two_workers_everything_is_proved_and_both_agree(
     broker: Broker, tmp_path: Path, task: str
 ) -> None:
@@ -102,6 +121,22 @@ def test_a_mistake_gets_one_sentence_and_exit_code_2(
     assert "Traceback" not in done.stderr
     assert reported[-1].startswith("Error: ")
     assert done.stdout == ""
+
+
+def test_check_looks_at_the_topics_of_a_cluster_that_is_given(
+    broker: Broker, tmp_path: Path, task: str, task_name: str
+) -> None:
+    words = ("check", task, "--bootstrap", broker.bootstrap)
+    done = run(tmp_path, *words)
+    assert done.returncode == 2
+    assert f"topic {task_name}.requests is missing; run: riverloop topics create" in done.stderr
+    created = run(tmp_path, "topics", "create", task, "--partitions", "3", "--bootstrap", broker.bootstrap)
+    assert created.returncode == 0, created.stderr
+    done = run(tmp_path, *words)
+    assert done.returncode == 0, done.stderr
+    *_, data, topics = done.stdout.splitlines()
+    assert data.endswith("1,000 rows read and learned, 1,000 with a label")
+    assert topics == "topics     as they must be, with 3 partition(s)"
 
 
 def test_a_cluster_that_does_not_answer_is_named_in_a_sentence(tmp_path: Path, task: str) -> None:

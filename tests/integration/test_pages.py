@@ -97,6 +97,19 @@ def test_the_demo_and_the_backtests_of_getting_started(tmp_path: Path) -> None:
             assert "accuracy" in terminal.run(f"{backtest} --limit 200")
 
 
+def test_three_commands_lead_from_a_file_of_ones_own_to_a_running_demo(tmp_path: Path) -> None:
+    write_files(WRITE_A_TASK, tmp_path)
+    (tmp_path / "task.py").unlink()  # which the first command writes
+    with Terminal(tmp_path, {}) as terminal:
+        *_, (commands, _) = section(GETTING_STARTED, "4 A task of your own")
+        init, check, demo = commands.strip().splitlines()
+        assert "outcome  cancelled_at, known at cancelled_at" in terminal.run(init)
+        assert "5 rows read and learned, 5 with a label" in terminal.run(check)
+        printed = terminal.run(demo, 300)
+        assert "everything holds" in printed
+        assert "none" in printed
+
+
 # ---------------------------------------------------------------------- a Kafka, and a worker on it
 
 

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from river import linear_model, preprocessing
 
-from infra.files import rows
+from infra.datafiles.rows import rows
 from infra.inbound import Inbound, decoder
 from infra.snapshots.store import MANIFEST, PROBES, STATE, SnapshotStore
 from schemas.codec import Codec
@@ -269,5 +269,5 @@ def test_a_compressed_data_file_cannot_fill_the_memory(head: bytes, tmp_path: Pa
         for _ in range(300):
             file.write(block)
     assert path.stat().st_size < MIB
-    with bounded(64 * MIB), pytest.raises(UsageError, match="a line of more than"):
+    with bounded(64 * MIB), pytest.raises(UsageError, match="the line has more than"):
         list(rows(path))

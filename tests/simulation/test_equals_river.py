@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
-from river import datasets, forest, linear_model, naive_bayes, preprocessing, tree
+from river import datasets, dummy, forest, linear_model, naive_bayes, preprocessing, tree
 
-from infra.files import rows
+from infra.datafiles.rows import rows
 from infra.taskfile import load_task
 from schemas import Dictionary, Number
 from schemas.event_time import EPOCH
 from schemas.records import Outcome, Request
-from streams import Event, MemoryDriver, Model, Task
+from streams import Event, MemoryDriver, Model, OnArrival, Task
 from streams.datafile import in_time_order
-from streams.oracle import evaluate_with_river
+from streams.oracle import evaluate_with_river, river_metrics
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 DAY_MS = 86_400_000
@@ -33,8 +34,10 @@ PHISHING_MODELS: dict[str, Callable[[], Any]] = {
 PHISHING_ACCURACY = {0: 0.8928, 1: 0.8928, 2: 0.8888, 10: 0.8856, 100: 0.8592, 500: 0.7664, 2000: 0.5616}
 
 
-def assert_equals_river(task: Task, events: Sequence[Event]) -> dict[str, dict[str, float]]:
-    """Every score that the loop served is River's, bit for bit, and so are the metrics."""
+def assert_equals_river(
+    task: Task, events: Sequence[Event], labelled: int | None = None
+) -> dict[str, dict[str, float]]:
+    """Every score that the loop served is River's, bit for bit, and so are the metrics; over those with a label."""
     driver = MemoryDriver(task)
     asked = sum(1 for _ in driver.run(events))
     assert asked == len(events)
@@ -48,7 +51,7 @@ def assert_equals_river(task: Task, events: Sequence[Event]) -> dict[str, dict[s
             for entry in driver.log
             if entry.prediction and model.policy.label(entry) is not None
         ]
-        assert len(resolved) == len(predictions) == len(events)
+        assert len(resolved) == len(predictions) == (len(events) if labelled is None else labelled)
         for ours, theirs in zip(resolved, predictions, strict=True):
             bits = None if not theirs else struct.pack("<d", theirs.get(True, 0.0))
             assert (None if ours is None else struct.pack("<d", ours)) == bits
@@ -163,3 +166,49 @@ def test_hotel_bookings_within_30_days() -> None:
     assert (found["accuracy"], found["f1"]) == (0.8282576135796306, 0.24858016601135866)
     assert found["log_loss"] == pytest.approx(0.42367262107547754, abs=1e-9)
     assert found["most_waiting"] == 2623
+
+
+@pytest.mark.parametrize("horizon_days", [3, 400])
+def test_outcomes_that_may_never_come(horizon_days: int) -> None:
+    """Silence teaches nothing: River's side leaves such rows out. Late outcomes teach when they come."""
+    whole, events = example("hotel_bookings/task.py:cancellation_within_30_days")
+    events = events[:4000]
+    task = replace(
+        whole,
+        horizon=timedelta(days=horizon_days),
+        models=tuple(replace(model, policy=OnArrival()) for model in whole.models[:1]),
+    )
+    labelled = sum(1 for event in events if event.outcomes)
+    assert 500 < labelled < 3500
+    assert_equals_river(task, events, labelled)
+    found = river_metrics(task, task.models[0], events)
+    assert found["n"] == labelled
+
+
+def test_the_log_loss_of_several_classes_is_one_and_rivers_keeps_rivers_name() -> None:
+    """A model that knows one class only is not perfect when others come."""
+    task = Task(
+        name="classes",
+        question="?",
+        kind="multiclass",
+        features=Dictionary(Number(name="x")),
+        earliest=EPOCH,
+        horizon=timedelta(days=1),
+        models=(Model("prior", dummy.PriorClassifier), Model("nb", naive_bayes.GaussianNB)),
+    )
+    events = [
+        Event(
+            Request(str(n), n * 1000, {"x": float(n)}),
+            (Outcome(str(n), n * 1000, "abc"[n * n % 3] if n > 20 else "a"),),
+        )
+        for n in range(60)
+    ]
+    driver = MemoryDriver(task)
+    for _ in driver.run(events):
+        pass
+    for model, served in zip(task.models, driver.metrics, strict=True):
+        ours, theirs = served.get(), river_metrics(task, model, events)
+        assert ours.keys() == theirs.keys() - {"n"}
+        for name, value in ours.items():
+            assert value == pytest.approx(theirs[name], abs=1e-12)
+        assert ours["log_loss"] > ours["cross_entropy"] + 0.5  # one answer without a new class costs 34.5

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infra.files import rows
+from infra.datafiles.rows import rows
 from infra.taskfile import examples, load_task
 from schemas import Dictionary, Number
 from schemas.errors import UsageError

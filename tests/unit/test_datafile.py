@@ -9,7 +9,8 @@ from schemas import Boolean, Category, Dictionary, Integer, Number
 from schemas.errors import UsageError
 from schemas.event_time import EARLIEST
 from schemas.records import Outcome, Request
-from streams.datafile import DataFile, Event, in_time_order, millis
+from streams.cells import Cells, millis
+from streams.datafile import DataFile, Event, in_time_order
 
 FEATURES = Dictionary(
     Number(name="x", column="X value"),
@@ -27,7 +28,7 @@ def outcome(row: Mapping[str, str]) -> Any:
 
 def read(*rows: Mapping[str, str], reported: Reported = outcome, **more: Any) -> list[Event]:
     kind = more.pop("kind", None)
-    named = {"request_id": "id", "ts": "when"} | more
+    named = {"request_id": "id", "ts": "when", "timezone": "UTC"} | more
     return list(DataFile(outcome=reported, **named).events(rows, FEATURES, kind))
 
 
@@ -90,8 +91,10 @@ def test_values_take_the_form_that_they_have_on_the_wire(kind: str, value: Any, 
         ("regression", float("nan"), "value must be a finite number, not nan"),
     ],
 )
-def test_a_value_of_the_wrong_kind_is_rejected_with_its_row(kind: str, value: Any, reason: str) -> None:
-    assert rejected(ROW, reported=lambda row: (5, value), kind=kind) == f"row 1: {reason}"
+def test_a_value_of_the_wrong_kind_is_refused_with_its_row(kind: str, value: Any, reason: str) -> None:
+    assert rejected(ROW, reported=lambda row: (5, value), kind=kind) == (
+        f"row 1: outcome= of the DataFile failed: {reason}"
+    )
 
 
 def without(column: str) -> dict[str, str]:
@@ -102,7 +105,11 @@ def without(column: str) -> dict[str, str]:
 def test_a_missing_column_is_named_with_those_there_are(column: str) -> None:
     """Also one of an optional feature: it would be missing in every row."""
     row = without(column)
-    assert rejected(row) == f"row 1: column {column!r} is missing; the columns are {', '.join(row)}"
+    at = "outcome= of the DataFile failed: " if column == "y" else ""
+    assert rejected(row) == (
+        f"row 1: {at}column {column!r} is missing; the columns are {', '.join(row)}; "
+        "correct the name in the task file"
+    )
 
 
 def test_what_is_left_out_needs_no_column() -> None:
@@ -112,52 +119,137 @@ def test_what_is_left_out_needs_no_column() -> None:
     assert event.request.features == {"x": 1.0}
 
 
+ISO = "set its format in DataFile(...), for example dates='%d.%m.%Y %H:%M'"
+CELL = "; write digits with a decimal point, without units or separators"
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"when": ""}, "Invalid isoformat string: ''"),
-        ({"when": "01.07.2015"}, "Invalid isoformat string: '01.07.2015'"),
-        ({"when": "1969-12-31"}, "ts must be ms since 1970-01-01 UTC, 0 to 2^53 - 1, not -86400000"),
-        ({"X value": ""}, "feature x is required"),
-        ({"X value": "much"}, "feature x must be a number, not 'much' (str)"),
-        ({"n": "1.5"}, "feature n must be a whole number, not 1.5 (float)"),
-        ({"b": "maybe"}, "feature b must be true or false, not 'maybe' (str)"),
-        ({"id": ""}, "request_id must have 1 to 200 characters, not 0"),
-        ({"id": "x" * 201}, "request_id must have 1 to 200 characters, not 201"),
+        ({"when": ""}, "column 'when', cell '': is empty; a time is required"),
+        ({"when": "soon"}, f"column 'when', cell 'soon': is not an ISO date or time; {ISO}"),
+        (
+            {"when": "1969-12-31"},
+            "column 'when', cell '1969-12-31': ts must be ms since 1970-01-01 UTC, 0 to 2^53 - 1, not -86400000",
+        ),
+        (
+            {"X value": ""},
+            "column 'X value', cell '': feature x is required; fill the cell, or give the feature optional=True or "
+            "missing=",
+        ),
+        ({"X value": "much"}, "column 'X value', cell 'much': feature x must be a number, not 'much' (str)"),
+        (
+            {"X value": "1_000"},
+            "column 'X value', cell '1_000': feature x must be a number, not '1_000' (str); remove the underscores",
+        ),
+        (
+            {"X value": "5 EUR"},
+            f"column 'X value', cell '5 EUR': feature x must be a number, not '5 EUR' (str){CELL}",
+        ),
+        (
+            {"X value": "-inf"},
+            "column 'X value', cell '-inf': feature x must be a finite number, not -inf; leave the cell empty if "
+            "the value is not known",
+        ),
+        (
+            {"X value": "N/A"},
+            "column 'X value', cell 'N/A': feature x must be a number, not 'N/A' (str); if it stands for a missing "
+            "value, set missing=('N/A',) in DataFile(...)",
+        ),
+        (
+            {"n": "1.5"},
+            "column 'n', cell '1.5': feature n must be a whole number, not 1.5 (float); declare it as a Number",
+        ),
+        (
+            {"n": "2_0"},
+            "column 'n', cell '2_0': feature n must be a whole number, not '2_0' (str); remove the underscores",
+        ),
+        ({"b": "maybe"}, "column 'b', cell 'maybe': feature b must be true or false, not 'maybe' (str)"),
+        ({"id": ""}, "column 'id', cell '': request_id must have 1 to 200 characters, not 0"),
+        (
+            {"id": "x" * 201},
+            f"column 'id', cell '{'x' * 59}: request_id must have 1 to 200 characters, not 201",
+        ),
     ],
 )
-def test_a_wrong_cell_is_rejected_with_its_row(change: dict[str, str], reason: str) -> None:
-    assert rejected(ROW, ROW | change) == f"row 2: {reason}"
+def test_a_wrong_cell_is_refused_with_row_column_cell_and_cure(change: dict[str, str], reason: str) -> None:
+    assert rejected(ROW, ROW | change) == f"row 2, {reason}"
 
 
 @pytest.mark.parametrize(
     ("more", "reason"),
     [
-        (
-            {"ts": lambda row: 1.5},
-            "TypeError: ts must be whole milliseconds, not 1.5; see streams.millis",
-        ),
+        ({"ts": lambda row: 1.5}, "row 1: ts must be whole milliseconds, not 1.5; see streams.millis"),
         (
             {"reported": lambda row: ("2020-01-01", True)},
-            "TypeError: the outcome's time must be whole milliseconds, not '2020-01-01'; see streams.millis",
+            "row 1: the outcome's time must be whole milliseconds, not '2020-01-01'; see streams.millis",
         ),
-        ({"reported": lambda row: (-1, True)}, "ts must be ms since 1970-01-01 UTC, 0 to 2^53 - 1, not -1"),
-        ({"reported": lambda row: (1, True, "lost")}, "too many values to unpack (expected 2)"),
-        ({"reported": lambda row: [1, True]}, "TypeError: cannot unpack non-iterable int object"),
-        ({"reported": lambda row: row["x"][5]}, "column 'x' is missing; the columns are " + ", ".join(ROW)),
-        ({"reported": lambda row: row["id"][5]}, "IndexError: string index out of range"),
-        ({"ts": lambda row: 1 // 0}, "ZeroDivisionError: integer division or modulo by zero"),
-        ({"request_id": lambda row: row.none}, "AttributeError: 'dict' object has no attribute 'none'"),
+        (
+            {"reported": lambda row: (-1, True)},
+            "row 1: outcome= of the DataFile failed: ts must be ms since 1970-01-01 UTC, 0 to 2^53 - 1, not -1",
+        ),
+        (
+            {"reported": lambda row: (1, True, "lost")},
+            "row 1: outcome= of the DataFile failed: ValueError: too many values to unpack (expected 2)",
+        ),
+        (
+            {"reported": lambda row: [1, True]},
+            "row 1: outcome= of the DataFile failed: TypeError: cannot unpack non-iterable int object",
+        ),
+        (
+            {"reported": lambda row: row["x"][5]},
+            "row 1: outcome= of the DataFile failed: column 'x' is missing; the columns are "
+            + ", ".join(ROW)
+            + "; correct the name in the task file",
+        ),
+        (
+            {"reported": lambda row: {"yes": 1}[row["y"]]},
+            "row 1, column 'y', cell '1': outcome= of the DataFile failed: KeyError: '1'",
+        ),
+        (
+            {"reported": lambda row: row["id"][5]},
+            "row 1: outcome= of the DataFile failed: IndexError: string index out of range",
+        ),
+        (
+            {"reported": lambda row: (int(row["b"]), True)},
+            "row 1, column 'b', cell 'true': outcome= of the DataFile failed: ValueError: invalid literal for "
+            "int() with base 10: 'true'",
+        ),
+        (
+            {"reported": lambda row: (millis(row["c"] or row["b"]), True)},
+            f"row 1, column 'b', cell 'true': outcome= of the DataFile failed: is not an ISO date or time; {ISO}",
+        ),
+        (
+            {"ts": lambda row: 1 // 0},
+            "row 1: ts= of the DataFile failed: ZeroDivisionError: integer division or modulo by zero",
+        ),
+        ({"request_id": lambda row: 7}, "row 1: request_id must be text, not 7"),
+        (
+            {"request_id": lambda row: row.none},
+            "row 1: request_id= of the DataFile failed: AttributeError: 'Cells' object has no attribute 'none'",
+        ),
     ],
 )
 def test_a_mistake_in_the_task_files_callables_is_reported_with_its_row(
     more: dict[str, Any], reason: str
 ) -> None:
-    assert rejected(ROW, **more) == f"row 1: {reason}"
+    assert rejected(ROW, **more) == reason
+
+
+def test_a_message_names_the_rows_place_and_never_a_personal_value() -> None:
+    features = Dictionary(Number(name="x"), Category(name="name", personal_data="left_out"))
+    file = DataFile(request_id="id", ts="when", outcome=lambda row: (millis(row["name"]), True))
+    row = Cells({"id": "a", "when": "2024-01-02T00:00Z", "x": "1", "name": "Ada"}, "orders.csv, line 7")
+    with pytest.raises(UsageError) as caught:
+        list(file.events([row], features))
+    assert str(caught.value).startswith(
+        "orders.csv, line 7, column 'name': outcome= of the DataFile failed: is not"
+    )
+    assert "Ada" not in str(caught.value)
 
 
 def test_rows_before_a_wrong_one_are_given() -> None:
-    file = DataFile(request_id="id", ts="when", outcome=outcome)
+    file = DataFile(request_id="id", ts="when", timezone="UTC", outcome=outcome)
     events = file.events(iter([ROW, ROW | {"when": "?"}]), FEATURES)
     assert next(events).request.request_id == "a"
     with pytest.raises(UsageError, match="row 2"):
@@ -169,7 +261,8 @@ def test_an_error_of_the_reader_is_its_own() -> None:
         yield ROW
         raise UsageError("the file ends here")
 
-    events = DataFile(request_id="id", ts="when", outcome=outcome).events(rows(), FEATURES)
+    file = DataFile(request_id="id", ts="when", timezone="UTC", outcome=outcome)
+    events = file.events(rows(), FEATURES)
     with pytest.raises(UsageError, match=r"^the file ends here$"):
         list(events)
 
@@ -187,7 +280,7 @@ def test_an_error_of_the_reader_is_its_own() -> None:
     ],
 )
 def test_times_are_utc_to_the_millisecond_whatever_the_machines_zone(text: str, ms: int) -> None:
-    assert millis(text) == ms
+    assert millis(text, "UTC") == ms
 
 
 def test_events_are_ordered_by_request_time_and_else_stay_as_they_are() -> None:
@@ -195,12 +288,12 @@ def test_events_are_ordered_by_request_time_and_else_stay_as_they_are() -> None:
     assert [each.request.request_id for each in in_time_order(events)] == ["b", "d", "a", "c"]
 
 
-def test_a_row_before_the_tasks_earliest_time_is_rejected_naming_the_way_out() -> None:
+def test_a_row_before_the_tasks_earliest_time_is_refused_naming_the_way_out() -> None:
     features = Dictionary(Number(name="x"))
     data = DataFile(request_id="id", ts=lambda row: int(row["at"]), outcome=lambda row: None)
     rows = [{"id": "a", "at": "1700000000", "x": "1"}]
     assert [each.request.ts for each in data.events(rows, features)] == [1_700_000_000]
     with pytest.raises(
-        UsageError, match=r"row 1: ts=1700000000 .*send milliseconds instead of seconds.* set earliest="
+        UsageError, match=r"row 1.*: ts=1700000000 .*send milliseconds instead of seconds.* set earliest="
     ):
         list(data.events(rows, features, earliest=EARLIEST))

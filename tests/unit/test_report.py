@@ -12,7 +12,7 @@ from river import linear_model, naive_bayes
 from schemas import Dictionary, Number
 from schemas.event_time import EPOCH
 from schemas.records import Entry, Outcome, Prediction, Request, Score
-from streams import Event, Model, OnArrival, Task
+from streams import Event, MemoryDriver, Model, OnArrival, Task
 from streams.backtest import backtest
 from streams.report import DAY_MS, Resolutions, ScoreBook, roc_auc
 
@@ -95,8 +95,8 @@ def test_resolutions_count_kinds_and_keep_delays() -> None:
     log = [
         entry("labelled", "a", 0.5, True),
         entry("expired", "b", 0.5, None),
-        entry("late", "b", 0.5, True, late_by="event_time"),
-        entry("revised", "b", 0.5, False),
+        entry("late", "b", 0.5, True, late_by="event_time", corrects="e"),
+        entry("revised", "b", 0.5, False, corrects="e"),
         Entry("e", "time", 5),
         entry("opened", "c", 0.5, True),
     ]
@@ -104,7 +104,7 @@ def test_resolutions_count_kinds_and_keep_delays() -> None:
         found.apply(offset, each)
         found.apply(offset, each)
     assert found.kinds == {"labelled": 1, "expired": 1, "late": 1, "revised": 1}
-    assert found.delays == [2 * DAY_MS, 2 * DAY_MS]
+    assert (found.first, found.delays) == (2, [2 * DAY_MS, 2 * DAY_MS])
     assert found.delay_days() == {"p10": 2.0, "p50": 2.0, "p90": 2.0, "p99": 2.0}
     assert Resolutions().delay_days() == {}
     twin = Resolutions()
@@ -131,12 +131,22 @@ def test_a_backtest_says_all_of_it() -> None:
     assert done == list(range(1, 31))
     assert (report["task"], report["requests"]) == ("small", 30)
     assert report["resolutions"] == {"expired": 20, "labelled": 10, "late": 10}
-    assert report["coverage"] == pytest.approx(20 / 30)
+    assert (report["coverage"], report["label_rate"]) == (1.0, pytest.approx(20 / 30))
+    assert report["left_out"] == {
+        "duplicates": 0,
+        "outcomes_before_request": 0,
+        "never_labelled": 10,
+        "rejected": 0,
+        "reasons": {},
+    }
     assert report["delay_days"] == {"p10": 1.0, "p50": 6.5, "p90": 12.0, "p99": 12.0}
     assert report["counters"]["predictions"] == 30
     assert set(report["models"]) == {"lr", "nb"}
     first = report["models"]["lr"]
-    assert {"n", "accuracy", "f1", "log_loss", "roc_auc", "most_waiting", "version", "digest"} == set(first)
+    shown = {"n", "accuracy", "f1", "log_loss", "roc_auc", "most_waiting", "version", "digest"}
+    assert set(first) == shown | {"failures", "published", "segments"}
+    assert first["failures"] is None
+    assert {"precision", "recall", "brier", "ece"} < set(first["published"])
     assert first["n"] == 20
     assert report["models"]["nb"]["n"] == 18  # it had no answer until day 3, when it learned
     assert 0 <= first["roc_auc"] <= 1
@@ -144,3 +154,103 @@ def test_a_backtest_says_all_of_it() -> None:
     assert backtest(task, events) == report
     only = backtest(task, events, [task.model("nb")])
     assert set(only["models"]) == {"nb"}
+
+
+def test_a_backtest_counts_what_it_leaves_out_and_knows_no_metric_of_nothing() -> None:
+    task = Task(
+        name="small",
+        question="?",
+        features=Dictionary(Number(name="x")),
+        horizon=timedelta(days=10),
+        earliest=EPOCH + timedelta(hours=1),
+        models=(MODEL,),
+    )
+    day = Request("a", DAY_MS, {"x": 1.0})
+    events = [
+        Event(Request("b", 0, {"x": 1.0}), ()),  # before the earliest time
+        Event(day, (Outcome("a", DAY_MS - 1, True),)),  # an outcome before its request
+        Event(day, ()),  # the same again
+    ]
+    report = backtest(task, events)
+    assert report["left_out"] == {
+        "duplicates": 1,
+        "outcomes_before_request": 1,
+        "never_labelled": 1,
+        "rejected": 1,
+        "reasons": {"impossible_time": 1},
+    }
+    figures = report["models"]["lr"]
+    assert figures["n"] == 0
+    assert all(math.isnan(figures[name]) for name in ("accuracy", "f1", "log_loss", "roc_auc"))
+    nothing = backtest(task, [])
+    assert (nothing["coverage"], nothing["label_rate"]) == (None, None)
+
+
+def test_no_r2_of_one_number() -> None:
+    """River calls it 0; what does not exist is left out of snapshots and of the status, and is NaN here."""
+    task = Task(
+        name="small",
+        question="?",
+        kind="regression",
+        features=Dictionary(Number(name="x")),
+        horizon=timedelta(days=10),
+        earliest=EPOCH,
+        models=(Model("lin", linear_model.LinearRegression),),
+    )
+    event = Event(Request("a", DAY_MS, {"x": 1.0}), (Outcome("a", DAY_MS, 3.0),))
+    driver = MemoryDriver(task)
+    assert driver.metrics[0].get() == {}
+    for _ in driver.run([event]):
+        pass
+    assert driver.metrics[0].get() == {"mae": 3.0, "rmse": 3.0}
+    figures = backtest(task, [event])["models"]["lin"]
+    assert (figures["mae"], figures["rmse"]) == (3.0, 3.0)
+    assert math.isnan(figures["r2"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "outcomes", "expected"),
+    [
+        # Before the first label nobody answers; then 2 of 4 and 1 of 4 decisions are right.
+        ("binary", [True, True, False, True, False], {"base-rate": 0.5, "last-value": 0.25}),
+        ("multiclass", ["b", "b", "a", "b", "a"], {"base-rate": 0.5, "last-value": 0.25}),
+    ],
+)
+def test_baselines_know_the_majority_and_the_last_label(
+    kind: Any, outcomes: list[Any], expected: dict[str, float]
+) -> None:
+    task = Task(
+        name="small",
+        question="?",
+        kind=kind,
+        features=Dictionary(Number(name="x")),
+        horizon=timedelta(days=10),
+        earliest=EPOCH,
+        models=(Model("nb", naive_bayes.GaussianNB),),
+    )
+    events = [
+        Event(Request(str(n), n * DAY_MS, {"x": 1.0}), (Outcome(str(n), n * DAY_MS, value),))
+        for n, value in enumerate(outcomes)
+    ]
+    report = backtest(task, events)
+    assert set(report["models"]) == {"nb"}
+    assert {name: each["accuracy"] for name, each in report["baselines"].items()} == expected
+
+
+def test_baselines_of_numbers() -> None:
+    task = Task(
+        name="small",
+        question="?",
+        kind="regression",
+        features=Dictionary(Number(name="x")),
+        horizon=timedelta(days=10),
+        earliest=EPOCH,
+        models=(Model("lin", linear_model.LinearRegression),),
+    )
+    events = [
+        Event(Request(str(n), n * DAY_MS, {"x": 1.0}), (Outcome(str(n), n * DAY_MS, value),))
+        for n, value in enumerate([4.0, 6.0, 8.0])
+    ]
+    found = backtest(task, events)["baselines"]
+    assert found["mean"]["mae"] == pytest.approx((4 + 2 + 3) / 3)
+    assert (found["last-value"]["n"], found["last-value"]["mae"]) == (2, 2.0)  # no answer before the first

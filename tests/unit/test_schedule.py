@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from infra.files import rows
+from infra.datafiles.rows import rows
 from infra.taskfile import load_task
 from schemas.records import Outcome, Request
 from streams.datafile import Event, in_time_order

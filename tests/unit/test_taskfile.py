@@ -37,7 +37,7 @@ first = Task(
     features=FEATURES,
     horizon=timedelta(days=1),
     models=(Model("lr", build, {"learning_rate": 0.2}),),
-    data=DataFile(path="data/events.csv", request_id="id", ts="when", outcome=outcome),
+    data=DataFile(path="data/events.csv", request_id="id", ts="when", timezone="UTC", outcome=outcome),
 )
 """
 LINES = GOOD.count("\n")

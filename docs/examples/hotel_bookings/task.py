@@ -73,7 +73,13 @@ cancellation = Task(
     features=Dictionary(*NUMBERS, *CATEGORIES),
     horizon=timedelta(days=800),
     models=models(OnArrival()),
-    data=DataFile(path="hotel_h1_resort.csv.gz", request_id="row", ts="booking_date", outcome=any_outcome),
+    data=DataFile(
+        path="hotel_h1_resort.csv.gz",
+        request_id="row",
+        ts="booking_date",
+        timezone="UTC",
+        outcome=any_outcome,
+    ),
 )
 
 cancellation_within_30_days = Task(
@@ -84,6 +90,10 @@ cancellation_within_30_days = Task(
     revision_horizon=timedelta(days=800),
     models=models(DefaultAtHorizon(False)),
     data=DataFile(
-        path="hotel_h1_resort.csv.gz", request_id="row", ts="booking_date", outcome=cancellations_only
+        path="hotel_h1_resort.csv.gz",
+        request_id="row",
+        ts="booking_date",
+        timezone="UTC",
+        outcome=cancellations_only,
     ),
 )

@@ -41,6 +41,7 @@ order_cancellation = Task(
         path="online_retail_orders_early.csv.gz",
         request_id="invoice_no",
         ts="order_time",
+        timezone="UTC",
         outcome=first_cancellation,
     ),
 )

@@ -1,0 +1,43 @@
+"""Reading of a task's data file for the commands: what was found in it, and what of it is left out."""
+
+from __future__ import annotations
+
+import click
+
+from infra.taskfile import LoadedTask
+from schemas.errors import UsageError
+from streams.datafile import Event, LeftOut, left_out
+
+strict_option = click.option(
+    "--strict",
+    is_flag=True,
+    help="Fail if a request id is repeated or an outcome lies before its request.",
+)
+
+
+def read_events(
+    loaded: LoadedTask, data: str | None, limit: int | None, *, strict: bool
+) -> tuple[list[Event], LeftOut]:
+    """Read a data file in the order of event times; says on standard error what was found and is left out.
+
+    Raises
+    ------
+    UsageError
+        When the file cannot be read, and with `strict` when something is left out.
+    """
+    events = loaded.events(data, limit, note)
+    found = left_out(events, loaded.task.tolerance_ms)
+    if strict and found:
+        raise UsageError(f"{loaded.data_path(data)}: {'; '.join(found.sentences())}")
+    return events, found
+
+
+def note(text: str) -> None:
+    """Say something about the file on standard error."""
+    click.echo(f"Note: {text}", err=True)
+
+
+def show_left_out(found: LeftOut) -> None:
+    """Say on standard output what of a file is left out."""
+    for sentence in found.sentences():
+        click.echo(f"left out     {sentence}")
