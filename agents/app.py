@@ -30,6 +30,7 @@ from infra.kafka.watch import ClusterWatch
 from infra.kafka.writer import Writer
 from infra.permissions import make_private
 from infra.task.applied import AppliedReports
+from infra.task.revisions import RevisionRequests
 from infra.task.topic_watch import WATCH_S
 from streams.garbage import collect_seldom
 
@@ -94,7 +95,9 @@ def make_app(prepared: Prepared, ending: Ending | None = None) -> Any:
     app.boot_strategy = Boot(app, HttpServer(web_app, sockets, settings.http_connections, pages.probes))
     log.info("HTTP on http://%s", authority(settings.http_host, sockets[0].getsockname()[1]))
     feed = _feed(app, prepared, ending)
-    owners = [_add_task(app, agents, feed.consumer, prepared, ending) for agents in prepared.agents.values()]
+    owners = [
+        _add_task(app, agents, feed.consumer, prepared, ending, writer) for agents in prepared.agents.values()
+    ]
     app.service(feed)
 
     async def stopping(sender: Any, **options: Any) -> None:
@@ -166,12 +169,27 @@ def _feed(app: Any, prepared: Prepared, ending: Ending) -> Feed:
 
 
 def _add_task(
-    app: Any, agents: TaskAgents, consumer: BatchConsumer, prepared: Prepared, ending: Ending
+    app: Any,
+    agents: TaskAgents,
+    consumer: BatchConsumer,
+    prepared: Prepared,
+    ending: Ending,
+    writer: Writer,
 ) -> BatchConsumer:
     """Add the work of a task beside its agents; gives the member of the group of its log's owners."""
     name = agents.context.task.name
-    agents.log.moved.append(consumer.wake)  # the models may have become ready
-    owner = _owner(app, agents, prepared)
+    publisher = agents.publisher
+    owner, rank = _owner(app, agents, prepared), -1
+
+    def moved() -> None:
+        nonlocal rank
+        consumer.subscribe()  # the models may have become ready
+        consumer.wake()
+        if publisher.rank != rank and publisher.tenure is None:
+            rank = publisher.rank
+            owner.rejoin(client_id(publisher.group, prepared.slot.name, rank))
+
+    agents.log.moved.append(moved)
 
     async def read_log() -> None:
         await agents.start()
@@ -182,6 +200,9 @@ def _add_task(
         await agents.log.wait_caught_up()
         await owner.start()
         await ending.guard(partial(agents.publisher.run, owner))
+
+    async def open_revisions() -> None:
+        await RevisionRequests(agents.context, agents.readiness, agents.log, writer).run()
 
     async def silence() -> None:
         await ending.guard(partial(agents.on_silence, consumer))
@@ -198,6 +219,7 @@ def _add_task(
 
     app.task(read_log)
     app.task(publish)
+    app.task(open_revisions)
     app.task(follow_keys)
     app.timer(SILENCE_S, name=f"{name}.silence")(silence)
     app.timer(WATCH_S, name=f"{name}.topics")(watch)
@@ -231,6 +253,6 @@ def _owner(app: Any, agents: TaskAgents, prepared: Prepared) -> BatchConsumer:
         on_assigned=assigned,
         on_revoked=revoked,
         on_error=lambda error: app.add_future(app.crash(error)),
-        properties={"client.id": client_id(group, prepared.slot.name)},
+        properties={"client.id": client_id(group, prepared.slot.name, -1)},
         stamps=agents.current.stamps,
     )

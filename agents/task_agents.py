@@ -140,6 +140,7 @@ class TaskAgents:
             picker=lambda: intake,
             follows=self._outcomes_of,
             followers=(topics.outcomes,),
+            joins=lambda: readiness.admitted,
             may=readiness.may_work,
             max_batch=settings.max_batch,
             pace_s=pace_s,
@@ -151,6 +152,7 @@ class TaskAgents:
         self.tally_batches = Channel(
             name=f"{name}.quality",
             topics=topics_of(name, processor("quality").reads),
+            joins=lambda: readiness.admitted,
             may=readiness.may_work,
             max_batch=settings.max_batch,
             pace_s=TALLY_PACE_S,

@@ -22,7 +22,7 @@ from infra.kafka.reachable import check_reachable
 from infra.kafka.watching import seen_topics
 from infra.known_topics import read_known
 from infra.loadcheck import check_task
-from infra.past import learn_all
+from infra.past import PastSchemas
 from infra.permissions import make_private
 from infra.runtime import runtime_fingerprint
 from infra.slots import Slot
@@ -167,7 +167,7 @@ def _task_agents(
     subjects = Subjects.of(connection, names, task.features, settings.token_key.encode())
     codec = Codec(task.name, task.kind, task.features, subjects.keys, serving=True)
     subjects.load()
-    learn_all(codec, connection, names)
+    PastSchemas(codec, connection, names).learn_all()
     check_answering(Commands(connection, codec, settings.group).history()[0], loaded)
     runtime = runtime_fingerprint()[0]
     folds = [ModelFold(task, model, runtime) for model in task.models]

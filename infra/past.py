@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+import math
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 
 from infra.inbound import Message
 from infra.kafka.connection import Connection
 from infra.kafka.log import read_all
 from schemas.codec import Codec
-from schemas.errors import BadRecord, TaskError
+from schemas.errors import BadRecord, RecordsGone, TaskError
 from schemas.records import Command, Control
 from schemas.topics import TaskTopics
 
-PREFIX = "schema."
+PREFIX: Final = "schema."
+ASK_AGAIN_S: Final = 1.0
+MOST_ASKED: Final = 1_000
 
 
 def learn(codec: Codec, command: Command) -> None:
@@ -30,21 +34,64 @@ def learn(codec: Codec, command: Command) -> None:
         codec.register(schema)
 
 
-def learn_all(codec: Codec, connection: Connection, topics: TaskTopics) -> None:
-    """Let a codec read what was written under any revision so far, as `T.control` tells (blocks).
+class PastSchemas:
+    """Lets a codec read what was written under any revision, as `T.control` tells; also revisions opened later.
 
-    Raises
-    ------
-    TaskError
-        When a feature has another type today: what was served with the old one would be no value of it.
+    A worker may get a record of another worker's revision before it has read of it in the log.
+
+    Parameters
+    ----------
+    codec
+        Learns the schemas. Later it calls `learn_later` for a fingerprint that it does not know.
     """
-    for command in commands(codec, read_all(connection, topics.control)):
+
+    def __init__(self, codec: Codec, connection: Connection, topics: TaskTopics) -> None:
+        self._codec, self._connection, self._topic = codec, connection, topics.control
+        self._next: int | None = None
+        self._asked: dict[bytes, float] = {}
+        """By fingerprint: when it was not found (s, monotonic)."""
+
+    def learn_all(self) -> None:
+        """Learn all that `T.control` has now (blocks).
+
+        Raises
+        ------
+        TaskError
+            When a feature has another type today: what was served with the old one would be no value of it.
+        """
+        for command in self._new():
+            with suppress(BadRecord):  # no audit of ours; the log's own commands decide
+                learn(self._codec, command)
+                for schema in _schemas(command):
+                    _check_types(self._codec, json.loads(schema), command)
+        self._codec.learn_later = self.learn_later
+
+    def learn_later(self, fingerprint: bytes) -> None:
+        """Learn what is new on `T.control` (blocks); at most once a second for the same fingerprint.
+
+        Raises
+        ------
+        BrokerError
+            The cluster does not answer.
+        """
+        now = time.monotonic()
+        if now < self._asked.get(fingerprint, -math.inf) + ASK_AGAIN_S:
+            return
+        for command in self._new():
+            with suppress(BadRecord):
+                learn(self._codec, command)
+        if len(self._asked) > MOST_ASKED:
+            self._asked.clear()
+        self._asked[fingerprint] = time.monotonic()
+
+    def _new(self) -> Iterator[Command]:
         try:
-            learn(codec, command)
-        except BadRecord:
-            continue  # no audit of ours; the log's own commands decide
-        for schema in _schemas(command):
-            _check_types(codec, json.loads(schema), command)
+            messages = [*read_all(self._connection, self._topic, start=self._next)]
+        except RecordsGone:  # the topic was made again
+            messages = [*read_all(self._connection, self._topic)]
+        for message in messages:
+            self._next = (message.offset() or 0) + 1
+        return commands(self._codec, messages)
 
 
 def commands(codec: Codec, messages: Iterable[Message]) -> Iterator[Command]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from schemas.records import Control
 from streams.roles import Roles
 
@@ -45,20 +47,34 @@ class CommandQueue:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def first(self, roles: Roles) -> Control | None:
-        """Return the request to be decided next.
+    def next(self, roles: Roles, *, ready: bool) -> list[Control]:
+        """Return the requests to be decided next, in one transaction.
+
+        Parameters
+        ----------
+        roles
+            At the end of the log.
+        ready
+            Whether other commands than new revisions can be decided: an owner whose own revision is not open yet
+            has no models that answer.
 
         Returns
         -------
-        Control or None
-            None when there is none, or when the roles do not contain the newest command that is done: a decision
-            rests on all before it.
+        list
+            A new revision of each model that asks for one, or else the first request. Empty when there is none, or
+            when the roles do not contain the newest command that is done: a decision rests on all before it.
         """
         if not self._waiting or (self._last and not roles.done(self._last)):
-            return None
-        return next(iter(self._waiting.values()))[1]
+            return []
+        waiting = [record for _, record in self._waiting.values()]
+        opening: dict[str, Control] = {}
+        for record in waiting:
+            if record.command.name == "revision":
+                opening.setdefault(record.command.model, record)
+        return [*opening.values()] or (waiting[:1] if ready else [])
 
-    def offset(self) -> int:
-        """Return the offset of `T.control` below which all is decided once the first request is."""
-        further = [offset for offset, _ in self._waiting.values()][1:]
+    def offset(self, decided: Collection[Control]) -> int:
+        """Return the offset of `T.control` below which all is decided once some requests are."""
+        ids = {each.command.id for each in decided}
+        further = [offset for offset, record in self._waiting.values() if record.command.id not in ids]
         return min(further, default=self.next_offset)

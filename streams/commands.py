@@ -16,6 +16,26 @@ MODE: Final = "mode"
 MODES: Final = ("catch-up", "skip")
 
 
+def decide_revision(command: Command, roles: Roles) -> Command:
+    """Return the command that opens a revision as it is written into the log, with the revision's number.
+
+    The owner's task file may be another one: what opens a revision brings all that others need to know of it.
+
+    Raises
+    ------
+    CommandRejected
+        The log has it already, or something is missing.
+    """
+    missing = [name for name in ("spec", "runtime", "dictionary") if not command.arguments.get(name)]
+    if missing or not command.model:
+        raise CommandRejected(f"a revision needs a model and {', '.join(missing or ['its name'])}")
+    known = roles.revision(command.model, command.arguments["spec"], {command.arguments["runtime"]})
+    if known is not None:
+        raise CommandRejected(f"this specification of {command.model} is revision {known.number} already")
+    number = roles.next_revision(command.model)
+    return replace(command, arguments=dict(command.arguments) | {"revision": str(number)})
+
+
 def decide(command: Command, roles: Roles, folds: Mapping[str, ModelFold]) -> Command:
     """Return the command as it is written into the log.
 
@@ -52,7 +72,11 @@ def command_entry_id(task: str, command: Command) -> str:
     --------
     >>> command_entry_id("orders", Command("freeze", "lr", id="c-1"))
     'orders/command/c-1'
+    >>> command_entry_id("orders", Command("revision", "lr", {"revision": "2"}, id="c-2"))
+    'orders/lr/revision/2'
     """
+    if command.name == "revision":
+        return f"{task}/{command.model}/revision/{command.arguments['revision']}"
     return f"{task}/command/{command.id}"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +19,7 @@ from streams.learning_steps import alert_of
 from streams.model_state import Frozen, ModelState, intervals_text
 from streams.native.fused import FusedPipeline
 from streams.policies import checked_label
-from streams.roles import ModelRole, Roles
+from streams.roles import ModelRole, Revision, Roles
 from streams.snapshot.digest import state_digest
 from streams.snapshot.rewind import Rewind
 from streams.state_copy import StateCopy
@@ -30,9 +30,9 @@ from streams.version import Version
 class ModelFold(BaseFold[Entry]):
     """A model of a task, folded up to a position of the log.
 
-    The log itself says which revision is active: a `revision` command names the specification and the
-    runtime that it opens. The state does not depend on it, for a revision is folded from the log's
-    beginning; only the name of the version does, and whether this fold may answer.
+    The log itself says which revisions are active: a `revision` command names the specification and the
+    runtime that it opens, and all that were opened stay active side by side. The state does not depend on it: a
+    revision is folded from the log's beginning. Only the version's name does, and whether the fold may answer.
 
     Parameters
     ----------
@@ -40,24 +40,33 @@ class ModelFold(BaseFold[Entry]):
         The task, and the model of it.
     runtime
         Fingerprint of the libraries and the processor that bit-equality is promised for.
+    equals
+        Further runtimes that give the same bits, as was proven.
     core
         Which implementation learns and scores, as in `streams.native.CORES`; empty: the one set for this process.
         State and scores do not depend on it.
     """
 
-    def __init__(self, task: Task, model: Model, runtime: str = "", core: str = "") -> None:
+    def __init__(
+        self,
+        task: Task,
+        model: Model,
+        runtime: str = "",
+        core: str = "",
+        equals: Collection[str] = (),
+    ) -> None:
         self.task, self.model, self.runtime = task, model, runtime
+        self.runtimes = frozenset({runtime, *equals})
+        """Those whose revisions and snapshots are this fold's."""
         self.spec = task.spec(model)
         pipeline = FusedPipeline(model.make, task.features, task.kind, core)
         self.learner = Learner(model.make, task.kind, task.max_skipped, pipeline)
         self._untaught: tuple[Any, Rewind] | None = None
         """A copy that answers until the estimator has learned something, and what puts it back each time."""
-        self.opened = False
-        """Whether the log has opened a revision of this model at all."""
-        self.active = False
-        """Whether the newest revision in the log is this fold's specification and runtime."""
         self.roles = Roles(task.name)
         """Of all models of the task, at the same offset."""
+        self.revision: Revision | None = None
+        """The newest revision in the log of this specification and runtime; None: it may not answer."""
         self.left_out: tuple[tuple[int, int], ...] = ()
         """Log offsets, first and last, that it has left out by command."""
         self.frozen: Frozen | None = None
@@ -71,6 +80,11 @@ class ModelFold(BaseFold[Entry]):
         self.learned_version = Version(self.model.name, revision, offset)
         if self.frozen is None:
             self.version = self.learned_version
+
+    @property
+    def active(self) -> bool:
+        """Whether the log has a revision of this specification and runtime: the fold may answer."""
+        return self.revision is not None
 
     @property
     def estimator(self) -> base.Estimator:
@@ -142,15 +156,26 @@ class ModelFold(BaseFold[Entry]):
         elif command.name == "restore" and before.retired_at >= 0:
             self._leave_out(before.retired_at, offset)
         if "revision" in command.arguments:
-            self._open(offset, command.arguments)
+            self._open(offset)
 
-    def _open(self, offset: int, arguments: Mapping[str, str]) -> None:
-        self.opened = True
-        self.active = arguments.get("spec") == self.spec and arguments.get("runtime") == self.runtime
-        self._set_version(int(arguments["revision"]), offset)
+    def _open(self, offset: int) -> None:
+        """Take the name of a revision that the log has just opened, if it is of this specification and runtime."""
+        opened = self._find_revision()
+        if opened == self.revision:
+            # Another one. Until this fold has one of its own, its versions have the number that it would get.
+            self._set_version(
+                self.next_revision if opened is None else opened.number, self.learned_version.offset
+            )
+            return
+        assert opened is not None
+        self.revision = opened
+        self._set_version(opened.number, offset)
         if self.frozen is not None:
             self.frozen = replace(self.frozen, version=self.learned_version)
             self.version = self.learned_version
+
+    def _find_revision(self) -> Revision | None:
+        return self.roles.revision(self.model.name, self.spec, self.runtimes)
 
     def _freeze(self, offset: int) -> None:
         """Let a copy of the state answer; the state itself goes on learning, for `resume --catch-up`."""
@@ -186,8 +211,8 @@ class ModelFold(BaseFold[Entry]):
 
     @property
     def next_revision(self) -> int:
-        """The number of the revision that `opening` opens."""
-        return self.learned_version.revision + 1 if self.opened else 1
+        """The number of the next revision of this model, whatever its specification."""
+        return self.roles.next_revision(self.model.name)
 
     def next_opening(self) -> dict[str, str]:
         """Return the arguments by which a command opens the next revision of this specification."""
@@ -196,7 +221,7 @@ class ModelFold(BaseFold[Entry]):
 
     def opening(self) -> Command:
         """Give the command that makes this fold's specification and runtime active."""
-        reason = "specification or runtime changed" if self.opened else "first revision"
+        reason = "specification or runtime changed" if self.next_revision > 1 else "first revision"
         return Command("revision", self.model.name, self.next_opening(), reason=reason)
 
     def alerts(self, revision: int, since: int = 0) -> Iterator[Alert]:
@@ -321,16 +346,23 @@ class ModelFold(BaseFold[Entry]):
         learner = self.learner
         if learner.inside:
             raise SnapshotError(f"{self.version} is in the middle of log offset {self.next_offset - 1}")
-        place = (str(self.learned_version), self.opened, self.active, learner.learned, self.next_offset)
-        rest = (learner.snapshot(), self.roles.snapshot(), self.left_out, self.frozen)
-        return ModelState(*place, *rest, learner.pipeline.reading)
+        return ModelState(
+            version=str(self.learned_version),
+            learned=learner.learned,
+            next_offset=self.next_offset,
+            failures=learner.snapshot(),
+            roles=self.roles.snapshot(),
+            left_out=self.left_out,
+            frozen=self.frozen,
+            estimator=learner.pipeline.reading,
+        )
 
     def restore(self, state: ModelState) -> None:
         """See `Fold.restore`."""
         self.frozen, self.left_out = state.frozen, state.left_out
         self.learned_version = Version.parse(state.version)
         self.version = self.learned_version if state.frozen is None else state.frozen.version
-        self.opened, self.active = state.opened, state.active
         self.next_offset, self._untaught = state.next_offset, None
         self.learner.restore(state.estimator, state.learned, state.failures)
         self.roles.restore(state.roles)
+        self.revision = self._find_revision()

@@ -37,8 +37,6 @@ class ModelState:
 
     version: str
     """Of the estimator that learns."""
-    opened: bool
-    active: bool
     learned: int
     next_offset: int
     failures: Mapping[str, Any]
@@ -56,7 +54,7 @@ class ModelState:
         kept = None
         if frozen is not None:
             kept = [str(frozen.version), frozen.offset, frozen.learned, dict(frozen.failures), frozen.data]
-        plain = (self.version, self.opened, self.active, self.learned, self.next_offset)
+        plain = (self.version, self.learned, self.next_offset)
         intervals = [list(each) for each in self.left_out]
         return (*plain, dict(self.failures), dict(self.roles), intervals, kept, self.estimator)
 
@@ -70,13 +68,13 @@ class ModelState:
             When it is not a state of this model.
         """
         fresh = model.make()
-        values = load(data, (None,) * 9 + (fresh,), classes)
-        if type(values) is not tuple or len(values) != 10 or values[9] is not fresh:
+        values = load(data, (None,) * 7 + (fresh,), classes)
+        if type(values) is not tuple or len(values) != 8 or values[7] is not fresh:
             raise SnapshotError("it is not the state of a model")
-        version, opened, active, learned, next_offset, failures, roles, intervals, kept, _ = values
-        plain = (version, opened, active, learned, next_offset)
+        version, learned, next_offset, failures, roles, intervals, kept, _ = values
+        plain = (version, learned, next_offset)
         fits = Learner.is_state(failures) and Roles.is_state(roles) and _are_intervals(intervals)
-        if not fits or [type(each) for each in plain] != [str, bool, bool, int, int]:
+        if not fits or [type(each) for each in plain] != [str, int, int]:
             raise SnapshotError("it does not have the form of a model's state")
         left_out = tuple((first, last) for first, last in intervals)
         return cls(*plain, failures, roles, left_out, _thawed(kept, model, classes), fresh)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final, Literal, NamedTuple
@@ -55,6 +55,16 @@ class Decision(NamedTuple):
     """The models that answer from then on, separated by white space."""
 
 
+class Revision(NamedTuple):
+    """A revision of a model that the log has opened. It stays known for good."""
+
+    number: int
+    offset: int
+    """Of the command."""
+    spec: str
+    runtime: str
+
+
 class Part(NamedTuple):
     """A part of the unit interval, from the end of the part before, and the model that answers there."""
 
@@ -82,6 +92,8 @@ class Roles(BaseFold[Entry]):
         self.salt = ""
         """Of the command that began to share the requests out."""
         self.decisions: tuple[Decision, ...] = ()
+        self.revisions: dict[str, tuple[Revision, ...]] = {}
+        """By model: all that the log has opened, newest last."""
 
     # ------------------------------------------------------------------ the fold
 
@@ -108,6 +120,8 @@ class Roles(BaseFold[Entry]):
             self._set(command.model, retired_at=offset, frozen_at=-1)
         elif command.name == "restore":
             self._set(command.model, retired_at=-1)
+        if "revision" in command.arguments:
+            self._open(offset, command.model, command.arguments)
         text = (command.name, command.model, command.author, command.reason)
         decision = Decision(offset, entry.entry_id, *text, entry.ts, " ".join(self.answering))
         self.decisions = (*self.decisions, decision)[-KEPT:]
@@ -116,6 +130,10 @@ class Roles(BaseFold[Entry]):
         if not self.models:
             self.parts = (Part(UNIT, model),)
         self.models.setdefault(model, ModelRole(share=0 if self.models else UNIT))
+
+    def _open(self, offset: int, model: str, arguments: Mapping[str, str]) -> None:
+        opened = Revision(int(arguments["revision"]), offset, arguments["spec"], arguments["runtime"])
+        self.revisions[model] = (*self.revisions.get(model, ()), opened)
 
     def _known(self, model: str) -> ModelRole:
         if model not in self.models:
@@ -135,6 +153,15 @@ class Roles(BaseFold[Entry]):
     def role(self, model: str) -> ModelRole:
         """Return what a model does; one that the log does not know is a shadow."""
         return self.models.get(model) or ModelRole()
+
+    def revision(self, model: str, spec: str, runtimes: Collection[str]) -> Revision | None:
+        """Return the newest revision of a specification, for one of some runtimes; None: the log has none."""
+        found = (each for each in reversed(self.revisions.get(model, ())) if each.spec == spec)
+        return next((each for each in found if each.runtime in runtimes), None)
+
+    def next_revision(self, model: str) -> int:
+        """Return the number of the next revision of a model."""
+        return max((each.number for each in self.revisions.get(model, ())), default=0) + 1
 
     @property
     def answering(self) -> dict[str, int]:
@@ -190,12 +217,13 @@ class Roles(BaseFold[Entry]):
             "parts": [list(each) for each in self.parts],
             "salt": self.salt,
             "decisions": [list(each) for each in self.decisions],
+            "revisions": {name: [list(each) for each in opened] for name, opened in self.revisions.items()},
         }
 
     @staticmethod
     def is_state(state: Any) -> bool:
         """Whether something has the form of what `snapshot` gives."""
-        keys = {"next_offset", "models", "parts", "salt", "decisions"}
+        keys = {"next_offset", "models", "parts", "salt", "decisions", "revisions"}
         return (
             type(state) is dict
             and set(state) == keys
@@ -204,6 +232,8 @@ class Roles(BaseFold[Entry]):
             and _rows(state["models"], [str, int, int, int])
             and _rows(state["parts"], [int, str])
             and _rows(state["decisions"], [int, str, str, str, str, str, int, str])
+            and type(state["revisions"]) is dict
+            and all(_rows(opened, [int, int, str, str]) for opened in state["revisions"].values())
             and sum(share for _, share, *_ in state["models"]) in {0, UNIT}
             and (not state["models"] or [end for end, _ in state["parts"]][-1:] == [UNIT])
         )
@@ -214,6 +244,9 @@ class Roles(BaseFold[Entry]):
         self.models = {name: ModelRole(*numbers) for name, *numbers in state["models"]}
         self.parts = tuple(Part(*each) for each in state["parts"])
         self.decisions = tuple(Decision(*each) for each in state["decisions"])
+        self.revisions = {
+            name: tuple(Revision(*each) for each in opened) for name, opened in state["revisions"].items()
+        }
 
 
 def place_of(task: str, salt: str, key: str) -> int:

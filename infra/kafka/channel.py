@@ -50,6 +50,8 @@ class Channel:
     the numbers of their partitions. The topics of what it gives are not subscribed to."""
     followers: tuple[str, ...] = ()
     """Those of `topics` that are read as `follows` says, and not shared out by the group."""
+    joins: Callable[[], bool] = always
+    """Whether its topics are subscribed to already. It is asked again at each `subscribe`."""
     fetched: bool = True
     """Whether its records are fetched. Else the group only shares its partitions out, and others read them."""
     may: Callable[[], bool] = always

@@ -24,6 +24,8 @@ class ChannelState:
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
         self.picker: Picker = channel.picker() if channel.picker else RoundRobin()
+        self.joins = channel.joins()
+        """Whether its topics are subscribed to; the consumer's thread reads it."""
         self.buffers: dict[Partition, PartitionBuffer] = {}
         self.queues: dict[AnyPartition, deque[Record[Any]]] = {}
         self.batch: Batch[Any] | None = None

@@ -146,9 +146,17 @@ class BatchConsumer:
         """
         self.starts[partition] = offset
 
-    def rejoin(self) -> None:
-        """Give all partitions up and take them again, soon: topics have changed."""
-        self._thread.rejoin()
+    def rejoin(self, client_id: str = "") -> None:
+        """Give all partitions up and take them again, soon: topics have changed, or the client's id."""
+        self._thread.rejoin(client_id)
+
+    def subscribe(self) -> None:
+        """Subscribe to the topics of channels that join by now."""
+        new = [state for state in self._states.all if not state.joins and state.channel.joins()]
+        for state in new:
+            state.joins = True
+        if new and self._started:
+            self._thread.subscribe()
 
     def pause(self) -> None:
         """Deliver nothing more until `resume`; fetching goes on until the buffers are full."""

@@ -19,21 +19,30 @@ from infra.kafka.transaction import TransactionRunner
 from schemas.errors import BrokerError, TransactionAborted
 
 ANSWER_S: Final = 3.0
+HIGHEST: Final = 1 << 63
 log = logging.getLogger(__name__)
 
 
-def client_id(group: str, slot: str) -> str:
+def client_id(group: str, slot: str, rank: int | None = None) -> str:
     """Give the client id of a slot in a group.
 
     Brokers and assignors sort members by their ids, which begin with it. The digest in front makes another slot the
     first in each group: otherwise one worker would own the logs of all tasks.
 
+    Parameters
+    ----------
+    rank
+        Puts members of a higher rank in front; -1 is the lowest. None: the group has no ranks.
+
     Examples
     --------
     >>> client_id("riverloop.hotel.log", "host-0")
     'd588ebf3.host-0'
+    >>> client_id("riverloop.hotel.log", "host-0", 7)
+    '7ffffffffffffff7-d588ebf3.host-0'
     """
-    return f"{zlib.crc32(f'{group} {slot}'.encode()):08x}.{slot}"
+    front = "" if rank is None else f"{HIGHEST - rank - 1:016x}-"
+    return f"{front}{zlib.crc32(f'{group} {slot}'.encode()):08x}.{slot}"
 
 
 def members(connection: Connection, group: str) -> frozenset[str]:

@@ -97,7 +97,7 @@ class FetchThread:
         self._rebalances = Rebalances(config, channels, owner, self._positions, self._rewinds, self._bridge)
         self._fetched = False
         """Whether something was handed over in this turn."""
-        self._rejoin = self._opened = False
+        self._rejoin = self._opened = self._subscribe = False
         self._thread = threading.Thread(target=self._run, name="kafka-consumer", daemon=True)
 
     # ---- on the event loop
@@ -118,9 +118,15 @@ class FetchThread:
         """Run a short function in the thread; also while a rebalance waits for the event loop."""
         return self._bridge.call(function)
 
-    def rejoin(self) -> None:
+    def rejoin(self, client_id: str = "") -> None:
         """Leave the group and join it again, soon: all partitions are given up and taken up anew."""
+        if client_id:
+            self._config = {**self._config, "client.id": client_id}
         self._rejoin = True
+
+    def subscribe(self) -> None:
+        """Subscribe anew, soon: a channel joins."""
+        self._subscribe = True
 
     def seek_to_committed(
         self, partitions: Collection[Partition], then: Callable[[list[Partition]], None]
@@ -154,19 +160,22 @@ class FetchThread:
             self._bridge.post(self._ended.set)
 
     def _open(self) -> None:
+        self._rejoin = False
         self._consumer = Consumer(self._config, logger=CLIENT_LOG)
         self._opened = True
         self._rebalances.subscribe(self._consumer)
 
     def _turn(self, consumer: Consumer) -> None:
         if self._rejoin:  # here, and not as a call: those run within rebalances, too
-            self._rejoin = False
             # A client of its own for topics that were made again: librdkafka goes on asking with the leader's epoch
             # of the topic from before, and gets no record where that was higher (2.16). Closing gives all up.
             self._opened = False
             consumer.close()
             self._open()
             consumer = self._consumer
+        if self._subscribe:
+            self._subscribe = False
+            self._rebalances.subscribe(consumer)
         self._bridge.serve(consumer)
         self._rebalances.resume_new(consumer)
         self._rewinds.put_back(consumer)

@@ -90,6 +90,8 @@ class LogReader:
         self._waiting = 0
         self.position = -1
         """Everything below this offset was fetched; -1: unknown."""
+        self.end = -1
+        """The end of all that was written when it started; -1: unknown."""
         self._room = threading.Condition()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name=f"log-{topic}-{partition}", daemon=True)
@@ -153,7 +155,7 @@ class LogReader:
     def _read(self) -> None:
         topic, partition = place = self._place
         stable = end_offsets(self._connection, [place])[place]
-        end = end_offsets(self._connection, [place], committed=False)[place]
+        end = self.end = end_offsets(self._connection, [place], committed=False)[place]
         caught_up = False
         until = time.monotonic() + SETTLE_S
         with _Reading(self._connection, topic, partition, self._start) as reading:

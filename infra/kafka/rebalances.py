@@ -71,13 +71,16 @@ class Rebalances:
         """The group's metadata, as the event loop has it."""
 
     def subscribe(self, consumer: Consumer) -> None:
-        """Subscribe to the topics that the group shares out."""
-        consumer.subscribe(
-            [topic for topic, state in self._channels.items() if topic not in state.channel.followers],
-            on_assign=self.on_assign,
-            on_revoke=self.on_revoke,
-            on_lost=self.on_revoke,
-        )
+        """Subscribe to the topics that the group shares out, of those channels that join by now."""
+        topics = [
+            topic
+            for topic, state in self._channels.items()
+            if state.joins and topic not in state.channel.followers
+        ]
+        if topics:
+            consumer.subscribe(
+                topics, on_assign=self.on_assign, on_revoke=self.on_revoke, on_lost=self.on_revoke
+            )
 
     def on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """Take up partitions."""

@@ -119,7 +119,8 @@ def restore(
         fits = (
             manifest.kind == "model"
             and manifest.model == fold.model.name
-            and (manifest.spec, manifest.runtime) == (fold.spec, fold.runtime)
+            and manifest.spec == fold.spec
+            and manifest.runtime in fold.runtimes
             and manifest.log_topic_id == place.topic_id
             and (at_most is None or manifest.next_offset <= at_most)
         )
@@ -164,8 +165,8 @@ def opened(stored: Snapshot, model: Model, classes: Iterable[type]) -> ModelStat
         state = ModelState.load(stored.state, model, classes)
     except SnapshotError as error:
         raise SnapshotError(f"{manifest.version}: {error}") from error
-    expected = (manifest.version, True, True, manifest.learned, manifest.next_offset, manifest.left_out)
-    found = (state.version, state.opened, state.active, state.learned, state.next_offset)
+    expected = (manifest.version, manifest.learned, manifest.next_offset, manifest.left_out)
+    found = (state.version, state.learned, state.next_offset)
     if (*found, intervals_text(state.left_out)) != expected:
         raise SnapshotError(f"{manifest.version} does not have the state of its manifest")
     failures = state.failures

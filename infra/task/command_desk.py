@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 
 from infra.clock import now_ms
@@ -14,9 +14,9 @@ from infra.kafka.log import LogReader
 from infra.kafka.transaction import OutRecord
 from infra.task.context import TaskContext
 from schemas.errors import BadRecord, BrokerError, CommandRejected, RecordsGone
-from schemas.records import Command, Control, Entry
+from schemas.records import Control, Entry
 from streams.command_queue import CommandQueue
-from streams.commands import command_entry_id, decide
+from streams.commands import command_entry_id, decide, decide_revision
 from streams.model import ModelFold
 from streams.roles import Roles
 
@@ -41,10 +41,9 @@ class CommandDesk:
         self._reading: asyncio.Task[None] | None = None
         self._caught_up = False
 
-    @property
-    def offsets(self) -> dict[Partition, int]:
-        """The offset that is committed with the first request."""
-        return {self.partition: self.queue.offset()}
+    def offsets(self, decided: Sequence[Decided]) -> dict[Partition, int]:
+        """Return the offset that is committed with some decisions."""
+        return {self.partition: self.queue.offset([each.request for each in decided])}
 
     def open(self) -> None:
         """Begin to read: this worker owns the log now, or it is unknown what became of the last transaction.
@@ -90,34 +89,38 @@ class CommandDesk:
         else:
             self.queue.skip(offset)
 
-    def next(self, roles: Roles) -> Control | None:
-        """Return the request to be decided now; see `CommandQueue.first`."""
-        return self.queue.first(roles) if self._caught_up else None
+    def next(self, roles: Roles, *, ready: bool) -> list[Control]:
+        """Return the requests to be decided now; see `CommandQueue.next`."""
+        return self.queue.next(roles, ready=ready) if self._caught_up else []
 
     def decide(self, request: Control, models: Sequence[ModelFold]) -> Decided:
         """Check a request; the models are at the end of the log."""
         reached("before-command")
-        name, command, now = self.context.task.name, request.command, now_ms()
+        name, command, now, roles = self.context.task.name, request.command, now_ms(), models[0].roles
         try:
-            command = decide(command, models[0].roles, {fold.model.name: fold for fold in models})
+            if command.name == "revision":
+                command = decide_revision(command, roles)
+            else:
+                command = decide(command, roles, {fold.model.name: fold for fold in models})
         except CommandRejected as error:
             log.warning("%s: command %s of %s is rejected: %s", name, command.name, command.author, error)
-            return Decided(self.context, command, Control("audit", command, now, rejected=str(error)), None)
+            return Decided(self.context, request, Control("audit", command, now, rejected=str(error)), None)
         entry = Entry(command_entry_id(name, command), "command", now, command=command)
         log.info("%s: %s does %s %s: %s", name, command.author, command.name, command.model, command.reason)
-        return Decided(self.context, command, Control("audit", command, now, entry.entry_id), entry)
+        return Decided(self.context, request, Control("audit", command, now, entry.entry_id), entry)
 
-    def done(self, decided: Decided) -> None:
-        """Take that a decision is committed."""
-        self.queue.decided(decided.command.id, decided.audit.entry_id)
+    def done(self, decided: Iterable[Decided]) -> None:
+        """Take that decisions are committed."""
+        for each in decided:
+            self.queue.decided(each.audit.command.id, each.audit.entry_id)
         reached("after-command")
 
 
 class Decided:
     """What a decision writes: the audit, and the entry of the log where the command is done."""
 
-    def __init__(self, context: TaskContext, command: Command, audit: Control, entry: Entry | None) -> None:
-        self.command, self.audit, self.entry = command, audit, entry
+    def __init__(self, context: TaskContext, request: Control, audit: Control, entry: Entry | None) -> None:
+        self.request, self.audit, self.entry = request, audit, entry
         key, codec, topics = context.task.name.encode(), context.codec, context.topics
         self.records = [OutRecord(topics.control, key, codec.encode(audit), 0)]
         if entry is not None:
@@ -127,4 +130,5 @@ class Decided:
     @property
     def ends(self) -> list[str]:
         """The models whose revision ends with it."""
-        return [self.command.model] if self.entry and "revision" in self.command.arguments else []
+        command = self.audit.command
+        return [command.model] if self.entry and int(command.arguments.get("revision", "1")) > 1 else []

@@ -21,6 +21,7 @@ from infra.task.context import TaskContext
 from infra.task.readiness import Readiness
 from infra.task.resume import Resume
 from infra.task.statistics import STAGES, Statistics
+from infra.task.warming import Warming
 from infra.trusted import places, unreadable_entry
 from infra.turns import Long, Turns
 from schemas.errors import BadRecord, RecordsGone
@@ -75,6 +76,7 @@ class LogFold:
         self.reader: LogReader | None = None
         self.parents: dict[str, str] = {}
         """By model: the newest snapshot that its state goes on from."""
+        self.warming = Warming()
         self._caught_up = asyncio.Event()
         self.failed = False
         """Whether folding ended with an error: no snapshot is taken of what it left."""
@@ -93,8 +95,10 @@ class LogFold:
         await self.readiness.open.wait()
         try:
             start = await asyncio.get_running_loop().run_in_executor(None, self.restore)
+            self.warming.begin(start)
             async with LogReader(self.context.connection, self.context.topics.log, 0, start) as reader:
                 self.reader = reader
+                self.progress()
                 async for batch in reader:
                     await self.apply(batch.messages)
                     self.check_ready(batch.caught_up)
@@ -279,7 +283,7 @@ class LogFold:
 
     @property
     def not_active(self) -> list[ModelFold]:
-        """The models of which the log's newest revision, if it has one, is not this worker's."""
+        """The models of whose specification and runtime the log has no revision."""
         return [fold for fold in self.models if not fold.active]
 
     @property
@@ -288,18 +292,27 @@ class LogFold:
         known = {fold.model.name for fold in self.models}
         return [name for name in self.models[0].roles.answering if name not in known]
 
+    def progress(self) -> None:
+        """Say how far the log is read at the start."""
+        self.warming.move(self.next_offset, -1 if self.reader is None else self.reader.end)
+        if not self.caught_up and not self.readiness.rejected:
+            self.readiness.why = self.warming.text
+
     def check_ready(self, caught_up: bool) -> None:
-        """Say whether the models may answer: restored, caught up, and of the log's newest revisions."""
-        if caught_up:
+        """Say whether the models may answer: restored, caught up, and of revisions that the log has opened."""
+        if caught_up and not self.caught_up:
             self._caught_up.set()
+            self.progress()
+            self.warming.done()
         readiness, out = self.readiness, [fold.model.name for fold in self.not_active]
         if readiness.rejected:
             readiness.not_ready("; ".join(readiness.rejected.values()))
         elif not caught_up:
-            readiness.why = f"reading the training log, at offset {self.next_offset}"
+            self.progress()
         elif out:
             readiness.not_ready(
-                f"the log's newest revision of {', '.join(out)} is not this worker's specification or runtime"
+                f"asking the log's owner to open a revision of {', '.join(out)}: this worker's specification or "
+                "runtime is not in the log"
             )
         elif missing := self.missing:
             readiness.not_ready(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from types import MappingProxyType
@@ -26,20 +27,20 @@ from infra.task.log_fold import NEAR, LogFold
 from infra.task.publisher import Output, Publisher
 from infra.task.readiness import Readiness, TaskStopped
 from infra.task.resume import Resume
-from infra.task.revisions import endings, learning_alerts, openings
+from infra.task.revisions import endings, learning_alerts
 from infra.task.snapshots import Take
 from infra.turns import Turns
 from schemas.errors import BrokerError, RecordsGone
 from schemas.records import Entry, Manifest
 from streams.fold import Monitor
 from streams.metrics.served import ServedMetrics
-from streams.model import ModelFold
 from streams.monitors import monitors
 
 PACE_S: Final = 0.1
 """Between two transactions: one costs the broker the same however few records there are in it."""
 SILENCE_S: Final = 1.0
-REVISION_S: Final = 0.2
+NOTED: Final = 50
+"""Revisions in a transaction's note, which may have 4,096 bytes."""
 LOST_S: Final = 3.0
 """After the group has rejected a transaction, the next one waits for a new generation, but not for longer."""
 END_S: Final = 8.0
@@ -72,10 +73,10 @@ class LogPublisher(Publisher[Entry]):
         fold.moved.append(self._wake)
         self.tenure: object | None = None
         """Of the partition, from its assignment to its revocation."""
-        self._learning_to = 0
-        """Below this log offset it is published which entries the models skipped."""
-        self._opening: dict[str, int] = {}
-        """By model: the number of the revision that this worker has opened."""
+        self._learning_to: dict[str, int] = {}
+        """By model and revision: below which log offset it is published which entries it skipped."""
+        self._learning_since = 0
+        """The same for those that are not listed."""
         self._commit = git_commit(self.context.loaded.folder)
         self._news = asyncio.Event()
         self._rejected, self._rejected_until = b"", 0.0
@@ -85,6 +86,12 @@ class LogPublisher(Publisher[Entry]):
         """Set while no transaction is being written."""
         self._idle.set()
         self._closed = False
+
+    @property
+    def rank(self) -> int:
+        """Among those who may own the log: those of the newest revision come first, those without one last."""
+        opened = [-1 if fold.revision is None else fold.revision.offset for fold in self.models]
+        return -1 if -1 in opened else max(opened)
 
     def _wake(self) -> None:
         self._news.set()
@@ -127,24 +134,27 @@ class LogPublisher(Publisher[Entry]):
     # ------------------------------------------------------------------ what the models have not learned
 
     def note(self) -> str:
-        """See `Publisher.note`: up to which log offset it is published what the models skipped.
-
-        It stays behind the group's offset while the owner's models are not those of the log's newest revisions.
-        """
-        return str(self._learning_to)
+        """See `Publisher.note`: by version, up to which log offset it is published what it has not learned."""
+        newest = sorted(self._learning_to.items(), key=lambda each: each[1])[-NOTED:]
+        return json.dumps(dict(newest), separators=(",", ":"))
 
     def settled(self, note: str) -> None:
         """See `Publisher.settled`; without a note of ours an alert is rather left out than repeated."""
-        self._learning_to = int(note) if note.isdecimal() else self.published
+        try:
+            self._learning_to, self._learning_since = {str(k): int(v) for k, v in json.loads(note).items()}, 0
+        except (ValueError, AttributeError, TypeError):
+            self._learning_to, self._learning_since = {}, self.published
 
-    def not_learned(self, below: int, opened: Collection[ModelFold] = ()) -> list[OutRecord]:
-        """Return the alerts below an offset that are not published; of models being opened all of them."""
-        found = list[OutRecord]()
+    def not_learned(self, below: int) -> tuple[list[OutRecord], dict[str, int]]:
+        """Return the alerts below an offset that are not published, and what the note says once they are."""
+        found, to = list[OutRecord](), dict(self._learning_to)
         for fold in self.models:
-            new = fold in opened
-            place = (0, fold.next_revision) if new else (self._learning_to, fold.learned_version.revision)
-            found += learning_alerts(self.context, fold, below, *place)
-        return found
+            if fold.revision is not None:
+                key = f"{fold.model.name}.{fold.revision.number}"
+                since = to.get(key, self._learning_since)
+                found += learning_alerts(self.context, fold, below, since, fold.revision.number)
+                to[key] = max(since, below)
+        return found, to
 
     # ------------------------------------------------------------------ ownership
 
@@ -197,8 +207,7 @@ class LogPublisher(Publisher[Entry]):
         """
         while not self._closed:
             with suppress(TimeoutError):
-                wait_s = SILENCE_S if self.readiness.ready.is_set() else REVISION_S
-                await asyncio.wait_for(self._news.wait(), wait_s)
+                await asyncio.wait_for(self._news.wait(), SILENCE_S)
             self._news.clear()
             async with self._busy:
                 try:
@@ -220,9 +229,7 @@ class LogPublisher(Publisher[Entry]):
         ):
             return
         await self.resolve()
-        if self.fold.caught_up and not self.readiness.ready.is_set():
-            await self._open_revisions(consumer)
-        if self.readiness.ready.is_set():
+        if self.fold.caught_up:
             await self._command(consumer)
         await self._publish(consumer)
 
@@ -232,44 +239,30 @@ class LogPublisher(Publisher[Entry]):
             if below < self.published:
                 return  # the models have yet to come to what is published
             await self.take_state(snapshots=last)
-            records = self.pending(below)
-            if not self.fold.not_active:
-                records += self.not_learned(below)
-                to = max(to, below)
+            alerts, to = self.not_learned(below)
+            records = self.pending(below) + alerts
         if records or below > self.published:
             await self._write(consumer, records, below, to)
 
-    async def _open_revisions(self, consumer: BatchConsumer) -> None:
-        """Open revisions for those models of which the log's newest one is not this worker's."""
-        out = self.fold.not_active
-        revisions = {fold.model.name: fold.version.revision * fold.opened for fold in self.models}
-        if any(revisions[model] < number for model, number in self._opening.items()):
-            return  # what was opened has yet to come back through the log
-        ended = [fold.model.name for fold in out if revisions[fold.model.name]]
-        records = await self.readiness.retry(lambda: endings(self.context, ended)) if ended else []
-        async with self.fold.lock:
-            below = self.next_offset
-            if not out or out != self.fold.not_active or below < self.published:
-                return  # another worker has opened one meanwhile
-            # With a revision goes what its model has skipped of the log so far.
-            records += self.pending(below) + self.not_learned(below, out) + [*openings(self.context, out)]
-        if await self._write(consumer, records, below, below):
-            self._opening = {fold.model.name: revisions[fold.model.name] + 1 for fold in out}
-
     async def _command(self, consumer: BatchConsumer) -> None:
-        """Decide the next command that was asked for: its entry, its audit and its offset are one transaction."""
+        """Decide what was asked for next: its entry, its audit and its offset are one transaction."""
         async with self.fold.lock:
-            request = self.desk.next(self.models[0].roles)
             below = self.next_offset
-            if request is None or self.fold.not_active or below < self.published:
+            if below < self.published:
                 return
-            decided = self.desk.decide(request, self.models)
-            records, to = self.pending(below) + self.not_learned(below), max(self._learning_to, below)
-        if decided.ends:
-            records += await self.readiness.retry(lambda: endings(self.context, decided.ends))
+            requests = self.desk.next(self.models[0].roles, ready=self.readiness.ready.is_set())
+            decided = [self.desk.decide(each, self.models) for each in requests]
+            alerts, to = self.not_learned(below)
+            records = self.pending(below) + alerts
+        if not decided:
+            return
+        ends = [model for each in decided for model in each.ends]
+        if ends:
+            records += await self.readiness.retry(lambda: endings(self.context, ends))
+        records += [record for each in decided for record in each.records]
         before, self.runner.last_point = self.runner.last_point, "in-command"
         try:
-            done = await self._write(consumer, records + decided.records, below, to, self.desk.offsets)
+            done = await self._write(consumer, records, below, to, self.desk.offsets(decided))
         finally:
             self.runner.last_point = before
         if done:
@@ -282,7 +275,7 @@ class LogPublisher(Publisher[Entry]):
         consumer: BatchConsumer,
         records: list[OutRecord],
         below: int,
-        learning_to: int,
+        learning_to: dict[str, int],
         further: Mapping[Partition, int] = MappingProxyType({}),
     ) -> bool:
         """Write a transaction, fenced by the generation in which this worker owns the log; gives whether it did."""

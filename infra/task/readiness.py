@@ -33,6 +33,8 @@ class Readiness:
     ----------
     ready
         Set while the models are restored, active, and caught up with the log as it was at the start.
+    admitted
+        Whether it was ready once: from then on the worker takes partitions.
     why
         Why `ready` is not set.
     rejected
@@ -49,6 +51,7 @@ class Readiness:
     def __init__(self, name: str, cluster: Acknowledging) -> None:
         self._name, self.cluster = name, cluster
         self.ready = asyncio.Event()
+        self.admitted = False
         self.why = RESTORING
         self.rejected: dict[str, str] = {}
         self.open = asyncio.Event()
@@ -83,7 +86,7 @@ class Readiness:
 
     def set_ready(self) -> None:
         """Let the models answer."""
-        self.why = ""
+        self.why, self.admitted = "", True
         self.ready.set()
 
     async def stop(self) -> None:

@@ -228,9 +228,19 @@ def make_join_record(
     return JoinRecord(prediction_at, request_ts, resolution, early, prediction)
 
 
-def make_held(ts: int, *rest: Any, **named: Any) -> Prediction:
+def make_held(
+    ts: int,
+    features: Features,
+    scores: tuple[Score, ...],
+    source: Position | None = None,
+    entity_key: str | None = None,
+    parents: tuple[str, ...] = (),
+    propensity: float | None = None,
+    log_offset: int | None = None,
+) -> Prediction:
     """Make a prediction whose request_id is not known yet, as the join holds it."""
-    return replace(make_prediction("-", ts, *rest, **named), request_id="")
+    rest = (source, entity_key, parents, propensity, log_offset)
+    return replace(make_prediction("-", ts, features, scores, *rest), request_id="")
 
 
 def _outcome_makers(task_kind: TaskKind) -> dict[str, Make]:

@@ -149,6 +149,8 @@ class Codec:
             self._readers[mark] = _Known(record, Reader(schema, self._topics, made, plans.get(name)))
             self._checks[record] = json_form.checker(schema, made, canonical.get(name, dict))
         self._prediction_mark = header(self.schemas["Prediction"])
+        self.learn_later: Callable[[bytes], None] | None = None
+        """Called with a fingerprint that is unknown: it may register further schemas."""
 
     def __repr__(self) -> str:
         return f"Codec({self.task!r}, {self.kind!r}, {len(self.dictionary)} features)"
@@ -348,6 +350,8 @@ class Codec:
 
     def _decode(self, data: Data, wanted: tuple[type[T], ...]) -> T:
         known = self._readers.get(data[:HEADER_BYTES]) if isinstance(data, bytes) else None
+        if known is None and isinstance(data, bytes):
+            known = self._learned_later(data)
         if known is None or not isinstance(data, bytes):
             return self._decode_json(data, wanted)
         if known.record not in wanted:
@@ -365,6 +369,13 @@ class Codec:
         if at != end:
             raise BadRecord("malformed", f"the record has {end - at} bytes after its end")
         return found if known.check is None else known.check(found)  # type: ignore[no-any-return]
+
+    def _learned_later(self, data: bytes) -> _Known | None:
+        mark = data[:HEADER_BYTES]
+        if self.learn_later is None or len(mark) < HEADER_BYTES or detect(data) != "avro":
+            return None
+        self.learn_later(mark)
+        return self._readers.get(mark)
 
     def _decode_json(self, data: Data, wanted: tuple[type[T], ...]) -> T:
         if not isinstance(data, dict) and detect(data) == "avro":
