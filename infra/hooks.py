@@ -12,6 +12,9 @@ COMMAND_POINTS: Final = (
     "before-command",  # the log's owner decides a command, and nothing of it is written
     "in-command",  # its records are produced, and not committed
     "after-command",  # they are committed, and the owner has not applied the command
+    "before-revision",  # the same for commands that open revisions
+    "in-revision",
+    "after-revision",
 )
 """Reached by each command, in this order."""
 

@@ -95,7 +95,7 @@ class CommandDesk:
 
     def decide(self, request: Control, models: Sequence[ModelFold]) -> Decided:
         """Check a request; the models are at the end of the log."""
-        reached("before-command")
+        reached(f"before-{crash_point(request)}")
         name, command, now, roles = self.context.task.name, request.command, now_ms(), models[0].roles
         try:
             if command.name == "revision":
@@ -113,7 +113,12 @@ class CommandDesk:
         """Take that decisions are committed."""
         for each in decided:
             self.queue.decided(each.audit.command.id, each.audit.entry_id)
-        reached("after-command")
+            reached(f"after-{crash_point(each.audit)}")
+
+
+def crash_point(record: Control) -> str:
+    """Return what the points in a decision are called, at which tests kill the worker."""
+    return "revision" if record.command.name == "revision" else "command"
 
 
 class Decided:

@@ -21,7 +21,7 @@ from infra.kafka.consumer import BatchConsumer
 from infra.kafka.transaction import OutRecord
 from infra.runtime import runtime_fingerprint
 from infra.snapshots.models import git_commit, pack
-from infra.task.command_desk import CommandDesk
+from infra.task.command_desk import CommandDesk, crash_point
 from infra.task.context import TaskContext
 from infra.task.log_fold import NEAR, LogFold
 from infra.task.publisher import Output, Publisher
@@ -260,7 +260,7 @@ class LogPublisher(Publisher[Entry]):
         if ends:
             records += await self.readiness.retry(lambda: endings(self.context, ends))
         records += [record for each in decided for record in each.records]
-        before, self.runner.last_point = self.runner.last_point, "in-command"
+        before, self.runner.last_point = self.runner.last_point, f"in-{crash_point(requests[0])}"
         try:
             done = await self._write(consumer, records, below, to, self.desk.offsets(decided))
         finally:

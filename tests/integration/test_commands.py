@@ -68,8 +68,9 @@ def controls(loop: Loop) -> list[Control]:
 
 
 def done_commands(loop: Loop) -> list[tuple[int, Entry]]:
-    """The commands of the log that somebody has asked for."""
-    return [(offset, entry) for offset, entry in loop.entries() if entry.command and entry.command.id]
+    """The commands of the log that a person has asked for."""
+    found = ((offset, entry) for offset, entry in loop.entries() if entry.command is not None)
+    return [(offset, entry) for offset, entry in found if entry.command and entry.command.name != "revision"]
 
 
 def predictions(loop: Loop) -> list[Prediction]:
