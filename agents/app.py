@@ -179,7 +179,7 @@ def _add_task(
     """Add the work of a task beside its agents; gives the member of the group of its log's owners."""
     name = agents.context.task.name
     publisher = agents.publisher
-    owner, rank = _owner(app, agents, prepared), -1
+    owner, rank = _owner(app, agents, prepared), publisher.rank
 
     def moved() -> None:
         nonlocal rank
@@ -253,6 +253,6 @@ def _owner(app: Any, agents: TaskAgents, prepared: Prepared) -> BatchConsumer:
         on_assigned=assigned,
         on_revoked=revoked,
         on_error=lambda error: app.add_future(app.crash(error)),
-        properties={"client.id": client_id(group, prepared.slot.name, -1)},
+        properties={"client.id": client_id(group, prepared.slot.name, agents.publisher.rank)},
         stamps=agents.current.stamps,
     )

@@ -12,11 +12,11 @@ COMMAND_POINTS: Final = (
     "before-command",  # the log's owner decides a command, and nothing of it is written
     "in-command",  # its records are produced, and not committed
     "after-command",  # they are committed, and the owner has not applied the command
-    "before-revision",  # the same for commands that open revisions
+    "before-revision",  # the same three where it opens a revision that a worker has asked for
     "in-revision",
     "after-revision",
 )
-"""Reached by each command, in this order."""
+"""Reached by each decision, in this order: its own three."""
 
 TRANSACTION_POINTS: Final = ("before-produce", "after-produce", "between-produce-and-commit", "after-commit")
 """Reached by each transaction, in this order. At the third the offsets are sent as well. At the last the

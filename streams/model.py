@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 from typing import Any
@@ -12,7 +11,7 @@ from river import base
 from schemas.alert import Alert
 from schemas.errors import SnapshotError
 from schemas.records import Command, Entry, Features, Prediction, Score, ScoreValue
-from streams.failures import check_finite, describe, is_own
+from streams.failures import describe, is_own
 from streams.fold import BaseFold
 from streams.learner import Learner, SkippedEntry
 from streams.learning_steps import alert_of
@@ -20,8 +19,8 @@ from streams.model_state import Frozen, ModelState, intervals_text
 from streams.native.fused import FusedPipeline
 from streams.policies import checked_label
 from streams.roles import ModelRole, Revision, Roles
+from streams.scoring import Answer, Untaught, answer, answer_of
 from streams.snapshot.digest import state_digest
-from streams.snapshot.rewind import Rewind
 from streams.state_copy import StateCopy
 from streams.task import Model, Task
 from streams.version import Version
@@ -61,8 +60,8 @@ class ModelFold(BaseFold[Entry]):
         self.spec = task.spec(model)
         pipeline = FusedPipeline(model.make, task.features, task.kind, core)
         self.learner = Learner(model.make, task.kind, task.max_skipped, pipeline)
-        self._untaught: tuple[Any, Rewind] | None = None
-        """A copy that answers until the estimator has learned something, and what puts it back each time."""
+        self._untaught: Untaught | None = None
+        """It answers until the estimator has learned something."""
         self.roles = Roles(task.name)
         """Of all models of the task, at the same offset."""
         self.revision: Revision | None = None
@@ -267,45 +266,14 @@ class ModelFold(BaseFold[Entry]):
             failure = describe(error)
         return Score(self.model.name, self.version.revision, self.version.offset, score, label, failure)
 
-    def _answer(self, x: dict[str, Any]) -> tuple[ScoreValue, bool | str | None]:
+    def _answer(self, x: dict[str, Any]) -> Answer:
         if self.learned:
             score = self.learner.pipeline.score(x) if self.frozen is None else None
-            return self._score(self._reading, x) if score is None else self._scored(score)
+            kind = self.task.kind
+            return answer(self._reading, kind, x) if score is None else answer_of(score, kind)
         if self._untaught is None:
-            self._untaught = self._copy(x)
-        copied, rewind = self._untaught
-        try:
-            return self._score(copied, x)
-        finally:
-            rewind.back()
-
-    def _scored(self, score: float) -> tuple[ScoreValue, bool | None]:
-        check_finite(score)
-        return score, None if self.task.kind == "regression" else score > 1.0 - score
-
-    def _score(self, estimator: Any, x: dict[str, Any]) -> tuple[ScoreValue, bool | str | None]:
-        if self.task.kind == "regression":
-            value: ScoreValue = estimator.predict_one(x)
-            check_finite(value)
-            return value, None
-        probabilities = estimator.predict_proba_one(x)
-        if not probabilities:
-            return None, None
-        check_finite(probabilities)
-        label = max(probabilities, key=lambda name: probabilities[name])
-        if self.task.kind == "binary":
-            return float(probabilities.get(True, 0.0)), label
-        return {str(name): float(p) for name, p in probabilities.items()}, label
-
-    def _copy(self, x: dict[str, Any]) -> tuple[Any, Rewind]:
-        """Copy a model that has learned nothing yet, for labels may be weeks away."""
-        # River plans a pipeline's steps at its first prediction, which costs more than all else. So a copy that has
-        # its plan answers, where that is all that predicting has changed.
-        asked: Any = copy.deepcopy(self._reading)
-        (asked.predict_one if self.task.kind == "regression" else asked.predict_proba_one)(dict(x))
-        only_planned = state_digest(asked) == self.digest
-        copied = asked if only_planned else copy.deepcopy(self._reading)
-        return copied, Rewind(copied)
+            self._untaught = Untaught(self._reading, self.task.kind, x)
+        return self._untaught.answer(x)
 
     def _x(self, features: Features) -> dict[str, Any]:
         """Give a model's `x`: the dictionary's features only, in its order, in a dict of its own."""

@@ -89,9 +89,15 @@ class LogPublisher(Publisher[Entry]):
 
     @property
     def rank(self) -> int:
-        """Among those who may own the log: those of the newest revision come first, those without one last."""
-        opened = [-1 if fold.revision is None else fold.revision.offset for fold in self.models]
-        return -1 if -1 in opened else max(opened)
+        """Among those who may own the log: those of the newest revision come first, those without one last.
+
+        The first revisions of a log have the rank that a worker has before it has opened them.
+        """
+        known = self.models[0].roles.revisions
+        mine = [fold.revision for fold in self.models]
+        if not known or all(each is not None and each.number == 1 for each in mine):
+            return 0
+        return max(each.offset for each in mine if each is not None) if all(mine) else -1
 
     def _wake(self) -> None:
         self._news.set()

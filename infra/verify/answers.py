@@ -67,7 +67,7 @@ def check_commands(database: HistoryDatabase, extent: Extent, topics: TaskTopics
     """Find commands that somebody has asked for and that have an entry without an audit, or the reverse."""
     if extent.begins_later(topics.log):
         return
-    query = "SELECT entry_id, at FROM entries WHERE kind = 'command' AND entry_id LIKE '%/command/%'"
+    query = "SELECT entry_id, at FROM entries WHERE kind = 'command'"
     done = dict(database.rows(query))
     # The audits were read first: what was done since is not among them.
     last = max((done.get(each, -1) for each in extent.audited), default=-1)

@@ -107,7 +107,7 @@ class FaultContext:
 
     def owner(self) -> HarnessWorker:
         """Return the running worker that owns the training log whenever all of them are members of its group."""
-        return min(self.running(), key=lambda worker: client_id(self.log_group, worker.slot))
+        return min(self.running(), key=lambda worker: client_id(self.log_group, worker.slot, 0))
 
     def start(self, worker: HarnessWorker, **environment: str) -> None:
         """Start a worker without waiting for it; `environment` as in `HarnessWorker.start`."""

@@ -219,7 +219,7 @@ class Loop:
     def owner_and_survivor(self, **settings: Any) -> tuple[Worker, Worker]:
         """Make two workers, not started yet; the first keeps the log when the second joins the owners' group."""
         group = f"{self.task.name}.{self.task.name}.log"
-        owner, survivor = sorted("ab", key=lambda slot: client_id(group, slot))
+        owner, survivor = sorted("ab", key=lambda slot: client_id(group, slot, 0))
         return self.worker(slot=owner, **settings), self.worker(slot=survivor, **settings)
 
     # ------------------------------------------------------------------ input

@@ -1,0 +1,215 @@
+"""Workers with a changed task file join one by one, and go again: there is always somebody who answers."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.embedded.pytest_plugin import Broker
+from infra.kafka.connection import Connection
+from infra.kafka.log import read_all
+from infra.runtime import runtime_fingerprint
+from infra.taskfile import load_task
+from infra.verify import KafkaSource, Report, verify
+from schemas.codec import Codec
+from schemas.records import Prediction
+from tests.integration.loops import Loop, Worker, hotel_task
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
+LEARNING_RATE = '"learning_rate": 0.01'
+SLOWER = {LEARNING_RATE: '"learning_rate": 0.005'}
+FEWER_FEATURES = {
+    '    Integer(name="Babies", unit="guests", low=0, high=12),\n': "",
+    '    Category(name="CustomerType", missing="NA"),\n': '    Category(name="CustomerKind", missing="NA"),\n',
+}
+NAME = "cancellation_within_30_days"
+
+
+@pytest.fixture
+def connection(broker: Broker) -> Connection:
+    return Connection(broker.bootstrap)
+
+
+def file_of(folder: Path, name: str, changes: Mapping[str, str]) -> str:
+    return f"{hotel_task(folder, name, changes)}:{NAME}"
+
+
+def predictions(loop: Loop, codec: Codec | None = None) -> list[tuple[int, Prediction]]:
+    """All predictions, each with the wall clock at which it was written (ms)."""
+    found = []
+    for number in range(loop.partitions):
+        for message in read_all(loop.connection, loop.topics.predictions, number):
+            found.append((message.timestamp()[1], (codec or loop.codec).decode_prediction(message.value())))
+    return sorted(found, key=lambda each: each[0])
+
+
+def proof(loop: Loop, reference: str) -> Report:
+    """Prove the history by a task file: the scores of its revisions, and all joins."""
+    loaded = load_task(reference)
+    codec = Codec(loaded.task.name, loaded.task.kind, loaded.task.features, serving=True)
+    with KafkaSource(loop.connection) as source:
+        return verify(loaded, codec, source, runtime_fingerprint()[0], loop.store)
+
+
+class Callers:
+    """Calls over HTTP, one after the other, of whichever worker is ready; as a load balancer would."""
+
+    def __init__(self, loop: Loop, workers: list[Worker]) -> None:
+        self.loop, self.workers = loop, workers
+        self.answered: list[float] = []
+        self.refused = 0
+        self._ending = threading.Event()
+
+    def run(self) -> None:
+        events, number = self.loop.events(2000), 0
+        while not self._ending.wait(0.02):
+            number += 1
+            event = events[number % len(events)]
+            body = {
+                "request_id": f"http-{number}",
+                "ts": event.request.ts,
+                "features": dict(event.request.features),
+            }
+            if self._any(body):
+                self.answered.append(time.monotonic())
+
+    def _any(self, body: dict[str, Any]) -> bool:
+        for worker in self.workers:
+            if not worker.running or not worker.url:
+                continue
+            url = f"{worker.url}/tasks/{self.loop.task.name}/predictions"
+            request = urllib.request.Request(
+                url, json.dumps(body).encode(), {"Content-Type": "application/json"}
+            )
+            try:
+                with urllib.request.urlopen(request, timeout=10) as answer:
+                    return bool(answer.status == 200)
+            except (urllib.error.URLError, OSError):
+                self.refused += 1
+        return False
+
+    @contextmanager
+    def calling(self) -> Iterator[None]:
+        thread = threading.Thread(target=self.run, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._ending.set()
+            thread.join(30)
+
+    @property
+    def longest_gap_s(self) -> float:
+        return max(b - a for a, b in zip(self.answered, self.answered[1:], strict=False))
+
+
+def replaced(old: Worker, new: Worker) -> None:
+    """Replace a worker as a rolling update does: the new one is ready before the old one stops."""
+    new.restart()
+    old.stop()
+
+
+def revisions(loop: Loop) -> list[str]:
+    commands = [entry.command for _, entry in loop.entries() if entry.command is not None]
+    return [f"{each.model}.{each.arguments['revision']}" for each in commands if each.name == "revision"]
+
+
+def test_a_changed_parameter_is_rolled_out_and_back_with_no_moment_without_answers(
+    connection: Connection, tmp_path: Path, task_name: str
+) -> None:
+    old = file_of(tmp_path / "old", task_name, {})
+    new = file_of(tmp_path / "new", task_name, SLOWER)
+    with Loop(old, connection, tmp_path, partitions=3, snapshot_every=300) as loop:
+        workers = [loop.worker(), loop.worker()]
+        for worker in workers:
+            worker.restart()
+        loop.play(loop.events(600))
+        caller = Callers(loop, loop.workers)
+        with caller.calling(), loop.replaying(loop.events(6000, 600), 0.02):
+            first = [loop.worker(reference=new), loop.worker(reference=new)]
+            for before, after in zip(workers, first, strict=True):
+                replaced(before, after)
+            loop.wait_for_more(100)
+            back = [loop.worker(), loop.worker()]
+            for before, after in zip(first, back, strict=True):
+                replaced(before, after)
+            loop.wait_for_more(100)
+        assert revisions(loop) == ["lr.1", "lr.2"], "going back opens none: the old revision is still known"
+        found = [each for _, each in predictions(loop)]
+        numbers = [each.scores[0].revision for each in found if each.request_id.startswith("http-")]
+        assert {1, 2} == set(numbers)
+        assert numbers[-1] == 1
+        assert len({each.request_id for each in found}) == len(found)
+        assert caller.longest_gap_s < 3.0, "a call was answered all the while"
+        resolved = [each for each in loop.resolutions() if not each[0].startswith("http-")]
+        assert Counter(resolved) == loop.expected()
+        for reference in (old, new):
+            report = proof(loop, reference)
+            assert report.failures == []
+            assert report.reproduced["lr"] + report.other["lr"] == len(found)
+            assert min(report.reproduced["lr"], report.other["lr"]) > 100
+        logs = "".join(worker.log for worker in loop.workers)
+        assert "Traceback" not in logs
+        assert "continues at log offset" in back[0].log, "its snapshots are kept"
+
+
+def test_workers_with_two_dictionaries_share_the_partitions(
+    connection: Connection, tmp_path: Path, task_name: str
+) -> None:
+    old = file_of(tmp_path / "old", task_name, {})
+    new = file_of(tmp_path / "new", task_name, FEWER_FEATURES)
+    with Loop(old, connection, tmp_path, partitions=3) as loop:
+        before, after = loop.worker(), loop.worker(reference=new)
+        before.restart()
+        loop.play(loop.events(300))
+        with loop.replaying(loop.events(3000, 300), 0.005):
+            after.restart()
+            loop.wait_for_more(100)
+            after.kill()  # what it has written is read by one with another dictionary
+            loop.wait_for_more(100)
+            after.restart()
+            loop.wait_for_more(50)
+            before.kill()
+            loop.wait_for_more(50)
+        loop.assert_resolved()
+        dead = [*read_all(connection, loop.topics.dead_letters)]
+        assert dead == []
+        for reference in (old, new):
+            report = proof(loop, reference)
+            assert report.failures == []
+            assert report.other["lr"] > 50
+
+
+def test_a_worker_that_waits_for_its_revision_takes_nothing_and_the_owner_opens_it(
+    connection: Connection, tmp_path: Path, task_name: str
+) -> None:
+    """The owner dies in each place of a decision; the revision is opened once."""
+    old = file_of(tmp_path / "old", task_name, {})
+    with Loop(old, connection, tmp_path) as loop:
+        owner = loop.worker()
+        owner.restart()
+        loop.play(loop.events(200))
+        for number, point in enumerate(("before-revision", "in-revision", "after-revision")):
+            owner.stop()
+            owner.start(crash_point=point)
+            owner.wait_ready()
+            changes = {LEARNING_RATE: f'"learning_rate": 0.00{number + 1}'}
+            file = file_of(tmp_path / f"new-{number}", task_name, changes)
+            asking = loop.worker(reference=file, slot=f"asking-{number}")
+            asking.start()
+            assert owner.wait_ended(60) < 0
+            asking.wait_ready()
+            owner.restart()
+            asking.stop()
+        assert revisions(loop) == ["lr.1", "lr.2", "lr.3", "lr.4"]
+        loop.assert_resolved()
