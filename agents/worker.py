@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -25,7 +25,9 @@ from infra.loadcheck import check_task
 from infra.past import PastSchemas
 from infra.permissions import make_private
 from infra.runtime import runtime_fingerprint
+from infra.runtimes import Proof, equal_runtimes
 from infra.slots import Slot
+from infra.snapshots.models import LogPlace
 from infra.snapshots.store import SnapshotStore
 from infra.subjects import Subjects
 from infra.task.context import TaskContext
@@ -81,17 +83,22 @@ def prepare(references: Sequence[str], settings: Settings) -> Prepared:
         raise UsageError("give the Kafka cluster's address with --bootstrap or RIVERLOOP_BOOTSTRAP")
     connection = Connection(settings.bootstrap, parse_properties(settings.properties))
     check_reachable(connection)
+    proofs = {}
     for each in loaded:
         started = time.monotonic()
-        models = check_task(each.reference, cache=CheckCache(settings.data_folder / "checked"))
+        models = proofs[each.task.name] = check_task(
+            each.reference, cache=CheckCache(settings.data_folder / "checked")
+        )
         log.info(
-            "%s: %d models are reproducible (%.1f s)", each.task.name, models, time.monotonic() - started
+            "%s: %d models are reproducible (%.1f s)", each.task.name, len(models), time.monotonic() - started
         )
     slot = Slot(settings.data_folder / "slots", settings.group, settings.slot)
     store = SnapshotStore(settings.snapshot_uri, settings.snapshot_key.encode() or None)
     turns, cluster = Turns(), Acknowledging()
     agents = {
-        each.task.name: _task_agents(each, settings, connection, slot.name, turns, cluster, store)
+        each.task.name: _task_agents(
+            each, settings, connection, slot.name, turns, cluster, store, proofs[each.task.name]
+        )
         for each in loaded
     }
     return Prepared(settings, connection, agents, slot, cluster)
@@ -137,8 +144,14 @@ def _task_agents(
     turns: Turns,
     cluster: Acknowledging,
     store: SnapshotStore,
+    proofs: Mapping[str, Proof],
 ) -> TaskAgents:
     """Make the agents of a task.
+
+    Parameters
+    ----------
+    proofs
+        What the load check gave, by model.
 
     Raises
     ------
@@ -168,9 +181,13 @@ def _task_agents(
     codec = Codec(task.name, task.kind, task.features, subjects.keys, serving=True)
     subjects.load()
     PastSchemas(codec, connection, names).learn_all()
-    check_answering(Commands(connection, codec, settings.group).history()[0], loaded)
-    runtime = runtime_fingerprint()[0]
-    folds = [ModelFold(task, model, runtime) for model in task.models]
+    roles, audits, _ = Commands(connection, codec, settings.group).history()
+    check_answering(roles, loaded)
+    runtime, log_id = runtime_fingerprint()[0], known.current(names.log) or seen[names.log].topic_id
+    folds = []
+    for model in task.models:
+        about = (runtime, proofs[model.name], audits, store, LogPlace(names.log, log_id))
+        folds.append(ModelFold(task, model, runtime, equals=equal_runtimes(loaded, model, *about)))
     for fold in folds:
         why = fold.prepare()
         log.info(
@@ -178,8 +195,7 @@ def _task_agents(
             *(task.name, fold.model.name, f"Python: {why}" if why else "the native core"),
         )
     server = Server(task, folds)
-    log_id = known.current(names.log) or seen[names.log].topic_id
-    context = TaskContext(loaded, connection, codec, names, partitions, log_id, settings.group, slot)
+    context = TaskContext(loaded, connection, codec, names, partitions, log_id, settings.group, slot, proofs)
     current = CurrentTopics(partitions, known, seen)
     return TaskAgents(
         context, settings, Readiness(task.name, cluster), current, server, subjects, turns, store

@@ -32,20 +32,20 @@ class CheckCache:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def get(self, reference: str) -> int:
-        """Give how many models passed, or 0 when this code was not checked here."""
+    def get(self, reference: str) -> dict[str, dict[str, str]]:
+        """Give what passed, by model, as `check_task` returns it; empty when this code was not checked here."""
         try:
             record = json.loads(self._file(reference).read_text())
             if record["runtime"] == runtime_fingerprint()[0] and record["code"] == code_of(record["code"]):
-                return int(record["models"])
+                return {str(model): dict(proof) for model, proof in record["models"].items()}
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             pass  # not there, torn, or a file of the code is gone: it is checked
-        return 0
+        return {}
 
-    def keep(self, reference: str, models: int, code: Mapping[str, str]) -> None:
+    def keep(self, reference: str, models: Mapping[str, Mapping[str, str]], code: Mapping[str, str]) -> None:
         """Note that the models of a task passed with this code; a full disk only costs the next start time."""
         file = self._file(reference)
-        record = {"runtime": runtime_fingerprint()[0], "models": models, "code": dict(code)}
+        record = {"runtime": runtime_fingerprint()[0], "models": dict(models), "code": dict(code)}
         aside = file.with_suffix(f".{os.getpid()}.tmp")
         try:
             self._folder.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ from typing import Any, Final
 from infra.checked import CheckCache, code_here
 from infra.taskfile import load_task
 from schemas.errors import RiverloopError, TaskError
-from streams.loadcheck import EXAMPLES, Exercise, Fault, compare, exercise
+from streams.loadcheck import EXAMPLES, Exercise, Fault, compare, exercise, proof
 
 HASH_SEEDS: Final = ("1", "4242")
 TIMEOUT_S: Final = 120.0
@@ -23,7 +23,7 @@ TIMEOUT_S: Final = 120.0
 
 def check_task(
     reference: str, examples: int = EXAMPLES, timeout_s: float = TIMEOUT_S, cache: CheckCache | None = None
-) -> int:
+) -> dict[str, dict[str, str]]:
     """Check that every model of a task is reproducible.
 
     Parameters
@@ -39,8 +39,8 @@ def check_task(
 
     Returns
     -------
-    int
-        How many models were checked.
+    dict
+        By model what `streams.loadcheck.proof` gives.
 
     Raises
     ------
@@ -54,14 +54,15 @@ def check_task(
     with ThreadPoolExecutor(len(HASH_SEEDS)) as pool:
         jobs = [pool.submit(_run, reference, examples, seed, timeout_s) for seed in HASH_SEEDS]
         one, other = (job.result() for job in jobs)
+    proofs = {}
     for here, there in zip(
         *([_read(each) for each in report["exercises"]] for report in (one, other)), strict=True
     ):
         compare(here, there)
-    models = len(one["exercises"])
+        proofs[here.model] = proof(here)
     if cache is not None and one["code"] == other["code"]:
-        cache.keep(reference, models, one["code"])
-    return models
+        cache.keep(reference, proofs, one["code"])
+    return proofs
 
 
 def _run(reference: str, examples: int, hash_seed: str, timeout_s: float) -> dict[str, Any]:

@@ -26,13 +26,13 @@ def check_first(loaded: LoadedTask, data: str | None) -> None:
     check_models(loaded)
 
 
-def check_models(loaded: LoadedTask) -> int:
+def check_models(loaded: LoadedTask) -> dict[str, dict[str, str]]:
     """Check that a task's models are reproducible and can be stored; the same code is not checked again.
 
     Returns
     -------
-    int
-        How many models there are.
+    dict
+        See `infra.loadcheck.check_task`.
 
     Raises
     ------

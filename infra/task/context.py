@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from infra.kafka.connection import Connection
+from infra.runtimes import Proof
 from infra.taskfile import LoadedTask
 from schemas.codec import Codec
 from schemas.topics import TaskTopics
@@ -25,6 +27,8 @@ class TaskContext:
         The workers' consumer group.
     slot
         The worker's stable name.
+    proofs
+        What the load check gave, by model; see `infra.runtimes`.
     """
 
     loaded: LoadedTask
@@ -35,6 +39,7 @@ class TaskContext:
     log_topic_id: str
     group: str
     slot: str = ""
+    proofs: Mapping[str, Proof] = field(default_factory=dict)
 
     @property
     def task(self) -> Task:

@@ -16,6 +16,7 @@ from infra.kafka.log import read_all
 from infra.kafka.transaction import OutRecord
 from infra.kafka.writer import Writer
 from infra.past import PREFIX
+from infra.runtimes import PROOF
 from infra.task.context import TaskContext
 from infra.task.log_fold import LogFold
 from infra.task.readiness import Readiness
@@ -84,6 +85,7 @@ def opening_request(context: TaskContext, fold: ModelFold) -> Command:
     arguments |= {
         f"{PREFIX}{name}": json.dumps(undocumented(context.codec.schemas[name])) for name in SCHEMAS
     }
+    arguments[PROOF] = json.dumps(context.proofs.get(fold.model.name, {}))
     place = (context.log_topic_id, fold.model.name, fold.spec, fold.runtime)
     name = hashlib.sha256("\n".join(place).encode()).hexdigest()[:32]
     author = f"worker {context.slot}"

@@ -118,7 +118,8 @@ class Worker(WorkerProcess):
         memory = CheckCache(folder / "checked")
         for reference in references:
             if Path(reference.partition(".py:")[0]).with_suffix(".py") in COPIES:
-                memory.keep(reference, len(load_task(reference).task.models), {})
+                models = load_task(reference).task.models
+                memory.keep(reference, {model.name: {"Model": "checked"} for model in models}, {})
 
     def start(self, **faults: str) -> None:
         """Start it, this once with faults of `tests.faults.injection`."""
