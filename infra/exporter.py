@@ -48,6 +48,8 @@ class LocalState:
     """Partitions whose join runs here."""
     waiting: int = 0
     """Predictions that wait in them."""
+    warming: int = 0
+    """Log offsets that it has to fold before it may answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +192,7 @@ class Exporter(Collector):
             "riverloop_owner": lambda view: view.here.owner,
             "riverloop_join_partitions": lambda view: view.here.partitions,
             "riverloop_join_waiting": lambda view: view.here.waiting,
+            "riverloop_warming_entries_left": lambda view: view.here.warming,
             "riverloop_log_next_offset": lambda view: view.next_offset,
             "riverloop_log_end_offset": lambda view: view.places.end,
             "riverloop_log_stable_offset": lambda view: view.places.stable,

@@ -52,6 +52,12 @@ WORKER_METRICS: Final = {
             "riverloop_ready", ("task",), "1 while the task can answer, else 0.", "See `GET /ready`."
         ),
         WorkerMetric(
+            "riverloop_warming_entries_left",
+            ("task",),
+            "Offsets of the training log that a starting worker has to fold before it may answer; else 0.",
+            "`GET /ready` says how long the rest takes.",
+        ),
+        WorkerMetric(
             "riverloop_topic_rejected",
             ("task", "what"),
             "1 for each topic or position for which the task has stopped; 0 with empty `what` when there is none.",

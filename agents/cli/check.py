@@ -11,8 +11,10 @@ from agents.cli.checking import check_models
 from agents.cli.cluster import cluster_options, connect
 from agents.cli.common import json_option, print_json
 from agents.cli.data import note, strict_option
-from agents.settings import from_environment
+from agents.settings import Settings, from_environment
+from infra.joining import joining
 from infra.kafka.admin import check_topics, partition_count
+from infra.snapshots.store import SnapshotStore
 from infra.taskfile import LoadedTask, load_task
 from schemas.errors import UsageError
 from schemas.topics import TaskTopics, topics
@@ -38,6 +40,9 @@ def check(
 ) -> None:
     """Check TASK: its file, its models, the first rows of its data, and its topics if a cluster is given.
 
+    With a cluster it says which revisions a worker with this file would open, how many entries it would fold
+    before, and for how long. Nothing is written.
+
     Each model must be reproducible, survive being stored and read, and answer and learn the first 1,000 rows.
     Other commands run the check of the models, too; it is remembered until code changes.
     """
@@ -47,7 +52,7 @@ def check(
     said = [
         ("task file", f"task {loaded.task.name}, {loaded.task.kind}, {len(loaded.task.features)} features")
     ]
-    check_models(loaded)
+    proofs = check_models(loaded)
     said.append(("models", f"{', '.join(names)}: reproducible, stored and read back"))
     if data or (loaded.task.data and loaded.task.data.path):
         found["data"] = _check_rows(loaded, data, strict)
@@ -59,6 +64,11 @@ def check(
             raise UsageError("; ".join(wrong))
         found["partitions"] = partitions
         said.append(("topics", f"as they must be, with {partitions} partition(s)"))
+        settings = Settings.load()
+        store = SnapshotStore(settings.snapshot_uri, settings.snapshot_key.encode() or None)
+        rows = joining(loaded, connection, settings.group, store, proofs)
+        found["revisions"] = [row.data() for row in rows]
+        said += [("revision", row.sentence) for row in rows]
     if as_json:
         print_json(found | {"models": names})
         return

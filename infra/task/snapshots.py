@@ -84,12 +84,18 @@ class SnapshotWriter:
         ]
 
     def _retire(self, newest: Manifest) -> Iterator[str]:
-        """Delete all but the newest few snapshots of a model, or of the monitors; gives their versions."""
+        """Delete all but the newest few snapshots of a model, or of the monitors; gives their versions.
+
+        The newest one of each revision stays: a worker that goes back to its task file continues from there.
+        """
         mine = [
             each
             for each in self.store.manifests(self._context.task.name)
             if (each.model, each.kind) == (newest.model, newest.kind)
         ]
+        revisions = {each.revision for each in mine[: self._kept]}
         for old in mine[self._kept :]:
-            self.store.delete(self._context.task.name, old.version)
-            yield old.version
+            if old.revision in revisions or old.kind != "model":
+                self.store.delete(self._context.task.name, old.version)
+                yield old.version
+            revisions.add(old.revision)

@@ -55,7 +55,8 @@ class TaskStatus:
     def local_state(self) -> LocalState:
         """Return the parts of the task that this worker has."""
         joins = [at.join for at in self._join.partitions.values()]
-        return LocalState(self._publisher.is_owner, len(joins), sum(join.waiting for join in joins))
+        waiting = sum(join.waiting for join in joins)
+        return LocalState(self._publisher.is_owner, len(joins), waiting, self._fold.warming.left)
 
     def measurements(self) -> list[Measurement]:
         """Return the current values of all monitors: a new owner restores their state, so no counter jumps."""
@@ -69,6 +70,7 @@ class TaskStatus:
             counters.update(join.counters)
         return self._monitors() | {
             "owner": self._publisher.is_owner,
+            "warming": self._fold.warming.data(),
             "published_offset": self._publisher.published if self._publisher.is_owner else 0,
             "partitions": sorted(self._join.partitions),
             "waiting": sum(join.waiting for join in joins),
