@@ -21,7 +21,8 @@ from schemas.errors import BadRecord, BrokerError, UsageError
 from schemas.records import Command, Control, Entry, Position
 from schemas.topics import TaskTopics
 from streams.commands import CHECKS
-from streams.roles import UNIT, Roles
+from streams.roles import Roles
+from streams.shares import UNIT
 
 MEMBERS_S: Final = 1.0
 """Time between two queries for the live workers."""

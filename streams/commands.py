@@ -9,7 +9,8 @@ from typing import Final
 from schemas.errors import CommandRejected
 from schemas.records import Command
 from streams.model import ModelFold
-from streams.roles import SALT, SHARE, UNIT, Roles, shares_of
+from streams.roles import Roles
+from streams.shares import SALT, SHARE, UNIT, shares_of
 
 MODE: Final = "mode"
 """Argument of `resume`: `catch-up` or `skip`."""

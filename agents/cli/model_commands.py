@@ -19,7 +19,8 @@ from schemas.errors import CommandRejected, UsageError
 from schemas.records import Command
 from streams.commands import decide
 from streams.model import ModelFold
-from streams.roles import SHARE, UNIT, ModelRole
+from streams.roles import ModelRole
+from streams.shares import SHARE, UNIT
 
 DECIDED_S: Final = 30.0
 

@@ -14,7 +14,8 @@ from agents.cli.model_commands import commands_of, freeze, promote, restore, res
 from infra.taskfile import LoadedTask, load_task
 from schemas.errors import UsageError
 from schemas.records import Command, Control
-from streams.roles import SHARE, UNIT, Roles
+from streams.roles import Roles
+from streams.shares import SHARE, UNIT
 
 
 @click.group()

@@ -19,8 +19,9 @@ from schemas.codec.checks import make_command
 from schemas.errors import BadRecord, BrokerError, CommandRejected
 from schemas.records import Command
 from streams.commands import CHECKS, MODE, decide
-from streams.roles import SHARE, UNIT, Roles
+from streams.roles import Roles
 from streams.serve import Server
+from streams.shares import SHARE, UNIT
 from streams.snapshot.digest import state_digest
 
 DECIDED_S: Final = 6.0

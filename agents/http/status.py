@@ -11,8 +11,8 @@ from agents.http.predictions import not_ready
 from agents.http.problems import Problem
 from agents.http.task import HttpTask
 from infra.task.readiness import Readiness
-from streams.roles import UNIT
 from streams.serve import Server
+from streams.shares import UNIT
 
 MAX_WAIT_S: Final = 60.0
 BLOCKED_S: Final = 5.0

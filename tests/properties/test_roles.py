@@ -15,7 +15,8 @@ from schemas.errors import CommandRejected
 from schemas.records import Command, Entry
 from streams.commands import CHECKS, decide
 from streams.model import ModelFold
-from streams.roles import SHARE, UNIT, Roles, moved, place_of
+from streams.roles import Roles
+from streams.shares import SHARE, UNIT, moved, place_of
 from streams.snapshot import dump, load
 from streams.snapshot.digest import state_digest
 from streams.task import Model

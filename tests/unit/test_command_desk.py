@@ -15,7 +15,7 @@ from infra.kafka.transaction import OutRecord
 from infra.snapshots.store import SnapshotStore
 from infra.task.command_desk import CommandDesk
 from schemas.records import Command, Control, Entry
-from streams.roles import UNIT
+from streams.shares import UNIT
 from streams.snapshot.digest import state_digest
 from tests.history import ordinary
 from tests.unit.published import Cluster, Worker
