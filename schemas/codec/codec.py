@@ -150,7 +150,7 @@ class Codec:
             self._checks[record] = json_form.checker(schema, made, canonical.get(name, dict))
         self._prediction_mark = header(self.schemas["Prediction"])
         self.learn_later: Callable[[bytes], None] | None = None
-        """Called with a fingerprint that is unknown: it may register further schemas."""
+        """Called with an unknown fingerprint: it may register further schemas."""
 
     def __repr__(self) -> str:
         return f"Codec({self.task!r}, {self.kind!r}, {len(self.dictionary)} features)"
@@ -349,10 +349,10 @@ class Codec:
         return self._decode(data, (Tally,))
 
     def _decode(self, data: Data, wanted: tuple[type[T], ...]) -> T:
-        known = self._readers.get(data[:HEADER_BYTES]) if isinstance(data, bytes) else None
-        if known is None and isinstance(data, bytes):
-            known = self._learned_later(data)
-        if known is None or not isinstance(data, bytes):
+        if not isinstance(data, bytes):
+            return self._decode_json(data, wanted)
+        known = self._readers.get(data[:HEADER_BYTES]) or self._learned_later(data)
+        if known is None:
             return self._decode_json(data, wanted)
         if known.record not in wanted:
             raise _wrong_record(known.record, wanted)
@@ -372,9 +372,8 @@ class Codec:
 
     def _learned_later(self, data: bytes) -> _Known | None:
         mark = data[:HEADER_BYTES]
-        if self.learn_later is None or len(mark) < HEADER_BYTES or detect(data) != "avro":
-            return None
-        self.learn_later(mark)
+        if self.learn_later is not None and len(mark) == HEADER_BYTES and detect(data) == "avro":
+            self.learn_later(mark)
         return self._readers.get(mark)
 
     def _decode_json(self, data: Data, wanted: tuple[type[T], ...]) -> T:
