@@ -54,6 +54,8 @@ class FaultContext:
     """All workers of the run, running or not."""
     make: Callable[[int], HarnessWorker]
     """Creates the worker with a number, without starting it."""
+    make_changed: Callable[[int], HarnessWorker]
+    """The same with another task file: of the harness's own task with a changed parameter."""
     sender: Sender
     """Sends the workload."""
     codec: Codec
@@ -78,6 +80,8 @@ class FaultContext:
     """By model: how many entries it must have skipped at the end."""
     failures: list[str] = field(default_factory=list)
     """Promises broken while the fault of this round acted."""
+    rolled: bool = False
+    """Whether workers with the changed task file have answered."""
     partitions_added: bool = False
     """Whether a fault has added partitions to the inputs."""
     outage: tuple[int, int] = (0, -1)
@@ -154,7 +158,15 @@ class FaultContext:
 
     def add(self) -> HarnessWorker:
         """Start one more worker, and wait until it is ready."""
-        worker = self.make(1 + max((each.number for each in self.workers), default=-1))
+        return self._add(self.make)
+
+    def add_changed(self) -> HarnessWorker:
+        """Start one more worker with the changed task file, and wait until it is ready."""
+        self.rolled = True
+        return self._add(self.make_changed)
+
+    def _add(self, make: Callable[[int], HarnessWorker]) -> HarnessWorker:
+        worker = make(1 + max((each.number for each in self.workers), default=-1))
         self.workers.append(worker)
         self.restart(worker)
         return worker

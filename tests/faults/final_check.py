@@ -7,13 +7,14 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from agents.declared import environment_name
-from infra.taskfile import LoadedTask
+from infra.taskfile import LoadedTask, load_task
 from schemas.errors import BrokerError
 from tests.faults.check.check import Check
 from tests.faults.context import FaultContext
@@ -38,13 +39,18 @@ def check_run(loaded: LoadedTask, context: FaultContext, check: Check) -> Histor
     for what in context.progress.find_unfinished():
         check.findings.wrong.add(f"after all workers have stopped, {what}")
     started = time.monotonic()
-    with _verifying(loaded, context) as process:
+    with _verifying(loaded.reference, context) as process:
         history = context.history.read(check)
         context.echo(f"history read in {time.monotonic() - started:.1f} s")
-        _add_verified(process, loaded, context, check)
-    for name, found in digests.items():
-        if found != history.digests:
-            check.findings.wrong.add(f"{name} has the states {found}, a refold {history.digests}")
+        found = [(loaded, _verified(process, context, check))]
+    if context.rolled:
+        changed = load_task(changed_reference(loaded))
+        with _verifying(changed.reference, context) as process:
+            found.append((changed, _verified(process, context, check)))
+    _compare_reproduced(found, check)
+    for name, states in digests.items():
+        if states != history.digests:
+            check.findings.wrong.add(f"{name} has the states {states}, a refold {history.digests}")
     expected = {model.name: context.skipped[model.name] for model in loaded.task.models}
     for name, counts in (skipped | {"a refold": history.skipped}).items():
         if counts != expected:
@@ -97,7 +103,7 @@ def _stop(context: FaultContext) -> None:
 
 
 @contextmanager
-def _verifying(loaded: LoadedTask, context: FaultContext) -> Iterator[subprocess.Popen[bytes]]:
+def _verifying(reference: str, context: FaultContext) -> Iterator[subprocess.Popen[bytes]]:
     """Run `riverloop verify` in a process of its own, while this one reads the history."""
     connection = context.connection
     settings = {
@@ -107,7 +113,7 @@ def _verifying(loaded: LoadedTask, context: FaultContext) -> Iterator[subprocess
     }
     environment = os.environ | {environment_name(key): value for key, value in settings.items()}
     snapshots = str(context.folder / "snapshots")
-    command = [sys.executable, "-m", "agents.cli.main", "verify", loaded.reference]
+    command = [sys.executable, "-m", "agents.cli.main", "verify", reference]
     process = subprocess.Popen(
         [*command, "--snapshots", snapshots, "--json"],
         env=environment,
@@ -122,13 +128,11 @@ def _verifying(loaded: LoadedTask, context: FaultContext) -> Iterator[subprocess
         process.communicate()
 
 
-def _add_verified(
-    process: subprocess.Popen[bytes], loaded: LoadedTask, context: FaultContext, check: Check
-) -> None:
-    """Add the differences that `riverloop verify` has found."""
+def _verified(process: subprocess.Popen[bytes], context: FaultContext, check: Check) -> dict[str, Any]:
+    """Add the differences that `riverloop verify` has found; returns its report."""
     output, errors = process.communicate()
     try:
-        found = json.loads(output)
+        found: dict[str, Any] = json.loads(output)
     except ValueError:
         raise BrokerError(f"riverloop verify failed: {errors.decode(errors='replace')[-1000:]}") from None
     wrong = check.findings.wrong
@@ -136,8 +140,26 @@ def _add_verified(
         wrong.add(f"verify: {each['where']}: {each['what']}: {each['expected']} / {each['found']}")
     wrong.count += found["failed"] - len(found["failures"])
     due = found["predictions"]
-    for model in loaded.task.models:
-        reproduced = found["scores_reproduced"].get(model.name, 0)
-        if reproduced != due:
-            wrong.add(f"verify reproduced {reproduced} of {due} scores of {model.name}", due - reproduced)
     context.echo(f"verified in {found['seconds']:.1f} s: {due:,} predictions, {found['failed']} differences")
+    return found
+
+
+def _compare_reproduced(found: Sequence[tuple[LoadedTask, dict[str, Any]]], check: Check) -> None:
+    """Check that each score is reproduced by the task file whose revision it is of."""
+    due, reproduced = found[0][1]["predictions"], Counter[str]()
+    for model in found[0][0].task.models:
+        by_spec = {
+            loaded.task.spec(loaded.task.model(model.name)): report["scores_reproduced"].get(model.name, 0)
+            for loaded, report in found
+        }
+        reproduced[model.name] = sum(by_spec.values())
+        if reproduced[model.name] != due:
+            check.findings.wrong.add(
+                f"verify reproduced {reproduced[model.name]} of {due} scores of {model.name}",
+                due - reproduced[model.name],
+            )
+
+
+def changed_reference(loaded: LoadedTask) -> str:
+    """Return the harness's task with the changed parameter."""
+    return f"{loaded.reference.rpartition(':')[0]}:changed"

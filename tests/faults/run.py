@@ -27,7 +27,7 @@ from streams.join.join_rules import JoinRules
 from tests.faults.check.check import Check
 from tests.faults.context import FaultContext
 from tests.faults.fault import Fault
-from tests.faults.final_check import check_foreign_run, check_run
+from tests.faults.final_check import changed_reference, check_foreign_run, check_run
 from tests.faults.history import HistoryReader
 from tests.faults.probe import Probe
 from tests.faults.progress import Progress
@@ -199,7 +199,8 @@ class FaultRun:
             log_group=progress.log_group,
             random=random.Random(options.seed),
             workers=[],
-            make=lambda number: self._worker(connection, number),
+            make=lambda number: self._worker(connection, number, self.loaded.reference),
+            make_changed=lambda number: self._worker(connection, number, changed_reference(self.loaded)),
             sender=sender,
             codec=codec,
             progress=progress,
@@ -217,8 +218,8 @@ class FaultRun:
             unanswered = context.sender.unanswered
             self.echo(f"{unanswered} requests are unanswered; not consumed by the workers: {lag or 'none'}")
 
-    def _worker(self, connection: Connection, number: int) -> HarnessWorker:
-        common = (self.loaded.reference, connection, self.folder, number)
+    def _worker(self, connection: Connection, number: int, reference: str) -> HarnessWorker:
+        common = (reference, connection, self.folder, number)
         if self.options.command:
             return ForeignWorker(self.options.command, *common, **WORKER_SETTINGS)
         return HarnessWorker(*common, **WORKER_SETTINGS)

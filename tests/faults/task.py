@@ -6,10 +6,11 @@ Its models fail on demand, at amounts beyond the range of the feature. Planned r
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final
 
-from river import base, linear_model, preprocessing
+from river import base, linear_model, optim, preprocessing
 
 from schemas.dictionary import Boolean, Dictionary, Integer, Number
 from streams.task import Model, Task
@@ -49,9 +50,10 @@ class Brittle(base.Transformer):
         return x
 
 
-def scaled_regression(breaks_at: float) -> base.Estimator:
+def scaled_regression(breaks_at: float, learning_rate: float = 0.01) -> base.Estimator:
     """Create a model."""
-    return Brittle(breaks_at) | preprocessing.StandardScaler() | linear_model.LogisticRegression()
+    regression = linear_model.LogisticRegression(optim.SGD(learning_rate))
+    return Brittle(breaks_at) | preprocessing.StandardScaler() | regression
 
 
 faults = Task(
@@ -75,3 +77,12 @@ faults = Task(
     # Faults make models skip some entries in many rounds; a model that has stopped would test less.
     max_skipped=500,
 )
+
+changed = replace(
+    faults,
+    models=(
+        Model("lr", scaled_regression, {"breaks_at": SERVED_RAISES, "learning_rate": 0.02}),
+        faults.models[1],
+    ),
+)
+"""The same task with another parameter: what a rolling update brings."""
