@@ -101,14 +101,17 @@ class Prediction:
 class Written(Prediction):
     """A prediction of which only the bytes are at hand: an entry is written with it as it is, and that is all."""
 
-    __slots__ = ("body",)
+    __slots__ = ("body", "mark")
 
-    def __init__(self, body: bytes) -> None:
+    def __init__(self, body: bytes, mark: bytes = b"") -> None:
         # Not the record's own fields: whoever asks for them gets an AttributeError.
         object.__setattr__(self, "body", body)
+        object.__setattr__(self, "mark", mark)
 
     body: bytes
     """The Avro form, without a header."""
+    mark: bytes
+    """The header of its schema, where that is another revision's."""
 
 
 @record(frozen=True, slots=True)

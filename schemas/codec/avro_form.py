@@ -146,15 +146,15 @@ def assemble(record: str, dictionary: Dictionary) -> Schema:
     return schema
 
 
-def held_like(joined: Schema, prediction: Schema) -> Schema:
-    """Give the schema of `JoinRecord` with which predictions of an older schema are held.
+def with_prediction(schema: Schema, prediction: Schema) -> Schema:
+    """Give the schema of `JoinRecord` or `Entry` that has predictions of another dictionary in it.
 
     Parameters
     ----------
-    joined
+    schema
         Today's.
     prediction
-        The older schema of predictions.
+        The other schema of predictions.
     """
     defined: set[str] = set()
 
@@ -168,16 +168,16 @@ def held_like(joined: Schema, prediction: Schema) -> Schema:
                 return node["name"]
             defined.add(node["name"])
         if node["type"] == "record":
-            fields = (
-                [each for each in prediction["fields"] if each["name"] != "request_id"]
-                if node["name"] == "HeldPrediction"
-                else node["fields"]
-            )
+            fields = node["fields"]
+            if node["name"] == "Prediction":
+                fields = prediction["fields"]
+            elif node["name"] == "HeldPrediction":
+                fields = [each for each in prediction["fields"] if each["name"] != "request_id"]
             return node | {"fields": [each | {"type": once(each["type"])} for each in fields]}
         return node | {key: once(node[key]) for key in ("items", "values") if key in node}
 
-    schema: Schema = once(joined)
-    return schema
+    found: Schema = once(schema)
+    return found
 
 
 def fingerprint(schema: Schema) -> bytes:

@@ -13,8 +13,9 @@ from fastavro.schema import SchemaParseException, UnknownType
 from schemas.alert import Alert
 from schemas.applied import Applied
 from schemas.codec import json_form, wire
-from schemas.codec.avro_form import RECORDS, Schema, assemble, header, held_like
+from schemas.codec.avro_form import RECORDS, Schema, assemble, header
 from schemas.codec.checks import RECORD_TYPES, TaskKind, makers
+from schemas.codec.other_dictionaries import OtherDictionaries
 from schemas.codec.readers import Reader
 from schemas.codec.topic_numbers import TopicNumbers
 from schemas.codec.wire import Malformed
@@ -148,6 +149,7 @@ class Codec:
             self._writers[record] = Writer(schema, mark, self._topics).write
             self._readers[mark] = _Known(record, Reader(schema, self._topics, made, plans.get(name)))
             self._checks[record] = json_form.checker(schema, made, canonical.get(name, dict))
+        self._others = OtherDictionaries(self.schemas, self._topics, made)
         self._prediction_mark = header(self.schemas["Prediction"])
         self.learn_later: Callable[[bytes], None] | None = None
         """Called with an unknown fingerprint: it may register further schemas."""
@@ -181,7 +183,9 @@ class Codec:
             if mark not in self._readers:
                 self._readers[mark] = _Known(record, Reader(found, self._topics), self._checks[record])
             if record is Prediction and mark != self._prediction_mark:
-                self.register(json_text.dumps(held_like(self.schemas["JoinRecord"], found)))
+                join_mark, reader = self._others.join_reader(found)
+                self._readers[join_mark] = _Known(JoinRecord, reader, self._others.whole(mark))
+                self.register(json_text.dumps(self._others.entry_schema(found, mark)))
         except (*NO_SCHEMA, SchemaParseException, UnknownType) as error:
             raise BadRecord(
                 "unknown_schema", f"not a record schema of task {self.task}: {error!r:.200}"
@@ -204,6 +208,8 @@ class Codec:
         if json:
             return json_form.dump(record)
         try:
+            if isinstance(record, Entry) and type(record.prediction) is Written and record.prediction.mark:
+                return self._others.writers[record.prediction.mark](record)
             return self._writers[type(record)](record)
         except KeyError as error:
             if self._is_older(record):
@@ -258,17 +264,18 @@ class Codec:
         if type(payload) is Held:
             # A stand-in: the key around it was checked when it was taken.
             payload = self._prediction_mark + wire.text("-") + payload
-            return replace(self.decode_prediction(payload), request_id=request_id)
-        return self.decode_prediction(payload)
+        return replace(self.decode_prediction(payload), request_id=request_id)
 
     def written_prediction(self, request_id: str, payload: Payload) -> Prediction:
         """Give a prediction that the join holds for being written again, in an entry.
 
-        Where it was written with today's schema its bytes are taken over as they are. Nothing but writing it can
-        be done with what this gives.
+        Its bytes are taken over as they are, also those of another dictionary. Nothing but writing it can be done
+        with what this gives.
         """
         if type(payload) is Held:
             return Written(wire.text(request_id) + payload)
+        if isinstance(payload, bytes) and (found := self._others.written(request_id, payload)) is not None:
+            return found
         return self.held_prediction(request_id, payload)
 
     def decode_outcome(self, data: Data) -> Outcome | Punctuation:

@@ -62,6 +62,14 @@ def rest_of_long(data: bytes, at: int, first: int) -> tuple[int, int]:
     return number, at
 
 
+def after_text(data: bytes, at: int) -> int:
+    """Return the position behind a text."""
+    number, at = data[at], at + 1
+    if number > 127:
+        number, at = rest_of_long(data, at, number)
+    return at + (number >> 1)
+
+
 def no_length(number: int) -> None:
     """Reject the length of a text, given in zigzag form."""
     raise Malformed("a length is negative" if number & 1 else "the record ends early")

@@ -32,7 +32,7 @@ def test_no_package_is_made_of_the_tests() -> None:
 
 LONG = {
     "schemas/records.py": 330,  # the records, one after the other
-    "schemas/codec/codec.py": 405,  # a method per record that is read, and what the join holds
+    "schemas/codec/codec.py": 410,  # a method per record that is read, and what the join holds
     "infra/task/join.py": 340,  # a batch from its records to its outputs
     "streams/join/join.py": 395,  # the table of the join, whole
 }

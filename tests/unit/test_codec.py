@@ -577,6 +577,28 @@ def test_what_the_join_held_under_an_older_dictionary_is_read_and_written_again(
         assert entry.prediction == prediction
 
 
+def test_an_entry_carries_what_was_served_though_the_joining_worker_has_another_dictionary() -> None:
+    """A feature that its own dictionary does not have is learned by the models of the one that served."""
+    prediction = Prediction("r-1", 5, REQUEST.features, (), Position("shop.requests", 0, 3), propensity=0.5)
+    there = Codec("shop", "binary", Dictionary(next(iter(SMALL)), Number(name="weight", optional=True)))
+    there.register(json.dumps(undocumented(CODEC.schemas["Prediction"])))
+    on_topic = CODEC.encode(prediction)
+    assert there.decode_prediction(on_topic).features != prediction.features
+    held_there = there.held("r-1", on_topic)
+    taken_over = CODEC.encode(
+        JoinRecord(Position("shop.predictions", 0, 1), 5, prediction=CODEC.held("r-1", on_topic))
+    )
+    state = there.decode_state(there.encode(there.decode_state(taken_over)))
+    assert isinstance(state, JoinRecord)
+    for payload in (held_there, state.prediction):
+        assert payload is not None
+        assert there.held_prediction("r-1", payload) == there.decode_prediction(on_topic)
+        data = there.encode(Entry("e", "expired", 5, prediction=there.written_prediction("r-1", payload)))
+        assert CODEC.decode_entry(data).prediction == prediction
+        seen = there.decode_entry(data).prediction
+        assert seen == there.decode_prediction(on_topic)
+
+
 def test_a_dead_letter_carries_any_bytes() -> None:
     dead_letter = DeadLetter("unreadable", "a sentence", "", None, b"\xff\x00", bytes(range(256)), 5)
     assert CODEC.decode_dead_letter(CODEC.encode(dead_letter)) == dead_letter
