@@ -199,6 +199,7 @@ class JoinStores:
             key, value = bytes(message.key() or b""), message.value()
             bad.pop(key, None)
             if value is None:
+                bad.pop(RESOLVED + key, None)  # it has forgotten the resolution, too
                 with suppress(UnicodeDecodeError):  # no request has such a key
                     if not key.startswith(RESOLVED):  # what it resolved is forgotten by a record of its own
                         yield key.decode(), None
@@ -210,6 +211,8 @@ class JoinStores:
                 why = error if isinstance(error, BadRecord) else BadRecord("malformed", "its key is no text")
                 bad[key] = unreadable_state(message, why)
                 continue
+            if isinstance(state, JoinRecord):
+                bad.pop(RESOLVED + key, None)  # it contains the resolution
             if isinstance(state, JoinPosition):
                 if positions is not None:
                     positions[:] = [state]

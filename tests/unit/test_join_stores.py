@@ -16,9 +16,9 @@ from infra.kafka.connection import Connection
 from infra.store import restore
 from infra.store.restore import JoinStores
 from infra.store.rocks import RocksStore
-from schemas.errors import BrokerError, StoreError
+from schemas.errors import BrokerError, StoreError, Unreadable
 from schemas.records import Position
-from schemas.state import POSITION_KEY, JoinPosition, JoinRecord
+from schemas.state import POSITION_KEY, RESOLVED, JoinPosition, JoinRecord
 from streams.join.changelog import records
 from streams.join.pending import MemoryStore, StateStore
 from tests.joining import CODEC, RULES, PackedBench
@@ -35,6 +35,15 @@ class Message:
 
     def value(self) -> bytes | None:
         return self.data
+
+    def topic(self) -> str:
+        return "task.join-state"
+
+    def partition(self) -> int:
+        return 3
+
+    def offset(self) -> int:
+        return self.at
 
 
 @dataclass
@@ -326,3 +335,20 @@ def test_only_bytes_are_held_on_disk(tmp_path: Path) -> None:
     assert found.prediction == payload
     assert payload in store._db.get(b"sa")
     store.close()
+
+
+@pytest.mark.parametrize("forgotten", [True, False])
+def test_an_unreadable_resolution_does_no_harm_once_its_request_is_written_anew_or_forgotten(
+    forgotten: bool, topic: Topic
+) -> None:
+    bench = PackedBench(RULES)
+    bench.ask("r1", 1)
+    topic.write(bench)
+    topic.records.append(Message(topic.end, RESOLVED + b"r1", b"nonsense"))
+    topic.end += 1
+    with pytest.raises(Unreadable):
+        stores(None).restored(3)
+    again = replace(topic.records[0], at=topic.end, data=None if forgotten else topic.records[0].data)
+    topic.records.append(again)
+    topic.end += 1
+    assert len(dict(stores(None).restored(3).items())) == (0 if forgotten else 1)
