@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from schemas.records import Control
+from streams.positions import ACCEPTED
 from streams.roles import Roles
 
 
@@ -12,9 +13,15 @@ class CommandQueue:
     """Requests and audits of `T.control`, in order.
 
     A request is decided once: the audit of its id is written in the transaction that does it.
+
+    Parameters
+    ----------
+    log
+        The log's topic. Where it was made again, and that was accepted, no decision from before is in it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, log: str = "") -> None:
+        self._log = log
         self.next_offset = 0
         """Of `T.control`: after the last record taken."""
         self._decided: set[str] = set()
@@ -29,6 +36,8 @@ class CommandQueue:
         self.next_offset = offset + 1
         wanted = record.command.id
         if record.kind == "audit":
+            if record.command.name == ACCEPTED and record.command.arguments.get("topic") == self._log:
+                self._last = ""
             self.decided(wanted, record.entry_id)
         elif wanted not in self._decided:
             self._waiting.setdefault(wanted, (offset, record))

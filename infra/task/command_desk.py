@@ -36,7 +36,7 @@ class CommandDesk:
 
     def __init__(self, context: TaskContext, wake: Callable[[], None]) -> None:
         self.context, self._wake = context, wake
-        self.queue = CommandQueue()
+        self.queue = CommandQueue(context.topics.log)
         self.partition = Partition(context.topics.control, 0)
         self._reading: asyncio.Task[None] | None = None
         self._caught_up = False
@@ -74,7 +74,7 @@ class CommandDesk:
                             self._wake()
             except RecordsGone as error:
                 log.warning("%s: commands are read from the beginning: %s", self.context.task.name, error)
-                self.queue = CommandQueue()
+                self.queue = CommandQueue(self.context.topics.log)
             except BrokerError as error:
                 log.warning("%s: commands cannot be read: %s", self.context.task.name, error)
             await asyncio.sleep(1.0)

@@ -17,7 +17,7 @@ from schemas.codec import Codec
 from schemas.errors import BadRecord
 from schemas.topics import TaskTopics
 from streams.join.join_rules import JoinRules
-from streams.positions import Place
+from streams.positions import ACCEPTED, Place
 
 
 class Reading:
@@ -85,6 +85,8 @@ class Reading:
                 with suppress(BadRecord):  # no audit of ours: its records stay unreadable, and are reported
                     learn(self._codec, command)
                 self.extent.known.learn(command)
+                if command.name == ACCEPTED and command.arguments.get("topic") == self.topics.log:
+                    self.extent.audited.clear()  # the log was made again: what was done before is not in it
                 if audit.kind == "audit" and command.id and audit.entry_id:
                     self.extent.audited.append(audit.entry_id)
         log = (self.topics.log, 0)

@@ -14,6 +14,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from confluent_kafka import Producer
@@ -51,7 +52,7 @@ def entries(first: int, count: int) -> Iterator[Entry]:
         request_id = f"{number}"
         at = Position("restart.outcomes", 0, number)
         prediction = Prediction(request_id, event.request.ts, event.request.features, ())
-        outcome = event.outcomes[0]
+        outcome = replace(event.outcomes[0], request_id=request_id)
         yield Entry(f"{at}#0", "labelled", outcome.ts, at, prediction=prediction, outcome=outcome)
 
 
