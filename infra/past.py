@@ -16,6 +16,8 @@ from schemas.records import Command, Control
 from schemas.topics import TaskTopics
 
 PREFIX = "schema."
+SPEC_TEXT = "spec_text"
+"""Argument of a revision command: the specification for people."""
 
 
 def learn(codec: Codec, command: Command) -> None:

@@ -6,13 +6,14 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
 from confluent_kafka import Message
 
 from agents.http import status
 from agents.http.access import is_loopback
+from agents.http.commands import model_roles
 from agents.http.listeners import Listener
 from agents.http.task import LocalStatus
 from agents.settings import Settings
@@ -24,6 +25,7 @@ from infra.task.readiness import Readiness
 from infra.task.statistics import Statistics
 from infra.web.board import Board
 from infra.web.dead_letters import DeadLetterSummary
+from infra.web.decisions import Decisions
 from infra.web.rates import Rate
 from infra.web.redact import finite
 from infra.web.verdict import (
@@ -51,7 +53,13 @@ PIECE: Final = 100
 """Records that are taken without a pause: what is served meanwhile waits for them."""
 CAUGHT_UP_S: Final = 8.0
 """The first listener waits at most so long for what lies on the topics already."""
-NEWEST: Final = {"metrics": 60_000, "alerts": 2_000, "snapshots": 5_000, "dead_letters": 1_000}
+NEWEST: Final = {
+    "metrics": 60_000,
+    "alerts": 2_000,
+    "snapshots": 5_000,
+    "control": 20_000,
+    "dead_letters": 1_000,
+}
 """Records of each topic that are read at the start, for dead letters over all partitions."""
 RUNBOOKS: Final = "docs/operations/runbooks/"
 """Where the runbooks lie, unless the setting `runbook_base` says it; from an address the page makes links."""
@@ -72,6 +80,8 @@ class LiveFeed:
         Returns the lag of all workers by stage (blocks).
     tail
         Reads topics from near their ends on.
+    live
+        Returns the slots of the live workers (blocks); None: they stay unknown.
     """
 
     def __init__(
@@ -84,29 +94,33 @@ class LiveFeed:
         local: LocalStatus,
         lag: Callable[[], dict[str, int]],
         tail: Callable[[Connection, Mapping[tuple[str, int], int]], Tail] = Tail,
+        live: Callable[[], Collection[str]] | None = None,
     ) -> None:
         self.context, self.readiness, self.server = context, readiness, server
         self.settings, self.statistics, self._local = settings, statistics, local
-        self._tail, self._fetch_lag = tail, lag
+        self._tail, self._fetch_lag, self._fetch_live = tail, lag, live
         self.listeners: set[Listener] = set()
         self.caught_up = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
-        self.board, self.dead_letters = self._empty()
+        self.board, self.dead_letters, self.decisions = self._empty()
+        self._texts = {fold.spec: fold.model.describe() for fold in server.models}
         self._learned = Rate()
         self._failing = {fold.model.name: Rate() for fold in server.models}
         self._verdict = Verdict()
         self._skew_ms: int | None = None
         self._problem = "the topics are still being read"
         self._lag: dict[str, int] = {}
+        self._live: Collection[str] | None = None
         self._wanted = 0.0
         self._sent: dict[str, str] = {}
         self._spoken = 0.0
 
-    def _empty(self) -> tuple[Board, DeadLetterSummary]:
+    def _empty(self) -> tuple[Board, DeadLetterSummary, Decisions]:
         # What requests say is for those who may ask for predictions, and this page asks for no token.
         settings = self.settings
         open_ = not settings.serve_token and is_loopback(settings.http_host)
-        return Board(self.context.task, self._served_at), DeadLetterSummary(self.context.codec, open_=open_)
+        task, letters = self.context.task, DeadLetterSummary(self.context.codec, open_=open_)
+        return Board(task, self._served_at), letters, Decisions(task.name)
 
     # ------------------------------------------------------------------ listeners
 
@@ -152,7 +166,7 @@ class LiveFeed:
         topics = self.context.topics
         newest_each = max(1, NEWEST["dead_letters"] // self.context.partitions)
         newest = {(topics.dead_letters, number): newest_each for number in range(self.context.partitions)}
-        for name in ("metrics", "alerts", "snapshots"):
+        for name in ("metrics", "alerts", "snapshots", "control"):
             newest[getattr(topics, name), 0] = NEWEST[name]
         while True:
             made = self._empty()
@@ -161,7 +175,7 @@ class LiveFeed:
                     async for batch in tail:
                         await self._take(batch.messages, *made)
                         if batch.caught_up and self.board is not made[0]:
-                            self.board, self.dead_letters = made
+                            self.board, self.dead_letters, self.decisions = made
                             self._problem = ""
                             self._sent.clear()
                             self.caught_up.set()
@@ -173,13 +187,23 @@ class LiveFeed:
                 self._problem = f"the topics cannot be read: {self.context.connection.hide(str(error))}"
             await asyncio.sleep(AGAIN_S)
 
-    async def _take(self, messages: list[Message], board: Board, dead_letters: DeadLetterSummary) -> None:
+    async def _take(
+        self,
+        messages: list[Message],
+        board: Board,
+        dead_letters: DeadLetterSummary,
+        decisions: Decisions,
+    ) -> None:
         for number, message in enumerate(messages):
             if number % PIECE == PIECE - 1:
                 await asyncio.sleep(0)
             at = message.timestamp()[1]
             with contextlib.suppress(BadRecord):  # others may write there, too; it is not for a page to judge
-                self._record(message, at, board, dead_letters)
+                if message.topic() == self.context.topics.control:
+                    record = self.context.codec.decode_from_control(message.value())
+                    decisions.take(message.offset() or 0, record)
+                else:
+                    self._record(message, at, board, dead_letters)
             if board is self.board:  # else it is history
                 age = now_ms() - at
                 self._skew_ms = age if self._skew_ms is None else min(self._skew_ms, age)
@@ -201,16 +225,21 @@ class LiveFeed:
             board.manifest(version, None if value is None else codec.decode_manifest(value))
 
     async def _ask(self) -> None:
-        """Fetch the lag of all workers while a page is open."""
+        """Fetch the lag of all workers, and which are alive, while a page is open."""
         clock = asyncio.get_running_loop().time
         while True:
             if self.listeners or clock() - self._wanted < WANTED_S:
                 try:
-                    self._lag = await asyncio.get_running_loop().run_in_executor(None, self._fetch_lag)
+                    self._lag, self._live = await asyncio.get_running_loop().run_in_executor(
+                        None, self._group
+                    )
                 except RiverloopError as error:
-                    self._lag = {}  # an old number would look like a good one
+                    self._lag, self._live = {}, None  # an old number would look like a good one
                     log.info("%s: the lag of the workers is unknown: %s", self.context.task.name, error)
             await asyncio.sleep(BEHIND_S)
+
+    def _group(self) -> tuple[dict[str, int], Collection[str] | None]:
+        return self._fetch_lag(), self._fetch_live() if self._fetch_live else None
 
     # ------------------------------------------------------------------ telling
 
@@ -257,11 +286,17 @@ class LiveFeed:
 
     def _facts(self) -> dict[str, Any]:
         base = self.settings.runbook_base
-        return self.board.facts() | {"runbooks": base.rstrip("/") + "/" if base else RUNBOOKS}
+        runbooks = base.rstrip("/") + "/" if base else RUNBOOKS
+        return self.board.facts() | {"runbooks": runbooks, "token": bool(self.settings.http_token.split())}
 
     def _sections(self) -> dict[str, Any]:
         found = {"loop": self.board.loop(self.now()), "worker": self._worker(), **self.board.sections()}
+        found |= {"models": model_roles(self.server), "decisions": self._decisions()}
         return found | {"dead_letters": self.dead_letters.as_data(), "verdict": self._judge(found)}
+
+    def _decisions(self) -> dict[str, Any]:
+        here = {each.entry_id: each.offset for each in self.server.roles.decisions}
+        return self.decisions.as_data(self._live, here, self.board.specifications() | self._texts)
 
     def _judge(self, found: dict[str, Any]) -> dict[str, Any]:
         """Return the verdict on the task, as far as this worker can tell."""

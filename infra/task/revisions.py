@@ -10,7 +10,7 @@ from dataclasses import replace
 from infra.clock import now_ms
 from infra.kafka.log import read_all
 from infra.kafka.transaction import OutRecord
-from infra.past import PREFIX
+from infra.past import PREFIX, SPEC_TEXT
 from infra.task.context import TaskContext
 from schemas.alert import Alert
 from schemas.codec.compatibility import undocumented
@@ -31,7 +31,8 @@ def openings(context: TaskContext, opened: Sequence[ModelFold]) -> Iterator[OutR
         schemas = {
             f"{PREFIX}{name}": json.dumps(undocumented(context.codec.schemas[name])) for name in SCHEMAS
         }
-        command = replace(command, arguments={**command.arguments, **schemas})
+        text = {SPEC_TEXT: fold.model.describe()}
+        command = replace(command, arguments={**command.arguments, **text, **schemas})
         number = command.arguments["revision"]
         entry = Entry(
             f"{context.task.name}/{fold.model.name}/revision/{number}",

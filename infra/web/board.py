@@ -102,6 +102,7 @@ class Board:
                 "shadow": metric.version,
                 "against": segment.removeprefix(AGAINST),
                 "count": metric.count,
+                "offset": offset,
             }
             shown[end.removeprefix("_") or "gain"] = metric.value
         elif name in QUALITY:
@@ -259,7 +260,7 @@ class Board:
                 model: [{"scores": name, **bins[name]} for name in sorted(bins)]
                 for model, bins in self._calibration.items()
             },
-            "gains": {model: self._gains[model] for model in self._ordered(self._gains)},
+            "gains": {model: gain for model in self._ordered(self._gains) if (gain := self._gain(model))},
             "labels": {name: self._fresh_of("", slices) for name, slices in self._labels.items()},
             "signals": {model: self._signals[model] for model in self._ordered(self._signals)},
             "features": self._features,
@@ -271,6 +272,11 @@ class Board:
         found = self._models[model]
         slices = {name: self._fresh_of(model, found[name]) for name in ("windows", "segments", "revisions")}
         return found | slices
+
+    def _gain(self, model: str) -> dict[str, Any]:
+        """Return how a shadow compares; nothing once it is no longer compared."""
+        found = dict(self._gains[model])
+        return found if found.pop("offset") >= min(self._bursts[model]) else {}
 
     def _fresh_of(self, model: str, slices: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         """Return the slices that were measured in the last two bursts: of the others nothing is left."""
@@ -284,6 +290,10 @@ class Board:
     def histories(self) -> dict[str, Any]:
         """Return the histories by column, but for the rows that are being filled."""
         return {name: history.columns() for name, history in self.history.items()}
+
+    def specifications(self) -> dict[str, str]:
+        """Return the texts of the snapshots' specifications, by their digests."""
+        return {each.spec: each.spec_text for each in self._manifests.values() if each.kind == "model"}
 
     def _ordered(self, names: Iterable[str]) -> list[str]:
         order = [model.name for model in self.task.models]

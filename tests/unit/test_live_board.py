@@ -170,6 +170,11 @@ def test_a_shadow_s_gain_is_shown_with_its_interval_and_not_as_quality() -> None
         }
     }
     assert shown["quality"] == {}
+    # Promoted, it is measured as the served model, and compared no longer.
+    for offset in (20, 30):
+        more = {"model": "other", "version": f"other.2@{offset}"}
+        board.metric(served("accuracy", 0.5, offset, **more), 6000 + offset)
+    assert board.sections()["gains"] == {}
 
 
 def test_a_window_that_nobody_measures_any_more_is_not_shown_with_its_old_value() -> None:
