@@ -58,6 +58,11 @@ class CommandQueue:
             return None
         return next(iter(self._waiting.values()))[1]
 
+    @property
+    def oldest(self) -> int | None:
+        """When the request was made that has waited longest, ms; None when there is none."""
+        return min((record.ts for _, record in self._waiting.values()), default=None)
+
     def offset(self) -> int:
         """Return the offset of `T.control` below which all is decided once the first request is."""
         further = [offset for offset, _ in self._waiting.values()][1:]

@@ -301,12 +301,12 @@ def test_a_snapshot_shows_until_retention_removes_it() -> None:
         created_at=1,
         signature="secret-signature",
     )
-    board.manifest(manifest.version, manifest)
-    board.manifest("metrics@7", replace(manifest, version="metrics@7", kind="metrics"))
+    board.snapshots.take(manifest.version, manifest)
+    board.snapshots.take("metrics@7", replace(manifest, version="metrics@7", kind="metrics"))
     (shown,) = board.sections()["versions"]["snapshots"]
     assert (shown["version"], shown["parents"], shown["signed"]) == ("lr.1@7", ["lr.1@3"], True)
     assert "secret-signature" not in json.dumps(shown)
-    board.manifest(manifest.version, None)
+    board.snapshots.take(manifest.version, None)
     assert board.sections()["versions"]["snapshots"] == []
 
 

@@ -1,6 +1,7 @@
 """The pictures of the live page: `python -m docs.make.pictures.live` runs the demo and takes them from Chromium.
 
-They are taken while the demo runs, so they differ each time; some minutes. It needs Debian's chromium.
+They are taken while the demo runs, with some commands given, so they differ each time; some minutes. It needs
+Debian's chromium.
 """
 
 from __future__ import annotations
@@ -37,10 +38,11 @@ ANSWERED = (
 ENOUGH = 18_000
 ADA, TOKEN = "ada", "pictures-of-the-live-page"
 COMMANDS = (
-    {"command": "share", "shares": {"lr": 0.9, "ht": 0.1}, "reason": "first step of the tree"},
-    {"command": "promote", "model": "ht", "reason": "lower loss on the same requests for a week"},
-    {"command": "freeze", "model": "lr", "reason": "odd outcomes since noon"},
+    {"command": "share", "shares": {"lr": 0.95, "ht": 0.05}, "reason": "first step of the tree"},
+    {"command": "share", "shares": {"lr": 0.75, "ht": 0.25}, "reason": "no complaint in two days"},
+    {"command": "retire", "model": "lr", "reason": "replaced by the tree"},
 )
+"""The last one is rejected."""
 BAD = (
     b'{"request_id": "R-4711", "ts": 1441065600000, "features": {"LeadTime": "three weeks", "Adults": 2}}',
     b'{"request_id": "R-4712", "features": {"LeadTime": 21, "Adults": 2}}',
@@ -66,7 +68,7 @@ async def said(stream: asyncio.StreamReader, pattern: str) -> str:
 
 
 def give(url: str, name: str, commands: Sequence[Mapping[str, object]]) -> None:
-    """Give some commands, of which one may be rejected."""
+    """Give some commands."""
     for command in commands:
         body = json.dumps(command).encode()
         headers = {"Content-Type": "application/json", "Authorization": f"Bearer {TOKEN}"}
@@ -90,7 +92,7 @@ async def take(url: str, name: str) -> None:
         await tab.size(1280, 720)
         await tab.call("Page.navigate", url=url)
         await tab.until(f"{READY} && {ANSWERED} >= {ENOUGH}", 600)
-        await asyncio.to_thread(give, url, name, (*COMMANDS, COMMANDS[-1]))
+        await asyncio.to_thread(give, url, name, COMMANDS)
         await view(tab, "loop", "loop")
         for each in VIEWS:
             await tab.size(1280, 608 if each == "drift" else 720)

@@ -84,7 +84,7 @@ export function loop(context) {
     // The last offset is the commit marker of the newest entry.
     const unread = worker.log_end === null ? null : Math.max(0, worker.log_end - worker.next_offset - 1);
     stages.learned.set(rate(worker.learned_rate), `${count(champion.learned)} total`, lag(unread, worker.learned_rate), `p99 ${seconds(worker.freshness_ms.p99 / 1000)} after arrival`, isLate(unread, worker.learned_rate));
-    text(back, answering.length > 1 ? answering.map((each) => `${each.version} answers ${share(each.share)}`).join(", ") : `${champion.version} answers the next request`);
+    text(back, answering.length > 1 ? answering.map((each) => `${each.version} ${share(each.share)}`).join(", ") : `${champion.version} answers the next request`);
     figures.coverage.set(share(values.coverage), `${count(values.waiting)} pending`);
     const delay = store.sections.labels.outcome_delay ?? {};
     figures.delay.set(seconds(delay.p50?.value), `p99 ${seconds(delay.p99?.value)}`);
@@ -102,8 +102,11 @@ export function loop(context) {
     // Better is marked where it is known: of the loss there is an interval, of the others there is none.
     const { gains } = store.sections;
     const compared = store.facts.kind === "regression" ? "mae" : "log_loss";
-    const served = Object.values(gains).length > 0 && Object.values(gains).every((each) => better(each) < 0);
-    const isBetter = (model, name) => name === compared && (better(gains[model]) > 0 || (served && roleOf(store, model) === "served"));
+    // Gains are of shadows. Of several models that answer none is compared with another one.
+    const alone = servedModels(store).length === 1;
+    const shadows = models.filter((model) => roleOf(store, model) === "shadow" && gains[model]);
+    const served = alone && shadows.length > 0 && shadows.every((model) => better(gains[model]) < 0);
+    const isBetter = (model, name) => name === compared && (roleOf(store, model) === "served" ? served : alone && better(gains[model]) > 0);
     const rows = names.map((name) => {
       const { unit } = store.facts.units[name];
       return [words(name), ...models.map((model) => ({ text: bare(metric(value(model, name), unit)), class: `num${isBetter(model, name) ? " best" : ""}`, title: isBetter(model, name) ? "Better on the same requests: the 95 % interval of the difference excludes 0" : undefined }))];
