@@ -1,4 +1,4 @@
-// Who answers, what each model does, the decisions about it, and what changed between revisions.
+// Roles and shares of the models, the decisions about them, and the changes of their revisions.
 
 import { commandDialog, COMMANDS } from "../command.js";
 import { empty, h, panel, refresh, text } from "../dom.js";
@@ -26,7 +26,7 @@ function gainText(gain) {
 
 /** A row of the table, whose buttons stay the same while its numbers change. */
 function modelRow(name, open) {
-  const cells = HEAD.slice(1).map(() => h("td", {}));
+  const cells = HEAD.slice(1).map((head) => h("td", { "data-head": head }));
   const [answers, version, learned, gain, when, buttons] = cells;
   const role = h("small", {});
   const root = h("tr", { "data-model": name }, h("th", { scope: "row" }, name, " ", role), cells);
@@ -77,7 +77,7 @@ export function models(context) {
   const answering = panel("Models", { className: "wide", controls: ofAll });
   const stack = h("div", { class: "stack", role: "img" });
   const body = h("tbody", {});
-  answering.body.append(stack, h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Models" }, h("table", {}, h("caption", { class: "hidden" }, "Models"), h("thead", {}, h("tr", {}, HEAD.map((name) => h("th", { scope: "col", class: name === "learned" ? "num" : undefined }, name)))), body)));
+  answering.body.append(stack, h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Models" }, h("table", { class: "models" }, h("caption", { class: "hidden" }, "Models"), h("thead", {}, h("tr", {}, HEAD.map((name) => h("th", { scope: "col", class: name === "learned" ? "num" : undefined }, name)))), body)));
   const decided = panel("Decisions", { note: "newest first, from the log", className: "two" });
   let last = null;
   const model = chooser(context, "revisions", "Model", () => last && revisions(last));
