@@ -19,6 +19,8 @@ from streams.learning_steps import FAMILY
 from streams.model import ModelFold
 
 SCHEMAS = ("Request", "Entry", "Prediction")
+LONGEST = 20_000
+"""Characters of a specification's text in a command."""
 log = logging.getLogger(__name__)
 
 
@@ -31,7 +33,8 @@ def openings(context: TaskContext, opened: Sequence[ModelFold]) -> Iterator[OutR
         schemas = {
             f"{PREFIX}{name}": json.dumps(undocumented(context.codec.schemas[name])) for name in SCHEMAS
         }
-        text = {SPEC_TEXT: fold.model.describe()}
+        # For people, so it may be cut and escaped: a record has a bound, and is UTF-8.
+        text = {SPEC_TEXT: fold.model.describe()[:LONGEST].encode("utf-8", "backslashreplace").decode()}
         command = replace(command, arguments={**command.arguments, **text, **schemas})
         number = command.arguments["revision"]
         entry = Entry(
