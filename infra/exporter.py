@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, get_args
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.metrics_core import (
@@ -21,7 +21,10 @@ from schemas.reasons import REASONS
 from streams.fold import Measurement
 from streams.metrics.histogram import Histogram
 from streams.metrics.registry import METRICS, Declared
+from streams.roles import ModelRole, Role
+from streams.shares import UNIT
 
+ROLES: Final = get_args(Role)
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -48,8 +51,10 @@ class LocalState:
     """Partitions whose join runs here."""
     waiting: int = 0
     """Predictions that wait in them."""
-    warming: int = 0
-    """Log offsets that it has to fold before it may answer."""
+    asked_s: float | None = None
+    """Age of the oldest request for a command that is not decided, 0 without one; None: another worker knows."""
+    warming_left: int | None = None
+    """Offsets of the log to be applied before the models may answer; None: unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +62,8 @@ class ModelView:
     """A model as a worker has it."""
 
     name: str
-    role: str
     revision: str
+    spec: str
     active: bool
     learned: int
     skipped: int = 0
@@ -78,6 +83,9 @@ class TaskView:
     here: LocalState
     next_offset: int
     models: Sequence[ModelView]
+    roles: Mapping[str, ModelRole]
+    commands: Mapping[tuple[str, str], int]
+    """By command and model: log offset of the newest that is applied, -1 without one. Empty until it is ready."""
     counts: Mapping[str, int]
     dead_letters: Mapping[str, int]
     answers: Mapping[str, Histogram]
@@ -192,10 +200,11 @@ class Exporter(Collector):
             "riverloop_owner": lambda view: view.here.owner,
             "riverloop_join_partitions": lambda view: view.here.partitions,
             "riverloop_join_waiting": lambda view: view.here.waiting,
-            "riverloop_warming_entries_left": lambda view: view.here.warming,
             "riverloop_log_next_offset": lambda view: view.next_offset,
             "riverloop_log_end_offset": lambda view: view.places.end,
             "riverloop_log_stable_offset": lambda view: view.places.stable,
+            "riverloop_command_waiting_seconds": lambda view: view.here.asked_s,
+            "riverloop_warming_entries_left": lambda view: view.here.warming_left,
         }
         for name, value in simple.items():
             yield family(name, [((view.task,), value(view)) for view in views])
@@ -209,8 +218,17 @@ class Exporter(Collector):
         )
         models = [(view.task, model) for view in views for model in view.models]
         yield family(
-            "riverloop_model_info",
-            [((task, each.name, each.role, each.revision), 1) for task, each in models if each.active],
+            "riverloop_model_revision_info",
+            [((task, each.name, each.revision, each.spec), 1) for task, each in models if each.active],
+        )
+        roles = [((view.task, name), each) for view in views for name, each in view.roles.items()]
+        every = [((*of, role), role == each.role) for of, each in roles for role in ROLES]
+        yield family("riverloop_model_role", every)
+        yield family("riverloop_model_share_ratio", [(of, each.share / UNIT) for of, each in roles])
+        yield family("riverloop_model_frozen", [(of, each.frozen_at >= 0) for of, each in roles])
+        yield family(
+            "riverloop_command_offset",
+            [((view.task, *of), offset) for view in views for of, offset in view.commands.items()],
         )
         yield family("riverloop_model_learned", [((task, each.name), each.learned) for task, each in models])
         yield family("riverloop_model_stopped", [((task, each.name), each.stopped) for task, each in models])

@@ -18,6 +18,8 @@ from schemas.records import Command, Control
 from schemas.topics import TaskTopics
 
 PREFIX: Final = "schema."
+SPEC_TEXT: Final = "spec_text"
+"""Argument of a revision command: the specification for people."""
 ASK_AGAIN_S: Final = 1.0
 MOST_ASKED: Final = 1_000
 

@@ -55,7 +55,7 @@ WORKER_METRICS: Final = {
             "riverloop_warming_entries_left",
             ("task",),
             "Offsets of the training log that a starting worker has to fold before it may answer; else 0.",
-            "`GET /ready` says how long the rest takes.",
+            "`GET /ready` says how long. Not falling: add processor time, or take snapshots more often.",
         ),
         WorkerMetric(
             "riverloop_topic_rejected",
@@ -84,10 +84,34 @@ WORKER_METRICS: Final = {
             "0 everywhere: see the workers' logs.",
         ),
         WorkerMetric(
-            "riverloop_model_info",
-            ("task", "model", "role", "revision"),
-            "Active revision of each model, always 1.",
+            "riverloop_model_revision_info",
+            ("task", "model", "revision", "spec"),
+            "Active revision of each model, with the digest of its specification, always 1.",
             "Several revisions: finish the upgrade.",
+        ),
+        WorkerMetric(
+            "riverloop_model_role",
+            ("task", "model", "role"),
+            "1 for what the model does (`served`, `shadow` or `retired`), 0 for the other roles.",
+        ),
+        WorkerMetric(
+            "riverloop_model_share_ratio",
+            ("task", "model"),
+            "Share of the requests that the model answers.",
+        ),
+        WorkerMetric("riverloop_model_frozen", ("task", "model"), "1 while the model is frozen, else 0."),
+        WorkerMetric(
+            "riverloop_command_offset",
+            ("task", "command", "model"),
+            "Log offset of the newest command of each kind that the worker has applied, -1 without one; missing "
+            "until the worker is ready.",
+            "Different among workers: see the lag of the log.",
+        ),
+        WorkerMetric(
+            "riverloop_command_waiting_seconds",
+            ("task",),
+            "Age of the oldest command that is asked for and not decided, from the log's owner only.",
+            "See the owner's log.",
         ),
         WorkerMetric(
             "riverloop_model_learned",

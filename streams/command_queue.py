@@ -82,6 +82,11 @@ class CommandQueue:
                 opening.setdefault(record.command.model, record)
         return [*opening.values()] or (waiting[:1] if ready else [])
 
+    @property
+    def oldest(self) -> int | None:
+        """When the request was made that has waited longest, ms; None when there is none."""
+        return min((record.ts for _, record in self._waiting.values()), default=None)
+
     def offset(self, decided: Collection[Control]) -> int:
         """Return the offset of `T.control` below which all is decided once some requests are."""
         ids = {each.command.id for each in decided}

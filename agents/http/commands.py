@@ -131,24 +131,25 @@ class ModelCommands:
     def roles(self) -> dict[str, Any]:
         """Return which models answer, and the newest commands."""
         roles, server = self._server.roles, self._server
-        folds = {fold.model.name: fold for fold in server.models}
-        found = []
-        for name in dict.fromkeys([*roles.models, *folds]):
-            row: dict[str, Any] = {"model": name, "in_file": name in folds} | _role(roles, name)
-            if fold := folds.get(name):
-                row |= {
-                    "version": str(fold.version),
-                    "learned": fold.learned,
-                    "left_out": fold.left_out_text,
-                }
-            found.append(row)
         return {
             "task": self._context.task.name,
             "next_offset": min(fold.next_offset for fold in server.models),
             "digest": state_digest(roles.snapshot()),
-            "models": found,
+            "models": model_roles(server),
             "commands": [each._asdict() for each in reversed(roles.decisions)],
         }
+
+
+def model_roles(server: Server) -> list[dict[str, Any]]:
+    """Describe what each model of the log and of the task file does."""
+    roles, folds = server.roles, {fold.model.name: fold for fold in server.models}
+    found = []
+    for name in dict.fromkeys([*roles.models, *folds]):
+        row: dict[str, Any] = {"model": name, "in_file": name in folds} | _role(roles, name)
+        if fold := folds.get(name):
+            row |= {"version": str(fold.version), "learned": fold.learned, "left_out": fold.left_out_text}
+        found.append(row)
+    return found
 
 
 def _role(roles: Roles, name: str) -> dict[str, Any]:

@@ -6,14 +6,16 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
 from confluent_kafka import Message
 
 from agents.http import status
 from agents.http.access import is_loopback
+from agents.http.commands import model_roles
 from agents.http.listeners import Listener
+from agents.http.live_topics import LiveTopics, newest_of
 from agents.http.task import LocalStatus
 from agents.settings import Settings
 from infra.clock import now_ms
@@ -22,8 +24,6 @@ from infra.kafka.tail import Tail
 from infra.task.context import TaskContext
 from infra.task.readiness import Readiness
 from infra.task.statistics import Statistics
-from infra.web.board import Board
-from infra.web.dead_letters import DeadLetterSummary
 from infra.web.rates import Rate
 from infra.web.redact import finite
 from infra.web.verdict import (
@@ -51,8 +51,6 @@ PIECE: Final = 100
 """Records that are taken without a pause: what is served meanwhile waits for them."""
 CAUGHT_UP_S: Final = 8.0
 """The first listener waits at most so long for what lies on the topics already."""
-NEWEST: Final = {"metrics": 60_000, "alerts": 2_000, "snapshots": 5_000, "dead_letters": 1_000}
-"""Records of each topic that are read at the start, for dead letters over all partitions."""
 RUNBOOKS: Final = "docs/operations/runbooks/"
 """Where the runbooks lie, unless the setting `runbook_base` says it; from an address the page makes links."""
 log = logging.getLogger(__name__)
@@ -72,6 +70,8 @@ class LiveFeed:
         Returns the lag of all workers by stage (blocks).
     tail
         Reads topics from near their ends on.
+    live
+        Returns the slots of the live workers (blocks); None: they stay unknown.
     """
 
     def __init__(
@@ -84,29 +84,32 @@ class LiveFeed:
         local: LocalStatus,
         lag: Callable[[], dict[str, int]],
         tail: Callable[[Connection, Mapping[tuple[str, int], int]], Tail] = Tail,
+        live: Callable[[], Collection[str]] | None = None,
     ) -> None:
         self.context, self.readiness, self.server = context, readiness, server
         self.settings, self.statistics, self._local = settings, statistics, local
-        self._tail, self._fetch_lag = tail, lag
+        self._tail, self._fetch_lag, self._fetch_live = tail, lag, live
         self.listeners: set[Listener] = set()
         self.caught_up = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
-        self.board, self.dead_letters = self._empty()
+        self.topics = self._empty()
+        self._texts = {fold.spec: fold.model.describe() for fold in server.models}
         self._learned = Rate()
         self._failing = {fold.model.name: Rate() for fold in server.models}
         self._verdict = Verdict()
         self._skew_ms: int | None = None
         self._problem = "the topics are still being read"
         self._lag: dict[str, int] = {}
+        self._live: Collection[str] | None = None
         self._wanted = 0.0
         self._sent: dict[str, str] = {}
         self._spoken = 0.0
 
-    def _empty(self) -> tuple[Board, DeadLetterSummary]:
+    def _empty(self) -> LiveTopics:
         # What requests say is for those who may ask for predictions, and this page asks for no token.
         settings = self.settings
         open_ = not settings.serve_token and is_loopback(settings.http_host)
-        return Board(self.context.task, self._served_at), DeadLetterSummary(self.context.codec, open_=open_)
+        return LiveTopics(self.context, self.server, open_=open_)
 
     # ------------------------------------------------------------------ listeners
 
@@ -149,19 +152,15 @@ class LiveFeed:
 
     async def _read(self) -> None:
         """Follow the topics for ever. After an error the old board stands until a new one has caught up."""
-        topics = self.context.topics
-        newest_each = max(1, NEWEST["dead_letters"] // self.context.partitions)
-        newest = {(topics.dead_letters, number): newest_each for number in range(self.context.partitions)}
-        for name in ("metrics", "alerts", "snapshots"):
-            newest[getattr(topics, name), 0] = NEWEST[name]
+        newest = newest_of(self.context)
         while True:
             made = self._empty()
             try:
                 async with self._tail(self.context.connection, newest) as tail:
                     async for batch in tail:
-                        await self._take(batch.messages, *made)
-                        if batch.caught_up and self.board is not made[0]:
-                            self.board, self.dead_letters = made
+                        await self._take(batch.messages, made)
+                        if batch.caught_up and self.topics is not made:
+                            self.topics = made
                             self._problem = ""
                             self._sent.clear()
                             self.caught_up.set()
@@ -173,44 +172,33 @@ class LiveFeed:
                 self._problem = f"the topics cannot be read: {self.context.connection.hide(str(error))}"
             await asyncio.sleep(AGAIN_S)
 
-    async def _take(self, messages: list[Message], board: Board, dead_letters: DeadLetterSummary) -> None:
+    async def _take(self, messages: list[Message], topics: LiveTopics) -> None:
         for number, message in enumerate(messages):
             if number % PIECE == PIECE - 1:
                 await asyncio.sleep(0)
             at = message.timestamp()[1]
             with contextlib.suppress(BadRecord):  # others may write there, too; it is not for a page to judge
-                self._record(message, at, board, dead_letters)
-            if board is self.board:  # else it is history
+                topics.take(message, at)
+            if topics is self.topics:  # else it is history
                 age = now_ms() - at
                 self._skew_ms = age if self._skew_ms is None else min(self._skew_ms, age)
 
-    def _served_at(self, model: str, offset: int) -> bool | None:
-        return self.server.roles.served_at(model, offset)
-
-    def _record(self, message: Message, at: int, board: Board, dead_letters: DeadLetterSummary) -> None:
-        topics, codec, value = self.context.topics, self.context.codec, message.value()
-        topic = message.topic()
-        if topic == topics.metrics:
-            board.metric(codec.decode_metric(value), at)
-        elif topic == topics.alerts:
-            board.alert(codec.decode_alert(value), at)
-        elif topic == topics.dead_letters:
-            dead_letters.add(f"{message.partition()}@{message.offset()}", codec.decode_dead_letter(value))
-        else:
-            version = (message.key() or b"").decode(errors="replace")
-            board.manifest(version, None if value is None else codec.decode_manifest(value))
-
     async def _ask(self) -> None:
-        """Fetch the lag of all workers while a page is open."""
+        """Fetch the lag of all workers, and which are alive, while a page is open."""
         clock = asyncio.get_running_loop().time
         while True:
             if self.listeners or clock() - self._wanted < WANTED_S:
                 try:
-                    self._lag = await asyncio.get_running_loop().run_in_executor(None, self._fetch_lag)
+                    self._lag, self._live = await asyncio.get_running_loop().run_in_executor(
+                        None, self._group
+                    )
                 except RiverloopError as error:
-                    self._lag = {}  # an old number would look like a good one
+                    self._lag, self._live = {}, None  # an old number would look like a good one
                     log.info("%s: the lag of the workers is unknown: %s", self.context.task.name, error)
             await asyncio.sleep(BEHIND_S)
+
+    def _group(self) -> tuple[dict[str, int], Collection[str] | None]:
+        return self._fetch_lag(), self._fetch_live() if self._fetch_live else None
 
     # ------------------------------------------------------------------ telling
 
@@ -219,12 +207,12 @@ class LiveFeed:
         while True:
             await asyncio.sleep(EVERY_S)
             now = self.now()
-            self.board.settle(now)
+            self.topics.board.settle(now)
             self._learned.observe(now_ms(), self.server.champion.learned)
             for model, rate in self._failing.items():
                 rate.observe(now_ms(), self.server.failures[model])
-            rows = [(number, name, *row) for number, name, row in self.board.fresh]
-            self.board.fresh.clear()
+            rows = [(number, name, *row) for number, name, row in self.topics.board.fresh]
+            self.topics.board.fresh.clear()
             if not self.listeners:
                 self._sent.clear()
                 continue
@@ -251,17 +239,33 @@ class LiveFeed:
         """
         if not self._sent:
             self._sent = _dumped(self._sections())
-        whole = {"now": self.now(), "facts": self._facts(), "histories": self.board.histories()}
+        whole = {"now": self.now(), "facts": self._facts(), "histories": self.topics.board.histories()}
         parts = ",".join(f'"{name}":{text}' for name, text in self._sent.items())
-        return event("whole", f'{_json(whole | {"row": self.board.closed})[:-1]},"sections":{{{parts}}}}}')
+        return event(
+            "whole", f'{_json(whole | {"row": self.topics.board.closed})[:-1]},"sections":{{{parts}}}}}'
+        )
 
     def _facts(self) -> dict[str, Any]:
         base = self.settings.runbook_base
-        return self.board.facts() | {"runbooks": base.rstrip("/") + "/" if base else RUNBOOKS}
+        runbooks = base.rstrip("/") + "/" if base else RUNBOOKS
+        return self.topics.board.facts() | {
+            "runbooks": runbooks,
+            "token": bool(self.settings.http_token.split()),
+        }
 
     def _sections(self) -> dict[str, Any]:
-        found = {"loop": self.board.loop(self.now()), "worker": self._worker(), **self.board.sections()}
-        return found | {"dead_letters": self.dead_letters.as_data(), "verdict": self._judge(found)}
+        found = {
+            "loop": self.topics.board.loop(self.now()),
+            "worker": self._worker(),
+            **self.topics.board.sections(),
+        }
+        found |= {"models": model_roles(self.server), "decisions": self._decisions()}
+        return found | {"dead_letters": self.topics.dead_letters.as_data(), "verdict": self._judge(found)}
+
+    def _decisions(self) -> dict[str, Any]:
+        here = {each.entry_id: each.offset for each in self.server.roles.decisions}
+        texts = self.topics.board.snapshots.specifications() | self._texts
+        return self.topics.decisions.as_data(self._live, here, texts)
 
     def _judge(self, found: dict[str, Any]) -> dict[str, Any]:
         """Return the verdict on the task, as far as this worker can tell."""

@@ -11,7 +11,9 @@ from agents.http.pulse import Pulse
 from agents.http.task import HttpTask
 from infra.exporter import Exporter, ModelView, TaskView, WorkerView
 from infra.runtime import runtime_fingerprint
+from streams.commands import CHECKS
 from streams.model import ModelFold
+from streams.roles import Roles
 
 
 def exporter(tasks: Mapping[str, HttpTask], meter: HttpMeter, pulse: Pulse) -> Exporter:
@@ -36,12 +38,9 @@ def views(tasks: Mapping[str, HttpTask]) -> Iterator[TaskView]:
             ready=not task.readiness.problems(),
             here=task.status.local_state(),
             next_offset=status.next_offset(task.server),
-            models=[
-                _model(
-                    fold, task.server.roles.role(fold.model.name).role, task.server.failures[fold.model.name]
-                )
-                for fold in task.server.models
-            ],
+            models=[_model(fold, task.server.failures[fold.model.name]) for fold in task.server.models],
+            roles=dict(task.server.roles.models),
+            commands=_commands(task.server.roles) if task.readiness.ready.is_set() else {},
             counts=dict(task.statistics.counts),
             dead_letters=dict(task.statistics.dead_letters),
             answers=task.statistics.answers,
@@ -52,12 +51,21 @@ def views(tasks: Mapping[str, HttpTask]) -> Iterator[TaskView]:
         )
 
 
-def _model(fold: ModelFold, role: str, failures: int) -> ModelView:
+def _commands(roles: Roles) -> dict[tuple[str, str], int]:
+    """Return the newest command of each kind, each from the start: a first one is a change then."""
+    of_all = {"share"}
+    names = ["revision", *(name for name in CHECKS if name not in of_all)]
+    found = {(name, model): -1 for name in names for model in roles.models}
+    found |= {(name, ""): -1 for name in of_all}
+    return found | {(each.name, each.model): each.offset for each in roles.decisions}
+
+
+def _model(fold: ModelFold, failures: int) -> ModelView:
     version, learner = fold.version, fold.learner
     return ModelView(
         fold.model.name,
-        role,
         f"{version.model}.{version.revision}",
+        fold.spec,
         fold.active,
         fold.learned,
         learner.skipped,

@@ -34,6 +34,7 @@ from agents.http.route import Handler, Route
 from agents.http.task import HttpTask
 from agents.http.watchman import Probes
 from agents.settings import Settings
+from infra.commands import Commands
 from infra.exporter import CONTENT_TYPE
 
 TIME_BOUND_S: Final = 10.0
@@ -226,7 +227,8 @@ def _digests(task: HttpTask) -> status.Digests:
 
 def _live_feed(task: HttpTask) -> LiveFeed:
     context, lag = task.context, GroupLag(task.context, task.current).fetch
-    return LiveFeed(context, task.settings, task.readiness, task.server, task.statistics, task.status, lag)
+    knows = (context, task.settings, task.readiness, task.server, task.statistics, task.status)
+    return LiveFeed(*knows, lag, live=Commands(context.connection, context.codec, context.group).live)
 
 
 def _guarded(route: Route, access: Access, time_bound_s: float) -> Handler:

@@ -45,6 +45,16 @@ class CommandDesk:
         """Return the offset that is committed with some decisions."""
         return {self.partition: self.queue.offset([each.request for each in decided])}
 
+    def asked_s(self) -> float | None:
+        """Return the age of the oldest request that is not decided, s.
+
+        0 when there is none; None while `T.control` is read: the audit of a request may come yet.
+        """
+        if not self._caught_up:
+            return None
+        oldest = self.queue.oldest
+        return 0.0 if oldest is None else max(0.0, (now_ms() - oldest) / 1000)
+
     def open(self) -> None:
         """Begin to read: this worker owns the log now, or it is unknown what became of the last transaction.
 

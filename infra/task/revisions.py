@@ -15,7 +15,7 @@ from infra.clock import now_ms
 from infra.kafka.log import read_all
 from infra.kafka.transaction import OutRecord
 from infra.kafka.writer import Writer
-from infra.past import PREFIX
+from infra.past import PREFIX, SPEC_TEXT
 from infra.runtimes import PROOF
 from infra.task.context import TaskContext
 from infra.task.log_fold import LogFold
@@ -29,6 +29,8 @@ from streams.model import ModelFold
 
 SCHEMAS: Final = ("Request", "Entry", "Prediction")
 ASK_AGAIN_S: Final = 10.0
+LONGEST: Final = 20_000
+"""Characters of a specification's text in a command."""
 log = logging.getLogger(__name__)
 
 
@@ -85,6 +87,8 @@ def opening_request(context: TaskContext, fold: ModelFold) -> Command:
     arguments |= {
         f"{PREFIX}{name}": json.dumps(undocumented(context.codec.schemas[name])) for name in SCHEMAS
     }
+    # For people, so it may be cut and escaped: a record has a bound, and is UTF-8.
+    arguments[SPEC_TEXT] = fold.model.describe()[:LONGEST].encode("utf-8", "backslashreplace").decode()
     arguments[PROOF] = json.dumps(context.proofs.get(fold.model.name, {}))
     place = (context.log_topic_id, fold.model.name, fold.spec, fold.runtime)
     name = hashlib.sha256("\n".join(place).encode()).hexdigest()[:32]

@@ -15,9 +15,9 @@ from infra.lag import EndTimes
 from infra.task.context import TaskContext
 from infra.task.join import JoinAgent
 from infra.task.log_fold import LogFold
+from infra.task.log_publisher import LogPublisher
 from infra.task.publisher import Publisher
 from schemas.errors import BrokerError
-from schemas.records import Entry
 from schemas.tally import Tally
 from streams.fold import Measurement, Monitor, by_name
 from streams.metrics.loop_health import LoopHealth
@@ -42,7 +42,7 @@ class TaskStatus:
         context: TaskContext,
         join: JoinAgent,
         fold: LogFold,
-        publisher: Publisher[Entry],
+        publisher: LogPublisher,
         tallies: Publisher[Tally],
     ) -> None:
         self._context, self._join, self._fold = context, join, fold
@@ -55,8 +55,10 @@ class TaskStatus:
     def local_state(self) -> LocalState:
         """Return the parts of the task that this worker has."""
         joins = [at.join for at in self._join.partitions.values()]
+        owner = self._publisher.is_owner
+        asked_s = self._publisher.desk.asked_s() if owner else None
         waiting = sum(join.waiting for join in joins)
-        return LocalState(self._publisher.is_owner, len(joins), waiting, self._fold.warming.left)
+        return LocalState(owner, len(joins), waiting, asked_s, self._fold.warming.left)
 
     def measurements(self) -> list[Measurement]:
         """Return the current values of all monitors: a new owner restores their state, so no counter jumps."""

@@ -3,9 +3,10 @@
 import { h, refresh, text } from "./dom.js";
 import { count, time } from "./format.js";
 import { Store } from "./store.js";
-import { showVerdict } from "./verdict.js";
+import { showChange, showVerdict } from "./verdict.js";
 import { pages } from "./views/common.js";
 import { loop } from "./views/loop.js";
+import { models } from "./views/models.js";
 import { quality } from "./views/quality.js";
 import { labels } from "./views/labels.js";
 import { drift } from "./views/drift.js";
@@ -13,8 +14,8 @@ import { features } from "./views/features.js";
 import { versions } from "./views/versions.js";
 import { deadLetters } from "./views/dead_letters.js";
 
-const VIEWS = { loop, quality, labels, drift, features, versions, dead_letters: deadLetters };
-const NAMES = { loop: "Loop", quality: "Quality", labels: "Labels", drift: "Drift", features: "Data quality", versions: "Versions", dead_letters: "Dead letters" };
+const VIEWS = { loop, models, quality, labels, drift, features, versions, dead_letters: deadLetters };
+const NAMES = { loop: "Loop", models: "Models", quality: "Quality", labels: "Labels", drift: "Drift", features: "Data quality", versions: "Versions", dead_letters: "Dead letters" };
 const byId = (id) => document.getElementById(id);
 const task = decodeURIComponent(location.pathname.split("/")[2]);
 
@@ -62,6 +63,7 @@ function frame() {
   const { store } = context;
   document.body.dataset.phase = store.phase;
   showVerdict(store, verdict);
+  showChange(store, byId("change"));
   text(byId("clock"), time(store.sections.loop?.stream_time));
   if (!store.facts) return;
   text(byId("question"), store.facts.question);
@@ -106,7 +108,7 @@ function controls() {
   setAxis(context.axis);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => update(true));
   document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName)) return;
+    if (document.querySelector("dialog[open]") || event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName)) return;
     const view = Object.keys(VIEWS)[Number(event.key) - 1];
     if (view) location.hash = view;
     else if (event.key === "t") turnTheme();

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from infra.web.history import History, Row
 from infra.web.rates import Rate
+from infra.web.snapshots import Snapshots
 from schemas.alert import Alert
-from schemas.records import Manifest, Metric
+from schemas.records import Metric
 from streams.metrics.registry import METRICS
 from streams.metrics.shadow_comparison import AGAINST
 from streams.task import Task
@@ -56,7 +57,7 @@ class Board:
         self._signals: dict[str, dict[str, Any]] = {}
         self._features: dict[str, dict[str, Any]] = {}
         self._episodes: dict[str, dict[str, Any]] = {}
-        self._manifests: dict[str, Manifest] = {}
+        self.snapshots = Snapshots()
         self._marks: deque[dict[str, Any]] = deque(maxlen=MOST_MARKS)
         self._revisions: dict[str, str] = {}
         self._bursts: dict[str, tuple[int, int]] = {}
@@ -102,6 +103,7 @@ class Board:
                 "shadow": metric.version,
                 "against": segment.removeprefix(AGAINST),
                 "count": metric.count,
+                "offset": offset,
             }
             shown[end.removeprefix("_") or "gain"] = metric.value
         elif name in QUALITY:
@@ -217,13 +219,6 @@ class Board:
             closed = (name for name, each in self._episodes.items() if each["state"] == "closed")
             del self._episodes[next(closed, next(iter(self._episodes)))]
 
-    def manifest(self, version: str, manifest: Manifest | None) -> None:
-        """Take a snapshot's manifest; None when retention removed it."""
-        if manifest is None:
-            self._manifests.pop(version, None)
-        else:
-            self._manifests[version] = manifest
-
     # ------------------------------------------------------------------ what is shown
 
     def facts(self) -> dict[str, Any]:
@@ -259,18 +254,23 @@ class Board:
                 model: [{"scores": name, **bins[name]} for name in sorted(bins)]
                 for model, bins in self._calibration.items()
             },
-            "gains": {model: self._gains[model] for model in self._ordered(self._gains)},
+            "gains": {model: gain for model in self._ordered(self._gains) if (gain := self._gain(model))},
             "labels": {name: self._fresh_of("", slices) for name, slices in self._labels.items()},
             "signals": {model: self._signals[model] for model in self._ordered(self._signals)},
             "features": self._features,
             "episodes": list(reversed(self._episodes.values())),
-            "versions": {"snapshots": list(self._snapshots()), "marks": list(self._marks)},
+            "versions": {"snapshots": self.snapshots.rows(), "marks": list(self._marks)},
         }
 
     def _current(self, model: str) -> dict[str, Any]:
         found = self._models[model]
         slices = {name: self._fresh_of(model, found[name]) for name in ("windows", "segments", "revisions")}
         return found | slices
+
+    def _gain(self, model: str) -> dict[str, Any]:
+        """Return how a shadow compares; nothing once it is no longer compared."""
+        found = dict(self._gains[model])
+        return found if found.pop("offset") >= min(self._bursts[model]) else {}
 
     def _fresh_of(self, model: str, slices: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         """Return the slices that were measured in the last two bursts: of the others nothing is left."""
@@ -288,29 +288,6 @@ class Board:
     def _ordered(self, names: Iterable[str]) -> list[str]:
         order = [model.name for model in self.task.models]
         return sorted(names, key=lambda name: order.index(name) if name in order else len(order))
-
-    def _snapshots(self) -> Iterator[dict[str, Any]]:
-        found = [each for each in self._manifests.values() if each.kind == "model"]
-        for each in sorted(found, key=lambda manifest: (-manifest.log_offset, manifest.model)):
-            yield {
-                "version": each.version,
-                "model": each.model,
-                "revision": each.revision,
-                "parents": list(each.parents),
-                "log_offset": each.log_offset,
-                "learned": each.learned,
-                "created_at": each.created_at,
-                "metrics": dict(each.metrics),
-                "spec": each.spec,
-                "spec_text": each.spec_text,
-                "state_digest": each.state_digest,
-                "dictionary": each.dictionary,
-                "runtime": each.runtime,
-                "runtime_text": each.runtime_text,
-                "author": each.author,
-                "git_commit": each.git_commit,
-                "signed": bool(each.signature),
-            }
 
 
 def _rounded(rate: float | None) -> float | None:

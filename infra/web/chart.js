@@ -80,7 +80,7 @@ export class Chart {
     });
     const data = [rising.map((index) => x[index] / 1000), ...drawn.map((line) => rising.map((index) => line.values[index]))];
     const theme = document.documentElement.dataset.theme ?? matchMedia("(prefers-color-scheme: dark)").matches;
-    const shape = JSON.stringify([drawn.map((line) => line.name), theme]);
+    const shape = JSON.stringify([drawn.map((line) => [line.name, line.shadow]), theme]);
     if (this.plot && shape === this.shape) this.plot.setData(data);
     else this.#make(data, drawn, shape);
     this.#showValues(this.plot);
@@ -189,4 +189,4 @@ export const spansOf = (episodes, axis) =>
   }));
 
 /** Version changes as marks on the time axis in use. */
-export const marksOf = (versions, axis) => (versions?.marks ?? []).map((each) => ({ at: each[axis], label: each.what.split("→ ")[1]?.split(" ")[0] ?? each.model }));
+export const marksOf = (versions, axis) => (versions?.marks ?? []).filter((each) => !/^(\S+) served → \1 shadow$/.test(each.what)).map((each) => ({ at: each[axis], label: each.what.split("→ ")[1]?.split(" ")[0] ?? each.model }));

@@ -52,7 +52,7 @@ export function time(ms, precise = false) {
 }
 
 /** How long ago, as 3 s ago. */
-export const ago = (ms, now) => (known(ms) && ms > 0 ? `${seconds(Math.max(0, Math.round((now - ms) / 1000)) || 0.001).replace(/^1 ms$|^1\.0 ms$/, "0 s")} ago` : none);
+export const ago = (ms, now) => (known(ms) && ms > 0 ? `${seconds(Math.max(0, Math.round((now - ms) / 1000)) || 0.001).replace(/^1(\.0)?\u00a0ms$/, `0${NBSP}s`)} ago` : none);
 
 export const windowName = (name) =>
   name === "all" ? "all labels" : name.startsWith("last_") ? `last ${count(Number(name.slice(5)))}` : name === "age_mature" ? "mature" : name.startsWith("age_") ? `age ${name.slice(4).replaceAll("-", "\u2060-\u2060")}` : name.replace("window_", "last ");

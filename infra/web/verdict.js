@@ -2,6 +2,7 @@
 
 import { h, refresh, text } from "./dom.js";
 import { seconds, time } from "./format.js";
+import { author, progress, what } from "./views/decisions.js";
 
 const SHOWN = 4;
 
@@ -24,6 +25,18 @@ function runbook(store, name) {
 function reason(store, each) {
   const since = each.since_event ? `since ${time(each.since)} (event time)` : each.since ? `since ${time(each.since)}` : "";
   return h("li", { class: each.state }, h("b", {}, each.what), " ", h("small", {}, since), " ", h("span", { class: "why" }, each.why), " ", runbook(store, each.runbook));
+}
+
+/** Show what has changed last about the models, when, by whom and why. */
+export function showChange(store, place) {
+  const newest = (store.sections.decisions?.rows ?? []).find((each) => each.state === "done");
+  const shown = JSON.stringify(newest ?? null);
+  if (place.dataset.shown === shown) return;
+  place.dataset.shown = shown;
+  place.hidden = !newest;
+  if (!newest) return;
+  const state = progress(newest);
+  refresh(place, h("span", {}, "What changed? "), h("a", { href: "#models" }, what(newest)), h("small", {}, ` ${time(newest.at)} by ${author(newest)}`), newest.reason ? h("span", {}, ` ${newest.reason}`) : null, state.settled ? null : h("small", {}, ` ${state.text}`));
 }
 
 /** Show the verdict; gives it. */

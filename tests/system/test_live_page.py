@@ -25,7 +25,7 @@ from tests.integration.loops import Loop, hotel_task, until
 pytestmark = [pytest.mark.kafka, pytest.mark.system("chromium")]
 
 BEFORE, MEANWHILE = 500, 1000
-VIEWS = ("loop", "quality", "labels", "drift", "features", "versions", "dead_letters")
+VIEWS = ("loop", "models", "quality", "labels", "drift", "features", "versions", "dead_letters")
 HOSTILE = "<img src=x onerror=\"document.title='owned'\">"
 TOTAL = "document.querySelector('[data-stage=\"{}\"] span').textContent"
 PHASE = "document.body.dataset.phase"
@@ -207,6 +207,7 @@ def test_both_workers_tell_the_same_of_the_task(page: Page) -> None:
         "features",
         "episodes",
         "versions",
+        "decisions",
         "dead_letters",
     ):
         assert one[section] == other[section], section

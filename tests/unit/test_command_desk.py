@@ -151,3 +151,17 @@ def test_a_command_is_written_with_its_audit_and_its_offset_in_one_transaction(
     (found,) = [each for each in transactions if topics.control in each[0]]
     assert {topics.log, topics.control} <= set(found[0])
     assert found[1][Partition(topics.control, 0)] == 1
+
+
+def test_the_age_of_a_request_is_known_until_it_is_decided(
+    make: Callable[[int], Cluster], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = make(0)
+    desk = CommandDesk(Worker(cluster).publisher.context, lambda: None)
+    assert desk.asked_s() is None, "nothing is read yet: the audit may follow"
+    monkeypatch.setattr("infra.task.command_desk.now_ms", lambda: 61_005)
+    ask(cluster, WANTED[0])
+    desk.open()
+    assert desk.asked_s() == 61.0
+    desk.queue.decided(WANTED[0].id, "entry")
+    assert desk.asked_s() == 0.0

@@ -19,6 +19,7 @@ from agents.settings import Settings
 from infra.exporter import Exporter, Lag, LocalState, TaskView
 from infra.worker_metrics import WORKER_METRICS
 from schemas.reasons import REASONS
+from schemas.records import Command, Entry
 from streams.fold import Measurement
 from streams.metrics.registry import METRICS
 from streams.monitors import monitors, tally_monitors
@@ -126,8 +127,63 @@ def test_a_version_is_no_label_and_the_newest_revision_is_the_one_that_is_shown(
     page = Exporter(lambda: [view(accuracy(0.9, "lr.2@80"), accuracy(0.5, "lr.1"))], "1", "r").page()
     assert list(values(page, "riverloop_accuracy_ratio").values()) == [0.9]
     assert b"@" not in page
-    revisions = values(page, "riverloop_model_info")
-    assert {dict(labels)["revision"] for labels in revisions} == {"lr.1", "other.1"}
+    revisions = [dict(labels) for labels in values(page, "riverloop_model_revision_info")]
+    specs = {fold.model.name: fold.spec for fold in make_http_task().server.models}
+    assert {(each["model"], each["revision"]): each["spec"] for each in revisions} == {
+        ("lr", "lr.1"): specs["lr"],
+        ("other", "other.1"): specs["other"],
+    }
+
+
+def of_labels(page: bytes, name: str, *names: str) -> dict[tuple[str, ...], float]:
+    return {
+        tuple(dict(labels).get(each, "") for each in names): value
+        for labels, value in values(page, name).items()
+    }
+
+
+def test_what_models_do_and_which_commands_are_applied_follows_the_log() -> None:
+    task = make_http_task()
+    exporter = Exporter(lambda: views({"stay": task}), "1", "r")
+    before = exporter.page()
+    shares = {"share.lr": "0.75", "share.other": "0.25", "salt": "c-1"}
+    commands = (Command("share", "", shares), Command("freeze", "lr"), Command("promote", "other"))
+    page, shown = before, []
+    for offset, command in enumerate(commands, 5):
+        for fold in task.server.models:
+            fold.apply(offset, Entry(f"e-{offset}", "command", 0, command=command))
+        page = exporter.page()
+        shown.append(of_labels(page, "riverloop_model_share_ratio", "model"))
+    assert shown[0] == shown[1] == {("lr",): 0.75, ("other",): 0.25}
+    assert shown[2] == {("lr",): 0, ("other",): 1}
+    roles = of_labels(page, "riverloop_model_role", "model", "role")
+    assert {of for of, value in roles.items() if value} == {("lr", "shadow"), ("other", "served")}
+    assert len(roles) == 6, "each role of each model, so that a change is a step"
+    assert of_labels(page, "riverloop_model_frozen", "model") == {("lr",): 1, ("other",): 0}
+    first = of_labels(before, "riverloop_command_offset", "command", "model")
+    newest = of_labels(page, "riverloop_command_offset", "command", "model")
+    assert first.keys() == newest.keys(), "a first command is a step, too"
+    assert {of: (first[of], at) for of, at in newest.items() if first[of] != at} == {
+        ("share", ""): (-1, 5),
+        ("freeze", "lr"): (-1, 6),
+        ("promote", "other"): (-1, 7),
+    }
+    task.readiness.not_ready("it reads the log")
+    assert values(exporter.page(), "riverloop_command_offset") == {}, "how far it is says nothing yet"
+
+
+def test_a_command_without_decision_and_a_log_not_applied_are_measured_where_they_are_known() -> None:
+    status = LocalStatus()
+    task = replace(make_http_task(), status=status)
+    names = ("riverloop_command_waiting_seconds", "riverloop_warming_entries_left")
+    for local, found in (
+        (LocalState(), [[], []]),
+        (LocalState(asked_s=0.0, warming_left=0), [[0], [0]]),
+        (LocalState(asked_s=61.5, warming_left=200), [[61.5], [200]]),
+    ):
+        status.local = local
+        page = Exporter(lambda: views({"stay": task}), "1", "r").page()
+        assert [list(values(page, name).values()) for name in names] == found
 
 
 def test_counters_begin_at_zero_so_that_the_first_dead_letter_is_seen() -> None:

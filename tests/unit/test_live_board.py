@@ -170,6 +170,11 @@ def test_a_shadow_s_gain_is_shown_with_its_interval_and_not_as_quality() -> None
         }
     }
     assert shown["quality"] == {}
+    # Promoted, it is measured as the served model, and compared no longer.
+    for offset in (20, 30):
+        more = {"model": "other", "version": f"other.2@{offset}"}
+        board.metric(served("accuracy", 0.5, offset, **more), 6000 + offset)
+    assert board.sections()["gains"] == {}
 
 
 def test_a_window_that_nobody_measures_any_more_is_not_shown_with_its_old_value() -> None:
@@ -296,12 +301,12 @@ def test_a_snapshot_shows_until_retention_removes_it() -> None:
         created_at=1,
         signature="secret-signature",
     )
-    board.manifest(manifest.version, manifest)
-    board.manifest("metrics@7", replace(manifest, version="metrics@7", kind="metrics"))
+    board.snapshots.take(manifest.version, manifest)
+    board.snapshots.take("metrics@7", replace(manifest, version="metrics@7", kind="metrics"))
     (shown,) = board.sections()["versions"]["snapshots"]
     assert (shown["version"], shown["parents"], shown["signed"]) == ("lr.1@7", ["lr.1@3"], True)
     assert "secret-signature" not in json.dumps(shown)
-    board.manifest(manifest.version, None)
+    board.snapshots.take(manifest.version, None)
     assert board.sections()["versions"]["snapshots"] == []
 
 

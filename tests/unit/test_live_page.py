@@ -301,7 +301,7 @@ def test_nothing_is_read_before_somebody_looks_and_all_share_one_reader() -> Non
                     assert state.status == 200
             (wanted,) = found.topics.wanted
             assert {topic for topic, _ in wanted} == {
-                f"stay.{name}" for name in ("metrics", "alerts", "snapshots", "dead-letters")
+                f"stay.{name}" for name in ("metrics", "alerts", "snapshots", "control", "dead-letters")
             }
 
     asyncio.run(run())

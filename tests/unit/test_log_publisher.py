@@ -13,12 +13,15 @@ import pytest
 from infra.kafka.aborted import GenerationLost
 from infra.kafka.buffers import Partition
 from infra.kafka.transaction import OutRecord
+from infra.past import SPEC_TEXT
 from infra.snapshots.store import SnapshotStore
 from infra.task import log_publisher
-from schemas.records import Metric
+from infra.task.revisions import opening_request
+from schemas.records import Control, Metric
 from streams.fold import Measurement
 from streams.metrics.served import ServedMetrics
 from streams.model import ModelFold
+from streams.task import Model
 from tests.history import ordinary
 from tests.unit.published import Cluster, Counted, Worker
 
@@ -216,3 +219,20 @@ def test_a_worker_without_the_log_folds_no_monitor_and_publishes_nothing(
         assert not cluster.written
 
     asyncio.run(scenario())
+
+
+def test_a_revision_is_opened_with_its_specification_for_people_whatever_that_says(
+    make: Callable[[int], Cluster], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history = make(0).history
+    (fold, *_) = [ModelFold(history.loaded.task, model, "runtime") for model in history.loaded.task.models]
+
+    def text() -> str:
+        request = Control("request", opening_request(history.context, fold), 1)
+        command = history.codec.decode_control(history.codec.encode(request)).command
+        return command.arguments[SPEC_TEXT]
+
+    assert text() == fold.model.describe()
+    monkeypatch.setattr(Model, "describe", lambda model: "\udfff" + "x" * 2_000_000)
+    assert text().startswith("\\udfffxxx")
+    assert len(text()) < 21_000

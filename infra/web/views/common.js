@@ -4,8 +4,15 @@ import { Chart, marksOf, spansOf } from "../chart.js";
 import { h, text } from "../dom.js";
 import { metric, seconds, time, words } from "../format.js";
 
-/** A model's place among the champion and the shadows. */
-export const roleOf = (store, model) => store.sections.quality?.[model]?.role ?? (store.facts.models[0] === model ? "served" : "shadow");
+/** What a model does: served, shadow or retired. */
+export const roleOf = (store, model) => store.sections.models.find((each) => each.model === model)?.role ?? "shadow";
+
+/** The models of the worker that answer, the largest share first; the file's first one while the log has none. */
+export function servedModels(store) {
+  const { models } = store.sections.worker;
+  const served = models.filter((each) => each.share > 0).sort((a, b) => b.share - a.share);
+  return served.length ? served : models.slice(0, 1);
+}
 
 /** Metrics of the task's kind that are measured over the rolling window, in the order of their importance. */
 export function measured(store) {

@@ -3,7 +3,7 @@
 import { Chart } from "../chart.js";
 import { empty, h, panel, refresh, table, text } from "../dom.js";
 import { ago, bare, count, metric, rate, seconds, share, words } from "../format.js";
-import { better, figure, measured, pages, qualityChart, roleOf, spell, stateOf } from "./common.js";
+import { better, figure, measured, pages, qualityChart, roleOf, servedModels, spell, stateOf } from "./common.js";
 
 function stage(name, title) {
   const parts = { speed: h("strong", {}, "–"), total: h("span", {}, "–"), lag: h("span", { class: "lag" }, "–"), more: h("small", {}, "") };
@@ -69,7 +69,8 @@ export function loop(context) {
   function flow(store) {
     const { loop: state, worker } = store.sections;
     const { rates, counts, values } = state;
-    const champion = worker.models[0];
+    const answering = servedModels(store);
+    const [champion] = answering;
     const asked = (counts.requests ?? 0) + (counts.requests_rejected ?? 0);
     const speedOf = (name) => rates[name] ?? 0;
     const arriving = speedOf("requests") + speedOf("requests_rejected");
@@ -83,7 +84,7 @@ export function loop(context) {
     // The last offset is the commit marker of the newest entry.
     const unread = worker.log_end === null ? null : Math.max(0, worker.log_end - worker.next_offset - 1);
     stages.learned.set(rate(worker.learned_rate), `${count(champion.learned)} total`, lag(unread, worker.learned_rate), `p99 ${seconds(worker.freshness_ms.p99 / 1000)} after arrival`, isLate(unread, worker.learned_rate));
-    text(back, `${champion.version} answers the next request`);
+    text(back, answering.length > 1 ? answering.map((each) => `${each.version} ${share(each.share)}`).join(", ") : `${champion.version} answers the next request`);
     figures.coverage.set(share(values.coverage), `${count(values.waiting)} pending`);
     const delay = store.sections.labels.outcome_delay ?? {};
     figures.delay.set(seconds(delay.p50?.value), `p99 ${seconds(delay.p99?.value)}`);
@@ -101,8 +102,11 @@ export function loop(context) {
     // Better is marked where it is known: of the loss there is an interval, of the others there is none.
     const { gains } = store.sections;
     const compared = store.facts.kind === "regression" ? "mae" : "log_loss";
-    const served = Object.values(gains).length > 0 && Object.values(gains).every((each) => better(each) < 0);
-    const isBetter = (model, name) => name === compared && (better(gains[model]) > 0 || (served && model === models[0]));
+    // Gains are of shadows. Of several models that answer none is compared with another one.
+    const alone = servedModels(store).length === 1;
+    const shadows = models.filter((model) => roleOf(store, model) === "shadow" && gains[model]);
+    const served = alone && shadows.length > 0 && shadows.every((model) => better(gains[model]) < 0);
+    const isBetter = (model, name) => name === compared && (roleOf(store, model) === "served" ? served : alone && better(gains[model]) > 0);
     const rows = names.map((name) => {
       const { unit } = store.facts.units[name];
       return [words(name), ...models.map((model) => ({ text: bare(metric(value(model, name), unit)), class: `num${isBetter(model, name) ? " best" : ""}`, title: isBetter(model, name) ? "Better on the same requests: the 95 % interval of the difference excludes 0" : undefined }))];

@@ -1,24 +1,16 @@
-// Active models, their snapshots, and the lineage of a snapshot.
+// The active versions, the snapshots, and the lineage of a snapshot.
 
 import { empty, h, num, panel, refresh, table, text } from "../dom.js";
 import { count, metric, time, words } from "../format.js";
-import { better } from "./common.js";
+import { servedModels } from "./common.js";
 
 const short = (digest) => (digest ? digest.slice(0, 16) : "–");
 
-/** Result of a comparison; none while the interval contains 0. */
-const verdict = (each) => ({ text: { 1: "better", 0: "no significant difference", "-1": "worse" }[better(each)], class: better(each) > 0 ? "best" : "" });
-
-/** Text of a difference in loss. */
-const difference = (each) => `${metric(Math.abs(each.gain))} ${each.gain >= 0 ? "lower" : "higher"}`;
-
 export function versions(context) {
   const force = panel("Active in this worker");
-  const shadows = panel("Shadows versus the served model", { note: "on the same requests" });
-  const changes = panel("Changes");
   const stored = panel("Snapshots", { note: "newest first; select one for its lineage" });
   const lineage = panel("Lineage");
-  const root = h("div", { class: "view" }, force.root, shadows.root, changes.root, stored.root, lineage.root);
+  const root = h("div", { class: "view" }, force.root, stored.root, lineage.root);
   let chosen = "";
   let last = null;
 
@@ -40,9 +32,9 @@ export function versions(context) {
   }
 
   function draw(store) {
-    const { snapshots, marks } = store.sections.versions;
+    const { snapshots } = store.sections.versions;
     const known = new Map(snapshots.map((each) => [each.version, each]));
-    if (!known.has(chosen)) chosen = (snapshots.find((each) => each.model === store.facts.models[0]) ?? snapshots[0])?.version ?? "";
+    if (!known.has(chosen)) chosen = (snapshots.find((each) => each.model === servedModels(store)[0]?.model) ?? snapshots[0])?.version ?? "";
     const names = [...new Set(snapshots.flatMap((each) => Object.keys(each.metrics)))].slice(0, 3);
     refresh(stored.body, snapshots.length
       ? table(["version", num("learned"), ...names.map((name) => num(words(name))), "made"], snapshots.slice(0, 60).map((each) => [
@@ -62,7 +54,6 @@ export function versions(context) {
         h("dl", {}, facts.map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])),
         h("pre", { tabindex: 0, "aria-label": "Specification" }, first.spec_text));
     }
-    refresh(changes.body, marks.length ? h("ul", { class: "plain" }, [...marks].reverse().map((each) => h("li", {}, h("b", {}, each.what), ` at ${time(each.ts)}`))) : empty("No change of revision or role since this worker started its page."));
   }
 
   let shown = "";
@@ -72,11 +63,6 @@ export function versions(context) {
       last = store;
       const { models } = store.sections.worker;
       refresh(force.body, table(["version", "role", num("learned"), "specification", "runtime"], models.map((each) => [each.version, each.role + (each.active ? "" : ", not active yet"), num(count(each.learned)), short(each.spec), each.runtime]), "Models"));
-      const gains = Object.values(store.sections.gains);
-      const loss = store.facts.kind === "regression" ? "absolute error" : "log loss";
-      refresh(shadows.body, gains.length
-        ? table(["shadow", "against", num("labels"), num(`${loss} of the shadow`), num("95 % interval of the reduction"), "verdict"], gains.map((each) => [each.shadow, each.against, num(count(each.count)), num(difference(each)), num(`${metric(each.low)} to ${metric(each.high)}`), verdict(each)]), "Shadows")
-        : empty(store.facts.models.length > 1 ? "Too few labels yet." : "The task has no shadow. Add a second Model to the task file."));
       const now = JSON.stringify(store.sections.versions);
       if (now !== shown) draw(store);
       shown = now;

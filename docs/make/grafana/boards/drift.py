@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from grafana_foundation_sdk.models import dashboard as models
 
-from docs.make.grafana.boards.marks import EPISODES, REVISIONS
+from docs.make.grafana.boards.marks import DECISIONS, EPISODES
 from docs.make.grafana.parts import NATS, PER_SECOND, RATIO, Limits, Query, Row, board, lines
 from streams.quality.judge import LARGE, MODERATE
 
@@ -91,4 +91,4 @@ FEATURES = Row(
 def drift() -> models.Dashboard:
     """Make the board."""
     says = "Drift of the concept, the features and the delays, and outages of outcomes."
-    return board("Drift", says, [FAMILIES, SIGNALS, FEATURES], [EPISODES, REVISIONS])
+    return board("Drift", says, [FAMILIES, SIGNALS, FEATURES], [EPISODES, DECISIONS])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from grafana_foundation_sdk.models import dashboard as models
 
-from docs.make.grafana.boards.marks import EPISODES, REVISIONS
+from docs.make.grafana.boards.marks import DECISIONS, EPISODES
 from docs.make.grafana.parts import PER_SECOND, RATIO, Limits, Query, Row, board, lines, number
 
 STATS = Row(
@@ -145,4 +145,4 @@ LEARNING = Row(
 def loop() -> models.Dashboard:
     """Make the board."""
     says = "Overview: requests, predictions, outcomes, learning."
-    return board("Loop", says, [STATS, SERVING, LEARNING], [EPISODES, REVISIONS])
+    return board("Loop", says, [STATS, SERVING, LEARNING], [EPISODES, DECISIONS])

@@ -12,10 +12,9 @@ EPISODES: Final = Marks(
     'max by (segment) (riverloop_open_episodes{task="$task", segment=~"loss|outage"}) > 0',
 )
 """From the alarm that opened it to its end; what has only moved is not marked."""
-REVISIONS: Final = Marks(
-    "New revisions",
+DECISIONS: Final = Marks(
+    "Decisions about models",
     "blue",
-    'count by (revision) (riverloop_model_info{task="$task"} unless '
-    '(riverloop_model_info{task="$task"} offset 1m)) > 0',
+    'max by (command, model) (delta(riverloop_command_offset{task="$task"}[1m])) > 0',
 )
-"""The first minute of a model's changed specification, and of a worker."""
+"""The first minute of a promotion, a revision or another command."""

@@ -6,7 +6,7 @@ from typing import Final
 
 from grafana_foundation_sdk.models import dashboard as models
 
-from docs.make.grafana.boards.marks import REVISIONS
+from docs.make.grafana.boards.marks import DECISIONS
 from docs.make.grafana.parts import PER_SECOND, RATIO, Limits, Query, Row, board, lines, number
 
 HERE: Final = 'and on (instance) riverloop_ready{task="$task"}'
@@ -137,4 +137,4 @@ LOG = Row(
 def operations() -> models.Dashboard:
     """Make the board."""
     says = "Workers: use, saturation, errors, snapshots."
-    return board("Operations", says, [WORKERS, USE, LOG], [REVISIONS])
+    return board("Operations", says, [WORKERS, USE, LOG], [DECISIONS])

@@ -6,7 +6,7 @@ from typing import Final
 
 from grafana_foundation_sdk.models import dashboard as models
 
-from docs.make.grafana.boards.marks import EPISODES, REVISIONS
+from docs.make.grafana.boards.marks import DECISIONS, EPISODES
 from docs.make.grafana.parts import PER_SECOND, RATIO, REFERENCE, Limits, Query, Row, board, lines, variable
 
 NAMES: Final = "log_loss_nats|roc_auc_ratio|accuracy_ratio|f1_ratio|brier_ratio|mae|rmse|r2_ratio"
@@ -107,6 +107,42 @@ MODELS = Row(
         ),
     ],
 )
+ROLES = Row(
+    "Roles and commands",
+    [
+        lines(
+            "Shares",
+            "Share of the requests that each model answers. A step is a command; the page of a worker says whose.",
+            RATIO,
+            Query('max by (model) (riverloop_model_share_ratio{task="$task"})', "{{model}}"),
+            least=0,
+            width=8,
+        ),
+        lines(
+            "Frozen and retired",
+            "1 while a model does not learn: frozen by a command, or retired.",
+            "none",
+            Query('max by (model) (riverloop_model_frozen{task="$task"})', "{{model}} frozen"),
+            Query('max by (model) (riverloop_model_role{task="$task", role="retired"})', "{{model}} retired"),
+            least=0,
+            width=8,
+        ),
+        lines(
+            "Commands not active everywhere",
+            "Age of the oldest command without a decision, and workers that lack the newest command. Alert after a "
+            "minute.",
+            "none",
+            Query('max(riverloop_command_waiting_seconds{task="$task"})', "seconds without a decision"),
+            Query(
+                'sum(instance_task:riverloop_commands_not_applied:offsets{task="$task"} > bool 0)',
+                "workers that lack the newest",
+            ),
+            limits=Limits(bad=60),
+            least=0,
+            width=8,
+        ),
+    ],
+)
 MATURITY = Row(
     "Maturity of labels",
     [
@@ -147,4 +183,4 @@ def quality() -> models.Dashboard:
     """Make the board."""
     says = "Quality of served predictions and maturity of labels."
     metric = variable("metric", "Metric", f"metrics(riverloop_({NAMES})$)")
-    return board("Model quality", says, [MODELS, MATURITY], [EPISODES, REVISIONS], [metric])
+    return board("Model quality", says, [MODELS, ROLES, MATURITY], [EPISODES, DECISIONS], [metric])
