@@ -137,23 +137,21 @@ class PairTest:
         return self.verdict
 
     def _verdict(self) -> Verdict:
-        margin, n = self.gate.margin, self.n + self.unlabelled
+        alpha, margin, n = self.alpha, self.gate.margin, self.n + self.unlabelled
         low, high = self.total + self.low, self.total + self.high
         below, above = self.squares + self.low_squares, self.squares + self.high_squares
-        if (
-            margin
-            and excludes(low + n * margin, below, self.alpha)
-            and excludes(n * margin - high, above, self.alpha)
+        # What was once shown at level alpha stays shown (Ville), as long as the numbers do not turn.
+        if margin and (
+            (self.verdict == "equivalent" and -margin * n < low and high < margin * n)
+            or (excludes(low + n * margin, below, alpha) and excludes(n * margin - high, above, alpha))
         ):
             return "equivalent"
-        if self.wager.positive * self.alpha >= 1.0 and self.recent > 0.0 and excludes(low, below, self.alpha):
-            return "better"
-        if (
-            self.wager.negative * self.alpha >= 1.0
-            and self.recent < 0.0
-            and excludes(-high, above, self.alpha)
-        ):
-            return "worse"
+        if self.recent > 0.0 and low > 0.0:
+            shown = self.wager.positive * alpha >= 1.0 and excludes(low, below, alpha)
+            return "better" if shown or self.verdict == "better" else "continue"
+        if self.recent < 0.0 and high < 0.0:
+            shown = self.wager.negative * alpha >= 1.0 and excludes(-high, above, alpha)
+            return "worse" if shown or self.verdict == "worse" else "continue"
         return "continue"
 
     @property
