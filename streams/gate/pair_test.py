@@ -34,7 +34,7 @@ class PairTest:
 
     - *better*: the wager and the empirical Bernstein bound both say so, and the newest requests do not deny it.
       The wager alone may rest on a time in which the challenger was better; the bound is about the mean so far.
-    - *worse*: the same with the roles exchanged.
+    - *worse*: the same with the roles exchanged; it stays so while the mean says it, whatever the newest ones say.
     - *equivalent*: the interval lies within the margin.
     - *inconclusive*: none of these when the budget or the time ends.
 
@@ -149,7 +149,7 @@ class PairTest:
         if self.recent > 0.0 and low > 0.0:
             shown = self.wager.positive * alpha >= 1.0 and excludes(low, below, alpha)
             return "better" if shown or self.verdict == "better" else "continue"
-        if self.recent < 0.0 and high < 0.0:
+        if high < 0.0 and (self.verdict == "worse" or self.recent < 0.0):
             shown = self.wager.negative * alpha >= 1.0 and excludes(-high, above, alpha)
             return "worse" if shown or self.verdict == "worse" else "continue"
         return "continue"
