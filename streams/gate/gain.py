@@ -79,7 +79,10 @@ class Gain:
 
     def _labels(self, *scores: ScoreValue) -> list[Any]:
         if self.loss == "absolute_error":
-            return list(self.bounds)  # the gain changes in one direction only between them
+            return [
+                *self.bounds,
+                *(each for each in scores if each is not None),
+            ]  # a gain turns at the scores only
         classes = {name for each in scores if isinstance(each, Mapping) for name in each}
         return [*sorted(classes), ELSE] if classes else [False, True]
 

@@ -59,7 +59,9 @@ class Book(BaseFold[Entry]):
 def with_rates(task: Task) -> Task:
     """Return a task with three learning rates and the tree."""
     lr, tree = task.models
-    rates = (Model(f"lr-{rate}", lr.build, {"learning_rate": float(f"0.{rate}")}, lr.policy) for rate in RATES)
+    rates = (
+        Model(f"lr-{rate}", lr.build, {"learning_rate": float(f"0.{rate}")}, lr.policy) for rate in RATES
+    )
     return replace(task, models=(*rates, tree))
 
 
