@@ -26,10 +26,10 @@ class Scripted(base.Classifier):
     def __init__(self, feature: str) -> None:
         self.feature = feature
 
-    def learn_one(self, x: dict[str, Any], y: Any) -> None:
+    def learn_one(self, x: dict[Any, Any], y: Any, **kwargs: Any) -> None:
         """Learn nothing."""
 
-    def predict_proba_one(self, x: dict[str, Any]) -> dict[Any, float]:
+    def predict_proba_one(self, x: dict[Any, Any], **kwargs: Any) -> dict[Any, float]:
         """Return the feature as the probability of True."""
         return {True: x[self.feature], False: 1.0 - x[self.feature]}
 

@@ -6,12 +6,12 @@ import random
 from dataclasses import replace
 from datetime import timedelta
 from itertools import chain
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from schemas.records import Entry
-from streams import Event, Gate, Guardrail, OnArrival
+from streams import Event, Guardrail, OnArrival
 from streams.gate.fold import GateFold
 from streams.gate.outages import Outages
 from streams.gate.wager import Wager
@@ -292,11 +292,13 @@ def test_a_proposal_that_the_evidence_no_longer_supports_is_withdrawn() -> None:
     loop = Loop(make_task(quick()), obey=False).run(events(3000, lambda n, draw: BAD if n < 1000 else GOOD))
     assert [each[0] for each in loop.said if each[0] in ("share", "withdraw")] == ["share", "withdraw"]
     assert loop.gate.proposal() is None
-    share = next(each for each in loop.gate.decisions() if each.action == "share")
-    assert share.approval is False
-    assert (
-        Loop(make_task(Gate(least=200)), obey=False)
-        .run(events(2000, lambda n, draw: BAD))
-        .gate.proposal()
-        .approval
-    )  # type: ignore[union-attr]  # there is one
+
+
+@pytest.mark.parametrize(("decide", "approval"), [("propose", True), ("promote", False)])
+def test_a_step_needs_an_approval_where_the_gate_says_so(
+    decide: Literal["propose", "promote"], approval: bool
+) -> None:
+    loop = Loop(make_task(quick(decide=decide)), obey=False).run(events(1200, lambda n, draw: BAD))
+    proposal = loop.gate.proposal()
+    assert proposal is not None
+    assert proposal.approval is approval

@@ -31,7 +31,7 @@ class Scored(NamedTuple):
 
     def losses(self, model: str) -> Column:
         """Return the Brier losses of a model, a request without an answer at 1."""
-        return np.nan_to_num((self.scores[model] - self.labels) ** 2, nan=1.0)
+        return np.asarray(np.nan_to_num((self.scores[model] - self.labels) ** 2, nan=1.0))
 
 
 class Book(BaseFold[Entry]):
@@ -47,7 +47,7 @@ class Book(BaseFold[Entry]):
         if prediction is None or label is None or label.value is None:
             return
         scores = {each.model: np.nan if each.score is None else each.score for each in prediction.scores}
-        self.rows[prediction.request_id] = prediction.ts, offset, float(label.value), scores  # type: ignore[assignment,arg-type]  # a binary task's
+        self.rows[prediction.request_id] = prediction.ts, offset, float(label.value), scores  # type: ignore[assignment]  # a binary task's
 
     def snapshot(self) -> Any:
         """See `Fold.snapshot`; this one is not stored."""
