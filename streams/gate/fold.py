@@ -7,23 +7,23 @@ until the log has a command that changes who answers, or until the evidence no l
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final
 
-from schemas.records import Entry, Prediction
+from schemas.records import Entry, Prediction, Value
 from streams.fold import BaseFold
 from streams.gate.decision import Decision
-from streams.gate.held import Extra, Held, Item, Who, width
+from streams.gate.held import OFFSET, Extra, Held, Item, Who, width
 from streams.gate.outages import Outages
 from streams.gate.promotion import Plan, Promotion
 from streams.gate.rules import MS, Gate
-from streams.policies import DefaultAtHorizon, Label, OnArrival, label_of
+from streams.policies import DefaultAtHorizon, OnArrival, label_of
 from streams.task import Task
 
 RESOLVED: Final = frozenset({"labelled", "expired", "late", "revised", "unavailable"})
 PLAIN: Final = (OnArrival, DefaultAtHorizon)
-"""Policies that need no check."""
+"""Policies by which an outcome in time is the label, and silence has one label or none: read here, for speed."""
 CACHED: Final = 256
 """Combinations of revisions whose tests are remembered."""
 
@@ -52,11 +52,12 @@ class GateFold(BaseFold[Entry]):
         gain = self.gate.gain(task.kind)
         self._gain, self._range = gain.function(task.kind), gain.range_of
         policy = self.gate.policy or task.models[0].policy
-        self._label: Callable[[Entry], Label | None] = (
-            policy.label if type(policy) in PLAIN else partial(label_of, policy, kind=task.kind)
-        )
+        self._label = partial(label_of, policy, kind=task.kind)
+        self._plain = type(policy) in PLAIN
+        self._silence: Value = policy.value if isinstance(policy, DefaultAtHorizon) else None
         horizon_ms = task.horizon // MS
-        self._wait = self.gate.wait_ms(task.horizon) + task.grace // MS
+        self._age = self.gate.wait_ms(task.horizon)
+        self._wait = self._age + task.grace // MS
         self._segments = tuple(each.feature for each in self.gate.guardrails if each.feature)
         self.held = Held(width(horizon_ms), self.gate.held)
         self.outages = Outages(horizon_ms)
@@ -109,14 +110,20 @@ class GateFold(BaseFold[Entry]):
         if held.halvings and not held.drawn(request_id):
             return
         start = ts - ts % held.width_ms
-        cohort = held.cohorts.get(start)
-        if cohort is None:
-            cohort = held.cohorts[start] = {}
-            self._due = min(self._due, start + held.width_ms + self._wait)
+        cohort = held.cohorts.get(start) or self._begin(start)
         new = request_id not in cohort
-        label = self._label(entry)
-        if label is None and not new:
-            return  # the policy makes nothing of this correction
+        if not new and entry.ts - ts > self._age:
+            return  # its time was over
+        value: Value
+        if entry.kind == "labelled" and entry.outcome is not None and self._plain:
+            value = entry.outcome.value
+        elif entry.kind == "expired" and self._plain:
+            value = self._silence
+        else:
+            label = self._label(entry)
+            if label is None and not new:
+                return  # the policy makes nothing of this correction
+            value = None if label is None else label.value
         scores, share = prediction.scores, prediction.propensity
         if len(scores) == 2:  # one challenger, written out for speed
             a, b = scores
@@ -128,23 +135,25 @@ class GateFold(BaseFold[Entry]):
         who = self._whos.get(key)
         if who is None:
             who = self._whos[key] = tuple([(each.model, each.revision) for each in scores])
-        extra = None
-        if self._segments or (share is not None and share < 1.0):
-            extra = self._extra(prediction)
+        guarded = self._segments or (share is not None and share < 1.0)
         item: Item = (
             ts,
             offset,
             who,
             values,
-            None if label is None else label.value,
+            value,
             entry.outcome is None,
-            extra,
+            self._extra(prediction) if guarded else None,
         )
         cohort[request_id] = item
         if new:
             held.count += 1
             if held.count > held.most:
                 held.thin()
+
+    def _begin(self, start: int) -> dict[str, Item]:
+        self._due = min(self._due, start + self.held.width_ms + self._wait)
+        return self.held.cohorts.setdefault(start, {})
 
     def _extra(self, prediction: Prediction) -> Extra:
         share = prediction.propensity
@@ -158,10 +167,10 @@ class GateFold(BaseFold[Entry]):
             self._closed = start + self.held.width_ms
             if items:
                 self._count(items)
-                offsets = [each[1] for each in items]
+                offsets = min(map(OFFSET, items)), max(map(OFFSET, items))
                 for test in self.promotion.tests.values():
                     if not test.closed:
-                        test.settle(start, self._closed, (min(offsets), max(offsets)))
+                        test.settle(start, self._closed, offsets)
         self._find_due()
         if len(self._whos) > CACHED:
             self._whos.clear()

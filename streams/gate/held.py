@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from operator import itemgetter
 from typing import Any, Final
 from zlib import crc32
 
@@ -18,6 +19,8 @@ silence is the label, and what guardrails and shares need."""
 COHORTS: Final = 30
 """Cohorts that fill a horizon, where they are not longer than a day."""
 DAY_MS: Final = 86_400_000
+TIME: Final = itemgetter(0)
+OFFSET: Final = itemgetter(1)
 
 
 def width(horizon_ms: int) -> int:
@@ -65,7 +68,7 @@ class Held:
         for start in sorted(each for each in self.cohorts if each + self.width_ms <= before):
             items = self.cohorts.pop(start)
             self.count -= len(items)
-            yield start, sorted(items.values(), key=_time)
+            yield start, sorted(items.values(), key=TIME)
 
     def snapshot(self) -> Any:
         """Return the state: plain data, who scored named once."""
@@ -99,7 +102,3 @@ class Held:
             for start, rows in cohorts
         }
         self.count = sum(map(len, self.cohorts.values()))
-
-
-def _time(item: Item) -> int:
-    return item[0]

@@ -98,7 +98,11 @@ class Promotion:
         shared = [name for name in self.roles.answering if name != self.incumbent]
         self.roles.apply(offset, entry)
         command = entry.command
-        if command is None or command.name not in ROLES:
+        if command is None:
+            return
+        if command.name == "retire":
+            self._retire(command.model)
+        if command.name not in ROLES:
             return
         before = self.incumbent
         if command.name == "promote" or before not in self.roles.answering:
@@ -114,6 +118,14 @@ class Promotion:
         self.plans.clear()
         if command.name != "revision":
             self._stepped, self._wish = now, None
+
+    def _retire(self, challenger: str) -> None:
+        test = self.tests.get(challenger)
+        if test is not None and not test.closed:
+            test.closed, test.why = True, "retired"
+            self.plans.clear()
+        if self._wish is not None and self._wish.challenger == challenger:
+            self._wish = None
 
     # ------------------------------------------------------------------ decisions
 

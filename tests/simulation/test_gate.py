@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import pytest
 
-from schemas.records import Entry
+from schemas.records import Command, Entry
 from streams import Event, Guardrail, OnArrival
 from streams.gate.fold import GateFold
 from streams.gate.outages import Outages
@@ -286,6 +286,27 @@ def test_an_open_quality_episode_blocks_all_but_a_rollback() -> None:
     loop = Loop(make_task(quick()), obey=False).run(events(2000, lambda n, draw: BAD))
     assert loop.gate.proposal() is not None
     assert loop.gate.proposal(["data quality episode scripted/quality@7"]) is None
+
+
+def test_a_retired_challenger_is_not_proposed() -> None:
+    loop = Loop(make_task(quick()), obey=False).run(events(1200, lambda n, draw: BAD))
+    assert loop.gate.proposal() is not None
+    loop.driver.command(Command("retire", "b", reason="too slow", id="retire-b"))
+    assert loop.gate.proposal() is None
+    loop.driver.complete(loop.driver.join.stream_time + 30 * DAY)
+    assert loop.gate.proposal() is None
+
+
+def test_a_longer_wait_counts_labels_that_come_after_the_horizon() -> None:
+    late = [
+        replace(each, outcomes=tuple(replace(one, ts=each.request.ts + 7 * DAY) for one in each.outcomes))
+        for each in events(1500, lambda n, draw: BAD)
+    ]
+    for wait, labelled in ((None, 0), (timedelta(days=8), 700)):
+        task = make_task(quick(wait=wait), policy=OnArrival())
+        test = Loop(task).run(late).gate.promotion.tests["b"]
+        assert test.n == pytest.approx(labelled, abs=70)
+        assert test.n + test.unlabelled > 900
 
 
 def test_a_proposal_that_the_evidence_no_longer_supports_is_withdrawn() -> None:

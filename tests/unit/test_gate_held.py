@@ -5,6 +5,9 @@ from __future__ import annotations
 import random
 import tracemalloc
 from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
 
 from schemas.records import Entry, Outcome, Position, Prediction, Score
 from streams import Gate, OnArrival
@@ -38,6 +41,18 @@ def entries(n: int, gap_ms: int) -> Iterator[Entry]:
             partition=0,
             progress=progress,
         )
+
+
+def test_a_cohort_counts_when_all_partitions_are_past_it() -> None:
+    gate = GateFold(make_task(Gate(), horizon_days=5, policy=OnArrival()))
+    gate.promotion.incumbent = "a"
+    for offset, entry in enumerate(entries(2000, DAY // 50)):
+        stalled = offset % 2 and entry.ts > 10 * DAY
+        gate.apply(offset, replace(entry, partition=offset % 2, progress=None if stalled else entry.progress))
+    assert gate.mark < 11 * DAY
+    assert gate.promotion.tests["b"].n == pytest.approx(50 * 5, abs=60)
+    gate.apply(2000, Entry("t", "time", 40 * DAY, partition=1, progress={"stream_time": 40 * DAY}))
+    assert gate.promotion.tests["b"].n == pytest.approx(50 * 35, abs=60)
 
 
 def folded(gate: Gate, n: int, gap_ms: int) -> tuple[GateFold, int, int]:

@@ -18,7 +18,9 @@ def make(gate: Any, **changes: Any) -> Task:
         "name": "task",
         "question": "?",
         "features": Dictionary(
-            Number(name="x"), Category(name="c", missing="none"), Category(name="p", personal_data="tokenised")
+            Number(name="x"),
+            Category(name="c", missing="none"),
+            Category(name="p", personal_data="tokenised"),
         ),
         "horizon": timedelta(days=30),
         "models": (Model("lr", linear_model.LogisticRegression), Model("b", linear_model.LogisticRegression)),
