@@ -158,7 +158,8 @@ class GateFold(BaseFold[Entry]):
     def _extra(self, prediction: Prediction) -> Extra:
         share = prediction.propensity
         levels = tuple([str(prediction.features.get(name, "")) for name in self._segments])
-        return 1.0 if share is None else share, prediction.entity_key or prediction.request_id, levels
+        at = -1 if prediction.log_offset is None else prediction.log_offset
+        return 1.0 if share is None else share, prediction.entity_key or prediction.request_id, at, levels
 
     # ------------------------------------------------------------------ whole cohorts
 
@@ -200,10 +201,11 @@ class GateFold(BaseFold[Entry]):
                 for ours, other, test in plan:
                     test.take_range(*self._range(scores[ours], scores[other]))
             if guarded or extra is not None:
-                self._guard(plan, scores, label if known else None, extra)
+                self._guard(plan, who, scores, label if known else None, extra)
 
-    def _guard(self, plan: Plan, scores: Sequence[Any], label: Any, extra: Extra | None) -> None:
-        share, key, levels = extra or (1.0, "", ())
+    def _guard(self, plan: Plan, who: Who, scores: Sequence[Any], label: Any, extra: Extra | None) -> None:
+        share, key, asked, levels = extra or (1.0, "", -1, ())
+        shared = "" if share == 1.0 else self.promotion.shared_with(asked)
         for ours, other, test in plan:
             a, b = scores[ours], scores[other]
             gain = 0.0 if label is None else self._gain(a, b, label)
@@ -211,8 +213,8 @@ class GateFold(BaseFold[Entry]):
             for harm in test.harms:
                 harm.take(a, b, label, gain, next(at) if harm.rule.feature else "")
             # A model that failed is answered for by another; then the share says nothing about the draw.
-            if share < 1.0 and None not in scores and min(ours, other) == 0:
-                test.shared(share if other == 0 else 1.0 - share, key, other == 0)
+            if shared == who[other][0] and None not in scores and min(ours, other) == 0:
+                test.shared(round(share if other == 0 else 1.0 - share, 6), key, other == 0)  # of millionths
 
     # ------------------------------------------------------------------ what it says
 

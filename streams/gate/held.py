@@ -11,8 +11,9 @@ from schemas.records import ScoreValue, Value
 
 Who = tuple[tuple[str, int], ...]
 """Model and revision of each score; the first has answered."""
-Extra = tuple[float, str, tuple[str, ...]]
-"""Share with which the model that answers was drawn, the entity's key, levels of the segments."""
+Extra = tuple[float, str, int, tuple[str, ...]]
+"""Share with which the model that answers was drawn, the entity's key, the log offset that the worker had applied,
+levels of the segments."""
 Item = tuple[int, int, Who, tuple[ScoreValue, ...], Value, bool, Extra | None]
 """Event time of the request, offset of its newest entry, who scored, the scores, the label (None: none), whether
 silence is the label, and what guardrails and shares need."""

@@ -15,6 +15,8 @@ from streams.roles import UNIT, Roles
 
 KEPT: Final = 200
 """Decisions that are kept, the newest."""
+PHASES: Final = 64
+"""Commands about who answers that are remembered, the newest."""
 ROLES: Final = frozenset({"promote", "share", "revision"})
 """Commands that change who answers."""
 Plan = tuple[tuple[int, int, PairTest], ...]
@@ -62,6 +64,8 @@ class Promotion:
         self._stepped = -1
         """Event time up to which the log was complete at the newest command about who answers, ms."""
         self._wish: Wish | None = None
+        self._shared: list[list[Any]] = []
+        """Newest commands about who answers: log offset, and the challenger that had a share from then on."""
         self._verdicts: dict[str, tuple[Verdict, bool]] = {}
         self._decisions: list[Decision] = []
 
@@ -118,6 +122,12 @@ class Promotion:
         self.plans.clear()
         if command.name != "revision":
             self._stepped, self._wish = now, None
+            sharing = [name for name in self.roles.answering if name != self.incumbent]
+            self._shared = [*self._shared, [offset, sharing[0] if len(sharing) == 1 else ""]][-PHASES:]
+
+    def shared_with(self, offset: int) -> str:
+        """Return the challenger that answered beside the incumbent after an entry; empty: none, or several."""
+        return next((str(name) for at, name in reversed(self._shared) if at <= offset), "")
 
     def _retire(self, challenger: str) -> None:
         test = self.tests.get(challenger)
@@ -244,6 +254,7 @@ class Promotion:
             "tests": {name: test.snapshot() for name, test in self.tests.items()},
             "opened": dict(self.opened),
             "stepped": self._stepped,
+            "shared": [list(each) for each in self._shared],
             "wish": None if self._wish is None else list(self._wish),
             "verdicts": {name: list(each) for name, each in self._verdicts.items()},
             "decisions": [asdict(each) for each in self._decisions],
@@ -257,6 +268,7 @@ class Promotion:
             name: PairTest.of(self.gate, self.others, each) for name, each in state["tests"].items()
         }
         self.opened, self._stepped = dict(state["opened"]), state["stepped"]
+        self._shared = [list(each) for each in state["shared"]]
         self._wish = None if state["wish"] is None else Wish(*state["wish"])
         self._verdicts = {name: (verdict, closed) for name, (verdict, closed) in state["verdicts"].items()}
         self._decisions = [restored(each) for each in state["decisions"]]

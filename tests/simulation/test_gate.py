@@ -282,6 +282,22 @@ def test_a_share_that_is_not_what_was_drawn_stops_the_steps() -> None:
         assert (gate.proposal() is None) == held
 
 
+def test_a_third_model_is_not_expected_to_answer_what_two_share() -> None:
+    task = make_task(quick(hold=timedelta(days=10)))
+    b = task.models[1]
+    three = replace(task, models=(*task.models, replace(b, name="d")))
+    loop = Loop(three).run(events(3500, lambda n, draw: BAD))
+    assert [each[0] for each in loop.actions] == ["share", "promote"]
+    shared = [Loop(task).run(events(2500, lambda n, draw: BAD)), loop]
+    assert all("not what was drawn" not in each.reason for one in shared for each in one.gate.decisions())
+    before = GateFold(three)
+    last = next(at for at, each in enumerate(loop.driver.log) if each.entry_id.endswith(loop.done[1].id))
+    for offset, entry in enumerate(loop.driver.log[:last]):
+        before.apply(offset, entry)
+    counted = {name: len(test.ratios) for name, test in before.promotion.tests.items()}
+    assert sorted(counted.values()) == [0, 1]
+
+
 def test_an_open_quality_episode_blocks_all_but_a_rollback() -> None:
     loop = Loop(make_task(quick()), obey=False).run(events(2000, lambda n, draw: BAD))
     assert loop.gate.proposal() is not None

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import json
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from river import linear_model
 
+from agents.cli.main import riverloop
 from schemas import Category, Dictionary, Number
 from schemas.errors import TaskError
 from streams import DefaultAtHorizon, Gate, Guardrail, Model, OnArrival, Task
@@ -107,3 +111,39 @@ def test_a_replay_counts_what_was_promoted_and_what_was_wrong() -> None:
     assert wrong["false"]["promotions"] == 1
     only = replay(make_task(quick()), list(events(2500, lambda n, draw: bad[::-1])))
     assert (only["promotions"], only["served"]) == (0, only["fixed"]["a"])
+
+
+TASK_FILE = """
+from datetime import timedelta
+from river import dummy
+from schemas import Dictionary, Number
+from streams import DataFile, DefaultAtHorizon, Gate, Model, Task
+
+def constant(strategy): return dummy.PriorClassifier()
+
+def outcome(row):
+    return (int(row["ts"]) + 1000, True) if row["y"] == "1" else None
+
+task = Task(
+    name="constants", question="?", features=Dictionary(Number(name="x")), horizon=timedelta(seconds=10),
+    models=tuple(Model(name, constant, {"strategy": name}, DefaultAtHorizon(False)) for name in ("a", "b")),
+    gate=Gate(least=50, recent=50, margin=0.2),
+    data=DataFile(path="rows.csv", request_id="id", ts="ts", dates="epoch_ms", outcome=outcome),
+)
+"""
+
+
+def test_the_command_reports_what_the_gate_would_have_decided(tmp_path: Path) -> None:
+    (tmp_path / "task.py").write_text(TASK_FILE)
+    rows = [f"{n},{1_600_000_000_000 + n * 1000},{n % 7},{int(n % 3 == 0)}" for n in range(300)]
+    (tmp_path / "rows.csv").write_text("\n".join(["id,ts,x,y", *rows]) + "\n")
+    arguments = ["backtest", str(tmp_path / "task.py"), "--gate"]
+    shown = CliRunner().invoke(riverloop, arguments)
+    assert shown.exit_code == 0, shown.output
+    assert "promotions 0, false 0" in shown.output
+    assert "b: equivalent after" in shown.output
+    found = json.loads(CliRunner().invoke(riverloop, [*arguments, "--json"]).stdout)["gate"]
+    assert found["served"] == found["fixed"]["a"]
+    assert [each["action"] for each in found["decisions"]] == ["verdict"]
+    alone = CliRunner().invoke(riverloop, [*arguments, "--model", "a"])
+    assert "needs at least two models" in f"{alone.output}{alone.exception}"
