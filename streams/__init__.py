@@ -4,6 +4,7 @@ from streams.cells import millis, number
 from streams.datafile import DataFile, Event
 from streams.drift.drift_rules import DriftRules, Watch
 from streams.driver import MemoryDriver
+from streams.gate.rules import Gate, Guardrail
 from streams.metrics.metric_rules import MetricRules
 from streams.policies import DefaultAtHorizon, OnArrival
 from streams.quality.quality_rules import QualityRules
@@ -15,6 +16,8 @@ __all__ = [
     "DefaultAtHorizon",
     "DriftRules",
     "Event",
+    "Gate",
+    "Guardrail",
     "MemoryDriver",
     "MetricRules",
     "Model",

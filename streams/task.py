@@ -16,6 +16,7 @@ from schemas.errors import TaskError
 from schemas.event_time import EARLIEST, EPOCH
 from streams.datafile import DataFile
 from streams.drift.drift_rules import DriftRules
+from streams.gate.rules import Gate
 from streams.metrics.metric_rules import MetricRules
 from streams.policies import VALUES, OnArrival, Policy
 from streams.quality.quality_rules import QualityRules
@@ -37,6 +38,7 @@ TAKEN: Mapping[str, str] = {
     "loop": "the measurements of the loop",
     "drift": "the drift detectors",
     "quality": "the data quality checks",
+    "gate": "the gate",
 }
 """Names that no model may have: the monitors have them."""
 EARLY_BUDGET_BYTES: Final = 128 * 1024 * 1024
@@ -113,6 +115,8 @@ class Task:
         What is watched for drift, with which detectors, at which rate of false alarms.
     quality
         How the requests' quality and the drift of their features are judged.
+    gate
+        When a shadow has won against the model that answers; None: nothing is proposed.
     fallback
         The model whose score is the answer when the champion's code raises or gives no finite score; None: such a
         request is a dead letter `model_failed`.
@@ -139,6 +143,7 @@ class Task:
     metrics: MetricRules = field(default_factory=MetricRules)
     drift: DriftRules = field(default_factory=DriftRules)
     quality: QualityRules = field(default_factory=QualityRules)
+    gate: Gate | None = None
     fallback: str | None = None
     max_skipped: int = 10
     data: DataFile | None = None
@@ -164,6 +169,7 @@ class Task:
         self._check_shape()
         self._check_metrics()
         self._check_drift()
+        self._check_gate()
         names = [model.name for model in self.models]
         if len(set(names)) != len(names):
             raise TaskError(f"{where}: two models have the same name ({', '.join(names)})")
@@ -233,6 +239,16 @@ class Task:
             raise TaskError(f"{where} must be DriftRules(...), not {type(self.drift).__name__}")
         for problem in self.drift.problems(self.kind):
             raise TaskError(f"{where}DriftRules: {problem}")
+
+    def _check_gate(self) -> None:
+        where, gate = f"task {self.name!r}: gate=", self.gate
+        if gate is None:
+            return
+        if not isinstance(gate, Gate):
+            raise TaskError(f"{where} must be Gate(...), not {type(gate).__name__}")
+        policies = tuple(model.policy for model in self.models)
+        for problem in gate.problems(self.kind, self.features, policies, self.horizon):
+            raise TaskError(f"{where}Gate: {problem}")
 
     def _check(self, model: Model) -> None:
         where = f"task {self.name!r}, model {model.name!r}"

@@ -10,12 +10,15 @@ import click
 from agents.cli.checking import check_first
 from agents.cli.common import json_option, print_json, progress, table
 from agents.cli.data import read_events, show_left_out, strict_option
+from agents.cli.gate_report import show_gate
 from agents.cli.gates import found_in, parse_gates
 from agents.settings import from_environment
 from infra.taskfile import load_task
+from schemas.errors import UsageError
 from streams import native
 from streams.backtest import backtest as run_backtest
 from streams.baselines import baselines
+from streams.gate.replay import replay
 
 HIDDEN = {"digest", "most_waiting", "failures", "published", "segments"}
 """What a model's row in the table does not show."""
@@ -49,6 +52,13 @@ HIDDEN = {"digest", "most_waiting", "failures", "published", "segments"}
     help="A bounded metric of fewer labels fails.",
 )
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Maximum number of requests.")
+@click.option(
+    "--gate",
+    "through_gate",
+    is_flag=True,
+    help="Replay the file again through the task's gate, or one with defaults, and report the promotions and "
+    "rollbacks that it would have made, each as if it had been approved at once.",
+)
 @strict_option
 @json_option
 def backtest(
@@ -59,6 +69,7 @@ def backtest(
     fail_above: tuple[str, ...],
     min_labels: int,
     limit: int | None,
+    through_gate: bool,
     strict: bool,
     as_json: bool,
 ) -> None:
@@ -72,10 +83,17 @@ def backtest(
     names = [model.name for model in (*models, *baselines(loaded.task, models))]
     gates = parse_gates("below", fail_below, names, loaded.task.kind)
     gates += parse_gates("above", fail_above, names, loaded.task.kind)
+    if through_gate and len(models) < 2:
+        raise UsageError(
+            f"--gate needs at least two models that compete; task {loaded.task.name!r} has one here"
+        )
     check_first(loaded, data)
     events, left_out = read_events(loaded, data, limit, strict=strict)
     with progress("backtest", len(events)) as advance:
         report = run_backtest(loaded.task, events, models, advance)
+    if through_gate:
+        with progress("gate", len(events)) as advance:
+            report["gate"] = replay(loaded.task, events, models, progress=advance)
     found = found_in(report)
     report["failed"] = [text for gate in gates if (text := gate.failure(found, min_labels))]
     if as_json:
@@ -83,6 +101,8 @@ def backtest(
     else:
         _print(report)
         show_left_out(left_out)
+        if through_gate:
+            show_gate(report["gate"])
         for text in report["failed"]:
             click.echo(f"FAILED: {text}", err=True)
     if report["failed"]:

@@ -120,6 +120,8 @@ def test_a_task_file_finds_what_it_needs_in_streams() -> None:
         "DefaultAtHorizon",
         "DriftRules",
         "Event",
+        "Gate",
+        "Guardrail",
         "MemoryDriver",
         "MetricRules",
         "Model",
