@@ -42,7 +42,7 @@ def loop(riverloop_broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> 
     with Loop(reference, Connection(riverloop_broker.bootstrap), folder, 2, snapshot_every=150) as loop:
         worker = loop.worker()
         worker.restart()
-        with loop.replaying(loop.events(3000), 0.01):
+        with loop.replaying(loop.events(6000), 0.03):
             loop.wait_for_more(300)
             models(loop, "freeze", "ht", "--reason", "<b>odd</b> | outcomes", "--author", "ada", "--wait")
             models(loop, "freeze", "ht", "--reason", "again", code=1)
@@ -196,3 +196,109 @@ def test_a_version_that_the_log_does_not_lead_to_is_an_error(loop: Loop, tmp_pat
     ):
         assert words in run(loop, *scoring(loop, version, out), code=2)["error"]
     assert not list(tmp_path.iterdir())
+
+
+def text(loop: Loop, *arguments: str) -> str:
+    """Run a command against the loop's cluster; gives what it prints."""
+    line, environment, folder = command(*arguments, "--bootstrap", loop.connection.bootstrap)
+    done = subprocess.run(
+        line, check=False, env=environment, cwd=folder, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, (done.stdout, done.stderr)
+    return done.stdout
+
+
+def paper(loop: Loop, name: str, *arguments: str) -> dict[str, Any]:
+    return run(loop, "models", name, loop.loaded.reference, *arguments, "--snapshots", loop.store.uri)
+
+
+def test_a_card_is_made_of_the_log_and_its_topics(loop: Loop) -> None:
+    version = by_version(loop, "ht").most_common(1)[0][0]
+    offset = int(version.partition("@")[2])
+    card = paper(loop, "card", version)
+    assert paper(loop, "card") == card, "the champion is frozen, so the version that answers is this one"
+    assert card["log_end"] == loop.end_of(loop.topics.log)
+    entries = loop.entries()
+    facts = [(at, entry) for at, entry in entries if at <= offset and entry.command is None]
+    training = card["training"]
+    assert (training["first_offset"], training["last_offset"]) == (facts[0][0], facts[-1][0])
+    assert (training["first_ts"], training["last_ts"]) == (facts[0][1].ts, facts[-1][1].ts)
+    assert {kind: count for kind, count in training["kinds"].items() if kind != "command"} == Counter(
+        entry.kind for _, entry in facts
+    )
+    assert card["state"]["learned"] == training["labels"]
+    assert (card["state"]["skipped"], card["state"]["left_out"]) == (0, "")
+    live = scores_of(loop, version)
+    labelled = [
+        entry
+        for _, entry in entries
+        if entry.prediction is not None
+        and entry.prediction.request_id in live
+        and entry.kind in {"labelled", "expired"}
+    ]
+    (mine, *_) = [each for each in card["measured"] if each["scored_by"] == "this version"]
+    assert sum(each["labels"] for each in card["measured"] if each["scored_by"] == "this version") == len(
+        labelled
+    )
+    accuracy = mine["metrics"][0]
+    assert accuracy["name"] == "accuracy"
+    assert accuracy["low"] < accuracy["value"] < accuracy["high"]
+    assert sum(row["count"] for row in mine["calibration"]) == mine["labels"]
+    assert sum(each[0]["labels"] for each in mine["segments"].values()) == mine["labels"]
+    assert {each.partition("=")[0] for each in mine["segments"]} == {"DepositType"}
+    done = [(each["command"], each["author"], each["result"]) for each in card["decisions"]]
+    assert ("freeze ht", "ada", "done") in done
+    assert ("revision ht", "riverloop", "done") in done
+    assert any(each[0] == "freeze ht" and each[2] == "rejected: ht is frozen already" for each in done)
+    assert any(each[0] == "promote ht" for each in done)
+    assert (card["role"], card["role_now"]) == ("shadow", "served 1, frozen")
+    assert card["specification"]["parameters"] == {"max_depth": "100"}
+    assert card["specification"]["runtime_text"].startswith("river ")
+
+
+def test_a_card_is_markdown_or_html_in_which_nothing_of_a_text_is_a_mark(loop: Loop) -> None:
+    arguments = ("models", "card", loop.loaded.reference, "ht", "--snapshots", loop.store.uri)
+    shown, html = text(loop, *arguments), text(loop, *arguments, "--html")
+    assert "&lt;b&gt;odd&lt;/b&gt; \\| outcomes" in shown
+    assert "&lt;b&gt;odd&lt;/b&gt; | outcomes" in html
+    for each in (shown, html):
+        assert "<b>odd" not in each
+        assert f"before offset {loop.end_of(loop.topics.log):,}" in each
+        assert "booking to arrival" in each
+    assert "<script" not in html
+    assert "http://" not in html
+    assert "https://" not in html
+
+
+def test_two_versions_and_the_task_file_are_compared(loop: Loop, tmp_path: Path) -> None:
+    old = by_version(loop, "lr").most_common()[-1][0]
+    rows = {(each["section"], each["name"]): each for each in paper(loop, "diff", old, "lr")["rows"]}
+    assert not any(each["equal"] for each in rows.values())
+    assert ("training", "learned") in rows
+    assert ("specification", "policy") not in rows
+    everything = paper(loop, "diff", old, "lr", "--all")["rows"]
+    assert {("parameters", "learning_rate"), ("specification", "pipeline")} <= {
+        (each["section"], each["name"]) for each in everything if each["equal"]
+    }
+    changed = hotel_task(
+        tmp_path / "changed",
+        "papers",
+        {
+            '"learning_rate": 0.01': '"learning_rate": 0.02',
+            'Integer(name="Adults", unit="guests", low=0, high=60),': "",
+            'Meal", missing="NA", levels=': 'Meal", missing="NA", purpose="kitchen", levels=',
+        },
+        tree=True,
+    )
+    reference = f"{changed}:cancellation_within_30_days"
+    # The log's end is of another specification than the file: its newest snapshot stands for the model.
+    found = run(loop, "models", "diff", reference, "lr", "lr@file", "--snapshots", loop.store.uri)
+    by_name = {(each["section"], each["name"]): (each["one"], each["other"]) for each in found["rows"]}
+    assert by_name["parameters", "learning_rate"] == ("0.01", "0.02")
+    assert (
+        by_name["dictionary", "Adults"] == ("int; limits", "absent")
+        or by_name["dictionary", "Adults"][1] == "absent"
+    )
+    assert ("specification", "pipeline") not in by_name
+    assert not any(section in {"training", "metrics"} for section, _ in by_name)
+    assert "papers: lr.1@" in text(loop, "models", "diff", reference, "lr", "lr@file")
