@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
@@ -23,10 +24,11 @@ from streams.papers.layout import card_blocks
 uri_option = click.option("--snapshots", metavar="URI", help="Snapshot store. [RIVERLOOP_SNAPSHOTS]")
 
 
-@click.command(epilog="Example: riverloop models card task.py lr.1@9999 --html > card.html")
+@click.command(epilog="Example: riverloop models card task.py lr.1@9999 --html --out card.html")
 @click.argument("task")
 @click.argument("version", required=False, default=CHAMPION)
-@click.option("--html", "as_html", is_flag=True, help="Print one HTML file instead of Markdown.")
+@click.option("--html", "as_html", is_flag=True, help="HTML in one file, instead of Markdown.")
+@click.option("--out", metavar="FILE", help="Write FILE instead of printing.")
 @uri_option
 @cluster_options
 @json_option
@@ -34,6 +36,7 @@ def card(
     task: str,
     version: str,
     as_html: bool,
+    out: str | None,
     snapshots: str | None,
     bootstrap: str | None,
     properties: tuple[str, ...],
@@ -46,13 +49,19 @@ def card(
     """
     if as_json and as_html:
         raise UsageError("--json and --html exclude each other")
+    if as_json and out is not None:
+        raise UsageError("--json and --out exclude each other")
     (found,) = _cards(task, [version], snapshots, bootstrap, properties)
     if as_json:
         print_json(found.data())
         return
     blocks = card_blocks(found)
     text = page(f"Model card of {found.version}", blocks) if as_html else markdown(blocks)
-    click.echo(text, nl=False)
+    if out is None:
+        click.echo(text, nl=False)
+    else:
+        Path(out).write_text(text, encoding="utf-8")
+        click.echo(f"{out}: model card of {found.version}, from the log before offset {found.log_end:,}")
 
 
 @click.command(epilog="Example: riverloop models diff task.py lr.1@9999 lr@file")

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from streams.papers.card import Card, MeasuredPart
 from streams.papers.layout import UNKNOWN, when
-from streams.papers.specification import FeatureFacts
+from streams.papers.specification import OPTIONAL, FeatureFacts, Specification
 
 ABSENT = "absent"
 
@@ -37,8 +37,7 @@ def compare(one: Card, other: Card) -> list[Row]:
     """
     found = [
         *_specification(one, other),
-        *_pairs("dictionary", _features(one), _features(other)),
-        *_pairs("task", one.specification.task, other.specification.task),
+        *_dictionary(one.specification, other.specification),
     ]
     if one.training is not None and other.training is not None:
         found += _pairs("training", _training(one), _training(other))
@@ -84,8 +83,15 @@ def _pairs(section: str, one: Mapping[str, str], other: Mapping[str, str]) -> It
         yield Row(section, name, one.get(name, ABSENT), other.get(name, ABSENT))
 
 
-def _features(card: Card) -> dict[str, str]:
-    return {each.name: _feature(each) for each in card.specification.features}
+def _dictionary(one: Specification, other: Specification) -> Iterator[Row]:
+    """Compare features by what is known of both."""
+    say = _type if one.only_types or other.only_types else _feature
+    a, b = ({each.name: say(each) for each in card.features} for card in (one, other))
+    return _pairs("dictionary", a, b)
+
+
+def _type(found: FeatureFacts) -> str:
+    return f"{found.type}; {OPTIONAL}" if found.missing == OPTIONAL else found.type
 
 
 def _feature(found: FeatureFacts) -> str:

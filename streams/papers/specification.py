@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from schemas.dictionary import Dictionary
-from schemas.features import Feature
+from schemas.dictionary import Boolean, Category, Dictionary, Feature, Integer, Number
 
 PERSONAL = {"none": "no", "left_out": "yes: never stored", "tokenised": "yes: stored as a keyed hash"}
 HIDDEN = "not shown"
+WORDS = {each.avro: each.word for each in (Number, Integer, Boolean, Category)}
+"""Types of features by their Avro types."""
+OPTIONAL = "may be missing"
 
 
 class FeatureFacts(NamedTuple):
@@ -48,6 +50,8 @@ class Specification:
     features: tuple[FeatureFacts, ...] = ()
     features_source: str = ""
     """Where the features are from."""
+    only_types: bool = False
+    """Whether of the features only names and types are known."""
     task: Mapping[str, str] = field(default_factory=dict)
     """Settings of the task file that a version does not carry, such as its horizon."""
 
@@ -101,7 +105,7 @@ def _facts(feature: Feature) -> FeatureFacts:
         limits = f"{'' if low is None else f'{low:g}'} … {'' if high is None else f'{high:g}'}".strip()
     if feature.rejects:
         limits += ", others are rejected"
-    missing = "may be missing" if feature.optional else "required"
+    missing = OPTIONAL if feature.optional else "required"
     if feature.missing is not None:
         missing = f"stored as {feature.missing}"
     if is_personal:
@@ -129,6 +133,6 @@ def stored(schema: str, dictionary: Dictionary) -> tuple[FeatureFacts, ...]:
         kind = each["type"][-1] if nullable else each["type"]
         today = dictionary.by_name.get(each["name"])
         said = (today.owner, today.purpose) if today else ("", "")
-        missing = "may be missing" if nullable else "required"
-        found.append(FeatureFacts(each["name"], str(kind), "", "", missing, "", *said))
+        missing = OPTIONAL if nullable else "required, or stored as a value"
+        found.append(FeatureFacts(each["name"], WORDS.get(kind, str(kind)), "", "", missing, "", *said))
     return tuple(found)
