@@ -219,7 +219,7 @@ class Cards:
             found = replace(found, text=model.describe(), source="the task file, which has this digest")
             if runtime == self.versions.runtime:
                 found = replace(found, runtime_text=runtime_fingerprint()[1])
-        return self._with_features(found)
+        return self._with_features(replace(found, task=self._times()))
 
     def _manifest(self, version: Version) -> Manifest | None:
         """Return the manifest of a version, or the nearest one of its revision."""
@@ -233,9 +233,7 @@ class Cards:
     def _with_features(self, found: Specification) -> Specification:
         if found.dictionary == self.task.features.digest:
             said = "As the task file declares them; the version's dictionary has the same digest."
-            return replace(
-                found, features=declared(self.task.features), features_source=said, task=self._times()
-            )
+            return replace(found, features=declared(self.task.features), features_source=said)
         for audit in self.audits:
             arguments = audit.command.arguments
             if SCHEMA in arguments and found.dictionary and arguments.get("dictionary") == found.dictionary:
@@ -244,12 +242,15 @@ class Cards:
                     "Owner and purpose are those of the same names in the task file, whose dictionary differs."
                 )
                 features = stored(arguments[SCHEMA], self.task.features)
-                return replace(found, features=features, features_source=said)
+                return replace(found, features=features, features_source=said, only_types=True)
         return found
 
     def _times(self) -> dict[str, str]:
         task = self.task
-        return {"horizon": str(task.horizon), "revision horizon": str(task.revision_horizon)}
+        return {
+            "horizon, in the task file": str(task.horizon),
+            "revision horizon, in the task file": str(task.revision_horizon),
+        }
 
     # ------------------------------------------------------------------ cards
 
@@ -306,7 +307,7 @@ class Cards:
             git_commit(self.versions.loaded.folder),
             declared(self.task.features),
             "As the task file declares them.",
-            self._times(),
+            task=self._times(),
         )
         about = (self.task.name, self.task.question, self.task.kind, text, model.name)
         return Card(*about, self.versions.topics.log, self.versions.extent.end, specification)

@@ -38,6 +38,12 @@ from streams.version import Version
 NASTY = '<script>alert("x")</script> | `code` *bold* [link](http://x) # head\x1b[31m\n- item'
 
 
+SCHEMA = (
+    '{"fields": [{"name": "features", "type": {"fields": ['
+    '{"name": "x", "type": "double"}, {"name": "gone", "type": ["null", "long"]}]}}]}'
+)
+
+
 def pipeline() -> Any:
     return Select("x") | preprocessing.StandardScaler() | linear_model.LogisticRegression()
 
@@ -168,13 +174,9 @@ def test_the_dictionary_shows_purposes_owners_and_marks_and_nothing_of_a_person(
 
 
 def test_the_features_of_an_older_dictionary_come_from_its_schema() -> None:
-    schema = (
-        '{"fields": [{"name": "features", "type": {"fields": ['
-        '{"name": "x", "type": "double"}, {"name": "gone", "type": ["null", "long"]}]}}]}'
-    )
-    x, gone = stored(schema, make_task().features)
-    assert (x.owner, x.purpose, x.missing) == ("scales", "what it weighs", "required")
-    assert (gone.name, gone.type, gone.missing, gone.owner) == ("gone", "long", "may be missing", "")
+    x, gone = stored(SCHEMA, make_task().features)
+    assert (x.type, x.owner, x.purpose) == ("number", "scales", "what it weighs")
+    assert (gone.name, gone.type, gone.missing, gone.owner) == ("gone", "integer", "may be missing", "")
 
 
 # ---------------------------------------------------------------------- episodes, decisions
@@ -368,6 +370,17 @@ def test_a_comparison_lists_each_kind_of_difference_and_only_those() -> None:
     assert rows["training", "learned"] == ("298", "299")
     assert rows["metrics", "accuracy (served, later versions)"][1] == "absent"
     assert ("metrics", "accuracy (served, earlier versions)") not in rows
+    known = replace(specification, features=stored(SCHEMA, task.features), only_types=True)
+    found = {
+        row.name: (row.one, row.other)
+        for row in compare(one, replace(one, specification=known))
+        if row.section == "dictionary" and not row.equal
+    }
+    assert found == {
+        "country": ("category", "absent"),
+        "guest": ("category", "absent"),
+        "gone": ("absent", "integer; may be missing"),
+    }
     present = replace(one, training=None, state=None, measured=())
     assert not {row.section for row in compare(one, present)} & {"training", "metrics"}
 
