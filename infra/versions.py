@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from infra.commands import Commands
 from infra.inbound import Message
@@ -19,7 +20,7 @@ from infra.taskfile import LoadedTask
 from infra.trusted import TrustedEntry, unreadable_entry
 from schemas.codec import Codec
 from schemas.errors import BadRecord, SnapshotError, UsageError
-from schemas.records import Entry, Manifest
+from schemas.records import Command, Control, Entry, Manifest
 from schemas.topics import TaskTopics
 from streams.model import ModelFold
 from streams.roles import Roles
@@ -149,9 +150,23 @@ class Versions:
         self.extent = log_extent(connection, loaded.task.name)
         learn_all(codec, connection, self.topics)
 
+    @cached_property
+    def decided(self) -> tuple[Roles, list[Control], dict[str, int]]:
+        """The commands on `T.control`: see `Commands.history`."""
+        return Commands(self.connection, self.codec, "").history()
+
+    @property
     def roles(self) -> Roles:
-        """Return which models answer now (blocks)."""
-        return Commands(self.connection, self.codec, "").history()[0]
+        """Which models answer, by the commands on `T.control`."""
+        return self.decided[0]
+
+    def opening(self, version: Version) -> Command | None:
+        """Return the command that has opened a version's revision; None where `T.control` does not have it."""
+        wanted = (version.model, str(version.revision))
+        for audit in self.decided[1]:
+            if audit.entry_id and (audit.command.model, audit.command.arguments.get("revision")) == wanted:
+                return audit.command
+        return None
 
     def fold(
         self, model: Model, version: Version | None, progress: Callable[[int], None] = lambda done: None
@@ -173,6 +188,8 @@ class Versions:
             The version does not follow from what there is of the log, or has another specification or runtime.
         """
         fold = ModelFold(self.loaded.task, model, self.runtime)
+        if version is not None:
+            self._check(fold, version)
         until = self.extent.end if version is None else version.offset + 1
         if until > self.extent.end:
             raise UsageError(f"{version} is beyond the end of {self.topics.log}, offset {self.extent.end}")
@@ -192,6 +209,19 @@ class Versions:
         if version is None and fold.version.offset < 0:
             raise UsageError(f"{self.topics.log} has no revision of {model.name} yet: run a worker first")
         return self._at(fold, version or fold.version)
+
+    def _check(self, fold: ModelFold, version: Version) -> None:
+        opening = self.opening(version)
+        if opening is None:
+            raise UsageError(f"the log has no revision {version.revision} of {version.model}")
+        if (opening.arguments.get("spec"), opening.arguments.get("runtime")) != (fold.spec, fold.runtime):
+            raise self._foreign(version)
+
+    def _foreign(self, version: Version) -> UsageError:
+        return UsageError(
+            f"{version} has another specification or runtime than this task file and this process: use the task "
+            f"file and the libraries of then (riverloop models card {self.loaded.reference} {version})"
+        )
 
     def _read(self, start: int, end: int) -> Iterable[Message]:
         return read_all(self.connection, self.topics.log, 0, start, end) if start < end else ()
@@ -222,17 +252,9 @@ class Versions:
                 f"{self.topics.log} does not lead to version {version}: at offset {version.offset} the model is "
                 f"{fold.learned_version}"
             )
-        if not _is_ours(fold):
-            raise UsageError(
-                f"{version} has another specification or runtime than this task file and this process: use the "
-                f"task file and the libraries of then (riverloop models card {self.loaded.reference} {version})"
-            )
+        if not fold.active:
+            raise self._foreign(version)
         if fold.version != version:
             # It learned while another state answered; that one is not asked for.
             fold.restore(replace(fold.snapshot(), frozen=None))
         return fold
-
-
-def _is_ours(fold: ModelFold) -> bool:
-    """Whether the log's revision at a fold's offset is of its specification and runtime."""
-    return fold.active

@@ -132,7 +132,7 @@ def _fold(versions: Versions, named: str, before: dict[str, Any]) -> ModelFold:
         version = Version.parse(before["version"])
         name = version.model
     else:
-        found = model_named(named, task.name, [each.name for each in task.models], versions.roles())
+        found = model_named(named, task.name, [each.name for each in task.models], versions.roles)
         if isinstance(found, Version):
             version = found
         name = found.model if isinstance(found, Version) else found

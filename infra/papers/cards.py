@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Final
 
-from infra.commands import Commands
 from infra.kafka.log import read_all
 from infra.kafka.offsets import first_offsets
 from infra.past import PREFIX
@@ -18,7 +17,7 @@ from infra.snapshots.models import git_commit
 from infra.versions import Versions, announced, model_named, read_entry
 from schemas.alert import Alert
 from schemas.errors import BadRecord, UsageError
-from schemas.records import Command, Manifest
+from schemas.records import Manifest
 from streams.model import ModelFold
 from streams.papers.card import (
     Card,
@@ -66,8 +65,7 @@ class Cards:
 
     def __init__(self, versions: Versions, progress: Callable[[int], None] = lambda done: None) -> None:
         self.versions, self.task, self._progress = versions, versions.loaded.task, progress
-        commands = Commands(versions.connection, versions.codec, "")
-        self.roles, self.audits, self.offsets = commands.history()
+        self.roles, self.audits, self.offsets = versions.decided
         self.manifests = {
             version: each
             for version, each in announced(versions.connection, versions.codec).items()
@@ -135,9 +133,8 @@ class Cards:
             )
         if model is None:
             return StateFacts(f"no snapshot of {version} is announced, and the task file has no such model")
-        if self._opening(version) is None:
-            raise UsageError(f"the log has no revision {version.revision} of {version.model}")
-        if self._spec(version) not in ("", self.task.spec(model)):
+        opening = self.versions.opening(version)
+        if opening is not None and opening.arguments.get("spec") != self.task.spec(model):
             return StateFacts(
                 f"no snapshot of {version} is announced, and the task file has another specification of "
                 f"{version.model}"
@@ -145,7 +142,7 @@ class Cards:
         try:
             made = fold or self.versions.fold(model, version, self._progress)
         except UsageError as error:
-            if "does not lead to" in str(error) or "beyond the end" in str(error):
+            if opening is None or version.offset >= self.versions.extent.end:
                 raise
             return StateFacts(str(error))
         learner, frozen = made.learner, made.frozen
@@ -188,25 +185,9 @@ class Cards:
 
     # ------------------------------------------------------------------ the specification
 
-    def _openings(self, model: str) -> Iterator[Command]:
-        for audit in self.audits:
-            if audit.entry_id and audit.command.model == model and "revision" in audit.command.arguments:
-                yield audit.command
-
-    def _opening(self, version: Version) -> Command | None:
-        """Return the command that has opened a version's revision; None where the topic does not have it."""
-        number = str(version.revision)
-        return next(
-            (each for each in self._openings(version.model) if each.arguments["revision"] == number), None
-        )
-
-    def _spec(self, version: Version) -> str:
-        opening = self._opening(version)
-        return "" if opening is None else opening.arguments.get("spec", "")
-
     def _specification(self, version: Version, model: Model | None) -> Specification:
         arguments: Mapping[str, str] = {}
-        if (opening := self._opening(version)) is not None:
+        if (opening := self.versions.opening(version)) is not None:
             arguments = opening.arguments
         digest, runtime = arguments.get("spec", ""), arguments.get("runtime", "")
         dictionary = arguments.get("dictionary", "")

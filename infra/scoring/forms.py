@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Any, Final, Protocol
 
 from schemas.errors import UsageError
-from streams.scoring import ScoredRow
+from streams.batch_scoring import ScoredRow
 
 SUFFIXES: Final = (".parquet", ".csv")
 

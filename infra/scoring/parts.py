@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from infra.scoring.forms import Form
 from schemas.errors import UsageError
-from streams.scoring import ScoredRow
+from streams.batch_scoring import ScoredRow
 
 ABOUT: Final = "run.json"
 ASIDE: Final = ".tmp"

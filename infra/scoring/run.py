@@ -11,8 +11,8 @@ from infra.scoring.forms import Form
 from infra.scoring.parts import Parts
 from schemas.errors import UsageError
 from schemas.records import Request
+from streams.batch_scoring import chunks, score
 from streams.model import ModelFold
-from streams.scoring import chunks, score
 
 
 @dataclass(frozen=True, slots=True)

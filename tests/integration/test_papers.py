@@ -186,11 +186,32 @@ def test_the_requests_of_the_log_are_scored_once_each(loop: Loop, tmp_path: Path
         assert bits(scored[request_id]["score"]) == bits(live[request_id].score)
 
 
+def test_what_was_learned_while_the_model_was_frozen_is_a_version_of_its_own(
+    loop: Loop, tmp_path: Path
+) -> None:
+    stored = next(each for each in loop.store.manifests(loop.task.name) if each.model == "ht")
+    frozen = by_version(loop, "ht").most_common(1)[0][0]
+    assert stored.log_offset > int(frozen.partition("@")[2])
+    states = {}
+    for version in (stored.version, frozen):
+        out = tmp_path / f"{version}.csv"
+        found = run(loop, *scoring(loop, version, out, "--from-log", "--until", "20"))
+        states[version] = found["state"]
+        without = ("--snapshots", str(tmp_path / "empty"), "--force")
+        assert (
+            run(loop, *scoring(loop, version, out, "--from-log", "--until", "20"), *without)["state"]
+            == (found["state"])
+        ), "the log alone gives the same state"
+    assert states[stored.version] == stored.state_digest
+    assert states[frozen] != stored.state_digest
+
+
 def test_a_version_that_the_log_does_not_lead_to_is_an_error(loop: Loop, tmp_path: Path) -> None:
     out = tmp_path / "none.csv"
     last = loop.end_of(loop.topics.log)
     for version, words in (
-        ("lr.2@20", "does not lead to version lr.2@20"),
+        ("lr.2@20", "the log has no revision 2 of lr"),
+        ("lr.1@1", "does not lead to version lr.1@1: at offset 1 the model is lr.1@0"),
         (f"lr.1@{last}", "is beyond the end of"),
         ("gbm", "'gbm' is neither a version such as lr.1@9999, nor a model (lr, ht), nor"),
     ):

@@ -26,9 +26,9 @@ from schemas import Dictionary, Number
 from schemas.errors import UsageError
 from schemas.records import Command, Entry, Outcome, Prediction, Request, Score
 from streams import Model, OnArrival, Task
+from streams.batch_scoring import ScoredRow, score
 from streams.model import ModelFold
 from streams.roles import Roles
-from streams.scoring import ScoredRow, score
 from streams.version import Version
 
 KINDS = ("binary", "multiclass", "regression")
