@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -162,11 +162,14 @@ class Versions:
 
     def opening(self, version: Version) -> Command | None:
         """Return the command that has opened a version's revision; None where `T.control` does not have it."""
-        wanted = (version.model, str(version.revision))
+        number = str(version.revision)
+        openings = (each.command for each in self._openings(version.model))
+        return next((each for each in openings if each.arguments["revision"] == number), None)
+
+    def _openings(self, model: str) -> Iterator[Control]:
         for audit in self.decided[1]:
-            if audit.entry_id and (audit.command.model, audit.command.arguments.get("revision")) == wanted:
-                return audit.command
-        return None
+            if audit.entry_id and audit.command.model == model and "revision" in audit.command.arguments:
+                yield audit
 
     def fold(
         self, model: Model, version: Version | None, progress: Callable[[int], None] = lambda done: None
@@ -188,8 +191,7 @@ class Versions:
             The version does not follow from what there is of the log, or has another specification or runtime.
         """
         fold = ModelFold(self.loaded.task, model, self.runtime)
-        if version is not None:
-            self._check(fold, version)
+        self._check(fold, version)
         until = self.extent.end if version is None else version.offset + 1
         if until > self.extent.end:
             raise UsageError(f"{version} is beyond the end of {self.topics.log}, offset {self.extent.end}")
@@ -206,15 +208,22 @@ class Versions:
                 fold.apply(offset, entry)
             if offset % 500 == 0:
                 progress(offset)
-        if version is None and fold.version.offset < 0:
-            raise UsageError(f"{self.topics.log} has no revision of {model.name} yet: run a worker first")
         return self._at(fold, version or fold.version)
 
-    def _check(self, fold: ModelFold, version: Version) -> None:
+    def _check(self, fold: ModelFold, version: Version | None) -> None:
+        """Check that the log has the revision, and that it is a fold's, before anything is folded."""
+        mine = (fold.spec, fold.runtime)
+        if version is None:
+            if not any(_fixed(each.command) == mine for each in self._openings(fold.model.name)):
+                raise UsageError(
+                    f"the log has no revision of {fold.model.name} with the specification of this task file and "
+                    "the runtime of this process: run a worker first, or name an older version with its task file"
+                )
+            return
         opening = self.opening(version)
         if opening is None:
             raise UsageError(f"the log has no revision {version.revision} of {version.model}")
-        if (opening.arguments.get("spec"), opening.arguments.get("runtime")) != (fold.spec, fold.runtime):
+        if _fixed(opening) != mine:
             raise self._foreign(version)
 
     def _foreign(self, version: Version) -> UsageError:
@@ -258,3 +267,8 @@ class Versions:
             # It learned while another state answered; that one is not asked for.
             fold.restore(replace(fold.snapshot(), frozen=None))
         return fold
+
+
+def _fixed(opening: Command) -> tuple[str | None, str | None]:
+    """Return specification and runtime of the revision that a command opens."""
+    return opening.arguments.get("spec"), opening.arguments.get("runtime")

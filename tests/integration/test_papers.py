@@ -20,10 +20,10 @@ from infra.embedded.pytest_plugin import Broker
 from infra.kafka.connection import Connection
 from infra.kafka.log import read_all
 from schemas.records import Prediction, Score
-from tests.integration.loops import HOTEL, Loop, command, hotel_task
+from tests.integration.loops import Loop, bookings, command, hotel_task
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
-FILE = HOTEL / "hotel_h1_resort.csv.gz"
+ROWS = 6_000
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def loop(riverloop_broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> 
     with Loop(reference, Connection(riverloop_broker.bootstrap), folder, 2, snapshot_every=150) as loop:
         worker = loop.worker()
         worker.restart()
-        with loop.replaying(loop.events(6000), 0.03):
+        with loop.replaying(loop.events(ROWS), 0.03):
             loop.wait_for_more(300)
             models(loop, "freeze", "ht", "--reason", "<b>odd</b> | outcomes", "--author", "ada", "--wait")
             models(loop, "freeze", "ht", "--reason", "again", code=1)
@@ -50,6 +50,18 @@ def loop(riverloop_broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> 
             models(loop, "promote", "ht", "--reason", "half of them went well", "--wait")
         worker.stop()
         yield loop
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data file whose requests the loop has served."""
+    path = tmp_path_factory.mktemp("data") / "bookings.csv"
+    rows = bookings()[:ROWS]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
 
 
 def line_of(loop: Loop, *arguments: str) -> tuple[list[str], dict[str, str], Path]:
@@ -114,7 +126,7 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
 
 
 def test_scores_of_a_file_equal_bit_for_bit_those_that_the_version_gave_live(
-    loop: Loop, tmp_path: Path
+    loop: Loop, data: Path, tmp_path: Path
 ) -> None:
     frozen, many = by_version(loop, "ht").most_common(1)[0]
     assert many > 300, "the frozen version has answered often"
@@ -123,10 +135,10 @@ def test_scores_of_a_file_equal_bit_for_bit_those_that_the_version_gave_live(
         live = scores_of(loop, version)
         for suffix in ("csv", "parquet"):
             out = tmp_path / f"{version}.{suffix}"
-            found = run(loop, *scoring(loop, version, out))
+            found = run(loop, *scoring(loop, version, out, "--data", str(data)))
             assert (found["version"], found["failed"], found["resumed"]) == (version, 0, 0)
             rows = rows_of(out)
-            assert len(rows) == found["rows"] == 40_060
+            assert len(rows) == found["rows"] == ROWS
             assert {row["version"] for row in rows} == {version}
             scored = {row["request_id"]: row for row in rows}
             for request_id, score in live.items():
@@ -137,10 +149,12 @@ def test_scores_of_a_file_equal_bit_for_bit_those_that_the_version_gave_live(
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
-def test_a_run_that_was_killed_goes_on_to_the_same_bytes(loop: Loop, tmp_path: Path, suffix: str) -> None:
+def test_a_run_that_was_killed_goes_on_to_the_same_bytes(
+    loop: Loop, data: Path, tmp_path: Path, suffix: str
+) -> None:
     version = by_version(loop, "ht").most_common(1)[0][0]
     whole, killed = tmp_path / f"whole.{suffix}", tmp_path / f"killed.{suffix}"
-    small = ("--rows-per-part", "300")
+    small = ("--data", str(data), "--rows-per-part", "20")
     run(loop, *scoring(loop, version, whole, *small))
     line, environment, folder = line_of(loop, *scoring(loop, version, killed, *small))
     process = subprocess.Popen(line, env=environment, cwd=folder, stdout=subprocess.DEVNULL)
@@ -155,10 +169,10 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bytes(loop: Loop, tmp_path: P
     other = run(loop, *scoring(loop, "lr", killed, *small), code=2)
     assert "has parts of another run (other named, spec, state, version)" in other["error"]
     found = run(loop, *scoring(loop, version, killed, *small))
-    assert 2_100 <= found["resumed"] < found["rows"] == 40_060
+    assert 8 * 20 <= found["resumed"] < found["rows"] == ROWS
     assert killed.read_bytes() == whole.read_bytes()
     assert not parts.exists()
-    assert "use --force to replace it" in run(loop, *scoring(loop, version, killed), code=2)["error"]
+    assert "use --force to replace it" in run(loop, *scoring(loop, version, killed, *small), code=2)["error"]
 
 
 def test_the_requests_of_the_log_are_scored_once_each(loop: Loop, tmp_path: Path) -> None:
@@ -320,4 +334,28 @@ def test_two_versions_and_the_task_file_are_compared(loop: Loop, tmp_path: Path)
     assert by_name["dictionary", "Adults"] == ("integer", "absent")
     assert ("specification", "pipeline") not in by_name
     assert not any(section in {"training", "metrics"} for section, _ in by_name)
+    older = text(loop, "models", "card", reference, "lr")
+    assert "Names and types are from the revision on the control topic" in older
+    assert "LeadTime | integer" in older
+    assert "policy differs" not in older
+    with_score = ("--version", "lr", "--from-log", "--out", str(tmp_path / "none.csv"))
+    assert "has no revision" in run(loop, "score", reference, *with_score, code=2)["error"]
+    old_version = ("--version", old, *with_score[2:])
+    assert (
+        "has another specification or runtime" in run(loop, "score", reference, *old_version, code=2)["error"]
+    )
     assert "papers-30d: lr.1@" in text(loop, "models", "diff", reference, "lr", "lr@file")
+
+
+def test_a_model_that_the_task_file_no_longer_has_keeps_its_card(loop: Loop, tmp_path: Path) -> None:
+    file = hotel_task(tmp_path / "without", "papers")
+    reference = f"{file}:cancellation_within_30_days"
+    card = run(loop, "models", "card", reference, "ht")
+    stored = {each.version: each for each in loop.store.manifests(loop.task.name)}[card["version"]]
+    assert card["state"]["source"] == "the snapshot's manifest"
+    assert (card["state"]["learned"], card["state"]["digest"]) == (stored.learned, stored.state_digest)
+    assert card["measured"] == []
+    assert card["policy_differs"].startswith("Nothing is measured: the task file has no model of this name")
+    assert card["training"]["labels"] is None
+    assert card["specification"]["parameters"] == {"max_depth": "100"}
+    assert any(each["command"] == "freeze ht" for each in card["decisions"])
