@@ -87,16 +87,22 @@ def _markdown(block: Block) -> str:
 
 
 def _row(cells: Sequence[str]) -> str:
-    text = " | ".join(_text(cell) for cell in cells)
+    first, *others = cells
+    text = " | ".join([_text(first), *(_inner(cell) for cell in others)])
     # Bars at the ends only where a cell at an end is empty.
     return text if cells[0] and cells[-1] else f"| {text} |"
 
 
 def _text(text: str) -> str:
+    """Escape a text at the beginning of a line."""
+    return LEADING.sub(lambda found: f"{found[1]}\\{found[2]}" if found[1] else f"\\{found[3]}", _inner(text))
+
+
+def _inner(text: str) -> str:
+    """Escape a text within a line."""
     line = " ".join(harmless(text, keep="\n").split())
     line = SPECIAL.sub(lambda found: f"\\{found[0]}", line)
-    line = re.sub("[&<>]", lambda found: ENTITIES[found[0]], line)
-    return LEADING.sub(lambda found: f"{found[1]}\\{found[2]}" if found[1] else f"\\{found[3]}", line)
+    return re.sub("[&<>]", lambda found: ENTITIES[found[0]], line)
 
 
 def page(title: str, blocks: Sequence[Block]) -> str:

@@ -122,7 +122,8 @@ def _features(found: Specification) -> Iterator[Block]:
         )
         return
     yield Paragraph(f"{found.features_source} An empty cell is not declared.")
-    yield Table([name.replace("_", " ") for name in FeatureFacts._fields], found.features)
+    names = {"name": "feature", "limits": "range or levels", "personal": "personal data"}
+    yield Table([names.get(name, name) for name in FeatureFacts._fields], found.features)
 
 
 def _metrics(card: Card) -> Iterator[Block]:
@@ -138,7 +139,8 @@ def _metrics(card: Card) -> Iterator[Block]:
     )
     for part in card.measured:
         by = card.version if part.scored_by == "this version" else part.scored_by
-        yield Heading(f"{part.role.capitalize()}, scores by {by}: {part.labels:,} labels", 3)
+        labels = "1 label" if part.labels == 1 else f"{part.labels:,} labels"
+        yield Heading(f"{part.role.capitalize()}, scores by {by}: {labels}", 3)
         yield Table(("metric", "value", "95 % interval", "unit"), [_metric(each) for each in part.metrics])
         yield from _segments(part)
         if part.calibration:

@@ -300,6 +300,8 @@ def test_markdown_has_no_mark_that_a_text_brought() -> None:
     assert len(re.findall(r"(?<!\\)\|", head)) == 1
     assert len(re.findall(r"(?<!\\)\|", row)) == 3, "bars at the ends, since the last cell is empty"
     assert made.count("```") == 2
+    cells = markdown([Table(("a", "b"), [("- x", "-0.5"), ("1. y", "# z")])])
+    assert cells.splitlines()[2:] == ["\\- x | -0.5", "1\\. y | # z"]
     fenced = markdown([Code("a\n````\nb")])
     assert fenced.startswith("`````text\n")
 
