@@ -136,7 +136,7 @@ def _html(block: Block) -> str:
 
 
 def _cell(text: str) -> str:
-    is_number = re.fullmatch(r"-?[0-9][0-9,.e-]*", text) is not None
+    is_number = re.fullmatch(r"-?[0-9][0-9,]*(?:\.[0-9]+)?", text) is not None
     kind = ' class="number"' if is_number else ""
     return f"<td{kind}>{_escaped(text)}</td>"
 
