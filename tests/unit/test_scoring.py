@@ -19,13 +19,16 @@ from river import linear_model
 from agents.cli.versions import span_of
 from infra.scoring.forms import form_of
 from infra.scoring.parts import Parts
-from infra.scoring.requests import Span
+from infra.scoring.requests import FileRequests, Span
 from infra.scoring.run import run
+from infra.taskfile import LoadedTask
 from infra.versions import LogExtent, model_named
-from schemas import Dictionary, Number
+from schemas import Category, Dictionary, Number
+from schemas.codec import Codec
 from schemas.errors import UsageError
 from schemas.records import Command, Entry, Outcome, Prediction, Request, Score
-from streams import Model, OnArrival, Task
+from schemas.subject_keys import SubjectKeys
+from streams import DataFile, Model, OnArrival, Task
 from streams.batch_scoring import ScoredRow, score
 from streams.model import ModelFold
 from streams.roles import Roles
@@ -243,6 +246,45 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path, suffix: str) -> None
 def test_the_name_of_the_file_says_its_form(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"must end in \.parquet or \.csv"):
         form_of(tmp_path / "scores.txt", "binary", {})
+
+
+# ---------------------------------------------------------------------- requests of a file
+
+
+def test_personal_data_of_a_file_are_scored_in_the_form_in_which_serving_stores_them(tmp_path: Path) -> None:
+    """With the tokens of `T.keys`; of a subject that has none, with one that is equal in each run."""
+    file = tmp_path / "guests.csv"
+    file.write_text("id,ts,guest,name\nr1,2024-01-01,Ada,Ada Lovelace\nr2,2024-01-02,Grace,Grace Hopper\n")
+    features = Dictionary(
+        Category(name="guest", personal_data="tokenised"),
+        Category(name="name", personal_data="left_out", optional=True),
+    )
+    personal = Task(
+        name="guests",
+        question="?",
+        features=features,
+        horizon=timedelta(days=1),
+        models=(Model("lr", linear_model.LogisticRegression),),
+        data=DataFile(request_id="id", ts="ts", timezone="UTC", outcome=lambda row: None),
+    )
+    loaded = LoadedTask(personal, "guests.py:personal", tmp_path, ())
+    salts = {"Ada": bytes(range(32))}
+
+    def read() -> tuple[list[Request], SubjectKeys, Codec]:
+        keys = SubjectKeys(b"a token key")
+        for name, salt in salts.items():
+            keys.read(keys.lookup(name), salt)
+        codec = Codec(personal.name, personal.kind, features, keys, serving=True)
+        return list(FileRequests(loaded, codec, str(file), lambda found: None)), keys, codec
+
+    found, keys, codec = read()
+    sent = {"request_id": "r1", "ts": found[0].ts, "features": {"guest": "Ada", "name": "Ada Lovelace"}}
+    assert found[0] == codec.decode_request(json.dumps(sent).encode())
+    assert set(found[0].features) == {"guest"}
+    assert found[0].features["guest"] not in ("Ada", found[1].features["guest"])
+    assert read()[0] == found
+    assert keys.unwritten() == []
+    assert FileRequests(loaded, codec, str(file), lambda found: None).count() == 2
 
 
 # ---------------------------------------------------------------------- names of versions and spans
