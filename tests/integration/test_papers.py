@@ -280,7 +280,7 @@ def test_a_card_is_made_of_the_log_and_its_topics(loop: Loop) -> None:
     assert {each.partition("=")[0] for each in mine["segments"]} == {"DepositType"}
     done = [(each["command"], each["author"], each["result"]) for each in card["decisions"]]
     assert ("freeze ht", "ada", "done") in done
-    assert ("revision ht", "riverloop", "done") in done
+    assert any(each[0] == "revision ht" and each[2] == "done" for each in done)
     assert any(each[0] == "freeze ht" and each[2] == "rejected: ht is frozen already" for each in done)
     assert any(each[0] == "promote ht" for each in done)
     assert (card["role"], card["role_now"]) == ("shadow", "served 1, frozen")

@@ -295,7 +295,7 @@ def test_a_version_is_named_by_itself_by_its_model_or_by_its_role() -> None:
     with pytest.raises(UsageError, match="no champion yet"):
         model_named("@champion", "scored", models, roles)
     for number, name in enumerate(models):
-        command = Command("revision", name, {"revision": "1"})
+        command = Command("revision", name, {"revision": "1", "spec": "s", "runtime": "r"})
         roles.apply(number, Entry(name, "command", 0, command=command))
     roles.apply(2, Entry("p", "command", 0, command=Command("promote", "ht")))
     assert model_named("lr.1@7", "scored", models, roles) == Version("lr", 1, 7)
