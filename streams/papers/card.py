@@ -231,7 +231,7 @@ def episodes(alerts: Iterable[Alert], version: Version, dictionary: Dictionary) 
         if alert.version and alert.model and not alert.version.startswith(revision):
             continue
         newest[alert.episode] = alert
-        first_text.setdefault(alert.episode, _told(alert, careful))
+        first_text.setdefault(alert.episode, _alert_text(alert, careful))
     return tuple(
         EpisodeFacts(
             each.episode,
@@ -248,7 +248,7 @@ def episodes(alerts: Iterable[Alert], version: Version, dictionary: Dictionary) 
     )
 
 
-def _told(alert: Alert, careful: bool) -> str:
+def _alert_text(alert: Alert, careful: bool) -> str:
     if alert.family == LEARNING:
         return f"{alert.signal} at log offset {alert.log_offset}: {alert.exception}".removesuffix(": ")
     if alert.family == QUALITY and careful:

@@ -205,13 +205,13 @@ def alert(episode: str, state: Any = "opened", **changes: Any) -> Alert:
 
 
 def test_episodes_of_the_revision_and_of_the_task_are_listed_without_personal_values() -> None:
-    told = "'Ada Lovelace': 1% of the values, now 90%"
+    quoted = "'Ada Lovelace': 1% of the values, now 90%"
     alerts = [
         alert("drift@1"),
         alert("drift@1", "closed", ts=5000, alarms=3, text="No further alarm."),
         alert("drift@2", version="lr.2@50"),
         alert("drift@3", model="other", version="other.1@3"),
-        alert("quality@4", family="quality", model="", version="", feature="country", text=told),
+        alert("quality@4", family="quality", model="", version="", feature="country", text=quoted),
         alert(
             "learning/lr.1@6",
             family="learning",
@@ -227,7 +227,7 @@ def test_episodes_of_the_revision_and_of_the_task_are_listed_without_personal_va
     assert found[1].text == "skipped at log offset 9: KeyError at task.py:3"
     assert "ada" not in str(found).lower()
     plain = episodes(alerts, Version("lr", 1, 9), Dictionary(Number(name="x")))
-    assert told in {each.text for each in plain}
+    assert quoted in {each.text for each in plain}
 
 
 def test_decisions_are_those_that_change_what_the_model_does() -> None:
