@@ -14,6 +14,7 @@ from infra.subjects import Subjects
 from infra.taskfile import LoadedTask
 from schemas.codec import Codec
 from schemas.errors import UsageError
+from schemas.subject_keys import SubjectKeys
 from schemas.topics import TaskTopics
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -70,6 +71,26 @@ def codec_of(loaded: LoadedTask) -> Codec:
     key = from_environment("token_key").encode() or None
     task = loaded.task
     return Codec(task.name, task.kind, task.features, key)
+
+
+def reading_codec(loaded: LoadedTask, connection: Connection, *, serving: bool) -> Codec:
+    """Return a task's codec with the keys of its tokens as they lie on `T.keys`; nothing is written there.
+
+    Parameters
+    ----------
+    serving
+        Whether requests from outside will be read, which needs the token key.
+
+    Raises
+    ------
+    TaskError
+        Without the token key that the dictionary needs.
+    """
+    task, token_key = loaded.task, from_environment("token_key").encode()
+    keys = SubjectKeys(token_key) if task.features.tokenised and token_key else None
+    codec = Codec(task.name, task.kind, task.features, keys, serving=serving)
+    Subjects(keys, connection, TaskTopics(task.name).keys).load()
+    return codec
 
 
 def writing_codec(loaded: LoadedTask, connection: Connection) -> tuple[Codec, Subjects]:

@@ -25,6 +25,7 @@ COMMANDS: Final = (
     "produce",
     "rules",
     "schemas",
+    "score",
     "snapshots",
     "status",
     "topics",

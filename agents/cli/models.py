@@ -11,6 +11,7 @@ import click
 from agents.cli.cluster import cluster_options
 from agents.cli.common import json_option, print_json, table
 from agents.cli.model_commands import commands_of, freeze, promote, restore, resume, retire, share
+from agents.cli.papers import card, diff
 from infra.taskfile import LoadedTask, load_task
 from schemas.errors import UsageError
 from schemas.records import Command, Control
@@ -20,10 +21,10 @@ from streams.shares import SHARE, UNIT
 
 @click.group()
 def models() -> None:
-    """Show which models answer, and change it: each command is an entry of the training log."""
+    """Show which models answer, and change it: each command is an entry of the log. Print their cards."""
 
 
-for each in (promote, share, freeze, resume, retire, restore):
+for each in (promote, share, freeze, resume, retire, restore, card, diff):
     models.add_command(each)
 
 

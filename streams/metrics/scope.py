@@ -55,7 +55,7 @@ class Scope:
         if pane is not None:
             tallies.append(pane)
         for feature, levels in self.levels.items():
-            tallies.append(levels.at(_level(prediction.features, self._task.features.by_name[feature])))
+            tallies.append(levels.at(level_of(prediction.features, self._task.features.by_name[feature])))
         if old is not None:
             for tally in tallies:
                 tally.add(old, -1)
@@ -152,7 +152,7 @@ def metric_wants_labels(metric: Metric) -> bool:
     return isinstance(metric, metrics.base.ClassificationMetric) and metric.requires_labels
 
 
-def _level(features: Mapping[str, Any], feature: Feature) -> str:
+def level_of(features: Mapping[str, Any], feature: Feature) -> str:
     """Return a value's level: as the dictionary declares it, of an open set the first characters."""
     value = features.get(feature.name)
     if value is None:

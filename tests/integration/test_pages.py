@@ -34,6 +34,7 @@ DOCS = ROOT / "docs"
 GETTING_STARTED = DOCS / "getting-started.md"
 OWN_KAFKA = DOCS / "how-to" / "use-your-own-kafka.md"
 HTTP = DOCS / "reference" / "http.md"
+PAPERS = DOCS / "how-to" / "model-cards-and-scores.md"
 CONSUME = DOCS / "how-to" / "consume-predictions.md"
 TOKEN = "the-token-of-these-pages"
 
@@ -195,6 +196,30 @@ def test_an_example_that_was_just_exported_is_taken_on_every_way(terminal: Termi
                 assert answer.status in (200, 202)
             assert reported["request_id"] == "r-0001"
             assert "warnings" not in reported
+
+
+# ---------------------------------------------------------------------- cards and scores
+
+
+def test_the_page_about_cards_and_scores(terminal: Terminal, worker: Running) -> None:
+    terminal.run(f"riverloop produce task.py --data orders.csv --bootstrap {ADDRESS}")
+    ((page, _),) = answers(PAPERS)
+    export, *commands = page.strip().splitlines()
+    terminal.run(export)
+    _, _, compared, present, scored, of_log = [terminal.run(each) for each in commands]
+    card = (terminal.folder / "card.md").read_text("utf-8")
+    for words in ("Will this order be cancelled within 30 days?", "what is at stake", "first revision"):
+        assert words in card
+    assert (terminal.folder / "card.html").read_text("utf-8").startswith("<!DOCTYPE html>")
+    assert "learning_rate" in compared
+    assert re.search(r"learning_rate +\W+ +0.01 +\W+ +0.01", present)
+    assert "scores.csv: 5 rows scored by lr.1@" in scored
+    assert "scores.parquet: " in of_log
+    with (terminal.folder / "scores.csv").open(encoding="utf-8") as file:
+        head, *rows = file
+    assert head == "request_id,ts,version,score,label,failure\n"
+    assert [row.partition(",")[0] for row in rows] == ["o-1", "o-2", "o-3", "o-4", "o-5"]
+    assert "Traceback" not in worker.printed
 
 
 # ---------------------------------------------------------------------- consumers

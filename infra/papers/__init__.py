@@ -1,0 +1,1 @@
+"""Papers about versions: what is read for a model card and for a comparison."""
