@@ -105,7 +105,7 @@ class CommandDesk:
 
     def decide(self, request: Control, models: Sequence[ModelFold]) -> Decided:
         """Check a request; the models are at the end of the log."""
-        reached(f"before-{crash_point(request)}")
+        reached(decision_points(request)[0])
         name, command, now, roles = self.context.task.name, request.command, now_ms(), models[0].roles
         try:
             if command.name == "revision":
@@ -123,12 +123,14 @@ class CommandDesk:
         """Take that decisions are committed."""
         for each in decided:
             self.queue.decided(each.audit.command.id, each.audit.entry_id)
-            reached(f"after-{crash_point(each.audit)}")
+            reached(decision_points(each.audit)[2])
 
 
-def crash_point(record: Control) -> str:
-    """Return what the points in a decision are called, at which tests kill the worker."""
-    return "revision" if record.command.name == "revision" else "command"
+def decision_points(record: Control) -> tuple[str, str, str]:
+    """Return the points before, in and after a decision; see `infra.hooks`."""
+    if record.command.name == "revision":
+        return "before-revision", "in-revision", "after-revision"
+    return "before-command", "in-command", "after-command"
 
 
 class Decided:

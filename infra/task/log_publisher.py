@@ -21,7 +21,7 @@ from infra.kafka.consumer import BatchConsumer
 from infra.kafka.transaction import OutRecord
 from infra.runtime import runtime_fingerprint
 from infra.snapshots.models import git_commit, pack
-from infra.task.command_desk import CommandDesk, crash_point
+from infra.task.command_desk import CommandDesk, decision_points
 from infra.task.context import TaskContext
 from infra.task.log_fold import NEAR, LogFold
 from infra.task.publisher import Output, Publisher
@@ -142,7 +142,7 @@ class LogPublisher(Publisher[Entry]):
     def note(self) -> str:
         """See `Publisher.note`: by version, up to which log offset it is published what it has not learned."""
         newest = sorted(self._learning_to.items(), key=lambda each: each[1])[-NOTED:]
-        return json.dumps(dict(newest), separators=(",", ":"))
+        return json.dumps(dict(newest), separators=(",", ":"), sort_keys=True)
 
     def settled(self, note: str) -> None:
         """See `Publisher.settled`; without a note of ours an alert is rather left out than repeated."""
@@ -266,7 +266,7 @@ class LogPublisher(Publisher[Entry]):
         if ends:
             records += await self.readiness.retry(lambda: endings(self.context, ends))
         records += [record for each in decided for record in each.records]
-        before, self.runner.last_point = self.runner.last_point, f"in-{crash_point(requests[0])}"
+        before, self.runner.last_point = self.runner.last_point, decision_points(requests[0])[1]
         try:
             done = await self._write(consumer, records, below, to, self.desk.offsets(decided))
         finally:

@@ -16,6 +16,7 @@ from infra.kafka.buffers import Partition
 from infra.kafka.connection import Connection
 from infra.kafka.transaction import OutRecord
 from infra.snapshots.store import SnapshotStore
+from infra.task.command_desk import CommandDesk
 from infra.task.log_fold import LogFold
 from infra.task.log_publisher import LogPublisher
 from infra.task.publisher import Output
@@ -98,6 +99,7 @@ class Cluster:
         monkeypatch.setattr("infra.task.publisher.read_all", self.read_all)
         monkeypatch.setattr(Resume, "published", lambda *_: self.committed)
         monkeypatch.setattr(Resume, "start_of", lambda resume, topic, offset: offset)
+        monkeypatch.setattr(CommandDesk, "open", lambda desk: None)
 
     def read_all(self, _: Connection, topic: str, partition: int, start: int, end: int) -> Iterator[Kept]:
         return (each for each in self.history.records[topic, partition] if start <= each.at < end)

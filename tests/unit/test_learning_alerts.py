@@ -111,7 +111,10 @@ def test_nothing_is_published_that_the_reader_has_not_come_to(make: Callable[[in
     asyncio.run(scenario())
 
 
-@pytest.mark.parametrize(("note", "offsets"), [("6", [8]), ("", []), ("from somebody", []), ("0", [5, 8])])
+@pytest.mark.parametrize(
+    ("note", "offsets"),
+    [('{"lr.1":6}', [8]), ("", []), ("from somebody", []), ("6", []), ("{}", [5, 8]), ('{"lr.1":"x"}', [])],
+)
 def test_a_note_that_is_lost_leaves_steps_out_and_repeats_none(
     note: str, offsets: list[int], make: Callable[[int], Cluster]
 ) -> None:
