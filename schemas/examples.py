@@ -13,6 +13,7 @@ from schemas.codec import Codec, Record
 from schemas.codec.checks import TaskKind
 from schemas.dictionary import Boolean, Category, Feature, Integer
 from schemas.records import (
+    AuditLink,
     Command,
     Control,
     DeadLetter,
@@ -194,4 +195,5 @@ def examples(codec: Codec) -> dict[str, Record]:
             features={"LeadTime": FeatureTally({"0.0": 1, "30.0": 1}, 1, 0, 31.0)},
         ),
         "Applied": Applied("worker-1", 1241, TS, {f"{task}/command/c-0001": 1241}),
+        "AuditLink": AuditLink(2, "9f" * 32, ("1c" * 32, "e0" * 32), TS),
     }

@@ -283,6 +283,28 @@ class Manifest:
     """The log offset at which the model has stopped learning; -1 while it learns."""
     left_out: str = ""
     """Log offsets that the model has left out by command: `FIRST..LAST`, separated by commas."""
+    audit_size: int = 0
+    """Records of `T.control` in the audit chain when the snapshot was taken."""
+    audit_head: str = ""
+    """Hash of the last of them; empty: unknown."""
+
+
+@record(frozen=True, slots=True)
+class AuditLink:
+    """What the log's owner states about the audit chain: it covers the records of `T.control` up to a number.
+
+    The chain itself follows from the records and their order (`streams.audit`), so that no two writers can fork it.
+    """
+
+    size: int
+    """Records that it covers, from the first one on."""
+    head: str
+    """Hash of the last of them, hex."""
+    digests: tuple[str, ...]
+    """SHA-256 of the canonical form of the newest records that it covers, oldest first: those that the link
+    before does not cover."""
+    ts: int
+    """Wall clock."""
 
 
 @record(frozen=True, slots=True)

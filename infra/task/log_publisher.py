@@ -13,6 +13,7 @@ from typing import ClassVar, Final
 
 from confluent_kafka import Message
 
+from infra.audit.checkpoints import Checkpoints
 from infra.clock import now_ms
 from infra.kafka.aborted import GenerationLost, ProducerFenced
 from infra.kafka.buffers import Partition
@@ -64,11 +65,13 @@ class LogPublisher(Publisher[Entry]):
         turns: Turns,
         output: Output,
         fold: LogFold,
+        checkpoints: Checkpoints | None = None,
     ) -> None:
         group = f"{context.group}.{context.task.name}.log"
         super().__init__(context, readiness, resume, turns, output, context.topics.log, group)
         self.fold, self.models = fold, fold.models
-        self.desk = CommandDesk(context, self._wake)
+        self.desk = CommandDesk(context, self._wake, checkpoints)
+        output.snapshots.audit_head = lambda: self.desk.audit.head
         fold.moved.append(self._wake)
         self.tenure: object | None = None
         """Of the partition, from its assignment to its revocation."""
@@ -236,8 +239,13 @@ class LogPublisher(Publisher[Entry]):
             if not self.fold.not_active:
                 records += self.not_learned(below)
                 to = max(to, below)
+        link = self.desk.next_link()
+        if link is not None:
+            records.append(self.desk.audit.record(link))
         if records or below > self.published:
-            await self._write(consumer, records, below, to)
+            done = await self._write(consumer, records, below, to)
+            if done and link is not None:
+                self.desk.audit.written(link)
 
     async def _open_revisions(self, consumer: BatchConsumer) -> None:
         """Open revisions for those models of which the log's newest one is not this worker's."""

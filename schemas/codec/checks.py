@@ -14,6 +14,7 @@ from schemas.event_time import hint
 from schemas.features import shown
 from schemas.limits import NAME, PARENTS, REASON, TOPIC, check_scores, check_text, check_texts
 from schemas.records import (
+    AuditLink,
     Command,
     Control,
     DeadLetter,
@@ -267,7 +268,7 @@ RECORD_TYPES: Final[dict[str, type[Any]]] = {
     each.__name__: each
     for each in (
         *(Request, Prediction, Outcome, Punctuation, Entry, JoinRecord, Resolution, JoinPosition),
-        *(DeadLetter, Manifest, Control, Metric, Alert, Tally, Applied),
+        *(DeadLetter, Manifest, Control, Metric, Alert, Tally, Applied, AuditLink),
         *(Position, Score, Command, EarlyOutcome, Evidence, FeatureTally),
     )
 }

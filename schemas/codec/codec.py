@@ -23,6 +23,7 @@ from schemas.dictionary import Dictionary
 from schemas.errors import BadRecord
 from schemas.formats import HEADER_BYTES, detect
 from schemas.records import (
+    AuditLink,
     Control,
     DeadLetter,
     Entry,
@@ -55,6 +56,7 @@ Record = (
     | Alert
     | Tally
     | Applied
+    | AuditLink
 )
 T = TypeVar("T")
 DAMAGE: Final = (IndexError, struct.error, UnicodeDecodeError, Malformed)
@@ -304,6 +306,11 @@ class Codec:
     def decode_from_control(self, data: bytes | None) -> Control | Applied:
         """Read a record of `T.control`, also one by which a worker says how far it is."""
         wanted: tuple[type[Control | Applied], ...] = (Control, Applied)
+        return self._decode(data, wanted)
+
+    def decode_audit(self, data: bytes | None) -> Control | Applied | AuditLink:
+        """Read any record of `T.control`."""
+        wanted: tuple[type[Control | Applied | AuditLink], ...] = (Control, Applied, AuditLink)
         return self._decode(data, wanted)
 
     def decode_metric(self, data: bytes | None) -> Metric:
