@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from agents.cli.cluster import cluster_options, codec_of, connect
+from agents.cli.cluster import cluster_options, connect
 from agents.cli.common import json_option, print_json, progress, table
 from agents.settings import Settings
 from infra.audit.replay import replay as replay_scores
@@ -45,8 +45,8 @@ def request(
     nothing is known of the request, or a score that is made again differs.
     """
     loaded, settings = load_task(task), Settings.load({"data": data})
-    connection, codec = connect(bootstrap, properties), codec_of(loaded)
-    with closing(RequestAudit(connection, codec, loaded, settings.data_folder)) as audit:
+    connection = connect(bootstrap, properties)
+    with closing(RequestAudit(connection, loaded, settings.data_folder)) as audit:
         with progress("index", None) as advance:
             audit.update(advance)
         found = audit.find(request_id)
@@ -129,7 +129,7 @@ def _became(found: Mapping[str, Any]) -> Iterator[list[str]]:
         yield [
             time_text(each["arrived"]),
             "outcome",
-            f"{value}, by {each['reporter'] or 'unknown'}",
+            f"{value}, by {each.get('reporter') or 'unknown'}",
             each["at"],
         ]
     for each in found["entries"]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from infra.inbound import Message
 from infra.kafka.connection import Connection
 from infra.kafka.log import read_all
 from schemas.applied import Applied
@@ -46,7 +47,15 @@ class ChainReader:
     def __init__(self, connection: Connection, codec: Codec) -> None:
         self._connection, self._codec = connection, codec
         self.chain = AuditChain()
-        self._next = 0
+        self.next_offset = 0
+        """Of `T.control`: after the last record taken."""
+
+    def take(self, message: Message) -> Linked:
+        """Take the next record of `T.control`."""
+        offset, value = message.offset() or 0, message.value()
+        record = read_record(self._codec, value)
+        self.next_offset = offset + 1
+        return Linked(offset, record, self.chain.take(record, value))
 
     def read(self) -> Iterator[Linked]:
         """Read what has come (blocks).
@@ -56,13 +65,8 @@ class ChainReader:
         BrokerError
             It cannot be read.
         """
-        for message in read_all(
-            self._connection, TaskTopics(self._codec.task).control, 0, self._next or None
-        ):
-            offset = message.offset() or 0
-            record = read_record(self._codec, message.value())
-            self._next = offset + 1
-            yield Linked(offset, record, self.chain.take(record, message.value()))
+        topic = TaskTopics(self._codec.task).control
+        return map(self.take, read_all(self._connection, topic, 0, self.next_offset or None))
 
     def head(self) -> tuple[int, str]:
         """Read what has come, and return the chain's size and head (blocks)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -20,8 +20,8 @@ from infra.past import learn
 from infra.taskfile import LoadedTask
 from infra.web.redact import redact
 from schemas.codec import Codec
-from schemas.errors import BadRecord, TaskError
-from schemas.records import Control, Entry, Outcome, Prediction
+from schemas.errors import BadRecord
+from schemas.records import Control, Entry, Prediction
 from schemas.topics import TaskTopics
 from streams.audit_history import AuditHistory
 from streams.learning_steps import FAMILY
@@ -40,19 +40,19 @@ class RequestAudit:
 
     Parameters
     ----------
-    connection, codec, loaded
-        Where the topics are, what reads them, and the task, whose policies say what was learned.
+    connection, loaded
+        Where the topics are, and the task, whose policies say what was learned.
     data
         The folder of local files.
     pause
         See `RequestIndex`.
     """
 
-    def __init__(
-        self, connection: Connection, codec: Codec, loaded: LoadedTask, data: Path, pause: float = 0.0
-    ) -> None:
-        self.codec, self._loaded = codec, loaded
-        self._topics = names = TaskTopics(loaded.task.name)
+    def __init__(self, connection: Connection, loaded: LoadedTask, data: Path, pause: float = 0.0) -> None:
+        task, self._loaded = loaded.task, loaded
+        # Without the key of tokens: what is read here is shown as it was stored, and makes no keys.
+        codec = self.codec = Codec(task.name, task.kind, task.features)
+        self._topics = names = TaskTopics(task.name)
         self._log_topic_id = topic_id(connection, names.log)
         self._chain, self.history = ChainReader(connection, codec), AuditHistory(loaded.task.name)
         self.reader = TopicReader(connection)
@@ -68,7 +68,9 @@ class RequestAudit:
 
     def update(self, advance: Callable[[int], None] = lambda done: None) -> bool:
         """Take in what was written since the last call; see `RequestIndex.update`."""
-        for each in self._chain.read():
+        place = (self._topics.control, 0)
+        ranges = {place: (self._chain.next_offset, self.reader.ends([place])[place])}
+        for each in map(self._chain.take, self.reader.read(ranges)):
             self.history.take(each.record, each.line)
             if isinstance(each.record, Control):
                 with suppress(BadRecord):  # not ours; its records stay unreadable
@@ -88,10 +90,11 @@ class RequestAudit:
         """
         messages = self.reader.records(self.index.find(request_id))
         names = self._topics
-        by_topic = {
-            name: list[tuple[Message, Any]]() for name in (names.predictions, names.outcomes, names.log)
+        by_topic = {name: list[tuple[Message, Any]]() for name in (names.predictions, names.log)}
+        others = {
+            name: list[Message]()
+            for name in (names.requests, names.outcomes, names.dead_letters, names.alerts)
         }
-        others = {name: list[Message]() for name in (names.requests, names.dead_letters, names.alerts)}
         for (topic, *_), message in messages.items():
             if topic in others:
                 others[topic].append(message)
@@ -104,9 +107,9 @@ class RequestAudit:
             "task": self._loaded.task.name,
             "request_id": request_id,
             "requests": [_place(each) | _client(each) for each in others[names.requests]],
-            "predictions": [_prediction(*each) for each in predictions],
+            "predictions": [self._prediction(*each) for each in predictions],
             "answered": None if served is None else self._answered(served),
-            "outcomes": [_outcome(*each) for each in by_topic[names.outcomes]],
+            "outcomes": [*self._outcomes(others[names.outcomes], request_id)],
             "entries": entries,
             "dead_letters": list(self._dead_letters(others[names.dead_letters])),
             "skipped": list(self._skipped(others[names.alerts])),
@@ -125,15 +128,38 @@ class RequestAudit:
 
     def _record(self, topic: str, message: Message) -> Any:
         codec = self.codec
-        decode: Mapping[str, Callable[[Any], Any]] = {
-            self._topics.predictions: codec.decode_prediction,
-            self._topics.outcomes: codec.decode_outcome,
-            self._topics.log: codec.decode_entry,
-        }
-        # Without the key of tokens an outcome of a task with personal data cannot be put in its stored form.
-        with suppress(BadRecord, TaskError):
-            return decode[topic](message.value())
+        with suppress(BadRecord):
+            is_entry = topic == self._topics.log
+            return (codec.decode_entry if is_entry else codec.decode_prediction)(message.value())
         return None
+
+    def _prediction(self, message: Message, prediction: Prediction) -> dict[str, Any]:
+        worker, dictionary = header(message, SERVED), self._loaded.task.features
+        scores = [
+            {
+                "role": "shadow" if number else "served",
+                "version": each.version,
+                "model": each.model,
+                "score": each.score,
+                "label": each.label,
+                "failure": each.failure,
+            }
+            for number, each in enumerate(prediction.scores)
+        ]
+        # One that no worker has served may hold in plain what the dictionary flags.
+        hidden = {each.name for each in dictionary if worker is None and each.personal_data != "none"}
+        hide_entity = worker is None and dictionary.entity_key != "none"
+        return _place(message) | {
+            "ts": prediction.ts,
+            "over": "http" if prediction.source is None else "topic",
+            "source": None if prediction.source is None else str(prediction.source),
+            "worker": worker.decode(errors="replace")[:200] if worker else None,
+            "entity_key": None if hide_entity else prediction.entity_key,
+            "features": {name: each for name, each in prediction.features.items() if name not in hidden},
+            "scores": scores,
+            "propensity": prediction.propensity,
+            "log_offset": prediction.log_offset,
+        }
 
     # ------------------------------------------------------------------ who answered
 
@@ -158,6 +184,15 @@ class RequestAudit:
         }
 
     # ------------------------------------------------------------------ what became of it
+
+    def _outcomes(self, messages: list[Message], request_id: str) -> Iterator[dict[str, Any]]:
+        is_open = self._loaded.task.features.reporter == "none"
+        for message in messages:
+            with suppress(BadRecord):
+                _, fields = self.codec.peek(message.value())
+                if fields.get("request_id") == request_id:
+                    names = ("ts", "value", "revision", "reason", *(("reporter",) if is_open else ()))
+                    yield _place(message) | {name: fields.get(name) for name in names}
 
     def _entries(self, found: list[tuple[Message, Entry]]) -> Iterator[dict[str, Any]]:
         for message, entry in found:
@@ -231,40 +266,3 @@ def _place(message: Message) -> dict[str, Any]:
 def _client(message: Message) -> dict[str, Any]:
     client = header(message, "client.id")
     return {"client": client.decode(errors="replace")[:200] if client else None}
-
-
-def _prediction(message: Message, prediction: Prediction) -> dict[str, Any]:
-    worker = header(message, SERVED)
-    scores = [
-        {
-            "role": "shadow" if number else "served",
-            "version": each.version,
-            "model": each.model,
-            "score": each.score,
-            "label": each.label,
-            "failure": each.failure,
-        }
-        for number, each in enumerate(prediction.scores)
-    ]
-    return _place(message) | {
-        "ts": prediction.ts,
-        "over": "http" if prediction.source is None else "topic",
-        "source": None if prediction.source is None else str(prediction.source),
-        "worker": worker.decode(errors="replace")[:200] if worker else None,
-        "entity_key": prediction.entity_key,
-        "parents": list(prediction.parents),
-        "features": dict(prediction.features),
-        "scores": scores,
-        "propensity": prediction.propensity,
-        "log_offset": prediction.log_offset,
-    }
-
-
-def _outcome(message: Message, outcome: Outcome) -> dict[str, Any]:
-    return _place(message) | {
-        "ts": outcome.ts,
-        "value": outcome.value,
-        "revision": outcome.revision,
-        "reason": outcome.reason,
-        "reporter": outcome.reporter,
-    }
