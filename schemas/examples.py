@@ -9,11 +9,11 @@ from typing import Final
 
 from schemas.alert import Alert, Evidence
 from schemas.applied import Applied
+from schemas.audit_link import AuditLink
 from schemas.codec import Codec, Record
 from schemas.codec.checks import TaskKind
 from schemas.dictionary import Boolean, Category, Feature, Integer
 from schemas.records import (
-    AuditLink,
     Command,
     Control,
     DeadLetter,

@@ -14,8 +14,9 @@ from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass, replac
 from typing import Any, Final, NamedTuple
 
 from schemas.applied import Applied
+from schemas.audit_link import AuditLink
 from schemas.codec.json_form import record_word
-from schemas.records import AuditLink, Control
+from schemas.records import Control
 
 GENESIS: Final = "0" * 64
 """What the first record has in place of the hash of the one before."""

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from schemas.applied import Applied
-from schemas.records import AuditLink, Control, Entry
+from schemas.audit_link import AuditLink
+from schemas.records import Control, Entry
 from streams.audit import Line
 from streams.commands import CHECKS
 from streams.roles import UNIT, Roles

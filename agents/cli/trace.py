@@ -63,7 +63,7 @@ def request(
 trace = copy.copy(request)
 trace.name, trace.epilog = (
     "trace",
-    "Example: riverloop trace task.py b-1042. The same as riverloop audit request.",
+    "Example: riverloop trace task.py b-1042",
 )
 
 

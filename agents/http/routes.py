@@ -140,7 +140,7 @@ class Pages:
             Route("GET", "/tasks", self.tasks),
             Route("POST", "/tasks/{task}/predictions", self.predict, True, "serve_token"),
             Route("GET", "/tasks/{task}/predictions/{request_id:.+}", self.look_up, needs="serve_token"),
-            Route("GET", "/tasks/{task}/requests/{request_id:.+}", self.trace, needs="serve_token"),
+            Route("GET", "/tasks/{task}/requests/{request_id:.+}", self.trace, needs="any_token"),
             Route("POST", "/tasks/{task}/outcomes", self.report, True, "http_token"),
             Route("GET", "/tasks/{task}/models", self.models),
             Route("POST", "/tasks/{task}/commands", self.command, True, "http_token"),

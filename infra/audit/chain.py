@@ -9,9 +9,10 @@ from infra.inbound import Message
 from infra.kafka.connection import Connection
 from infra.kafka.log import read_all
 from schemas.applied import Applied
+from schemas.audit_link import AuditLink
 from schemas.codec import Codec
 from schemas.errors import BadRecord
-from schemas.records import AuditLink, Control
+from schemas.records import Control
 from schemas.topics import TaskTopics
 from streams.audit import AuditChain, Checkpoint, Line
 

@@ -11,7 +11,7 @@ from infra.audit.checkpoints import Checkpoints
 from infra.clock import now_ms
 from infra.kafka.transaction import OutRecord
 from infra.task.context import TaskContext
-from schemas.records import AuditLink
+from schemas.audit_link import AuditLink
 from streams.audit import AuditChain, Checkpoint
 
 RETRY_S: Final = 30.0

@@ -15,8 +15,9 @@ from infra.kafka.log import LogReader
 from infra.kafka.transaction import OutRecord
 from infra.task.audit_links import AuditLinks
 from infra.task.context import TaskContext
+from schemas.audit_link import AuditLink
 from schemas.errors import BrokerError, CommandRejected, RecordsGone
-from schemas.records import AuditLink, Command, Control, Entry
+from schemas.records import Command, Control, Entry
 from streams.command_queue import CommandQueue
 from streams.commands import command_entry_id, decide
 from streams.model import ModelFold

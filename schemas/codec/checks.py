@@ -9,12 +9,12 @@ from typing import Any, Final, Literal, get_args, get_type_hints
 
 from schemas.alert import Alert, Evidence
 from schemas.applied import Applied
+from schemas.audit_link import AuditLink
 from schemas.errors import BadRecord
 from schemas.event_time import hint
 from schemas.features import shown
 from schemas.limits import NAME, PARENTS, REASON, TOPIC, check_scores, check_text, check_texts
 from schemas.records import (
-    AuditLink,
     Command,
     Control,
     DeadLetter,

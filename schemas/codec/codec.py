@@ -12,6 +12,7 @@ from fastavro.schema import SchemaParseException, UnknownType
 
 from schemas.alert import Alert
 from schemas.applied import Applied
+from schemas.audit_link import AuditLink
 from schemas.codec import json_form, wire
 from schemas.codec.avro_form import RECORDS, Schema, assemble, header, held_like
 from schemas.codec.checks import RECORD_TYPES, TaskKind, makers
@@ -23,7 +24,6 @@ from schemas.dictionary import Dictionary
 from schemas.errors import BadRecord
 from schemas.formats import HEADER_BYTES, detect
 from schemas.records import (
-    AuditLink,
     Control,
     DeadLetter,
     Entry,

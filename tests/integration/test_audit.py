@@ -17,7 +17,7 @@ import pytest
 from infra.audit.chain import ChainReader
 from infra.embedded.pytest_plugin import Broker
 from infra.kafka.connection import Connection
-from schemas.records import AuditLink
+from schemas.audit_link import AuditLink
 from tests.integration.loops import Loop, Worker, command, hotel_task, until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
@@ -149,7 +149,7 @@ def test_what_became_of_a_request_is_found_by_every_worker_and_its_score_is_made
     first, second = loop.worker(), loop.worker()
     first.restart()
     second.restart()
-    with loop.replaying(loop.events(2000), 0.01):
+    with loop.replaying(loop.events(3000), 0.01):
         loop.wait_for_more(300)
         promote(loop, "ht", "it is better")
         loop.wait_for_more(300)

@@ -25,7 +25,7 @@ from tests.integration.loops import Loop, hotel_task, until
 pytestmark = [pytest.mark.kafka, pytest.mark.system("chromium")]
 
 BEFORE, MEANWHILE = 500, 1000
-VIEWS = ("loop", "quality", "labels", "drift", "features", "versions", "dead_letters")
+VIEWS = ("loop", "quality", "labels", "drift", "features", "versions", "dead_letters", "requests")
 HOSTILE = "<img src=x onerror=\"document.title='owned'\">"
 TOTAL = "document.querySelector('[data-stage=\"{}\"] span').textContent"
 PHASE = "document.body.dataset.phase"

@@ -14,8 +14,9 @@ from infra.audit.checkpoints import Checkpoints, read_checkpoints
 from infra.snapshots.store import SnapshotStore
 from infra.task.audit_links import AuditLinks
 from infra.task.command_desk import CommandDesk
+from schemas.audit_link import AuditLink
 from schemas.errors import UsageError
-from schemas.records import AuditLink, Command, Control
+from schemas.records import Command, Control
 from streams.audit import AuditChain, Checkpoint, Line
 from streams.audit_check import AuditReport, check, compare
 from tests.history import ordinary
