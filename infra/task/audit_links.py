@@ -33,15 +33,15 @@ class AuditLinks:
     def __init__(self, context: TaskContext, checkpoints: Checkpoints | None = None) -> None:
         self._context, self._checkpoints = context, checkpoints
         self.chain = AuditChain()
-        self._written = 0
-        """The size in the newest link that this worker has committed."""
+        self._offered = self._written = 0
+        """The size in the newest link that `next` gave, and in the newest one that is committed."""
         self._kept: AuditLink | None = None
         """The link of the newest checkpoint."""
         self._keeping: asyncio.Task[None] | None = None
 
     def reset(self) -> None:
         """Begin again: `T.control` is another topic now."""
-        self.chain, self._written = AuditChain(), 0
+        self.chain, self._offered, self._written = AuditChain(), 0, 0
 
     def take(self, record: AuditRecord | None, data: bytes | None) -> None:
         """Take the next record of `T.control`."""
@@ -58,18 +58,18 @@ class AuditLinks:
         """Size and head of the chain, for manifests."""
         return self.chain.top
 
-    def next(self) -> AuditLink | None:
-        """Return the link that is to be written now; None while all is covered or on its way."""
-        return self.chain.link(now_ms()) if self.chain.covered >= self._written else None
-
-    def record(self, link: AuditLink) -> OutRecord:
-        """Return a link for `T.control`."""
+    def next(self) -> list[OutRecord]:
+        """Return the link that is to be written now; nothing while all is covered or on its way."""
+        link = self.chain.link(now_ms()) if self.chain.covered >= self._written else None
+        if link is None:
+            return []
+        self._offered = link.size
         name, codec = self._context.task.name.encode(), self._context.codec
-        return OutRecord(self._context.topics.control, name, codec.encode(link), 0)
+        return [OutRecord(self._context.topics.control, name, codec.encode(link), 0)]
 
-    def written(self, link: AuditLink) -> None:
-        """Take that a link is committed; it comes back with the topic."""
-        self._written = link.size
+    def written(self) -> None:
+        """Take that what `next` gave is committed; it comes back with the topic."""
+        self._written = self._offered
 
     # ------------------------------------------------------------------ checkpoints
 

@@ -15,7 +15,6 @@ from infra.kafka.log import LogReader
 from infra.kafka.transaction import OutRecord
 from infra.task.audit_links import AuditLinks
 from infra.task.context import TaskContext
-from schemas.audit_link import AuditLink
 from schemas.errors import BrokerError, CommandRejected, RecordsGone
 from schemas.records import Command, Control, Entry
 from streams.command_queue import CommandQueue
@@ -106,9 +105,9 @@ class CommandDesk:
         """Return the request to be decided now; see `CommandQueue.first`."""
         return self.queue.first(roles) if self._caught_up else None
 
-    def next_link(self) -> AuditLink | None:
+    def links(self) -> list[OutRecord]:
         """Return the link of the audit chain that is to be written now; see `AuditLinks.next`."""
-        return self.audit.next() if self._caught_up else None
+        return self.audit.next() if self._caught_up else []
 
     def decide(self, request: Control, models: Sequence[ModelFold]) -> Decided:
         """Check a request; the models are at the end of the log."""

@@ -239,13 +239,9 @@ class LogPublisher(Publisher[Entry]):
             if not self.fold.not_active:
                 records += self.not_learned(below)
                 to = max(to, below)
-        link = self.desk.next_link()
-        if link is not None:
-            records.append(self.desk.audit.record(link))
-        if records or below > self.published:
-            done = await self._write(consumer, records, below, to)
-            if done and link is not None:
-                self.desk.audit.written(link)
+        records += self.desk.links()
+        if (records or below > self.published) and await self._write(consumer, records, below, to):
+            self.desk.audit.written()
 
     async def _open_revisions(self, consumer: BatchConsumer) -> None:
         """Open revisions for those models of which the log's newest one is not this worker's."""
