@@ -28,8 +28,6 @@ Place = tuple[str, int]
 TIMEOUT_S: Final = 10.0
 STALLED_S: Final = 20.0
 AT_ONCE: Final = 1000
-POINT_BYTES: Final = 64 * 1024
-"""Fetched at once for a single record; a larger one comes all the same."""
 
 
 class TopicState(NamedTuple):
@@ -106,7 +104,7 @@ class TopicReader:
     def records(self, places: Collection[tuple[str, int, int]]) -> dict[tuple[str, int, int], Message]:
         """Read single records, by topic, partition and offset; those that are gone are left out."""
         if self._one is None:
-            self._one = self._consumer({"fetch.message.max.bytes": POINT_BYTES, "queued.min.messages": 1})
+            self._one = self._consumer({"queued.min.messages": 1})
         found, left = {}, sorted(places)
         while left:
             # One of each partition at a time.
