@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from typing import Final
 
@@ -82,7 +83,13 @@ def read_checkpoints(uri: str, task: str) -> list[Checkpoint]:
     """
     try:
         files, root = fsspec.core.url_to_fs(uri)
-        names = sorted(files.glob(f"{root.rstrip('/')}/{task}-*.json")) if files.isdir(root) else [root]
+        names = [root]
+        if files.isdir(root):
+            # Another task's name may begin with this one's.
+            mine = re.compile(rf"{re.escape(task)}-\d{{12}}-[0-9a-f]{{16}}\.json")
+            names = sorted(
+                each for each in files.ls(root, detail=False) if mine.fullmatch(each.rpartition("/")[2])
+            )
         found = []
         for name in names:
             with files.open(name, "rb") as file:

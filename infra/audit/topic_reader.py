@@ -28,8 +28,8 @@ Place = tuple[str, int]
 TIMEOUT_S: Final = 10.0
 STALLED_S: Final = 20.0
 AGAIN_S: Final = 0.1
-"""A single record that has not come after this time is asked for once more: now and then librdkafka (2.16) begins to
-fetch a new assignment only at its next timer, a second later."""
+"""A single record that has not come after this time is asked for once more: now and then librdkafka (2.16) begins
+to fetch a new assignment only at its next timer, a second later."""
 AT_ONCE: Final = 1000
 
 

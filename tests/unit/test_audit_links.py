@@ -166,6 +166,8 @@ def test_checkpoints_are_signed_and_written_once_and_again_after_a_failure(
     before = name.stat().st_mtime_ns
     Checkpoints(str(folder), KEY).write(found)
     assert [each.stat().st_mtime_ns for each in folder.iterdir()] == [before]
+    Checkpoints(str(folder), KEY).write(Checkpoint("commands-eu", 7, "a" * 64, 5))
+    assert read_checkpoints(str(folder), "commands") == [found]
     with pytest.raises(UsageError, match="is one of task commands, not of shop"):
         read_checkpoints(str(name), "shop")
     with pytest.raises(UsageError, match="needs a key"):

@@ -29,7 +29,7 @@ function steps(found) {
 }
 
 function parts(found) {
-  const made = [table(["At", "What", "", "Where"], steps(found), `Request ${found.request_id}`)];
+  const made = [table(["At", "What", "Details", "Where"], steps(found), `Request ${found.request_id}`)];
   const first = found.predictions[0];
   if (first) {
     made.push(table(["Role", "Version", "Score", "Label", "Failure"], first.scores.map((each) => [each.role, each.version, shown(each.score), shown(each.label), each.failure]), "Scores"));
