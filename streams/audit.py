@@ -39,8 +39,8 @@ def canonical(value: Any) -> bytes:
 
     Examples
     --------
-    >>> canonical({"b": "\\u20ac", "a": [1, None]})
-    b'{"a":[1,null],"b":"\\xe2\\x82\\xac"}'
+    >>> canonical({"b": "\u20ac", "a": [1, None]})
+    b'{"a":[1,null],"b":"\xe2\x82\xac"}'
     """
     return json.dumps(_sorted(value), ensure_ascii=False, separators=(",", ":")).encode()
 
