@@ -111,6 +111,11 @@ class Settings:
         secret=True,
         characters=MIN_KEY,
     )
+    audit_checkpoints: str = setting(
+        "",
+        "Folder for signed checkpoints of the audit chains: an fsspec URI, best with write-once storage. Needs "
+        "snapshot_key. Empty: none.",
+    )
     token_key: str = setting(
         "", "Key of the tokens that replace personal data.", secret=True, characters=MIN_KEY
     )

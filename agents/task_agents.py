@@ -9,6 +9,8 @@ from typing import Any
 
 from agents.http.task import HttpTask
 from agents.settings import Settings
+from infra.audit.chain import ChainReader
+from infra.audit.checkpoints import Checkpoints
 from infra.hooks import reached
 from infra.inbound import decoder
 from infra.kafka.buffers import Partition
@@ -109,8 +111,11 @@ class TaskAgents:
             return Output(self._runners[role], snapshots, settings.metrics_every_ms)
 
         log_output = output("owner", topics.log, settings.snapshot_every)
-        self.publisher = LogPublisher(context, readiness, resume, turns, log_output, self.log)
+        uri, key = settings.audit_checkpoints, settings.snapshot_key.encode()
+        checkpoints = Checkpoints(uri, key) if uri else None
+        self.publisher = LogPublisher(context, readiness, resume, turns, log_output, self.log, checkpoints)
         tally_output = output("quality", topics.quality, SNAPSHOT_EVERY)
+        tally_output.snapshots.audit_head = ChainReader(context.connection, context.codec).head
         self.tallies = TallyPublisher(context, readiness, resume, turns, tally_output, statistics)
         self.status = TaskStatus(context, self.join, self.log, self.publisher, self.tallies)
         self.http = HttpTask(

@@ -9,6 +9,7 @@ from typing import Final
 
 from schemas.alert import Alert, Evidence
 from schemas.applied import Applied
+from schemas.audit_link import AuditLink
 from schemas.codec import Codec, Record
 from schemas.codec.checks import TaskKind
 from schemas.dictionary import Boolean, Category, Feature, Integer
@@ -194,4 +195,5 @@ def examples(codec: Codec) -> dict[str, Record]:
             features={"LeadTime": FeatureTally({"0.0": 1, "30.0": 1}, 1, 0, 31.0)},
         ),
         "Applied": Applied("worker-1", 1241, TS, {f"{task}/command/c-0001": 1241}),
+        "AuditLink": AuditLink(2, "9f" * 32, ("1c" * 32, "e0" * 32), TS),
     }

@@ -286,6 +286,10 @@ class Manifest:
     """The log offset at which the model has stopped learning; -1 while it learns."""
     left_out: str = ""
     """Log offsets that the model has left out by command: `FIRST..LAST`, separated by commas."""
+    audit_size: int = 0
+    """Records of `T.control` in the audit chain when the snapshot was taken."""
+    audit_head: str = ""
+    """Hash of the last of them; empty: unknown."""
 
 
 @record(frozen=True, slots=True)

@@ -248,7 +248,7 @@ def topics(task: str, partitions: int, retention_ms: int = RETENTION_MS) -> tupl
         spec(
             names.control,
             "task",
-            "Requests for commands, audits, and which commands each worker has applied.",
+            "Requests for commands, audits and their chain, and which commands each worker has applied.",
             "commands, workers",
         ),
         spec(

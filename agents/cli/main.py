@@ -13,6 +13,7 @@ from agents.cli.failing import in_one_line, show_traceback, take_flag
 from schemas.errors import BrokerError, RiverloopError, Unreadable, UsageError
 
 COMMANDS: Final = (
+    "audit",
     "backfill",
     "backtest",
     "check",
@@ -29,6 +30,7 @@ COMMANDS: Final = (
     "snapshots",
     "status",
     "topics",
+    "trace",
     "verify",
     "worker",
 )

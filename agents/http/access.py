@@ -15,7 +15,7 @@ from agents.http.problems import Problem
 from agents.settings import Settings
 from schemas.errors import UsageError
 
-Needs = Literal["", "http_token", "serve_token"]
+Needs = Literal["", "http_token", "serve_token", "any_token"]
 """Setting with the tokens that a call requires; empty: none."""
 
 MIN_TOKEN: Final = 16
@@ -49,6 +49,7 @@ class Access:
             "http_token": changes,
             # Without a serve_token, predictions require no token.
             "serve_token": serves + changes if serves else (),
+            "any_token": serves + changes,
         }
         self._rejected = 0
 

@@ -41,6 +41,8 @@ HTTP_REASONS: Final[dict[str, str]] = {
     "command_rejected": "The command cannot be done now; see `detail`.",
     "unknown_path": "The path does not exist.",
     "unknown_task": "This worker does not run the task.",
+    "unknown_request": "No topic of the task has a record of the request.",
+    "index_not_ready": "The index of requests is being made, or Kafka does not answer; retry.",
     "not_cached": "The prediction is not in this worker's cache.",
     "wrong_method": "The path does not allow this method; see the header Allow.",
     "slow_body": "The body did not arrive in time.",

@@ -30,6 +30,7 @@ from agents.http.prediction_cache import Sends
 from agents.http.predictions import Predictions
 from agents.http.problems import HEADERS, Problem, answer, dump
 from agents.http.pulse import Pulse
+from agents.http.requests import RequestAudits
 from agents.http.route import Handler, Route
 from agents.http.task import HttpTask
 from agents.http.watchman import Probes
@@ -119,6 +120,7 @@ class Pages:
         self._outcomes = PerTask(tasks, partial(_outcomes, writer))
         self._commands = PerTask(tasks, partial(_commands, writer))
         self._digests = PerTask(tasks, _digests)
+        self._audits = PerTask(tasks, RequestAudits)
         self._feeds = PerTask(tasks, _live_feed)
         self.live_page = LivePage(self._feeds.of, tasks, settings.live_pages_per_client)
 
@@ -128,6 +130,8 @@ class Pages:
             predictions.flush()
         for feed in self._feeds:
             feed.close()
+        for audits in self._audits:
+            audits.close()
 
     def routes(self) -> tuple[Route, ...]:
         """Return all paths; `docs/reference/openapi.json` describes them."""
@@ -137,6 +141,7 @@ class Pages:
             Route("GET", "/tasks", self.tasks),
             Route("POST", "/tasks/{task}/predictions", self.predict, True, "serve_token"),
             Route("GET", "/tasks/{task}/predictions/{request_id:.+}", self.look_up, needs="serve_token"),
+            Route("GET", "/tasks/{task}/requests/{request_id:.+}", self.trace, needs="any_token"),
             Route("POST", "/tasks/{task}/outcomes", self.report, True, "http_token"),
             Route("GET", "/tasks/{task}/models", self.models),
             Route("POST", "/tasks/{task}/commands", self.command, True, "http_token"),
@@ -172,6 +177,11 @@ class Pages:
     async def look_up(self, request: web.Request) -> web.Response:
         """Return a remembered answer."""
         return answer(self._predictions.of(request).look_up(request.match_info["request_id"]))
+
+    async def trace(self, request: web.Request) -> web.Response:
+        """Return what became of a request."""
+        audits = self._audits.of(request)
+        return answer(dump(await audits.find(request.match_info["request_id"])))
 
     async def report(self, request: web.Request) -> web.Response:
         """Take one outcome or a list."""

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 
+from infra.audit.chain import read_record
+from infra.audit.checkpoints import Checkpoints
 from infra.clock import now_ms
 from infra.hooks import reached
 from infra.kafka.buffers import Partition
 from infra.kafka.log import LogReader
 from infra.kafka.transaction import OutRecord
+from infra.task.audit_links import AuditLinks
 from infra.task.context import TaskContext
-from schemas.errors import BadRecord, BrokerError, CommandRejected, RecordsGone
+from schemas.errors import BrokerError, CommandRejected, RecordsGone
 from schemas.records import Control, Entry
 from streams.command_queue import CommandQueue
 from streams.commands import command_entry_id, decide, decide_revision
@@ -32,10 +34,15 @@ class CommandDesk:
         The task.
     wake
         Called when there is something to decide.
+    checkpoints
+        Where checkpoints of the audit chain go.
     """
 
-    def __init__(self, context: TaskContext, wake: Callable[[], None]) -> None:
+    def __init__(
+        self, context: TaskContext, wake: Callable[[], None], checkpoints: Checkpoints | None = None
+    ) -> None:
         self.context, self._wake = context, wake
+        self.audit = AuditLinks(context, checkpoints)
         self.queue = CommandQueue(context.topics.log)
         self.partition = Partition(context.topics.control, 0)
         self._reading: asyncio.Task[None] | None = None
@@ -67,6 +74,7 @@ class CommandDesk:
     def close(self) -> None:
         """Stop reading."""
         self._caught_up = False
+        self.audit.close()
         if self._reading is not None:
             self._reading.cancel()
             self._reading = None
@@ -80,20 +88,23 @@ class CommandDesk:
                         for message in batch.messages:
                             self.take(message.offset() or 0, message.value())
                         self._caught_up = self._caught_up or batch.caught_up
-                        if len(self.queue):
+                        if self._caught_up:
+                            self.audit.keep()
+                        if len(self.queue) or self.audit.chain.to_link:
                             self._wake()
             except RecordsGone as error:
                 log.warning("%s: commands are read from the beginning: %s", self.context.task.name, error)
                 self.queue = CommandQueue(self.context.topics.log)
+                self.audit.reset()
             except BrokerError as error:
                 log.warning("%s: commands cannot be read: %s", self.context.task.name, error)
             await asyncio.sleep(1.0)
 
     def take(self, offset: int, value: bytes | None) -> None:
         """Take a record of `T.control`."""
-        record: object = None
-        with suppress(BadRecord):  # not ours: it asks for nothing
-            record = self.context.codec.decode_from_control(value)
+        record = read_record(self.context.codec, value)
+        if offset >= self.queue.next_offset:
+            self.audit.take(record, value)
         if isinstance(record, Control):
             self.queue.take(offset, record)
         else:
@@ -102,6 +113,10 @@ class CommandDesk:
     def next(self, roles: Roles, *, ready: bool) -> list[Control]:
         """Return the requests to be decided now; see `CommandQueue.next`."""
         return self.queue.next(roles, ready=ready) if self._caught_up else []
+
+    def links(self) -> list[OutRecord]:
+        """Return the link of the audit chain that is to be written now; see `AuditLinks.next`."""
+        return self.audit.next() if self._caught_up else []
 
     def decide(self, request: Control, models: Sequence[ModelFold]) -> Decided:
         """Check a request; the models are at the end of the log."""

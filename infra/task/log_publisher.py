@@ -14,6 +14,7 @@ from typing import ClassVar, Final
 
 from confluent_kafka import Message
 
+from infra.audit.checkpoints import Checkpoints
 from infra.clock import now_ms
 from infra.kafka.aborted import GenerationLost, ProducerFenced
 from infra.kafka.buffers import Partition
@@ -65,11 +66,13 @@ class LogPublisher(Publisher[Entry]):
         turns: Turns,
         output: Output,
         fold: LogFold,
+        checkpoints: Checkpoints | None = None,
     ) -> None:
         group = f"{context.group}.{context.task.name}.log"
         super().__init__(context, readiness, resume, turns, output, context.topics.log, group)
         self.fold, self.models = fold, fold.models
-        self.desk = CommandDesk(context, self._wake)
+        self.desk = CommandDesk(context, self._wake, checkpoints)
+        output.snapshots.audit_head = lambda: self.desk.audit.head
         fold.moved.append(self._wake)
         self.tenure: object | None = None
         """Of the partition, from its assignment to its revocation."""
@@ -247,8 +250,9 @@ class LogPublisher(Publisher[Entry]):
             await self.take_state(snapshots=last)
             alerts, to = self.not_learned(below)
             records = self.pending(below) + alerts
-        if records or below > self.published:
-            await self._write(consumer, records, below, to)
+        records += self.desk.links()
+        if (records or below > self.published) and await self._write(consumer, records, below, to):
+            self.desk.audit.written()
 
     async def _command(self, consumer: BatchConsumer) -> None:
         """Decide what was asked for next: its entry, its audit and its offset are one transaction."""

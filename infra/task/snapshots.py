@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from itertools import chain
 from typing import Final
 
@@ -11,7 +12,7 @@ from infra.kafka.transaction import OutRecord
 from infra.snapshots.store import Snapshot, SnapshotStore
 from infra.task.context import TaskContext
 from infra.task.statistics import Statistics
-from schemas.errors import SnapshotError
+from schemas.errors import BrokerError, SnapshotError
 from schemas.records import Manifest
 
 Take = Callable[[], Snapshot]
@@ -44,6 +45,8 @@ class SnapshotWriter:
         self._context, self._counts, self._kept = context, statistics.counts, kept
         self.store, self._topic, self._every = store, topic, every
         self._written_at = 0
+        self.audit_head: Callable[[], tuple[int, str]] | None = None
+        """Returns size and head of the audit chain, for the manifests (may block)."""
 
     def begin(self, offset: int) -> None:
         """Count the records to the next snapshot from an offset on."""
@@ -74,7 +77,7 @@ class SnapshotWriter:
                 )
 
     def _write(self, taken: Snapshot) -> tuple[Manifest, list[OutRecord]]:
-        manifest = self.store.save(taken.manifest, taken.state, taken.probes)
+        manifest = self.store.save(self._with_head(taken.manifest), taken.state, taken.probes)
         self._counts["snapshots"] += 1
         written = {manifest.version: self._context.codec.encode(manifest)}
         retired = dict.fromkeys(self._retire(manifest))
@@ -82,6 +85,14 @@ class SnapshotWriter:
             OutRecord(self._context.topics.snapshots, version.encode(), value, 0)
             for version, value in chain(written.items(), retired.items())
         ]
+
+    def _with_head(self, manifest: Manifest) -> Manifest:
+        try:
+            size, head = self.audit_head() if self.audit_head is not None else (0, "")
+        except BrokerError as error:
+            log.warning("%s: a snapshot is written without the audit chain's head: %s", manifest.task, error)
+            size, head = 0, ""
+        return replace(manifest, audit_size=size, audit_head=head)
 
     def _retire(self, newest: Manifest) -> Iterator[str]:
         """Delete all but the newest few snapshots of a model, or of the monitors; gives their versions.

@@ -13,9 +13,10 @@ import { drift } from "./views/drift.js";
 import { features } from "./views/features.js";
 import { versions } from "./views/versions.js";
 import { deadLetters } from "./views/dead_letters.js";
+import { requests } from "./views/requests.js";
 
-const VIEWS = { loop, models, quality, labels, drift, features, versions, dead_letters: deadLetters };
-const NAMES = { loop: "Loop", models: "Models", quality: "Quality", labels: "Labels", drift: "Drift", features: "Data quality", versions: "Versions", dead_letters: "Dead letters" };
+const VIEWS = { loop, models, quality, labels, drift, features, versions, dead_letters: deadLetters, requests };
+const NAMES = { loop: "Loop", models: "Models", quality: "Quality", labels: "Labels", drift: "Drift", features: "Data quality", versions: "Versions", dead_letters: "Dead letters", requests: "Requests" };
 const byId = (id) => document.getElementById(id);
 const task = decodeURIComponent(location.pathname.split("/")[2]);
 

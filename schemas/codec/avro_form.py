@@ -32,6 +32,7 @@ RECORDS: Final = (
     "Alert",
     "Tally",
     "Applied",
+    "AuditLink",
 )
 """Records that lie on topics; the others only occur inside of these."""
 PARTS: Final = ("Position", "Score", "Command", "EarlyOutcome", "Evidence", "FeatureTally")

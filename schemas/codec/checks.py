@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, get_args, get_type_hints
 
 from schemas.alert import Alert, Evidence
 from schemas.applied import Applied
+from schemas.audit_link import AuditLink
 from schemas.errors import BadRecord
 from schemas.event_time import hint
 from schemas.features import shown
@@ -277,7 +278,7 @@ RECORD_TYPES: Final[dict[str, type[Any]]] = {
     each.__name__: each
     for each in (
         *(Request, Prediction, Outcome, Punctuation, Entry, JoinRecord, Resolution, JoinPosition),
-        *(DeadLetter, Manifest, Control, Metric, Alert, Tally, Applied),
+        *(DeadLetter, Manifest, Control, Metric, Alert, Tally, Applied, AuditLink),
         *(Position, Score, Command, EarlyOutcome, Evidence, FeatureTally),
     )
 }

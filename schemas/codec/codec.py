@@ -12,6 +12,7 @@ from fastavro.schema import SchemaParseException, UnknownType
 
 from schemas.alert import Alert
 from schemas.applied import Applied
+from schemas.audit_link import AuditLink
 from schemas.codec import json_form, wire
 from schemas.codec.avro_form import RECORDS, Schema, assemble, header
 from schemas.codec.checks import RECORD_TYPES, TaskKind, makers
@@ -56,6 +57,7 @@ Record = (
     | Alert
     | Tally
     | Applied
+    | AuditLink
 )
 T = TypeVar("T")
 DAMAGE: Final = (IndexError, struct.error, UnicodeDecodeError, Malformed)
@@ -313,6 +315,11 @@ class Codec:
     def decode_from_control(self, data: bytes | None) -> Control | Applied:
         """Read a record of `T.control`, also one by which a worker says how far it is."""
         wanted: tuple[type[Control | Applied], ...] = (Control, Applied)
+        return self._decode(data, wanted)
+
+    def decode_audit(self, data: bytes | None) -> Control | Applied | AuditLink:
+        """Read any record of `T.control`."""
+        wanted: tuple[type[Control | Applied | AuditLink], ...] = (Control, Applied, AuditLink)
         return self._decode(data, wanted)
 
     def decode_metric(self, data: bytes | None) -> Metric:

@@ -39,6 +39,7 @@ REAL: dict[str, Callable[[bytes], Record]] = {
     "Manifest": CODEC.decode_manifest,
     "Control": CODEC.decode_control,
     "Applied": CODEC.decode_from_control,
+    "AuditLink": CODEC.decode_audit,
     "Metric": CODEC.decode_metric,
     "Alert": CODEC.decode_alert,
     "Tally": CODEC.decode_tally,

@@ -52,6 +52,7 @@ DECODERS: tuple[Callable[[bytes], Any], ...] = (
     CODEC.decode_dead_letter,
     CODEC.decode_manifest,
     CODEC.decode_control,
+    CODEC.decode_audit,
     CODEC.decode_metric,
     CODEC.peek,
 )

@@ -25,7 +25,7 @@ from tests.integration.loops import Loop, hotel_task, until
 pytestmark = [pytest.mark.kafka, pytest.mark.system("chromium")]
 
 BEFORE, MEANWHILE = 500, 1000
-VIEWS = ("loop", "models", "quality", "labels", "drift", "features", "versions", "dead_letters")
+VIEWS = ("loop", "models", "quality", "labels", "drift", "features", "versions", "dead_letters", "requests")
 HOSTILE = "<img src=x onerror=\"document.title='owned'\">"
 TOTAL = "document.querySelector('[data-stage=\"{}\"] span').textContent"
 PHASE = "document.body.dataset.phase"
@@ -257,6 +257,41 @@ def test_every_view_can_be_read_by_everybody(page: Page, theme: str, width: int)
             )
             assert all(after - before <= 1 for before, after in pairwise(levels)), (view, levels)
         await page.tab.size(1280, 720)
+
+    page.run(look())
+
+
+def test_the_search_field_shows_what_became_of_a_request(page: Page) -> None:
+    entry = next(entry for _, entry in page.loop.entries() if entry.kind == "labelled" and entry.prediction)
+    assert entry.prediction is not None
+
+    async def search(name: str) -> str:
+        await page.tab.run(f"document.querySelector('input[type=search]').value = {json.dumps(name)}")
+        await page.tab.run("document.querySelector('.search button').click()")
+        await page.tab.until("document.querySelector('.panel h2 small').textContent !== 'searching'")
+        found: str = await page.tab.run("document.querySelector('.panel .body').textContent")
+        return found
+
+    async def look() -> None:
+        await page.open("requests")
+        await page.tab.until("document.querySelector('input[type=search]')")
+        assert entry.prediction is not None
+        shown = await search(entry.prediction.request_id)
+        assert entry.prediction.scores[0].version in shown
+        assert "riverloop, revision lr: first revision" in shown
+        assert "lr.1@" in shown
+        assert "learns" in shown
+        for name in entry.prediction.features:
+            assert name in shown
+        shown = await search(HOSTILE)
+        assert "no topic has a record of request" in shown
+        await page.tab.run(LEGIBLE)
+        await search(entry.prediction.request_id)
+        assert await page.tab.run("faint()") == []
+        await page.tab.size(390, 800, mobile=True)
+        assert await page.tab.run("document.documentElement.scrollWidth") <= 390
+        await page.tab.size(1280, 720)
+        assert [each for each in page.tab.complaints if "404" not in str(each)] == []
 
     page.run(look())
 

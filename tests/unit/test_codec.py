@@ -104,6 +104,7 @@ def test_every_record_is_read_back_in_both_forms(record: str, kind: TaskKind) ->
         "JoinPosition": "state",
         "DeadLetter": "dead_letter",
         "Applied": "from_control",
+        "AuditLink": "audit",
     }
     read = getattr(codec, f"decode_{word.get(record, record.lower())}")
     assert read(codec.encode(made)) == made
