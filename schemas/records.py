@@ -153,7 +153,8 @@ class Command:
         "resume",
         "retire",
         "restore",
-        "leave_out",
+        "rollback",
+        "keep",
         "replay",
         "forget",
         "topics",
@@ -286,6 +287,8 @@ class Manifest:
     """The log offset at which the model has stopped learning; -1 while it learns."""
     left_out: str = ""
     """Log offsets that the model has left out by command: `FIRST..LAST`, separated by commas."""
+    leave_out: str = ""
+    """What its revision leaves out of the log: the text of a `streams.leave_out.LeaveOut`."""
 
 
 @record(frozen=True, slots=True)

@@ -10,7 +10,17 @@ import click
 
 from agents.cli.cluster import cluster_options
 from agents.cli.common import json_option, print_json, table
-from agents.cli.model_commands import commands_of, freeze, promote, restore, resume, retire, share
+from agents.cli.model_commands import (
+    commands_of,
+    freeze,
+    keep,
+    promote,
+    restore,
+    resume,
+    retire,
+    rollback,
+    share,
+)
 from infra.taskfile import LoadedTask, load_task
 from schemas.errors import UsageError
 from schemas.records import Command, Control
@@ -23,7 +33,7 @@ def models() -> None:
     """Show which models answer, and change it: each command is an entry of the training log."""
 
 
-for each in (promote, share, freeze, resume, retire, restore):
+for each in (promote, share, freeze, resume, rollback, retire, restore, keep):
     models.add_command(each)
 
 
