@@ -78,7 +78,6 @@ def test_a_rebuild_is_done_once_though_the_owner_dies_in_it(loop: Loop, point: s
         assert found["state"] == "done"
         owner.restart()
         assert models(loop, *ask)["log_offset"] == found["log_offset"]
-        loop.wait_for_more(100)
     assert_rebuilt(loop, "lr", leave_out)
     assert "Traceback" not in owner.log + other.log
 
@@ -87,7 +86,7 @@ def test_a_rebuild_takes_over_in_all_workers_and_a_frozen_version_answers_bit_fo
     workers = [loop.worker(), loop.worker()]
     for worker in workers:
         worker.restart()
-    with loop.replaying(loop.events(6000), 0.02):
+    with loop.replaying(loop.events(8000), 0.02):
         loop.wait_for_more(300)
         early = state(workers[0], loop, "lr")
         loop.wait_for_more(200)
