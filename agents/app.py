@@ -31,6 +31,7 @@ from infra.kafka.writer import Writer
 from infra.permissions import make_private
 from infra.task.applied import AppliedReports
 from infra.task.revisions import RevisionRequests
+from infra.task.rollbacks import Rollbacks
 from infra.task.topic_watch import WATCH_S
 from streams.garbage import collect_seldom
 
@@ -204,6 +205,18 @@ def _add_task(
     async def open_revisions() -> None:
         await RevisionRequests(agents.context, agents.readiness, agents.log, writer).run()
 
+    async def roll_back() -> None:
+        publisher = agents.publisher
+        rollbacks = Rollbacks(
+            agents.context,
+            agents.readiness,
+            agents.log,
+            lambda: publisher.is_owner,
+            agents.aside_job,
+            writer,
+        )
+        await ending.guard(rollbacks.run)
+
     async def silence() -> None:
         await ending.guard(partial(agents.on_silence, consumer))
         await agents.publish_rest(consumer)
@@ -220,6 +233,7 @@ def _add_task(
     app.task(read_log)
     app.task(publish)
     app.task(open_revisions)
+    app.task(roll_back)
     app.task(follow_keys)
     app.timer(SILENCE_S, name=f"{name}.silence")(silence)
     app.timer(WATCH_S, name=f"{name}.topics")(watch)

@@ -21,6 +21,7 @@ from infra.kafka.transaction import TransactionRunner
 from infra.snapshots.store import SnapshotStore
 from infra.store.restore import JoinStores
 from infra.subjects import Subjects
+from infra.task.aside import Job
 from infra.task.assignments import Assignments
 from infra.task.context import TaskContext
 from infra.task.join import JoinAgent
@@ -76,7 +77,7 @@ class TaskAgents:
         self.subjects, self.turns = subjects, turns
         statistics = self.statistics = Statistics()
         resume = Resume(context, current)
-        self._lockstep = settings.lockstep
+        self._settings, self._lockstep = settings, settings.lockstep
         self.serve = Serve(context, server, statistics, json_records=settings.json_records)
         stores = JoinStores(
             context.connection,
@@ -161,6 +162,22 @@ class TaskAgents:
             may=readiness.may_work,
             max_batch=settings.max_batch,
             pace_s=TALLY_PACE_S,
+        )
+
+    def aside_job(self, **what: str) -> Job:
+        """Return the job of a process that prepares a rollback."""
+        settings, context = self._settings, self.context
+        return Job(
+            reference=context.loaded.reference,
+            log_topic_id=context.log_topic_id,
+            bootstrap=context.connection.bootstrap,
+            properties=context.connection.properties,
+            token_key=settings.token_key,
+            snapshot_key=settings.snapshot_key,
+            snapshot_uri=settings.snapshot_uri,
+            skip=settings.skip,
+            core=settings.core,
+            **what,
         )
 
     def transactional_id(self, role: str, slot: str) -> str:

@@ -39,6 +39,7 @@ from schemas.codec import Codec
 from schemas.errors import UsageError
 from schemas.topics import TaskTopics, topics
 from streams import native
+from streams.leave_out import LeaveOut
 from streams.model import ModelFold
 from streams.positions import KnownTopics, rejections
 from streams.serve import Server
@@ -187,7 +188,9 @@ def _task_agents(
     folds = []
     for model in task.models:
         about = (runtime, proofs[model.name], audits, store, LogPlace(names.log, log_id))
-        folds.append(ModelFold(task, model, runtime, equals=equal_runtimes(loaded, model, *about)))
+        leave_out = LeaveOut.read(roles.left_out(model.name, task.spec(model)))
+        equals = equal_runtimes(loaded, model, *about)
+        folds.append(ModelFold(task, model, runtime, equals=equals, leave_out=leave_out))
     for fold in folds:
         why = fold.prepare()
         log.info(

@@ -86,16 +86,16 @@ class Commands:
     """
 
     def __init__(self, connection: Connection, codec: Codec, group: str) -> None:
-        self._connection, self._codec, self._group = connection, codec, group
+        self.connection, self.codec, self._group = connection, codec, group
         self._topics = TaskTopics(codec.task)
 
     def live(self) -> frozenset[str]:
         """Return the slots of the live workers that have read the task's log (blocks)."""
-        return members(self._connection, f"{self._group}.{self._codec.task}.log")
+        return members(self.connection, f"{self._group}.{self.codec.task}.log")
 
     def record(self, command: Command) -> OutRecord:
         """Return the request for a command."""
-        value = self._codec.encode(Control("request", command, command.asked))
+        value = self.codec.encode(Control("request", command, command.asked))
         return OutRecord(self._topics.control, self._topics.task.encode(), value, 0)
 
     async def ask(self, command: Command) -> Position:
@@ -106,7 +106,7 @@ class Commands:
         BrokerError
             It is not acknowledged.
         """
-        writer = Writer(self._connection)
+        writer = Writer(self.connection)
         try:
             return await writer.send(self.record(command))
         finally:
@@ -156,12 +156,12 @@ class Commands:
             )
 
     async def _read(self, command_id: str, start: int, progress: Progress, changed: asyncio.Event) -> None:
-        reader = LogReader(self._connection, self._topics.control, 0, start)
+        reader = LogReader(self.connection, self._topics.control, 0, start)
         async with reader:
             async for batch in reader:
                 for message in batch.messages:
                     with suppress(BadRecord):
-                        record = self._codec.decode_from_control(message.value())
+                        record = self.codec.decode_from_control(message.value())
                         _take(progress, command_id, record)
                 changed.set()
 
@@ -179,10 +179,10 @@ class Commands:
         BrokerError
             It cannot be read.
         """
-        roles, audits, offsets = Roles(self._codec.task), list[Control](), dict[str, int]()
-        for message in read_all(self._connection, self._topics.control):
+        roles, audits, offsets = Roles(self.codec.task), list[Control](), dict[str, int]()
+        for message in read_all(self.connection, self._topics.control):
             try:
-                record = self._codec.decode_from_control(message.value())
+                record = self.codec.decode_from_control(message.value())
             except BadRecord:
                 continue
             if isinstance(record, Applied):

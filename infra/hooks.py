@@ -18,6 +18,12 @@ COMMAND_POINTS: Final = (
 )
 """Reached by each decision, in this order: its own three."""
 
+ASIDE_POINTS: Final = (
+    "before-aside",  # the owner starts the process that prepares a rollback
+    "after-aside",  # that has ended, and its command is not asked for
+)
+"""Reached by each rollback that needs another state, in this order, in the log's owner."""
+
 TRANSACTION_POINTS: Final = ("before-produce", "after-produce", "between-produce-and-commit", "after-commit")
 """Reached by each transaction, in this order. At the third the offsets are sent as well. At the last the
 transaction is committed, and local state has not changed yet."""
@@ -27,6 +33,7 @@ POINTS: Final = (
     "after-predict",  # a batch of requests is scored, and nothing of it is written
     *TRANSACTION_POINTS,
     *COMMAND_POINTS,
+    *ASIDE_POINTS,
     "between-publish-and-commit",  # the log's owner has produced metrics and manifests, and not committed them
     "in-revoke",  # partitions are being revoked, their batches have ended
     "in-restore",  # the changelog is being read

@@ -50,7 +50,8 @@ def equal_runtimes(
         command = audit.command
         there = command.arguments.get("runtime", "")
         ours = (command.model, command.arguments.get("spec")) == (model.name, spec) and audit.entry_id
-        if ours and there != runtime and (PROOF in command.arguments or there not in opened_there):
+        opens = ours and "revision" in command.arguments
+        if opens and there != runtime and (PROOF in command.arguments or there not in opened_there):
             opened_there[there] = audit
     for there, audit in opened_there.items():
         why = _differs(proof, audit.command.arguments.get(PROOF, "")) or _snapshot_differs(

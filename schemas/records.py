@@ -153,7 +153,8 @@ class Command:
         "resume",
         "retire",
         "restore",
-        "leave_out",
+        "rollback",
+        "keep",
         "replay",
         "forget",
         "topics",
@@ -290,6 +291,8 @@ class Manifest:
     """Records of `T.control` in the audit chain when the snapshot was taken."""
     audit_head: str = ""
     """Hash of the last of them; empty: unknown."""
+    leave_out: str = ""
+    """What its revision leaves out of the log: the text of a `streams.leave_out.LeaveOut`."""
 
 
 @record(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from typing import Any
 from streams.baselines import baselines
 from streams.datafile import Event
 from streams.driver import MemoryDriver
+from streams.leave_out import NOTHING, LeaveOut
 from streams.metrics.kinds import REGISTRY
 from streams.model import ModelFold
 from streams.report import Resolutions, ScoreBook
@@ -21,6 +22,7 @@ def backtest(
     events: Sequence[Event],
     models: Sequence[Model] | None = None,
     progress: Callable[[int], None] | None = None,
+    leave_out: LeaveOut = NOTHING,
 ) -> dict[str, Any]:
     """Replay events through the loop in memory.
 
@@ -32,6 +34,8 @@ def backtest(
         Those that compete; all of the task's by default.
     progress
         Called with the number of requests done, after each.
+    leave_out
+        What no model learns from; all of it is scored and measured.
 
     Returns
     -------
@@ -44,7 +48,7 @@ def backtest(
         the same of models that know no feature.
     """
     chosen = tuple(models or task.models)
-    report = _run(task, events, chosen, progress)
+    report = _run(task, events, chosen, progress, leave_out)
     # On their own, since a version is a position in the log, and models of a task have the first ones.
     against = baselines(task, chosen)
     report["baselines"] = _run(task, events, against)["models"] if against else {}
@@ -56,10 +60,11 @@ def _run(
     events: Sequence[Event],
     chosen: Sequence[Model],
     progress: Callable[[int], None] | None = None,
+    leave_out: LeaveOut = NOTHING,
 ) -> dict[str, Any]:
     books = [ScoreBook(model, task.kind) for model in chosen]
     resolutions = Resolutions()
-    driver = MemoryDriver(task, chosen, folds=[*books, resolutions], keep_log=False)
+    driver = MemoryDriver(task, chosen, folds=[*books, resolutions], keep_log=False, leave_out=leave_out)
     asked = 0
     for asked, _ in enumerate(driver.run(events), start=1):
         if progress is not None:

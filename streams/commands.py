@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Final
 
 from schemas.errors import CommandRejected
 from schemas.records import Command
 from streams.model import ModelFold
-from streams.roles import Roles
+from streams.roles import ANCHORS, LEFT_OUT, ROLLBACK, Roles
+from streams.rollback import MODE, keep, not_retired, roll_back, unfinished
 from streams.shares import SALT, SHARE, UNIT, shares_of
 
-MODE: Final = "mode"
-"""Argument of `resume`: `catch-up` or `skip`."""
 MODES: Final = ("catch-up", "skip")
+"""Values of the argument `mode` of `resume`."""
 
 
 def decide_revision(command: Command, roles: Roles) -> Command:
@@ -30,14 +31,24 @@ def decide_revision(command: Command, roles: Roles) -> Command:
     missing = [name for name in ("spec", "runtime", "dictionary") if not command.arguments.get(name)]
     if missing or not command.model:
         raise CommandRejected(f"a revision needs a model and {', '.join(missing or ['its name'])}")
-    known = roles.revision(command.model, command.arguments["spec"], {command.arguments["runtime"]})
-    if known is not None:
-        raise CommandRejected(f"this specification of {command.model} is revision {known.number} already")
-    number = roles.next_revision(command.model)
+    spec, runtime = command.arguments["spec"], command.arguments["runtime"]
+    left_out = command.arguments.get(LEFT_OUT, "")
+    if ROLLBACK in command.arguments:
+        number = unfinished(command, roles, "rebuild").number
+    else:
+        known = roles.revision(command.model, spec, {runtime}, left_out)
+        if known is not None:
+            raise CommandRejected(f"this specification of {command.model} is revision {known.number} already")
+        number = roles.next_revision(command.model)
     return replace(command, arguments=dict(command.arguments) | {"revision": str(number)})
 
 
-def decide(command: Command, roles: Roles, folds: Mapping[str, ModelFold]) -> Command:
+def decide(
+    command: Command,
+    roles: Roles,
+    folds: Mapping[str, ModelFold],
+    newest: Mapping[str, str] = MappingProxyType({}),
+) -> Command:
     """Return the command as it is written into the log.
 
     Parameters
@@ -48,6 +59,8 @@ def decide(command: Command, roles: Roles, folds: Mapping[str, ModelFold]) -> Co
         The roles at the end of the log.
     folds
         The models of the owner's task file, by name, at the end of the log.
+    newest
+        The newest snapshots, by model: those of models that answer before and after are kept as anchors.
 
     Raises
     ------
@@ -63,7 +76,28 @@ def decide(command: Command, roles: Roles, folds: Mapping[str, ModelFold]) -> Co
         raise CommandRejected("a command needs an id, so that a repeated one is done once")
     for name in {each for each in [command.model] if each or command.name != "share"}:
         _model(name, folds)
-    return replace(command, arguments=check(command, roles, folds))
+    decided = replace(command, arguments=check(command, roles, folds))
+    return with_anchors(decided, roles, newest)
+
+
+def with_anchors(command: Command, roles: Roles, newest: Mapping[str, str]) -> Command:
+    """Return a decided command with the snapshots to which one can go back from what it changes.
+
+    Where it changes who answers, these are the newest of the models that answer before and after; where it opens
+    another revision or freezes a version, the model's newest.
+    """
+    models = list[str]()
+    if command.name in {"promote", "share", "rollback"}:
+        after = roles.after(command)
+        if after.parts != roles.parts:
+            models = [*roles.answering, *after.answering]
+    elif command.name == "revision" and roles.next_revision(command.model) > 1:
+        models = [command.model]
+    named = command.arguments.get(ANCHORS, "").split()
+    versions = dict.fromkeys([*named, *(newest[each] for each in models if each in newest)])
+    if not versions:
+        return command
+    return replace(command, arguments=dict(command.arguments) | {ANCHORS: " ".join(versions)})
 
 
 def command_entry_id(task: str, command: Command) -> str:
@@ -90,13 +124,8 @@ def _model(name: str, folds: Mapping[str, ModelFold]) -> ModelFold:
     return folds[name]
 
 
-def _not_retired(name: str, roles: Roles) -> None:
-    if roles.role(name).retired_at >= 0:
-        raise CommandRejected(f"{name} is retired: run riverloop models restore first")
-
-
 def _promote(command: Command, roles: Roles, folds: Mapping[str, ModelFold]) -> Mapping[str, str]:
-    _not_retired(command.model, roles)
+    not_retired(command.model, roles)
     if roles.answering == {command.model: UNIT}:
         raise CommandRejected(f"{command.model} answers all requests already")
     return {}
@@ -111,7 +140,7 @@ def _share(command: Command, roles: Roles, folds: Mapping[str, ModelFold]) -> Ma
         raise CommandRejected(f"{error}") from None
     for name in shares:
         _model(name, folds)
-        _not_retired(name, roles)
+        not_retired(name, roles)
     if roles.answering == shares:
         raise CommandRejected("the models have these shares already")
     # One salt for as long as requests are shared out: so a raised share moves new keys only.
@@ -120,7 +149,15 @@ def _share(command: Command, roles: Roles, folds: Mapping[str, ModelFold]) -> Ma
 
 
 def _freeze(command: Command, roles: Roles, folds: Mapping[str, ModelFold]) -> Mapping[str, str]:
-    _not_retired(command.model, roles)
+    not_retired(command.model, roles)
+    if ROLLBACK in command.arguments:
+        found, digest = unfinished(command, roles, "freeze"), command.arguments.get("digest", "")
+        if not digest:
+            raise CommandRejected("the digest of the version's state is missing")
+        of = {"version": found.version, "digest": digest, "spec": found.spec}
+        return of | {ROLLBACK: found.id, ANCHORS: found.version}
+    if command.arguments:
+        raise CommandRejected("to freeze an older version: riverloop models rollback VERSION --mode freeze")
     if roles.role(command.model).frozen_at >= 0:
         raise CommandRejected(f"{command.model} is frozen already")
     return {}
@@ -137,7 +174,7 @@ def _resume(command: Command, roles: Roles, folds: Mapping[str, ModelFold]) -> M
 
 
 def _retire(command: Command, roles: Roles, folds: Mapping[str, ModelFold]) -> Mapping[str, str]:
-    _not_retired(command.model, roles)
+    not_retired(command.model, roles)
     if share := roles.role(command.model).share:
         raise CommandRejected(
             f"{command.model} answers {share / UNIT:g} of the requests: promote another model first"
@@ -158,5 +195,7 @@ CHECKS: Final[Mapping[str, Check]] = {
     "resume": _resume,
     "retire": _retire,
     "restore": _restore,
+    "rollback": roll_back,
+    "keep": keep,
 }
 """By command: what checks it and gives its arguments."""

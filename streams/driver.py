@@ -16,6 +16,7 @@ from streams.fold import Fold
 from streams.join.join import Join
 from streams.join.join_rules import JoinRules
 from streams.join.pending import MemoryStore, StateStore
+from streams.leave_out import NOTHING, LeaveOut
 from streams.metrics.served import ServedMetrics
 from streams.metrics.waiting import counter_of
 from streams.model import ModelFold
@@ -46,6 +47,8 @@ class MemoryDriver:
         Further folds of the log.
     keep_log
         Whether to keep the entries in `log`.
+    leave_out
+        What no model learns from.
 
     Examples
     --------
@@ -60,10 +63,11 @@ class MemoryDriver:
         store: StateStore | None = None,
         folds: Sequence[Fold] = (),
         keep_log: bool = True,
+        leave_out: LeaveOut = NOTHING,
     ) -> None:
         self.task = task
         chosen = tuple(models or task.models)
-        self.models = [ModelFold(task, model) for model in chosen]
+        self.models = [ModelFold(task, model, leave_out=leave_out) for model in chosen]
         self.metrics = [ServedMetrics(task, model) for model in chosen]
         self.server = Server(task, self.models)
         self.folds: list[Fold] = [*self.models, *self.metrics, *folds]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -15,10 +15,11 @@ from streams.failures import describe, is_own
 from streams.fold import BaseFold
 from streams.learner import Learner, SkippedEntry
 from streams.learning_steps import alert_of
+from streams.leave_out import NOTHING, LeaveOut
 from streams.model_state import Frozen, ModelState, intervals_text
 from streams.native.fused import FusedPipeline
 from streams.policies import checked_label
-from streams.roles import ModelRole, Revision, Roles
+from streams.roles import LEFT_OUT, ModelRole, Revision, Roles
 from streams.scoring import Answer, Untaught, answer, answer_of
 from streams.snapshot.digest import state_digest
 from streams.state_copy import StateCopy
@@ -44,6 +45,8 @@ class ModelFold(BaseFold[Entry]):
     core
         Which implementation learns and scores, as in `streams.native.CORES`; empty: the one set for this process.
         State and scores do not depend on it.
+    leave_out
+        What this revision of the model never learns from.
     """
 
     def __init__(
@@ -53,11 +56,16 @@ class ModelFold(BaseFold[Entry]):
         runtime: str = "",
         core: str = "",
         equals: Collection[str] = (),
+        leave_out: LeaveOut = NOTHING,
     ) -> None:
         self.task, self.model, self.runtime = task, model, runtime
         self.runtimes = frozenset({runtime, *equals})
         """Those whose revisions and snapshots are this fold's."""
         self.spec = task.spec(model)
+        self.leave_out = leave_out
+        """A fold is of one revision: specification, runtime and what is left out are its identity."""
+        self.past: Callable[[Version], ModelState | None] | None = None
+        """Returns the state of an earlier version of this specification, where one is to be frozen."""
         pipeline = FusedPipeline(model.make, task.features, task.kind, core)
         self.learner = Learner(model.make, task.kind, task.max_skipped, pipeline)
         self._untaught: Untaught | None = None
@@ -65,7 +73,7 @@ class ModelFold(BaseFold[Entry]):
         self.roles = Roles(task.name)
         """Of all models of the task, at the same offset."""
         self.revision: Revision | None = None
-        """The newest revision in the log of this specification and runtime; None: it may not answer."""
+        """The newest revision in the log of this identity; None: it may not answer."""
         self.left_out: tuple[tuple[int, int], ...] = ()
         """Log offsets, first and last, that it has left out by command."""
         self.frozen: Frozen | None = None
@@ -119,6 +127,8 @@ class ModelFold(BaseFold[Entry]):
             if entry.command.model == self.model.name:
                 self._command(offset, entry.command, before)
             return
+        if self.leave_out and self.leave_out.covers(offset, entry):
+            return
         if self.learner.stopped is None and entry.prediction is not None and not self.retired:
             self._learn(offset, entry, entry.prediction)
 
@@ -140,41 +150,62 @@ class ModelFold(BaseFold[Entry]):
             self._set_version(self.learned_version.revision, offset)
 
     def _command(self, offset: int, command: Command, before: ModelRole) -> None:
-        if command.name == "freeze" and before.frozen_at < 0:
+        if command.name == "freeze" and command.arguments.get("spec") == self.spec:
+            self._freeze_at(offset, command.arguments)
+        elif command.name == "freeze" and before.frozen_at < 0:
             self._freeze(offset)
         elif command.name == "resume" and before.frozen_at >= 0:
             if command.arguments.get("mode") == "skip":
-                self._thaw(skip=True)
-                self._leave_out(before.frozen_at, offset)
+                self._skip(before.frozen_at, offset)
             else:
                 self._thaw(skip=False)
         elif command.name == "retire" and self.frozen is not None:
             # What it learned aside since then is dropped with it.
-            self._thaw(skip=True)
-            self._leave_out(before.frozen_at, offset)
+            self._skip(before.frozen_at, offset)
         elif command.name == "restore" and before.retired_at >= 0:
             self._leave_out(before.retired_at, offset)
-        if "revision" in command.arguments:
+        if command.name == "rollback":
+            self._rename()
+        elif "revision" in command.arguments:
             self._open(offset)
+
+    def _rename(self) -> None:
+        """Until the log has a revision of its identity, its versions have the number that it would get."""
+        if self.revision is None:
+            self._set_version(self.next_revision, self.learned_version.offset)
 
     def _open(self, offset: int) -> None:
         """Take the name of a revision that the log has just opened, if it is of this specification and runtime."""
         opened = self._find_revision()
         if opened == self.revision:
-            # Another one. Until this fold has one of its own, its versions have the number that it would get.
-            self._set_version(
-                self.next_revision if opened is None else opened.number, self.learned_version.offset
-            )
-            return
+            return self._rename()  # another one
         assert opened is not None
         self.revision = opened
         self._set_version(opened.number, offset)
         if self.frozen is not None:
             self.frozen = replace(self.frozen, version=self.learned_version)
             self.version = self.learned_version
+        return None
 
     def _find_revision(self) -> Revision | None:
-        return self.roles.revision(self.model.name, self.spec, self.runtimes)
+        return self.roles.revision(self.model.name, self.spec, self.runtimes, self.leave_out.text)
+
+    def _freeze_at(self, offset: int, arguments: Mapping[str, str]) -> None:
+        """Let the state of an earlier version answer; the fold's own goes on learning.
+
+        Raises
+        ------
+        SnapshotError
+            The state of the version is not at hand, or not the one that the command names.
+        """
+        version = Version.parse(arguments["version"])
+        state = None if self.past is None else self.past(version)
+        if state is None or state_digest(state.estimator) != arguments["digest"]:
+            raise SnapshotError(f"log offset {offset} freezes {version}, whose state is not at hand here")
+        copied = StateCopy(state.estimator)
+        numbers = (version, offset, version.offset, state.learned, state.failures)
+        self.frozen, self._untaught = Frozen(*numbers, copied.made(self.model.make), copied.data), None
+        self.version = version
 
     def _freeze(self, offset: int) -> None:
         """Let a copy of the state answer; the state itself goes on learning, for `resume --catch-up`."""
@@ -188,7 +219,7 @@ class ModelFold(BaseFold[Entry]):
             # The same in every replica: what cannot be copied stops learning for good.
             learner.stop(offset, f"its state cannot be copied: {describe(error)}")
             return
-        place = (self.version, offset, learner.learned, learner.snapshot())
+        place = (self.version, offset, offset, learner.learned, learner.snapshot())
         self.frozen, self._untaught = Frozen(*place, estimator, copied.data), None
 
     def _thaw(self, *, skip: bool) -> None:
@@ -197,6 +228,12 @@ class ModelFold(BaseFold[Entry]):
             self.learner.restore(frozen.estimator, frozen.learned, frozen.failures)
             self.learned_version = frozen.version
         self.version = self.learned_version
+
+    def _skip(self, since: int, until: int) -> None:
+        """Drop what was learned aside while frozen, and note it."""
+        since = since if self.frozen is None else self.frozen.since
+        self._thaw(skip=True)
+        self._leave_out(since, until)
 
     def _leave_out(self, since: int, until: int) -> None:
         """Note an interval between two commands that the model has not learned from."""
@@ -210,12 +247,20 @@ class ModelFold(BaseFold[Entry]):
 
     @property
     def next_revision(self) -> int:
-        """The number of the next revision of this model, whatever its specification."""
+        """The number of the next revision of this model, or the one that a rollback has set apart for this fold."""
+        waiting = self.roles.rollbacks.get(self.model.name)
+        if waiting and (waiting.mode, waiting.spec, waiting.left_out) == (
+            "rebuild",
+            self.spec,
+            self.leave_out.text,
+        ):
+            return waiting.number
         return self.roles.next_revision(self.model.name)
 
     def next_opening(self) -> dict[str, str]:
         """Return the arguments by which a command opens the next revision of this specification."""
         names = {"spec": self.spec, "runtime": self.runtime, "dictionary": self.task.features.digest}
+        names |= {LEFT_OUT: self.leave_out.text} if self.leave_out else {}
         return {"revision": str(self.next_revision)} | names
 
     def opening(self) -> Command:
@@ -334,3 +379,9 @@ class ModelFold(BaseFold[Entry]):
         self.learner.restore(state.estimator, state.learned, state.failures)
         self.roles.restore(state.roles)
         self.revision = self._find_revision()
+
+    def take_over(self, other: ModelFold) -> None:
+        """Go on as another revision's fold of the same specification, which is at the same offset."""
+        assert (other.spec, other.next_offset) == (self.spec, self.next_offset)
+        self.leave_out = other.leave_out
+        self.restore(other.snapshot())

@@ -23,6 +23,8 @@ class Frozen:
     version: Version
     offset: int
     """Of the command."""
+    since: int
+    """The log offset after which it has learned nothing: of the command, or of an older version."""
     learned: int
     failures: Mapping[str, Any]
     """See `Learner.snapshot`."""
@@ -53,7 +55,14 @@ class ModelState:
         frozen = self.frozen
         kept = None
         if frozen is not None:
-            kept = [str(frozen.version), frozen.offset, frozen.learned, dict(frozen.failures), frozen.data]
+            kept = [
+                str(frozen.version),
+                frozen.offset,
+                frozen.since,
+                frozen.learned,
+                dict(frozen.failures),
+                frozen.data,
+            ]
         plain = (self.version, self.learned, self.next_offset)
         intervals = [list(each) for each in self.left_out]
         return (*plain, dict(self.failures), dict(self.roles), intervals, kept, self.estimator)
@@ -83,14 +92,14 @@ class ModelState:
 def _thawed(kept: Any, model: Model, classes: Iterable[type]) -> Frozen | None:
     if kept is None:
         return None
-    types = [str, int, int, dict, bytes]
-    if type(kept) is not list or [type(each) for each in kept] != types or not Learner.is_state(kept[3]):
+    types = [str, int, int, int, dict, bytes]
+    if type(kept) is not list or [type(each) for each in kept] != types or not Learner.is_state(kept[4]):
         raise SnapshotError("it does not have the form of a frozen model's state")
-    version, offset, learned, failures, data = kept
+    version, offset, since, learned, failures, data = kept
     fresh = model.make()
     if load(data, fresh, classes) is not fresh:
         raise SnapshotError("what is frozen is not the state of the model")
-    return Frozen(Version.parse(version), offset, learned, failures, fresh, data)
+    return Frozen(Version.parse(version), offset, since, learned, failures, fresh, data)
 
 
 def intervals_text(intervals: Iterable[tuple[int, int]]) -> str:

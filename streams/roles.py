@@ -10,6 +10,12 @@ from schemas.records import Command, Entry
 from streams.fold import BaseFold
 from streams.shares import SALT, UNIT, Part, moved, place_of, shares_of
 
+LEFT_OUT: Final = "left_out"
+"""What a revision leaves out of the log: the text of a `LeaveOut`."""
+ROLLBACK: Final = "rollback"
+"""The id of the rollback that a command finishes."""
+ANCHORS: Final = "anchors"
+"""Versions whose snapshots are kept from a command on, separated by white space."""
 KEPT: Final = 50
 """Decisions that a state lists, newest last."""
 Role = Literal["served", "shadow", "retired"]
@@ -57,6 +63,26 @@ class Revision(NamedTuple):
     """Of the command."""
     spec: str
     runtime: str
+    left_out: str = ""
+    """What it leaves out of the log: the text of a `LeaveOut`."""
+
+
+class Rollback(NamedTuple):
+    """A rollback that is decided and not finished: one worker prepares its state beside the loop."""
+
+    id: str
+    offset: int
+    """Of its command."""
+    mode: str
+    """`rebuild`: a revision follows. `freeze`: a version is frozen."""
+    number: int
+    """The revision that it opens, or that the version is of."""
+    spec: str
+    runtime: str
+    left_out: str
+    """Of that revision."""
+    version: str = ""
+    """`freeze`: what is to answer."""
 
 
 class Roles(BaseFold[Entry]):
@@ -81,6 +107,12 @@ class Roles(BaseFold[Entry]):
         self.decisions: tuple[Decision, ...] = ()
         self.revisions: dict[str, tuple[Revision, ...]] = {}
         """By model: all that the log has opened, newest last."""
+        self.numbers: dict[str, int] = {}
+        """By model: the highest number that was given to a revision, opened or not."""
+        self.rollbacks: dict[str, Rollback] = {}
+        """By model: the one that is not finished."""
+        self.kept: dict[str, str] = {}
+        """Versions whose snapshots are anchors, which retention never deletes, with the command that says so."""
 
     # ------------------------------------------------------------------ the fold
 
@@ -88,9 +120,19 @@ class Roles(BaseFold[Entry]):
         command = entry.command
         if command is None:
             return
-        if command.name == "revision":
-            self._join(command.model)
-        elif command.name == "promote":
+        if command.name in {"promote", "share", "rollback", "keep"}:
+            self._change(offset, command)
+        else:
+            self._change_one(offset, command)
+        for version in command.arguments.get(ANCHORS, "").split():
+            self.kept[version] = command.name
+        text = (command.name, command.model, command.author, command.reason)
+        decision = Decision(offset, entry.entry_id, *text, entry.ts, " ".join(self.answering))
+        self.decisions = (*self.decisions, decision)[-KEPT:]
+
+    def _change(self, offset: int, command: Command) -> None:
+        """Do a command about who answers, or about what is kept."""
+        if command.name == "promote":
             self._known(command.model)
             self._share_out({command.model: UNIT})
         elif command.name == "share":
@@ -99,6 +141,15 @@ class Roles(BaseFold[Entry]):
                 self._known(model)
             self._share_out(shares)
             self.salt = command.arguments[SALT]
+        elif command.name == "rollback":
+            self._roll_back(offset, command)
+        else:
+            self._keep(command)
+
+    def _change_one(self, offset: int, command: Command) -> None:
+        """Do a command about what one model learns."""
+        if command.name == "revision":
+            self._join(command.model)
         elif command.name == "freeze":
             self._set(command.model, frozen_at=offset)
         elif command.name == "resume":
@@ -109,9 +160,8 @@ class Roles(BaseFold[Entry]):
             self._set(command.model, retired_at=-1)
         if "revision" in command.arguments:
             self._open(offset, command.model, command.arguments)
-        text = (command.name, command.model, command.author, command.reason)
-        decision = Decision(offset, entry.entry_id, *text, entry.ts, " ".join(self.answering))
-        self.decisions = (*self.decisions, decision)[-KEPT:]
+        if command.name in {"freeze", "retire"}:
+            self.rollbacks.pop(command.model, None)
 
     def _join(self, model: str) -> None:
         if not self.models:
@@ -119,8 +169,36 @@ class Roles(BaseFold[Entry]):
         self.models.setdefault(model, ModelRole(share=0 if self.models else UNIT))
 
     def _open(self, offset: int, model: str, arguments: Mapping[str, str]) -> None:
-        opened = Revision(int(arguments["revision"]), offset, arguments["spec"], arguments["runtime"])
+        names = (arguments["spec"], arguments["runtime"], arguments.get(LEFT_OUT, ""))
+        opened = Revision(int(arguments["revision"]), offset, *names)
         self.revisions[model] = (*self.revisions.get(model, ()), opened)
+        self._number(model, opened.number)
+        unfinished = self.rollbacks.get(model)
+        if unfinished and (arguments.get(ROLLBACK) == unfinished.id or opened.spec != unfinished.spec):
+            # It is finished; or the model has another specification now, of which it says nothing.
+            del self.rollbacks[model]
+
+    def _number(self, model: str, number: int) -> None:
+        self.numbers[model] = max(number, self.numbers.get(model, 0))
+
+    def _roll_back(self, offset: int, command: Command) -> None:
+        model, arguments = command.model, command.arguments
+        self._known(model)
+        if arguments["mode"] == "catch-up":
+            self._share_out({model: UNIT})
+        elif arguments["mode"] == "abandon":
+            self.rollbacks.pop(model, None)
+        else:
+            number, version = int(arguments["number"]), arguments.get("version", "")
+            names = (arguments["spec"], arguments["runtime"], arguments.get(LEFT_OUT, ""), version)
+            self.rollbacks[model] = Rollback(command.id, offset, arguments["mode"], number, *names)
+            self._number(model, number)
+
+    def _keep(self, command: Command) -> None:
+        version = command.arguments["version"]
+        self.kept.pop(version, None)
+        if command.arguments.get("release") != "true":
+            self.kept[version] = command.name
 
     def _known(self, model: str) -> ModelRole:
         if model not in self.models:
@@ -141,14 +219,32 @@ class Roles(BaseFold[Entry]):
         """Return what a model does; one that the log does not know is a shadow."""
         return self.models.get(model) or ModelRole()
 
-    def revision(self, model: str, spec: str, runtimes: Collection[str]) -> Revision | None:
-        """Return the newest revision of a specification, for one of some runtimes; None: the log has none."""
-        found = (each for each in reversed(self.revisions.get(model, ())) if each.spec == spec)
+    def revision(
+        self, model: str, spec: str, runtimes: Collection[str], left_out: str = ""
+    ) -> Revision | None:
+        """Return the newest revision of a specification that leaves out the same, for one of some runtimes.
+
+        None: the log has none.
+        """
+        found = (
+            each
+            for each in reversed(self.revisions.get(model, ()))
+            if (each.spec, each.left_out) == (spec, left_out)
+        )
         return next((each for each in found if each.runtime in runtimes), None)
+
+    def left_out(self, model: str, spec: str) -> str:
+        """Return what a worker that starts with a specification leaves out: as its newest revision does.
+
+        A specification that the log does not know leaves out what the model's newest revision leaves out.
+        """
+        opened = self.revisions.get(model, ())
+        found = [each for each in opened if each.spec == spec] or opened
+        return found[-1].left_out if found else ""
 
     def next_revision(self, model: str) -> int:
         """Return the number of the next revision of a model."""
-        return max((each.number for each in self.revisions.get(model, ())), default=0) + 1
+        return self.numbers.get(model, 0) + 1
 
     @property
     def answering(self) -> dict[str, int]:
@@ -205,12 +301,16 @@ class Roles(BaseFold[Entry]):
             "salt": self.salt,
             "decisions": [list(each) for each in self.decisions],
             "revisions": {name: [list(each) for each in opened] for name, opened in self.revisions.items()},
+            "numbers": dict(self.numbers),
+            "rollbacks": {name: list(each) for name, each in self.rollbacks.items()},
+            "kept": dict(self.kept),
         }
 
     @staticmethod
     def is_state(state: Any) -> bool:
         """Whether something has the form of what `snapshot` gives."""
         keys = {"next_offset", "models", "parts", "salt", "decisions", "revisions"}
+        keys |= {"numbers", "rollbacks", "kept"}
         return (
             type(state) is dict
             and set(state) == keys
@@ -220,7 +320,11 @@ class Roles(BaseFold[Entry]):
             and _rows(state["parts"], [int, str])
             and _rows(state["decisions"], [int, str, str, str, str, str, int, str])
             and type(state["revisions"]) is dict
-            and all(_rows(opened, [int, int, str, str]) for opened in state["revisions"].values())
+            and all(_rows(opened, [int, int, str, str, str]) for opened in state["revisions"].values())
+            and _texts(state["numbers"], int)
+            and type(state["rollbacks"]) is dict
+            and _rows([*state["rollbacks"].values()], [str, int, str, int, str, str, str, str])
+            and _texts(state["kept"], str)
             and sum(share for _, share, *_ in state["models"]) in {0, UNIT}
             and (not state["models"] or [end for end, _ in state["parts"]][-1:] == [UNIT])
         )
@@ -234,9 +338,17 @@ class Roles(BaseFold[Entry]):
         self.revisions = {
             name: tuple(Revision(*each) for each in opened) for name, opened in state["revisions"].items()
         }
+        self.numbers, self.kept = dict(state["numbers"]), dict(state["kept"])
+        self.rollbacks = {name: Rollback(*each) for name, each in state["rollbacks"].items()}
 
 
 def _rows(values: Any, types: list[type]) -> bool:
     return type(values) is list and all(
         type(each) is list and [type(one) for one in each] == types for each in values
+    )
+
+
+def _texts(values: Any, kind: type) -> bool:
+    return type(values) is dict and all(
+        type(name) is str and type(each) is kind for name, each in values.items()
     )

@@ -19,6 +19,7 @@ from streams import native
 from streams.backtest import backtest as run_backtest
 from streams.baselines import baselines
 from streams.gate.replay import replay
+from streams.leave_out import LeaveOut
 
 HIDDEN = {"digest", "most_waiting", "failures", "published", "segments"}
 """What a model's row in the table does not show."""
@@ -51,6 +52,14 @@ HIDDEN = {"digest", "most_waiting", "failures", "published", "segments"}
     show_default=True,
     help="A bounded metric of fewer labels fails.",
 )
+@click.option(
+    "--leave-out",
+    multiple=True,
+    metavar="FROM..TO",
+    help="Interval that no model learns from, as event times (ISO 8601, UTC), or request:FROM..TO. All is scored. "
+    "Repeatable.",
+)
+@click.option("--where", default="", metavar="FEATURE=LEVEL", help="Leave out only entries with this level.")
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Maximum number of requests.")
 @click.option(
     "--gate",
@@ -68,6 +77,8 @@ def backtest(
     fail_below: tuple[str, ...],
     fail_above: tuple[str, ...],
     min_labels: int,
+    leave_out: tuple[str, ...],
+    where: str,
     limit: int | None,
     through_gate: bool,
     strict: bool,
@@ -79,6 +90,13 @@ def backtest(
     """
     native.choose(from_environment("core") or "auto")
     loaded = load_task(task)
+    try:
+        learns_not = LeaveOut.parse(leave_out, where)
+        learns_not.check(loaded.task.features)
+    except ValueError as error:
+        raise UsageError(f"{error}") from None
+    if learns_not and through_gate:
+        raise UsageError("--gate judges models that learn all: it cannot be used with --leave-out")
     models = [loaded.task.model(model_name)] if model_name else list(loaded.task.models)
     names = [model.name for model in (*models, *baselines(loaded.task, models))]
     gates = parse_gates("below", fail_below, names, loaded.task.kind)
@@ -90,11 +108,12 @@ def backtest(
     check_first(loaded, data)
     events, left_out = read_events(loaded, data, limit, strict=strict)
     with progress("backtest", len(events)) as advance:
-        report = run_backtest(loaded.task, events, models, advance)
+        report = run_backtest(loaded.task, events, models, advance, learns_not)
     if through_gate:
         with progress("gate", len(events)) as advance:
             report["gate"] = replay(loaded.task, events, models, progress=advance)
     found = found_in(report)
+    report["learns_not"] = [str(each) for each in learns_not.intervals]
     report["failed"] = [text for gate in gates if (text := gate.failure(found, min_labels))]
     if as_json:
         print_json(report)
@@ -103,6 +122,8 @@ def backtest(
         show_left_out(left_out)
         if through_gate:
             show_gate(report["gate"])
+        for each in report["learns_not"]:
+            click.echo(f"not learned  {each}")
         for text in report["failed"]:
             click.echo(f"FAILED: {text}", err=True)
     if report["failed"]:

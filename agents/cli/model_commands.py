@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import click
@@ -14,13 +14,21 @@ from agents.cli.common import json_option, print_json, table, user_name
 from agents.settings import Settings
 from infra.clock import now_ms
 from infra.commands import Commands, Progress, new_id
+from infra.kafka.watching import extents
+from infra.rollback_cost import cost
+from infra.runtime import runtime_fingerprint
+from infra.snapshots.store import SnapshotStore
 from infra.taskfile import LoadedTask, load_task
 from schemas.errors import CommandRejected, UsageError
 from schemas.records import Command
+from schemas.topics import TaskTopics
 from streams.commands import decide
+from streams.leave_out import LeaveOut
 from streams.model import ModelFold
-from streams.roles import ModelRole
+from streams.roles import LEFT_OUT, ModelRole, Roles
+from streams.rollback import MODE, ROLLBACK_MODES
 from streams.shares import SHARE, UNIT
+from streams.task import Model, Task
 
 DECIDED_S: Final = 30.0
 
@@ -144,6 +152,57 @@ def restore(asked: Asked, model: str) -> None:
     _do(asked, "restore", model)
 
 
+@click.command(
+    epilog="Example: riverloop models rollback task.py lr --mode rebuild --leave-out 2016-03-01..2016-03-02 "
+    "--where country=PRT --reason 'a feed was wrong' --wait"
+)
+@click.argument("task")
+@click.argument("target", metavar="MODEL|VERSION")
+@click.option(
+    "--mode",
+    required=True,
+    type=click.Choice(ROLLBACK_MODES),
+    help="freeze: VERSION answers as it was and learns nothing. catch-up: another model or revision answers, with "
+    "all of the log learned. rebuild: MODEL is learned anew without what is left out. abandon: end a rollback that "
+    "is under way.",
+)
+@click.option(
+    "--leave-out",
+    multiple=True,
+    metavar="FROM..TO",
+    help="Interval to leave out: log offsets, or event times (ISO 8601, UTC); request:FROM..TO and "
+    "arrival:FROM..TO for other times. Repeatable.",
+)
+@click.option("--where", default="", metavar="FEATURE=LEVEL", help="Leave out only entries with this level.")
+@command_options
+def rollback(asked: Asked, target: str, mode: str, leave_out: tuple[str, ...], where: str) -> None:
+    """Go back with MODEL of TASK, or to its VERSION such as lr.1@5000.
+
+    The state is prepared beside the loop; then it answers, from one log offset on, in every worker. --wait waits
+    until then.
+    """
+    arguments = {MODE: mode}
+    try:
+        text = LeaveOut.parse(leave_out, where).text
+    except ValueError as error:
+        raise UsageError(f"{error}") from None
+    model = target.partition(".")[0] if "@" in target else target
+    arguments |= {LEFT_OUT: text} if text else {}
+    arguments |= {"version": target} if "@" in target else {}
+    _do(asked, "rollback", model, arguments)
+
+
+@click.command(epilog="Example: riverloop snapshots keep task.py lr.1@9999 --reason 'before the new feed'")
+@click.argument("task")
+@click.argument("version")
+@click.option("--release", is_flag=True, help="Let retention delete it again.")
+@command_options
+def keep(asked: Asked, version: str, release: bool) -> None:
+    """Keep snapshot VERSION of TASK as an anchor: no retention deletes it."""
+    arguments = {"version": version} | ({"release": "true"} if release else {})
+    _do(asked, "keep", version.partition(".")[0], arguments)
+
+
 def _do(asked: Asked, name: Any, model: str, arguments: Mapping[str, str] | None = None) -> None:
     """Ask for a command, and show what becomes of it."""
     loaded, arguments = load_task(asked.task), arguments or {}
@@ -168,6 +227,9 @@ def _do(asked: Asked, name: Any, model: str, arguments: Mapping[str, str] | None
         _show_plan(loaded, commands, command, asked.as_json)
         return
     progress = asyncio.run(_ask(commands, command, asked))
+    finishing = progress.command is not None and "number" in progress.command.arguments
+    if asked.wait and finishing and progress.everywhere:
+        progress = asyncio.run(_finished(commands, command, asked))
     found = {"id": command.id, "command": name, "model": model} | progress.data()
     if asked.as_json:
         print_json(found)
@@ -182,6 +244,23 @@ async def _ask(commands: Commands, command: Command, asked: Asked) -> Progress:
     # The audit of a repeated id lies before this request.
     start = 0 if asked.command_id else at.offset
     return await commands.follow(command, start, asked.timeout, everywhere=asked.wait)
+
+
+async def _finished(commands: Commands, command: Command, asked: Asked) -> Progress:
+    """Wait for the command that finishes a rollback, or for the one that ends it."""
+    done = replace(command, id=f"{command.id}-done")
+    following = asyncio.create_task(commands.follow(done, 0, asked.timeout, everywhere=True))
+    ended = replace(command, id=f"{command.id}-abandon")
+    ending = asyncio.create_task(commands.follow(ended, 0, asked.timeout))
+    await asyncio.wait({following, ending}, return_when=asyncio.FIRST_COMPLETED)
+    if ending.done() and ending.result().state == "done" and not following.done():
+        following.cancel()
+        found = ending.result()
+        why = "" if found.command is None else found.command.reason
+        return Progress("rejected", f"it was ended: {why}")
+    progress = await following
+    ending.cancel()
+    return progress
 
 
 def _sentence(command: Command, progress: Progress, asked: Asked) -> str:
@@ -206,7 +285,14 @@ def _sentence(command: Command, progress: Progress, asked: Asked) -> str:
 def _show_plan(loaded: LoadedTask, commands: Commands, command: Command, as_json: bool) -> None:
     """Show the roles before and after a command."""
     before, _, _ = commands.history()
-    folds = {each.name: ModelFold(loaded.task, each) for each in loaded.task.models}
+    runtime, next_offset = "", 0
+    if command.name == "rollback":
+        runtime = runtime_fingerprint()[0]
+        place = (TaskTopics(loaded.task.name).log, 0)
+        next_offset = extents(commands.connection, [place])[place].end
+    folds = {
+        each.name: _standing(loaded.task, each, before, runtime, next_offset) for each in loaded.task.models
+    }
     try:
         decided = decide(command, before, folds)
     except CommandRejected as error:
@@ -216,14 +302,36 @@ def _show_plan(loaded: LoadedTask, commands: Commands, command: Command, as_json
         {"model": name, "before": _words(before.role(name)), "after": _words(after.role(name))}
         for name in after.models
     ]
+    found = dict[str, Any]()
+    if command.name == "rollback":
+        settings = Settings.load({})
+        store = SnapshotStore(settings.snapshot_uri, settings.snapshot_key.encode() or None)
+        found = cost(decided, folds[command.model], commands.connection, commands.codec, store)
+        found["answers_now"] = ", ".join(_newest(before, each) for each in before.answering)
     if as_json:
-        print_json({"dry_run": True, "command": command.name, "models": plan})
-    else:
-        table(
-            f"{loaded.task.name}: {command.name}, dry run",
-            ["model", "before", "after"],
-            [[*each.values()] for each in plan],
+        print_json({"dry_run": True, "command": command.name, "models": plan} | found)
+        return
+    if found:
+        click.echo(
+            f"{found['version']} would answer in place of {command.model}; now {found['answers_now']} answers. "
+            f"At most {found['entries']:,} log offsets are folded beside the loop, about {found['seconds']:.0f} s"
         )
+    columns = ["model", "before", "after"]
+    table(f"{loaded.task.name}: {command.name}, dry run", columns, [[*each.values()] for each in plan])
+
+
+def _standing(task: Task, model: Model, roles: Roles, runtime: str, next_offset: int) -> ModelFold:
+    """Return a fold that stands where the log's owner is, with nothing learned."""
+    left_out = LeaveOut.read(roles.left_out(model.name, task.spec(model)))
+    known = roles.revisions.get(model.name, ())
+    fold = ModelFold(task, model, runtime, equals={each.runtime for each in known}, leave_out=left_out)
+    fold.restore(replace(fold.snapshot(), next_offset=next_offset, roles=roles.snapshot()))
+    return fold
+
+
+def _newest(roles: Roles, model: str) -> str:
+    opened = roles.revisions.get(model, ())
+    return f"{model}.{opened[-1].number}" if opened else model
 
 
 def _words(role: ModelRole) -> str:

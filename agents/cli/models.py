@@ -10,7 +10,17 @@ import click
 
 from agents.cli.cluster import cluster_options
 from agents.cli.common import json_option, print_json, table
-from agents.cli.model_commands import commands_of, freeze, promote, restore, resume, retire, share
+from agents.cli.model_commands import (
+    commands_of,
+    freeze,
+    keep,
+    promote,
+    restore,
+    resume,
+    retire,
+    rollback,
+    share,
+)
 from agents.cli.papers import card, diff
 from infra.taskfile import LoadedTask, load_task
 from schemas.errors import UsageError
@@ -24,7 +34,7 @@ def models() -> None:
     """Show which models answer, and change it: each command is an entry of the log. Print their cards."""
 
 
-for each in (promote, share, freeze, resume, retire, restore, card, diff):
+for each in (promote, share, freeze, resume, rollback, retire, restore, keep, card, diff):
     models.add_command(each)
 
 

@@ -8,7 +8,9 @@ from typing import Any
 
 import click
 
+from agents.cli.cluster import cluster_options
 from agents.cli.common import json_option, print_json, table
+from agents.cli.model_commands import commands_of, keep
 from agents.settings import Settings
 from infra.snapshots.store import SnapshotStore
 from infra.taskfile import load_task
@@ -29,16 +31,35 @@ uri_option = click.option(
 
 @click.group()
 def snapshots() -> None:
-    """List or show the stored versions of models."""
+    """List, show or keep the stored versions of models."""
+
+
+snapshots.add_command(keep)
 
 
 @snapshots.command("list", epilog="Example: riverloop snapshots list task.py")
 @click.argument("task")
 @uri_option
+@click.option("--group", help="The workers' consumer group. [RIVERLOOP_GROUP]")
+@cluster_options
 @json_option
-def list_(task: str, snapshots: str | None, as_json: bool) -> None:
-    """List the snapshots of TASK, newest first."""
-    name, store = load_task(task).task.name, _store(snapshots)
+def list_(
+    task: str,
+    snapshots: str | None,
+    group: str | None,
+    bootstrap: str | None,
+    properties: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """List the snapshots of TASK, newest first.
+
+    With a cluster's address also which of them are anchors, which are never deleted, and by which command.
+    """
+    loaded, store, kept = load_task(task), _store(snapshots), dict[str, str]()
+    name, asked = loaded.task.name, bool(Settings.load({"bootstrap": bootstrap}).bootstrap)
+    if asked:
+        roles = commands_of(loaded, group, bootstrap, properties).history()[0]
+        kept = {each.version: "rollback" for each in roles.rollbacks.values()} | roles.kept
     survey = store.survey(name)
     skipped, sizes = dict(survey.skipped), {}
     for each in survey.manifests:
@@ -54,7 +75,11 @@ def list_(task: str, snapshots: str | None, as_json: bool) -> None:
                 "skipped": skipped,
                 "task": name,
                 "uri": store.where(name),
-                "snapshots": [{**_summary(each), "bytes": sizes[each.version]} for each in found],
+                "snapshots": [
+                    {**_summary(each), "bytes": sizes[each.version]}
+                    | ({"anchor": kept.get(each.version)} if asked else {})
+                    for each in found
+                ],
             }
         )
         return
@@ -67,7 +92,16 @@ def list_(task: str, snapshots: str | None, as_json: bool) -> None:
         return
     table(
         f"snapshots of {name} in {store.where(name)}",
-        ["version", "kind", "log offset", "learned", "state digest", "written", "bytes"],
+        [
+            "version",
+            "kind",
+            "log offset",
+            "learned",
+            "state digest",
+            "written",
+            "bytes",
+            *(["anchor"] if asked else []),
+        ],
         [
             [
                 each.version,
@@ -77,6 +111,7 @@ def list_(task: str, snapshots: str | None, as_json: bool) -> None:
                 each.state_digest[:16],
                 _when(each),
                 sizes[each.version],
+                *([kept.get(each.version, "")] if asked else []),
             ]
             for each in found
         ],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from agents.http.access import NOBODY
@@ -13,13 +13,16 @@ from agents.http.predictions import not_ready
 from agents.http.problems import Problem
 from infra.clock import now_ms
 from infra.commands import Commands, new_id
+from infra.rollback_cost import cost
+from infra.snapshots.store import SnapshotStore
 from infra.task.context import TaskContext
 from infra.task.readiness import Readiness
 from schemas.codec.checks import make_command
 from schemas.errors import BadRecord, BrokerError, CommandRejected
 from schemas.records import Command
-from streams.commands import CHECKS, MODE, decide
-from streams.roles import Roles
+from streams.commands import CHECKS, decide
+from streams.leave_out import LeaveOut
+from streams.roles import LEFT_OUT, Roles
 from streams.serve import Server
 from streams.shares import SHARE, UNIT
 from streams.snapshot.digest import state_digest
@@ -31,6 +34,10 @@ FIELDS: Final[Mapping[str, type]] = {
     "model": str,
     "shares": dict,
     "mode": str,
+    "version": str,
+    "leave_out": list,
+    "where": str,
+    "release": bool,
     "reason": str,
     "id": str,
     "evidence": str,
@@ -50,12 +57,21 @@ class ModelCommands:
         The workers' consumer group.
     writer
         Writes the requests.
+    store
+        Opens the snapshot store.
     """
 
     def __init__(
-        self, context: TaskContext, readiness: Readiness, server: Server, group: str, writer: Sends
+        self,
+        context: TaskContext,
+        readiness: Readiness,
+        server: Server,
+        group: str,
+        writer: Sends,
+        store: Callable[[], SnapshotStore],
     ) -> None:
         self._context, self._readiness, self._server, self._writer = context, readiness, server, writer
+        self._store = store
         self._commands = Commands(context.connection, context.codec, group)
 
     async def ask(self, body: Body, author: str) -> tuple[int, dict[str, Any]]:
@@ -78,7 +94,7 @@ class ModelCommands:
         given = _fields(body)
         command = _command(given, author)
         if given.get("dry_run"):
-            return 200, self._plan(command)
+            return 200, await self._plan(command)
         try:
             at = await self._writer.send(self._commands.record(command))
             # The audit of a repeated id lies before this request.
@@ -109,7 +125,7 @@ class ModelCommands:
             return None
         return offset()
 
-    def _plan(self, command: Command) -> dict[str, Any]:
+    async def _plan(self, command: Command) -> dict[str, Any]:
         if not self._readiness.ready.is_set():
             raise not_ready(self._context.task.name, self._readiness)
         before = self._server.roles
@@ -118,8 +134,13 @@ class ModelCommands:
             decided = decide(command, before, folds)
         except CommandRejected as error:
             raise Problem(409, "command_rejected", str(error)) from None
-        after = before.after(decided)
-        return {
+        after, found = before.after(decided), dict[str, Any]()
+        if command.name == "rollback":
+            fold, context = folds[command.model], self._context
+            where = (context.connection, context.codec)
+            found = await asyncio.to_thread(lambda: cost(decided, fold, *where, self._store()))
+            found |= {"answers_now": str(fold.version)}
+        return found | {
             "state": "dry_run",
             "command": command.name,
             "models": [
@@ -136,6 +157,7 @@ class ModelCommands:
             "next_offset": min(fold.next_offset for fold in server.models),
             "digest": state_digest(roles.snapshot()),
             "models": model_roles(server),
+            "kept": dict(roles.kept),
             "commands": [each._asdict() for each in reversed(roles.decisions)],
         }
 
@@ -146,8 +168,11 @@ def model_roles(server: Server) -> list[dict[str, Any]]:
     found = []
     for name in dict.fromkeys([*roles.models, *folds]):
         row: dict[str, Any] = {"model": name, "in_file": name in folds} | _role(roles, name)
+        under_way = roles.rollbacks.get(name)
+        row["rollback"] = None if under_way is None else under_way._asdict()
         if fold := folds.get(name):
             row |= {"version": str(fold.version), "learned": fold.learned, "left_out": fold.left_out_text}
+            row["leaves_out"] = [str(each) for each in fold.leave_out.intervals]
         found.append(row)
     return found
 
@@ -180,6 +205,17 @@ def _fields(body: Body) -> Mapping[str, Any]:
     return record
 
 
+def _leave_out(given: Mapping[str, Any]) -> dict[str, str]:
+    intervals = given.get("leave_out", [])
+    if not all(isinstance(each, str) for each in intervals):
+        raise Problem(422, "wrong_type", "leave_out must have texts: FROM..TO", "leave_out")
+    try:
+        text = LeaveOut.parse(intervals, given.get("where", "")).text
+    except ValueError as error:
+        raise Problem(422, "out_of_range", str(error), "leave_out") from None
+    return {LEFT_OUT: text} if text else {}
+
+
 def _command(given: Mapping[str, Any], author: str) -> Command:
     """Make the command of a request."""
     name = given["command"]
@@ -190,8 +226,12 @@ def _command(given: Mapping[str, Any], author: str) -> Command:
         if type(share) not in {int, float} or len(model) > 60:
             raise Problem(422, "wrong_type", "shares must have a number for each model", "shares")
         arguments[f"{SHARE}{model}"] = repr(share)
-    if "mode" in given:
-        arguments[MODE] = given["mode"]
+    for field in ("mode", "version"):
+        if field in given:
+            arguments[field] = given[field]
+    if given.get("release"):
+        arguments["release"] = "true"
+    arguments |= _leave_out(given)
     known = "none" if author == NOBODY else "token"
     about = (author, given["reason"], given.get("id") or new_id(), known, now_ms(), given.get("evidence", ""))
     try:

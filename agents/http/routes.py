@@ -37,6 +37,7 @@ from agents.http.watchman import Probes
 from agents.settings import Settings
 from infra.commands import Commands
 from infra.exporter import CONTENT_TYPE
+from infra.snapshots.store import SnapshotStore
 
 TIME_BOUND_S: Final = 10.0
 """A call takes no longer, and its body half of it; a look that waits takes as long as it asks for on top."""
@@ -224,7 +225,12 @@ def _predictions(writer: Sends, task: HttpTask) -> Predictions:
 
 
 def _commands(writer: Sends, task: HttpTask) -> ModelCommands:
-    return ModelCommands(task.context, task.readiness, task.server, task.settings.group, writer)
+    settings = task.settings
+
+    def store() -> SnapshotStore:
+        return SnapshotStore(settings.snapshot_uri, settings.snapshot_key.encode() or None)
+
+    return ModelCommands(task.context, task.readiness, task.server, settings.group, writer, store)
 
 
 def _outcomes(writer: Sends, task: HttpTask) -> Outcomes:

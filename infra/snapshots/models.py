@@ -88,6 +88,7 @@ def pack(
         skipped=fold.learner.skipped,
         stopped=fold.learner.stopped.offset if fold.learner.stopped else -1,
         left_out=fold.left_out_text,
+        leave_out=fold.leave_out.text,
     )
     return Snapshot(manifest, snapshot.dump(state.values()), probes)
 
@@ -100,7 +101,7 @@ def restore(
     *,
     at_most: int | None = None,
 ) -> Manifest | None:
-    """Restore a model from the newest good snapshot of its specification, runtime and log.
+    """Restore a model from the newest good snapshot of its identity and log.
 
     A snapshot that is damaged, rejected or does not give its probes' scores is skipped with a warning: the
     one before it, or the log from its beginning, gives the same state.
@@ -121,6 +122,7 @@ def restore(
             and manifest.model == fold.model.name
             and manifest.spec == fold.spec
             and manifest.runtime in fold.runtimes
+            and manifest.leave_out == fold.leave_out.text
             and manifest.log_topic_id == place.topic_id
             and (at_most is None or manifest.next_offset <= at_most)
         )
@@ -132,7 +134,7 @@ def restore(
             check_probes(fold, stored)
         except SnapshotError as error:
             log.warning("skipped snapshot %s: %s", manifest.version, error)
-            fold.restore(ModelFold(fold.task, fold.model, fold.runtime).snapshot())
+            fold.restore(ModelFold(fold.task, fold.model, fold.runtime, leave_out=fold.leave_out).snapshot())
             continue
         return manifest
     return None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from infra.audit.chain import read_record
 from infra.audit.checkpoints import Checkpoints
@@ -18,7 +19,7 @@ from infra.task.context import TaskContext
 from schemas.errors import BrokerError, CommandRejected, RecordsGone
 from schemas.records import Control, Entry
 from streams.command_queue import CommandQueue
-from streams.commands import command_entry_id, decide, decide_revision
+from streams.commands import command_entry_id, decide, decide_revision, with_anchors
 from streams.model import ModelFold
 from streams.roles import Roles
 
@@ -34,14 +35,20 @@ class CommandDesk:
         The task.
     wake
         Called when there is something to decide.
+    newest
+        The newest snapshots, by model.
     checkpoints
         Where checkpoints of the audit chain go.
     """
 
     def __init__(
-        self, context: TaskContext, wake: Callable[[], None], checkpoints: Checkpoints | None = None
+        self,
+        context: TaskContext,
+        wake: Callable[[], None],
+        newest: Mapping[str, str] = MappingProxyType({}),
+        checkpoints: Checkpoints | None = None,
     ) -> None:
-        self.context, self._wake = context, wake
+        self.context, self._wake, self._newest = context, wake, newest
         self.audit = AuditLinks(context, checkpoints)
         self.queue = CommandQueue(context.topics.log)
         self.partition = Partition(context.topics.control, 0)
@@ -124,9 +131,9 @@ class CommandDesk:
         name, command, now, roles = self.context.task.name, request.command, now_ms(), models[0].roles
         try:
             if command.name == "revision":
-                command = decide_revision(command, roles)
+                command = with_anchors(decide_revision(command, roles), roles, self._newest)
             else:
-                command = decide(command, roles, {fold.model.name: fold for fold in models})
+                command = decide(command, roles, {fold.model.name: fold for fold in models}, self._newest)
         except CommandRejected as error:
             log.warning("%s: command %s of %s is rejected: %s", name, command.name, command.author, error)
             return Decided(self.context, request, Control("audit", command, now, rejected=str(error)), None)

@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from types import MappingProxyType
@@ -71,7 +71,7 @@ class LogPublisher(Publisher[Entry]):
         group = f"{context.group}.{context.task.name}.log"
         super().__init__(context, readiness, resume, turns, output, context.topics.log, group)
         self.fold, self.models = fold, fold.models
-        self.desk = CommandDesk(context, self._wake, checkpoints)
+        self.desk = CommandDesk(context, self._wake, fold.parents, checkpoints)
         output.snapshots.audit_head = lambda: self.desk.audit.head
         fold.moved.append(self._wake)
         self.tenure: object | None = None
@@ -134,6 +134,11 @@ class LogPublisher(Publisher[Entry]):
                 parents = (parent,) if parent and parent != str(fold.learned_version) else ()
                 yield partial(pack, fold, self.place, text, *about, parents=parents, commit=self._commit)
         yield from super().takes()
+
+    def anchors(self) -> Collection[str]:
+        """See `Publisher.anchors`."""
+        roles = self.models[0].roles
+        return {*roles.kept, *(each.version for each in roles.rollbacks.values())}
 
     def stored(self, manifest: Manifest) -> None:
         """See `Publisher.stored`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import Awaitable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Generic, TypeVar
@@ -118,6 +118,10 @@ class Publisher(Generic[Item]):
         about = (self.context.task, runtime_fingerprint()[1], now_ms())
         yield partial(pack_monitors, self.name, self.monitors, at, self.place, *about)
 
+    def anchors(self) -> Collection[str]:
+        """Return the versions whose snapshots retention never deletes."""
+        return ()
+
     def stored(self, manifest: Manifest) -> None:
         """Take note of a snapshot that was written."""
 
@@ -211,7 +215,7 @@ class Publisher(Generic[Item]):
             await self.turns.apart(self._take_snapshots)
 
     def _take_snapshots(self) -> None:
-        for manifest, records in self.snapshots.write(self.takes(), self.next_offset):
+        for manifest, records in self.snapshots.write(self.takes(), self.next_offset, self.anchors()):
             self.stored(manifest)
             self._pending += [(self.next_offset - 1, each) for each in records]
 

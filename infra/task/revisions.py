@@ -90,7 +90,7 @@ def opening_request(context: TaskContext, fold: ModelFold) -> Command:
     # For people, so it may be cut and escaped: a record has a bound, and is UTF-8.
     arguments[SPEC_TEXT] = fold.model.describe()[:LONGEST].encode("utf-8", "backslashreplace").decode()
     arguments[PROOF] = json.dumps(context.proofs.get(fold.model.name, {}))
-    place = (context.log_topic_id, fold.model.name, fold.spec, fold.runtime)
+    place = (context.log_topic_id, fold.model.name, fold.spec, fold.runtime, fold.leave_out.text)
     name = hashlib.sha256("\n".join(place).encode()).hexdigest()[:32]
     author = f"worker {context.slot}"
     return replace(opening, arguments=arguments, id=name, author=author, asked=now_ms())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 from itertools import chain
 from typing import Final
@@ -59,14 +59,18 @@ class SnapshotWriter:
             self.begin(offset)
         return found
 
-    def write(self, takes: Iterable[Take], offset: int) -> Iterator[tuple[Manifest, list[OutRecord]]]:
+    def write(
+        self, takes: Iterable[Take], offset: int, anchors: Collection[str] = ()
+    ) -> Iterator[tuple[Manifest, list[OutRecord]]]:
         """Write snapshots at an offset; gives each manifest with its records for the topic (blocks).
+
+        Versions among the anchors are never deleted.
 
         A store that cannot be written costs the snapshot and never the service: the topic still holds all of it.
         """
         for take in takes:
             try:
-                yield self._write(take())
+                yield self._write(take(), anchors)
             except Exception as error:
                 self._counts["snapshots_failed"] += 1
                 log.error(
@@ -76,11 +80,11 @@ class SnapshotWriter:
                     exc_info=None if isinstance(error, EXPECTED) else error,
                 )
 
-    def _write(self, taken: Snapshot) -> tuple[Manifest, list[OutRecord]]:
+    def _write(self, taken: Snapshot, anchors: Collection[str]) -> tuple[Manifest, list[OutRecord]]:
         manifest = self.store.save(self._with_head(taken.manifest), taken.state, taken.probes)
         self._counts["snapshots"] += 1
         written = {manifest.version: self._context.codec.encode(manifest)}
-        retired = dict.fromkeys(self._retire(manifest))
+        retired = dict.fromkeys(self._retire(manifest, anchors))
         return manifest, [
             OutRecord(self._context.topics.snapshots, version.encode(), value, 0)
             for version, value in chain(written.items(), retired.items())
@@ -94,10 +98,11 @@ class SnapshotWriter:
             size, head = 0, ""
         return replace(manifest, audit_size=size, audit_head=head)
 
-    def _retire(self, newest: Manifest) -> Iterator[str]:
+    def _retire(self, newest: Manifest, anchors: Collection[str]) -> Iterator[str]:
         """Delete all but the newest few snapshots of a model, or of the monitors; gives their versions.
 
-        The newest one of each revision stays: a worker that goes back to its task file continues from there.
+        Anchors stay, and so does the newest one of each revision: a worker that goes back to its task file
+        continues from there.
         """
         mine = [
             each
@@ -106,7 +111,7 @@ class SnapshotWriter:
         ]
         revisions = {each.revision for each in mine[: self._kept]}
         for old in mine[self._kept :]:
-            if old.revision in revisions or old.kind != "model":
+            if (old.revision in revisions or old.kind != "model") and old.version not in anchors:
                 self.store.delete(self._context.task.name, old.version)
                 yield old.version
             revisions.add(old.revision)

@@ -35,7 +35,8 @@ CREATE TABLE chains (
     PRIMARY KEY (p, o)) WITHOUT ROWID;
 CREATE TABLE scores (model TEXT, applied INT, revision INT, p INT, o INT, number INT);
 CREATE TABLE revisions (
-    model TEXT, revision INT, spec TEXT, runtime TEXT, dictionary TEXT, PRIMARY KEY (model, revision));
+    model TEXT, revision INT, spec TEXT, runtime TEXT, dictionary TEXT, left_out TEXT,
+    PRIMARY KEY (model, revision));
 """
 # Made when everything is in: that is faster, and only the checks need them.
 INDEXES: Final = """

@@ -14,10 +14,11 @@ from infra.verify.extent import Extent, mark, place_of, text_of, value_of
 from infra.verify.report import Report
 from schemas.codec import Codec
 from schemas.errors import BadRecord
-from schemas.records import Entry, Position, Prediction
+from schemas.records import Command, Entry, Position, Prediction
 from schemas.state import RESOLVED, JoinPosition, JoinRecord, Resolution, type_of
 from schemas.topics import MAX_TOPIC_RECORD_BYTES, TaskTopics
 from streams.join.join_rules import JoinRules
+from streams.roles import LEFT_OUT, ROLLBACK
 from streams.verify import ROOTS, Difference, Standing, check_entry, check_link, is_within, trigger_of
 
 
@@ -38,6 +39,8 @@ class Entries:
         self._report, self._extent = report, extent
         self._topics = TaskTopics(codec.task)
         self._revisions: Counter[str] = Counter()
+        self._set_apart: dict[tuple[str, str], int] = {}
+        """By model and id of a rollback: the number of the revision that it is to open."""
 
     # ------------------------------------------------------------------ state
 
@@ -151,6 +154,8 @@ class Entries:
         within = is_within(entry, self._extent.positions, self._topics.predictions, self._extent.offset)
         if entry.command is not None and "revision" in entry.command.arguments:
             self._revision(entry, where)
+        if entry.command is not None and entry.command.name == "rollback":
+            self._rollback(entry.command)
         place = entry.prediction_at
         if place is not None and entry.kind != "opened":
             self._link(entry, place, where, within)
@@ -207,12 +212,21 @@ class Entries:
         assert command is not None
         arguments = command.arguments
         number = arguments.get("revision", "")
-        last = self._revisions[command.model]
+        last, rollback = self._revisions[command.model], arguments.get(ROLLBACK, "")
         expected = last + 1 if last or not self._extent.begins_later(self._topics.log) else None
+        if rollback:
+            expected = self._set_apart.get((command.model, rollback), None if expected is None else 0)
         if not number.isdecimal() or expected not in {None, int(number)}:
             what = f"the command that opens a revision of {command.model}"
             self._report.fail([Difference(what, where, f"revision {expected}", f"revision {number!r}")])
             return
-        self._revisions[command.model] = int(number)
+        self._revisions[command.model] = max(last, int(number))
         row = (command.model, int(number), arguments.get("spec", ""), arguments.get("runtime", ""))
-        self._database.insert("revisions", [(*row, arguments.get("dictionary"))])
+        self._database.insert("revisions", [(*row, arguments.get("dictionary"), arguments.get(LEFT_OUT, ""))])
+
+    def _rollback(self, command: Command) -> None:
+        """Note the number that a rollback sets apart for its revision."""
+        number = command.arguments.get("number", "")
+        if number.isdecimal() and command.arguments.get("mode") == "rebuild":
+            self._set_apart[command.model, command.id] = int(number)
+            self._revisions[command.model] = max(int(number), self._revisions[command.model])

@@ -7,6 +7,7 @@ from typing import Any
 
 from infra.inbound import decoder
 from infra.snapshots.models import LogPlace, check_probes, opened
+from infra.snapshots.past import PastVersions
 from infra.snapshots.store import SnapshotStore
 from infra.taskfile import LoadedTask
 from infra.trusted import TrustedEntry
@@ -17,9 +18,11 @@ from infra.verify.report import Report
 from infra.verify.source import Source
 from schemas.codec import Codec
 from schemas.errors import SnapshotError, UsageError
-from schemas.records import Manifest, Prediction, Score
+from schemas.records import Entry, Manifest, Prediction, Score
 from schemas.topics import MAX_TOPIC_RECORD_BYTES, TaskTopics
+from streams.leave_out import LeaveOut
 from streams.model import ModelFold
+from streams.task import Model
 from streams.verify import Difference, check_score
 from streams.version import Version
 
@@ -61,17 +64,51 @@ class Refold:
         self._predictions = topics.predictions
         self._place = LogPlace(topics.log, source.topic_id(topics.log))
         self._core = core
-        self.folds = [ModelFold(loaded.task, model, runtime, core) for model in loaded.task.models]
-        self._anchored: dict[str, int] = {}
-        """The revision of the snapshot from which a model is refolded, by model."""
+        self._past = PastVersions(
+            loaded, store if extent.first[self._log] else None, self._place, self._entries, core
+        )
+        self.folds = [
+            self._fresh(model, text) for model in loaded.task.models for text in self._left_out(model)
+        ]
+        """A model has one for each of what its revisions leave out."""
+        self._anchored: dict[int, int] = {}
+        """The revision of the snapshot from which a fold begins, by the fold's `id`."""
+
+    def _left_out(self, model: Model) -> list[str]:
+        """Return what the revisions of a model's specification leave out, in this runtime."""
+        query = "SELECT DISTINCT left_out FROM revisions WHERE model = ? AND spec = ? AND runtime = ?"
+        about = (model.name, self._loaded.task.spec(model), self._runtime)
+        found = {str(text) for (text,) in self._database.rows(query, about)}
+        if self._extent.first[self._log] and self._store is not None:
+            # The entries that opened them may be cut off; what was stored of them is not.
+            found |= {
+                each.leave_out
+                for each in self._store.manifests(self._loaded.task.name)
+                if (each.model, each.spec, each.runtime) == about
+            }
+        return sorted(found) or [""]
+
+    def _fresh(self, model: Model, left_out: str) -> ModelFold:
+        fold = ModelFold(
+            self._loaded.task, model, self._runtime, self._core, leave_out=LeaveOut.read(left_out)
+        )
+        self._past.serve(fold)
+        return fold
+
+    def _entries(self, start: int, end: int) -> Iterator[tuple[int, Entry]]:
+        decode = decoder(self._codec.decode_entry, MAX_TOPIC_RECORD_BYTES)
+        for message in self._source.read(*self._log, start, end):
+            item = decode(message)
+            if item.bad is None:
+                yield item.at.offset, item.record
 
     def run(self, tick: Callable[[], None]) -> None:
         """Refold, and compare on the way."""
         extent, report = self._extent, self.report
         first, end = extent.first[self._log], extent.end[self._log]
         if first:
-            for fold in self.folds:
-                self._start_from_anchor(fold, first)
+            for model in self._loaded.task.models:
+                self._start_from_anchors(model.name, first)
         manifests = self._snapshots(end)
         walks = [_Walk(self, fold, manifests) for fold in self.folds]
         decode = decoder(self._codec.decode_entry, MAX_TOPIC_RECORD_BYTES)
@@ -95,7 +132,7 @@ class Refold:
         answers.arrive(end)
         for walk in walks:
             walk.finish()
-        for fold in self.folds:
+        for fold in sorted(self.folds, key=lambda fold: fold.learned_version.revision):
             learner = fold.learner
             if learner.skipped or learner.stopped:
                 report.skipped[fold.model.name] = {
@@ -129,20 +166,28 @@ class Refold:
         The log's `revision` entry says so; where the log begins later, the snapshot that refolding began with.
         """
         row = self._database.one(
-            "SELECT spec, runtime FROM revisions WHERE model = ? AND revision = ?",
+            "SELECT spec, runtime, left_out FROM revisions WHERE model = ? AND revision = ?",
             (version.model, version.revision),
         )
-        if row == (fold.spec, self._runtime):
+        mine = self._of(fold)
+        if row == (fold.spec, self._runtime, fold.leave_out.text):
             return True
+        if any(row == (each.spec, self._runtime, each.leave_out.text) for each in mine):
+            return False  # that fold reproduces it
         cut = self._extent.first[self._log] > 0
-        if row is None and cut and version.revision == self._anchored.get(fold.model.name):
+        if row is None and cut and version.revision == self._anchored.get(id(fold)):
             return True
+        if fold is not mine[0] or version.revision in {self._anchored.get(id(each)) for each in mine}:
+            return False  # it is counted once
         if row is None and not cut:
             what = f"{version}: the log opens no such revision"
             self.report.fail([Difference(what, where, "a revision entry", "none")])
             return False
         self.report.other[fold.model.name] += 1
         return False
+
+    def _of(self, fold: ModelFold) -> list[ModelFold]:
+        return [each for each in self.folds if each.model.name == fold.model.name]
 
     def _foreign(self) -> None:
         """Count the scores of models that the task file does not have, if the log knows them."""
@@ -166,8 +211,20 @@ class Refold:
 
     # ------------------------------------------------------------------ snapshots
 
-    def _start_from_anchor(self, fold: ModelFold, first: int) -> None:
-        """Restore a model from the oldest snapshot from which the rest of the log can be folded."""
+    def _start_from_anchors(self, model: str, first: int) -> None:
+        """Restore the folds of a model; those without a snapshot are left out, but for all of them."""
+        mine = [each for each in self.folds if each.model.name == model]
+        without = [each for each in mine if not self._start_from_anchor(each, first)]
+        if len(without) == len(mine):
+            store = "" if self._store is None else self._store.uri
+            raise UsageError(
+                f"{self._log[0]} begins at offset {first}, and {store} has no snapshot of "
+                f"{model} from there: scores cannot be reproduced"
+            )
+        self.folds = [each for each in self.folds if each not in without]
+
+    def _start_from_anchor(self, fold: ModelFold, first: int) -> bool:
+        """Restore a fold from the oldest snapshot from which the rest of the log can be folded."""
         if self._store is None:
             raise UsageError(
                 f"{self._log[0]} begins at offset {first}, so that refolding needs a snapshot: set --snapshots"
@@ -181,21 +238,20 @@ class Refold:
                 check_probes(fold, stored)
             except SnapshotError as error:
                 self.report.notes.append(f"skipped snapshot {manifest.version}: {error}")
-                fold.restore(ModelFold(self._loaded.task, fold.model, self._runtime, self._core).snapshot())
+                fold.restore(self._fresh(fold.model, fold.leave_out.text).snapshot())
                 continue
-            self._anchored[fold.model.name] = fold.learned_version.revision
+            self._anchored[id(fold)] = fold.learned_version.revision
             self.report.notes.append(f"{fold.model.name} is refolded from snapshot {manifest.version}")
-            return
-        raise UsageError(
-            f"{self._log[0]} begins at offset {first}, and {self._store.uri} has no snapshot of "
-            f"{fold.model.name} from there: scores cannot be reproduced"
-        )
+            return True
+        return False
 
     def _fits(self, fold: ModelFold, manifest: Manifest) -> bool:
-        lineage = (manifest.kind, manifest.model, manifest.spec, manifest.runtime, manifest.log_topic_id)
-        return lineage == ("model", fold.model.name, fold.spec, self._runtime, self._place.topic_id)
+        identity = (manifest.spec, manifest.runtime, manifest.leave_out)
+        mine = (fold.spec, self._runtime, fold.leave_out.text)
+        lineage = (manifest.kind, manifest.model, manifest.log_topic_id)
+        return (*lineage, identity) == ("model", fold.model.name, self._place.topic_id, mine)
 
-    def _snapshots(self, end: int) -> Mapping[str, list[tuple[Manifest, bool]]]:
+    def _snapshots(self, end: int) -> Mapping[tuple[str, str], list[tuple[Manifest, bool]]]:
         """Give the snapshots to compare, by model in the order of the log, and whether each is stored."""
         found = {version: (manifest, False) for version, manifest in self._extent.manifests.items()}
         if self._store is not None:
@@ -225,7 +281,9 @@ class Refold:
                 and self._fits(fold, manifest)
                 and manifest.next_offset <= end
             ]
-            mine[fold.model.name] = sorted(fitting, key=lambda each: (each[0].log_offset, each[0].version))
+            mine[fold.model.name, fold.leave_out.text] = sorted(
+                fitting, key=lambda each: (each[0].log_offset, each[0].version)
+            )
         return mine
 
     def check_snapshot(self, fold: ModelFold, manifest: Manifest, stored: bool) -> None:
@@ -243,7 +301,7 @@ class Refold:
             return
         try:
             blob = self._store.load(self._loaded.task.name, manifest.version)
-            twin = ModelFold(fold.task, fold.model, self._runtime, self._core)
+            twin = self._fresh(fold.model, fold.leave_out.text)
             twin.restore(opened(blob, twin.model, self._loaded.classes))
             check_probes(twin, blob)
         except SnapshotError as error:
@@ -257,14 +315,17 @@ class _Walk:
     """One model on its way along the log, with the scores and snapshots that are still ahead of it."""
 
     def __init__(
-        self, refold: Refold, fold: ModelFold, manifests: Mapping[str, list[tuple[Manifest, bool]]]
+        self,
+        refold: Refold,
+        fold: ModelFold,
+        manifests: Mapping[tuple[str, str], list[tuple[Manifest, bool]]],
     ) -> None:
         self.fold, self._refold = fold, refold
         self._begin = fold.next_offset - 1
         self._named = fold.learned_version.offset
         self._scores = refold.scores(fold)
         self._score: Any = next(self._scores, None)
-        self._manifests = iter(manifests[fold.model.name])
+        self._manifests = iter(manifests[fold.model.name, fold.leave_out.text])
         self._manifest = next(self._manifests, None)
 
     def arrive(self, below: int) -> None:

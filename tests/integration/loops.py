@@ -42,8 +42,13 @@ from schemas.records import DeadLetter, Entry, Request, Value
 from schemas.topics import TaskTopics, topics
 from streams.datafile import Event
 from streams.join.join_rules import JoinRules
+from streams.leave_out import LeaveOut
 from streams.model import ModelFold
+from streams.model_state import ModelState
+from streams.roles import Roles
 from streams.schedule import schedule
+from streams.task import Model
+from streams.version import Version
 from tests.faults.child import through_child
 
 HOTEL = examples() / "hotel_bookings"
@@ -386,11 +391,13 @@ class Loop:
 
     def assert_digests(self) -> dict[str, str]:
         """Compare all running workers' states with a refold of the log; gives the digest by version."""
-        entries = self.entries()
-        folds = [ModelFold(self.task, model, runtime_fingerprint()[0]) for model in self.task.models]
+        entries, roles = self.entries(), Roles(self.task.name)
         for offset, entry in entries:
-            for fold in folds:
-                fold.apply(offset, entry)
+            roles.apply(offset, entry)
+        folds = [
+            self.refold(model, entries, roles.left_out(model.name, self.task.spec(model)))
+            for model in self.task.models
+        ]
         path = f"/tasks/{self.task.name}/digests"
         for worker in self.workers:
             if not worker.running:
@@ -406,6 +413,23 @@ class Loop:
                 str(fold.version): fold.digest for fold in folds
             }
         return {str(fold.version): fold.digest for fold in folds}
+
+    def refold(
+        self, model: Model, entries: Sequence[tuple[int, Entry]], left_out: str = "", to: int | None = None
+    ) -> ModelFold:
+        """Fold the log from its beginning, up to an offset, with nothing but the entries."""
+        fold = ModelFold(self.task, model, runtime_fingerprint()[0], leave_out=LeaveOut.read(left_out))
+
+        def past(version: Version) -> ModelState:
+            known = fold.roles.revisions[model.name]
+            of = next(each.left_out for each in known if each.number == version.revision)
+            return self.refold(model, entries, of, version.offset).snapshot()
+
+        fold.past = past
+        for offset, entry in entries:
+            if to is None or offset <= to:
+                fold.apply(offset, entry)
+        return fold
 
     def verify(self) -> Report:
         """Prove the history, with the workers' snapshots."""

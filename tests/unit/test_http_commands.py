@@ -172,3 +172,27 @@ def test_a_dry_run_shows_roles_before_and_after_and_asks_for_nothing() -> None:
     ]
     assert (wrong.status, wrong.data["detail"]) == (409, "the shares add up to 1.1, not to 1")
     assert writer.records == []
+
+
+def test_a_rollback_names_its_mode_version_and_intervals_and_wrong_ones_are_rejected(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    task, writer = make_http_task(), HeldWriter()
+    decided(monkeypatch, Progress("asked"))
+    rollback = {"command": "rollback", "model": "lr", "reason": "the feed was wrong", "mode": "rebuild"}
+    wrong = rollback | {"leave_out": ["200..100"]}
+
+    async def run() -> list[Reply]:
+        async with serving(task, writer, Settings(http_token=NAMED)) as client:
+            right = rollback | {"leave_out": ["100..200", "2016-03-01..2016-03-02"]}
+            return [await post(client, each) for each in (right, wrong, rollback | {"leave_out": [1]})]
+
+    done, backwards, number = asyncio.run(run())
+    assert done.status == 202
+    (record,) = writer.records
+    control = task.context.codec.decode_control(record.value)
+    assert isinstance(control, Control)
+    text = '[["event",1456790400000,1456963199999,"",""],["log",100,200,"",""]]'
+    assert control.command.arguments == {"mode": "rebuild", "left_out": text}
+    assert (backwards.status, number.status) == (422, 422)
+    assert "ends before it begins" in backwards.data["detail"]
