@@ -24,7 +24,7 @@ from schemas.errors import BadRecord, BrokerError, TransactionAborted
 from schemas.records import DeadLetter, Position, Prediction, Punctuation
 from schemas.state import POSITION_KEY
 from streams.join.changelog import records
-from streams.join.join import Join
+from streams.join.join import RUN, Join
 from streams.join.outputs import Rejected
 from streams.metrics.waiting import counter_of
 
@@ -154,23 +154,38 @@ class JoinAgent:
         self.dead_letters.clear()  # of a batch that was not committed
         written: list[OutRecord] = []
         numbers: set[int] = set()
-        for item in items:
-            if (number := item.message.partition() or 0) in self.partitions:
+        for number, run in runs(items):
+            at = self.partitions.get(number)
+            if at is not None:
                 numbers.add(number)
-            try:
-                for step in self._take(item):
-                    if step is None:
-                        yield None
-                    else:
-                        written.append(step)
-            except BadRecord as bad:
-                written.append(dead_letter(self.context, item, bad, self.dead_letters))
-            if number in numbers:
-                self.partitions[number].taken(item.message.topic() or "", item.message.offset() or 0)
-            yield None
+            if at is None or run[0].scanned is None or not at.join.takes_scanned:
+                for item in run:
+                    yield from self._one(number, item, written)
+                continue
+            scanned, start = [item.scanned for item in run], 0
+            while start < len(run):
+                start += at.take(scanned, start)
+                yield None
+                if start < len(run):
+                    yield from self._one(number, run[start], written)
+                    start += 1
         yield from written
         for number in numbers:
             yield from self.outputs(number)
+
+    def _one(self, number: int, item: Inbound, written: list[OutRecord]) -> Iterator[None]:
+        """Take one record by what it says; adds what is to be written for it to count elsewhere."""
+        try:
+            for step in self._take(item):
+                if step is None:
+                    yield None
+                else:
+                    written.append(step)
+        except BadRecord as bad:
+            written.append(dead_letter(self.context, item, bad, self.dead_letters))
+        if (at := self.partitions.get(number)) is not None:
+            at.taken(item.message.topic() or "", item.message.offset() or 0)
+        yield None
 
     def _take(self, item: Inbound) -> Iterator[OutRecord | None]:
         """Take a record; gives what is to be written for it to count elsewhere, and None between steps.
@@ -223,7 +238,7 @@ class JoinAgent:
         for rejected in out.rejected:
             yield self._rejected(rejected)
         for name, state in records(out.changes):
-            value = None if state is None else codec.encode(state)
+            value = codec.encode(state) if state is not None and not isinstance(state, bytes) else state
             yield OutRecord(topics.join_state, name, value, number)
         yield OutRecord(topics.join_state, POSITION_KEY, codec.encode(at.position()), number)
 
@@ -323,3 +338,21 @@ class JoinAgent:
                 at.marks_at = now
                 moved.add(number)
         return moved
+
+
+def runs(items: Iterable[Inbound]) -> Iterator[tuple[int, list[Inbound]]]:
+    """Cut a batch into runs of one partition, of records that are scanned, or of a single one that is not."""
+    run: list[Inbound] = []
+    last = -1
+    for item in items:
+        number = item.message.partition() or 0
+        if run and (item.scanned is None or number != last or len(run) == RUN):
+            yield last, run
+            run = []
+        last = number
+        if item.scanned is None:
+            yield number, [item]
+        else:
+            run.append(item)
+    if run:
+        yield last, run

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from math import inf
+from typing import Any
 
 from schemas.state import JoinPosition
 from schemas.topics import TaskTopics
@@ -59,6 +60,14 @@ class JoinPartition:
         self.join.rollback()
         self.quiet_since = self.reported_at = time.monotonic()
         self.quiet_from = self.reported = self.join.stream_time
+
+    def take(self, scanned: list[Any], start: int) -> int:
+        """Take records that were scanned, from one of them on; gives how many."""
+        join, before = self.join, self.predictions
+        count, self.predictions, self.outcomes = join.take(scanned, start, before, self.outcomes)
+        if self.predictions > before:
+            self.quiet_since, self.quiet_from = time.monotonic(), join.stream_time
+        return count
 
     def taken(self, topic: str, offset: int) -> None:
         """Take note that a record was taken; never back: one that is read again is in the state already."""

@@ -18,7 +18,7 @@ from schemas.codec.checks import RECORD_TYPES, TaskKind, makers
 from schemas.codec.readers import Reader
 from schemas.codec.topic_numbers import TopicNumbers
 from schemas.codec.wire import Malformed
-from schemas.codec.writers import Writer
+from schemas.codec.writers import Writer, rest_of_entry
 from schemas.dictionary import Dictionary
 from schemas.errors import BadRecord
 from schemas.formats import HEADER_BYTES, detect
@@ -33,6 +33,7 @@ from schemas.records import (
     Punctuation,
     Request,
     Written,
+    WrittenEntry,
 )
 from schemas.state import Held, JoinPosition, JoinRecord, Payload, Resolution, StateRecord
 from schemas.subject_keys import SubjectKeys
@@ -149,6 +150,7 @@ class Codec:
             self._readers[mark] = _Known(record, Reader(schema, self._topics, made, plans.get(name)))
             self._checks[record] = json_form.checker(schema, made, canonical.get(name, dict))
         self._prediction_mark = header(self.schemas["Prediction"])
+        self._writers[WrittenEntry] = rest_of_entry
 
     def __repr__(self) -> str:
         return f"Codec({self.task!r}, {self.kind!r}, {len(self.dictionary)} features)"
@@ -220,6 +222,10 @@ class Codec:
         if not isinstance(prediction, Prediction):
             return False
         return any(not each.nullable and each.name not in prediction.features for each in self._stored)
+
+    def topic_bytes(self, topic: str) -> bytes:
+        """Return how a position names a topic on the wire."""
+        return self._topics.written[topic]
 
     def decode_request(self, data: Data) -> Request:
         """Read a record of `T.requests`: its features become canonical, tokens are put in."""
