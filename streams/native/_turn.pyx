@@ -29,7 +29,14 @@ cdef extern from "<mutex>" namespace "std" nogil:
 
 cdef extern from "values.hpp" namespace "riverloop" nogil:
     cdef enum Kind:
-        pass
+        MISSING, REAL, WHOLE, FLAG, TEXT
+
+    cdef struct Value:
+        Kind kind
+        double number
+        int64_t whole
+        const char* text
+        size_t size
 
 
 cdef extern from "records.hpp" namespace "riverloop" nogil:
@@ -62,6 +69,19 @@ cdef extern from "views.hpp" namespace "riverloop" nogil:
         int64_t ts
         string_view model
         int group
+        double p
+        int64_t revision
+        int64_t offset
+        cbool has_label
+        cbool label
+        cbool failed
+        int scores
+
+    cdef struct FactView:
+        PredictionView prediction
+        int64_t ts
+        int64_t arrived
+        cbool value
 
     cdef struct OutcomeView:
         string_view id
@@ -70,10 +90,13 @@ cdef extern from "views.hpp" namespace "riverloop" nogil:
     cdef cppclass Views:
         Scanner predictions
         Scanner outcomes
+        Scanner entries
         Answer kind
         Reporter reporter
         cbool prediction(const uint8_t*, size_t, size_t, PredictionView&)
         cbool outcome(const uint8_t*, size_t, size_t, OutcomeView&)
+        cbool fact(const uint8_t*, size_t, size_t, FactView&)
+        const vector[Value]& features()
 
 
 cdef extern from "join.hpp" namespace "riverloop" nogil:
@@ -205,6 +228,152 @@ cdef extern from *:
     int64_t riverloop_oldest(const CTable&)
 
 
+cdef extern from "monitors.hpp" namespace "riverloop" nogil:
+    cdef struct Observed:
+        int group
+        int cell
+        int key
+        double p
+        double loss
+        double brier
+
+    cdef cppclass Tally:
+        Tally()
+        int64_t cells[4]
+        int64_t labels[10]
+        int64_t positives[10]
+        double scores[10]
+        double loss
+        double brier
+        ordered[int, int64_t] counts
+
+    cdef cppclass Adwin:
+        Adwin()
+        double delta
+        double easy
+        double span
+        int worse
+        int64_t clock
+        vector[vector[pair[double, double]]] rows
+        int64_t width
+        int64_t count
+        int64_t left
+        double total
+        double squares
+        double sum
+        double sum_squares
+
+    cdef enum Signal:
+        pass
+
+    cdef cppclass Watched:
+        Watched()
+        Signal signal
+        Adwin detector
+        double weighted
+        double weight
+
+    cdef cppclass Feed:
+        int64_t run
+        int64_t since
+        int64_t week
+        int64_t longest[2][2]
+        int64_t outcomes
+        int64_t silences
+        cbool has_since
+        double suspect
+        double threshold
+        cbool whole_suspect
+        cbool whole_threshold
+
+    cdef cppclass Block "riverloop::Cost::Block":
+        double mean
+        double squares
+        double counted
+
+    cdef cppclass Cost:
+        int64_t warm_up
+        int64_t seen
+        int64_t ts
+        int64_t moment_ts
+        int64_t moment_count
+        int64_t run_count
+        int64_t block_count
+        double sum
+        double moment_loss
+        double moment_counted
+        double run_loss
+        double block_loss
+        double block_squares
+        double block_counted
+        cbool has_moment
+        vector[Block] blocks
+        void measure()
+
+    cdef cppclass DelayRank:
+        cbool has_first
+        cbool has_bound
+        int64_t first
+        int64_t seen
+        int64_t bound
+        int64_t count
+        double sum
+        vector[int64_t] reference
+        Adwin detector
+        vector[pair[int64_t, double]] means
+
+    cdef struct CFact "riverloop::Labelled":
+        int64_t asked
+        int64_t ts
+        int64_t arrived
+        int64_t revision
+        double p
+        cbool label
+        cbool value
+
+    cdef struct Resolutions:
+        int64_t count
+        int64_t positive
+
+    cdef cppclass CWatch "riverloop::Watch":
+        CWatch()
+        int64_t revision
+        int64_t served_time
+        int64_t pane_ms
+        int64_t pane_keep_ms
+        int64_t first_pane
+        int64_t turned
+        double log_loss_n
+        double log_loss
+        Tally tally
+        ordered[int64_t, Tally] panes
+        vector[Observed] seen
+        Resolutions resolved[10]
+        vector[int] groups
+        int64_t loop_time
+        int64_t first_cohort
+        ordered[int, int64_t] outcome_delays
+        ordered[int, int64_t] report_delays
+        ordered[int64_t, int64_t] cohorts
+        cbool outage
+        cbool judges_cost
+        cbool has_delay
+        cbool has_first
+        int64_t horizon_ms
+        int64_t until
+        int64_t first
+        int64_t warm_up
+        int64_t judged_seen
+        cbool silence_teaches
+        cbool served
+        Feed deadlines
+        Feed requests
+        vector[Watched] watched
+        Cost cost
+        DelayRank delay
+        size_t take(const vector[CFact]&)
+
+
 cdef tuple FACTS = ("opened", "labelled", "expired", "late", "revised", "unavailable", "time", "backfill", "command")
 cdef tuple LATE_BY = ("event_time", "arrival")
 cdef int64_t FARTHEST = (<int64_t>1) << 53
@@ -234,6 +403,48 @@ cdef class Scanned:
         return self.input.is_prediction
 
 
+cdef class ScannedFact:
+    """A labelled entry of the log that a scanner has taken.
+
+    Attributes
+    ----------
+    request_id, asked, features
+        Of the request: its event time in ms, and its features.
+    model, revision, offset
+        Of the score that was served.
+    value, ts
+        The label, and its event time (ms).
+    arrived
+        When the outcome arrived (ms).
+    """
+
+    cdef CFact fact
+    cdef readonly str request_id
+    cdef readonly str model
+    cdef readonly dict features
+    cdef readonly int64_t offset
+
+    @property
+    def asked(self):
+        return self.fact.asked
+
+    @property
+    def ts(self):
+        return self.fact.ts
+
+    @property
+    def arrived(self):
+        return self.fact.arrived
+
+    @property
+    def revision(self):
+        return self.fact.revision
+
+    @property
+    def value(self):
+        return True if self.fact.value else False
+
+
 cdef _scanner(Scanner* scanner, plan):
     cdef size_t n = 0
     scanner.nodes.resize(len(plan.nodes))
@@ -261,10 +472,15 @@ cdef class Scan:
     cdef Views views
     cdef bytes prediction_mark
     cdef bytes outcome_mark
+    cdef bytes entry_mark
+    cdef tuple names
+    cdef str model
 
     def __init__(self, plan):
         _scanner(&self.views.predictions, plan.predictions)
         _scanner(&self.views.outcomes, plan.outcomes)
+        _scanner(&self.views.entries, plan.entries)
+        self.names, self.model, self.entry_mark = tuple(plan.predictions.names), "", plan.entry_mark
         self.views.kind = <Answer><int>plan.answer
         self.views.reporter = <Reporter><int>plan.reporter
         self.prediction_mark, self.outcome_mark = plan.prediction_mark, plan.outcome_mark
@@ -300,6 +516,40 @@ cdef class Scan:
             return None
         made.input.is_prediction = False
         return self._placed(made, topic, partition, offset, arrived)
+
+    def fact(self, bytes data):
+        """Scan an entry of the log; None where it is not one of a request with one score, labelled in time."""
+        cdef size_t start = len(self.entry_mark)
+        cdef FactView view
+        cdef PredictionView* prediction = &view.prediction
+        cdef const Value* value
+        cdef size_t n
+        if not data.startswith(self.entry_mark) or not self.views.fact(data, <size_t>len(data), start, view):
+            return None
+        if prediction.scores != 1 or prediction.group < 0 or not prediction.has_label or prediction.failed:
+            return None
+        cdef ScannedFact made = ScannedFact.__new__(ScannedFact)
+        made.fact.asked, made.fact.ts, made.fact.arrived = prediction.ts, view.ts, view.arrived
+        made.fact.p, made.fact.label, made.fact.value = prediction.p, prediction.label, view.value
+        made.fact.revision, made.offset = prediction.revision, prediction.offset
+        made.request_id = prediction.id.data()[:prediction.id.size()].decode()
+        model = prediction.model.data()[:prediction.model.size()].decode()
+        if model != self.model:
+            self.model = model
+        made.model = self.model
+        features = {}
+        for n in range(len(self.names)):
+            value = &self.views.features()[n]
+            if value.kind == REAL:
+                features[self.names[n]] = value.number
+            elif value.kind == WHOLE:
+                features[self.names[n]] = value.whole
+            elif value.kind == FLAG:
+                features[self.names[n]] = value.number != 0
+            elif value.kind == TEXT:
+                features[self.names[n]] = value.text[:value.size].decode()
+        made.features = features
+        return made
 
     cdef Scanned _placed(self, Scanned made, topic, int64_t partition, int64_t offset, int64_t arrived):
         made.topic = topic
@@ -620,3 +870,207 @@ cdef class Table:
     def ids(self):
         """Give the request ids of which something is held."""
         return [each[0].decode("utf-8", "surrogatepass") for each in riverloop_ids(self.table[0])]
+
+
+# ---------------------------------------------------------------------- the monitors
+
+
+cdef _load_adwin(Adwin* own, detector):
+    window, fresh, recovery = detector.snapshot()
+    own.delta, own.easy, own.span, own.clock = detector.delta, detector._easy, detector.span, detector.clock
+    own.worse = 1 if detector.worse == "up" else -1 if detector.worse == "down" else 0
+    own.rows, own.width, own.total, own.squares = window
+    own.sum, own.sum_squares, own.count = fresh
+    own.left = recovery[1]
+
+
+cdef _store_adwin(Adwin* own, detector):
+    last = detector.snapshot()[2][0]
+    window = own.rows, own.width, own.total, own.squares
+    detector.restore((window, (own.sum, own.sum_squares, own.count), (last, own.left)))
+
+
+cdef _load_tally(Tally* own, tally):
+    cdef int n
+    for n in range(4):
+        own.cells[n] = tally.cells[n]
+    for n in range(10):
+        own.labels[n], own.positives[n], own.scores[n] = tally.labels[n], tally.positives[n], tally.scores[n]
+    own.loss, own.brier = tally.loss, tally.brier
+
+
+cdef _store_tally(Tally* own, tally):
+    cdef int n
+    for n in range(4):
+        tally.cells[n] = own.cells[n]
+    for n in range(10):
+        tally.labels[n], tally.positives[n], tally.scores[n] = own.labels[n], own.positives[n], own.scores[n]
+    tally.loss, tally.brier = own.loss, own.brier
+    counts = tally.counts
+    for each in own.counts:
+        counts[each.first] = counts.get(each.first, 0) + each.second
+
+
+cdef _load_feed(Feed* own, feed):
+    counts, times, rest = feed.snapshot()
+    _, own.run, own.outcomes, own.silences = counts
+    own.has_since = times[0] is not None
+    own.since, own.week = times[0] or 0, times[1]
+    own.longest[0][0], own.longest[0][1] = times[2][0]
+    own.longest[1][0], own.longest[1][1] = times[2][1]
+    own.suspect, own.threshold = rest[1], rest[2]
+    own.whole_suspect, own.whole_threshold = type(rest[1]) is int, type(rest[2]) is int
+
+
+cdef _store_feed(Feed* own, feed):
+    back = feed.snapshot()[2][0]
+    longest = [(own.longest[0][0], own.longest[0][1]), (own.longest[1][0], own.longest[1][1])]
+    since = own.since if own.has_since else None
+    suspect = int(own.suspect) if own.whole_suspect else own.suspect
+    threshold = int(own.threshold) if own.whole_threshold else own.threshold
+    feed.restore(
+        (("live", own.run, own.outcomes, own.silences), (since, own.week, longest), (back, suspect, threshold))
+    )
+
+
+cdef _load_cost(Cost* own, watch):
+    cdef Block block
+    sums, moment, blocked, blocks = watch.snapshot()
+    own.warm_up = watch.warm_up
+    own.seen, own.sum, own.ts, run, _ = sums
+    own.run_count, own.run_loss = run
+    own.has_moment = moment is not None
+    if moment is not None:
+        own.moment_ts, own.moment_count, own.moment_loss, own.moment_counted = moment
+    own.block_count, own.block_loss, own.block_squares, own.block_counted = blocked
+    for block.mean, block.squares, block.counted in blocks:
+        own.blocks.push_back(block)
+    own.measure()
+
+
+cdef _store_cost(Cost* own, watch):
+    sums = own.seen, own.sum, own.ts, (own.run_count, own.run_loss), False
+    moment = (own.moment_ts, own.moment_count, own.moment_loss, own.moment_counted) if own.has_moment else None
+    blocked = own.block_count, own.block_loss, own.block_squares, own.block_counted
+    watch.restore((sums, moment, blocked, [(each.mean, each.squares, each.counted) for each in own.blocks]))
+
+
+cdef _load_delay(DelayRank* own, delay):
+    (first, own.seen, bound, own.reference), _, fresh, _ = delay.snapshot()
+    own.has_first, own.has_bound = first is not None, bound is not None
+    own.first, own.bound = first or 0, bound or 0
+    own.sum, own.count = fresh
+    _load_adwin(&own.detector, delay.detector)
+
+
+cdef _store_delay(DelayRank* own, delay):
+    first = own.first if own.has_first else None
+    delay.ranks.restore((first, own.seen, own.bound if own.has_bound else None, own.reference))
+    delay._sum, delay._count = own.sum, own.count
+    for each in own.means:
+        delay._remember(each.first, each.second)
+    _store_adwin(&own.detector, delay.detector)
+
+
+cdef _add(ordered[int, int64_t]* counted, dict into):
+    for each in counted[0]:
+        into[each.first] = into.get(each.first, 0) + each.second
+
+
+def watch(list facts, Py_ssize_t start, bound):
+    """Fold labelled entries into monitors, from one of them on; gives how many.
+
+    Parameters
+    ----------
+    facts
+        Of type `ScannedFact`.
+    bound
+        The parts of the monitors: a `streams.native.watch.Bound`.
+    """
+    cdef CWatch own
+    cdef vector[CFact] given
+    cdef ScannedFact fact
+    cdef Py_ssize_t n
+    cdef size_t taken, i
+    cdef Watched signal
+    scope, loop, drift, model = bound.scope, bound.loop, bound.drift, bound.watch
+    own.revision = (<ScannedFact>facts[start]).fact.revision
+    own.served_time, own.pane_ms, own.pane_keep_ms = bound.served.stream_time, scope.panes.width_ms, scope.panes.keep_ms
+    own.first_pane = scope.panes.first
+    mean = scope.river["log_loss"]._mean
+    own.log_loss_n, own.log_loss = mean.n, mean._mean
+    tally = scope.revisions.tallies[own.revision]
+    _load_tally(&own.tally, tally)
+    panes = scope.panes.panes
+    for n in range(start, len(facts)):
+        fact = facts[n]
+        given.push_back(fact.fact)
+        number = fact.fact.asked // own.pane_ms
+        if number in panes and not own.panes.count(number):
+            _load_tally(&own.panes[number], panes[number])
+    own.loop_time, own.first_cohort = loop.stream_time, loop.cohorts.first
+    own.outage, own.judges_cost, own.has_delay = drift.rules.outage, drift.cost is not None, drift.delay is not None
+    own.has_first, own.first = drift._first is not None, drift._first or 0
+    own.horizon_ms, own.until, own.warm_up = drift._horizon_ms, drift._until, model.rules.warm_up
+    own.judged_seen, own.silence_teaches = model.seen, drift._silence_teaches
+    _load_feed(&own.deadlines, drift._deadlines)
+    _load_feed(&own.requests, drift._requests)
+    for kind, made, detector in bound.signals:
+        signal = Watched()
+        signal.signal = <Signal><int>kind
+        _load_adwin(&signal.detector, detector)
+        if kind == 0:
+            signal.weighted, signal.weight = made.snapshot()
+        own.watched.push_back(signal)
+    if own.judges_cost:
+        _load_cost(&own.cost, drift.cost.watch)
+    if own.has_delay:
+        _load_delay(&own.delay, drift.delay)
+    with nogil:
+        taken = own.take(given)
+    if taken == 0:
+        return 0
+    bound.served.stream_time = own.served_time
+    mean.n, mean._mean = own.log_loss_n, own.log_loss
+    _store_tally(&own.tally, tally)
+    for each in own.panes:
+        _store_tally(&own.panes[each.first], scope.panes.panes.get(each.first) or bound.pane(each.first))
+    if own.turned >= 0:
+        bound.advance(own.turned)
+    scope.n += taken
+    newest = <ScannedFact>facts[start + <Py_ssize_t>taken - 1]
+    scope.version = f"{newest.model}.{newest.revision}@{newest.offset}"
+    bound.roll(
+        [
+            (
+                (<ScannedFact>facts[start + <Py_ssize_t>i]).request_id,
+                (own.seen[i].group, own.seen[i].cell, own.seen[i].key, own.seen[i].p, own.seen[i].loss, own.seen[i].brier),
+            )
+            for i in range(taken)
+        ]
+    )
+    bound.resolved(newest.model, scope.version, [(n, own.resolved[n].count, own.resolved[n].positive) for n in own.groups])
+    if loop.stream_time < own.loop_time:
+        loop.stream_time = own.loop_time
+        loop.cohorts.advance(own.loop_time)
+    _add(&own.outcome_delays, loop.outcome_delay.counts)
+    _add(&own.report_delays, loop.report_delay.counts)
+    bound.cohorts([(each.first, each.second) for each in own.cohorts])
+    drift._first = own.first if own.has_first else None
+    drift._judged += taken
+    model.seen = own.judged_seen
+    if own.served:
+        drift._served = newest.model
+    if own.outage:
+        _store_feed(&own.deadlines, drift._deadlines)
+        _store_feed(&own.requests, drift._requests)
+    for n in range(len(bound.signals)):
+        kind, made, detector = bound.signals[n]
+        _store_adwin(&own.watched[n].detector, detector)
+        if kind == 0:
+            made.restore((own.watched[n].weighted, own.watched[n].weight))
+    if own.judges_cost:
+        _store_cost(&own.cost, drift.cost.watch)
+    if own.has_delay:
+        _store_delay(&own.delay, drift.delay)
+    return taken

@@ -23,6 +23,10 @@ PREDICTION: Final = [
 ]
 """The fields that `views.hpp` reads, in its order."""
 OUTCOME: Final = ["request_id", "ts", "value", "revision", "reason", "reporter"]
+ENTRY: Final = [
+    *("entry_id", "kind", "ts", "trigger", "arrived", "prediction_at", "outcome_at", "prediction", "outcome"),
+    *("corrects", "previous", "previous_kind", "late_by", "command", "partition", "progress"),
+]
 ANSWERS: Final = {"binary": 1, "regression": 2, "multiclass": 3}
 """By kind of task: the branch of an outcome's value."""
 
@@ -36,8 +40,10 @@ class ScanPlan(NamedTuple):
 
     predictions: RecordPlan
     outcomes: RecordPlan
+    entries: RecordPlan
     prediction_mark: bytes
     outcome_mark: bytes
+    entry_mark: bytes
     answer: int
     reporter: int
     """How one is stored, of `REPORTERS`."""
@@ -58,14 +64,14 @@ def scan_of(codec: Codec) -> Any:
     built, schemas = module(), codec.schemas
     if built is None:
         return None
-    for record, fields in (("Prediction", PREDICTION), ("Outcome", OUTCOME)):
+    for record, fields in (("Prediction", PREDICTION), ("Outcome", OUTCOME), ("Entry", ENTRY)):
         if [each["name"] for each in schemas[record]["fields"]] != fields:
             return None
     try:
-        plans = plan_of(schemas["Prediction"]), plan_of(schemas["Outcome"])
+        plans = plan_of(schemas["Prediction"]), plan_of(schemas["Outcome"]), plan_of(schemas["Entry"])
     except NotFused:
         return None
-    marks = mark(codec, "Prediction"), mark(codec, "Outcome")
+    marks = mark(codec, "Prediction"), mark(codec, "Outcome"), mark(codec, "Entry")
     reporter = REPORTERS.get(codec.dictionary.reporter, 0)
     return built.Scan(ScanPlan(*plans, *marks, ANSWERS[codec.kind], reporter))
 

@@ -26,8 +26,19 @@ enum Reporter : uint8_t { HASHED, KEPT, DROPPED };
 struct PredictionView {
   std::string_view id, rest;    // `rest` is all behind the id: what the join holds
   int64_t ts = 0;
-  std::string_view model;       // of the score that is served
+  std::string_view model;       // of the score that is served, where that is a probability
   int group = -1;               // of its calibration table; -1: it is no probability
+  double p = 0;
+  int64_t revision = 0, offset = 0;  // of the model
+  bool has_label = false, label = false, failed = false;
+  uint64_t scores = 0;
+};
+
+// A labelled entry, of a request with one score, whose outcome came in time.
+struct FactView {
+  PredictionView prediction;
+  int64_t ts = 0, arrived = 0;
+  bool value = false;
 };
 
 struct OutcomeView {
@@ -82,7 +93,38 @@ class Views {
     return !view.has_reporter || reporter == KEPT;
   }
 
+  Scanner entries;
+
+  // Whether an entry is a fact of that kind, and says nothing of the join's progress.
+  bool fact(const uint8_t* data, size_t size, size_t from, FactView& view) {
+    if (!entries.scan(data, size, from, fields_) || fields_.size() != 16) return false;
+    for (const size_t absent : {0, 9, 10, 11, 12, 13, 14, 15})
+      if (data[fields_[absent].start] != 0) return false;
+    for (const size_t there : {3, 4, 7, 8})
+      if (data[fields_[there].start] != 2) return false;
+    if (data[fields_[1].start] != 2 * LABELLED_SYMBOL) return false;
+    Cursor time = at(data, 2), arrived = at(data, 4), outcome = at(data, 8);
+    uint8_t branch, answered, value;
+    if (!time.whole(view.ts) || view.ts < 0 || view.ts >= MOST_TS) return false;
+    if (!arrived.byte(branch) || !arrived.whole(view.arrived)) return false;
+    if (!outcome.byte(branch) || !outcome.byte(answered) || answered != 2 * YES_NO || !outcome.byte(value)) return false;
+    view.value = value == 1;
+    // Revision, reason and reporter change nothing for a fold; the last two have bounds.
+    std::string_view word;
+    int64_t whole;
+    bool there;
+    if (!outcome.byte(branch) || (branch != 0 && !outcome.whole(whole))) return false;
+    if (!maybe_text(outcome, there, word, REASON_CHARACTERS)) return false;
+    if (!maybe_text(outcome, there, word, NAME_CHARACTERS)) return false;
+    const Span inside = fields_[7];
+    return prediction(data, inside.end, inside.start + 1, view.prediction);
+  }
+
+  const std::vector<Value>& features() const { return row_; }  // of the prediction viewed last
+
  private:
+  static constexpr int LABELLED_SYMBOL = 1;  // of the entries' Kind
+
   Cursor at(const uint8_t* data, size_t field) const {
     return Cursor(data, data + fields_[field].start, data + fields_[field].end);
   }
@@ -129,9 +171,13 @@ class Views {
     uint64_t count, all = 0;
     view.model = {};
     view.group = -1;
+    view.failed = view.has_label = false;
     while (true) {
       if (!cursor.block(count)) return false;
-      if (count == 0) return all <= MOST_SCORES;
+      if (count == 0) {
+        view.scores = all;
+        return all <= MOST_SCORES;
+      }
       for (uint64_t i = 0; i < count; ++i)
         if (!score(cursor, all++ == 0 ? &view : nullptr)) return false;
     }
@@ -139,16 +185,19 @@ class Views {
 
   static bool score(Cursor& cursor, PredictionView* view) {
     std::string_view model, word;
-    int64_t whole;
+    int64_t revision, offset;
     uint8_t branch;
     double p;
-    if (!text(cursor, model, NAME_CHARACTERS) || !cursor.whole(whole) || !cursor.whole(whole)) return false;
+    if (!text(cursor, model, NAME_CHARACTERS) || !cursor.whole(revision) || !cursor.whole(offset)) return false;
     if (!cursor.byte(branch)) return false;
     if (branch == 2) {
       if (!cursor.number(p)) return false;
       if (view != nullptr && p >= 0 && p <= 1) {
         view->model = model;
         view->group = p < 1 ? static_cast<int>(p * GROUPS) : GROUPS - 1;
+        view->p = p;
+        view->revision = revision;
+        view->offset = offset;
       }
     } else if (branch == 4) {
       uint64_t count;
@@ -162,7 +211,10 @@ class Views {
     if (!cursor.byte(branch)) return false;
     if (branch == 2 && !cursor.byte(flag)) return false;
     if (branch == 4 && !text(cursor, word, NAME_CHARACTERS)) return false;
-    return text(cursor, word, SIZE_MAX);  // why a model failed: of any length
+    if (view != nullptr && (view->has_label = branch == 2)) view->label = flag == 1;
+    if (!text(cursor, word, SIZE_MAX)) return false;  // why a model failed: of any length
+    if (view != nullptr) view->failed = !word.empty();
+    return true;
   }
 
   bool source(const uint8_t* data) const {

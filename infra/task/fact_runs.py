@@ -1,0 +1,70 @@
+"""Entries of the log in runs: what the native core folds as bytes, and what is read one by one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final
+
+from confluent_kafka import Message
+
+from infra.clock import now_ms
+from infra.task.context import TaskContext
+from infra.task.statistics import STAGES, Statistics
+from streams.model import ModelFold
+from streams.native.turn import scan_of
+from streams.native.watch import is_plain
+
+RUN: Final = 256
+"""Entries that are folded in one step, at most."""
+NEWEST: Final = 20_000
+"""Durations that are kept."""
+
+
+class FactRuns:
+    """Cuts the log's records into runs of labelled entries that the core can take.
+
+    Parameters
+    ----------
+    models
+        Of the task: the core takes entries with the score of one model only.
+    """
+
+    def __init__(self, context: TaskContext, models: Sequence[ModelFold]) -> None:
+        fits = len(models) == 1 and context.task.kind == "binary" and is_plain(models[0].model.policy)
+        self._scan: Any = scan_of(context.codec) if fits else None
+
+    def cut(self, messages: Iterable[Message]) -> Iterator[tuple[list[Message], list[Any]]]:
+        """Give runs with what was scanned of them; a record that is to be read comes alone, with nothing."""
+        run: list[Message] = []
+        facts: list[Any] = []
+        for message in messages:
+            fact = None if self._scan is None else self._scan.fact(message.value() or b"")
+            if run and (fact is None or len(run) == RUN):
+                yield run, facts
+                run, facts = [], []
+            if fact is None:
+                yield [message], []
+            else:
+                run.append(message)
+                facts.append(fact)
+        if run:
+            yield run, facts
+
+
+def measure_freshness(statistics: Statistics, times: Counter[tuple[int, int]]) -> None:
+    """Measure how fresh entries are.
+
+    Parameters
+    ----------
+    times
+        How many have each pair of times (ms): when the trigger arrived, and when the entry came to lie in the log.
+    """
+    fresh, now = statistics.freshness_ms, now_ms()
+    for (arrived, logged), count in times.items():
+        fresh.extend([now - arrived] * count)
+        spans_ms = (logged - arrived, now - logged, now - arrived)
+        for stage, span_ms in zip(STAGES, spans_ms, strict=True):
+            statistics.freshness[stage].add(max(0, span_ms) / 1000, count)
+    if len(fresh) > NEWEST:
+        del fresh[: NEWEST // 2]
