@@ -70,6 +70,7 @@ class LogPublisher(Publisher[Entry]):
         super().__init__(context, readiness, resume, turns, output, context.topics.log, group)
         self.fold, self.models = fold, fold.models
         self.desk = CommandDesk(context, self._wake)
+        self._watch: NativeWatch | None = None
         fold.moved.append(self._wake)
         self.tenure: object | None = None
         """Of the partition, from its assignment to its revocation."""
@@ -94,14 +95,14 @@ class LogPublisher(Publisher[Entry]):
 
     def make(self) -> Sequence[Monitor[Entry]]:
         """See `Publisher.make`."""
-        made = monitors(self.context.task)
-        self._watch = NativeWatch(self.context.task, made)
-        return made
+        return monitors(self.context.task)
 
     def apply_facts(self, facts: list[Any], start: int, offsets: Sequence[int]) -> int:
         """Fold entries that were scanned, from one of them on, as far as the core does; gives how many."""
         if offsets[start] < self.next_offset:
             return 0
+        if self._watch is None or self._watch.monitors is not self.monitors:
+            self._watch = NativeWatch(self.context.task, self.monitors)
         taken = self._watch.fold(facts, start, offsets)
         if taken:
             self.next_offset = offsets[start + taken - 1] + 1

@@ -523,7 +523,7 @@ cdef class Scan:
         cdef FactView view
         cdef PredictionView* prediction = &view.prediction
         cdef const Value* value
-        cdef size_t n
+        cdef int n, width = len(self.names)
         if not data.startswith(self.entry_mark) or not self.views.fact(data, <size_t>len(data), start, view):
             return None
         if prediction.scores != 1 or prediction.group < 0 or not prediction.has_label or prediction.failed:
@@ -538,7 +538,7 @@ cdef class Scan:
             self.model = model
         made.model = self.model
         features = {}
-        for n in range(len(self.names)):
+        for n in range(width):
             value = &self.views.features()[n]
             if value.kind == REAL:
                 features[self.names[n]] = value.number

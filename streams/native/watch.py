@@ -49,7 +49,7 @@ class NativeWatch:
     """
 
     def __init__(self, task: Task, monitors: Sequence[Monitor[Entry]]) -> None:
-        self._monitors = monitors
+        self.monitors = monitors
         self._module: Any = module()
         kinds = [type(each) for each in monitors]
         fits = (
@@ -76,12 +76,12 @@ class NativeWatch:
             return 0
         bound = Bound(*self._parts)
         if not bound.is_calm(facts[start]) or offsets[start] < max(
-            each.next_offset for each in self._monitors
+            each.next_offset for each in self.monitors
         ):
             return 0
         taken: int = self._module.watch(facts, start, bound)
         if taken:
-            for each in self._monitors:
+            for each in self.monitors:
                 each.next_offset = offsets[start + taken - 1] + 1
         return taken
 
