@@ -1,7 +1,8 @@
 """The native core: what the loop does most often, compiled. Python stays complete, and is the reference.
 
-It holds the **fused pipelines**: `Select`, `StandardScaler`, `MinMaxScaler`, `OneHotEncoder` and unions of them, in
-front of River's linear or logistic regression with `SGD`, as one kernel over the task's dictionary.
+It takes runs of records as bytes (docs/adr/0043-native-core.md), and holds the **fused pipelines**: `Select`,
+`StandardScaler`, `MinMaxScaler`, `OneHotEncoder` and unions of them, in front of River's linear or logistic regression
+with `SGD`, as one kernel over the task's dictionary.
 
 - `kernel.hpp`, `_kernel.pyx`: the kernel, C++17 without Python, and its door to Python.
 - `plan.py`: a River pipeline as plain data, from which a kernel is made; `NotFused` says why there is none.
@@ -10,6 +11,7 @@ front of River's linear or logistic regression with `SGD`, as one kernel over th
 - `records.hpp`, `_records.pyx`, `records.py`: a scanner of records, made from a schema.
 - `views.hpp`, `writer.hpp`, `join.hpp`, `_turn.pyx`: the turn: records that are scanned only, and the join's table.
 - `turn.py`, `table.py`: the turn's plan, and the table as the state of a `Join`.
+- `monitors.hpp`, `watch.py`: what the log's monitors do with labelled entries.
 - `fused.py`: a pipeline as a model's fold uses it: the kernel, and River for every example that the kernel rejects.
 
 Bits are equal: a state's digest does not depend on which of the two learned it, and each restores the snapshots
