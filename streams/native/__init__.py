@@ -1,8 +1,8 @@
 """The native core: what the loop does most often, compiled. Python stays complete, and is the reference.
 
 It takes runs of records as bytes (docs/adr/0043-native-core.md), and holds the **fused pipelines**: `Select`,
-`StandardScaler`, `MinMaxScaler`, `OneHotEncoder` and unions of them, in front of River's linear or logistic regression
-with `SGD`, as one kernel over the task's dictionary.
+`StandardScaler`, `MinMaxScaler`, `OneHotEncoder` and unions of them, in front of River's linear or logistic
+regression with `SGD`, as one kernel over the task's dictionary.
 
 - `kernel.hpp`, `_kernel.pyx`: the kernel, C++17 without Python, and its door to Python.
 - `plan.py`: a River pipeline as plain data, from which a kernel is made; `NotFused` says why there is none.

@@ -10,7 +10,7 @@ import pytest
 from schemas.codec import Codec
 from schemas.dictionary import Boolean, Category, Dictionary, Integer, Number
 from schemas.examples import examples
-from schemas.records import Features, Outcome, Prediction, Score
+from schemas.records import Entry, Features, Outcome, Position, Prediction, Score
 from streams.native.records import RecordPlan, plan_of
 
 ROOT = Path(__file__).parents[2]
@@ -41,7 +41,7 @@ FLAGS = (
 def fuzzers(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The programs, with the sanitizers of addresses and of undefined behaviour."""
     folder = tmp_path_factory.mktemp("fuzz")
-    for name in ("core_fuzz", "turn_fuzz"):
+    for name in ("core_fuzz", "turn_fuzz", "watch_fuzz"):
         source = Path(__file__).parent / f"{name}.cpp"
         words = ["c++", *FLAGS, "-I", str(ROOT / "streams" / "native"), str(source), "-o", str(folder / name)]
         subprocess.run(words, check=True, timeout=240)
@@ -88,3 +88,18 @@ def test_hostile_records_do_no_harm_to_the_table_of_the_join(fuzzers: Path) -> N
     assert taken > 0.1 * ROUNDS
     assert entries > 0.05 * ROUNDS
     assert dropped > 100
+
+
+@pytest.mark.system("c++")
+def test_hostile_entries_do_no_harm_to_the_monitors(fuzzers: Path) -> None:
+    lines = [*spelt(plan_of(CODEC.schemas["Prediction"])), *spelt(plan_of(CODEC.schemas["Entry"]))]
+    for number in range(60):
+        asked, at = Position("shop.predictions", 0, number), Position("shop.outcomes", 0, number)
+        prediction = Prediction(f"r{number}", 1, FEATURES, (Score("lr", 1, 2, number / 60, number > 30),))
+        outcome = Outcome(f"r{number}", 5, number % 3 == 0, None, None, "till")
+        entry = Entry(f"{at}#0", "labelled", 5, at, 9, asked, at, prediction, outcome)
+        lines.append(CODEC.encode(entry).hex())
+    seen, taken, stopped = run(fuzzers / "watch_fuzz", "\n".join(lines))
+    assert seen > 0.3 * ROUNDS
+    assert taken > 0.2 * ROUNDS
+    assert stopped > 10
