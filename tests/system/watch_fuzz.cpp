@@ -59,7 +59,7 @@ int main(int, char** arguments) {
       fact.revision = 1;
       fact.p = view.prediction.group < 0 ? 0.5 : view.prediction.p;
       fact.label = view.prediction.label;
-      fact.value = view.value;
+      fact.value = view.value != (round / 5000 % 2 == 1);
       facts.push_back(fact);
     }
     while (!facts.empty()) {
@@ -71,18 +71,22 @@ int main(int, char** arguments) {
         at += size;
       }
       taken += count;
-      stopped += count < facts.size();
+      if (count < facts.size()) {  // Python would report, and begin anew
+        ++stopped;
+        for (Watch* each : {&whole, &pieces}) {
+          *each = Watch();
+          begin(*each);
+        }
+      }
       facts.erase(facts.begin(), facts.begin() + static_cast<long>(std::min(count + 1, facts.size())));
     }
     if (!equal(whole.log_loss, pieces.log_loss) || !equal(whole.tally.loss, pieces.tally.loss)) return 2;
     if (!equal(whole.cost.sum, pieces.cost.sum) || !equal(whole.watched[0].weighted, pieces.watched[0].weighted)) return 3;
-    if (whole.panes.size() > 5000) {
-      for (Watch* each : {&whole, &pieces}) {
-        each->panes.clear();
-        each->cohorts.clear();
-        each->seen.clear();
-        each->delay.means.clear();
-      }
+    for (Watch* each : {&whole, &pieces}) {
+      each->panes.clear();
+      each->cohorts.clear();
+      each->seen.clear();
+      each->delay.means.clear();
     }
   }
   std::printf("%zu %zu %zu\n", seen, taken, stopped);
