@@ -349,3 +349,16 @@ def test_a_gap_in_time_is_the_references() -> None:
         side.play([last])
         assert side.taken == before
     assert one.seen() == two.seen()
+
+
+def test_what_was_taken_before_is_left_to_the_reference() -> None:
+    side = Side("binary", in_table=True)
+    prediction, outcome = many("binary", 1)
+    assert side.scan is not None
+    first = side.scan.prediction(prediction.value, TOPICS[0], 0, 5, prediction.arrived)
+    second = side.scan.outcome(outcome.value, TOPICS[1], 0, 3, outcome.arrived)
+    assert side.join.take([first], 0, 6, 0) == (0, 6, 0)
+    assert not side.join.counters
+    assert side.join.take([first, second], 0, 5, 4) == (1, 6, 4)
+    assert side.join.take([second], 0, 6, 3) == (1, 6, 4)
+    assert side.join.counters["labelled"] == 1
