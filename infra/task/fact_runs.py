@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from confluent_kafka import Message
 
@@ -14,6 +14,9 @@ from infra.task.statistics import STAGES, Statistics
 from streams.model import ModelFold
 from streams.native.turn import scan_of
 from streams.native.watch import is_plain
+
+if TYPE_CHECKING:
+    from infra.task.log_fold import LogFold
 
 RUN: Final = 256
 """Entries that are folded in one step, at most."""
@@ -50,6 +53,32 @@ class FactRuns:
                 facts.append(fact)
         if run:
             yield run, facts
+
+
+def take(fold: LogFold, run: list[Message], facts: list[Any], start: int) -> int:
+    """Fold entries as bytes, from one of a run on, as the reader of the log does one by one; gives how many."""
+    offsets = [message.offset() or 0 for message in run]
+    examples = [fact.features for fact in facts[start:]], [fact.value for fact in facts[start:]]
+    count = fold.models[0].learn_many(offsets[start:], *examples)
+    if not count:
+        return 0
+    at, end = start, start + count
+    while at < end and fold.listener is not None:
+        at += fold.many(facts[:end], at, offsets) if fold.many is not None else 0
+        if at < end:
+            fold.listener(offsets[at], fold.read(run[at]))
+            at += 1
+    fold.recent.extend(fact.features for fact in facts[start:end])
+    counts, taken = fold.statistics.counts, run[start:end]
+    counts["entries"] += count
+    if fold.readiness.ready.is_set():
+        times = [message.timestamp()[1] for message in taken]
+        pairs = zip((fact.arrived for fact in facts[start:end]), times, strict=True)
+        measure_freshness(fold.statistics, Counter(pairs))
+    if fold.caught_up:
+        counts["log_bytes"] += sum(len(each.value() or b"") + len(each.key() or b"") for each in taken)
+    fold.next_offset = offsets[end - 1] + 1
+    return count
 
 
 def measure_freshness(statistics: Statistics, times: Counter[tuple[int, int]]) -> None:

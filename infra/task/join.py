@@ -15,7 +15,7 @@ from infra.kafka.transaction import OutRecord
 from infra.store.restore import JoinStores
 from infra.task.context import TaskContext
 from infra.task.forwarding import Forwarding
-from infra.task.join_partition import JoinPartition
+from infra.task.join_partition import JoinPartition, runs
 from infra.task.resume import Resume
 from infra.task.serve import dead_letter
 from infra.task.statistics import Statistics
@@ -24,7 +24,7 @@ from schemas.errors import BadRecord, BrokerError, TransactionAborted
 from schemas.records import DeadLetter, Position, Prediction, Punctuation
 from schemas.state import POSITION_KEY
 from streams.join.changelog import records
-from streams.join.join import RUN, Join
+from streams.join.join import Join
 from streams.join.outputs import Rejected
 from streams.metrics.waiting import counter_of
 
@@ -338,21 +338,3 @@ class JoinAgent:
                 at.marks_at = now
                 moved.add(number)
         return moved
-
-
-def runs(items: Iterable[Inbound]) -> Iterator[tuple[int, list[Inbound]]]:
-    """Cut a batch into runs of one partition, of records that are scanned, or of a single one that is not."""
-    run: list[Inbound] = []
-    last = -1
-    for item in items:
-        number = item.message.partition() or 0
-        if run and (item.scanned is None or number != last or len(run) == RUN):
-            yield last, run
-            run = []
-        last = number
-        if item.scanned is None:
-            yield number, [item]
-        else:
-            run.append(item)
-    if run:
-        yield last, run

@@ -17,7 +17,7 @@ from infra.past import learn
 from infra.snapshots.models import LogPlace, restore
 from infra.snapshots.store import SnapshotStore
 from infra.task.context import TaskContext
-from infra.task.fact_runs import FactRuns, measure_freshness
+from infra.task.fact_runs import FactRuns, measure_freshness, take
 from infra.task.readiness import Readiness
 from infra.task.resume import Resume
 from infra.task.statistics import Statistics
@@ -188,7 +188,7 @@ class LogFold:
         for run, facts in self._runs.cut(messages):
             start = 0
             while start < len(run):
-                taken = self._take(run, facts, start) if facts else 0
+                taken = take(self, run, facts, start) if facts else 0
                 start += taken
                 if taken:
                     yield None
@@ -201,31 +201,6 @@ class LogFold:
                 start += 1
                 yield from self._catch_up()
                 yield None
-
-    def _take(self, run: list[Message], facts: list[Any], start: int) -> int:
-        """Fold entries as bytes, from one of a run on, as `_one` does; gives how many."""
-        offsets = [message.offset() or 0 for message in run]
-        examples = [fact.features for fact in facts[start:]], [fact.value for fact in facts[start:]]
-        count = self.models[0].learn_many(offsets[start:], *examples)
-        if not count:
-            return 0
-        at, end = start, start + count
-        while at < end and self.listener is not None:
-            at += self.many(facts[:end], at, offsets) if self.many is not None else 0
-            if at < end:
-                self.listener(offsets[at], self.read(run[at]))
-                at += 1
-        self.recent.extend(fact.features for fact in facts[max(start, end - RECENT) : end])
-        counts, taken = self.statistics.counts, run[start:end]
-        counts["entries"] += count
-        if self.readiness.ready.is_set():
-            times = [message.timestamp()[1] for message in taken]
-            pairs = zip((fact.arrived for fact in facts[start:end]), times, strict=True)
-            measure_freshness(self.statistics, Counter(pairs))
-        if self.caught_up:
-            counts["log_bytes"] += sum(len(each.value() or b"") + len(each.key() or b"") for each in taken)
-        self.next_offset = offsets[end - 1] + 1
-        return count
 
     def _catch_up(self) -> Iterator[Long]:
         lagging = [(fold, fold.learner.skipped) for fold in self.models if fold.learner.is_behind]
