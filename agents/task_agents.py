@@ -12,7 +12,7 @@ from agents.settings import Settings
 from infra.audit.chain import ChainReader
 from infra.audit.checkpoints import Checkpoints
 from infra.hooks import reached
-from infra.inbound import decoder
+from infra.inbound import decoder, scans
 from infra.kafka.buffers import Partition
 from infra.kafka.channel import Batch, Channel
 from infra.kafka.consumer import BatchConsumer
@@ -42,6 +42,7 @@ from schemas.remarks import Remarks
 from schemas.topics import MAX_TOPIC_RECORD_BYTES
 from streams.join.join_rules import JoinRules
 from streams.join.merge import MergeByTime
+from streams.native.turn import scan_of
 from streams.serve import Server
 from streams.topology import processor, topics_of
 
@@ -129,8 +130,11 @@ class TaskAgents:
             names=names,
             remarks=Remarks(context.task.features),
         )
-        predictions = decoder(codec.decode_prediction, MAX_TOPIC_RECORD_BYTES, names=names)
-        outcomes = decoder(codec.decode_outcome, times=self.join.rules.times, names=names)
+        # A store on disk, and lockstep, take what records say.
+        scanned = settings.join_folder(context.slot, context.task.name) is None and not settings.lockstep
+        scan, scan_outcome = scans(scan_of(codec) if scanned else None)
+        predictions = decoder(codec.decode_prediction, MAX_TOPIC_RECORD_BYTES, names=names, scan=scan)
+        outcomes = decoder(codec.decode_outcome, times=self.join.rules.times, names=names, scan=scan_outcome)
         # At equal times the outcome goes first; in lockstep the prediction, which was sent before it.
         first, second = topics.outcomes, topics.predictions
         if settings.lockstep:

@@ -46,13 +46,27 @@ class Message(Protocol):
         """Give its headers."""
 
 
+class Scanned(Protocol):
+    """What the native core knows of a record."""
+
+    @property
+    def ts(self) -> int:
+        """Give its event time."""
+
+
+Scan = Callable[[Message, bytes, str], Scanned | None]
+"""Scans (message, value, topic in positions); None where the record is to be decoded."""
+
+
 class Inbound:
     """A message with what its bytes say.
 
     Attributes
     ----------
     record
-        The decoded record; None when it cannot be used.
+        The decoded record; None when it cannot be used. One that was scanned is decoded when it is asked for.
+    scanned
+        What the native core knows of the record; None where it has not been scanned.
     bad
         Why not; None when it can.
     ts
@@ -63,13 +77,31 @@ class Inbound:
         What is odd about the names of its fields, where its decoder looks for that.
     """
 
-    __slots__ = ("bad", "message", "record", "remarks", "topic", "ts")
+    __slots__ = ("_decode", "_record", "bad", "message", "remarks", "scanned", "topic", "ts")
 
     def __init__(self, message: Message, record: Any, bad: BadRecord | None, topic: str = "") -> None:
-        self.message, self.record, self.bad = message, record, bad
+        self.message, self._record, self.bad = message, record, bad
+        self.scanned: Scanned | None = None
+        self._decode: Callable[[Any], Any] | None = None
         self.topic = topic
         self.ts: int | None = None if record is None else record.ts
         self.remarks: Sequence[Remark] = ()
+
+    @classmethod
+    def of_scanned(
+        cls, message: Message, scanned: Scanned, decode: Callable[[Any], Any], topic: str = ""
+    ) -> Inbound:
+        """Make one of a record that was scanned, and is decoded only if it is asked for."""
+        made = cls(message, None, None, topic)
+        made.scanned, made._decode, made.ts = scanned, decode, scanned.ts
+        return made
+
+    @property
+    def record(self) -> Any:
+        """The decoded record; None when it cannot be used."""
+        if self._record is None and self._decode is not None:
+            self._record = self._decode(self.message.value())
+        return self._record
 
     @property
     def at(self) -> Position:
@@ -116,6 +148,7 @@ def decoder(
     times: TimeBounds | None = None,
     names: Mapping[str, str] = MappingProxyType({}),
     remarks: Remarks | None = None,
+    scan: Scan | None = None,
 ) -> Callable[[Any], Inbound]:
     """Make a channel's `decode`.
 
@@ -133,6 +166,8 @@ def decoder(
     remarks
         Finds the unknown fields of requests in JSON. Such a request is parsed once, for its record and for the
         names of its fields; Avro has the fields of its schema.
+    scan
+        Takes a record instead of `decode`, where it can: one that `decode` would take, too.
     """
 
     def inbound(message: Message) -> Inbound:
@@ -140,6 +175,14 @@ def decoder(
         try:
             if value is not None and len(value) > limit:
                 raise BadRecord("too_large", f"the record has {len(value):,} bytes; the limit is {limit:,}")
+            if scan is not None and value is not None:
+                topic = message.topic() or ""
+                name = names.get(topic, "") if names else ""
+                scanned = scan(message, value, name or topic)
+                if scanned is not None:
+                    if times is not None:
+                        times.check(scanned.ts, message.timestamp()[1])
+                    return Inbound.of_scanned(message, scanned, decode, name)
             if remarks is not None and detect(value) == "json":
                 value = parse(value)
             record = decode(value)
@@ -155,3 +198,25 @@ def decoder(
             return Inbound(message, None, bad, names.get(message.topic() or "", "") if names else "")
 
     return inbound
+
+
+def scans(scan: Any) -> tuple[Scan | None, Scan | None]:
+    """Return what scans messages with predictions and with outcomes; nothing without a `Scan` of the core."""
+    if scan is None:
+        return None, None
+
+    def prediction(message: Message, value: bytes, topic: str) -> Scanned | None:
+        if header(message, SERVED) is None:
+            return None  # from outside: it is checked and stored like a request
+        return _scanned(scan.prediction, message, value, topic)
+
+    def outcome(message: Message, value: bytes, topic: str) -> Scanned | None:
+        return _scanned(scan.outcome, message, value, topic)
+
+    return prediction, outcome
+
+
+def _scanned(scan: Any, message: Message, value: bytes, topic: str) -> Scanned | None:
+    place = message.partition() or 0, message.offset() or 0, message.timestamp()[1]
+    found: Scanned | None = scan(value, topic, *place)
+    return found

@@ -217,6 +217,23 @@ class Entry:
     `oldest_waiting` (ms)."""
 
 
+class WrittenEntry(Entry):
+    """An entry of which only the bytes are at hand, up to the partition: it is written, and that is all."""
+
+    __slots__ = ("head",)
+
+    def __init__(
+        self, head: bytes, partition: int | None = None, progress: Mapping[str, int] | None = None
+    ) -> None:
+        # Not the record's other fields: whoever asks for them gets an AttributeError.
+        object.__setattr__(self, "head", head)
+        object.__setattr__(self, "partition", partition)
+        object.__setattr__(self, "progress", progress)
+
+    head: bytes
+    """The Avro form with its header, as far as the field `command`."""
+
+
 @record(frozen=True, slots=True)
 class DeadLetter:
     """A record that could not be used, with all that is needed to mend and replay it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple
 
 from river import base
@@ -130,6 +130,18 @@ class Learner:
         if not kept:
             self._since.append((features, value))
         return self._count(offset, ts)
+
+    def learn_many(self, offsets: Sequence[int], xs: list[Features], ys: list[Any]) -> int:
+        """Learn examples in the kernel, while no episode is open; gives how many, the others have done nothing."""
+        if self.stopped is not None or self.steps.is_open or self.is_behind:
+            return 0
+        count = self.pipeline.learn_many(xs, ys)
+        if count:
+            if self._every:
+                self._forget()
+            self.learned += count
+            self.learned_to = offsets[count - 1]
+        return count
 
     def _count(self, offset: int, ts: int) -> Literal[True]:
         self.learned += 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -148,6 +148,25 @@ class ModelFold(BaseFold[Entry]):
         x = self._x(prediction.features)
         if self.learner.learn(offset, entry.ts, prediction.request_id, x, value):
             self._set_version(self.learned_version.revision, offset)
+
+    def learn_many(self, offsets: Sequence[int], xs: list[Features], ys: list[Any]) -> int:
+        """Learn labelled entries in the kernel, as `apply` does; gives how many, the others have done nothing.
+
+        Parameters
+        ----------
+        offsets
+            Of entries that give their outcomes' values as first labels.
+        xs, ys
+            Their features, of the dictionary in its order, and the labels.
+        """
+        if self.frozen is not None or self.retired or self.leave_out or offsets[0] < self.next_offset:
+            return 0
+        count = self.learner.learn_many(offsets, xs, ys)
+        if count:
+            self._untaught = None
+            self.next_offset = offsets[count - 1] + 1
+            self._set_version(self.learned_version.revision, offsets[count - 1])
+        return count
 
     def _command(self, offset: int, command: Command, before: ModelRole) -> None:
         if command.name == "freeze" and command.arguments.get("spec") == self.spec:

@@ -17,6 +17,7 @@ from streams.join.join import Join
 from streams.join.join_rules import JoinRules
 from streams.join.outputs import Rejected
 from streams.join.pending import Due, MemoryStore, StateStore
+from streams.native.table import TableStore
 
 RULES = JoinRules(
     horizon_ms=100, revision_horizon_ms=1000, early_horizon_ms=50, grace_ms=10, max_ahead_ms=300
@@ -37,9 +38,9 @@ def unpack(_: str, payload: Payload) -> Prediction:
 class Bench:
     """Records get their offsets in the order in which they come; what was committed is kept."""
 
-    def __init__(self, rules: JoinRules = RULES, store: StateStore | None = None) -> None:
+    def __init__(self, rules: JoinRules = RULES, store: StateStore | TableStore | None = None) -> None:
         self.rules = rules
-        self.store = store or MemoryStore()
+        self.store: StateStore | TableStore = store or MemoryStore()
         self.join = Join(rules, self.store, self.unpack, "task", 3)
         self.asked = 0
         self.reported = 0

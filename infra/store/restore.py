@@ -24,7 +24,9 @@ from schemas.errors import BadRecord, BrokerError, StoreError, Unreadable, Usage
 from schemas.state import RESOLVED, JoinPosition, JoinRecord, StateRecord, type_of
 from streams.join.changelog import Change, fill
 from streams.join.join_rules import JoinRules
-from streams.join.pending import MemoryStore, StateStore
+from streams.join.pending import StateStore
+from streams.native.table import TableStore
+from streams.native.turn import store_in_memory
 
 LAYOUT: Final = 2
 """Of the keys in the folder; one that was made with another is made anew."""
@@ -82,7 +84,7 @@ class JoinStores:
         if folder:
             _sweep(folder)
 
-    def restored(self, partition: int) -> StateStore:
+    def restored(self, partition: int) -> StateStore | TableStore:
         """Give a partition's state as it is now; blocks.
 
         Waits until no transaction is open on its changelog: an earlier owner's last batch is then committed or
@@ -102,7 +104,7 @@ class JoinStores:
         place = (self._topic, partition)
         end = end_offsets(self._connection, [place], committed=False)[place]
         if self._folder is None:
-            memory = MemoryStore()
+            memory = store_in_memory(self._codec, self.rules)
             fill(memory, self.rules, self._changes(partition, None, end))
             return memory
         self._topic_id = self._topic_id or topic_id(self._connection, self._topic)
@@ -124,7 +126,7 @@ class JoinStores:
         """Whether the stores lie on disk."""
         return self._folder is not None
 
-    def note(self, store: StateStore, end: int) -> None:
+    def note(self, store: StateStore | TableStore, end: int) -> None:
         """Note that a store holds all of its changelog up to an offset; nothing for one in memory.
 
         To be called while no batch is at work.

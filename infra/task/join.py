@@ -15,7 +15,7 @@ from infra.kafka.transaction import OutRecord
 from infra.store.restore import JoinStores
 from infra.task.context import TaskContext
 from infra.task.forwarding import Forwarding
-from infra.task.join_partition import JoinPartition
+from infra.task.join_partition import JoinPartition, runs
 from infra.task.resume import Resume
 from infra.task.serve import dead_letter
 from infra.task.statistics import Statistics
@@ -154,23 +154,38 @@ class JoinAgent:
         self.dead_letters.clear()  # of a batch that was not committed
         written: list[OutRecord] = []
         numbers: set[int] = set()
-        for item in items:
-            if (number := item.message.partition() or 0) in self.partitions:
+        for number, run in runs(items):
+            at = self.partitions.get(number)
+            if at is not None:
                 numbers.add(number)
-            try:
-                for step in self._take(item):
-                    if step is None:
-                        yield None
-                    else:
-                        written.append(step)
-            except BadRecord as bad:
-                written.append(dead_letter(self.context, item, bad, self.dead_letters))
-            if number in numbers:
-                self.partitions[number].taken(item.message.topic() or "", item.message.offset() or 0)
-            yield None
+            if at is None or run[0].scanned is None or not at.join.takes_scanned:
+                for item in run:
+                    yield from self._one(number, item, written)
+                continue
+            scanned, start = [item.scanned for item in run], 0
+            while start < len(run):
+                start += at.take(scanned, start)
+                yield None
+                if start < len(run):
+                    yield from self._one(number, run[start], written)
+                    start += 1
         yield from written
         for number in numbers:
             yield from self.outputs(number)
+
+    def _one(self, number: int, item: Inbound, written: list[OutRecord]) -> Iterator[None]:
+        """Take one record by what it says; adds what is to be written for it to count elsewhere."""
+        try:
+            for step in self._take(item):
+                if step is None:
+                    yield None
+                else:
+                    written.append(step)
+        except BadRecord as bad:
+            written.append(dead_letter(self.context, item, bad, self.dead_letters))
+        if (at := self.partitions.get(number)) is not None:
+            at.taken(item.message.topic() or "", item.message.offset() or 0)
+        yield None
 
     def _take(self, item: Inbound) -> Iterator[OutRecord | None]:
         """Take a record; gives what is to be written for it to count elsewhere, and None between steps.
@@ -223,7 +238,7 @@ class JoinAgent:
         for rejected in out.rejected:
             yield self._rejected(rejected)
         for name, state in records(out.changes):
-            value = None if state is None else codec.encode(state)
+            value = codec.encode(state) if state is not None and not isinstance(state, bytes) else state
             yield OutRecord(topics.join_state, name, value, number)
         yield OutRecord(topics.join_state, POSITION_KEY, codec.encode(at.position()), number)
 

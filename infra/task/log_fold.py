@@ -5,23 +5,23 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from confluent_kafka import Message
 
-from infra.clock import now_ms
 from infra.kafka.log import LogReader, read_all
 from infra.past import learn
 from infra.snapshots.models import LogPlace, restore
 from infra.snapshots.past import PastVersions
 from infra.snapshots.store import SnapshotStore
 from infra.task.context import TaskContext
+from infra.task.fact_runs import FactRuns, measure_freshness, take
 from infra.task.readiness import Readiness
 from infra.task.resume import Resume
-from infra.task.statistics import STAGES, Statistics
+from infra.task.statistics import Statistics
 from infra.task.warming import Warming
 from infra.trusted import places, unreadable_entry
 from infra.turns import Long, Turns
@@ -72,6 +72,9 @@ class LogFold:
         self.next_offset = 0
         self.listener: Callable[[int, Entry | None], None] | None = None
         """Takes each entry right after the models, with its offset; None in place of one that is skipped."""
+        self.many: Callable[[list[Any], int, Sequence[int]], int] | None = None
+        """Takes entries that were scanned in place of `listener`, from one of them on; gives how many."""
+        self._runs = FactRuns(context, self.models)
         self.moved: list[Callable[[], None]] = []
         """Called when the folds have moved, or have caught up."""
         self.recent: deque[Features] = deque(maxlen=RECENT)
@@ -194,14 +197,22 @@ class LogFold:
     def _steps(self, messages: Iterable[Message]) -> Iterator[Long | None]:
         """Fold records one by one; a step that takes a model long has ended before anybody else uses the model."""
         yield from self._catch_up()
-        for message in messages:
-            entry = self.read(message)
-            if entry is not None and entry.command is not None:
-                yield Long(partial(self._one, message, entry))  # a command may copy a state
-            else:
-                self._one(message, entry)
-            yield from self._catch_up()
-            yield None
+        for run, facts in self._runs.cut(messages):
+            start = 0
+            while start < len(run):
+                taken = take(self, run, facts, start) if facts else 0
+                start += taken
+                if taken:
+                    yield None
+                    continue
+                entry = self.read(run[start])
+                if entry is not None and entry.command is not None:
+                    yield Long(partial(self._one, run[start], entry))  # a command may copy a state
+                else:
+                    self._one(run[start], entry)
+                start += 1
+                yield from self._catch_up()
+                yield None
 
     def _catch_up(self) -> Iterator[Long]:
         lagging = [(fold, fold.learner.skipped) for fold in self._all if fold.learner.is_behind]
@@ -331,13 +342,7 @@ class LogFold:
     def _freshness(self, entry: Entry, logged: int) -> None:
         """Measure how fresh an entry is; `logged` is when it came to lie in the log (ms)."""
         if entry.arrived is not None and self.readiness.ready.is_set():
-            fresh, now = self.statistics.freshness_ms, now_ms()
-            fresh.append(now - entry.arrived)
-            spans_ms = (logged - entry.arrived, now - logged, now - entry.arrived)
-            for stage, span_ms in zip(STAGES, spans_ms, strict=True):
-                self.statistics.freshness[stage].add(max(0, span_ms) / 1000)
-            if len(fresh) > 20_000:
-                del fresh[:10_000]
+            measure_freshness(self.statistics, Counter({(entry.arrived, logged): 1}))
 
     # ------------------------------------------------------------------ readiness
 

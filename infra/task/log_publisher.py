@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from types import MappingProxyType
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 from confluent_kafka import Message
 
@@ -36,6 +36,7 @@ from schemas.records import Entry, Manifest
 from streams.fold import Monitor
 from streams.metrics.served import ServedMetrics
 from streams.monitors import monitors
+from streams.native.watch import NativeWatch
 
 PACE_S: Final = 0.1
 """Between two transactions: one costs the broker the same however few records there are in it."""
@@ -73,6 +74,7 @@ class LogPublisher(Publisher[Entry]):
         self.fold, self.models = fold, fold.models
         self.desk = CommandDesk(context, self._wake, fold.parents, checkpoints)
         output.snapshots.audit_head = lambda: self.desk.audit.head
+        self._watch: NativeWatch | None = None
         fold.moved.append(self._wake)
         self.tenure: object | None = None
         """Of the partition, from its assignment to its revocation."""
@@ -110,6 +112,18 @@ class LogPublisher(Publisher[Entry]):
     def make(self) -> Sequence[Monitor[Entry]]:
         """See `Publisher.make`."""
         return monitors(self.context.task)
+
+    def apply_facts(self, facts: list[Any], start: int, offsets: Sequence[int]) -> int:
+        """Fold entries that were scanned, from one of them on, as far as the core does; gives how many."""
+        if offsets[start] < self.next_offset:
+            return 0
+        if self._watch is None or self._watch.monitors is not self.monitors:
+            self._watch = NativeWatch(self.context.task, self.monitors)
+        taken = self._watch.fold(facts, start, offsets)
+        if taken:
+            self.next_offset = offsets[start + taken - 1] + 1
+            self._last_ts = max(self._last_ts, *(fact.ts for fact in facts[start : start + taken]))
+        return taken
 
     def read(self, message: Message) -> Entry | None:
         """See `Publisher.read`."""
@@ -186,7 +200,7 @@ class LogPublisher(Publisher[Entry]):
     def release(self) -> None:
         """See `Publisher.release`."""
         super().release()
-        self.tenure = self.fold.listener = None
+        self.tenure = self.fold.listener = self.fold.many = None
         self.desk.close()
         self._wake()
 
@@ -202,7 +216,7 @@ class LogPublisher(Publisher[Entry]):
             async with fold.lock:
                 await self.readiness.retry(self.fold_to, fold.next_offset)
                 if self.tenure is tenure and not self._closed:
-                    self.is_owner, fold.listener = True, self.apply
+                    self.is_owner, fold.listener, fold.many = True, self.apply, self.apply_facts
         except RecordsGone as gone:
             self.readiness.reject(f"owner of {self.partition.topic}", str(gone))
         if self.is_owner:

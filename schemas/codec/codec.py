@@ -20,7 +20,7 @@ from schemas.codec.other_dictionaries import OtherDictionaries
 from schemas.codec.readers import Reader
 from schemas.codec.topic_numbers import TopicNumbers
 from schemas.codec.wire import Malformed
-from schemas.codec.writers import Writer
+from schemas.codec.writers import Writer, rest_of_entry
 from schemas.dictionary import Dictionary
 from schemas.errors import BadRecord
 from schemas.formats import HEADER_BYTES, detect
@@ -35,6 +35,7 @@ from schemas.records import (
     Punctuation,
     Request,
     Written,
+    WrittenEntry,
 )
 from schemas.state import Held, JoinPosition, JoinRecord, Payload, Resolution, StateRecord
 from schemas.subject_keys import SubjectKeys
@@ -153,6 +154,7 @@ class Codec:
             self._checks[record] = json_form.checker(schema, made, canonical.get(name, dict))
         self._others = OtherDictionaries(self.schemas, self._topics, made)
         self._prediction_mark = header(self.schemas["Prediction"])
+        self._writers[WrittenEntry] = rest_of_entry
         self.learn_later: Callable[[bytes], None] | None = None
         """Called with an unknown fingerprint: it may register further schemas."""
 
@@ -230,6 +232,10 @@ class Codec:
         if not isinstance(prediction, Prediction):
             return False
         return any(not each.nullable and each.name not in prediction.features for each in self._stored)
+
+    def topic_bytes(self, topic: str) -> bytes:
+        """Return how a position names a topic on the wire."""
+        return self._topics.written[topic]
 
     def decode_request(self, data: Data) -> Request:
         """Read a record of `T.requests`: its features become canonical, tokens are put in."""

@@ -9,7 +9,7 @@ from typing import Any
 from schemas.codec import wire
 from schemas.codec.avro_form import Schema
 from schemas.codec.topic_numbers import TopicNumbers
-from schemas.records import Entry, Written
+from schemas.records import Entry, Written, WrittenEntry
 from schemas.state import Held
 
 Write = Callable[[Any], bytes]
@@ -161,6 +161,14 @@ class Writer:
         name = self._new("union")
         self._lines += [f"def {name}(v):", *lines]
         return name
+
+
+def rest_of_entry(entry: WrittenEntry) -> bytes:
+    """Write an entry of which all but its last two fields is written."""
+    number, progress = entry.partition, entry.progress
+    partition = b"\0" if number is None else b"\2" + wire.LONGS[number]
+    counters = b"\0" if progress is None else b"\2" + _mapped(progress, wire.LONGS.__getitem__)
+    return b"".join((entry.head, partition, counters))
 
 
 def _fits(entry: Entry) -> bool:

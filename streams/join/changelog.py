@@ -9,8 +9,9 @@ from typing import Final
 
 from schemas.state import RESOLVED, JoinPosition, JoinRecord, Resolution
 from streams.join.join_rules import JoinRules
-from streams.join.overlay import Overlay
+from streams.join.overlay import overlay_of
 from streams.join.pending import Changes, StateStore
+from streams.native.table import TableChanges, TableStore
 
 AT_ONCE: Final = 2000
 """Records that are taken over together: memory stays flat however long the changelog is."""
@@ -19,12 +20,19 @@ Change = tuple[str, JoinRecord | Resolution | None] | JoinPosition
 """A record of the changelog: what is held of a request id, how it was resolved, or how far the join was."""
 
 
-def records(changes: Changes) -> Iterator[tuple[bytes, JoinRecord | Resolution | None]]:
+def records(
+    changes: Changes | TableChanges,
+) -> Iterator[tuple[bytes, JoinRecord | Resolution | bytes | None]]:
     """Give what a batch writes, by key; None is a tombstone.
+
+    What the native table holds comes as the bytes that the codec writes of it.
 
     A prediction is written once: when its request is resolved in a later batch, a `Resolution` lies beside it under
     a key of its own.
     """
+    if isinstance(changes, TableChanges):
+        yield from changes.records()
+        return
     for request_id, state in changes.states.items():
         key = request_id.encode()
         if state is None:
@@ -36,7 +44,7 @@ def records(changes: Changes) -> Iterator[tuple[bytes, JoinRecord | Resolution |
             yield RESOLVED + key, state.resolution
 
 
-def fill(store: StateStore, rules: JoinRules, changes: Iterable[Change]) -> int:
+def fill(store: StateStore | TableStore, rules: JoinRules, changes: Iterable[Change]) -> int:
     """Bring a store up to date; gives the number of changes.
 
     The last change of a request id counts. So a store that holds a prefix of the changelog may be filled from
@@ -52,7 +60,7 @@ def fill(store: StateStore, rules: JoinRules, changes: Iterable[Change]) -> int:
     changes
         In the changelog's order.
     """
-    overlay, count = Overlay(store, rules), 0
+    overlay, count = overlay_of(store, rules), 0
     source = iter(changes)
     while batch := list(islice(source, AT_ONCE)):
         position: JoinPosition | None = None

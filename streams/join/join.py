@@ -11,20 +11,23 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from schemas.errors import BadRecord
-from schemas.records import Kind, LateBy, Outcome, Position, Prediction, Punctuation
+from schemas.records import Entry, Kind, LateBy, Outcome, Position, Prediction, Punctuation, WrittenEntry
 from schemas.state import EarlyOutcome, JoinPosition, JoinRecord, Payload, Resolution
 from streams.join.join_rules import JoinRules
 from streams.join.outputs import Outputs, Rejected
-from streams.join.overlay import Overlay
+from streams.join.overlay import overlay_of
 from streams.join.pending import Due, StateStore, early_size
+from streams.native.table import TableOverlay, TableStore
 
 MAX_EARLY: Final = 100
 """Outcomes of one request that wait for its prediction: one noisy id must not outgrow a record."""
 MAX_COUNTERS: Final = 1_000
 """Counters by name: a prediction from outside names its model itself."""
+RUN: Final = 256
+"""Records that the native table takes at once, at most."""
 LAST: Final = 2**63
 """After every offset."""
 
@@ -47,7 +50,7 @@ class Join:
     def __init__(
         self,
         rules: JoinRules,
-        store: StateStore,
+        store: StateStore | TableStore,
         unpack: Callable[[str, Payload], Prediction],
         task: str,
         partition: int,
@@ -60,7 +63,7 @@ class Join:
         start = position or JoinPosition(None, 0, 0)
         self.stream_time = -1 if start.stream_time is None else start.stream_time
         self.counters: Counter[str] = Counter(start.counters)
-        self._pending = Overlay(store, rules)
+        self._pending = overlay_of(store, rules)
         self.most_waiting = self.waiting
         """At once, since this join was made."""
         self._committed = (self.stream_time, Counter(self.counters), self.most_waiting)
@@ -112,7 +115,7 @@ class Join:
         """Write the counters into the batch's last entry, where there is one: see `Entry.progress`."""
         entries = self.out.entries
         if entries:
-            entries[-1] = replace(entries[-1], partition=self.partition, progress=self.progress())
+            entries[-1] = _stamped(entries[-1], self.partition, self.progress())
 
     def progress(self) -> dict[str, int]:
         """Give the counters, how many requests wait, since when, and stream time."""
@@ -124,7 +127,7 @@ class Join:
 
     def oldest_waiting(self) -> int | None:
         """Give the event time (ms) from which on requests wait, to the span of a cohort; None when none does."""
-        return min(self._pending.changes.waiting, default=None)
+        return self._pending.oldest
 
     def is_due(self, stream_time: int) -> bool:
         """Whether advancing to a stream time may resolve or forget anything."""
@@ -136,6 +139,39 @@ class Join:
         return self._pending.get(request_id) is not None
 
     # ------------------------------------------------------------------ inputs
+
+    @property
+    def takes_scanned(self) -> bool:
+        """Whether `take` may take anything."""
+        simple = not self.rules.lockstep and not self.rules.opened
+        return simple and isinstance(self._pending, TableOverlay)
+
+    def take(self, items: list[Any], start: int, predictions: int, outcomes: int) -> tuple[int, int, int]:
+        """Take records that were scanned, as `prediction` and `outcome` take what they say.
+
+        Parameters
+        ----------
+        items
+            `Scanned` records, in order; at most `RUN`.
+        start
+            The first to take.
+        predictions, outcomes
+            The next offsets of both inputs.
+
+        Returns
+        -------
+        tuple
+            How many were taken, and the next offsets. The one behind them is to be taken by what it says.
+        """
+        pending = self._pending
+        if not isinstance(pending, TableOverlay) or len(self.counters) + 2 * RUN > MAX_COUNTERS:
+            return 0, predictions, outcomes
+        took = pending.take(items, start, self.stream_time, self.most_waiting, predictions, outcomes)
+        self.stream_time, self.most_waiting = took.stream_time, took.most_waiting
+        for name, count in took.counters:
+            self.counters[name] += count
+        self.out.entries += took.entries
+        return took.taken, took.predictions, took.outcomes
 
     def prediction(
         self, request_id: str, ts: int, payload: Payload, at: Position, arrived: int, counter: str = ""
@@ -376,6 +412,12 @@ class Join:
             self.counters["late_by_arrival"] += 1
         self._put(request_id, closed)
         return closed
+
+
+def _stamped(entry: Entry, partition: int, progress: dict[str, int]) -> Entry:
+    if isinstance(entry, WrittenEntry):
+        return WrittenEntry(entry.head, partition, progress)
+    return replace(entry, partition=partition, progress=progress)
 
 
 def _exhaust(steps: Iterator[None]) -> None:

@@ -8,6 +8,7 @@ from typing import Final
 from schemas.records import Entry, Kind, LateBy, Outcome, Position, Prediction
 from schemas.state import EarlyOutcome, JoinRecord
 from streams.join.pending import Changes
+from streams.native.table import TableChanges
 
 NOTHING: Final = Position("", 0, 0)
 
@@ -28,7 +29,7 @@ class Rejected:
 class Outputs:
     """What a batch gives: to be written in one transaction, then `commit`ted, or dropped."""
 
-    changes: Changes
+    changes: Changes | TableChanges
     """Of what is held; see `streams.join.changelog.records`."""
     entries: list[Entry] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)

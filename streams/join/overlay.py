@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from schemas.state import JoinPosition, JoinRecord
 from streams.join.join_rules import JoinRules
 from streams.join.pending import Changes, Due, StateStore, due_of, early_size
+from streams.native.table import TableOverlay, TableStore
 
 
 class Overlay:
@@ -37,6 +38,11 @@ class Overlay:
         """Through the committed index, opened when it is first asked for."""
         self._head: Due | None = None
         """Where it stands; None at its end."""
+
+    @property
+    def oldest(self) -> int | None:
+        """Where the oldest cohort of the requests that wait begins (ms); None when none waits."""
+        return min(self.changes.waiting, default=None)
 
     def get(self, request_id: str) -> JoinRecord | None:
         """Give what is held of a request id; None when nothing is."""
@@ -108,3 +114,8 @@ class Overlay:
         """Drop the changes."""
         self._fresh()
         self.waiting = sum(self.changes.waiting.values())
+
+
+def overlay_of(store: StateStore | TableStore, rules: JoinRules) -> Overlay | TableOverlay:
+    """Return what a batch sees of a store, and changes."""
+    return store.overlay() if isinstance(store, TableStore) else Overlay(store, rules)

@@ -40,10 +40,10 @@ class Histogram:
         """Spans."""
         return sum(self._counts)
 
-    def add(self, span_s: float) -> None:
-        """Count a span."""
-        self._counts[bisect_left(self.bounds_s, span_s)] += 1
-        self.sum_s += span_s
+    def add(self, span_s: float, count: int = 1) -> None:
+        """Count a span, so many times."""
+        self._counts[bisect_left(self.bounds_s, span_s)] += count
+        self.sum_s += span_s * count
 
     def buckets(self) -> list[tuple[float, int]]:
         """Return (upper bound in seconds, spans up to it), cumulative; those above the last are in `count` only."""

@@ -1,13 +1,17 @@
 """The native core: what the loop does most often, compiled. Python stays complete, and is the reference.
 
-It holds the **fused pipelines**: `Select`, `StandardScaler`, `MinMaxScaler`, `OneHotEncoder` and unions of them, in
-front of River's linear or logistic regression with `SGD`, as one kernel over the task's dictionary.
+It takes runs of records as bytes (docs/adr/0043-native-core.md), and holds the **fused pipelines**: `Select`,
+`StandardScaler`, `MinMaxScaler`, `OneHotEncoder` and unions of them, in front of River's linear or logistic
+regression with `SGD`, as one kernel over the task's dictionary.
 
 - `kernel.hpp`, `_kernel.pyx`: the kernel, C++17 without Python, and its door to Python.
 - `plan.py`: a River pipeline as plain data, from which a kernel is made; `NotFused` says why there is none.
 - `state.py`: the state between River's objects and the kernel, both ways.
 - `proof.py`: some thousand steps of a pipeline over its dictionary, beside River.
-- `records.hpp`, `_records.pyx`, `records.py`: a scanner of records, made from a schema; not used by the loop yet.
+- `records.hpp`, `_records.pyx`, `records.py`: a scanner of records, made from a schema.
+- `views.hpp`, `writer.hpp`, `join.hpp`, `_turn.pyx`: the turn: records that are scanned only, and the join's table.
+- `turn.py`, `table.py`: the turn's plan, and the table as the state of a `Join`.
+- `monitors.hpp`, `watch.py`: what the log's monitors do with labelled entries.
 - `fused.py`: a pipeline as a model's fold uses it: the kernel, and River for every example that the kernel rejects.
 
 Bits are equal: a state's digest does not depend on which of the two learned it, and each restores the snapshots
@@ -67,6 +71,12 @@ def built() -> Any:
 def record_module() -> Any:
     """Return the compiled module of the records; None where it is not built."""
     return _module("_records")
+
+
+@functools.cache
+def turn_module() -> Any:
+    """Return the compiled module of the turn; None where it is not built."""
+    return _module("_turn")
 
 
 def _module(name: str) -> Any:

@@ -116,6 +116,17 @@ class FusedPipeline:
         self.kept = True
         return False
 
+    def learn_many(self, xs: list[Any], ys: list[Any]) -> int:
+        """Learn examples in the kernel up to the first that River is to learn; gives how many."""
+        self.kept = False
+        if self.why or (self._newest == RIVER and not self._ready()):
+            return 0
+        count = len(self._kernel.learn_many(xs, ys))
+        if count:
+            self._newest = KERNEL
+            self._debt -= 20 * count
+        return count
+
     def score(self, x: Mapping[str, Any]) -> float | None:
         """Score an example in the kernel: a number, or the probability of True; None where River is to answer."""
         if self.why or (self._newest == RIVER and not self._ready()):

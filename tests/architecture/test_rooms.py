@@ -31,10 +31,12 @@ def test_no_package_is_made_of_the_tests() -> None:
 
 
 LONG = {
-    "schemas/records.py": 330,  # the records, one after the other
-    "schemas/codec/codec.py": 410,  # a method per record that is read, and what the join holds
+    "schemas/records.py": 345,  # the records, one after the other
+    "schemas/codec/codec.py": 420,  # a method per record that is read, and what the join holds
     "infra/task/join.py": 340,  # a batch from its records to its outputs
-    "streams/join/join.py": 395,  # the table of the join, whole
+    "infra/task/log_publisher.py": 330,  # what an owner publishes, and when
+    "streams/model.py": 360,  # a fold, its versions and its scores
+    "streams/join/join.py": 440,  # the table of the join, whole
 }
 """Files above 300 lines that were looked at again, and stay one room."""
 

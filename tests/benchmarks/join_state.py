@@ -84,7 +84,7 @@ class Drive:
         for entry in self.join.out.entries:
             encode(entry)
         for key, state in records(self.join.out.changes):
-            value = b"" if state is None else encode(state)
+            value = state if isinstance(state, bytes) else b"" if state is None else encode(state)
             write(LENGTHS.pack(len(key), NONE if state is None else len(value)) + key + value)
         position = self.join.position(self.asked, self.reported)
         value = encode(position)

@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.task_agents import TaskAgents
+from infra.inbound import SERVED
 from infra.kafka.buffers import Partition, Record
 from infra.kafka.channel import Batch
 from infra.kafka.loop_bridge import succeed
@@ -52,6 +53,10 @@ class Written:
     """Whether its transaction commits, or will."""
 
 
+SERVED_HERE: Any = [(SERVED, b"slot")]
+"""Of most records: the core may take those predictions as bytes."""
+
+
 class Cluster:
     """One partition of each of the inputs, in the order in which the join takes them, and what was written."""
 
@@ -66,6 +71,7 @@ class Cluster:
                 key=b"k",
                 value=value,
                 timestamp=(2, START + 400 * DAY),
+                headers=SERVED_HERE if offsets[topic] % 3 else [],
             )
             self.records.append(Record(Partition(topic, 0), offsets[topic], None, 0.0, message))
             offsets[topic] += 1

@@ -10,6 +10,7 @@ import pytest
 from schemas.codec import Codec
 from schemas.dictionary import Boolean, Category, Dictionary, Integer, Number
 from schemas.examples import examples
+from schemas.records import Entry, Features, Outcome, Position, Prediction, Score
 from streams.native.records import RecordPlan, plan_of
 
 ROOT = Path(__file__).parents[2]
@@ -26,24 +27,33 @@ CODEC = Codec(
         Category(name="country"),
     ),
 )
+FEATURES: Features = {"price": 1.5, "items": 3, "new": True, "channel": "web", "country": "DE"}
 RECORDS = {name: CODEC.encode(record) for name, record in examples(CODEC).items()}
 
 
+FLAGS = (
+    *("-O1", "-g", "-std=c++17", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror", "-Wno-unused-function"),
+    *("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-D_GLIBCXX_ASSERTIONS"),
+)
+
+
 @pytest.fixture(scope="module")
-def fuzzer(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The program, with the sanitizers of addresses and of undefined behaviour."""
-    program = tmp_path_factory.mktemp("fuzz") / "core_fuzz"
-    words = ["c++", "-O1", "-g", "-std=c++17", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror"]
-    words += ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-D_GLIBCXX_ASSERTIONS"]
-    words += [
-        "-I",
-        str(ROOT / "streams" / "native"),
-        str(Path(__file__).parent / "core_fuzz.cpp"),
-        "-o",
-        str(program),
-    ]
-    subprocess.run(words, check=True, timeout=240)
-    return program
+def fuzzers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The programs, with the sanitizers of addresses and of undefined behaviour."""
+    folder = tmp_path_factory.mktemp("fuzz")
+    for name in ("core_fuzz", "turn_fuzz", "watch_fuzz"):
+        source = Path(__file__).parent / f"{name}.cpp"
+        words = ["c++", *FLAGS, "-I", str(ROOT / "streams" / "native"), str(source), "-o", str(folder / name)]
+        subprocess.run(words, check=True, timeout=240)
+    return folder
+
+
+def run(program: Path, text: str) -> list[int]:
+    done = subprocess.run(
+        [str(program), str(ROUNDS)], input=text, capture_output=True, text=True, timeout=240, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return [int(each) for each in done.stdout.split()]
 
 
 def spelt(plan: RecordPlan) -> list[str]:
@@ -58,13 +68,38 @@ def spelt(plan: RecordPlan) -> list[str]:
 
 @pytest.mark.system("c++")
 @pytest.mark.parametrize("name", ["Request", "Prediction", "Outcome", "Entry", "JoinRecord", "Tally"])
-def test_hostile_records_do_no_harm(fuzzer: Path, name: str) -> None:
+def test_hostile_records_do_no_harm(fuzzers: Path, name: str) -> None:
     text = "\n".join([*spelt(plan_of(CODEC.schemas[name])), RECORDS[name].hex()])
-    done = subprocess.run(
-        [str(fuzzer), str(ROUNDS)], input=text, capture_output=True, text=True, timeout=240, check=False
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    accepted, read, learned = map(int, done.stdout.split())
+    accepted, read, learned = run(fuzzers / "core_fuzz", text)
     assert 0.02 * ROUNDS < accepted < 0.9 * ROUNDS
     if name in {"Request", "Prediction"}:
         assert accepted >= read > learned > 0.02 * ROUNDS
+
+
+@pytest.mark.system("c++")
+def test_hostile_records_do_no_harm_to_the_table_of_the_join(fuzzers: Path) -> None:
+    lines = [*spelt(plan_of(CODEC.schemas["Prediction"])), *spelt(plan_of(CODEC.schemas["Outcome"]))]
+    for number in range(60):
+        prediction = Prediction(f"r{number}", 1, FEATURES, (Score("lr", 1, 2, number / 60, False),))
+        outcome = Outcome(f"r{number}", 2, None if number % 5 == 0 else True, None, "lost", "till")
+        lines += [f"p {CODEC.encode(prediction).hex()}", f"o {CODEC.encode(outcome).hex()}"]
+    seen, taken, entries, dropped = run(fuzzers / "turn_fuzz", "\n".join(lines))
+    assert seen > 0.3 * ROUNDS
+    assert taken > 0.1 * ROUNDS
+    assert entries > 0.05 * ROUNDS
+    assert dropped > 100
+
+
+@pytest.mark.system("c++")
+def test_hostile_entries_do_no_harm_to_the_monitors(fuzzers: Path) -> None:
+    lines = [*spelt(plan_of(CODEC.schemas["Prediction"])), *spelt(plan_of(CODEC.schemas["Entry"]))]
+    for number in range(60):
+        asked, at = Position("shop.predictions", 0, number), Position("shop.outcomes", 0, number)
+        prediction = Prediction(f"r{number}", 1, FEATURES, (Score("lr", 1, 2, number / 60, number > 30),))
+        outcome = Outcome(f"r{number}", 5, number % 3 == 0, None, None, "till")
+        entry = Entry(f"{at}#0", "labelled", 5, at, 9, asked, at, prediction, outcome)
+        lines.append(CODEC.encode(entry).hex())
+    seen, taken, stopped = run(fuzzers / "watch_fuzz", "\n".join(lines))
+    assert seen > 0.3 * ROUNDS
+    assert taken > 0.2 * ROUNDS
+    assert stopped > 5

@@ -15,7 +15,8 @@ import pytest
 from schemas.records import Position
 from streams.join.join import Join
 from streams.join.join_rules import JoinRules
-from streams.join.pending import EARLY_BYTES
+from streams.join.overlay import Overlay
+from streams.join.pending import EARLY_BYTES, MemoryStore
 from tests.joining import RULES, Bench, Step, ask, idle, played, punctuate, report, unpack
 
 
@@ -740,6 +741,7 @@ def test_aborts_without_end_cost_no_memory() -> None:
         bench.report("b", 51)
         bench.rollback()
     assert len(bench.due()) == size
+    assert isinstance(bench.join._pending, Overlay)
     assert not bench.join._pending._heap
 
 
@@ -753,7 +755,8 @@ def test_what_is_remembered_does_not_grow_with_the_stream() -> None:
         bench.report(f"r{number}", ts + 5, number % 2 == 0)
         bench.report(f"orphan-{number}", ts)
         bench.commit()
-        most = max(most, len(bench.join._pending._store._heap))  # type: ignore[attr-defined]  # of the memory store
+        assert isinstance(bench.store, MemoryStore)
+        most = max(most, len(bench.store._heap))
     span = (RULES.horizon_ms + RULES.revision_horizon_ms + RULES.grace_ms) // 10 + 2
     assert len(dict(bench.store.items())) <= span + 2 * 8
     assert len(bench.due()) == len(dict(bench.store.items()))

@@ -198,7 +198,12 @@ class Core:
         join = Join(JoinRules.of(self.task), MemoryStore(), self.codec.written_prediction, self.task.name, 0)
 
         def commit() -> None:
-            joined.append((join.out.entries, [each for _, each in records(join.out.changes) if each]))
+            joined.append(
+                (
+                    join.out.entries,
+                    [each for _, each in records(join.out.changes) if each and not isinstance(each, bytes)],
+                )
+            )
             join.commit()
 
         name = self.task.name

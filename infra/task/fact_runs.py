@@ -1,0 +1,101 @@
+"""Entries of the log in runs: what the native core folds as bytes, and what is read one by one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from confluent_kafka import Message
+
+from infra.clock import now_ms
+from infra.task.context import TaskContext
+from infra.task.statistics import STAGES, Statistics
+from streams.model import ModelFold
+from streams.native.turn import scan_of
+from streams.native.watch import is_plain
+
+if TYPE_CHECKING:
+    from infra.task.log_fold import LogFold
+
+RUN: Final = 256
+"""Entries that are folded in one step, at most."""
+NEWEST: Final = 20_000
+"""Durations that are kept."""
+
+
+class FactRuns:
+    """Cuts the log's records into runs of labelled entries that the core can take.
+
+    Parameters
+    ----------
+    models
+        Of the task: the core takes entries with the score of one model only.
+    """
+
+    def __init__(self, context: TaskContext, models: Sequence[ModelFold]) -> None:
+        fits = len(models) == 1 and context.task.kind == "binary" and is_plain(models[0].model.policy)
+        self._scan: Any = scan_of(context.codec) if fits else None
+
+    def cut(self, messages: Iterable[Message]) -> Iterator[tuple[list[Message], list[Any]]]:
+        """Give runs with what was scanned of them; a record that is to be read comes alone, with nothing."""
+        run: list[Message] = []
+        facts: list[Any] = []
+        for message in messages:
+            fact = None if self._scan is None else self._scan.fact(message.value() or b"")
+            if run and (fact is None or len(run) == RUN):
+                yield run, facts
+                run, facts = [], []
+            if fact is None:
+                yield [message], []
+            else:
+                run.append(message)
+                facts.append(fact)
+        if run:
+            yield run, facts
+
+
+def take(fold: LogFold, run: list[Message], facts: list[Any], start: int) -> int:
+    """Fold entries as bytes, from one of a run on, as the reader of the log does one by one; gives how many."""
+    if fold.asides:
+        return 0  # both folds take each entry
+    offsets = [message.offset() or 0 for message in run]
+    examples = [fact.features for fact in facts[start:]], [fact.value for fact in facts[start:]]
+    count = fold.models[0].learn_many(offsets[start:], *examples)
+    if not count:
+        return 0
+    at, end = start, start + count
+    while at < end and fold.listener is not None:
+        at += fold.many(facts[:end], at, offsets) if fold.many is not None else 0
+        if at < end:
+            fold.listener(offsets[at], fold.read(run[at]))
+            at += 1
+    fold.recent.extend(fact.features for fact in facts[start:end])
+    counts, taken = fold.statistics.counts, run[start:end]
+    counts["entries"] += count
+    if fold.readiness.ready.is_set():
+        times = [message.timestamp()[1] for message in taken]
+        pairs = zip((fact.arrived for fact in facts[start:end]), times, strict=True)
+        measure_freshness(fold.statistics, Counter(pairs))
+    if fold.caught_up:
+        counts["log_bytes"] += sum(len(each.value() or b"") + len(each.key() or b"") for each in taken)
+    fold.next_offset = offsets[end - 1] + 1
+    return count
+
+
+def measure_freshness(statistics: Statistics, times: Counter[tuple[int, int]]) -> None:
+    """Measure how fresh entries are.
+
+    Parameters
+    ----------
+    times
+        How many have each pair of times (ms): when the trigger arrived, and when the entry came to lie in the log.
+    """
+    fresh, now = statistics.freshness_ms, now_ms()
+    for (arrived, logged), count in times.items():
+        fresh.extend([now - arrived] * count)
+        spans_ms = (logged - arrived, now - logged, now - arrived)
+        for stage, span_ms in zip(STAGES, spans_ms, strict=True):
+            statistics.freshness[stage].add(max(0, span_ms) / 1000, count)
+    if len(fresh) > NEWEST:
+        del fresh[: NEWEST // 2]

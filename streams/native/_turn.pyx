@@ -1,0 +1,1076 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, embedsignature=True
+# distutils: language = c++
+"""The turn for Python: records that were scanned, and the table that takes them. See `streams.native.turn`."""
+
+from libc.stdint cimport int8_t, int64_t, uint8_t
+from libcpp cimport bool as cbool
+from libcpp.map cimport map as ordered
+from libcpp.pair cimport pair
+from libcpp.set cimport set as sorted_set
+from libcpp.string cimport string
+from libcpp.vector cimport vector
+
+from schemas.records import Position
+from schemas.state import Held, JoinRecord, Resolution
+
+
+cdef extern from "<string_view>" namespace "std" nogil:
+    cdef cppclass string_view:
+        string_view()
+        const char* data()
+        size_t size()
+
+
+cdef extern from "<mutex>" namespace "std" nogil:
+    cdef cppclass mutex:
+        void lock()
+        void unlock()
+
+
+cdef extern from "values.hpp" namespace "riverloop" nogil:
+    cdef enum Kind:
+        MISSING, REAL, WHOLE, FLAG, TEXT
+
+    cdef struct Value:
+        Kind kind
+        double number
+        int64_t whole
+        const char* text
+        size_t size
+
+
+cdef extern from "records.hpp" namespace "riverloop" nogil:
+    cdef enum Form:
+        pass
+
+    cdef cppclass Node:
+        Form form
+        int symbols
+        vector[int] parts
+
+    cdef cppclass Scanner:
+        vector[Node] nodes
+        int features
+        int features_field
+        vector[Kind] kinds
+        size_t most_text
+
+
+cdef extern from "views.hpp" namespace "riverloop" nogil:
+    cdef enum Answer:
+        UNKNOWN, YES_NO, NUMBER, CLASS
+
+    cdef enum Reporter:
+        pass
+
+    cdef struct PredictionView:
+        string_view id
+        string_view rest
+        int64_t ts
+        string_view model
+        int group
+        double p
+        int64_t revision
+        int64_t offset
+        cbool has_label
+        cbool label
+        cbool failed
+        int scores
+
+    cdef struct FactView:
+        PredictionView prediction
+        int64_t ts
+        int64_t arrived
+        cbool value
+
+    cdef struct OutcomeView:
+        string_view id
+        int64_t ts
+
+    cdef cppclass Views:
+        Scanner predictions
+        Scanner outcomes
+        Scanner entries
+        Answer kind
+        Reporter reporter
+        cbool prediction(const uint8_t*, size_t, size_t, PredictionView&)
+        cbool outcome(const uint8_t*, size_t, size_t, OutcomeView&)
+        cbool fact(const uint8_t*, size_t, size_t, FactView&)
+        const vector[Value]& features()
+
+
+cdef extern from "join.hpp" namespace "riverloop" nogil:
+    cdef enum Fact:
+        pass
+
+    cdef enum Status:
+        GONE, WAITING, CLOSED, ODD
+
+    cdef struct Topic:
+        string name
+        string written
+
+    cdef struct Place:
+        int topic
+        int64_t partition
+        int64_t offset
+
+    cdef cppclass Resolved:
+        Resolved()
+        Place trigger
+        int64_t index
+        Fact kind
+        int8_t late_by
+        Answer answer
+        cbool flag
+        double number
+        string text
+        cbool has_revision
+        cbool has_delay
+        int64_t revision
+        int64_t delay
+
+    cdef cppclass Row:
+        Row()
+        Status status
+        cbool waits
+        cbool predicted
+        int64_t ts
+        int64_t due
+        int64_t due_offset
+        Place at
+        size_t touched
+
+    cdef struct Rules:
+        int64_t horizon
+        int64_t revision_horizon
+        int64_t grace
+        int64_t max_ahead
+        int64_t tolerance
+        int64_t earliest
+        int64_t cohort
+
+    cdef struct Marks:
+        string entry
+        string record
+        string resolution
+
+    cdef cppclass Input:
+        Input()
+        cbool is_prediction
+        PredictionView prediction
+        OutcomeView outcome
+        Place at
+        int64_t arrived
+
+    cdef cppclass RowItem "riverloop::Rows::value_type":
+        string first
+        Row second
+
+    cdef cppclass Due:
+        int64_t due
+        int64_t offset
+        RowItem* row
+
+    cdef cppclass Change:
+        RowItem* row
+        Row before
+        cbool opened
+
+    cdef cppclass CTable "riverloop::Table":
+        mutex guard
+        Rules rules
+        Marks marks
+        vector[Topic] topics
+        int64_t stream_time
+        int64_t waiting
+        int64_t most_waiting
+        ordered[int64_t, int64_t] cohorts
+        sorted_set[Due] due
+        vector[Change] journal
+        vector[string] entries
+        vector[pair[string, int64_t]] counters
+        RowItem* find(const string&)
+        void put(const string&, Row)
+        void commit()
+        void rollback()
+        size_t take(const vector[Input]&)
+        cbool written(const Change&, string&)
+
+
+cdef extern from *:
+    """
+    static inline void riverloop_hold(riverloop::Row& row, const char* data, size_t size) {
+      row.payload = std::make_shared<const std::string>(data, size);
+    }
+    static inline void riverloop_resolve(riverloop::Row& row, const riverloop::Resolved& resolved) {
+      row.resolution = std::make_shared<const riverloop::Resolved>(resolved);
+    }
+    static inline const std::string* riverloop_payload(const riverloop::Row& row) { return row.payload.get(); }
+    static inline const riverloop::Resolved* riverloop_resolved(const riverloop::Row& row) {
+      return row.resolution.get();
+    }
+    static inline const riverloop::Due& riverloop_first(const riverloop::Table& table) { return *table.due.begin(); }
+    static inline std::vector<const std::string*> riverloop_ids(const riverloop::Table& table) {
+      std::vector<const std::string*> found;
+      for (const auto& each : table.rows())
+        if (each.second.status != riverloop::GONE) found.push_back(&each.first);
+      return found;
+    }
+    static inline int64_t riverloop_oldest(const riverloop::Table& table) { return table.cohorts.begin()->first; }
+    """
+    void riverloop_hold(Row&, const char*, size_t)
+    void riverloop_resolve(Row&, const Resolved&)
+    const string* riverloop_payload(const Row&)
+    const Resolved* riverloop_resolved(const Row&)
+    const Due& riverloop_first(const CTable&)
+    vector[const string*] riverloop_ids(const CTable&)
+    int64_t riverloop_oldest(const CTable&)
+
+
+cdef extern from "monitors.hpp" namespace "riverloop" nogil:
+    cdef struct Observed:
+        int group
+        int cell
+        int key
+        double p
+        double loss
+        double brier
+
+    cdef cppclass Tally:
+        Tally()
+        int64_t cells[4]
+        int64_t labels[10]
+        int64_t positives[10]
+        double scores[10]
+        double loss
+        double brier
+        ordered[int, int64_t] counts
+
+    cdef cppclass Adwin:
+        Adwin()
+        double delta
+        double easy
+        double span
+        int worse
+        int64_t clock
+        vector[vector[pair[double, double]]] rows
+        int64_t width
+        int64_t count
+        int64_t left
+        double total
+        double squares
+        double sum
+        double sum_squares
+
+    cdef enum Signal:
+        pass
+
+    cdef cppclass Watched:
+        Watched()
+        Signal signal
+        Adwin detector
+        double weighted
+        double weight
+
+    cdef cppclass Feed:
+        int64_t run
+        int64_t since
+        int64_t week
+        int64_t longest[2][2]
+        int64_t outcomes
+        int64_t silences
+        cbool has_since
+        double suspect
+        double threshold
+        cbool whole_suspect
+        cbool whole_threshold
+
+    cdef cppclass Block "riverloop::Cost::Block":
+        double mean
+        double squares
+        double counted
+
+    cdef cppclass Cost:
+        int64_t warm_up
+        int64_t seen
+        int64_t ts
+        int64_t moment_ts
+        int64_t moment_count
+        int64_t run_count
+        int64_t block_count
+        double sum
+        double moment_loss
+        double moment_counted
+        double run_loss
+        double block_loss
+        double block_squares
+        double block_counted
+        cbool has_moment
+        vector[Block] blocks
+        void measure()
+
+    cdef cppclass DelayRank:
+        cbool has_first
+        cbool has_bound
+        int64_t first
+        int64_t seen
+        int64_t bound
+        int64_t count
+        double sum
+        vector[int64_t] reference
+        Adwin detector
+        vector[pair[int64_t, double]] means
+
+    cdef struct CFact "riverloop::Labelled":
+        int64_t asked
+        int64_t ts
+        int64_t arrived
+        int64_t revision
+        double p
+        cbool label
+        cbool value
+
+    cdef struct Resolutions:
+        int64_t count
+        int64_t positive
+
+    cdef cppclass CWatch "riverloop::Watch":
+        CWatch()
+        int64_t revision
+        int64_t served_time
+        int64_t pane_ms
+        int64_t pane_keep_ms
+        int64_t first_pane
+        int64_t turned
+        double log_loss_n
+        double log_loss
+        Tally tally
+        ordered[int64_t, Tally] panes
+        vector[Observed] seen
+        Resolutions resolved[10]
+        vector[int] groups
+        int64_t loop_time
+        int64_t first_cohort
+        ordered[int, int64_t] outcome_delays
+        ordered[int, int64_t] report_delays
+        ordered[int64_t, int64_t] cohorts
+        cbool outage
+        cbool judges_cost
+        cbool has_delay
+        cbool has_first
+        int64_t horizon_ms
+        int64_t until
+        int64_t first
+        int64_t warm_up
+        int64_t judged_seen
+        cbool silence_teaches
+        cbool served
+        Feed deadlines
+        Feed requests
+        vector[Watched] watched
+        Cost cost
+        DelayRank delay
+        size_t take(const vector[CFact]&)
+
+
+cdef tuple FACTS = ("opened", "labelled", "expired", "late", "revised", "unavailable", "time", "backfill", "command")
+cdef tuple LATE_BY = ("event_time", "arrival")
+cdef int64_t FARTHEST = (<int64_t>1) << 53
+
+
+cdef class Scanned:
+    """A record that a scanner has taken: as the reference reads it, and not read yet.
+
+    Attributes
+    ----------
+    ts
+        Event time (ms).
+    is_prediction
+        Whether it is one, or an outcome.
+    """
+
+    cdef bytes data
+    cdef object topic
+    cdef Input input
+
+    @property
+    def ts(self):
+        return self.input.prediction.ts if self.input.is_prediction else self.input.outcome.ts
+
+    @property
+    def is_prediction(self):
+        return self.input.is_prediction
+
+
+cdef class ScannedFact:
+    """A labelled entry of the log that a scanner has taken.
+
+    Attributes
+    ----------
+    request_id, asked, features
+        Of the request: its event time in ms, and its features.
+    model, revision, offset
+        Of the score that was served.
+    value, ts
+        The label, and its event time (ms).
+    arrived
+        When the outcome arrived (ms).
+    """
+
+    cdef CFact fact
+    cdef readonly str request_id
+    cdef readonly str model
+    cdef readonly dict features
+    cdef readonly int64_t offset
+
+    @property
+    def asked(self):
+        return self.fact.asked
+
+    @property
+    def ts(self):
+        return self.fact.ts
+
+    @property
+    def arrived(self):
+        return self.fact.arrived
+
+    @property
+    def revision(self):
+        return self.fact.revision
+
+    @property
+    def value(self):
+        return True if self.fact.value else False
+
+
+cdef _scanner(Scanner* scanner, plan):
+    cdef size_t n = 0
+    scanner.nodes.resize(len(plan.nodes))
+    for node in plan.nodes:
+        scanner.nodes[n].form = <Form><int>node.form
+        scanner.nodes[n].symbols = node.symbols
+        scanner.nodes[n].parts = node.parts
+        n += 1
+    scanner.features = plan.features
+    scanner.features_field = plan.features_field
+    scanner.most_text = plan.most_text
+    for kind in plan.kinds:
+        scanner.kinds.push_back(<Kind><int>kind)
+
+
+cdef class Scan:
+    """Scans the records of one task.
+
+    Parameters
+    ----------
+    plan
+        What `streams.native.turn.scan_of` makes one of.
+    """
+
+    cdef Views views
+    cdef bytes prediction_mark
+    cdef bytes outcome_mark
+    cdef bytes entry_mark
+    cdef tuple names
+    cdef str model
+
+    def __init__(self, plan):
+        _scanner(&self.views.predictions, plan.predictions)
+        _scanner(&self.views.outcomes, plan.outcomes)
+        _scanner(&self.views.entries, plan.entries)
+        self.names, self.model, self.entry_mark = tuple(plan.predictions.names), "", plan.entry_mark
+        self.views.kind = <Answer><int>plan.answer
+        self.views.reporter = <Reporter><int>plan.reporter
+        self.prediction_mark, self.outcome_mark = plan.prediction_mark, plan.outcome_mark
+
+    def prediction(self, bytes data, topic, int64_t partition, int64_t offset, int64_t arrived):
+        """Scan a prediction; None where the reference must read it, or rejects it.
+
+        Parameters
+        ----------
+        topic, partition, offset
+            Where it lies, with the topic's name in positions.
+        arrived
+            Kafka's timestamp (ms).
+        """
+        cdef size_t start = len(self.prediction_mark)
+        if not data.startswith(self.prediction_mark):
+            return None
+        cdef Scanned made = Scanned.__new__(Scanned)
+        made.data = data
+        if not self.views.prediction(made.data, <size_t>len(data), start, made.input.prediction):
+            return None
+        made.input.is_prediction = True
+        return self._placed(made, topic, partition, offset, arrived)
+
+    def outcome(self, bytes data, topic, int64_t partition, int64_t offset, int64_t arrived):
+        """Scan an outcome; as `prediction`."""
+        cdef size_t start = len(self.outcome_mark)
+        if not data.startswith(self.outcome_mark):
+            return None
+        cdef Scanned made = Scanned.__new__(Scanned)
+        made.data = data
+        if not self.views.outcome(made.data, <size_t>len(data), start, made.input.outcome):
+            return None
+        made.input.is_prediction = False
+        return self._placed(made, topic, partition, offset, arrived)
+
+    def fact(self, bytes data):
+        """Scan an entry of the log; None where it is not one of a request with one score, labelled in time."""
+        cdef size_t start = len(self.entry_mark)
+        cdef FactView view
+        cdef PredictionView* prediction = &view.prediction
+        cdef const Value* value
+        cdef int n, width = len(self.names)
+        if not data.startswith(self.entry_mark) or not self.views.fact(data, <size_t>len(data), start, view):
+            return None
+        if prediction.scores != 1 or prediction.group < 0 or not prediction.has_label or prediction.failed:
+            return None
+        cdef ScannedFact made = ScannedFact.__new__(ScannedFact)
+        made.fact.asked, made.fact.ts, made.fact.arrived = prediction.ts, view.ts, view.arrived
+        made.fact.p, made.fact.label, made.fact.value = prediction.p, prediction.label, view.value
+        made.fact.revision, made.offset = prediction.revision, prediction.offset
+        made.request_id = prediction.id.data()[:prediction.id.size()].decode()
+        model = prediction.model.data()[:prediction.model.size()].decode()
+        if model != self.model:
+            self.model = model
+        made.model = self.model
+        features = {}
+        for n in range(width):
+            value = &self.views.features()[n]
+            if value.kind == REAL:
+                features[self.names[n]] = value.number
+            elif value.kind == WHOLE:
+                features[self.names[n]] = value.whole
+            elif value.kind == FLAG:
+                features[self.names[n]] = value.number != 0
+            elif value.kind == TEXT:
+                features[self.names[n]] = value.text[:value.size].decode()
+        made.features = features
+        return made
+
+    cdef Scanned _placed(self, Scanned made, topic, int64_t partition, int64_t offset, int64_t arrived):
+        made.topic = topic
+        made.input.at.partition = partition
+        made.input.at.offset = offset
+        made.input.arrived = arrived
+        return made
+
+
+cdef class Table:
+    """What the join of one partition holds, with the batch at work.
+
+    Parameters
+    ----------
+    rules
+        A `JoinRules`.
+    marks
+        Headers of `Entry`, `JoinRecord` and `Resolution`.
+    written
+        Gives the bytes by which a position names a topic.
+    """
+
+    cdef CTable* table
+    cdef dict topics
+    cdef list names
+    cdef object written
+    cdef dict odd
+    cdef dict odd_before
+    cdef dict early
+    cdef readonly object early_bytes
+    cdef object early_bytes_before
+
+    def __cinit__(self):
+        self.table = new CTable()
+
+    def __dealloc__(self):
+        del self.table
+
+    def __init__(self, rules, tuple marks, written):
+        cdef CTable* own = self.table
+        own.rules.horizon, own.rules.revision_horizon = rules.horizon_ms, rules.revision_horizon_ms
+        own.rules.grace, own.rules.max_ahead = rules.grace_ms, rules.max_ahead_ms
+        own.rules.tolerance, own.rules.earliest = rules.tolerance_ms, rules.earliest_ms
+        own.rules.cohort = max(1000, rules.horizon_ms // 256)
+        own.marks.entry, own.marks.record, own.marks.resolution = marks
+        self.topics, self.names, self.written = {}, [], written
+        self.odd, self.odd_before = {}, {}
+        self.early_bytes = self.early_bytes_before = 0
+
+    cdef int _topic(self, name) except -1:
+        found = self.topics.get(name)
+        if found is not None:
+            return found
+        cdef Topic topic
+        topic.name, topic.written = name.encode(), self.written(name)
+        self.table.topics.push_back(topic)
+        self.names.append(name)
+        self.topics[name] = len(self.names) - 1
+        return len(self.names) - 1
+
+    # ------------------------------------------------------------------ request by request
+
+    def get(self, str request_id):
+        """Give what is held of a request id; None when nothing is."""
+        cdef string name = request_id.encode("utf-8", "surrogatepass")
+        self.table.guard.lock()
+        cdef RowItem* found = self.table.find(name)
+        self.table.guard.unlock()
+        if found == NULL:
+            return None
+        if found.second.status == ODD:
+            return self.odd[request_id]
+        return self._record(&found.second)
+
+    cdef _place(self, const Place* at):
+        return Position(self.names[at.topic], at.partition, at.offset)
+
+    cdef _record(self, Row* row):
+        cdef const string* payload = riverloop_payload(row[0])
+        held = Held(payload.data()[:payload.size()])
+        return JoinRecord(self._place(&row.at), row.ts, self._resolution(row), (), held)
+
+    cdef _resolution(self, Row* row):
+        cdef const Resolved* found = riverloop_resolved(row[0])
+        if found == NULL:
+            return None
+        value = None
+        if found.answer == YES_NO:
+            value = True if found.flag else False
+        elif found.answer == NUMBER:
+            value = found.number
+        elif found.answer == CLASS:
+            value = found.text.decode()
+        return Resolution(
+            self._place(&found.trigger),
+            found.index,
+            FACTS[<int>found.kind],
+            None if found.late_by < 0 else LATE_BY[found.late_by],
+            value,
+            found.revision if found.has_revision else None,
+            found.delay if found.has_delay else None,
+        )
+
+    def put(self, str request_id, state, due, bint waits, early_bytes):
+        """Hold something of a request id; None forgets.
+
+        Parameters
+        ----------
+        due
+            Time and offset of `due_of`; None with None.
+        waits
+            Whether the request waits.
+        early_bytes
+            Memory of all early outcomes, with this.
+        """
+        cdef string name = request_id.encode("utf-8", "surrogatepass")
+        cdef Row row
+        before = self.odd.pop(request_id, None)
+        cdef RowItem* found = self.table.find(name)
+        if before is not None and found.second.touched == 0:
+            self.odd_before[request_id] = before
+        if state is not None and not self._plain(state, &row):
+            row = Row()
+            row.status = ODD
+            row.waits = waits
+            row.predicted = state.prediction is not None
+            row.ts = state.request_ts or 0
+            row.due, row.due_offset = due
+            self.odd[request_id] = state
+        self.early_bytes = early_bytes
+        self.table.guard.lock()
+        self.table.put(name, row)
+        self.table.guard.unlock()
+
+    cdef bint _plain(self, state, Row* row) except -1:
+        """Make a row of a state; False where only Python can hold it."""
+        cdef const char* data
+        payload, at, ts, resolution = state.prediction, state.prediction_at, state.request_ts, state.resolution
+        if type(payload) is not Held or at is None or state.early or ts is None or not 0 <= ts < FARTHEST:
+            return False
+        cdef Resolved resolved
+        if resolution is not None and not self._resolved(resolution, &resolved):
+            return False
+        row.status = WAITING if resolution is None else CLOSED
+        row.ts = ts
+        row.at.topic = self._topic(at.topic)
+        row.at.partition, row.at.offset = at.partition, at.offset
+        data = <bytes>payload
+        riverloop_hold(row[0], data, <size_t>len(payload))
+        if resolution is not None:
+            riverloop_resolve(row[0], resolved)
+        return True
+
+    cdef bint _resolved(self, resolution, Resolved* into) except -1:
+        value = resolution.value
+        if value is None:
+            into.answer = UNKNOWN
+        elif type(value) is bool:
+            into.answer = YES_NO
+            into.flag = value
+        elif type(value) is float:
+            into.answer = NUMBER
+            into.number = value
+        elif type(value) is str:
+            into.answer = CLASS
+            try:
+                into.text = value.encode()
+            except UnicodeEncodeError:
+                return False
+        else:
+            return False
+        into.trigger.topic = self._topic(resolution.trigger.topic)
+        into.trigger.partition, into.trigger.offset = resolution.trigger.partition, resolution.trigger.offset
+        into.index = resolution.index
+        into.kind = <Fact><int>FACTS.index(resolution.kind)
+        into.late_by = -1 if resolution.late_by is None else LATE_BY.index(resolution.late_by)
+        into.has_revision = resolution.revision is not None
+        into.revision = resolution.revision or 0
+        into.has_delay = resolution.delay_ms is not None
+        into.delay = resolution.delay_ms or 0
+        return True
+
+    # ------------------------------------------------------------------ the batch
+
+    def take(self, list items, Py_ssize_t start, int64_t stream_time, int64_t most, int64_t predictions, int64_t outcomes):
+        """Take records from one of them on, up to the first that is the reference's.
+
+        Parameters
+        ----------
+        items
+            Of type `Scanned`.
+        stream_time, most
+            Of the join: its time, and how many requests have waited at once.
+        predictions, outcomes
+            The next offsets of both inputs; an earlier one is the reference's.
+
+        Returns
+        -------
+        tuple
+            How many; stream time, most, and the next offsets after them; the counters that they have raised, in
+            order; the entries, without partition and progress.
+        """
+        cdef vector[Input] inputs
+        cdef Scanned item
+        cdef Py_ssize_t n
+        cdef size_t taken, i
+        cdef CTable* own = self.table
+        cdef object last = None
+        cdef int topic = 0
+        cdef int64_t next_prediction = predictions, next_outcome = outcomes
+        for n in range(start, len(items)):
+            item = items[n]
+            if item.input.is_prediction:
+                if item.input.at.offset < next_prediction:
+                    break
+                next_prediction = item.input.at.offset + 1
+            else:
+                if item.input.at.offset < next_outcome:
+                    break
+                next_outcome = item.input.at.offset + 1
+            if item.topic is not last:
+                last = item.topic
+                topic = self._topic(last)
+            item.input.at.topic = topic
+            inputs.push_back(item.input)
+        with nogil:
+            own.guard.lock()
+            own.stream_time = stream_time
+            own.most_waiting = most
+            taken = own.take(inputs)
+            own.guard.unlock()
+        for i in range(taken):
+            if inputs[i].is_prediction:
+                predictions = inputs[i].at.offset + 1
+            else:
+                outcomes = inputs[i].at.offset + 1
+        counters = [(each.first.decode(), each.second) for each in own.counters]
+        entries = [<bytes>each for each in own.entries]
+        return taken, own.stream_time, own.most_waiting, predictions, outcomes, counters, entries
+
+    def commit(self):
+        """Make the batch's changes lasting."""
+        self.table.guard.lock()
+        self.table.commit()
+        self.table.guard.unlock()
+        self.odd_before.clear()
+        self.early_bytes_before = self.early_bytes
+
+    def rollback(self):
+        """Drop the batch's changes."""
+        cdef size_t n
+        for n in range(self.table.journal.size()):
+            if self.table.journal[n].row.second.status == ODD:
+                del self.odd[self.table.journal[n].row.first.decode("utf-8", "surrogatepass")]
+        self.odd.update(self.odd_before)
+        self.odd_before.clear()
+        self.early_bytes = self.early_bytes_before
+        self.table.guard.lock()
+        self.table.rollback()
+        self.table.guard.unlock()
+
+    def changed(self):
+        """Give what the batch has changed, by request id: each as `get` gives it."""
+        cdef size_t n
+        names = [self.table.journal[n].row.first.decode("utf-8", "surrogatepass") for n in range(self.table.journal.size())]
+        return {name: self.get(name) for name in names}
+
+    def records(self):
+        """Give what the changelog gets: request id, whether it is a resolution, bytes.
+
+        In place of bytes None forgets, and a state is one that Python holds, with whether it was opened.
+        """
+        cdef size_t n
+        cdef Change* change
+        cdef string data
+        cdef bint resolved
+        found = []
+        for n in range(self.table.journal.size()):
+            change = &self.table.journal[n]
+            name = <bytes>change.row.first
+            if change.row.second.status == GONE:
+                found.append((name, False, None))
+            elif change.row.second.status == ODD:
+                found.append((name, bool(change.opened), self.odd[name.decode("utf-8", "surrogatepass")]))
+            else:
+                resolved = self.table.written(change[0], data)
+                found.append((name, resolved, <bytes>data))
+        return found
+
+    # ------------------------------------------------------------------ all of it
+
+    @property
+    def waiting(self):
+        """How many requests wait."""
+        return self.table.waiting
+
+    @property
+    def oldest(self):
+        """Where the oldest cohort of those that wait begins (ms); None when none waits."""
+        return None if self.table.cohorts.empty() else riverloop_oldest(self.table[0])
+
+    @property
+    def cohorts(self):
+        """How many requests wait by cohort."""
+        return {each.first: each.second for each in self.table.cohorts}
+
+    def first_due(self):
+        """Give what falls due first: time, offset, request id; None when nothing is held."""
+        if self.table.due.empty():
+            return None
+        cdef Due due = riverloop_first(self.table[0])
+        return due.due, due.offset, due.row.first.decode("utf-8", "surrogatepass")
+
+    def due(self):
+        """Give the due index, in order."""
+        return [(each.due, each.offset, each.row.first.decode("utf-8", "surrogatepass")) for each in self.table.due]
+
+    def ids(self):
+        """Give the request ids of which something is held."""
+        return [each[0].decode("utf-8", "surrogatepass") for each in riverloop_ids(self.table[0])]
+
+
+# ---------------------------------------------------------------------- the monitors
+
+
+cdef _load_adwin(Adwin* own, detector):
+    window, fresh, recovery = detector.snapshot()
+    own.delta, own.easy, own.span, own.clock = detector.delta, detector._easy, detector.span, detector.clock
+    own.worse = 1 if detector.worse == "up" else -1 if detector.worse == "down" else 0
+    own.rows, own.width, own.total, own.squares = window
+    own.sum, own.sum_squares, own.count = fresh
+    own.left = recovery[1]
+
+
+cdef _store_adwin(Adwin* own, detector):
+    last = detector.snapshot()[2][0]
+    window = own.rows, own.width, own.total, own.squares
+    detector.restore((window, (own.sum, own.sum_squares, own.count), (last, own.left)))
+
+
+cdef _load_tally(Tally* own, tally):
+    cdef int n
+    for n in range(4):
+        own.cells[n] = tally.cells[n]
+    for n in range(10):
+        own.labels[n], own.positives[n], own.scores[n] = tally.labels[n], tally.positives[n], tally.scores[n]
+    own.loss, own.brier = tally.loss, tally.brier
+
+
+cdef _store_tally(Tally* own, tally):
+    cdef int n
+    for n in range(4):
+        tally.cells[n] = own.cells[n]
+    for n in range(10):
+        tally.labels[n], tally.positives[n], tally.scores[n] = own.labels[n], own.positives[n], own.scores[n]
+    tally.loss, tally.brier = own.loss, own.brier
+    counts = tally.counts
+    for each in own.counts:
+        counts[each.first] = counts.get(each.first, 0) + each.second
+
+
+cdef _load_feed(Feed* own, feed):
+    counts, times, rest = feed.snapshot()
+    _, own.run, own.outcomes, own.silences = counts
+    own.has_since = times[0] is not None
+    own.since, own.week = times[0] or 0, times[1]
+    own.longest[0][0], own.longest[0][1] = times[2][0]
+    own.longest[1][0], own.longest[1][1] = times[2][1]
+    own.suspect, own.threshold = rest[1], rest[2]
+    own.whole_suspect, own.whole_threshold = type(rest[1]) is int, type(rest[2]) is int
+
+
+cdef _store_feed(Feed* own, feed):
+    back = feed.snapshot()[2][0]
+    longest = [(own.longest[0][0], own.longest[0][1]), (own.longest[1][0], own.longest[1][1])]
+    since = own.since if own.has_since else None
+    suspect = int(own.suspect) if own.whole_suspect else own.suspect
+    threshold = int(own.threshold) if own.whole_threshold else own.threshold
+    feed.restore(
+        (("live", own.run, own.outcomes, own.silences), (since, own.week, longest), (back, suspect, threshold))
+    )
+
+
+cdef _load_cost(Cost* own, watch):
+    cdef Block block
+    sums, moment, blocked, blocks = watch.snapshot()
+    own.warm_up = watch.warm_up
+    own.seen, own.sum, own.ts, run, _ = sums
+    own.run_count, own.run_loss = run
+    own.has_moment = moment is not None
+    if moment is not None:
+        own.moment_ts, own.moment_count, own.moment_loss, own.moment_counted = moment
+    own.block_count, own.block_loss, own.block_squares, own.block_counted = blocked
+    for block.mean, block.squares, block.counted in blocks:
+        own.blocks.push_back(block)
+    own.measure()
+
+
+cdef _store_cost(Cost* own, watch):
+    sums = own.seen, own.sum, own.ts, (own.run_count, own.run_loss), False
+    moment = (own.moment_ts, own.moment_count, own.moment_loss, own.moment_counted) if own.has_moment else None
+    blocked = own.block_count, own.block_loss, own.block_squares, own.block_counted
+    watch.restore((sums, moment, blocked, [(each.mean, each.squares, each.counted) for each in own.blocks]))
+
+
+cdef _load_delay(DelayRank* own, delay):
+    (first, own.seen, bound, own.reference), _, fresh, _ = delay.snapshot()
+    own.has_first, own.has_bound = first is not None, bound is not None
+    own.first, own.bound = first or 0, bound or 0
+    own.sum, own.count = fresh
+    _load_adwin(&own.detector, delay.detector)
+
+
+cdef _store_delay(DelayRank* own, delay):
+    first = own.first if own.has_first else None
+    delay.ranks.restore((first, own.seen, own.bound if own.has_bound else None, own.reference))
+    delay._sum, delay._count = own.sum, own.count
+    for each in own.means:
+        delay._remember(each.first, each.second)
+    _store_adwin(&own.detector, delay.detector)
+
+
+cdef _add(ordered[int, int64_t]* counted, dict into):
+    for each in counted[0]:
+        into[each.first] = into.get(each.first, 0) + each.second
+
+
+def watch(list facts, Py_ssize_t start, bound):
+    """Fold labelled entries into monitors, from one of them on; gives how many.
+
+    Parameters
+    ----------
+    facts
+        Of type `ScannedFact`.
+    bound
+        The parts of the monitors: a `streams.native.watch.Bound`.
+    """
+    cdef CWatch own
+    cdef vector[CFact] given
+    cdef ScannedFact fact
+    cdef Py_ssize_t n
+    cdef size_t taken, i
+    cdef Watched signal
+    scope, loop, drift, model = bound.scope, bound.loop, bound.drift, bound.watch
+    own.revision = (<ScannedFact>facts[start]).fact.revision
+    own.served_time, own.pane_ms, own.pane_keep_ms = bound.served.stream_time, scope.panes.width_ms, scope.panes.keep_ms
+    own.first_pane = scope.panes.first
+    mean = scope.river["log_loss"]._mean
+    own.log_loss_n, own.log_loss = mean.n, mean._mean
+    tally = scope.revisions.tallies[own.revision]
+    _load_tally(&own.tally, tally)
+    panes = scope.panes.panes
+    for n in range(start, len(facts)):
+        fact = facts[n]
+        given.push_back(fact.fact)
+        number = fact.fact.asked // own.pane_ms
+        if number in panes and not own.panes.count(number):
+            _load_tally(&own.panes[number], panes[number])
+    own.loop_time, own.first_cohort = loop.stream_time, loop.cohorts.first
+    own.outage, own.judges_cost, own.has_delay = drift.rules.outage, drift.cost is not None, drift.delay is not None
+    own.has_first, own.first = drift._first is not None, drift._first or 0
+    own.horizon_ms, own.until, own.warm_up = drift._horizon_ms, drift._until, model.rules.warm_up
+    own.judged_seen, own.silence_teaches = model.seen, drift._silence_teaches
+    _load_feed(&own.deadlines, drift._deadlines)
+    _load_feed(&own.requests, drift._requests)
+    for kind, made, detector in bound.signals:
+        signal = Watched()
+        signal.signal = <Signal><int>kind
+        _load_adwin(&signal.detector, detector)
+        if kind == 0:
+            signal.weighted, signal.weight = made.snapshot()
+        own.watched.push_back(signal)
+    if own.judges_cost:
+        _load_cost(&own.cost, drift.cost.watch)
+    if own.has_delay:
+        _load_delay(&own.delay, drift.delay)
+    with nogil:
+        taken = own.take(given)
+    if taken == 0:
+        return 0
+    bound.served.stream_time = own.served_time
+    mean.n, mean._mean = own.log_loss_n, own.log_loss
+    _store_tally(&own.tally, tally)
+    for each in own.panes:
+        _store_tally(&own.panes[each.first], scope.panes.panes.get(each.first) or bound.pane(each.first))
+    if own.turned >= 0:
+        bound.advance(own.turned)
+    scope.n += taken
+    newest = <ScannedFact>facts[start + <Py_ssize_t>taken - 1]
+    scope.version = f"{newest.model}.{newest.revision}@{newest.offset}"
+    bound.roll(
+        [
+            (
+                (<ScannedFact>facts[start + <Py_ssize_t>i]).request_id,
+                (own.seen[i].group, own.seen[i].cell, own.seen[i].key, own.seen[i].p, own.seen[i].loss, own.seen[i].brier),
+            )
+            for i in range(taken)
+        ]
+    )
+    bound.resolved(newest.model, scope.version, [(n, own.resolved[n].count, own.resolved[n].positive) for n in own.groups])
+    if loop.stream_time < own.loop_time:
+        loop.stream_time = own.loop_time
+        loop.cohorts.advance(own.loop_time)
+    _add(&own.outcome_delays, loop.outcome_delay.counts)
+    _add(&own.report_delays, loop.report_delay.counts)
+    bound.cohorts([(each.first, each.second) for each in own.cohorts])
+    drift._first = own.first if own.has_first else None
+    drift._judged += taken
+    model.seen = own.judged_seen
+    if own.served:
+        drift._served = newest.model
+    if own.outage:
+        _store_feed(&own.deadlines, drift._deadlines)
+        _store_feed(&own.requests, drift._requests)
+    for n in range(len(bound.signals)):
+        kind, made, detector = bound.signals[n]
+        _store_adwin(&own.watched[n].detector, detector)
+        if kind == 0:
+            made.restore((own.watched[n].weighted, own.watched[n].weight))
+    if own.judges_cost:
+        _store_cost(&own.cost, drift.cost.watch)
+    if own.has_delay:
+        _store_delay(&own.delay, drift.delay)
+    return taken

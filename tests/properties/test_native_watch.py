@@ -1,0 +1,231 @@
+"""The monitors of the log, folded by the core and by Python: equal snapshots, alerts and measurements."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from river import linear_model
+
+from schemas.codec import Codec
+from schemas.dictionary import Boolean, Category, Dictionary, Integer, Number
+from schemas.records import Entry, Features, Kind, Outcome, Position, Prediction, Score
+from streams import native
+from streams.drift.drift_rules import DriftRules
+from streams.fold import Monitor
+from streams.monitors import monitors
+from streams.native.turn import scan_of
+from streams.native.watch import NativeWatch
+from streams.policies import DefaultAtHorizon, OnArrival, Policy
+from streams.snapshot.digest import state_digest
+from streams.task import Model, Task
+
+pytestmark = pytest.mark.skipif(native.chosen() == "python", reason="the core is set to Python")
+
+FEATURES = Dictionary(
+    *(Number(name="x"), Integer(name="n", optional=True), Boolean(name="b", optional=True)),
+    Category(name="c", optional=True),
+)
+CODEC = Codec("shop", "binary", FEATURES)
+HOUR = 3_600_000
+START = 1_700_000_000_000
+
+
+def make_task(policy: Policy, warm_up: int) -> Task:
+    return Task(
+        name="shop",
+        question="Will it be bought?",
+        features=FEATURES,
+        horizon=timedelta(days=1),
+        models=(Model("lr", linear_model.LogisticRegression, policy=policy),),
+        drift=DriftRules(warm_up=warm_up),
+    )
+
+
+def entry(
+    number: int, ts: int, p: float, value: bool | None, delay: int = 0, kind: Kind = "labelled", **more: Any
+) -> Entry:
+    """An entry of the log; the model is calibrated unless the caller is not."""
+    features: Features = {"x": p, "n": number, "b": value is True, "c": "é" * (number % 3)}
+    score = Score("lr", more.pop("revision", 1), number, p, p > 1.0 - p)
+    asked = ts - delay
+    source = Position("shop.requests", 0, number)
+    prediction = Prediction(f"r{number}", asked, features, (score,), source, None, (), 1.0, number)
+    outcome = None if value is None else Outcome(f"r{number}", ts, value)
+    at = Position("shop.outcomes" if outcome else "shop.predictions", 0, number)
+    return Entry(
+        *(f"{at}#0", kind, ts, at, ts + 40, Position("shop.predictions", 0, number)),
+        *((at, prediction, outcome) if outcome else (None, prediction)),
+        **more,
+    )
+
+
+class Log:
+    """Monitors of the same log, with the core and without."""
+
+    def __init__(self, policy: Policy, warm_up: int = 1_000) -> None:
+        self.task = make_task(policy, warm_up)
+        self.one, self.two = monitors(self.task), monitors(self.task)
+        self.watch = NativeWatch(self.task, self.two)
+        self.scan = scan_of(CODEC)
+        self.offset = self.taken = 0
+        self.alerts: list[list[Any]] = [[], []]
+
+    def apply(self, which: int, offset: int, each: Entry) -> None:
+        for monitor in (self.one, self.two)[which]:
+            monitor.apply(offset, each)
+            self.alerts[which] += monitor.alerts()
+
+    def fold(self, entries: Sequence[Entry]) -> None:
+        data = [CODEC.encode(each) for each in entries]
+        for number, each in enumerate(data):
+            self.apply(0, self.offset + number, CODEC.decode_entry(each))
+        at = 0
+        while at < len(entries):
+            facts: list[Any] = []
+            for octets in data[at:]:
+                fact = self.scan.fact(octets)
+                if fact is None:
+                    break
+                facts.append(fact)
+            start = 0
+            while start < len(facts):
+                offsets = range(self.offset + at, self.offset + at + len(facts))
+                took = self.watch.fold(facts, start, offsets)
+                self.taken += took
+                start += took
+                if start < len(facts):
+                    self.apply(1, self.offset + at + start, CODEC.decode_entry(data[at + start]))
+                    start += 1
+            at += len(facts)
+            if at < len(entries):
+                self.apply(1, self.offset + at, CODEC.decode_entry(data[at]))
+                at += 1
+        self.offset += len(entries)
+
+    def check(self) -> None:
+        assert self.alerts[0] == self.alerts[1]
+        for one, two in zip(self.one, self.two, strict=True):
+            assert same(one, two)
+            assert [*map(repr, one.measurements())] == [*map(repr, two.measurements())]
+
+
+def same(one: Monitor[Entry], two: Monitor[Entry]) -> bool:
+    first, second = one.snapshot(), two.snapshot()
+    river = first["scopes"] if isinstance(first, dict) and "scopes" in first else None
+    if river is not None:
+        for role, scope in river.items():
+            mine, others = scope["river"]["log_loss"]._mean, second["scopes"][role]["river"]["log_loss"]._mean
+            assert (mine.n, mine._mean) == (others.n, others._mean)
+    assert state_digest(first) == state_digest(second)
+    return True
+
+
+def stream(seed: int, count: int, *, first: int = 0, gap: int = 60_000) -> Iterator[Entry]:
+    """Entries of a model that is calibrated, then wrong, then slow, then at its ends."""
+    rng = random.Random(seed)
+    ts = START + first * gap
+    for number in range(first, first + count):
+        ts += rng.choice((0, gap // 2, gap, 2 * gap))
+        p = rng.choice((0.0, 1.0, 1e-18, 0.5)) if rng.random() < 0.01 else rng.random()
+        phase = number // 2500 % 4
+        value = rng.random() < (1 - p if phase == 1 else p)
+        delay = rng.randrange(0, 12 * HOUR) * (2 if phase == 2 else 1)
+        kind = rng.random()
+        if kind < 0.01:
+            yield entry(number, ts, p, None, 24 * HOUR, "expired")
+        elif kind < 0.02:
+            yield entry(
+                number, ts, p, value, delay, partition=0, progress={"predictions": number, "waiting": 3}
+            )
+        elif kind < 0.025:
+            yield Entry("shop[0]@1#0", "time", ts, partition=0)
+        else:
+            yield entry(number, ts, p, value, delay)
+
+
+@pytest.mark.parametrize("policy", [OnArrival(), DefaultAtHorizon(False)])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_long_log_gives_the_same_numbers_alerts_and_state(policy: Policy, seed: int) -> None:
+    log, rng = Log(policy, 300), random.Random(seed)
+    entries = list(stream(seed, 10_000))
+    at = 0
+    while at < len(entries):
+        size = rng.choice((1, 5, 40, 300, 1000))
+        log.fold(entries[at : at + size])
+        at += size
+        if size > 40:
+            log.check()
+    log.check()
+    assert log.taken > 3_000
+    assert {each.family for each in log.alerts[0]} >= {"drift", "loss"}
+
+
+KINDS = st.sampled_from(("labelled",) * 12 + ("expired", "revised", "late", "unavailable", "opened"))
+ODD = st.sampled_from((0.0, 1.0, 0.5, 1e-300, 1 - 1e-16, 0.01, 0.99)) | st.floats(0, 1)
+
+
+@settings(max_examples=50)
+@given(data=st.data())
+def test_any_log_gives_the_same(data: st.DataObject) -> None:
+    log = Log(OnArrival(), data.draw(st.integers(0, 40)))
+    log.fold(list(stream(data.draw(st.integers(0, 9)), 60)))
+    number, ts = 60, START + HOUR
+    for _ in range(data.draw(st.integers(1, 4))):
+        batch = []
+        for _ in range(data.draw(st.integers(1, 60))):
+            number += 1
+            ts += data.draw(st.sampled_from((0, 0, 1, 1000, HOUR, -1000, 26 * HOUR)))
+            kind = data.draw(KINDS)
+            value = None if kind in {"expired", "opened", "unavailable"} else data.draw(st.booleans())
+            delay = data.draw(st.sampled_from((0, 1, 1000, HOUR, 23 * HOUR, 80 * 24 * HOUR)))
+            more: dict[str, Any] = {}
+            if kind in {"revised", "late"}:
+                more = {"corrects": "a", "previous_kind": "expired" if kind == "late" else "labelled"}
+                more |= {"previous": None if kind == "late" else not value}
+                more |= {"late_by": "arrival"} if kind == "late" else {}
+            if data.draw(st.integers(0, 30)) == 0:
+                more["revision"] = 2
+            if data.draw(st.integers(0, 30)) == 0:
+                more |= {"partition": 0, "progress": {"predictions": number, "score lr 3": 5}}
+            batch.append(entry(number, ts, data.draw(ODD), value, delay, kind, **more))
+        log.fold(batch)
+        log.check()
+
+
+def test_what_is_common_is_folded_by_the_core() -> None:
+    log = Log(OnArrival())
+    log.fold(list(stream(1, 50)))
+    plain = [entry(n, START + n * 60_000, 0.5, n % 2 == 0, HOUR) for n in range(100, 1100)]
+    before = log.taken
+    log.fold(plain)
+    assert log.taken - before > 900
+    log.check()
+
+
+def test_facts_are_what_the_reference_reads() -> None:
+    scan, made = scan_of(CODEC), 0
+    for each in stream(3, 500):
+        data = CODEC.encode(each)
+        read, fact = CODEC.decode_entry(data), scan.fact(data)
+        if fact is None:
+            assert each.kind != "labelled" or each.progress is not None
+            continue
+        made += 1
+        assert read.prediction is not None
+        assert read.outcome is not None
+        score = read.prediction.scores[0]
+        assert (fact.request_id, fact.asked, fact.ts) == (
+            read.prediction.request_id,
+            read.prediction.ts,
+            read.ts,
+        )
+        assert (fact.model, fact.revision, fact.offset) == (score.model, score.revision, score.offset)
+        assert (fact.value, fact.arrived) == (read.outcome.value, read.arrived)
+        assert list(fact.features.items()) == list(read.prediction.features.items())
+    assert made > 400

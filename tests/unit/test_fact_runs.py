@@ -1,0 +1,157 @@
+"""The reader of the log folds what is common as bytes: models and monitors end as they do entry by entry."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from river import linear_model, preprocessing
+
+from infra.kafka.acknowledging import Acknowledging
+from infra.kafka.connection import Connection
+from infra.snapshots.store import SnapshotStore
+from infra.task.context import TaskContext
+from infra.task.log_fold import LogFold
+from infra.task.readiness import Readiness
+from infra.task.resume import Resume
+from infra.task.statistics import Statistics
+from infra.task.topic_watch import CurrentTopics
+from infra.taskfile import LoadedTask
+from infra.turns import Turns
+from schemas.codec import Codec
+from schemas.dictionary import Dictionary, Number
+from schemas.records import Command, Entry, Features, Outcome, Position, Prediction, Score
+from schemas.topics import TaskTopics
+from streams import native
+from streams.model import ModelFold
+from streams.monitors import monitors
+from streams.native.watch import NativeWatch
+from streams.snapshot.digest import state_digest
+from streams.task import Model, Task
+from tests.history import Kept
+
+pytestmark = pytest.mark.skipif(native.chosen() == "python", reason="the core is set to Python")
+
+START = 1_700_000_000_000
+
+
+def pipeline() -> Any:
+    return preprocessing.StandardScaler() | linear_model.LogisticRegression()
+
+
+TASK = Task(
+    name="shop",
+    question="Will it be bought?",
+    features=Dictionary(Number(name="x"), Number(name="y", optional=True)),
+    horizon=timedelta(days=1),
+    models=(Model("lr", pipeline),),
+)
+CODEC = Codec("shop", "binary", TASK.features)
+
+
+def log_of(count: int) -> list[Any]:
+    """A log with a revision, labels, silence, a freeze and its end, and an example that River cannot learn."""
+    rng, found, ts = random.Random(5), list[bytes](), START
+    arguments = ModelFold(TASK, TASK.models[0], "runtime").next_opening()
+    orders = {0: Command("revision", "lr", arguments), 700: Command("freeze", "lr")}
+    orders[900] = Command("resume", "lr", {"mode": "catch-up"})
+    for number in range(count):
+        ts += rng.choice((0, 1000, 90_000))
+        if number in orders:
+            found.append(CODEC.encode(Entry(f"c{number}", "command", ts, command=orders[number]), json=True))
+            continue
+        x = 1e300 if number == 1200 else rng.gauss(0, 1)
+        features: Features = {"x": x, "y": 1.0} if number % 3 else {"x": x}
+        p = rng.random()
+        score = Score("lr", 1, number, p, p > 1.0 - p)
+        prediction = Prediction(f"r{number}", ts - 5000, features, (score,), None, None, (), 1.0, number)
+        at, asked = Position("shop.outcomes", 0, number), Position("shop.predictions", 0, number)
+        outcome = None if number % 50 == 7 else Outcome(f"r{number}", ts, rng.random() < p)
+        kind = "expired" if outcome is None else "labelled"
+        places = (asked, at if outcome else None, prediction, outcome)
+        more: dict[str, Any] = (
+            {"partition": 0, "progress": {"predictions": number}} if number % 97 == 0 else {}
+        )
+        found.append(CODEC.encode(Entry(f"{at}#0", kind, ts, at, ts + 9, *places, **more)))  # type: ignore[arg-type]  # as named above
+    return [Kept(("shop.log", 0), offset, b"shop", value) for offset, value in enumerate(found)]
+
+
+class Reader:
+    """A reader of the log with a worker's monitors."""
+
+    def __init__(self, folder: Path, *, as_bytes: bool) -> None:
+        context = TaskContext(
+            LoadedTask(TASK, "shop.py", Path(), ()),
+            Connection("127.0.0.1:1", {}),
+            CODEC,
+            TaskTopics("shop"),
+            1,
+            "id",
+            "group",
+            "slot",
+        )
+        readiness, current = Readiness("shop", Acknowledging()), CurrentTopics(1)
+        readiness.set_ready()
+        models = [ModelFold(TASK, TASK.models[0], "runtime")]
+        shared = (context, models, readiness, Resume(context, current), Statistics(), Turns())
+        self.fold = LogFold(*shared, SnapshotStore(str(folder)))
+        self.monitors = monitors(TASK)
+        self.alerts: list[tuple[int, Any]] = []
+        self.fold.listener = self.listen
+        self.read = 0
+        if as_bytes:
+            watch = NativeWatch(TASK, self.monitors)
+            self.fold.many = watch.fold
+        else:
+            self.fold._runs._scan = None
+        self._decode, self.fold.read = self.fold.read, self.counted  # type: ignore[method-assign]  # counted
+
+    def counted(self, message: Any) -> Entry | None:
+        self.read += 1
+        return self._decode(message)
+
+    def listen(self, offset: int, entry: Entry | None) -> None:
+        assert entry is not None
+        for monitor in self.monitors:
+            monitor.apply(offset, entry)
+            self.alerts += [(offset, each) for each in monitor.alerts()]
+
+    def seen(self) -> dict[str, Any]:
+        fold, model = self.fold, self.fold.models[0]
+        counts, freshness = fold.statistics.counts, fold.statistics.freshness
+        return {
+            "model": (model.digest, model.learned_digest, str(model.version), str(model.learned_version)),
+            "learner": (model.learned, model.learner.learned, model.learner.snapshot()),
+            "next": (fold.next_offset, model.next_offset, model.left_out),
+            "counts": dict(counts),
+            "fresh": [each.count for each in freshness.values()],
+            "recent": [dict(each) for each in fold.recent],
+            "monitors": [(each.name, state_digest(each.snapshot())) for each in self.monitors],
+            "alerts": self.alerts,
+        }
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_any_cut_of_the_log_ends_as_it_does_entry_by_entry(tmp_path: Path, seed: int) -> None:
+    log, rng = log_of(2000), random.Random(seed)
+    one, two = Reader(tmp_path / "1", as_bytes=False), Reader(tmp_path / "2", as_bytes=True)
+
+    async def play() -> None:
+        at = 0
+        while at < len(log):
+            size = rng.choice((1, 7, 60, 400))
+            for each in (one, two):
+                await each.fold.apply(log[at : at + size])
+            at += size
+            assert one.seen() == two.seen()
+
+    asyncio.run(play())
+    assert one.read == len(log)
+    assert two.read < 0.6 * len(
+        log
+    )  # not while frozen, nor for a thousand entries after one that was skipped
+    assert two.fold.models[0].learner.skipped == 1
