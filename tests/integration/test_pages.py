@@ -35,6 +35,7 @@ GETTING_STARTED = DOCS / "getting-started.md"
 OWN_KAFKA = DOCS / "how-to" / "use-your-own-kafka.md"
 HTTP = DOCS / "reference" / "http.md"
 PAPERS = DOCS / "how-to" / "model-cards-and-scores.md"
+BAD_MODEL = DOCS / "how-to" / "the-new-model-is-bad.md"
 CONSUME = DOCS / "how-to" / "consume-predictions.md"
 TOKEN = "the-token-of-these-pages"
 
@@ -219,6 +220,33 @@ def test_the_page_about_cards_and_scores(terminal: Terminal, worker: Running) ->
         head, *rows = file
     assert head == "request_id,ts,version,score,label,failure\n"
     assert [row.partition(",")[0] for row in rows] == ["o-1", "o-2", "o-3", "o-4", "o-5"]
+    assert "Traceback" not in worker.printed
+
+
+# ---------------------------------------------------------------------- a bad model
+
+
+def test_the_page_for_a_bad_model_at_night(terminal: Terminal, worker: Running) -> None:
+    """Each step as the page has it; afterwards everything is proven."""
+    terminal.run(f"riverloop produce task.py --data orders.csv --bootstrap {ADDRESS}")
+    steps = [page.strip().splitlines() for page, _ in answers(BAD_MODEL)]
+    terminal.run(steps[0][0])
+    printed = [[terminal.run(command) for command in step] for step in (steps[0][1:], *steps[1:])]
+    (listed, decisions), (preview, promoted), (_, frozen), (request,), rebuilt, (verified, chain, _) = printed
+    assert "served" in listed
+    assert "revision" in decisions
+    assert "ht" in preview
+    assert "active in every live worker" in promoted
+    assert "lr" in frozen
+    assert "equal" in request
+    assert "entries" in rebuilt[0]
+    assert "active in every live worker" in rebuilt[1]
+    assert "active in every live worker" in rebuilt[2]
+    assert "everything holds" in verified
+    assert "the chain is intact" in chain
+    card = (terminal.folder / "card.md").read_text("utf-8")
+    for reason in ("lr is off since midnight", "the feed was wrong", "rebuilt without the wrong feed"):
+        assert reason in card
     assert "Traceback" not in worker.printed
 
 
