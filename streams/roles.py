@@ -169,7 +169,7 @@ class Roles(BaseFold[Entry]):
         self.models.setdefault(model, ModelRole(share=0 if self.models else UNIT))
 
     def _open(self, offset: int, model: str, arguments: Mapping[str, str]) -> None:
-        names = (arguments["spec"], arguments["runtime"], arguments.get(LEFT_OUT, ""))
+        names = (arguments.get("spec", ""), arguments.get("runtime", ""), arguments.get(LEFT_OUT, ""))
         opened = Revision(int(arguments["revision"]), offset, *names)
         self.revisions[model] = (*self.revisions.get(model, ()), opened)
         self._number(model, opened.number)
@@ -190,7 +190,7 @@ class Roles(BaseFold[Entry]):
             self.rollbacks.pop(model, None)
         else:
             number, version = int(arguments["number"]), arguments.get("version", "")
-            names = (arguments["spec"], arguments["runtime"], arguments.get(LEFT_OUT, ""), version)
+            names = (arguments.get("spec", ""), arguments.get("runtime", ""), arguments.get(LEFT_OUT, ""), version)
             self.rollbacks[model] = Rollback(command.id, offset, arguments["mode"], number, *names)
             self._number(model, number)
 

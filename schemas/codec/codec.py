@@ -212,7 +212,7 @@ class Codec:
         if json:
             return json_form.dump(record)
         try:
-            if isinstance(record, Entry) and type(record.prediction) is Written and record.prediction.mark:
+            if type(record) is Entry and type(record.prediction) is Written and record.prediction.mark:
                 return self._others.writers[record.prediction.mark](record)
             return self._writers[type(record)](record)
         except KeyError as error:
