@@ -21,6 +21,7 @@ from infra.embedded.pytest_plugin import Broker
 from infra.inbound import SERVED, header
 from infra.kafka.connection import Connection
 from infra.kafka.offsets import end_offsets, first_offsets
+from infra.past import controls
 from infra.subjects import Subjects
 from schemas.codec import Codec
 from schemas.errors import UsageError
@@ -344,13 +345,8 @@ def test_a_person_is_forgotten_although_the_command_is_killed_anywhere(
 
 
 def test_the_audit_says_that_it_was_done(loop: Loop) -> None:
-    audits = [
-        record
-        for each in raw(loop)
-        if each.topic() == loop.topics.control
-        for record in [loop.codec.decode_control(each.value())]
-        if record.command.name == "forget"
-    ]
+    mine = (each for each in raw(loop) if each.topic() == loop.topics.control)
+    audits = [each for each in controls(loop.codec, mine) if each.command.name == "forget"]
     assert [each.command.arguments["key"] for each in audits].count("destroyed") >= 2
     assert {each.command.reason for each in audits} == {"request 2026-118"}
     assert all(
