@@ -39,7 +39,7 @@ def client_id(group: str, slot: str, rank: int | None = None) -> str:
     >>> client_id("riverloop.hotel.log", "host-0")
     'd588ebf3.host-0'
     >>> client_id("riverloop.hotel.log", "host-0", 7)
-    '7ffffffffffffff7-d588ebf3.host-0'
+    '7ffffffffffffff8-d588ebf3.host-0'
     """
     front = "" if rank is None else f"{HIGHEST - rank - 1:016x}-"
     return f"{front}{zlib.crc32(f'{group} {slot}'.encode()):08x}.{slot}"

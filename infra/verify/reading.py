@@ -87,7 +87,7 @@ class Reading:
                 self.extent.known.learn(command)
                 if command.name == ACCEPTED and command.arguments.get("topic") == self.topics.log:
                     self.extent.audited.clear()  # the log was made again: what was done before is not in it
-                if audit.kind == "audit" and command.id and audit.entry_id:
+                if audit.kind == "audit" and audit.entry_id:
                     self.extent.audited.append(audit.entry_id)
         log = (self.topics.log, 0)
         if len(self.extent.known.ids.get(log[0], ())) > 1:

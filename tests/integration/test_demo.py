@@ -134,9 +134,12 @@ def test_check_looks_at_the_topics_of_a_cluster_that_is_given(
     assert created.returncode == 0, created.stderr
     done = run(tmp_path, *words)
     assert done.returncode == 0, done.stderr
-    *_, data, topics = done.stdout.splitlines()
+    *_, data, topics, revision = done.stdout.splitlines()
     assert data.endswith("1,000 rows read and learned, 1,000 with a label")
     assert topics == "topics     as they must be, with 3 partition(s)"
+    assert revision.startswith(
+        "revision   revision 1 of lr is opened; folds 0 offsets from the log's beginning"
+    )
 
 
 def test_a_cluster_that_does_not_answer_is_named_in_a_sentence(tmp_path: Path, task: str) -> None:

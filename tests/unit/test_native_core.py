@@ -80,7 +80,7 @@ def test_the_setting_names_the_cores_that_there_are() -> None:
 
 
 def test_a_core_that_is_not_built_is_an_error_only_when_it_is_asked_for(
-    monkeypatch: pytest.MonkeyPatch, core: None
+    core: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(native, "built", lambda: None)
     native.choose("auto")

@@ -46,6 +46,11 @@ def ask(history: History, numbers: range) -> None:
 def history() -> History:
     """Requests that are shared out, answered by a frozen model, by one that skips, and without a retired one."""
     made = History("answers", 2)
+    for kept in list(made.records[made.topics.log, 0]):
+        opening = made.codec.decode_entry(kept.value())
+        assert opening.command is not None
+        audit = made.codec.encode(Control("audit", opening.command, 0, opening.entry_id))
+        made.write([OutRecord(made.topics.control, b"t", audit, 0)])
     ask(made, range(10))
     do(made, "share", "", share__lr="0.5", share__window="0.5")
     ask(made, range(10, 25))
