@@ -188,7 +188,7 @@ def _task_agents(
     folds = []
     for model in task.models:
         about = (runtime, proofs[model.name], audits, store, LogPlace(names.log, log_id))
-        leave_out = LeaveOut.read(roles.left_out(model.name, task.spec(model)))
+        leave_out = LeaveOut.read(roles.revisions.left_out(model.name, task.spec(model)))
         equals = equal_runtimes(loaded, model, *about)
         folds.append(ModelFold(task, model, runtime, equals=equals, leave_out=leave_out))
     for fold in folds:

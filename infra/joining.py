@@ -96,11 +96,11 @@ def joining(
         fold = ModelFold(task, model, runtime, equals=equals)
         manifest = restore(fold, store, place, loaded.classes)
         left = max(0, end - max(first, fold.next_offset))
-        known = roles.revision(model.name, fold.spec, fold.runtimes)
+        known = roles.revisions.find(model.name, fold.spec, fold.runtimes)
         found.append(
             Joining(
                 model.name,
-                roles.next_revision(model.name) if known is None else known.number,
+                roles.revisions.next_number(model.name) if known is None else known.number,
                 known is None,
                 manifest.version if manifest else "",
                 left,

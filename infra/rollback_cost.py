@@ -18,7 +18,7 @@ from schemas.records import Command, Manifest
 from schemas.topics import TaskTopics
 from streams.leave_out import LeaveOut
 from streams.model import ModelFold
-from streams.roles import LEFT_OUT
+from streams.revisions import LEFT_OUT
 from streams.version import Version
 
 SAMPLE: Final = 1_000

@@ -10,7 +10,8 @@ from typing import Final
 from schemas.errors import CommandRejected
 from schemas.records import Command
 from streams.model import ModelFold
-from streams.roles import ANCHORS, LEFT_OUT, ROLLBACK, Roles
+from streams.revisions import ANCHORS, LEFT_OUT, ROLLBACK
+from streams.roles import Roles
 from streams.rollback import MODE, keep, not_retired, roll_back, unfinished
 from streams.shares import SALT, SHARE, UNIT, shares_of
 
@@ -36,10 +37,10 @@ def decide_revision(command: Command, roles: Roles) -> Command:
     if ROLLBACK in command.arguments:
         number = unfinished(command, roles, "rebuild").number
     else:
-        known = roles.revision(command.model, spec, {runtime}, left_out)
+        known = roles.revisions.find(command.model, spec, {runtime}, left_out)
         if known is not None:
             raise CommandRejected(f"this specification of {command.model} is revision {known.number} already")
-        number = roles.next_revision(command.model)
+        number = roles.revisions.next_number(command.model)
     return replace(command, arguments=dict(command.arguments) | {"revision": str(number)})
 
 
@@ -91,7 +92,7 @@ def with_anchors(command: Command, roles: Roles, newest: Mapping[str, str]) -> C
         after = roles.after(command)
         if after.parts != roles.parts:
             models = [*roles.answering, *after.answering]
-    elif command.name == "revision" and roles.next_revision(command.model) > 1:
+    elif command.name == "revision" and roles.revisions.next_number(command.model) > 1:
         models = [command.model]
     named = command.arguments.get(ANCHORS, "").split()
     versions = dict.fromkeys([*named, *(newest[each] for each in models if each in newest)])

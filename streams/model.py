@@ -13,16 +13,17 @@ from schemas.errors import SnapshotError
 from schemas.records import Command, Entry, Features, Prediction, Score, ScoreValue
 from streams.failures import describe, is_own
 from streams.fold import BaseFold
+from streams.freezing import freeze, freeze_at
 from streams.learner import Learner, SkippedEntry
 from streams.learning_steps import alert_of
 from streams.leave_out import NOTHING, LeaveOut
 from streams.model_state import Frozen, ModelState, intervals_text
 from streams.native.fused import FusedPipeline
 from streams.policies import checked_label
-from streams.roles import LEFT_OUT, ModelRole, Revision, Roles
+from streams.revisions import LEFT_OUT, Revision
+from streams.roles import ModelRole, Roles
 from streams.scoring import Answer, Untaught, answer, answer_of
 from streams.snapshot.digest import state_digest
-from streams.state_copy import StateCopy
 from streams.task import Model, Task
 from streams.version import Version
 
@@ -207,7 +208,7 @@ class ModelFold(BaseFold[Entry]):
         return None
 
     def _find_revision(self) -> Revision | None:
-        return self.roles.revision(self.model.name, self.spec, self.runtimes, self.leave_out.text)
+        return self.roles.revisions.find(self.model.name, self.spec, self.runtimes, self.leave_out.text)
 
     def _freeze_at(self, offset: int, arguments: Mapping[str, str]) -> None:
         """Let the state of an earlier version answer; the fold's own goes on learning.
@@ -219,27 +220,20 @@ class ModelFold(BaseFold[Entry]):
         """
         version = Version.parse(arguments["version"])
         state = None if self.past is None else self.past(version)
-        if state is None or state_digest(state.estimator) != arguments["digest"]:
-            raise SnapshotError(f"log offset {offset} freezes {version}, whose state is not at hand here")
-        copied = StateCopy(state.estimator)
-        numbers = (version, offset, version.offset, state.learned, state.failures)
-        self.frozen, self._untaught = Frozen(*numbers, copied.made(self.model.make), copied.data), None
-        self.version = version
+        self.frozen = freeze_at(offset, version, state, arguments["digest"], self.model)
+        self.version, self._untaught = version, None
 
     def _freeze(self, offset: int) -> None:
         """Let a copy of the state answer; the state itself goes on learning, for `resume --catch-up`."""
-        learner = self.learner
         try:
-            copied = StateCopy(learner.pipeline.reading)
-            estimator = copied.made(self.model.make)
+            frozen = freeze(offset, self.version, self.learner, self.model)
         except BaseException as error:
             if not is_own(error):
                 raise
             # The same in every replica: what cannot be copied stops learning for good.
-            learner.stop(offset, f"its state cannot be copied: {describe(error)}")
+            self.learner.stop(offset, f"its state cannot be copied: {describe(error)}")
             return
-        place = (self.version, offset, offset, learner.learned, learner.snapshot())
-        self.frozen, self._untaught = Frozen(*place, estimator, copied.data), None
+        self.frozen, self._untaught = frozen, None
 
     def _thaw(self, *, skip: bool) -> None:
         frozen, self.frozen, self._untaught = self.frozen, None, None
@@ -267,14 +261,14 @@ class ModelFold(BaseFold[Entry]):
     @property
     def next_revision(self) -> int:
         """The number of the next revision of this model, or the one that a rollback has set apart for this fold."""
-        waiting = self.roles.rollbacks.get(self.model.name)
+        waiting = self.roles.revisions.rollbacks.get(self.model.name)
         if waiting and (waiting.mode, waiting.spec, waiting.left_out) == (
             "rebuild",
             self.spec,
             self.leave_out.text,
         ):
             return waiting.number
-        return self.roles.next_revision(self.model.name)
+        return self.roles.revisions.next_number(self.model.name)
 
     def next_opening(self) -> dict[str, str]:
         """Return the arguments by which a command opens the next revision of this specification."""

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, NamedTuple
 
 from schemas.records import Command, Entry
 from streams.fold import BaseFold
+from streams.revisions import ANCHORS, Revisions, are_rows, are_values
 from streams.shares import SALT, UNIT, Part, moved, place_of, shares_of
 
-LEFT_OUT: Final = "left_out"
-"""What a revision leaves out of the log: the text of a `LeaveOut`."""
-ROLLBACK: Final = "rollback"
-"""The id of the rollback that a command finishes."""
-ANCHORS: Final = "anchors"
-"""Versions whose snapshots are kept from a command on, separated by white space."""
 KEPT: Final = 50
 """Decisions that a state lists, newest last."""
 Role = Literal["served", "shadow", "retired"]
@@ -55,36 +50,6 @@ class Decision(NamedTuple):
     """The models that answer from then on, separated by white space."""
 
 
-class Revision(NamedTuple):
-    """A revision of a model that the log has opened. It stays known for good."""
-
-    number: int
-    offset: int
-    """Of the command."""
-    spec: str
-    runtime: str
-    left_out: str = ""
-    """What it leaves out of the log: the text of a `LeaveOut`."""
-
-
-class Rollback(NamedTuple):
-    """A rollback that is decided and not finished: one worker prepares its state beside the loop."""
-
-    id: str
-    offset: int
-    """Of its command."""
-    mode: str
-    """`rebuild`: a revision follows. `freeze`: a version is frozen."""
-    number: int
-    """The revision that it opens, or that the version is of."""
-    spec: str
-    runtime: str
-    left_out: str
-    """Of that revision."""
-    version: str = ""
-    """`freeze`: what is to answer."""
-
-
 class Roles(BaseFold[Entry]):
     """The roles of a task's models up to a position of its log.
 
@@ -105,12 +70,7 @@ class Roles(BaseFold[Entry]):
         self.salt = ""
         """Of the command that began to share the requests out."""
         self.decisions: tuple[Decision, ...] = ()
-        self.revisions: dict[str, tuple[Revision, ...]] = {}
-        """By model: all that the log has opened, newest last."""
-        self.numbers: dict[str, int] = {}
-        """By model: the highest number that was given to a revision, opened or not."""
-        self.rollbacks: dict[str, Rollback] = {}
-        """By model: the one that is not finished."""
+        self.revisions = Revisions()
         self.kept: dict[str, str] = {}
         """Versions whose snapshots are anchors, which retention never deletes, with the command that says so."""
 
@@ -159,40 +119,23 @@ class Roles(BaseFold[Entry]):
         elif command.name == "restore":
             self._set(command.model, retired_at=-1)
         if "revision" in command.arguments:
-            self._open(offset, command.model, command.arguments)
+            self.revisions.open(offset, command.model, command.arguments)
         if command.name in {"freeze", "retire"}:
-            self.rollbacks.pop(command.model, None)
+            self.revisions.end(command.model)
 
     def _join(self, model: str) -> None:
         if not self.models:
             self.parts = (Part(UNIT, model),)
         self.models.setdefault(model, ModelRole(share=0 if self.models else UNIT))
 
-    def _open(self, offset: int, model: str, arguments: Mapping[str, str]) -> None:
-        names = (arguments.get("spec", ""), arguments.get("runtime", ""), arguments.get(LEFT_OUT, ""))
-        opened = Revision(int(arguments["revision"]), offset, *names)
-        self.revisions[model] = (*self.revisions.get(model, ()), opened)
-        self._number(model, opened.number)
-        unfinished = self.rollbacks.get(model)
-        if unfinished and (arguments.get(ROLLBACK) == unfinished.id or opened.spec != unfinished.spec):
-            # It is finished; or the model has another specification now, of which it says nothing.
-            del self.rollbacks[model]
-
-    def _number(self, model: str, number: int) -> None:
-        self.numbers[model] = max(number, self.numbers.get(model, 0))
-
     def _roll_back(self, offset: int, command: Command) -> None:
-        model, arguments = command.model, command.arguments
-        self._known(model)
-        if arguments["mode"] == "catch-up":
-            self._share_out({model: UNIT})
-        elif arguments["mode"] == "abandon":
-            self.rollbacks.pop(model, None)
+        self._known(command.model)
+        if command.arguments["mode"] == "catch-up":
+            self._share_out({command.model: UNIT})
+        elif command.arguments["mode"] == "abandon":
+            self.revisions.end(command.model)
         else:
-            number, version = int(arguments["number"]), arguments.get("version", "")
-            names = (arguments.get("spec", ""), arguments.get("runtime", ""), arguments.get(LEFT_OUT, ""), version)
-            self.rollbacks[model] = Rollback(command.id, offset, arguments["mode"], number, *names)
-            self._number(model, number)
+            self.revisions.begin(offset, command)
 
     def _keep(self, command: Command) -> None:
         version = command.arguments["version"]
@@ -218,33 +161,6 @@ class Roles(BaseFold[Entry]):
     def role(self, model: str) -> ModelRole:
         """Return what a model does; one that the log does not know is a shadow."""
         return self.models.get(model) or ModelRole()
-
-    def revision(
-        self, model: str, spec: str, runtimes: Collection[str], left_out: str = ""
-    ) -> Revision | None:
-        """Return the newest revision of a specification that leaves out the same, for one of some runtimes.
-
-        None: the log has none.
-        """
-        found = (
-            each
-            for each in reversed(self.revisions.get(model, ()))
-            if (each.spec, each.left_out) == (spec, left_out)
-        )
-        return next((each for each in found if each.runtime in runtimes), None)
-
-    def left_out(self, model: str, spec: str) -> str:
-        """Return what a worker that starts with a specification leaves out: as its newest revision does.
-
-        A specification that the log does not know leaves out what the model's newest revision leaves out.
-        """
-        opened = self.revisions.get(model, ())
-        found = [each for each in opened if each.spec == spec] or opened
-        return found[-1].left_out if found else ""
-
-    def next_revision(self, model: str) -> int:
-        """Return the number of the next revision of a model."""
-        return self.numbers.get(model, 0) + 1
 
     @property
     def answering(self) -> dict[str, int]:
@@ -300,31 +216,24 @@ class Roles(BaseFold[Entry]):
             "parts": [list(each) for each in self.parts],
             "salt": self.salt,
             "decisions": [list(each) for each in self.decisions],
-            "revisions": {name: [list(each) for each in opened] for name, opened in self.revisions.items()},
-            "numbers": dict(self.numbers),
-            "rollbacks": {name: list(each) for name, each in self.rollbacks.items()},
+            "revisions": self.revisions.snapshot(),
             "kept": dict(self.kept),
         }
 
     @staticmethod
     def is_state(state: Any) -> bool:
         """Whether something has the form of what `snapshot` gives."""
-        keys = {"next_offset", "models", "parts", "salt", "decisions", "revisions"}
-        keys |= {"numbers", "rollbacks", "kept"}
+        keys = {"next_offset", "models", "parts", "salt", "decisions", "revisions", "kept"}
         return (
             type(state) is dict
             and set(state) == keys
             and type(state["next_offset"]) is int
             and type(state["salt"]) is str
-            and _rows(state["models"], [str, int, int, int])
-            and _rows(state["parts"], [int, str])
-            and _rows(state["decisions"], [int, str, str, str, str, str, int, str])
-            and type(state["revisions"]) is dict
-            and all(_rows(opened, [int, int, str, str, str]) for opened in state["revisions"].values())
-            and _texts(state["numbers"], int)
-            and type(state["rollbacks"]) is dict
-            and _rows([*state["rollbacks"].values()], [str, int, str, int, str, str, str, str])
-            and _texts(state["kept"], str)
+            and are_rows(state["models"], [str, int, int, int])
+            and are_rows(state["parts"], [int, str])
+            and are_rows(state["decisions"], [int, str, str, str, str, str, int, str])
+            and Revisions.is_state(state["revisions"])
+            and are_values(state["kept"], str)
             and sum(share for _, share, *_ in state["models"]) in {0, UNIT}
             and (not state["models"] or [end for end, _ in state["parts"]][-1:] == [UNIT])
         )
@@ -335,20 +244,5 @@ class Roles(BaseFold[Entry]):
         self.models = {name: ModelRole(*numbers) for name, *numbers in state["models"]}
         self.parts = tuple(Part(*each) for each in state["parts"])
         self.decisions = tuple(Decision(*each) for each in state["decisions"])
-        self.revisions = {
-            name: tuple(Revision(*each) for each in opened) for name, opened in state["revisions"].items()
-        }
-        self.numbers, self.kept = dict(state["numbers"]), dict(state["kept"])
-        self.rollbacks = {name: Rollback(*each) for name, each in state["rollbacks"].items()}
-
-
-def _rows(values: Any, types: list[type]) -> bool:
-    return type(values) is list and all(
-        type(each) is list and [type(one) for one in each] == types for each in values
-    )
-
-
-def _texts(values: Any, kind: type) -> bool:
-    return type(values) is dict and all(
-        type(name) is str and type(each) is kind for name, each in values.items()
-    )
+        self.kept = dict(state["kept"])
+        self.revisions.restore(state["revisions"])

@@ -14,7 +14,8 @@ from schemas.errors import CommandRejected
 from schemas.records import Command
 from streams.leave_out import LeaveOut
 from streams.model import ModelFold
-from streams.roles import LEFT_OUT, ROLLBACK, Revision, Roles, Rollback
+from streams.revisions import LEFT_OUT, ROLLBACK, Revision, Rollback
+from streams.roles import Roles
 from streams.shares import UNIT
 from streams.version import Version
 
@@ -38,7 +39,7 @@ def unfinished(command: Command, roles: Roles, mode: str) -> Rollback:
     CommandRejected
         It is over.
     """
-    found = roles.rollbacks.get(command.model)
+    found = roles.revisions.rollbacks.get(command.model)
     if found is None or (found.id, found.mode) != (command.arguments[ROLLBACK], mode):
         raise CommandRejected(f"the rollback {command.arguments[ROLLBACK]!r:.80} of {command.model} is over")
     return found
@@ -51,7 +52,7 @@ def roll_back(command: Command, roles: Roles, folds: Mapping[str, ModelFold]) ->
         raise CommandRejected(
             f"rollback needs --mode {', '.join(ROLLBACK_MODES[:-1])} or {ROLLBACK_MODES[-1]}"
         )
-    under_way = roles.rollbacks.get(command.model)
+    under_way = roles.revisions.rollbacks.get(command.model)
     if mode == "abandon":
         if under_way is None:
             raise CommandRejected(f"no rollback of {command.model} is under way")
@@ -100,7 +101,7 @@ def _catch_up(command: Command, fold: ModelFold, newest: Revision, roles: Roles)
             f"{name}.{of.number} with all of the log learned is what {name} is now: catching up would change "
             "nothing. To answer with its state as it was: --mode freeze"
         )
-    return _prepared("rebuild", newest, roles.next_revision(name), of.left_out)
+    return _prepared("rebuild", newest, roles.revisions.next_number(name), of.left_out)
 
 
 def _rebuild(command: Command, fold: ModelFold, newest: Revision, roles: Roles) -> Mapping[str, str]:
@@ -118,7 +119,7 @@ def _rebuild(command: Command, fold: ModelFold, newest: Revision, roles: Roles) 
     for each in found.intervals:
         if each.kind == "log" and each.last >= fold.next_offset:
             raise CommandRejected(f"{each}: the log ends at offset {fold.next_offset - 1}")
-    return _prepared("rebuild", newest, roles.next_revision(name), text)
+    return _prepared("rebuild", newest, roles.revisions.next_number(name), text)
 
 
 def _prepared(mode: str, of: Revision, number: int, left_out: str) -> dict[str, str]:
@@ -143,7 +144,7 @@ def _parsed(text: str, model: str) -> Version:
 
 def _revision(version: Version, fold: ModelFold, roles: Roles) -> Revision:
     """Return the revision of a version, which must be of the owner's specification."""
-    known = roles.revisions.get(version.model, ())
+    known = roles.revisions.of(version.model)
     found = next((each for each in known if each.number == version.revision), None)
     if found is None:
         numbers = ", ".join(str(each.number) for each in known)
@@ -162,13 +163,13 @@ def _revision(version: Version, fold: ModelFold, roles: Roles) -> Revision:
 def keep(command: Command, roles: Roles, folds: Mapping[str, ModelFold]) -> Mapping[str, str]:
     """Check that a snapshot can be kept, or released; gives the arguments."""
     text, release = command.arguments.get("version", ""), command.arguments.get("release") == "true"
-    version, under_way = _parsed(text, command.model), roles.rollbacks.get(command.model)
+    version, under_way = _parsed(text, command.model), roles.revisions.rollbacks.get(command.model)
     if release and under_way is not None and text == under_way.version:
         raise CommandRejected(f"a rollback to {text} is under way")
     if release and text not in roles.kept:
         raise CommandRejected(f"{text} is not kept; kept are {', '.join(roles.kept) or 'none'}")
     if not release and roles.kept.get(text) == "keep":
         raise CommandRejected(f"{text} is kept already")
-    if not release and version.revision > roles.numbers.get(command.model, 0):
+    if not release and version.revision > roles.revisions.numbers.get(command.model, 0):
         raise CommandRejected(f"the log has no revision {version.revision} of {command.model}")
     return {"version": text} | ({"release": "true"} if release else {})

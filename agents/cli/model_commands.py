@@ -2,85 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Final
+from collections.abc import Sequence
 
 import click
 
-from agents.cli.cluster import cluster_options, codec_of, connect
-from agents.cli.common import json_option, print_json, table, user_name
-from agents.settings import Settings
-from infra.clock import now_ms
-from infra.commands import Commands, Progress, new_id
-from infra.kafka.watching import extents
-from infra.rollback_cost import cost
-from infra.runtime import runtime_fingerprint
-from infra.snapshots.store import SnapshotStore
-from infra.taskfile import LoadedTask, load_task
-from schemas.errors import CommandRejected, UsageError
-from schemas.records import Command
-from schemas.topics import TaskTopics
-from streams.commands import decide
+from agents.cli.asking import Asked, ask_for, command_options
+from schemas.errors import UsageError
 from streams.leave_out import LeaveOut
-from streams.model import ModelFold
-from streams.roles import LEFT_OUT, ModelRole, Roles
+from streams.revisions import LEFT_OUT
 from streams.rollback import MODE, ROLLBACK_MODES
-from streams.shares import SHARE, UNIT
-from streams.task import Model, Task
-
-DECIDED_S: Final = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What all commands are given."""
-
-    task: str
-    reason: str
-    author: str | None
-    command_id: str | None
-    evidence: str
-    dry_run: bool
-    wait: bool
-    timeout: float
-    group: str | None
-    bootstrap: str | None
-    properties: tuple[str, ...]
-    as_json: bool
-
-
-def command_options(function: Callable[..., None]) -> Callable[..., None]:
-    """Add the options of every command; the function gets them as one `Asked`, and its own parameters."""
-
-    def call(**given: Any) -> None:
-        asked = Asked(**{name: given.pop(name) for name in Asked.__slots__})
-        function(asked, **given)
-
-    call.__name__, call.__doc__ = function.__name__, function.__doc__
-    for option in reversed(
-        (
-            click.option("--reason", required=True, help="Why, for the audit."),
-            click.option("--author", help="Author for the audit; default: your user name."),
-            click.option("--id", "command_id", help="Id of the command; a repeated id is done once."),
-            click.option("--evidence", default="", help="What the command is based on, for the audit."),
-            click.option("--dry-run", is_flag=True, help="Show what would change, and ask for nothing."),
-            click.option("--wait", is_flag=True, help="Wait until every live worker has applied it."),
-            click.option(
-                "--timeout",
-                type=click.FloatRange(1, 3600),
-                default=DECIDED_S,
-                show_default=True,
-                help="Seconds to wait.",
-            ),
-            click.option("--group", help="The workers' consumer group. [RIVERLOOP_GROUP]"),
-            cluster_options,
-            json_option,
-        )
-    ):
-        call = option(call)
-    return call
+from streams.shares import SHARE
 
 
 @click.command(epilog="Example: riverloop models promote task.py tree --reason 'better for a week' --wait")
@@ -89,7 +20,7 @@ def command_options(function: Callable[..., None]) -> Callable[..., None]:
 @command_options
 def promote(asked: Asked, model: str) -> None:
     """Let MODEL of TASK answer all requests; the one before becomes a shadow."""
-    _do(asked, "promote", model)
+    ask_for(asked, "promote", model)
 
 
 @click.command(epilog="Example: riverloop models share task.py lr=0.9 tree=0.1 --reason 'first step'")
@@ -108,7 +39,7 @@ def share(asked: Asked, shares: Sequence[str]) -> None:
         if not equals or f"{SHARE}{name}" in arguments:
             raise UsageError(f"{each!r:.80}: give each model once, as MODEL=SHARE, for example tree=0.1")
         arguments[f"{SHARE}{name}"] = number
-    _do(asked, "share", "", arguments)
+    ask_for(asked, "share", "", arguments)
 
 
 @click.command(epilog="Example: riverloop models freeze task.py tree --reason 'odd outcomes since noon'")
@@ -117,7 +48,7 @@ def share(asked: Asked, shares: Sequence[str]) -> None:
 @command_options
 def freeze(asked: Asked, model: str) -> None:
     """Let MODEL of TASK score with its state as it is; it learns nothing until it is resumed."""
-    _do(asked, "freeze", model)
+    ask_for(asked, "freeze", model)
 
 
 @click.command(
@@ -131,7 +62,7 @@ def freeze(asked: Asked, model: str) -> None:
 @command_options
 def resume(asked: Asked, model: str, catch_up: bool) -> None:
     """Let MODEL of TASK learn again."""
-    _do(asked, "resume", model, {"mode": "catch-up" if catch_up else "skip"})
+    ask_for(asked, "resume", model, {"mode": "catch-up" if catch_up else "skip"})
 
 
 @click.command(epilog="Example: riverloop models retire task.py lr --reason 'replaced by tree'")
@@ -140,7 +71,7 @@ def resume(asked: Asked, model: str, catch_up: bool) -> None:
 @command_options
 def retire(asked: Asked, model: str) -> None:
     """Let MODEL of TASK neither score nor learn; its snapshots stay."""
-    _do(asked, "retire", model)
+    ask_for(asked, "retire", model)
 
 
 @click.command(epilog="Example: riverloop models restore task.py lr --reason 'compare it again'")
@@ -149,7 +80,7 @@ def retire(asked: Asked, model: str) -> None:
 @command_options
 def restore(asked: Asked, model: str) -> None:
     """Let the retired MODEL of TASK score and learn again, as a shadow, without what it missed."""
-    _do(asked, "restore", model)
+    ask_for(asked, "restore", model)
 
 
 @click.command(
@@ -189,7 +120,7 @@ def rollback(asked: Asked, target: str, mode: str, leave_out: tuple[str, ...], w
     model = target.partition(".")[0] if "@" in target else target
     arguments |= {LEFT_OUT: text} if text else {}
     arguments |= {"version": target} if "@" in target else {}
-    _do(asked, "rollback", model, arguments)
+    ask_for(asked, "rollback", model, arguments)
 
 
 @click.command(epilog="Example: riverloop snapshots keep task.py lr.1@9999 --reason 'before the new feed'")
@@ -200,148 +131,4 @@ def rollback(asked: Asked, target: str, mode: str, leave_out: tuple[str, ...], w
 def keep(asked: Asked, version: str, release: bool) -> None:
     """Keep snapshot VERSION of TASK as an anchor: no retention deletes it."""
     arguments = {"version": version} | ({"release": "true"} if release else {})
-    _do(asked, "keep", version.partition(".")[0], arguments)
-
-
-def _do(asked: Asked, name: Any, model: str, arguments: Mapping[str, str] | None = None) -> None:
-    """Ask for a command, and show what becomes of it."""
-    loaded, arguments = load_task(asked.task), arguments or {}
-    known = [each.name for each in loaded.task.models]
-    named = [each.removeprefix(SHARE) for each in arguments if each.startswith(SHARE)]
-    for each in [model] if model else named:
-        if each not in known:
-            raise UsageError(f"task {loaded.task.name} has no model {each!r:.80}; it has {', '.join(known)}")
-    command = Command(
-        name,
-        model,
-        arguments,
-        asked.author or user_name(),
-        asked.reason,
-        asked.command_id or new_id(),
-        "stated" if asked.author else "os_user",
-        now_ms(),
-        asked.evidence,
-    )
-    commands = commands_of(loaded, asked.group, asked.bootstrap, asked.properties)
-    if asked.dry_run:
-        _show_plan(loaded, commands, command, asked.as_json)
-        return
-    progress = asyncio.run(_ask(commands, command, asked))
-    finishing = progress.command is not None and "number" in progress.command.arguments
-    if asked.wait and finishing and progress.everywhere:
-        progress = asyncio.run(_finished(commands, command, asked))
-    found = {"id": command.id, "command": name, "model": model} | progress.data()
-    if asked.as_json:
-        print_json(found)
-    else:
-        click.echo(_sentence(command, progress, asked))
-    if not (progress.everywhere if asked.wait else progress.state == "done") or progress.state == "rejected":
-        raise click.exceptions.Exit(1)
-
-
-async def _ask(commands: Commands, command: Command, asked: Asked) -> Progress:
-    at = await commands.ask(command)
-    # The audit of a repeated id lies before this request.
-    start = 0 if asked.command_id else at.offset
-    return await commands.follow(command, start, asked.timeout, everywhere=asked.wait)
-
-
-async def _finished(commands: Commands, command: Command, asked: Asked) -> Progress:
-    """Wait for the command that finishes a rollback, or for the one that ends it."""
-    done = replace(command, id=f"{command.id}-done")
-    following = asyncio.create_task(commands.follow(done, 0, asked.timeout, everywhere=True))
-    ended = replace(command, id=f"{command.id}-abandon")
-    ending = asyncio.create_task(commands.follow(ended, 0, asked.timeout))
-    await asyncio.wait({following, ending}, return_when=asyncio.FIRST_COMPLETED)
-    if ending.done() and ending.result().state == "done" and not following.done():
-        following.cancel()
-        found = ending.result()
-        why = "" if found.command is None else found.command.reason
-        return Progress("rejected", f"it was ended: {why}")
-    progress = await following
-    ending.cancel()
-    return progress
-
-
-def _sentence(command: Command, progress: Progress, asked: Asked) -> str:
-    what = f"{command.name} {command.model}".strip()
-    if progress.state == "rejected":
-        return f"{what} is rejected: {progress.why}"
-    if progress.state == "asked":
-        return (
-            f"{what} is asked for under the id {command.id}; no worker has decided it within {asked.timeout:g} s. "
-            "It stays on the control topic: a worker that owns the task's log does it"
-        )
-    at = "" if progress.log_offset is None else f" at log offset {progress.log_offset}"
-    if not asked.wait:
-        return f"{what} is done{at}, id {command.id}"
-    if progress.everywhere:
-        return f"{what} is active in every live worker{at}, id {command.id}"
-    return (
-        f"{what} is done{at}, id {command.id}; not applied yet by: {', '.join(progress.waiting) or 'unknown'}"
-    )
-
-
-def _show_plan(loaded: LoadedTask, commands: Commands, command: Command, as_json: bool) -> None:
-    """Show the roles before and after a command."""
-    before, _, _ = commands.history()
-    runtime, next_offset = "", 0
-    if command.name == "rollback":
-        runtime = runtime_fingerprint()[0]
-        place = (TaskTopics(loaded.task.name).log, 0)
-        next_offset = extents(commands.connection, [place])[place].end
-    folds = {
-        each.name: _standing(loaded.task, each, before, runtime, next_offset) for each in loaded.task.models
-    }
-    try:
-        decided = decide(command, before, folds)
-    except CommandRejected as error:
-        raise UsageError(f"the command would be rejected: {error}") from None
-    after = before.after(decided)
-    plan = [
-        {"model": name, "before": _words(before.role(name)), "after": _words(after.role(name))}
-        for name in after.models
-    ]
-    found = dict[str, Any]()
-    if command.name == "rollback":
-        settings = Settings.load({})
-        store = SnapshotStore(settings.snapshot_uri, settings.snapshot_key.encode() or None)
-        found = cost(decided, folds[command.model], commands.connection, commands.codec, store)
-        found["answers_now"] = ", ".join(_newest(before, each) for each in before.answering)
-    if as_json:
-        print_json({"dry_run": True, "command": command.name, "models": plan} | found)
-        return
-    if found:
-        click.echo(
-            f"{found['version']} would answer in place of {command.model}; now {found['answers_now']} answers. "
-            f"At most {found['entries']:,} log offsets are folded beside the loop, about {found['seconds']:.0f} s"
-        )
-    columns = ["model", "before", "after"]
-    table(f"{loaded.task.name}: {command.name}, dry run", columns, [[*each.values()] for each in plan])
-
-
-def _standing(task: Task, model: Model, roles: Roles, runtime: str, next_offset: int) -> ModelFold:
-    """Return a fold that stands where the log's owner is, with nothing learned."""
-    left_out = LeaveOut.read(roles.left_out(model.name, task.spec(model)))
-    known = roles.revisions.get(model.name, ())
-    fold = ModelFold(task, model, runtime, equals={each.runtime for each in known}, leave_out=left_out)
-    fold.restore(replace(fold.snapshot(), next_offset=next_offset, roles=roles.snapshot()))
-    return fold
-
-
-def _newest(roles: Roles, model: str) -> str:
-    opened = roles.revisions.get(model, ())
-    return f"{model}.{opened[-1].number}" if opened else model
-
-
-def _words(role: ModelRole) -> str:
-    share = f"{role.role} {role.share / UNIT:g}" if role.share else role.role
-    return f"{share}, frozen" if role.frozen_at >= 0 else share
-
-
-def commands_of(
-    loaded: LoadedTask, group: str | None, bootstrap: str | None, properties: tuple[str, ...]
-) -> Commands:
-    """Return the commands of a task."""
-    connection = connect(bootstrap, properties)
-    return Commands(connection, codec_of(loaded), Settings.load({"group": group}).group)
+    ask_for(asked, "keep", version.partition(".")[0], arguments)

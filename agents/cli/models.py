@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
+from agents.cli.asking import commands_of
 from agents.cli.cluster import cluster_options
 from agents.cli.common import json_option, print_json, table
 from agents.cli.model_commands import (
-    commands_of,
     freeze,
     keep,
     promote,

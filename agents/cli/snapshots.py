@@ -8,9 +8,10 @@ from typing import Any
 
 import click
 
+from agents.cli.asking import commands_of
 from agents.cli.cluster import cluster_options
 from agents.cli.common import json_option, print_json, table
-from agents.cli.model_commands import commands_of, keep
+from agents.cli.model_commands import keep
 from agents.settings import Settings
 from infra.snapshots.store import SnapshotStore
 from infra.taskfile import load_task
@@ -59,7 +60,7 @@ def list_(
     name, asked = loaded.task.name, bool(Settings.load({"bootstrap": bootstrap}).bootstrap)
     if asked:
         roles = commands_of(loaded, group, bootstrap, properties).history()[0]
-        kept = {each.version: "rollback" for each in roles.rollbacks.values()} | roles.kept
+        kept = {each.version: "rollback" for each in roles.revisions.rollbacks.values()} | roles.kept
     survey = store.survey(name)
     skipped, sizes = dict(survey.skipped), {}
     for each in survey.manifests:

@@ -22,7 +22,8 @@ from schemas.errors import BadRecord, BrokerError, CommandRejected
 from schemas.records import Command
 from streams.commands import CHECKS, decide
 from streams.leave_out import LeaveOut
-from streams.roles import LEFT_OUT, Roles
+from streams.revisions import LEFT_OUT
+from streams.roles import Roles
 from streams.serve import Server
 from streams.shares import SHARE, UNIT
 from streams.snapshot.digest import state_digest
@@ -168,7 +169,7 @@ def model_roles(server: Server) -> list[dict[str, Any]]:
     found = []
     for name in dict.fromkeys([*roles.models, *folds]):
         row: dict[str, Any] = {"model": name, "in_file": name in folds} | _role(roles, name)
-        under_way = roles.rollbacks.get(name)
+        under_way = roles.revisions.rollbacks.get(name)
         row["rollback"] = None if under_way is None else under_way._asdict()
         if fold := folds.get(name):
             row |= {"version": str(fold.version), "learned": fold.learned, "left_out": fold.left_out_text}

@@ -71,7 +71,7 @@ class PastVersions:
 
     def refolded(self, fold: ModelFold, version: Version) -> ModelFold | None:
         """Fold the log up to a version, from the nearest snapshot; None where it does not lead there."""
-        known = fold.roles.revisions.get(version.model, ())
+        known = fold.roles.revisions.of(version.model)
         found = next((each for each in known if each.number == version.revision), None)
         if found is None:
             return None

@@ -57,7 +57,7 @@ class FactRuns:
 
 def take(fold: LogFold, run: list[Message], facts: list[Any], start: int) -> int:
     """Fold entries as bytes, from one of a run on, as the reader of the log does one by one; gives how many."""
-    if fold.asides:
+    if fold.others.folds:
         return 0  # both folds take each entry
     offsets = [message.offset() or 0 for message in run]
     examples = [fact.features for fact in facts[start:]], [fact.value for fact in facts[start:]]

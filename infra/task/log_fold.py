@@ -12,13 +12,13 @@ from typing import Any, Final
 
 from confluent_kafka import Message
 
-from infra.kafka.log import LogReader, read_all
+from infra.kafka.log import LogReader
 from infra.past import learn
 from infra.snapshots.models import LogPlace, restore
-from infra.snapshots.past import PastVersions
 from infra.snapshots.store import SnapshotStore
 from infra.task.context import TaskContext
 from infra.task.fact_runs import FactRuns, measure_freshness, take
+from infra.task.other_revisions import OtherRevisions
 from infra.task.readiness import Readiness
 from infra.task.resume import Resume
 from infra.task.statistics import Statistics
@@ -28,9 +28,8 @@ from infra.turns import Long, Turns
 from schemas.errors import BadRecord, RecordsGone
 from schemas.escaped import harmless
 from schemas.records import Command, Entry, Features
-from streams.leave_out import LeaveOut
 from streams.model import ModelFold
-from streams.roles import ANCHORS, LEFT_OUT, ROLLBACK
+from streams.revisions import ROLLBACK
 
 RECENT: Final = 20
 NEAR: Final = 500
@@ -83,11 +82,9 @@ class LogFold:
         self.parents: dict[str, str] = {}
         """By model: the newest snapshot that its state goes on from."""
         self.place = LogPlace(context.topics.log, context.log_topic_id)
-        self.past = PastVersions(context.loaded, store, self.place, self._entries)
+        self.others = OtherRevisions(context, store, self.place, readiness, self.read)
         for fold in self.models:
-            self.past.serve(fold)
-        self.asides: dict[str, ModelFold] = {}
-        """By model: another revision's fold at the same offset, which takes over when the log opens that."""
+            self.others.past.serve(fold)
         self.warming = Warming()
         self._caught_up = asyncio.Event()
         self.failed = False
@@ -250,7 +247,7 @@ class LogFold:
                 fold.apply(offset, entry)
                 if fold.learner.skipped > before:
                     self._log_skipped(fold)
-            for aside in self.asides.values():
+            for aside in self.others.folds.values():
                 aside.apply(offset, entry)
         else:
             self._command(offset, message, entry, entry.command)
@@ -284,60 +281,17 @@ class LogFold:
             for fold in self._all:
                 fold.apply(offset, entry)
             if command.name == "revision" and ROLLBACK in command.arguments:
-                self._take_over(offset, command)
+                for fold in self.models:
+                    self.others.take_over(fold, offset, command, self.parents)
         except (BadRecord, KeyError, ValueError) as error:
             bad = BadRecord(
                 "malformed", f"the command {command.name} of {command.model!r:.60}: {error!r:.200}"
             )
             raise unreadable_entry(message, bad) from error
 
-    # ------------------------------------------------------------------ other revisions
-
     @property
     def _all(self) -> list[ModelFold]:
-        return [*self.models, *self.asides.values()]
-
-    def _take_over(self, offset: int, command: Command) -> None:
-        """Let a model go on as the revision that a rollback has opened (may block)."""
-        arguments, model = command.arguments, command.model
-        text = arguments.get(LEFT_OUT, "")
-        for fold in self.models:
-            mine = (fold.model.name, fold.spec) == (model, arguments["spec"])
-            if not mine or arguments["runtime"] not in fold.runtimes or fold.leave_out.text == text:
-                continue
-            before, aside = fold.version, self.asides.pop(model, None)
-            if aside is None or aside.leave_out.text != text:
-                aside = self._other(fold, LeaveOut.read(text), offset + 1)
-            fold.take_over(aside)
-            self.parents[model] = arguments.get(ANCHORS, "").split()[0]
-            log.info(
-                "%s: %s takes over from %s; it leaves out %s",
-                *(self.context.task.name, fold.version, before, fold.leave_out or "nothing"),
-            )
-
-    def _other(self, fold: ModelFold, leave_out: LeaveOut, end: int) -> ModelFold:
-        """Fold another revision up to an offset, from its newest snapshot (blocks)."""
-        started, model = time.monotonic(), fold.model.name
-        self.readiness.not_ready(f"folding another revision of {model}")
-        other = self.past.fresh(fold, leave_out)
-        restore(other, self.store, self.place, self.context.loaded.classes, at_most=end)
-        self.fold_to(other, end)
-        log.info("%s: %s is folded in %.2f s", self.context.task.name, model, time.monotonic() - started)
-        return other
-
-    def fold_to(self, fold: ModelFold, end: int) -> None:
-        """Fold the log into one model up to an offset (blocks)."""
-        if fold.next_offset < end:
-            for offset, entry in self._entries(fold.next_offset, end):
-                fold.apply(offset, entry)
-            fold.next_offset = end
-
-    def _entries(self, start: int, end: int) -> Iterator[tuple[int, Entry]]:
-        for message in read_all(self.context.connection, self.context.topics.log, 0, start, end):
-            offset, entry = message.offset(), self.read(message)
-            assert offset is not None
-            if entry is not None:
-                yield offset, entry
+        return [*self.models, *self.others.folds.values()]
 
     def _freshness(self, entry: Entry, logged: int) -> None:
         """Measure how fresh an entry is; `logged` is when it came to lie in the log (ms)."""

@@ -100,7 +100,7 @@ class LogPublisher(Publisher[Entry]):
         """
         known = self.models[0].roles.revisions
         mine = [fold.revision for fold in self.models]
-        if not known or all(each is not None and each.number == 1 for each in mine):
+        if not known.opened or all(each is not None and each.number == 1 for each in mine):
             return 0
         return max(each.offset for each in mine if each is not None) if all(mine) else -1
 
@@ -152,7 +152,7 @@ class LogPublisher(Publisher[Entry]):
     def anchors(self) -> Collection[str]:
         """See `Publisher.anchors`."""
         roles = self.models[0].roles
-        return {*roles.kept, *(each.version for each in roles.rollbacks.values())}
+        return {*roles.kept, *(each.version for each in roles.revisions.rollbacks.values())}
 
     def stored(self, manifest: Manifest) -> None:
         """See `Publisher.stored`."""

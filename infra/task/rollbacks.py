@@ -16,7 +16,7 @@ from infra.clock import now_ms
 from infra.hooks import reached
 from infra.kafka.transaction import OutRecord
 from infra.kafka.writer import Writer
-from infra.snapshots.models import restore, stored_manifests
+from infra.snapshots.models import stored_manifests
 from infra.task.aside import Job
 from infra.task.context import TaskContext
 from infra.task.log_fold import NEAR, LogFold
@@ -26,7 +26,7 @@ from schemas.errors import BrokerError, SnapshotError
 from schemas.records import Command, Control, Manifest
 from streams.leave_out import LeaveOut
 from streams.model import ModelFold
-from streams.roles import ANCHORS, ROLLBACK, Rollback
+from streams.revisions import ANCHORS, ROLLBACK, Rollback
 from streams.version import Version
 
 POLL_S: Final = 0.5
@@ -109,7 +109,7 @@ class Rollbacks:
 
     async def _attend(self, fold: ModelFold) -> None:
         model = fold.model.name
-        wanted = fold.roles.rollbacks.get(model)
+        wanted = fold.roles.revisions.rollbacks.get(model)
         ours = wanted is not None and wanted.spec == fold.spec and wanted.runtime in fold.runtimes
         known = self._under_way.get(model)
         if known is not None and (not ours or known.rollback != wanted):
@@ -136,7 +136,7 @@ class Rollbacks:
         if found.working is not None:
             found.working.cancel()
         async with self._fold.lock:
-            self._fold.asides.pop(model, None)
+            self._fold.others.folds.pop(model, None)
 
     async def _in_thread(self, function: Callable[[], Any]) -> Any:
         return await asyncio.get_running_loop().run_in_executor(None, function)
@@ -158,7 +158,7 @@ class Rollbacks:
         return None
 
     async def _load(self, fold: ModelFold, found: _Preparation, anchor: Manifest) -> None:
-        wanted, past = found.rollback, self._fold.past
+        wanted, past = found.rollback, self._fold.others.past
         if wanted.mode == "freeze":
             if not await self._in_thread(partial(past.prepare, fold, Version.parse(wanted.version))):
                 found.anchor = None  # it cannot be used: made again
@@ -171,19 +171,18 @@ class Rollbacks:
 
     async def _follow(self, fold: ModelFold, wanted: Rollback) -> bool:
         """Bring a second fold to where the models are; from then on it follows the log."""
-        log_fold = self._fold
-        aside = log_fold.past.fresh(fold, LeaveOut.read(wanted.left_out))
-        place, classes = log_fold.place, self._context.loaded.classes
-        if await self._in_thread(partial(restore, aside, log_fold.store, place, classes)) is None:
+        log_fold, others = self._fold, self._fold.others
+        aside = await self._in_thread(partial(others.restored, fold, LeaveOut.read(wanted.left_out)))
+        if aside is None:
             return False
         aside.learner.puts_off = False
         while log_fold.next_offset - aside.next_offset > NEAR:
-            await self._readiness.retry(lambda end: log_fold.fold_to(aside, end), log_fold.next_offset)
+            await self._readiness.retry(lambda end: others.fold_to(aside, end), log_fold.next_offset)
         async with log_fold.lock:
-            await self._readiness.retry(lambda end: log_fold.fold_to(aside, end), log_fold.next_offset)
-            if fold.roles.rollbacks.get(fold.model.name) == wanted:
+            await self._readiness.retry(lambda end: others.fold_to(aside, end), log_fold.next_offset)
+            if fold.roles.revisions.rollbacks.get(fold.model.name) == wanted:
                 aside.learner.puts_off = True
-                log_fold.asides[fold.model.name] = aside
+                others.folds[fold.model.name] = aside
         return True
 
     # ------------------------------------------------------------------ the process
@@ -257,7 +256,7 @@ class Rollbacks:
             arguments = {ROLLBACK: wanted.id, "digest": anchor.state_digest}
             command = Command("freeze", fold.model.name, arguments, asked=now_ms())
         else:
-            aside = self._fold.asides[fold.model.name]
+            aside = self._fold.others.folds[fold.model.name]
             command = opening_request(self._context, aside)
             more = {ROLLBACK: wanted.id, ANCHORS: anchor.version, "digest": anchor.state_digest}
             command = replace(command, arguments=dict(command.arguments) | more)

@@ -18,7 +18,7 @@ from schemas.records import Command, Entry, Position, Prediction
 from schemas.state import RESOLVED, JoinPosition, JoinRecord, Resolution, type_of
 from schemas.topics import MAX_TOPIC_RECORD_BYTES, TaskTopics
 from streams.join.join_rules import JoinRules
-from streams.roles import LEFT_OUT, ROLLBACK
+from streams.revisions import LEFT_OUT, ROLLBACK
 from streams.verify import ROOTS, Difference, Standing, check_entry, check_link, is_within, trigger_of
 
 

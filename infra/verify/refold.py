@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Set
 from typing import Any
 
 from infra.inbound import decoder
-from infra.snapshots.models import LogPlace, check_probes, opened
+from infra.snapshots.models import LogPlace
 from infra.snapshots.past import PastVersions
 from infra.snapshots.store import SnapshotStore
 from infra.taskfile import LoadedTask
@@ -15,10 +15,10 @@ from infra.verify.answers import Answers
 from infra.verify.database import HistoryDatabase
 from infra.verify.extent import Extent
 from infra.verify.report import Report
+from infra.verify.snapshots import Snapshots, ToCompare
 from infra.verify.source import Source
 from schemas.codec import Codec
-from schemas.errors import SnapshotError, UsageError
-from schemas.records import Entry, Manifest, Prediction, Score
+from schemas.records import Entry, Prediction, Score
 from schemas.topics import MAX_TOPIC_RECORD_BYTES, TaskTopics
 from streams.leave_out import LeaveOut
 from streams.model import ModelFold
@@ -71,8 +71,7 @@ class Refold:
             self._fresh(model, text) for model in loaded.task.models for text in self._left_out(model)
         ]
         """A model has one for each of what its revisions leave out."""
-        self._anchored: dict[int, int] = {}
-        """The revision of the snapshot from which a fold begins, by the fold's `id`."""
+        self.snapshots = Snapshots(loaded, store, self._place, runtime, report, self._fresh)
 
     def _left_out(self, model: Model) -> list[str]:
         """Return what the revisions of a model's specification leave out, in this runtime."""
@@ -108,8 +107,10 @@ class Refold:
         first, end = extent.first[self._log], extent.end[self._log]
         if first:
             for model in self._loaded.task.models:
-                self._start_from_anchors(model.name, first)
-        manifests = self._snapshots(end)
+                mine = [each for each in self.folds if each.model.name == model.name]
+                without = self.snapshots.start_from_anchors(model.name, mine, first)
+                self.folds = [each for each in self.folds if each not in without]
+        manifests = self.snapshots.to_compare(extent.manifests, self.folds, end)
         walks = [_Walk(self, fold, manifests) for fold in self.folds]
         decode = decoder(self._codec.decode_entry, MAX_TOPIC_RECORD_BYTES)
         first_fold = min(self.folds, key=lambda fold: fold.next_offset)
@@ -175,9 +176,11 @@ class Refold:
         if any(row == (each.spec, self._runtime, each.leave_out.text) for each in mine):
             return False  # that fold reproduces it
         cut = self._extent.first[self._log] > 0
-        if row is None and cut and version.revision == self._anchored.get(id(fold)):
+        if row is None and cut and version.revision == self.snapshots.anchored.get(id(fold)):
             return True
-        if fold is not mine[0] or version.revision in {self._anchored.get(id(each)) for each in mine}:
+        if fold is not mine[0] or version.revision in {
+            self.snapshots.anchored.get(id(each)) for each in mine
+        }:
             return False  # it is counted once
         if row is None and not cut:
             what = f"{version}: the log opens no such revision"
@@ -209,107 +212,6 @@ class Refold:
                     [Difference(what, f"{self._predictions}[{p}]@{o}", ", ".join(sorted(known)), model)]
                 )
 
-    # ------------------------------------------------------------------ snapshots
-
-    def _start_from_anchors(self, model: str, first: int) -> None:
-        """Restore the folds of a model; those without a snapshot are left out, but for all of them."""
-        mine = [each for each in self.folds if each.model.name == model]
-        without = [each for each in mine if not self._start_from_anchor(each, first)]
-        if len(without) == len(mine):
-            store = "" if self._store is None else self._store.uri
-            raise UsageError(
-                f"{self._log[0]} begins at offset {first}, and {store} has no snapshot of "
-                f"{model} from there: scores cannot be reproduced"
-            )
-        self.folds = [each for each in self.folds if each not in without]
-
-    def _start_from_anchor(self, fold: ModelFold, first: int) -> bool:
-        """Restore a fold from the oldest snapshot from which the rest of the log can be folded."""
-        if self._store is None:
-            raise UsageError(
-                f"{self._log[0]} begins at offset {first}, so that refolding needs a snapshot: set --snapshots"
-            )
-        for manifest in reversed(self._store.manifests(self._loaded.task.name)):
-            if manifest.next_offset < first or not self._fits(fold, manifest):
-                continue
-            try:
-                stored = self._store.load(self._loaded.task.name, manifest.version)
-                fold.restore(opened(stored, fold.model, self._loaded.classes))
-                check_probes(fold, stored)
-            except SnapshotError as error:
-                self.report.notes.append(f"skipped snapshot {manifest.version}: {error}")
-                fold.restore(self._fresh(fold.model, fold.leave_out.text).snapshot())
-                continue
-            self._anchored[id(fold)] = fold.learned_version.revision
-            self.report.notes.append(f"{fold.model.name} is refolded from snapshot {manifest.version}")
-            return True
-        return False
-
-    def _fits(self, fold: ModelFold, manifest: Manifest) -> bool:
-        identity = (manifest.spec, manifest.runtime, manifest.leave_out)
-        mine = (fold.spec, self._runtime, fold.leave_out.text)
-        lineage = (manifest.kind, manifest.model, manifest.log_topic_id)
-        return (*lineage, identity) == ("model", fold.model.name, self._place.topic_id, mine)
-
-    def _snapshots(self, end: int) -> Mapping[tuple[str, str], list[tuple[Manifest, bool]]]:
-        """Give the snapshots to compare, by model in the order of the log, and whether each is stored."""
-        found = {version: (manifest, False) for version, manifest in self._extent.manifests.items()}
-        if self._store is not None:
-            for manifest in self._store.manifests(self._loaded.task.name):
-                published = found.get(manifest.version, (manifest, False))[0]
-                if (
-                    published.state_digest != manifest.state_digest
-                    and published.log_topic_id == manifest.log_topic_id
-                ):
-                    what = f"snapshot {manifest.version} in {self._store.uri} differs from the published one"
-                    self.report.fail(
-                        [Difference(what, manifest.version, published.state_digest, manifest.state_digest)]
-                    )
-                found[manifest.version] = (manifest, True)
-        models = [manifest for manifest, _ in found.values() if manifest.kind == "model"]
-        apart = len(models) - sum(self._fits(fold, each) for fold in self.folds for each in models)
-        if apart:
-            self.report.notes.append(
-                f"{apart} snapshots belong to another log, revision or runtime and were not compared"
-            )
-        mine = {}
-        for fold in self.folds:
-            fitting = [
-                (manifest, stored)
-                for manifest, stored in found.values()
-                if manifest.model == fold.model.name
-                and self._fits(fold, manifest)
-                and manifest.next_offset <= end
-            ]
-            mine[fold.model.name, fold.leave_out.text] = sorted(
-                fitting, key=lambda each: (each[0].log_offset, each[0].version)
-            )
-        return mine
-
-    def check_snapshot(self, fold: ModelFold, manifest: Manifest, stored: bool) -> None:
-        """Compare a snapshot with the model refolded up to its version."""
-        self.report.snapshots += 1
-        learner = fold.learner
-        declared = f"{manifest.learned} learned, {manifest.skipped} skipped, state {manifest.state_digest}"
-        mine = f"{learner.learned} learned, {learner.skipped} skipped, state {fold.learned_digest}"
-        if manifest.left_out != fold.left_out_text:
-            declared += f", left out {manifest.left_out}"
-        if manifest.version != str(fold.learned_version) or declared != mine:
-            what = f"snapshot {manifest.version} differs from the fold of the log"
-            self.report.fail([Difference(what, manifest.version, mine, declared)])
-        if not stored or self._store is None:
-            return
-        try:
-            blob = self._store.load(self._loaded.task.name, manifest.version)
-            twin = self._fresh(fold.model, fold.leave_out.text)
-            twin.restore(opened(blob, twin.model, self._loaded.classes))
-            check_probes(twin, blob)
-        except SnapshotError as error:
-            what = f"snapshot {manifest.version} cannot be used"
-            self.report.fail(
-                [Difference(what, self._store.where(fold.task.name, manifest.version), "", str(error))]
-            )
-
 
 class _Walk:
     """One model on its way along the log, with the scores and snapshots that are still ahead of it."""
@@ -318,7 +220,7 @@ class _Walk:
         self,
         refold: Refold,
         fold: ModelFold,
-        manifests: Mapping[tuple[str, str], list[tuple[Manifest, bool]]],
+        manifests: ToCompare,
     ) -> None:
         self.fold, self._refold = fold, refold
         self._begin = fold.next_offset - 1
@@ -337,7 +239,7 @@ class _Walk:
         while self._manifest is not None and self._manifest[0].log_offset <= version:
             manifest, stored = self._manifest
             if manifest.log_offset == version:
-                self._refold.check_snapshot(self.fold, manifest, stored)
+                self._refold.snapshots.check(self.fold, manifest, stored)
             elif manifest.log_offset >= self._named:
                 self._never(manifest.version, manifest.version)
             self._manifest = next(self._manifests, None)

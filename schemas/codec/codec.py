@@ -34,13 +34,12 @@ from schemas.records import (
     Prediction,
     Punctuation,
     Request,
-    Written,
-    WrittenEntry,
 )
 from schemas.state import Held, JoinPosition, JoinRecord, Payload, Resolution, StateRecord
 from schemas.subject_keys import SubjectKeys
 from schemas.tally import Tally
 from schemas.tokens import Protection, request_plan, stored_plan
+from schemas.written import Written, WrittenEntry
 
 Record = (
     Request

@@ -13,8 +13,8 @@ from schemas.codec.readers import Reader
 from schemas.codec.topic_numbers import TopicNumbers
 from schemas.codec.writers import Writer
 from schemas.formats import HEADER_BYTES
-from schemas.records import Written
 from schemas.state import Held, JoinRecord
+from schemas.written import Written
 
 
 class OtherDictionaries:

@@ -9,8 +9,9 @@ from typing import Any
 from schemas.codec import wire
 from schemas.codec.avro_form import Schema
 from schemas.codec.topic_numbers import TopicNumbers
-from schemas.records import Entry, Written, WrittenEntry
+from schemas.records import Entry
 from schemas.state import Held
+from schemas.written import Written, WrittenEntry
 
 Write = Callable[[Any], bytes]
 

@@ -14,8 +14,9 @@ from dataclasses import replace
 from typing import Any, Final
 
 from schemas.errors import BadRecord
-from schemas.records import Entry, Kind, LateBy, Outcome, Position, Prediction, Punctuation, WrittenEntry
+from schemas.records import Entry, Kind, LateBy, Outcome, Position, Prediction, Punctuation
 from schemas.state import EarlyOutcome, JoinPosition, JoinRecord, Payload, Resolution
+from schemas.written import WrittenEntry
 from streams.join.join_rules import JoinRules
 from streams.join.outputs import Outputs, Rejected
 from streams.join.overlay import overlay_of

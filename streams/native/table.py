@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-from schemas.records import WrittenEntry
 from schemas.state import RESOLVED, JoinPosition, JoinRecord, Resolution
+from schemas.written import WrittenEntry
 from streams.join.join_rules import JoinRules
 from streams.join.pending import Due, due_of, early_size
 

@@ -31,12 +31,11 @@ def test_no_package_is_made_of_the_tests() -> None:
 
 
 LONG = {
-    "schemas/records.py": 345,  # the records, one after the other
     "schemas/codec/codec.py": 425,  # a method per record that is read, and what the join holds
     "infra/task/join.py": 340,  # a batch from its records to its outputs
-    "infra/task/log_fold.py": 390,  # the one reader of the log
+    "infra/task/log_fold.py": 345,  # the one reader of the log
     "infra/task/log_publisher.py": 340,  # what an owner publishes, and when
-    "streams/model.py": 410,  # a fold, its commands, versions and scores
+    "streams/model.py": 400,  # a fold, its commands, versions and scores
     "streams/join/join.py": 440,  # the table of the join, whole
 }
 """Files above 300 lines that were looked at again, and stay one room."""

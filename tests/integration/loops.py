@@ -395,7 +395,7 @@ class Loop:
         for offset, entry in entries:
             roles.apply(offset, entry)
         folds = [
-            self.refold(model, entries, roles.left_out(model.name, self.task.spec(model)))
+            self.refold(model, entries, roles.revisions.left_out(model.name, self.task.spec(model)))
             for model in self.task.models
         ]
         path = f"/tasks/{self.task.name}/digests"
@@ -421,7 +421,7 @@ class Loop:
         fold = ModelFold(self.task, model, runtime_fingerprint()[0], leave_out=LeaveOut.read(left_out))
 
         def past(version: Version) -> ModelState:
-            known = fold.roles.revisions[model.name]
+            known = fold.roles.revisions.of(model.name)
             of = next(each.left_out for each in known if each.number == version.revision)
             return self.refold(model, entries, of, version.offset).snapshot()
 

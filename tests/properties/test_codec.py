@@ -22,8 +22,9 @@ from schemas.dictionary import Boolean, Category, Dictionary, Feature, Integer, 
 from schemas.errors import BadRecord
 from schemas.examples import examples
 from schemas.reasons import REASONS
-from schemas.records import Command, Entry, Outcome, Position, Prediction, Request, Score, Written
+from schemas.records import Command, Entry, Outcome, Position, Prediction, Request, Score
 from schemas.state import JoinRecord
+from schemas.written import Written
 
 CODEC = Codec("hotel", "binary", EXAMPLE, b"a key")
 REAL: dict[str, Callable[[bytes], Record]] = {

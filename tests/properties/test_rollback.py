@@ -15,7 +15,7 @@ from streams.commands import command_entry_id, decide, decide_revision
 from streams.leave_out import Interval, LeaveOut
 from streams.model import ModelFold
 from streams.model_state import ModelState
-from streams.roles import ANCHORS, LEFT_OUT, ROLLBACK
+from streams.revisions import ANCHORS, LEFT_OUT, ROLLBACK
 from streams.snapshot import dump
 from streams.version import Version
 from tests.properties.test_folds import TASK
@@ -42,7 +42,7 @@ class Log:
 
     def past(self, version: Version) -> ModelState | None:
         """Fold the log once more, up to a version."""
-        known = self.fold.roles.revisions[FIRST]
+        known = self.fold.roles.revisions.of(FIRST)
         twin = self.fresh(next(each.left_out for each in known if each.number == version.revision))
         for offset, entry in enumerate(self.entries[: version.offset + 1]):
             twin.apply(offset, entry)
@@ -71,7 +71,7 @@ class Log:
 
     def finish(self, between: Callable[[], None] = lambda: None) -> None:
         """Do what the workers do for the rollback that is under way."""
-        wanted = self.fold.roles.rollbacks[FIRST]
+        wanted = self.fold.roles.revisions.rollbacks[FIRST]
         if wanted.mode == "freeze":
             state = self.past(Version.parse(wanted.version))
             assert state is not None
@@ -154,8 +154,8 @@ def test_a_rebuilt_model_is_one_that_was_never_given_what_is_left_out(
     assert (again.digest, again.version) == (log.fold.digest, log.fold.version)
     assert answers(again) == answers(log.fold)
     # What is in force for a worker that starts is in the roles.
-    assert log.fold.roles.left_out(FIRST, log.fold.spec) == leave_out.text
-    assert log.fold.roles.left_out(FIRST, "a new specification") == leave_out.text
+    assert log.fold.roles.revisions.left_out(FIRST, log.fold.spec) == leave_out.text
+    assert log.fold.roles.revisions.left_out(FIRST, "a new specification") == leave_out.text
 
 
 def test_a_rebuild_teaches_nothing_of_one_level_and_all_the_rest() -> None:
@@ -249,9 +249,11 @@ def test_what_cannot_be_is_rejected_with_the_reason() -> None:
     with pytest.raises(CommandRejected, match=r"the rollback 'c-50' of .* is over"):
         log.ask(Command("revision", FIRST, stale, "worker", "late", "c-50-done"))
     log.do("rollback", 53, mode="rebuild", left_out=text)
-    assert log.fold.roles.rollbacks[FIRST].number == 3, "a number that was set apart is given to nobody else"
+    assert log.fold.roles.revisions.rollbacks[FIRST].number == 3, (
+        "a number that was set apart is given to nobody else"
+    )
     log.do("freeze", 54)
-    assert log.fold.roles.rollbacks == {}, "freezing ends it"
+    assert log.fold.roles.revisions.rollbacks == {}, "freezing ends it"
     with pytest.raises(CommandRejected, match="is frozen: run riverloop models resume first"):
         log.do("rollback", 55, mode="rebuild", left_out=text)
 

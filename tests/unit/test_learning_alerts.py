@@ -15,7 +15,7 @@ from schemas.alert import Alert
 from streams.learner import SkippedEntry
 from streams.learning_steps import FAMILY
 from streams.model import ModelFold
-from streams.roles import Revision
+from streams.revisions import Revision
 from tests.history import History
 from tests.unit.published import Cluster, Worker
 
