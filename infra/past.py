@@ -21,6 +21,8 @@ PREFIX: Final = "schema."
 SPEC_TEXT: Final = "spec_text"
 """Argument of a revision command: the specification for people."""
 ASK_AGAIN_S: Final = 1.0
+PAUSE: Final = 9.0
+"""Between two look-ups, in units of what the last one took: together they take a tenth of the time at most."""
 MOST_ASKED: Final = 1_000
 
 
@@ -52,6 +54,7 @@ class PastSchemas:
         self._next: int | None = None
         self._asked: dict[bytes, float] = {}
         """By fingerprint: when it was not found (s, monotonic)."""
+        self._pause_ends = -math.inf
 
     def learn_all(self) -> None:
         """Learn all that `T.control` has now (blocks).
@@ -68,8 +71,14 @@ class PastSchemas:
                     _check_types(self._codec, json.loads(schema), command)
         self._codec.learn_later = self.learn_later
 
-    def learn_later(self, fingerprint: bytes) -> None:
+    def learn_later(self, fingerprint: bytes, ours: bool) -> None:
         """Learn what is new on `T.control` (blocks); at most once a second for the same fingerprint.
+
+        Parameters
+        ----------
+        ours
+            Whether only workers write such records. Others may have invented fingerprints, a new one each: they are
+            looked up only so often that the worker goes on. Meanwhile their records are dead letters.
 
         Raises
         ------
@@ -77,14 +86,17 @@ class PastSchemas:
             The cluster does not answer.
         """
         now = time.monotonic()
-        if now < self._asked.get(fingerprint, -math.inf) + ASK_AGAIN_S:
+        if now < self._asked.get(fingerprint, -math.inf) + ASK_AGAIN_S or (
+            not ours and now < self._pause_ends
+        ):
             return
         for command in self._new():
             with suppress(BadRecord):
                 learn(self._codec, command)
         if len(self._asked) > MOST_ASKED:
             self._asked.clear()
-        self._asked[fingerprint] = time.monotonic()
+        self._asked[fingerprint] = ended = time.monotonic()
+        self._pause_ends = ended + PAUSE * (ended - now)
 
     def _new(self) -> Iterator[Command]:
         try:

@@ -154,7 +154,7 @@ class Codec:
         self._others = OtherDictionaries(self.schemas, self._topics, made)
         self._prediction_mark = header(self.schemas["Prediction"])
         self._writers[WrittenEntry] = rest_of_entry
-        self.learn_later: Callable[[bytes], None] | None = None
+        self.learn_later: Callable[[bytes, bool], None] | None = None
         """Called with an unknown fingerprint: it may register further schemas."""
 
     def __repr__(self) -> str:
@@ -370,7 +370,7 @@ class Codec:
     def _decode(self, data: Data, wanted: tuple[type[T], ...]) -> T:
         if not isinstance(data, bytes):
             return self._decode_json(data, wanted)
-        known = self._readers.get(data[:HEADER_BYTES]) or self._learned_later(data)
+        known = self._readers.get(data[:HEADER_BYTES]) or self._learned_later(data, wanted)
         if known is None:
             return self._decode_json(data, wanted)
         if known.record not in wanted:
@@ -389,10 +389,10 @@ class Codec:
             raise BadRecord("malformed", f"the record has {end - at} bytes after its end")
         return found if known.check is None else known.check(found)  # type: ignore[no-any-return]
 
-    def _learned_later(self, data: bytes) -> _Known | None:
+    def _learned_later(self, data: bytes, wanted: tuple[type[Any], ...]) -> _Known | None:
         mark = data[:HEADER_BYTES]
         if self.learn_later is not None and len(mark) == HEADER_BYTES and detect(data) == "avro":
-            self.learn_later(mark)
+            self.learn_later(mark, Prediction in wanted)
         return self._readers.get(mark)
 
     def _decode_json(self, data: Data, wanted: tuple[type[T], ...]) -> T:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -77,3 +78,29 @@ def test_garbage_with_the_mark_of_avro_stays_garbage(control: list[Record]) -> N
             reader.decode_prediction(b"\xc3\x01" + bytes([number]) * 8 + b"rest")
     with pytest.raises(BadRecord):
         reader.decode_prediction(b"\xc3\x01short")
+
+
+def test_invented_fingerprints_do_not_hold_up_a_worker(
+    control: list[Record], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[int | None] = []
+    clock = iter(range(10_000))
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock) / 1000)
+
+    def read_all(connection: Connection, topic: str, start: int | None = None) -> Iterator[Any]:
+        looked.append(start)
+        return iter(control[start or 0 :])
+
+    monkeypatch.setattr(past, "read_all", read_all)
+    new = Codec("t", "binary", Dictionary(Number(name="a", unit="1"), Number(name="b", unit="1")))
+    reader = Codec("t", "binary", Dictionary(Number(name="a", unit="1")))
+    PastSchemas(reader, Connection("nowhere:1"), TaskTopics("t")).learn_all()
+    looked.clear()
+    for number in range(100):
+        with pytest.raises(BadRecord, match="no schema"):
+            reader.decode_request(b"\xc3\x01" + number.to_bytes(8, "big") + b"rest")
+    assert 1 <= len(looked) <= 20, "the worker does little else"
+    control.append(Record(0, opened(new)))
+    assert reader.decode_prediction(new.encode(PREDICTION)).request_id == "r-1", (
+        "only workers write predictions"
+    )
