@@ -37,15 +37,29 @@ from schemas.topics import PARTITIONER, TaskTopics, topics
 from tests.benchmarks.restart import TASK, entries, write
 
 PARTITIONS: Final = 3
-TOPIC_S, HTTP_S = 0.005, 0.02
-"""Time between two requests on the topic, and between two calls."""
+PAUSE_S: Final = 0.005
+"""Between two times at which requests are sent."""
 SETTLE_S: Final = 5.0
 
 
 class Traffic:
-    """Requests over topic and HTTP, and when each was answered."""
+    """Requests over topic and HTTP, and when each was answered.
 
-    def __init__(self, connection: Connection, codec: Codec, workers: list[WorkerProcess]) -> None:
+    Parameters
+    ----------
+    rate, calls
+        Requests a second on the topic, and calls a second.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        codec: Codec,
+        workers: list[WorkerProcess],
+        rate: float = 200,
+        calls: float = 50,
+    ) -> None:
+        self._rate, self._calls = rate, calls
         self.names, self._codec, self._workers = TaskTopics(codec.task), codec, workers
         reading = {"group.id": "waits", "isolation.level": "read_committed", "enable.auto.commit": False}
         self._consumer = Consumer(connection.config(**reading))
@@ -79,25 +93,26 @@ class Traffic:
         return Request(request_id, seen.ts, seen.features)
 
     def _send(self) -> None:
-        number = 0
-        while not self._ending.wait(TOPIC_S):
-            request_id, number = f"t-{number}", number + 1
-            self.sent[request_id] = time.monotonic()
-            value = self._codec.encode(self._request(request_id))
-            self._producer.produce(self.names.requests, value, request_id)
+        number, began = 0, time.monotonic()
+        while not self._ending.wait(PAUSE_S):
+            while number < (time.monotonic() - began) * self._rate:
+                request_id, number = f"t-{number}", number + 1
+                self.sent[request_id] = time.monotonic()
+                value = self._codec.encode(self._request(request_id))
+                self._producer.produce(self.names.requests, value, request_id)
             self._producer.poll(0)
         self._producer.flush()
 
     def _receive(self) -> None:
         while not self._ending.is_set() or self.sent:
-            message = self._consumer.poll(0.1)
-            at = self.sent.pop((message.key() or b"").decode(), None) if message is not None else None
-            if at is not None:
-                self.waits["topic"].append((at, time.monotonic() - at))
+            for message in self._consumer.consume(500, 0.002):
+                at = self.sent.pop((message.key() or b"").decode(), None)
+                if at is not None:
+                    self.waits["topic"].append((at, time.monotonic() - at))
 
     def _call(self) -> None:
         number = 0
-        while not self._ending.wait(HTTP_S):
+        while not self._ending.wait(1 / self._calls):
             request_id, number = f"h-{number}", number + 1
             request, at = self._request(request_id), time.monotonic()
             body = {"request_id": request_id, "ts": request.ts, "features": dict(request.features)}
