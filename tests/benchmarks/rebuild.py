@@ -5,8 +5,8 @@
 Writes that many labelled bookings to a training log on the embedded broker. In the middle half, 5 % of the labels
 are flipped, all of them of one market segment. A worker folds them; then `riverloop models rollback --mode rebuild`
 leaves that segment's entries of the interval out. Prints how long each model's rebuild took until it answered,
-whether its state is that of a fresh fold without those entries, and the log loss on what follows, beside a model that
-was never poisoned. `riverloop verify` proves the history at the end.
+whether its state is that of a fresh fold without those entries, and the log loss on what follows, beside a model
+that was never poisoned. `riverloop verify` proves the history at the end.
 """
 
 from __future__ import annotations
