@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -20,8 +19,9 @@ from infra.subjects import Subjects
 from infra.taskfile import LoadedTask
 from infra.trusted import unreadable_entry
 from schemas.codec import Codec
+from schemas.codec.checks import make_command
 from schemas.errors import BadRecord, BrokerError, TransactionAborted, UsageError
-from schemas.records import Entry, Outcome
+from schemas.records import Control, Entry, Outcome
 from schemas.topics import TaskTopics
 from streams.backfill import PREFIX, BackfillEntries
 from streams.datafile import Event
@@ -83,7 +83,8 @@ class Backfill:
         task = loaded.task
         self._codec, self._connection = codec, connection
         self._subjects = subjects or Subjects()
-        self._topic = TaskTopics(task.name).log
+        names = TaskTopics(task.name)
+        self._topic, self._control = names.log, names.control
         events = enumerate(loaded.file_events(str(path), note), start=1)
         numbered = sorted(((row, self._canonical(row, event)) for row, event in events), key=_time)
         self.requests = len(numbered)
@@ -102,11 +103,21 @@ class Backfill:
             raise UsageError(f"row {row}: {bad.field + ': ' if bad.field else ''}{bad.message}") from bad
         return Event(request, tuple(each for each in outcomes if isinstance(each, Outcome)))
 
-    def run(self, *, force: bool = False, progress: Callable[[int], None] = lambda done: None) -> Backfilled:
-        """Write what is not in the log yet.
+    def run(
+        self,
+        *,
+        force: bool = False,
+        progress: Callable[[int], None] = lambda done: None,
+        author: str = "",
+        reason: str = "",
+        at: int = 0,
+    ) -> Backfilled:
+        """Write what is not in the log yet, with an audit in the first transaction.
 
         Parameters
         ----------
+        author, reason, at
+            Of the audit; `at` is the wall clock, ms.
         force
             Also when live entries are in the log.
         progress
@@ -115,10 +126,15 @@ class Backfill:
         Raises
         ------
         UsageError
-            When the log has live entries, or has other entries of this file than the task file makes now.
+            When the log has live entries, or has other entries of this file than the task file makes now, or for an
+            author or a reason that is too long for the audit.
         BrokerError
             When the cluster does not do what is asked, or another run of the same file has taken over.
         """
+        try:
+            audit = make_command("backfill", "", {"file": self.file}, author, reason)
+        except BadRecord as bad:
+            raise UsageError(f"the audit's {bad.message}") from bad
         tries = 0
         before: int | None = None
         try:
@@ -131,8 +147,10 @@ class Backfill:
                 progress(there)
                 try:
                     self._write_keys()
-                    for chunk in _chunks(entries):
-                        self._write(chunk)
+                    for number, chunk in enumerate(_chunks(entries)):
+                        arguments = {"file": self.file, "first": str(there)}
+                        done = replace(audit, arguments=arguments)
+                        self._write(chunk, [] if number else [Control("audit", done, at)])
                         tries, there = 0, there + len(chunk)
                         progress(there)
                     break
@@ -159,8 +177,10 @@ class Backfill:
             rejected=dict(sorted(history.rejected.items())),
         )
 
-    def _write(self, entries: list[Entry]) -> None:
+    def _write(self, entries: list[Entry], audits: list[Control]) -> None:
         records = [OutRecord(self._topic, None, self._codec.encode(entry), 0) for entry in entries]
+        key = self._codec.task.encode()
+        records += [OutRecord(self._control, key, self._codec.encode(audit), 0) for audit in audits]
         self._runner.run(records, {}, b"")
 
     def _write_keys(self) -> None:
@@ -175,7 +195,7 @@ class Backfill:
         if expected is None or expected.prediction is None or entry.prediction is None:
             return expected == entry
         masked = self._codec.protection.masked
-        return dataclasses.replace(expected, prediction=masked(expected.prediction)) == dataclasses.replace(
+        return replace(expected, prediction=masked(expected.prediction)) == replace(
             entry, prediction=masked(entry.prediction)
         )
 
@@ -222,7 +242,7 @@ def _time(numbered: tuple[int, Event]) -> int:
 def _with_reason(outcome: Outcome) -> Outcome:
     if outcome.value is not None or outcome.reason:
         return outcome
-    return dataclasses.replace(outcome, reason="no value in the data file")
+    return replace(outcome, reason="no value in the data file")
 
 
 def _chunks(entries: Iterator[Entry]) -> Iterator[list[Entry]]:

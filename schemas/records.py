@@ -126,7 +126,7 @@ class Punctuation:
 class Command:
     """An entry that changes what folds do, from its own offset on.
 
-    `replay`, `forget`, `topics` and `accept` occur in the audit only.
+    `replay`, `forget`, `topics`, `accept` and `backfill` occur in the audit only.
     """
 
     name: Literal[
@@ -143,6 +143,7 @@ class Command:
         "forget",
         "topics",
         "accept",
+        "backfill",
     ]
     model: str
     """The model it concerns; empty for all of the task."""

@@ -7,9 +7,10 @@ import dataclasses
 import click
 
 from agents.cli.cluster import cluster_options, connect, writing_codec
-from agents.cli.common import json_option, print_json, progress, table
+from agents.cli.common import json_option, print_json, progress, table, user_name
 from agents.cli.data import note
 from infra.backfill import Backfill
+from infra.clock import now_ms
 from infra.taskfile import load_task
 
 
@@ -21,12 +22,16 @@ from infra.taskfile import load_task
     is_flag=True,
     help="Run although requests were already served; models then learn the history after them.",
 )
+@click.option("--reason", default="", help="Why, for the audit.")
+@click.option("--author", default="", help="Author for the audit; default: your user name.")
 @cluster_options
 @json_option
 def backfill(
     task: str,
     data: str | None,
     force: bool,
+    reason: str,
+    author: str,
     bootstrap: str | None,
     properties: tuple[str, ...],
     as_json: bool,
@@ -44,7 +49,9 @@ def backfill(
     subjects.load()
     work = Backfill(loaded, codec, connection, loaded.data_path(data), subjects, note)
     with progress("backfill", work.requests) as advance:
-        done = work.run(force=force, progress=advance)
+        done = work.run(
+            force=force, progress=advance, author=author or user_name(), reason=reason, at=now_ms()
+        )
     if as_json:
         print_json({"task": loaded.task.name, **dataclasses.asdict(done)})
         return

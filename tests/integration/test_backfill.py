@@ -25,6 +25,7 @@ from infra.kafka.connection import Connection
 from infra.kafka.log import read_all
 from infra.kafka.offsets import end_offsets
 from infra.kafka.transaction import OutRecord, TransactionRunner
+from infra.past import controls
 from infra.taskfile import LoadedTask, load_task
 from schemas.codec import Codec
 from schemas.errors import BrokerError, UsageError
@@ -87,6 +88,14 @@ def entries(file: Path, connection: Connection) -> list[Entry]:
     ]
 
 
+def audits(file: Path, connection: Connection) -> list[tuple[str, ...]]:
+    loaded = load_task(str(file))
+    codec = Codec(loaded.task.name, "binary", loaded.task.features)
+    messages = read_all(connection, f"{loaded.task.name}.control")
+    done = [each.command for each in controls(codec, messages) if each.kind == "audit"]
+    return [(each.name, each.author, each.reason, *each.arguments.values()) for each in done]
+
+
 def run(file: Path, broker: Broker, *more: str) -> Result:
     return CliRunner().invoke(backfill_command, [str(file), "--bootstrap", broker.bootstrap, *more])
 
@@ -109,11 +118,13 @@ def child(file: Path, broker: Broker, **environment: str) -> subprocess.Popen[st
 def test_a_backfill_writes_each_row_once_in_the_order_of_learning(
     file: Path, broker: Broker, connection: Connection
 ) -> None:
-    first = json.loads(run(file, broker, "--json").stdout)
+    first = json.loads(run(file, broker, "--json", "--author", "Ada", "--reason", "history").stdout)
     assert (first["written"], first["there"]) == (ROWS + 1, 0)
     assert first["kinds"] == {"expired": ROWS * 2 // 3, "labelled": ROWS // 3 + 1}
-    again = json.loads(run(file, broker, "--json").stdout)
+    again = json.loads(run(file, broker, "--json", "--author", "nobody").stdout)
     assert (again["written"], again["there"]) == (0, ROWS + 1)
+    asked = audits(file, connection)
+    assert asked == [("backfill", "Ada", "history", first["file"], "0")], "what writes nothing has no audit"
     found = entries(file, connection)
     assert len({entry.entry_id for entry in found}) == len(found) == ROWS + 1
     assert [entry.ts for entry in found] == sorted(entry.ts for entry in found)
