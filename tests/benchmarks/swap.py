@@ -36,6 +36,7 @@ from tests.benchmarks.rebuild import MODELS
 from tests.benchmarks.restart import TASK, write
 from tests.benchmarks.rolling import PARTITIONS, Traffic, prove
 
+WARM_S: Final = 20.0
 BEFORE_S: Final = 15.0
 AFTER_S: Final = 1.0
 PAUSE_S: Final = 4.0
@@ -87,7 +88,7 @@ def main() -> None:
         calls = options.rate / 20
         traffic, phases = Traffic(connection, codec, workers, options.rate - calls, calls), []
         with traffic.flowing():
-            time.sleep(PAUSE_S)
+            time.sleep(WARM_S)
             began = time.monotonic()
             time.sleep(BEFORE_S)
             phases.append(("undisturbed", began, time.monotonic()))
