@@ -28,6 +28,7 @@ from streams.model import ModelFold
 from streams.roles import ModelRole, Roles
 from streams.shares import SHARE, UNIT
 from streams.task import Model, Task
+from streams.version import Version
 
 DECIDED_S: Final = 30.0
 
@@ -200,11 +201,16 @@ def _show_plan(loaded: LoadedTask, commands: Commands, command: Command, as_json
 
 
 def _standing(task: Task, model: Model, roles: Roles, runtime: str, next_offset: int) -> ModelFold:
-    """Return a fold that stands where the log's owner is, with nothing learned."""
+    """Return a fold that stands where the log's owner is, with nothing learned.
+
+    Its version has the last offset of the log: which entry the model has learned last is not read for a dry run.
+    """
     left_out = LeaveOut.read(roles.revisions.left_out(model.name, task.spec(model)))
     known = roles.revisions.of(model.name)
     fold = ModelFold(task, model, runtime, equals={each.runtime for each in known}, leave_out=left_out)
-    fold.restore(replace(fold.snapshot(), next_offset=next_offset, roles=roles.snapshot()))
+    number = known[-1].number if known else 1
+    state = replace(fold.snapshot(), version=f"{Version(model.name, number, next_offset - 1)}")
+    fold.restore(replace(state, next_offset=next_offset, roles=roles.snapshot()))
     return fold
 
 

@@ -179,7 +179,10 @@ def test_every_call_of_the_http_reference_is_answered_as_it_says(terminal: Termi
         for name, here in named.items():
             path = path.replace(name, here)  # noqa: PLW2901
         stream = path.endswith("/live/events")
-        printed = terminal.run(f"curl http://127.0.0.1:PORT{path} --max-time 2 || {str(stream).lower()}")
+        token = '-H "Authorization: Bearer $TOKEN"' if "/requests/" in path else ""
+        printed = terminal.run(
+            f"curl http://127.0.0.1:PORT{path} {token} --max-time 2 || {str(stream).lower()}"
+        )
         assert printed.strip().endswith("302" if path == "/" else "200"), f"{path}: {printed[-300:]}"
 
 
