@@ -242,7 +242,7 @@ def test_the_page_for_a_bad_model_at_night(terminal: Terminal, worker: Running) 
     assert "active in every live worker" in promoted
     assert "lr" in frozen
     assert "equal" in request
-    assert "entries" in rebuilt[0]
+    assert "log offsets are folded" in rebuilt[0]
     assert "active in every live worker" in rebuilt[1]
     assert "active in every live worker" in rebuilt[2]
     assert "everything holds" in verified
