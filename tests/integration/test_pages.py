@@ -180,8 +180,9 @@ def test_every_call_of_the_http_reference_is_answered_as_it_says(terminal: Termi
             path = path.replace(name, here)  # noqa: PLW2901
         stream = path.endswith("/live/events")
         token = '-H "Authorization: Bearer $TOKEN"' if "/requests/" in path else ""
+        wait_s = 2 if stream else 60
         printed = terminal.run(
-            f"curl http://127.0.0.1:PORT{path} {token} --max-time 2 || {str(stream).lower()}"
+            f"curl http://127.0.0.1:PORT{path} {token} --max-time {wait_s} || {str(stream).lower()}"
         )
         assert printed.strip().endswith("302" if path == "/" else "200"), f"{path}: {printed[-300:]}"
 
