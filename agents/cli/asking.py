@@ -10,14 +10,13 @@ from typing import Any, Final
 import click
 
 from agents.cli.cluster import cluster_options, codec_of, connect
-from agents.cli.common import json_option, print_json, table, user_name
+from agents.cli.common import json_option, print_json, store_of, table, user_name
 from agents.settings import Settings
 from infra.clock import now_ms
 from infra.commands import Commands, Progress, new_id
 from infra.kafka.watching import extents
 from infra.rollback_cost import cost
 from infra.runtime import runtime_fingerprint
-from infra.snapshots.store import SnapshotStore
 from infra.taskfile import LoadedTask, load_task
 from schemas.errors import CommandRejected, UsageError
 from schemas.records import Command
@@ -184,9 +183,7 @@ def _show_plan(loaded: LoadedTask, commands: Commands, command: Command, as_json
     ]
     found = dict[str, Any]()
     if command.name == "rollback":
-        settings = Settings.load({})
-        store = SnapshotStore(settings.snapshot_uri, settings.snapshot_key.encode() or None)
-        found = cost(decided, folds[command.model], commands.connection, commands.codec, store)
+        found = cost(decided, folds[command.model], commands.connection, commands.codec, store_of())
         found["answers_now"] = ", ".join(_newest(before, each) for each in before.answering)
     if as_json:
         print_json({"dry_run": True, "command": command.name, "models": plan} | found)

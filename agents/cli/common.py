@@ -17,6 +17,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from agents.settings import Settings
+from infra.snapshots.store import SnapshotStore
 from infra.web.redact import finite
 from schemas.escaped import harmless
 
@@ -82,3 +84,9 @@ def user_name() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return "unknown"
+
+
+def store_of(uri: str | None = None) -> SnapshotStore:
+    """Return the snapshot store of an option, or of the settings."""
+    settings = Settings.load({"snapshots": uri})
+    return SnapshotStore(settings.snapshot_uri, settings.snapshot_key.encode() or None)

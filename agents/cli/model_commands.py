@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import click
 
 from agents.cli.asking import Asked, ask_for, command_options
+from agents.cli.common import store_of
+from infra.taskfile import load_task
 from schemas.errors import UsageError
 from streams.leave_out import LeaveOut
 from streams.revisions import LEFT_OUT
@@ -130,5 +132,7 @@ def rollback(asked: Asked, target: str, mode: str, leave_out: tuple[str, ...], w
 @command_options
 def keep(asked: Asked, version: str, release: bool) -> None:
     """Keep snapshot VERSION of TASK as an anchor: no retention deletes it."""
+    if not release:
+        store_of().check_has(load_task(asked.task).task.name, version)
     arguments = {"version": version} | ({"release": "true"} if release else {})
     ask_for(asked, "keep", version.partition(".")[0], arguments)

@@ -10,15 +10,13 @@ import click
 
 from agents.cli.asking import commands_of
 from agents.cli.cluster import cluster_options
-from agents.cli.common import json_option, print_json, table
+from agents.cli.common import json_option, print_json, store_of, table
 from agents.cli.model_commands import keep
 from agents.settings import Settings
-from infra.snapshots.store import SnapshotStore
 from infra.taskfile import load_task
-from schemas.errors import SnapshotError, UsageError
+from schemas.errors import SnapshotError
 from schemas.escaped import harmless
 from schemas.records import Manifest
-from streams.version import Version
 
 SHOWN = 20
 """Skipped snapshots that are listed by name."""
@@ -56,7 +54,7 @@ def list_(
 
     With a cluster's address also which of them are anchors, which are never deleted, and by which command.
     """
-    loaded, store, kept = load_task(task), _store(snapshots), dict[str, str]()
+    loaded, store, kept = load_task(task), store_of(snapshots), dict[str, str]()
     name, asked = loaded.task.name, bool(Settings.load({"bootstrap": bootstrap}).bootstrap)
     if asked:
         roles = commands_of(loaded, group, bootstrap, properties).history()[0]
@@ -126,15 +124,8 @@ def list_(
 @json_option
 def show(task: str, version: str, snapshots: str | None, as_json: bool) -> None:
     """Show the manifest, lineage and probes of snapshot VERSION of TASK. The state is not loaded."""
-    name, store = load_task(task).task.name, _store(snapshots)
-    known = [each.version for each in store.manifests(name)]
-    if version not in known:
-        try:
-            Version.parse(version)
-        except ValueError as error:
-            raise UsageError(f"{error}, for example lr.1@9999") from None
-        there = f"the newest are {', '.join(known[:5])}" if known else "the store is empty"
-        raise UsageError(f"{store.where(name)} has no snapshot {version}; {there}")
+    name, store = load_task(task).task.name, store_of(snapshots)
+    store.check_has(name, version)
     try:
         stored = store.load(name, version)
     except SnapshotError as error:
@@ -161,11 +152,6 @@ def show(task: str, version: str, snapshots: str | None, as_json: bool) -> None:
             for probe in stored.probes
         ],
     )
-
-
-def _store(uri: str | None) -> SnapshotStore:
-    settings = Settings.load({"snapshots": uri})
-    return SnapshotStore(settings.snapshot_uri, settings.snapshot_key.encode() or None)
 
 
 def _when(manifest: Manifest) -> str:

@@ -175,6 +175,24 @@ class SnapshotStore:
                     log.warning("further skipped snapshots of %s are not logged", self.uri)
         return found.manifests
 
+    def check_has(self, task: str, version: str) -> None:
+        """Reject a version that is none, or of which there is no snapshot.
+
+        Raises
+        ------
+        UsageError
+            Names the newest that there are.
+        """
+        known = [each.version for each in self.manifests(task)]
+        if version in known:
+            return
+        try:
+            Version.parse(version)
+        except ValueError as error:
+            raise UsageError(f"{error}, for example lr.1@9999") from None
+        there = f"the newest are {', '.join(known[:5])}" if known else "the store is empty"
+        raise UsageError(f"{self.where(task)} has no snapshot {version}; {there}")
+
     def survey(self, task: str) -> Survey:
         """Look at all that lies in a task's folder; nothing but manifests is read.
 

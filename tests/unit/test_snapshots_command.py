@@ -111,3 +111,12 @@ def test_an_empty_store_is_no_error(file: str, tmp_path: Path) -> None:
     empty = run("list", file, "--snapshots", str(tmp_path / "nothing"))
     assert empty.exit_code == 0
     assert "has no usable snapshots of listed" in empty.stdout
+
+
+def test_a_snapshot_that_is_not_there_cannot_be_kept(
+    file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RIVERLOOP_SNAPSHOTS", str(tmp_path / "empty"))
+    found = run("keep", file, "lr.1@7", "--reason", "why", "--bootstrap", "localhost:1")
+    assert found.exit_code != 0
+    assert "has no snapshot lr.1@7; the store is empty" in str(found.exception)
