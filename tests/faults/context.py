@@ -156,6 +156,24 @@ class FaultContext:
         self.start(worker, **environment)
         self.wait_ready(worker)
 
+    def doom_owner(self, point: str) -> HarnessWorker:
+        """Restart the log's owner with a crash point, and wait until it owns the log again; returns it.
+
+        Raises
+        ------
+        BrokerError
+            When it does not, in time.
+        """
+        doomed = self.owner()
+        self.kill(doomed)
+        self.restart(doomed, crash_point=point)
+        until = time.monotonic() + TIMEOUT_S
+        while not doomed.status()["owner"]:
+            if time.monotonic() > until:
+                raise BrokerError(f"worker {doomed.number} does not own the log after {TIMEOUT_S:.0f} s")
+            time.sleep(0.05)
+        return doomed
+
     def add(self) -> HarnessWorker:
         """Start one more worker, and wait until it is ready."""
         return self._add(self.make)

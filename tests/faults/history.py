@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from infra.commands import Commands
 from infra.inbound import Message
 from infra.kafka.admin import partition_count
 from infra.kafka.connection import Connection
@@ -15,14 +16,17 @@ from infra.kafka.log import read_all
 from infra.kafka.offsets import end_offsets
 from infra.past import learn
 from infra.runtime import runtime_fingerprint
+from infra.snapshots.models import LogPlace
+from infra.snapshots.past import PastVersions
 from infra.taskfile import LoadedTask
 from infra.trusted import unreadable_entry
 from schemas.codec import Codec
 from schemas.errors import BadRecord
-from schemas.records import Metric, Position
+from schemas.records import Entry, Metric, Position
 from schemas.state import RESOLVED, JoinPosition, JoinRecord, Resolution, type_of
 from schemas.topics import TaskTopics
 from streams.fold import Fold
+from streams.leave_out import LeaveOut
 from streams.metrics.served import ServedMetrics
 from streams.model import ModelFold
 from streams.positions import plain
@@ -148,17 +152,14 @@ class HistoryReader:
 
     def _log(self, check: Check, history: History) -> None:
         task = self._loaded.task
-        models = [ModelFold(task, model, runtime_fingerprint()[0]) for model in task.models]
+        models = self._models()
         served = [ServedMetrics(task, model) for model in task.models]
         folds: list[Fold] = [*models, *served]
         published = {} if self._foreign else self._published(check)
         now = 0
         for message in self._messages(self.topics.log):
-            offset, arrived = message.offset() or 0, message.timestamp()[1]
-            try:
-                entry = self._codec.decode_entry(message.value())
-            except BadRecord as bad:
-                raise unreadable_entry(message, bad) from bad
+            arrived = message.timestamp()[1]
+            offset, entry = self._entry(message)
             if entry.command is not None:
                 learn(self._codec, entry.command)
             check.entry(offset, entry)
@@ -184,6 +185,31 @@ class HistoryReader:
             )
         history.digests = {str(fold.version): fold.digest for fold in models}
         history.skipped = {fold.model.name: fold.learner.skipped for fold in models}
+
+    def _models(self) -> list[ModelFold]:
+        """Return folds that leave out of the log what each model's newest revision leaves out."""
+        task, topic = self._loaded.task, self.topics.log
+        left_out = dict.fromkeys((model.name for model in task.models), "")
+        if not self._foreign:
+            roles, _, _ = Commands(self._connection, self._codec, "").history()
+            left_out = {model.name: roles.left_out(model.name, task.spec(model)) for model in task.models}
+        past = PastVersions(self._loaded, None, LogPlace(topic, ""), self._entries)
+        found = [
+            ModelFold(task, model, runtime_fingerprint()[0], leave_out=LeaveOut.read(left_out[model.name]))
+            for model in task.models
+        ]
+        for fold in found:
+            past.serve(fold)
+        return found
+
+    def _entries(self, start: int, end: int) -> Iterator[tuple[int, Entry]]:
+        return map(self._entry, read_all(self._connection, self.topics.log, 0, start, end))
+
+    def _entry(self, message: Message) -> tuple[int, Entry]:
+        try:
+            return message.offset() or 0, self._codec.decode_entry(message.value())
+        except BadRecord as bad:
+            raise unreadable_entry(message, bad) from bad
 
     def _published(self, check: Check) -> dict[int, list[Metric]]:
         found: dict[int, list[Metric]] = defaultdict(list)

@@ -222,6 +222,15 @@ class Loop:
         self.workers.append(made)
         return made
 
+    def started(self, count: int, **settings: Any) -> list[Worker]:
+        """Start workers side by side, and wait until all of them serve."""
+        made = [self.worker(**settings) for _ in range(count)]
+        for worker in made:
+            worker.start()
+        for worker in made:
+            worker.wait_ready()
+        return made
+
     def owner_and_survivor(self, **settings: Any) -> tuple[Worker, Worker]:
         """Make two workers, not started yet; the first keeps the log when the second joins the owners' group."""
         group = f"{self.task.name}.{self.task.name}.log"
@@ -236,17 +245,23 @@ class Loop:
         return list(self.task.data.events(bookings()[skip : skip + count], self.task.features))
 
     @contextmanager
-    def replaying(self, events: Sequence[Event], pace_s: float = PACE_S) -> Iterator[Replay]:
+    def replaying(
+        self, events: Sequence[Event], pace_s: float = PACE_S, *, rest: bool = True
+    ) -> Iterator[Replay]:
         """Play events, free, in a thread, until all are answered; at the end of the block it is waited for.
 
-        Within the block there are `pace_s` between two, so that some are left whatever the block waits for.
+        Within the block there are `pace_s` between two, so that some are left whatever the block waits for. At its
+        end the rest follows at once, or is left out without `rest`: each worker, `verify` and each refold has less
+        to do.
         """
-        hurry = threading.Event()
+        hurry, played = threading.Event(), list[Event]()
 
         def slowly() -> Iterator[Event]:
             for event in events:
+                played.append(event)
                 yield event
-                hurry.wait(pace_s)
+                if hurry.wait(pace_s) and not rest:
+                    return
 
         answers = Answers(self.connection, self.codec, self.topics, self.partitions)
         replay = Replay(self.connection, self.codec, self.topics, answers)
@@ -277,7 +292,7 @@ class Loop:
         ]
         unanswered = f"{replay.requests - answers.count} requests are not answered"
         assert not thread.is_alive(), "; ".join([unanswered, *gone])
-        self.sent += events
+        self.sent += played
 
     def play(self, events: Sequence[Event]) -> None:
         """Play events, free, and wait until all are answered and joined.

@@ -149,7 +149,7 @@ def test_what_became_of_a_request_is_found_by_every_worker_and_its_score_is_made
     first, second = loop.worker(), loop.worker()
     first.restart()
     second.restart()
-    with loop.replaying(loop.events(3000), 0.01):
+    with loop.replaying(loop.events(12_000), 0.01, rest=False):
         loop.wait_for_more(300)
         promote(loop, "ht", "it is better")
         loop.wait_for_more(300)

@@ -116,7 +116,7 @@ def test_a_worker_that_hung_past_its_session_is_fenced_when_it_wakes(
         for worker in (zombie, other):
             worker.wait_ready()
         until(lambda: len(other.status()["partitions"]) == 1, 60, "they share")
-        with loop.replaying(loop.events(9000)):
+        with loop.replaying(loop.events(15_000), rest=False):
             loop.wait_for_more(200)
             os.kill(zombie.pid, signal.SIGSTOP)
             until(lambda: len(other.status()["partitions"]) == 2, 60, "the other one has all")
@@ -143,7 +143,7 @@ def test_two_processes_with_one_transactional_id_fence_each_other_and_spoil_noth
 def test_a_full_disk_costs_snapshots_and_not_the_service(loop: Loop) -> None:
     worker = loop.worker()
     worker.restart()
-    with loop.replaying(loop.events(6000)):
+    with loop.replaying(loop.events(15_000), rest=False):
         loop.wait_for_more(300)
         # For this process no file grows any more; its own log neither.
         resource.prlimit(worker.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))

@@ -138,7 +138,7 @@ def test_a_survivor_ends_what_a_dead_worker_left_open_and_goes_on_within_15_s(
         consumer = Consumer(
             connection.config(**{"group.id": "watch", "isolation.level": "read_committed", "log_level": 0})
         )
-        with loop.replaying(loop.events(3000)):
+        with loop.replaying(loop.events(12_000), rest=False):
             doomed.wait_ended()
             died = time.monotonic()
             until(lambda: " fenced " in survivor.log, 30)

@@ -51,7 +51,7 @@ def test_a_worker_killed_again_and_again_resolves_what_an_undisturbed_one_does(
     monkeypatch.setattr("infra.kafka.replay.UNANSWERED", 300)
     chance = random.Random(5)
     worker = rocks.worker(max_batch=25)
-    with rocks.replaying(rocks.events(4000)):
+    with rocks.replaying(rocks.events(20_000), rest=False):
         for point in DEATHS:
             worker.start(crash_point=f"{point}:{chance.randrange(20, 50)}")
             assert worker.wait_ended(120) == -signal.SIGKILL
@@ -90,7 +90,7 @@ def test_a_folder_that_is_lost_or_damaged_is_made_anew_from_the_changelog(
 ) -> None:
     worker = rocks.worker()
     worker.restart()
-    with rocks.replaying(rocks.events(3000)):
+    with rocks.replaying(rocks.events(12_000), rest=False):
         rocks.wait_for_more(400)
         worker.kill()
         damage(folder_of(rocks))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from infra.hooks import ASIDE_POINTS
 from infra.kafka.connection import Connection
 from schemas.records import Entry
 from streams.leave_out import LeaveOut
-from tests.integration.loops import Loop, Worker, hotel_task
+from tests.integration.loops import Loop, Worker, hotel_task, until
 from tests.integration.test_commands import assert_answers, done_commands, models
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
@@ -42,51 +42,59 @@ def without(loop: Loop, model: str, leave_out: LeaveOut, entries: list[tuple[int
     return loop.refold(loop.task.model(model), kept).learned_digest
 
 
-def assert_rebuilt(loop: Loop, model: str, leave_out: LeaveOut) -> None:
+def assert_rebuilt(loop: Loop, model: str, leave_outs: Sequence[LeaveOut]) -> None:
+    """Check that a model has been rebuilt without each of some intervals, one after the other."""
     loop.assert_resolved()
     digests, entries = loop.assert_digests(), loop.entries()
-    (digest,) = (digest for version, digest in digests.items() if version.startswith(f"{model}.2@"))
-    assert digest == without(loop, model, leave_out, entries)
+    newest = f"{model}.{len(leave_outs) + 1}@"
+    (digest,) = (digest for version, digest in digests.items() if version.startswith(newest))
+    assert digest == without(loop, model, leave_outs[-1], entries)
     whole = loop.refold(loop.task.model(model), entries)
     assert digest != whole.digest
-    named = [
-        each.command.name for _, each in entries if each.command and "rollback" in each.command.arguments
+    opened = [
+        each.command.arguments["left_out"]
+        for _, each in entries
+        if each.command and each.command.name == "revision" and "rollback" in each.command.arguments
     ]
-    assert named.count("revision") == 1
+    assert opened == [each.text for each in leave_outs], "each once"
     assert_answers(loop)
     report = loop.verify()
     assert report.ok
-    assert report.reproduced[model] == report.counts["predictions"], "of both revisions, bit for bit"
+    assert report.reproduced[model] == report.counts["predictions"], "of all revisions, bit for bit"
 
 
-@pytest.mark.parametrize("point", POINTS)
-def test_a_rebuild_is_done_once_though_the_owner_dies_in_it(loop: Loop, point: str) -> None:
-    owner, other = loop.worker(), loop.worker()
-    owner.restart()
-    leave_out = LeaveOut.parse(["100..300"], "DepositType=No Deposit")
-    ask: list[str] = ["rollback", "lr", "--mode", "rebuild", "--leave-out", "100..300", "--id", "r-1"]
-    ask += ("--where", "DepositType=No Deposit", "--timeout", "150", "--wait")
-    with loop.replaying(loop.events(5000), 0.02), ThreadPoolExecutor(1) as pool:
-        loop.wait_for_more(400)
-        owner.kill()
-        owner.start(crash_point=point)
-        owner.wait_ready()
-        asked = pool.submit(models, loop, *ask)
-        assert owner.wait_ended() == -signal.SIGKILL
-        other.start()
-        found = asked.result()
-        assert found["state"] == "done"
-        owner.restart()
-        assert models(loop, *ask)["log_offset"] == found["log_offset"]
-    assert_rebuilt(loop, "lr", leave_out)
-    assert "Traceback" not in owner.log + other.log
+def test_a_rebuild_is_done_once_wherever_its_owner_dies(
+    broker: Broker, tmp_path: Path, task_name: str
+) -> None:
+    reference = f"{hotel_task(tmp_path / 'task', task_name)}:cancellation_within_30_days"
+    with Loop(reference, Connection(broker.bootstrap), tmp_path, 2, snapshot_every=200) as loop:
+        owner, other = loop.owner_and_survivor()
+        other.restart()
+        leave_outs, ask, found = list[LeaveOut](), list[str](), dict[str, Any]()
+        with loop.replaying(loop.events(30_000), 0.01, rest=False), ThreadPoolExecutor(1) as pool:
+            loop.wait_for_more(300)
+            for number, point in enumerate(POINTS):
+                owner.start(crash_point=point)
+                owner.wait_ready()
+                until(lambda: owner.status()["owner"], 60, "it owns the log")
+                interval, where = f"{100 + 10 * number}..300", "DepositType=No Deposit"
+                leave_outs.append(LeaveOut.parse([interval], where))
+                ask = ["rollback", "lr", "--mode", "rebuild", "--leave-out", interval, "--where", where]
+                ask += ["--id", f"r-{number}", "--timeout", "150", "--wait"]
+                asked = pool.submit(models, loop, *ask)
+                assert owner.wait_ended() == -signal.SIGKILL, point
+                found = asked.result()
+                assert found["state"] == "done", point
+            owner.restart()
+            assert models(loop, *ask)["log_offset"] == found["log_offset"]
+            loop.wait_for_more(100)
+        assert_rebuilt(loop, "lr", leave_outs)
+        assert "Traceback" not in owner.log + other.log
 
 
 def test_a_rebuild_takes_over_in_all_workers_and_a_frozen_version_answers_bit_for_bit(loop: Loop) -> None:
-    workers = [loop.worker(), loop.worker()]
-    for worker in workers:
-        worker.restart()
-    with loop.replaying(loop.events(8000), 0.02):
+    workers = loop.started(2)
+    with loop.replaying(loop.events(20_000), 0.01, rest=False):
         loop.wait_for_more(300)
         early = state(workers[0], loop, "lr")
         loop.wait_for_more(200)
@@ -114,6 +122,6 @@ def test_a_rebuild_takes_over_in_all_workers_and_a_frozen_version_answers_bit_fo
         assert "Traceback" not in worker.log
     frozen = [each for _, each in done_commands(loop) if each.command and each.command.name == "freeze"]
     assert [each.command.arguments["version"] for each in frozen if each.command] == [early["version"]]
-    assert_rebuilt(loop, "ht", LeaveOut.parse(["100..300"]))
+    assert_rebuilt(loop, "ht", [LeaveOut.parse(["100..300"])])
     never = [(at, each) for at, each in loop.entries() if each not in frozen]
     assert state(workers[0], loop, "lr")["state"] == loop.refold(loop.task.model("lr"), never).digest

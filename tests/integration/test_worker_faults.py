@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from infra.embedded.pytest_plugin import Broker
-from infra.hooks import COMMAND_POINTS, POINTS, TRANSACTION_POINTS
+from infra.hooks import ASIDE_POINTS, COMMAND_POINTS, POINTS, TRANSACTION_POINTS
 from infra.kafka.connection import Connection
 from tests.integration.loops import Loop, Worker, hotel_task, until
 from tests.unit.test_hostile_snapshot import with_factory
@@ -46,9 +46,9 @@ def test_a_worker_that_is_killed_and_stopped_in_mid_run_resolves_what_an_undistu
     worker = window.worker(max_batch=25)
     # What all three agents pass comes often, what only one of them passes seldom; a snapshot has three files.
     often, seldom = range(20, 50), range(3, 9)
-    # Partitions are given up to others only: see the next test. Commands have tests of their own.
-    points = [point for point in POINTS if point not in {"in-revoke", *COMMAND_POINTS}]
-    with window.replaying(window.events(9000), 0.005):
+    # Partitions are given up to others only: see the next test. Commands and rollbacks have tests of their own.
+    points = [point for point in POINTS if point not in {"in-revoke", *COMMAND_POINTS, *ASIDE_POINTS}]
+    with window.replaying(window.events(30_000), 0.005, rest=False):
         for point in points:
             count = chance.choice(often if point in TRANSACTION_POINTS else seldom)
             worker.start(crash_point=f"{point}:{count}")
@@ -78,7 +78,7 @@ def test_a_worker_that_dies_while_it_gives_up_partitions_leaves_nothing_behind(
         first, second = loop.worker(), loop.worker()
         first.start(crash_point="in-revoke")
         first.wait_ready()
-        with loop.replaying(loop.events(2500)):
+        with loop.replaying(loop.events(15_000), rest=False):
             loop.wait_for_more(200)
             second.start()
             assert first.wait_ended(60) == -signal.SIGKILL
@@ -106,7 +106,7 @@ def test_a_survivor_takes_over_the_partitions_of_a_worker_that_dies_and_shares_w
             60,
             "both have two partitions",
         )
-        with loop.replaying(loop.events(6000)):
+        with loop.replaying(loop.events(15_000), rest=False):
             loop.wait_for_more(1000)
             lost = shares(first)
             predicted = {number: loop.end_of(loop.topics.predictions, number) for number in lost}

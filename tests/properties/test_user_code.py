@@ -11,7 +11,7 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from river import base, linear_model, optim, preprocessing, tree
+from river import base, linear_model, neighbors, optim, preprocessing, tree
 
 from schemas import Category, Dictionary, Number
 from schemas.alert import Alert
@@ -206,6 +206,27 @@ def test_a_score_that_is_no_finite_number_is_none_and_makes_no_label() -> None:
     fold.estimator.spoilt = math.nan  # type: ignore[attr-defined]  # of `Delicate`
     score = fold.predict(TASK.features.canonical({"x": 1.0, "trouble": ""}))
     assert (score.score, score.label, score.failure) == (None, None, "NotFinite: the score is nan")
+
+
+def test_a_neighbours_model_that_divides_by_zero_is_the_only_one_without_a_score() -> None:
+    """River's, where all that was learned lies infinitely far from the request."""
+
+    def neighbours() -> Any:
+        return Select("x") | preprocessing.StandardScaler() | neighbors.KNNClassifier()
+
+    task = replace(TASK, models=(GOOD, Model("knn", neighbours)))
+    rows = [
+        Event(replace(each.request, features=task.features.canonical({"x": x, "trouble": ""})), each.outcomes)
+        for each, x in zip(events([""] * 6), (0.0, 1e-155, 0.0, 0.0, -1.5, 0.0), strict=True)
+    ]
+    driver = MemoryDriver(task)
+    assert sum(1 for _ in driver.run(rows)) == len(rows)
+    scores = [entry.prediction.scores for entry in driver.log if entry.prediction]
+    assert [good.failure for good, _ in scores] == [""] * len(rows)
+    failures = [knn.failure for _, knn in scores]
+    assert failures[:4] == [""] * 4
+    assert failures[4].startswith("ZeroDivisionError")
+    assert (driver.models[1].learned, driver.models[1].learner.skipped) == (len(rows), 0)
 
 
 def test_a_value_that_would_spoil_a_scaler_for_ever_is_skipped() -> None:

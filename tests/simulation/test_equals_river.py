@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from functools import cache
@@ -18,7 +18,7 @@ from infra.taskfile import load_task
 from schemas import Dictionary, Number
 from schemas.event_time import EPOCH
 from schemas.records import Outcome, Request
-from streams import Event, MemoryDriver, Model, OnArrival, Task
+from streams import Event, MemoryDriver, Model, OnArrival, Task, native
 from streams.datafile import in_time_order
 from streams.oracle import evaluate_with_river, river_metrics
 
@@ -31,19 +31,47 @@ PHISHING_MODELS: dict[str, Callable[[], Any]] = {
     "arf": lambda: forest.ARFClassifier(n_models=5, seed=42),
     "nb": naive_bayes.GaussianNB,
 }
+FUSED = ("lr",)
+"""Models that the native core fuses."""
 PHISHING_ACCURACY = {0: 0.8928, 1: 0.8928, 2: 0.8888, 10: 0.8856, 100: 0.8592, 500: 0.7664, 2000: 0.5616}
 
 
 def assert_equals_river(
     task: Task, events: Sequence[Event], labelled: int | None = None
 ) -> dict[str, dict[str, float]]:
-    """Every score that the loop served is River's, bit for bit, and so are the metrics; over those with a label."""
+    """Every score that the loop served is River's, bit for bit, and so are the metrics; over those with a label.
+
+    What the native core fuses learns in Python as well, once more.
+    """
+    rivers = {model.name: list(evaluate_with_river(task, model, events)) for model in task.models}
     driver = MemoryDriver(task)
+    fused = [fold.model for fold in driver.models if not fold.prepare()]
+    before = native.chosen()
+    if before != "python" and native.built() is not None:
+        assert [model.name for model in fused] == [name for name in rivers if name in FUSED]
+    found = assert_equal(driver, rivers, events, labelled)
+    if fused:
+        native.choose("python")
+        try:
+            again = assert_equal(MemoryDriver(task, fused), rivers, events, labelled)
+        finally:
+            native.choose(before)
+        assert again == {name: found[name] for name in again}
+    return found
+
+
+def assert_equal(
+    driver: MemoryDriver,
+    rivers: Mapping[str, list[dict[str, Any]]],
+    events: Sequence[Event],
+    labelled: int | None,
+) -> dict[str, dict[str, float]]:
+    """Let a loop learn, and compare it with the steps of River's evaluator, by model."""
     asked = sum(1 for _ in driver.run(events))
     assert asked == len(events)
     found = {}
-    for index, (model, served) in enumerate(zip(task.models, driver.metrics, strict=True)):
-        steps = list(evaluate_with_river(task, model, events))
+    for index, (fold, served) in enumerate(zip(driver.models, driver.metrics, strict=True)):
+        model, steps = fold.model, rivers[fold.model.name]
         predictions = [step["Prediction"] for step in steps]
         expected = {name: steps[-1][name].get() for name in ("Accuracy", "F1", "LogLoss")}
         resolved = [

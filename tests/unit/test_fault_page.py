@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from infra.hooks import POINTS
 from infra.kafka.partitioner import partition_of
 from schemas.errors import UsageError
 from tests.faults.__main__ import choose, harness
+from tests.faults.catalog import models_change, rollback
 from tests.faults.history import History
 from tests.faults.page import page
 from tests.faults.probe import Arrivals
@@ -225,3 +227,12 @@ def test_every_file_of_the_catalog_adds_a_fault_of_a_name_of_its_own() -> None:
     names = [fault.name for module in modules for fault in module.FAULTS]
     assert all(module.FAULTS for module in modules)
     assert sorted(names) == sorted(FAULTS)
+
+
+def test_a_worker_dies_at_every_point_and_only_where_its_fault_reaches_it() -> None:
+    """The workload asks for no command: a fault that waits for a point of one asks for the command itself."""
+    crashes = {name.removeprefix("crash-") for name in FAULTS if name.startswith("crash-")}
+    asking = {*models_change.DECISION_POINTS, *models_change.REVISION_POINTS, *rollback.REBUILD_POINTS}
+    assert crashes | asking == set(POINTS)
+    assert not crashes & asking
+    assert set(rollback.FREEZE_POINTS) < set(rollback.REBUILD_POINTS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from typing import Final
 
 from infra.commands import Commands, new_id
@@ -20,35 +21,39 @@ REVISION_POINTS: Final = COMMAND_POINTS[3:]
 
 def promote_under_kill(context: FaultContext) -> None:
     """Promote the shadow and then the served model again; the owner dies in the first decision."""
-    owner = context.owner()
-    context.kill(owner)
-    context.restart(owner, crash_point=context.random.choice(DECISION_POINTS))
-    _promote(context, "shadow")
-    _restarted(context, owner)
+    owner = context.doom_owner(context.random.choice(DECISION_POINTS))
+    change(context, Command("promote", "shadow"))
+    wait_dead(owner)
+    context.restart(owner)
     context.wait_for_entries(100)
-    _promote(context, "lr")
+    change(context, Command("promote", "lr"))
 
 
-def _promote(context: FaultContext, model: str) -> None:
-    """Ask for a promotion, and wait until it is active in every live worker."""
+def change(context: FaultContext, command: Command, timeout_s: float = TIMEOUT_S) -> None:
+    """Ask for a command, and wait until every live worker has applied it; for a rollback, until it is finished."""
     commands = Commands(context.connection, context.codec, context.group)
-    command = Command("promote", model, author="harness", reason="a fault", id=new_id(), asked=_now_ms())
+    asked = time.time_ns() // 1_000_000
+    command = replace(command, author="harness", reason="a fault", id=new_id(), asked=asked)
+    ids = (command.id, f"{command.id}-done") if command.name == "rollback" else (command.id,)
 
     async def ask() -> str:
         at = await commands.ask(command)
-        progress = await commands.follow(command, at.offset, TIMEOUT_S, everywhere=True)
-        return "" if progress.everywhere and progress.state == "done" else str(progress.data())
+        for each in ids:
+            followed, last = replace(command, id=each), each == ids[-1]
+            progress = await commands.follow(followed, at.offset, timeout_s, everywhere=last)
+            if progress.state != "done" or (last and not progress.everywhere):
+                return f"{each}: {progress.data()}"
+        return ""
 
     if problem := asyncio.run(ask()):
-        context.failures.append(f"{model} was not promoted within {TIMEOUT_S:.0f} s: {problem}")
+        what = f"{command.name} of {command.model}"
+        context.failures.append(f"{what} was not done within {timeout_s:.0f} s: {problem}")
 
 
 def rolling_update(context: FaultContext) -> None:
     """Replace each worker by one with a changed task file, and back; an owner dies as it opens the revision."""
     before = context.running()
-    owner = context.owner()
-    context.kill(owner)
-    context.restart(owner, crash_point=context.random.choice(REVISION_POINTS))
+    context.doom_owner(context.random.choice(REVISION_POINTS))
     after = [context.add_changed() for _ in before]
     for worker in before:
         if worker.running:
@@ -64,17 +69,19 @@ def rolling_update(context: FaultContext) -> None:
         context.remove(worker)
 
 
-def _restarted(context: FaultContext, doomed: HarnessWorker) -> None:
-    until = time.monotonic() + TIMEOUT_S
-    while doomed.running and time.monotonic() < until:
+def wait_dead(doomed: HarnessWorker, timeout_s: float = TIMEOUT_S) -> None:
+    """Wait until a worker has died at its crash point.
+
+    Raises
+    ------
+    BrokerError
+        When it lives on.
+    """
+    until = time.monotonic() + timeout_s
+    while doomed.running:
+        if time.monotonic() > until:
+            raise BrokerError(f"worker {doomed.number} has not died at its crash point")
         time.sleep(0.05)
-    if doomed.running:
-        raise BrokerError(f"worker {doomed.number} has not died in the decision")
-    context.restart(doomed)
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 FAULTS: Final = (
