@@ -25,11 +25,20 @@ native.choose(os.environ.get("RIVERLOOP_CORE") or "auto")
 LONG = (
     "test_positions",
     "test_worker_faults",
+    "test_commands",
+    "test_rollback",
     "test_equals_river",
+    "test_join_store",
+    "test_rolling_update",
     "test_fused",
+    "test_demo",
     "test_faults",
     "test_health",
     "test_forget",
+    "test_user_code",
+    "test_pages",
+    "test_fault_run",
+    "test_bench",
 )
 """Files that take minutes, the longest first; one of them computes while others wait for a broker."""
 

@@ -11,8 +11,11 @@ from typing import Final
 QUIET_S: Final = 30.0
 MOST: Final = 200
 """So many different lines are remembered."""
-_LOADING: Final = "Coordinator load in progress: retrying"
-"""A broker that has just started says so for seconds, and nothing is to be done."""
+_RETRIED: Final = tuple(
+    f"{why}: retrying"
+    for why in ("Coordinator load in progress", "Coordinator not available", "Not coordinator")
+)
+"""A broker that has just started, or that is busy, says so for seconds, and the client asks again by itself."""
 _CHANGING: Final = re.compile(r"\d+|\[rdkafka#[^\]]*\]|\[thrd:[^\]]*\]")
 
 
@@ -32,7 +35,7 @@ class OnceInAWhile(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether a line passes."""
         text = record.getMessage()
-        if text.endswith(_LOADING):
+        if text.endswith(_RETRIED):
             return False
         alike, now = _CHANGING.sub("", text), time.monotonic()
         with self._lock:

@@ -103,8 +103,8 @@ def test_a_command_is_done_once_wherever_its_owner_dies(loop: Loop) -> None:
     owner, other = loop.owner_and_survivor()
     other.restart()
     found, ask = list[dict[str, Any]](), list[str]()
-    with loop.replaying(loop.events(15_000), 0.01, rest=False), ThreadPoolExecutor(1) as pool:
-        loop.wait_for_more(50)
+    loop.play(loop.events(400))
+    with loop.replaying(loop.events(8000, 400), 0.05, rest=False), ThreadPoolExecutor(1) as pool:
         for number, point in enumerate(COMMAND_POINTS[:3]):
             owner.start(crash_point=point)
             owner.wait_ready()
@@ -147,7 +147,7 @@ def post(worker: Worker, loop: Loop, data: dict[str, Any], token: str) -> tuple[
 def test_commands_of_both_ways_are_decided_once_recorded_and_active_in_every_worker(loop: Loop) -> None:
     token = "t-0123456789abcdef"
     workers = loop.started(2, http_token=f"ada:{token}")
-    with loop.replaying(loop.events(15_000), 0.01, rest=False):
+    with loop.replaying(loop.events(8000), 0.02, rest=False):
         plan = models(loop, "share", "lr=0.9", "ht=0.1", "--dry-run")
         assert [(each["before"], each["after"]) for each in plan["models"]] == [
             ("served 1", "served 0.9"),
@@ -212,8 +212,8 @@ def test_a_frozen_model_answers_as_it_was_after_restarts_and_catches_up_as_if_ne
         found = worker.get(f"/tasks/{loop.task.name}/digests")["models"]
         return next(each for each in found if each["model"] == "ht")
 
-    with loop.replaying(loop.events(15_000), 0.01, rest=False):
-        loop.wait_for_more(400)
+    loop.play(loop.events(600))
+    with loop.replaying(loop.events(8000, 600), 0.02, rest=False):
         models(loop, "freeze", "ht", "--wait")
         frozen = state(workers[0])
         loop.wait_for_more(300)  # a snapshot is among them

@@ -71,8 +71,8 @@ def test_a_rebuild_is_done_once_wherever_its_owner_dies(
         owner, other = loop.owner_and_survivor()
         other.restart()
         leave_outs, ask, found = list[LeaveOut](), list[str](), dict[str, Any]()
-        with loop.replaying(loop.events(30_000), 0.01, rest=False), ThreadPoolExecutor(1) as pool:
-            loop.wait_for_more(300)
+        loop.play(loop.events(600))
+        with loop.replaying(loop.events(8000, 600), 0.05, rest=False), ThreadPoolExecutor(1) as pool:
             for number, point in enumerate(POINTS):
                 owner.start(crash_point=point)
                 owner.wait_ready()
@@ -87,15 +87,15 @@ def test_a_rebuild_is_done_once_wherever_its_owner_dies(
                 assert found["state"] == "done", point
             owner.restart()
             assert models(loop, *ask)["log_offset"] == found["log_offset"]
-            loop.wait_for_more(100)
+            loop.wait_for_more(50)
         assert_rebuilt(loop, "lr", leave_outs)
         assert "Traceback" not in owner.log + other.log
 
 
 def test_a_rebuild_takes_over_in_all_workers_and_a_frozen_version_answers_bit_for_bit(loop: Loop) -> None:
     workers = loop.started(2)
-    with loop.replaying(loop.events(20_000), 0.01, rest=False):
-        loop.wait_for_more(300)
+    loop.play(loop.events(600))
+    with loop.replaying(loop.events(8000, 600), 0.02, rest=False):
         early = state(workers[0], loop, "lr")
         loop.wait_for_more(200)
         plan = models(loop, "rollback", early["version"], "--mode", "freeze", "--dry-run")

@@ -133,7 +133,7 @@ def test_a_changed_parameter_is_rolled_out_and_back_with_no_moment_without_answe
         workers = loop.started(2)
         loop.play(loop.events(600))
         caller = Callers(loop, loop.workers)
-        with caller.calling(), loop.replaying(loop.events(15_000, 600), 0.01, rest=False):
+        with caller.calling(), loop.replaying(loop.events(8000, 600), 0.02, rest=False):
             first = [loop.worker(reference=new), loop.worker(reference=new)]
             for before, after in zip(workers, first, strict=True):
                 replaced(before, after)
@@ -170,7 +170,7 @@ def test_workers_with_two_dictionaries_share_the_partitions(
         before, after = loop.worker(), loop.worker(reference=new)
         before.restart()
         loop.play(loop.events(300))
-        with loop.replaying(loop.events(12_000, 300), 0.01, rest=False):
+        with loop.replaying(loop.events(8000, 300), 0.02, rest=False):
             after.restart()
             loop.wait_for_more(100)
             after.kill()  # what it has written is read by one with another dictionary
