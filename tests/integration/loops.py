@@ -21,6 +21,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Self
 
+from click.testing import CliRunner
+
+from agents.cli.main import riverloop
 from agents.cli.processes import WorkerProcess
 from agents.declared import environment_name
 from infra.checked import CheckCache
@@ -494,6 +497,17 @@ def ready_document(worker: Worker) -> dict[str, Any]:
 def no_traceback(worker: Worker) -> None:
     """Check that a worker's log holds no traceback."""
     assert "Traceback" not in worker.log, worker.log[worker.log.index("Traceback") - 500 :][:3000]
+
+
+def invoked(*arguments: str, code: int = 0, **environment: str) -> str:
+    """Run the command `riverloop` in this process, which has imported all that it needs; gives what it prints.
+
+    One at a time: it has the standard output for itself.
+    """
+    hidden = dict.fromkeys(name for name in os.environ if name.startswith("RIVERLOOP_"))
+    done = CliRunner().invoke(riverloop, arguments, env=hidden | environment)
+    assert done.exit_code == code, (done.output, done.exception)
+    return done.stdout
 
 
 def command(*arguments: str) -> tuple[list[str], dict[str, str], Path]:

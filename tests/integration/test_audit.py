@@ -18,7 +18,7 @@ from infra.audit.chain import ChainReader
 from infra.embedded.pytest_plugin import Broker
 from infra.kafka.connection import Connection
 from schemas.audit_link import AuditLink
-from tests.integration.loops import Loop, Worker, command, hotel_task, until
+from tests.integration.loops import Loop, Worker, hotel_task, invoked, until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
 KEY = "a key that signs snapshots"
@@ -36,15 +36,13 @@ def loop(broker: Broker, tmp_path: Path, task_name: str) -> Iterator[Loop]:
 
 
 def run(loop: Loop, *arguments: str, code: int = 0) -> str:
-    """Run `riverloop` against the loop's cluster; gives what it prints."""
-    line, environment, folder = command(*arguments, "--bootstrap", loop.connection.bootstrap)
-    environment |= {"RIVERLOOP_SNAPSHOT_KEY": KEY, "COLUMNS": "250"}
-    environment["RIVERLOOP_DATA"] = str(loop.folder / "index")
-    done = subprocess.run(
-        line, check=False, env=environment, cwd=folder, capture_output=True, text=True, timeout=120
-    )
-    assert done.returncode == code, (done.stdout, done.stderr)
-    return done.stdout
+    """Run `riverloop` against the loop's cluster in this process; gives what it prints."""
+    environment = {
+        "RIVERLOOP_SNAPSHOT_KEY": KEY,
+        "COLUMNS": "250",
+        "RIVERLOOP_DATA": str(loop.folder / "index"),
+    }
+    return invoked(*arguments, "--bootstrap", loop.connection.bootstrap, code=code, **environment)
 
 
 def audit(loop: Loop, name: str, *rest: str, code: int = 0) -> dict[str, Any]:

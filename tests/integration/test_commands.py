@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
 import urllib.error
 import urllib.request
 from collections import Counter
@@ -20,11 +19,12 @@ from infra.hooks import COMMAND_POINTS
 from infra.kafka.connection import Connection
 from infra.kafka.log import read_all
 from infra.runtime import runtime_fingerprint
+from infra.verify import Report
 from schemas.errors import BadRecord
 from schemas.records import Control, Entry, Prediction
 from streams.model import ModelFold
 from streams.roles import Roles
-from tests.integration.loops import Loop, Worker, command, hotel_task, until
+from tests.integration.loops import Loop, Worker, hotel_task, invoked, until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
 
@@ -44,16 +44,13 @@ def loop(connection: Connection, tmp_path: Path, task_name: str) -> Iterator[Loo
 
 
 def models(loop: Loop, *arguments: str, code: int = 0, reason: str = "a test") -> dict[str, Any]:
-    """Run `riverloop models` against the loop's cluster; gives what it prints as JSON."""
+    """Run `riverloop models` against the loop's cluster in this process; gives what it prints as JSON."""
     name, *rest = arguments
     told = [] if name in {"list", "show"} else ["--reason", reason]
     told += ["--group", str(loop._settings["group"]), "--bootstrap", loop.connection.bootstrap, "--json"]
-    line, environment, folder = command("models", name, loop.loaded.reference, *rest, *told)
-    done = subprocess.run(
-        line, check=False, env=environment, cwd=folder, capture_output=True, text=True, timeout=120
+    found: dict[str, Any] = json.loads(
+        invoked("models", name, loop.loaded.reference, *rest, *told, code=code)
     )
-    assert done.returncode == code, (done.stdout, done.stderr)
-    found: dict[str, Any] = json.loads(done.stdout) if done.stdout else {"error": done.stderr}
     return found
 
 
@@ -81,7 +78,7 @@ def predictions(loop: Loop) -> list[Prediction]:
     ]
 
 
-def assert_answers(loop: Loop) -> Counter[str]:
+def assert_answers(loop: Loop, report: Report | None = None) -> Counter[str]:
     """Recompute by hand who answered; gives how many requests each model answered."""
     entries = [(offset, entry) for offset, entry in loop.entries() if entry.command is not None]
     roles, found = Roles(loop.task.name), Counter[str]()
@@ -93,7 +90,7 @@ def assert_answers(loop: Loop) -> Counter[str]:
         assert prediction.scores[0].model == drawn
         assert prediction.propensity == roles.propensity(drawn)
         found[drawn] += 1
-    report = loop.verify()
+    report = report or loop.verify()
     assert report.failures == []
     assert report.counts["answers"] == report.counts["predictions"] == found.total()
     return found

@@ -57,9 +57,9 @@ def assert_rebuilt(loop: Loop, model: str, leave_outs: Sequence[LeaveOut]) -> No
         if each.command and each.command.name == "revision" and "rollback" in each.command.arguments
     ]
     assert opened == [each.text for each in leave_outs], "each once"
-    assert_answers(loop)
     report = loop.verify()
     assert report.ok
+    assert_answers(loop, report)
     assert report.reproduced[model] == report.counts["predictions"], "of all revisions, bit for bit"
 
 
