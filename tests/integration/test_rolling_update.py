@@ -197,17 +197,19 @@ def test_a_worker_that_waits_for_its_revision_takes_nothing_and_the_owner_opens_
         owner = loop.worker()
         owner.restart()
         loop.play(loop.events(200))
+        owner.stop()
+        asked = list[Worker]()
         for number, point in enumerate(("before-revision", "in-revision", "after-revision")):
-            owner.stop()
             owner.start(crash_point=point)
             owner.wait_ready()
+            for worker in asked:
+                worker.stop()
             changes = {LEARNING_RATE: f'"learning_rate": 0.00{number + 1}'}
             file = file_of(tmp_path / f"new-{number}", task_name, changes)
-            asking = loop.worker(reference=file, slot=f"asking-{number}")
-            asking.start()
-            assert owner.wait_ended(60) < 0
-            asking.wait_ready()
-            owner.restart()
-            asking.stop()
+            asked = [loop.worker(reference=file, slot=f"asking-{number}")]
+            asked[0].start()
+            assert owner.wait_ended(60) < 0, point
+            asked[0].wait_ready()
+        owner.restart()
         assert revisions(loop) == ["lr.1", "lr.2", "lr.3", "lr.4"]
         loop.assert_resolved()
