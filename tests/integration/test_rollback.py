@@ -18,7 +18,7 @@ from streams.leave_out import LeaveOut
 from tests.integration.loops import Loop, Worker, hotel_task, until
 from tests.integration.test_commands import assert_answers, done_commands, models
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(900)]
 POINTS = ("in-command", *ASIDE_POINTS, "before-revision", "in-revision", "after-revision")
 
 
