@@ -192,7 +192,9 @@ class HistoryReader:
         left_out = dict.fromkeys((model.name for model in task.models), "")
         if not self._foreign:
             roles, _, _ = Commands(self._connection, self._codec, "").history()
-            left_out = {model.name: roles.left_out(model.name, task.spec(model)) for model in task.models}
+            left_out = {
+                model.name: roles.revisions.left_out(model.name, task.spec(model)) for model in task.models
+            }
         past = PastVersions(self._loaded, None, LogPlace(topic, ""), self._entries)
         found = [
             ModelFold(task, model, runtime_fingerprint()[0], leave_out=LeaveOut.read(left_out[model.name]))

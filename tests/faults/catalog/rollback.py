@@ -9,7 +9,7 @@ from infra.hooks import ASIDE_POINTS, COMMAND_POINTS
 from infra.kafka.log import read_all
 from schemas.records import Command
 from streams.leave_out import LeaveOut
-from streams.roles import LEFT_OUT
+from streams.revisions import LEFT_OUT
 from streams.rollback import MODE
 from tests.faults.catalog.models_change import change, wait_dead
 from tests.faults.check.facts import FAULT_PREFIX
