@@ -25,7 +25,7 @@ from schemas.codec import Codec
 from schemas.records import Prediction
 from tests.integration.loops import Loop, Worker, hotel_task
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
 LEARNING_RATE = '"learning_rate": 0.01'
 SLOWER = {LEARNING_RATE: '"learning_rate": 0.005'}
 FEWER_FEATURES = {
