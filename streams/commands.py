@@ -98,7 +98,9 @@ def decide(
     for name in {each for each in [command.model] if each or command.name not in OF_ALL}:
         _model(name, folds)
     if rollout is not None:
-        return replace(command, arguments=rollout(command, roles, folds, at))
+        arguments = dict(rollout(command, roles, folds, at))
+        about = roles.rollout.proposals.get(arguments.get(PROPOSAL, ""))
+        return replace(command, model=command.model if about is None else about.model, arguments=arguments)
     assert check is not None
     arguments = dict(check(command, roles, folds))
     if command.name in {"promote", "share"}:

@@ -48,6 +48,8 @@ class Situation:
     """The gate at the end of the log."""
     own: bool = False
     """Whether the log's owner gives the command."""
+    knows_gate: bool = True
+    """Whether a gate would be at hand; the command line knows the commands only."""
 
 
 ALONE: Final = Situation()
@@ -154,11 +156,12 @@ def approve(
     tokens = "token" in {command.authentication, found.authentication}
     if tokens and command.author == found.author:
         raise CommandRejected(f"{found.author} proposed it: another person must approve it")
-    if found.gate and (at.gate is None or at.gate.gate.digest != found.gate):
-        raise CommandRejected("the gate's configuration has changed since the proposal")
-    wanted = at.gate.proposal() if found.gate and at.gate else None
-    if found.gate and (wanted is None or wanted.id != found.id):
-        raise CommandRejected("the gate no longer proposes it")
+    if found.gate and at.knows_gate:
+        if at.gate is None or at.gate.gate.digest != found.gate:
+            raise CommandRejected("the gate's configuration has changed since the proposal")
+        wanted = at.gate.proposal()
+        if wanted is None or wanted.id != found.id:
+            raise CommandRejected("the gate no longer proposes it")
     against = [roles.rollout.paused(found.model)]
     if at.gate is not None:
         against += at.gate.promotion.blocks(found.model, at.gate.outages.live)

@@ -25,6 +25,7 @@ from streams.commands import decide
 from streams.leave_out import LeaveOut
 from streams.model import ModelFold
 from streams.roles import ModelRole, Roles
+from streams.rollout_checks import Situation
 from streams.shares import SHARE, UNIT
 from streams.task import Model, Task
 from streams.version import Version
@@ -173,7 +174,7 @@ def _show_plan(loaded: LoadedTask, commands: Commands, command: Command, as_json
         each.name: _standing(loaded.task, each, before, runtime, next_offset) for each in loaded.task.models
     }
     try:
-        decided = decide(command, before, folds)
+        decided = decide(command, before, folds, at=Situation(now_ms(), knows_gate=False))
     except CommandRejected as error:
         raise UsageError(f"the command would be rejected: {error}") from None
     after = before.after(decided)

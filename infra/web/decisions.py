@@ -10,12 +10,12 @@ from typing import Any, Final
 from infra.past import PREFIX, SPEC_TEXT
 from schemas.applied import Applied
 from schemas.records import Command, Control, Entry
-from streams.commands import CHECKS
+from streams.commands import DECIDED
 from streams.roles import Roles
 from streams.shares import SALT, UNIT
 
 REVISION: Final = "revision"
-NAMES: Final = frozenset({REVISION, *CHECKS})
+NAMES: Final = frozenset({REVISION, *DECIDED})
 """The commands about models; others have audits as well."""
 STAMP: Final = ("spec", "runtime", "dictionary")
 """Arguments of a revision: digests of what fixes it."""

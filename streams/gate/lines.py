@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -10,8 +9,8 @@ from schemas.alert import Alert
 from streams.fold import Measurement
 from streams.gate.decision import PROPOSED
 from streams.gate.fold import GateFold
+from streams.gate.pair_test import PairTest
 from streams.roles import Roles
-from streams.rollout import GateLine
 from streams.shares import UNIT
 
 MONITOR: Final = "gate"
@@ -33,7 +32,7 @@ class GateMonitor(GateFold):
 def gate_lines(gate: GateFold, roles: Roles) -> list[dict[str, Any]]:
     """Return a line for each challenger that is tested: verdict, gain, and what it waits for."""
     promotion, found = gate.promotion, []
-    for name, test in promotion.tests.items():
+    for name, test in [*promotion.tests.items()]:
         evidence = test.evidence(gate.gate.digest, "", 0.5**gate.held.halvings)
         found.append(
             {
@@ -50,16 +49,15 @@ def gate_lines(gate: GateFold, roles: Roles) -> list[dict[str, Any]]:
                 "e_value": evidence.e_better,
                 "cohorts": list(evidence.cohorts),
                 "share": roles.role(name).share / UNIT,
-                "waits_for": waits_for(gate, roles, name),
+                "waits_for": waits_for(gate, roles, name, test),
             }
         )
     return found
 
 
-def waits_for(gate: GateFold, roles: Roles, name: str) -> str:
+def waits_for(gate: GateFold, roles: Roles, name: str, test: PairTest) -> str:
     """Say what the next decision about a challenger waits for."""
     promotion, rollout = gate.promotion, roles.rollout
-    test = promotion.tests[name]
     if test.closed:
         return f"nothing: {test.why}"
     proposal = next((each for each in rollout.proposals.values() if each.model == name), None)
@@ -76,27 +74,6 @@ def waits_for(gate: GateFold, roles: Roles, name: str) -> str:
     if test.verdict == "better":
         return "the end of the hold" if roles.role(name).share else "another challenger's rollout"
     return f"evidence; at most {max(0, gate.gate.budget - test.n):,} more labels"
-
-
-def logged_line(line: GateLine) -> dict[str, Any]:
-    """Return the newest decision of the gate about a challenger, as the log has it."""
-    try:
-        evidence = json.loads(line.evidence)
-    except ValueError:
-        evidence = {}
-    return {
-        "challenger": line.challenger,
-        "action": line.action,
-        "verdict": line.verdict,
-        "reason": line.reason,
-        "at": line.ts,
-        "labelled": evidence.get("n"),
-        "gain": evidence.get("estimate"),
-        "low": evidence.get("low"),
-        "high": evidence.get("high"),
-        "cohorts": evidence.get("cohorts"),
-        "gate": evidence.get("gate"),
-    }
 
 
 def measurements(gate: GateFold | None, roles: Roles) -> Iterator[Measurement]:
