@@ -128,7 +128,7 @@ class MemoryDriver:
             It cannot be done now.
         """
         folds = {fold.model.name: fold for fold in self.models}
-        at = replace(at, own=at.own or command.author == GATE)
+        at = replace(at, own=at.own or (command.author, command.authentication) == (GATE, ""))
         decided = decide_all(command, self.server.roles, folds, at=at)
         for each in decided:
             self._append(Entry(command_entry_id(self.task.name, each), "command", at.now, command=each))

@@ -23,6 +23,9 @@ ENDS: Final = frozenset({"promoted", "waits for approval", "ended"})
 ENDED: Final = frozenset({"worse", "equivalent", "inconclusive"})
 """Verdicts after which nothing is promoted."""
 
+RAISING: Final = frozenset({"propose", "share", "promote", "hold"})
+"""Actions of the gate that go on with a rollout."""
+
 
 def rollout_status(roles: Roles) -> dict[str, Any]:
     """Return the rollouts of a task as plain data."""
@@ -75,7 +78,7 @@ def _state(name: str, line: GateLine | None, roles: Roles) -> tuple[str, str]:
         return "waits for approval", f"an approval of {proposal.id}"
     if paused := rollout.paused(name):
         return "paused", paused
-    since = -1 if line is None else line.offset
+    since = line.offset if line is not None and line.action in RAISING else -1
     ended = next(
         (
             each

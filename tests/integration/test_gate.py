@@ -1,0 +1,143 @@
+"""A gate on a real broker: it proposes, a person approves, workers die; each decision is in the log once."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.embedded.pytest_plugin import Broker
+from infra.hooks import COMMAND_POINTS
+from infra.kafka.connection import Connection
+from infra.kafka.log import read_all
+from schemas.errors import BadRecord
+from schemas.records import Command, Control
+from streams.rollout import CHALLENGER, GATE, PROPOSAL
+from tests.integration.loops import Loop, command, hotel_task
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
+GATED = {
+    "from streams import DataFile,": "from streams import DataFile, Gate,",
+    # A champion that learns far too fast: the tree beats it within a few months of bookings.
+    '"learning_rate": 0.01': '"learning_rate": 5.0',
+    "    models=models(DefaultAtHorizon(False)),": "    models=models(DefaultAtHorizon(False)),\n"
+    '    gate=Gate(decide="propose", least=100, recent=50, steps=(10, 100), hold=timedelta(0)),',
+}
+
+
+@pytest.fixture
+def loop(broker: Broker, tmp_path: Path, task_name: str) -> Iterator[Loop]:
+    """The window task with a bad champion, a tree and a gate, on two partitions."""
+    file = hotel_task(tmp_path / "task", task_name, GATED, tree=True)
+    reference = f"{file}:cancellation_within_30_days"
+    with Loop(reference, Connection(broker.bootstrap), tmp_path, 2, snapshot_every=100) as loop:
+        yield loop
+
+
+def models(loop: Loop, *arguments: str) -> tuple[int, dict[str, Any]]:
+    """Run `riverloop models` against the loop's cluster; gives the exit code and what it prints as JSON."""
+    where = ("--group", str(loop._settings["group"]), "--bootstrap", loop.connection.bootstrap, "--json")
+    line, environment, folder = command("models", *arguments, *where)
+    done = subprocess.run(
+        line, check=False, env=environment, cwd=folder, capture_output=True, text=True, timeout=240
+    )
+    assert done.stdout, done.stderr
+    return done.returncode, json.loads(done.stdout)
+
+
+def status(loop: Loop, *options: str) -> tuple[int, dict[str, Any]]:
+    return models(loop, "rollout", "status", loop.loaded.reference, "ht", *options)
+
+
+def approve(loop: Loop, proposal: str) -> tuple[int, dict[str, Any]]:
+    reason = ("--reason", "the evidence is clear", "--id", f"yes-{proposal}", "--timeout", "200")
+    return models(loop, "approve", loop.loaded.reference, proposal, *reason)
+
+
+def decided(loop: Loop) -> list[Command]:
+    """All commands of the log but the first revisions."""
+    found = [entry.command for _, entry in loop.entries() if entry.command is not None]
+    return [each for each in found if each.name != "revision"]
+
+
+def audits(loop: Loop) -> list[Control]:
+    found = []
+    for message in read_all(loop.connection, loop.topics.control):
+        try:
+            record = loop.codec.decode_control(message.value())
+        except BadRecord:
+            continue  # a worker's report
+        if record.kind == "audit" and record.command.name != "revision":
+            found.append(record)
+    return found
+
+
+@pytest.mark.parametrize("point", COMMAND_POINTS[:3])
+def test_a_gate_proposes_a_person_approves_and_each_decision_is_done_once_though_owners_die(
+    loop: Loop, point: str
+) -> None:
+    one, two = loop.worker(), loop.worker()
+    one.start(crash_point=point)
+    one.wait_ready()
+    with loop.replaying(loop.events(2500), 0.05), ThreadPoolExecutor(1) as pool:
+        assert one.wait_ended(240) == -signal.SIGKILL  # in the gate's first decision
+        two.start()
+        two.wait_ready()
+        code, found = status(loop, "--watch", "--timeout", "200")
+        assert (code, found["models"][0]["state"]) == (4, "waits for approval"), json.dumps(found)
+        (proposal,) = found["proposals"]
+        assert (proposal["by"], proposal["change"]) == (GATE, "share ht=0.100000 lr=0.900000")
+        two.kill()
+        one.start(crash_point=point)
+        asked = pool.submit(approve, loop, proposal["id"])
+        assert one.wait_ended(240) == -signal.SIGKILL  # in the approval
+        two.restart()
+        code, done = asked.result()
+        assert (code, done["state"]) == (0, "done"), json.dumps(done)
+        one.restart()
+        code, found = status(loop, "--watch", "--timeout", "200")
+        assert code == 4, json.dumps(found)
+        (last,) = found["proposals"]
+        assert last["change"] == "promote ht"
+        assert approve(loop, last["id"])[0] == 0
+        code, found = status(loop, "--watch", "--timeout", "200")
+        assert (code, found["models"][0]["state"]) == (0, "promoted"), json.dumps(found)
+        loop.wait_for_more(100)
+
+    commands = decided(loop)
+    changes = [(each.name, each.author) for each in commands if each.name != "verdict"]
+    person = commands[[each.name for each in commands].index("approve")].author
+    assert changes[:6] == [
+        *(("propose", GATE), ("approve", person), ("share", GATE)),
+        *(("propose", GATE), ("approve", person), ("promote", GATE)),
+    ]
+    for each in commands:
+        assert each.evidence or each.name == "approve"
+        if each.name in {"propose", "verdict"}:
+            evidence = json.loads(each.evidence)
+            assert loop.task.gate is not None
+            assert evidence["gate"] == loop.task.gate.digest
+            assert {"cohorts", "n", "estimate", "low", "high", "e_better", "harms"} <= set(evidence)
+            assert each.arguments[CHALLENGER].partition(".")[0] in {"ht", "lr"}
+    share = next(each for each in commands if each.name == "share")
+    assert (share.arguments[PROPOSAL], share.arguments["approver"]) == (proposal["id"], person)
+    once = Counter(each.id for each in commands)
+    assert set(once.values()) == {1}
+    assert Counter(each.command.id for each in audits(loop) if not each.rejected) == once
+    loop.assert_resolved()
+    loop.assert_digests()
+    report = loop.verify()
+    assert report.failures == []
+    assert report.counts["decisions"] == len(
+        [each for each in commands if each.name in {"propose", "verdict"}]
+    )
+    states = [each for each in loop.store.manifests(loop.task.name) if each.model == "gate"]
+    assert states
+    assert "Traceback" not in one.log + two.log
