@@ -110,7 +110,19 @@ def test_a_gate_proposes_a_person_approves_and_each_decision_is_done_once_though
         code, found = status(loop, "--watch", "--timeout", "200")
         assert (code, found["models"][0]["state"]) == (0, "promoted"), json.dumps(found)
         loop.wait_for_more(100)
+    assert_recorded(loop, proposal["id"])
+    loop.assert_resolved()
+    loop.assert_digests()
+    report = loop.verify()
+    assert report.failures == []
+    own = [each for each in decided(loop) if each.name in {"propose", "verdict"}]
+    assert report.counts["decisions"] == len(own)
+    assert [each for each in loop.store.manifests(loop.task.name) if each.model == "gate"]
+    assert "Traceback" not in one.log + two.log
 
+
+def assert_recorded(loop: Loop, first: str) -> None:
+    """Check that each decision is in the log once, with its audit and its evidence."""
     commands = decided(loop)
     changes = [(each.name, each.author) for each in commands if each.name != "verdict"]
     person = commands[[each.name for each in commands].index("approve")].author
@@ -127,17 +139,7 @@ def test_a_gate_proposes_a_person_approves_and_each_decision_is_done_once_though
             assert {"cohorts", "n", "estimate", "low", "high", "e_better", "harms"} <= set(evidence)
             assert each.arguments[CHALLENGER].partition(".")[0] in {"ht", "lr"}
     share = next(each for each in commands if each.name == "share")
-    assert (share.arguments[PROPOSAL], share.arguments["approver"]) == (proposal["id"], person)
+    assert (share.arguments[PROPOSAL], share.arguments["approver"]) == (first, person)
     once = Counter(each.id for each in commands)
     assert set(once.values()) == {1}
     assert Counter(each.command.id for each in audits(loop) if not each.rejected) == once
-    loop.assert_resolved()
-    loop.assert_digests()
-    report = loop.verify()
-    assert report.failures == []
-    assert report.counts["decisions"] == len(
-        [each for each in commands if each.name in {"propose", "verdict"}]
-    )
-    states = [each for each in loop.store.manifests(loop.task.name) if each.model == "gate"]
-    assert states
-    assert "Traceback" not in one.log + two.log
