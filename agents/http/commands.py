@@ -20,7 +20,7 @@ from infra.task.readiness import Readiness
 from schemas.codec.checks import make_command
 from schemas.errors import BadRecord, BrokerError, CommandRejected
 from schemas.records import Command
-from streams.commands import NAMES, decide
+from streams.commands import NAMES, decide_all
 from streams.gate.lines import gate_lines
 from streams.leave_out import LeaveOut
 from streams.revisions import LEFT_OUT
@@ -139,10 +139,12 @@ class ModelCommands:
         before = self._server.roles
         folds = {fold.model.name: fold for fold in self._server.models}
         try:
-            decided = decide(command, before, folds, at=Situation(now_ms(), self._server.gate))
+            commands = decide_all(command, before, folds, at=Situation(now_ms(), self._server.gate))
         except CommandRejected as error:
             raise Problem(409, "command_rejected", str(error)) from None
-        after, found = before.after(decided), dict[str, Any]()
+        decided, found, after = commands[0], dict[str, Any](), before
+        for each in commands:
+            after = after.after(each)
         if command.name == "rollback":
             fold, context = folds[command.model], self._context
             where = (context.connection, context.codec)
@@ -166,8 +168,7 @@ class ModelCommands:
             "digest": state_digest(roles.snapshot()),
             "models": model_roles(server),
             "kept": dict(roles.kept),
-            "proposals": [each._asdict() for each in roles.rollout.proposals.values()],
-            "paused": roles.rollout.paused(""),
+            **rollout_of(roles),
             "commands": [each._asdict() for each in reversed(roles.decisions)],
         }
 
@@ -187,6 +188,12 @@ def model_roles(server: Server) -> list[dict[str, Any]]:
         row["gate"] = lines.get(name)
         found.append(row)
     return found
+
+
+def rollout_of(roles: Roles) -> dict[str, Any]:
+    """Return the proposals that wait for an approval, and why nothing is raised."""
+    proposals = [each._asdict() for each in roles.rollout.proposals.values()]
+    return {"proposals": proposals, "paused": roles.rollout.paused("")}
 
 
 def _role(roles: Roles, name: str) -> dict[str, Any]:
