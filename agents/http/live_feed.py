@@ -259,8 +259,8 @@ class LiveFeed:
             "worker": self._worker(),
             **self.topics.board.sections(),
         }
-        found |= {"models": model_roles(self.server), "decisions": self._decisions()}
-        found |= {"rollout": rollout_of(self.server.roles)}
+        found |= {"models": model_roles(self.server), "rollout": rollout_of(self.server.roles)}
+        found |= {"decisions": self._decisions()}
         return found | {"dead_letters": self.topics.dead_letters.as_data(), "verdict": self._judge(found)}
 
     def _decisions(self) -> dict[str, Any]:

@@ -131,12 +131,14 @@ class CommandDesk:
         """Return the link of the audit chain that is to be written now; see `AuditLinks.next`."""
         return self.audit.next() if self._caught_up else []
 
-    def next_own(self, roles: Roles, gate: GateMonitor | None) -> list[Control]:
-        """Return what the owner does of itself now; see `GateDesk.next`."""
-        if not self._caught_up or not self.queue.settled(roles):
-            return []
-        found = self.gate_desk.next(roles, gate, self.queue.knows)
-        return [] if found is None else [found]
+    def decided(self, models: Sequence[ModelFold], gate: GateMonitor | None, *, ready: bool) -> list[Decided]:
+        """Decide what was asked for, or else what the owner does of itself; see `GateDesk.next`."""
+        roles = models[0].roles
+        found = [one for each in self.next(roles, ready=ready) for one in self.decide(each, models, gate)]
+        if found or not ready or not self._caught_up or not self.queue.settled(roles):
+            return found
+        own = self.gate_desk.next(roles, gate, self.queue.knows)
+        return [] if own is None else self.decide(own, models, gate, own=True)
 
     def decide(
         self,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,10 +15,10 @@ from confluent_kafka import Message
 from infra.kafka.log import LogReader
 from infra.past import learn
 from infra.snapshots.models import LogPlace, restore
-from infra.snapshots.monitors import restore_monitors
 from infra.snapshots.store import SnapshotStore
 from infra.task.context import TaskContext
 from infra.task.fact_runs import FactRuns, measure_freshness, take
+from infra.task.gate_state import make_gate, restore_gate
 from infra.task.other_revisions import OtherRevisions
 from infra.task.readiness import Readiness
 from infra.task.resume import Resume
@@ -30,14 +29,10 @@ from infra.turns import Long, Turns
 from schemas.errors import BadRecord, RecordsGone
 from schemas.escaped import harmless
 from schemas.records import Command, Entry, Features
-from streams.gate.lines import GateMonitor
 from streams.model import ModelFold
 from streams.revisions import ROLLBACK
-from streams.roles import Roles
 
 RECENT: Final = 20
-GATE: Final = "gate"
-"""Name of the gate's snapshots."""
 NEAR: Final = 500
 """Maximum lag, in entries, at which the models count as near to the log."""
 PATIENCE_S: Final = 0.25
@@ -80,9 +75,8 @@ class LogFold:
         self.many: Callable[[list[Any], int, Sequence[int]], int] | None = None
         """Takes entries that were scanned in place of `listener`, from one of them on; gives how many."""
         self._runs = FactRuns(context, self.models)
-        task = context.task
-        self.gate = GateMonitor(task) if task.gate is not None and task.models[1:] else None
-        """Takes each entry after the models, in every worker: so each of them knows what it waits for."""
+        self.gate = make_gate(context.task)
+        """Takes each entry after the models."""
         self.moved: list[Callable[[], None]] = []
         """Called when the folds have moved, or have caught up."""
         self.recent: deque[Features] = deque(maxlen=RECENT)
@@ -146,21 +140,9 @@ class LogFold:
         oldest = min(self.models, key=lambda fold: fold.next_offset)
         self.next_offset = self._resume.start_of(self.context.topics.log, oldest.next_offset)
         if self.gate is not None:
-            self.next_offset = min(self.next_offset, self._restore_gate(self.gate, oldest.roles))
+            about = (self.store, self.context, self.place, self._resume)
+            self.next_offset = restore_gate(self.gate, oldest.roles, self.next_offset, *about)
         return self.next_offset
-
-    def _restore_gate(self, gate: GateMonitor, roles: Roles) -> int:
-        """Restore the gate; gives where it goes on. Where the log was cut off before, it begins with the models."""
-        topic, name = self.context.topics.log, self.context.task.name
-        at = restore_monitors(GATE, [gate], self.store, name, self.place, sys.maxsize)
-        if at >= self.next_offset:
-            return at
-        try:
-            return self._resume.start_of(topic, at)
-        except RecordsGone as gone:
-            log.warning("%s: the gate begins at log offset %d: %s", name, self.next_offset, gone)
-            gate.begin(roles)
-            return self.next_offset
 
     async def near(self) -> None:
         """Wait a moment for the models to come near to the log.

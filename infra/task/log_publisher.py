@@ -22,10 +22,10 @@ from infra.kafka.consumer import BatchConsumer
 from infra.kafka.transaction import OutRecord
 from infra.runtime import runtime_fingerprint
 from infra.snapshots.models import git_commit, pack
-from infra.snapshots.monitors import pack_monitors
 from infra.task.command_desk import CommandDesk, decision_points
 from infra.task.context import TaskContext
-from infra.task.log_fold import GATE, NEAR, LogFold
+from infra.task.gate_state import gate_takes
+from infra.task.log_fold import NEAR, LogFold
 from infra.task.publisher import Output, Publisher
 from infra.task.readiness import Readiness, TaskStopped
 from infra.task.resume import Resume
@@ -149,11 +149,7 @@ class LogPublisher(Publisher[Entry]):
                 parent = self.fold.parents.get(fold.model.name)
                 parents = (parent,) if parent and parent != str(fold.learned_version) else ()
                 yield partial(pack, fold, self.place, text, *about, parents=parents, commit=self._commit)
-        gate = self.fold.gate
-        if gate is not None and gate.next_offset and not self.fold.failed:
-            yield partial(
-                pack_monitors, GATE, [gate], gate.next_offset, self.place, self.context.task, text, now_ms()
-            )
+        yield from gate_takes(None if self.fold.failed else self.fold.gate, self.context.task, self.place)
         yield from super().takes()
 
     def measured(self) -> Iterator[tuple[str, Measurement]]:
@@ -292,11 +288,7 @@ class LogPublisher(Publisher[Entry]):
             below = self.next_offset
             if below < self.published:
                 return
-            roles, ready, gate = self.models[0].roles, self.readiness.ready.is_set(), self.fold.gate
-            requests = self.desk.next(roles, ready=ready)
-            own = self.desk.next_own(roles, gate) if ready and not requests else []
-            decided = [one for each in requests for one in self.desk.decide(each, self.models, gate)]
-            decided += [one for each in own for one in self.desk.decide(each, self.models, gate, own=True)]
+            decided = self.desk.decided(self.models, self.fold.gate, ready=self.readiness.ready.is_set())
             alerts, to = self.not_learned(below)
             records = self.pending(below) + alerts
         if not decided:

@@ -226,7 +226,7 @@ class GateFold(BaseFold[Entry]):
 
     def decisions(self, since: int = 0) -> list[Decision]:
         """Return the newest decisions at a log offset or after it, in their order."""
-        return self.promotion.decisions(since)
+        return self.promotion.book.since(since)
 
     def proposal(self) -> Decision | None:
         """Return the decision that asks for a command now."""
@@ -234,7 +234,7 @@ class GateFold(BaseFold[Entry]):
 
     def unlogged(self) -> list[Decision]:
         """Return the decisions that stand and that the log does not have, in their order."""
-        return self.promotion.unlogged()
+        return self.promotion.book.unlogged()
 
     # ------------------------------------------------------------------ state
 

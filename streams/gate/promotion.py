@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any, Final, NamedTuple
 
 from schemas.records import Command, Entry
-from streams.gate.decision import PROPOSED, Action, Decision, Verdict, restored
+from streams.gate.book import DecisionBook
+from streams.gate.decision import PROPOSED, Action, Decision, Verdict
 from streams.gate.held import Who
 from streams.gate.pair_test import PairTest
 from streams.gate.ratio import Ratio
@@ -16,8 +16,6 @@ from streams.roles import Roles
 from streams.rollout import PROPOSAL, Proposal
 from streams.shares import UNIT
 
-KEPT: Final = 200
-"""Decisions that are kept, the newest."""
 PHASES: Final = 64
 """Commands about who answers that are remembered, the newest."""
 ROLES: Final = frozenset({"promote", "share", "revision"})
@@ -73,9 +71,7 @@ class Promotion:
         self._shared: list[list[Any]] = []
         """Newest commands about who answers: log offset, and the challenger that had a share from then on."""
         self._verdicts: dict[str, tuple[Verdict, bool]] = {}
-        self._decisions: list[Decision] = []
-        self._unlogged: list[str] = []
-        """Ids of decisions that stand and that the log does not have."""
+        self.book = DecisionBook()
 
     # ------------------------------------------------------------------ tests
 
@@ -118,7 +114,7 @@ class Promotion:
         self.roles.apply(offset, entry)
         if command is None:
             return
-        self._unlogged = [each for each in self._unlogged if each != command.id]
+        self.book.logged(command.id)
         self._about_rollout(command, proposals)
         if command.name not in ROLES and self.roles.answering == answering:
             return
@@ -129,7 +125,7 @@ class Promotion:
             self.previous = before
             self.tests.clear()
             self._verdicts.clear()
-            self._unlogged.clear()
+            self.book.clear()
         elif command.name == "promote":
             for test in (self.tests[name] for name in shared if name in self.tests):
                 if not test.closed:
@@ -173,17 +169,7 @@ class Promotion:
     def _drop_wish(self) -> None:
         """Forget what would be done: it is judged anew after the next cohort."""
         self.wish = None
-        self._supersede("", of_wish=True)
-
-    def _supersede(self, challenger: str, *, of_wish: bool) -> None:
-        """Forget decisions that the log does not have, and that no longer stand."""
-        verdicts = {each.id: each for each in self._decisions if each.action == "verdict"}
-
-        def stands(name: str) -> bool:
-            said = verdicts.get(name)
-            return not of_wish if said is None else said.challenger.rpartition(".")[0] != challenger
-
-        self._unlogged = [each for each in self._unlogged if stands(each)]
+        self.book.drop()
 
     def blocks(self, challenger: str, live: bool) -> list[str]:
         """Return what stands against raising a challenger.
@@ -253,9 +239,7 @@ class Promotion:
             wish.reason,
             test.evidence(self._digest, self._loss, sampled),
         )
-        self._supersede(wish.challenger if wish.action == "verdict" else "", of_wish=wish.action != "verdict")
-        self._decisions = [*self._decisions, decision][-KEPT:]
-        self._unlogged.append(decision.id)
+        self.book.add(decision)
 
     def _wanted(self, now: int, blocked: str) -> Wish | None:
         answering = self.roles.answering
@@ -298,19 +282,11 @@ class Promotion:
             "promote" if step == 100 else "share", challenger, step, "better than the model that answers"
         )
 
-    def decisions(self, since: int) -> list[Decision]:
-        """Return the newest decisions at a log offset or after it, in their order."""
-        return [each for each in self._decisions if each.offset >= since]
-
     def proposal(self) -> Decision | None:
         """Return the decision that asks for a command now."""
         if self.wish is None or self.wish.action not in PROPOSED:
             return None
-        return next((each for each in reversed(self._decisions) if each.action != "verdict"), None)
-
-    def unlogged(self) -> list[Decision]:
-        """Return the decisions that stand and that the log does not have, in their order."""
-        return [each for each in self._decisions if each.id in self._unlogged]
+        return self.book.newest_wish()
 
     # ------------------------------------------------------------------ state
 
@@ -325,8 +301,7 @@ class Promotion:
             "shared": [list(each) for each in self._shared],
             "wish": None if self.wish is None else list(self.wish),
             "verdicts": {name: list(each) for name, each in self._verdicts.items()},
-            "decisions": [asdict(each) for each in self._decisions],
-            "unlogged": list(self._unlogged),
+            "book": self.book.snapshot(),
         }
 
     def restore(self, state: Any) -> None:
@@ -340,8 +315,7 @@ class Promotion:
         self._shared = [list(each) for each in state["shared"]]
         self.wish = None if state["wish"] is None else Wish(*state["wish"])
         self._verdicts = {name: (verdict, closed) for name, (verdict, closed) in state["verdicts"].items()}
-        self._decisions = [restored(each) for each in state["decisions"]]
-        self._unlogged = list(state["unlogged"])
+        self.book.restore(state["book"])
         self.plans.clear()
 
 
