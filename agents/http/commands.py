@@ -190,6 +190,11 @@ def model_roles(server: Server) -> list[dict[str, Any]]:
     return found
 
 
+def model_sections(server: Server) -> dict[str, Any]:
+    """Return what the live page shows of the models."""
+    return {"models": model_roles(server), "rollout": rollout_of(server.roles)}
+
+
 def rollout_of(roles: Roles) -> dict[str, Any]:
     """Return the proposals that wait for an approval, and why nothing is raised."""
     proposals = [each._asdict() for each in roles.rollout.proposals.values()]

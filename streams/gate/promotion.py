@@ -10,7 +10,6 @@ from streams.gate.book import DecisionBook
 from streams.gate.decision import PROPOSED, Action, Decision, Verdict
 from streams.gate.held import Who
 from streams.gate.pair_test import PairTest
-from streams.gate.ratio import Ratio
 from streams.gate.rules import MS, Gate
 from streams.roles import Roles
 from streams.rollout import PROPOSAL, Proposal
@@ -150,13 +149,13 @@ class Promotion:
             self._end(command.model, f"aborted by {command.author}")
         elif name == "reject" and found is not None and found.gate:
             self._end(found.model, f"rejected by {command.author}")
-        elif (name == "withdraw" and found is not None and found.gate) or (
-            name == "pause"
-            and self.wish is not None
-            and self.wish.action in RAISING
-            and self.roles.rollout.paused(self.wish.challenger)
-        ):
+        elif (name == "withdraw" and found is not None and found.gate) or (name == "pause" and self._halted):
             self._drop_wish()
+
+    @property
+    def _halted(self) -> bool:
+        wish, rollout = self.wish, self.roles.rollout
+        return wish is not None and wish.action in RAISING and rollout.paused(wish.challenger) != ""
 
     def _end(self, challenger: str, why: str) -> None:
         test = self.tests.get(challenger)
@@ -182,7 +181,7 @@ class Promotion:
         test = self.tests.get(challenger)
         ratio = None if test is None else test.mismatch
         found = [] if live else [OUTAGE]
-        return [*found, _mismatch(ratio)] if ratio is not None else found
+        return [*found, ratio.complaint] if ratio is not None else found
 
     # ------------------------------------------------------------------ decisions
 
@@ -268,12 +267,11 @@ class Promotion:
         waits = (
             blocked,
             self.roles.rollout.paused(challenger),
-            _mismatch(ratio) if ratio else "",
+            ratio.complaint if ratio else "",
             f"signal {test.signals}" if test.signals else "",
             f"the verdict is {test.verdict}" if test.verdict != "better" else "",
         )
-        reasons = "; ".join(each for each in waits if each)
-        if reasons:
+        if reasons := "; ".join(each for each in waits if each):
             return Wish("hold", challenger, 0, reasons)
         # The model before was promoted once: it comes back at once.
         steps = (100,) if challenger == self.previous and not share else self.gate.steps
@@ -317,7 +315,3 @@ class Promotion:
         self._verdicts = {name: (verdict, closed) for name, (verdict, closed) in state["verdicts"].items()}
         self.book.restore(state["book"])
         self.plans.clear()
-
-
-def _mismatch(ratio: Ratio) -> str:
-    return f"the share {ratio.share:g} of the requests is not what was drawn"
