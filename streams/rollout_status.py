@@ -51,6 +51,11 @@ def rollout_status(roles: Roles) -> dict[str, Any]:
     return {"answering": roles.answering, "models": models, "proposals": proposals, "paused": pauses}
 
 
+def gate_row(name: str, roles: Roles) -> dict[str, Any] | None:
+    """Return how far a challenger's rollout is; None where the gate has decided nothing about it."""
+    return _row(name, roles) if name in roles.rollout.lines else None
+
+
 def _row(name: str, roles: Roles) -> dict[str, Any]:
     rollout, share = roles.rollout, roles.role(name).share
     line = rollout.lines.get(name)

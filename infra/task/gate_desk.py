@@ -103,8 +103,10 @@ class GateDesk:
             Whether the command of an id is done, or rejected.
         """
         found = self._withdrawal(roles, gate)
-        if found is None and gate is not None and self._caught_up:
-            found = self._block(roles, gate) or self._decision(gate, is_known)
+        if found is None and gate is None and QUALITY in roles.rollout.blocks:
+            found = self._end_block("the task file has no gate", roles)
+        elif found is None and gate is not None and self._caught_up:
+            found = self._block(roles) or self._decision(gate, is_known)
         if found is None or is_known(found.id):
             return None
         now = now_ms()
@@ -120,17 +122,23 @@ class GateDesk:
                 )
         return None
 
-    def _block(self, roles: Roles, gate: GateMonitor) -> Command | None:
-        blocked = QUALITY in roles.rollout.blocks
-        if bool(self._open) == blocked:
+    def _block(self, roles: Roles) -> Command | None:
+        if bool(self._open) == (QUALITY in roles.rollout.blocks):
             return None
-        arguments = {"block": QUALITY} | ({"end": "true"} if blocked else {})
-        if blocked:
-            reason = "no data quality episode is open"
-        else:
-            episode, text = next(iter(self._open.items()))
-            reason = f"open data quality episode {episode}: {text}"[:400]
-        return Command("pause", "", arguments, reason=reason, id=f"gate-{QUALITY}-{gate.next_offset}")
+        if not self._open:
+            return self._end_block("no data quality episode is open", roles)
+        episode, text = next(iter(self._open.items()))
+        reason = f"open data quality episode {episode}: {text}"[:400]
+        return Command("pause", "", {"block": QUALITY}, reason=reason, id=self._block_id(roles))
+
+    def _end_block(self, reason: str, roles: Roles) -> Command:
+        arguments = {"block": QUALITY, "end": "true"}
+        return Command("pause", "", arguments, reason=reason, id=self._block_id(roles))
+
+    @staticmethod
+    def _block_id(roles: Roles) -> str:
+        """Return an id that no block has had: it names the command before, which the roles contain."""
+        return f"gate-{QUALITY}-{roles.decisions[-1].offset}"
 
     def _decision(self, gate: GateMonitor, is_known: Callable[[str], bool]) -> Command | None:
         for each in gate.unlogged():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -21,7 +22,7 @@ from streams.gate.lines import gate_lines
 from streams.gate.rules import Gate
 from streams.rollout import BREAK_GLASS, GATE, Proposal
 from streams.rollout_checks import VALID_MS
-from streams.rollout_status import CODES, rollout_status
+from streams.rollout_status import CODES, gate_row, rollout_status
 from tests.gate_task import Loop, events, make_task, quick
 
 GOOD, BAD = (0.5, 0.3), (0.3, 0.5)
@@ -376,3 +377,17 @@ def test_a_restart_between_any_two_entries_changes_no_decision_and_no_pending_on
 
 def test_every_state_of_a_rollout_has_an_exit_code_of_its_own() -> None:
     assert sorted(CODES.values()) == [0, 3, 4, 5, 6]
+
+
+def test_the_card_and_the_status_show_the_gate_s_newest_decision_with_its_gain() -> None:
+    roles = played(WAITING, lambda loop, number: None).driver.server.roles
+    row = gate_row("b", roles)
+    assert row is not None
+    assert (row["gate"], row["state"], row["decision"]["action"]) == (
+        "better",
+        "waits for approval",
+        "propose",
+    )
+    assert row["matured"] == json.loads(next(iter(roles.rollout.proposals.values())).evidence)["n"]
+    assert row["gain"].startswith("+0.0")
+    assert gate_row("a", roles) is None

@@ -175,6 +175,18 @@ def test_an_open_quality_episode_is_a_block_in_the_log_before_any_decision(
     assert owner.do() is None
 
 
+def test_a_block_ends_when_the_task_file_has_no_gate_any_more(owner: Owner) -> None:
+    owner.alert("opened")
+    assert owner.do() is not None
+    roles = owner.loop.driver.server.roles
+    assert roles.rollout.blocks
+    found = owner.desk.next(roles, None, owner.known.__contains__)
+    assert found is not None
+    owner.loop.driver.command(found.command, Situation(own=True))
+    assert not roles.rollout.blocks
+    assert owner.desk.next(roles, None, owner.known.__contains__) is None
+
+
 def test_nothing_is_decided_before_the_alerts_are_read(owner: Owner) -> None:
     owner.desk._caught_up = False
     assert owner.next() is None
