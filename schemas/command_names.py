@@ -27,4 +27,4 @@ CommandName = Literal[
     "accept",
     "backfill",
 ]
-"""`replay`, `forget`, `topics`, `accept` and `backfill` occur in the audit only; the others are entries of the log."""
+"""`replay`, `forget`, `topics`, `accept` and `backfill` occur in the audit only; the others in the log as well."""
