@@ -74,7 +74,7 @@ def audits(loop: Loop) -> list[Control]:
             record = loop.codec.decode_control(message.value())
         except BadRecord:
             continue  # a worker's report
-        if record.kind == "audit" and record.command.name != "revision":
+        if record.kind == "audit" and record.command.id and record.command.name != "revision":
             found.append(record)
     return found
 
