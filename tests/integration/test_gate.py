@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +19,8 @@ from infra.kafka.log import read_all
 from schemas.errors import BadRecord
 from schemas.records import Command, Control
 from streams.rollout import CHALLENGER, GATE, PROPOSAL
-from tests.integration.loops import Loop, command, hotel_task
+from streams.rollout_status import CODES
+from tests.integration.loops import Loop, hotel_task, invoked
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(900)]
 GATED = {
@@ -41,23 +41,25 @@ def loop(broker: Broker, tmp_path: Path, task_name: str) -> Iterator[Loop]:
         yield loop
 
 
-def models(loop: Loop, *arguments: str) -> tuple[int, dict[str, Any]]:
-    """Run `riverloop models` against the loop's cluster; gives the exit code and what it prints as JSON."""
+def models(loop: Loop, *arguments: str, code: int = 0) -> dict[str, Any]:
+    """Run `riverloop models` against the loop's cluster in this process; gives what it prints as JSON."""
     where = ("--group", str(loop._settings["group"]), "--bootstrap", loop.connection.bootstrap, "--json")
-    line, environment, folder = command("models", *arguments, *where)
-    done = subprocess.run(
-        line, check=False, env=environment, cwd=folder, capture_output=True, text=True, timeout=240
+    found: dict[str, Any] = json.loads(invoked("models", *arguments, *where, code=code))
+    return found
+
+
+def watched(loop: Loop, state: str) -> dict[str, Any]:
+    """Wait until the challenger's rollout needs a person, or ends; gives its status."""
+    code = CODES[state]
+    found = models(
+        loop, "rollout", "status", loop.loaded.reference, "ht", "--watch", "--timeout", "200", code=code
     )
-    assert done.stdout, done.stderr
-    return done.returncode, json.loads(done.stdout)
+    assert found["models"][0]["state"] == state
+    return found
 
 
-def status(loop: Loop, *options: str) -> tuple[int, dict[str, Any]]:
-    return models(loop, "rollout", "status", loop.loaded.reference, "ht", *options)
-
-
-def approve(loop: Loop, proposal: str) -> tuple[int, dict[str, Any]]:
-    reason = ("--reason", "the evidence is clear", "--id", f"yes-{proposal}", "--timeout", "200")
+def approve(loop: Loop, proposal: str) -> dict[str, Any]:
+    reason = ("--reason", "the evidence is clear", "--id", f"yes-{proposal}", "--timeout", "300")
     return models(loop, "approve", loop.loaded.reference, proposal, *reason)
 
 
@@ -79,35 +81,32 @@ def audits(loop: Loop) -> list[Control]:
     return found
 
 
-@pytest.mark.parametrize("point", COMMAND_POINTS[:3])
+def die(loop: Loop) -> None:
+    """Let one owner after the other die at its own point of a command; each is the only worker."""
+    for number, point in enumerate(COMMAND_POINTS[:3]):
+        worker = loop.workers[number % 2]
+        worker.start(crash_point=point)
+        assert worker.wait_ended(240) == -signal.SIGKILL, point
+
+
 def test_a_gate_proposes_a_person_approves_and_each_decision_is_done_once_though_owners_die(
-    loop: Loop, point: str
+    loop: Loop,
 ) -> None:
     one, two = loop.worker(), loop.worker()
-    one.start(crash_point=point)
-    one.wait_ready()
-    with loop.replaying(loop.events(2500), 0.05), ThreadPoolExecutor(1) as pool:
-        assert one.wait_ended(240) == -signal.SIGKILL  # in the gate's first decision
-        two.start()
-        two.wait_ready()
-        code, found = status(loop, "--watch", "--timeout", "200")
-        assert (code, found["models"][0]["state"]) == (4, "waits for approval"), json.dumps(found)
-        (proposal,) = found["proposals"]
+    with loop.replaying(loop.events(4000), 0.05), ThreadPoolExecutor(1) as pool:
+        die(loop)  # in the gate's first decision
+        two.restart()
+        (proposal,) = watched(loop, "waits for approval")["proposals"]
         assert (proposal["by"], proposal["change"]) == (GATE, "share ht=0.100000 lr=0.900000")
         two.kill()
-        one.start(crash_point=point)
         asked = pool.submit(approve, loop, proposal["id"])
-        assert one.wait_ended(240) == -signal.SIGKILL  # in the approval
+        die(loop)  # in the approval
         two.restart()
-        code, done = asked.result()
-        assert (code, done["state"]) == (0, "done"), json.dumps(done)
-        code, found = status(loop, "--watch", "--timeout", "200")
-        assert code == 4, json.dumps(found)
-        (last,) = found["proposals"]
+        assert asked.result()["state"] == "done"
+        (last,) = watched(loop, "waits for approval")["proposals"]
         assert last["change"] == "promote ht"
-        assert approve(loop, last["id"])[0] == 0
-        code, found = status(loop, "--watch", "--timeout", "200")
-        assert (code, found["models"][0]["state"]) == (0, "promoted"), json.dumps(found)
+        assert approve(loop, last["id"])["state"] == "done"
+        watched(loop, "promoted")
         loop.wait_for_more(100)
     assert_recorded(loop, proposal["id"])
     loop.assert_resolved()
