@@ -1,4 +1,4 @@
-"""Rollouts: what was proposed and waits for an approval, what is paused, and what the gate said last.
+"""Rollouts: proposals that wait for an approval, pauses, and the gate's newest decisions.
 
 A part of the roles, so a fold of the log's commands. A proposal is bound to the revisions, the gate and the
 evidence that it names; a command that changes one of them drops it.

@@ -1,6 +1,6 @@
 """Commands of rollouts: whether one can be done now, and its arguments.
 
-Whatever raises the share of a model is checked here as well: something may stand against it.
+Commands that raise a model's share are checked here as well: a pause or a proposal may stand against them.
 """
 
 from __future__ import annotations

@@ -132,7 +132,7 @@ class CommandDesk:
         return self.audit.next() if self._caught_up else []
 
     def decided(self, models: Sequence[ModelFold], gate: GateMonitor | None, *, ready: bool) -> list[Decided]:
-        """Decide what was asked for, or else what the owner does of itself; see `GateDesk.next`."""
+        """Decide the next requests; without one, the owner's own next command, see `GateDesk.next`."""
         roles = models[0].roles
         found = [one for each in self.next(roles, ready=ready) for one in self.decide(each, models, gate)]
         if found or not ready or not self._caught_up or not self.queue.settled(roles):

@@ -1,4 +1,4 @@
-"""What the log's owner does of itself about rollouts: the gate's decisions, blocks, proposals that are over."""
+"""Commands that the log's owner gives without a request: the gate's decisions, blocks, withdrawn proposals."""
 
 from __future__ import annotations
 
