@@ -92,6 +92,7 @@ class TaskAgents:
         self.log = LogFold(
             *(context, server.models, readiness, resume, statistics, turns, store), settings.skip
         )
+        server.gate = self.log.gate
         self._at_work = asyncio.Lock()
         self._stopped = False
         name, topics = context.task.name, context.topics

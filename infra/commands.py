@@ -20,7 +20,7 @@ from schemas.codec import Codec
 from schemas.errors import BadRecord, BrokerError, UsageError
 from schemas.records import Command, Control, Entry, Position
 from schemas.topics import TaskTopics
-from streams.commands import CHECKS
+from streams.commands import DECIDED
 from streams.roles import Roles
 from streams.shares import UNIT
 
@@ -187,7 +187,7 @@ class Commands:
                 continue
             if isinstance(record, Applied):
                 offsets.update(record.commands)
-            elif record.kind == "audit" and record.command.name in {"revision", *CHECKS}:
+            elif record.kind == "audit" and record.command.name in {"revision", *DECIDED}:
                 audits.append(record)
                 if record.entry_id:
                     entry = Entry(record.entry_id, "command", record.ts, command=record.command)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import field
 from typing import Literal
 
+from schemas.command_names import CommandName
 from schemas.immutable import record
 
 FeatureValue = bool | int | float | str
@@ -129,22 +130,7 @@ class Command:
     `replay`, `forget`, `topics`, `accept` and `backfill` occur in the audit only.
     """
 
-    name: Literal[
-        "revision",
-        "promote",
-        "share",
-        "freeze",
-        "resume",
-        "retire",
-        "restore",
-        "rollback",
-        "keep",
-        "replay",
-        "forget",
-        "topics",
-        "accept",
-        "backfill",
-    ]
+    name: CommandName
     model: str
     """The model it concerns; empty for all of the task."""
     arguments: Mapping[str, str] = field(default_factory=dict)

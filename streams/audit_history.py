@@ -10,7 +10,7 @@ from schemas.applied import Applied
 from schemas.audit_link import AuditLink
 from schemas.records import Control, Entry
 from streams.audit import Line
-from streams.commands import CHECKS
+from streams.commands import DECIDED
 from streams.roles import Roles
 from streams.shares import UNIT
 
@@ -102,7 +102,7 @@ class AuditHistory:
                 and record.kind == "audit"
                 and record.entry_id
                 and not record.rejected
-                and record.command.name in {"revision", *CHECKS}
+                and record.command.name in {"revision", *DECIDED}
             ):
                 yield self.offsets.get(record.entry_id), record
 

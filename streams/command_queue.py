@@ -73,7 +73,7 @@ class CommandQueue:
             A new revision of each model that asks for one, or else the first request. Empty when there is none, or
             when the roles do not contain the newest command that is done: a decision rests on all before it.
         """
-        if not self._waiting or (self._last and not roles.done(self._last)):
+        if not self._waiting or not self.settled(roles):
             return []
         waiting = [record for _, record in self._waiting.values()]
         opening: dict[str, Control] = {}
@@ -81,6 +81,14 @@ class CommandQueue:
             if record.command.name == "revision":
                 opening.setdefault(record.command.model, record)
         return [*opening.values()] or (waiting[:1] if ready else [])
+
+    def settled(self, roles: Roles) -> bool:
+        """Whether the roles contain the newest command that is done."""
+        return not self._last or roles.done(self._last)
+
+    def knows(self, command_id: str) -> bool:
+        """Whether a command is done or rejected."""
+        return command_id in self._decided
 
     @property
     def oldest(self) -> int | None:

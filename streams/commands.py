@@ -13,6 +13,22 @@ from streams.model import ModelFold
 from streams.revisions import ANCHORS, LEFT_OUT, ROLLBACK
 from streams.roles import Roles
 from streams.rollback import MODE, keep, not_retired, roll_back, unfinished
+from streams.rollout import PROPOSAL
+from streams.rollout_checks import (
+    ALONE,
+    OWN,
+    Situation,
+    abort,
+    approve,
+    approved,
+    check_author,
+    pause,
+    propose,
+    raising,
+    reject,
+    verdict,
+    withdraw,
+)
 from streams.shares import SALT, SHARE, UNIT, shares_of
 
 MODES: Final = ("catch-up", "skip")
@@ -49,6 +65,7 @@ def decide(
     roles: Roles,
     folds: Mapping[str, ModelFold],
     newest: Mapping[str, str] = MappingProxyType({}),
+    at: Situation = ALONE,
 ) -> Command:
     """Return the command as it is written into the log.
 
@@ -62,23 +79,51 @@ def decide(
         The models of the owner's task file, by name, at the end of the log.
     newest
         The newest snapshots, by model: those of models that answer before and after are kept as anchors.
+    at
+        What else it is checked against.
 
     Raises
     ------
     CommandRejected
         It cannot be done now; says why and what to do.
     """
-    check = CHECKS.get(command.name)
-    if check is None:
-        raise CommandRejected(f"{command.name} is not a command for models; they are {', '.join(CHECKS)}")
+    check, rollout = CHECKS.get(command.name), ROLLOUT.get(command.name)
+    if check is None and rollout is None:
+        raise CommandRejected(f"{command.name} is not a command for models; they are {', '.join(NAMES)}")
     if not command.reason.strip():
         raise CommandRejected("a command needs a reason")
     if not command.id:
         raise CommandRejected("a command needs an id, so that a repeated one is done once")
-    for name in {each for each in [command.model] if each or command.name != "share"}:
+    check_author(command, at)
+    for name in {each for each in [command.model] if each or command.name not in OF_ALL}:
         _model(name, folds)
-    decided = replace(command, arguments=check(command, roles, folds))
-    return with_anchors(decided, roles, newest)
+    if rollout is not None:
+        arguments = dict(rollout(command, roles, folds, at))
+        about = roles.rollout.proposals.get(arguments.get(PROPOSAL, ""))
+        return replace(command, model=command.model if about is None else about.model, arguments=arguments)
+    assert check is not None
+    arguments = dict(check(command, roles, folds))
+    if command.name in {"promote", "share"}:
+        arguments |= raising(command, roles, at)
+    return with_anchors(replace(command, arguments=arguments), roles, newest)
+
+
+def decide_all(
+    command: Command,
+    roles: Roles,
+    folds: Mapping[str, ModelFold],
+    newest: Mapping[str, str] = MappingProxyType({}),
+    at: Situation = ALONE,
+) -> list[Command]:
+    """Return the commands that are written into the log for one: an approval sets off what was proposed.
+
+    Raises as `decide`, also where the second one cannot be done.
+    """
+    decided = [decide(command, roles, folds, newest, at)]
+    if command.name == "approve":
+        following = approved(command, roles.rollout.proposals[decided[0].arguments[PROPOSAL]])
+        decided.append(decide(following, roles, folds, newest, replace(at, own=True)))
+    return decided
 
 
 def with_anchors(command: Command, roles: Roles, newest: Mapping[str, str]) -> Command:
@@ -117,6 +162,7 @@ def command_entry_id(task: str, command: Command) -> str:
 
 
 Check = Callable[[Command, Roles, Mapping[str, ModelFold]], Mapping[str, str]]
+RolloutCheck = Callable[[Command, Roles, Mapping[str, ModelFold], Situation], Mapping[str, str]]
 
 
 def _model(name: str, folds: Mapping[str, ModelFold]) -> ModelFold:
@@ -200,3 +246,19 @@ CHECKS: Final[Mapping[str, Check]] = {
     "keep": keep,
 }
 """By command: what checks it and gives its arguments."""
+ROLLOUT: Final[Mapping[str, RolloutCheck]] = {
+    "propose": propose,
+    "approve": approve,
+    "reject": reject,
+    "abort": abort,
+    "pause": pause,
+    "withdraw": withdraw,
+    "verdict": verdict,
+}
+"""The same of commands of rollouts."""
+OF_ALL: Final = frozenset({"share", "approve", "reject", "withdraw", "pause"})
+"""Commands that need no model."""
+NAMES: Final = (*CHECKS, *(name for name in ROLLOUT if name not in OWN))
+"""Commands that can be asked for."""
+DECIDED: Final = frozenset({*CHECKS, *ROLLOUT})
+"""Commands about models, but for revisions, that the log may have."""

@@ -6,11 +6,12 @@ Ships with the product because users test their tasks with it; `backtest` is thi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from schemas.errors import BadRecord
 from schemas.records import Command, Entry, Outcome, Position, Prediction, Punctuation, Request
 from schemas.state import Payload
-from streams.commands import command_entry_id, decide
+from streams.commands import command_entry_id, decide_all
 from streams.datafile import Event
 from streams.fold import Fold
 from streams.join.join import Join
@@ -20,6 +21,8 @@ from streams.leave_out import NOTHING, LeaveOut
 from streams.metrics.served import ServedMetrics
 from streams.metrics.waiting import counter_of
 from streams.model import ModelFold
+from streams.rollout import GATE
+from streams.rollout_checks import ALONE, Situation
 from streams.schedule import Sync, schedule
 from streams.serve import Server
 from streams.task import Model, Task
@@ -111,8 +114,13 @@ class MemoryDriver:
         """Declare the input complete up to and including a time: all that is due by then resolves."""
         self._do(lambda: self.join.punctuation(Punctuation(ts), self._outcome_at()), stamp=True)
 
-    def command(self, command: Command) -> Command:
-        """Do a command, as the log's owner does; returns it as it lies in the log.
+    def command(self, command: Command, at: Situation = ALONE) -> Command:
+        """Do a command, as the log's owner does, and what it sets off; returns it as it lies in the log.
+
+        Parameters
+        ----------
+        at
+            What it is checked against beside the roles; its wall clock is that of the entries.
 
         Raises
         ------
@@ -120,9 +128,11 @@ class MemoryDriver:
             It cannot be done now.
         """
         folds = {fold.model.name: fold for fold in self.models}
-        decided = decide(command, self.server.roles, folds)
-        self._append(Entry(command_entry_id(self.task.name, command), "command", 0, command=decided))
-        return decided
+        at = replace(at, own=at.own or (command.author, command.authentication) == (GATE, ""))
+        decided = decide_all(command, self.server.roles, folds, at=at)
+        for each in decided:
+            self._append(Entry(command_entry_id(self.task.name, each), "command", at.now, command=each))
+        return decided[0]
 
     # ------------------------------------------------------------------ a whole stream
 

@@ -9,9 +9,10 @@ from typing import Any, Final, Literal, NamedTuple
 from schemas.records import Command, Entry
 from streams.fold import BaseFold
 from streams.revisions import ANCHORS, Revisions, are_rows, are_values
-from streams.shares import SALT, UNIT, Part, moved, place_of, shares_of
+from streams.rollout import Rollout
+from streams.shares import SALT, SHARE, UNIT, Part, moved, place_of, shares_of
 
-KEPT: Final = 50
+KEPT: Final = 100
 """Decisions that a state lists, newest last."""
 Role = Literal["served", "shadow", "retired"]
 
@@ -71,6 +72,7 @@ class Roles(BaseFold[Entry]):
         """Of the command that began to share the requests out."""
         self.decisions: tuple[Decision, ...] = ()
         self.revisions = Revisions()
+        self.rollout = Rollout()
         self.kept: dict[str, str] = {}
         """Versions whose snapshots are anchors, which retention never deletes, with the command that says so."""
 
@@ -86,6 +88,7 @@ class Roles(BaseFold[Entry]):
             self._change_one(offset, command)
         for version in command.arguments.get(ANCHORS, "").split():
             self.kept[version] = command.name
+        self.rollout.apply(offset, entry.ts, command, self.answering)
         text = (command.name, command.model, command.author, command.reason)
         decision = Decision(offset, entry.entry_id, *text, entry.ts, " ".join(self.answering))
         self.decisions = (*self.decisions, decision)[-KEPT:]
@@ -118,6 +121,8 @@ class Roles(BaseFold[Entry]):
             self._set(command.model, retired_at=offset, frozen_at=-1)
         elif command.name == "restore":
             self._set(command.model, retired_at=-1)
+        elif command.name == "abort" and any(each.startswith(SHARE) for each in command.arguments):
+            self._share_out(shares_of(command.arguments))
         if "revision" in command.arguments:
             self.revisions.open(offset, command.model, command.arguments)
         if command.name in {"freeze", "retire"}:
@@ -218,12 +223,13 @@ class Roles(BaseFold[Entry]):
             "decisions": [list(each) for each in self.decisions],
             "revisions": self.revisions.snapshot(),
             "kept": dict(self.kept),
+            "rollout": self.rollout.snapshot(),
         }
 
     @staticmethod
     def is_state(state: Any) -> bool:
         """Whether something has the form of what `snapshot` gives."""
-        keys = {"next_offset", "models", "parts", "salt", "decisions", "revisions", "kept"}
+        keys = {"next_offset", "models", "parts", "salt", "decisions", "revisions", "kept", "rollout"}
         return (
             type(state) is dict
             and set(state) == keys
@@ -234,6 +240,7 @@ class Roles(BaseFold[Entry]):
             and are_rows(state["decisions"], [int, str, str, str, str, str, int, str])
             and Revisions.is_state(state["revisions"])
             and are_values(state["kept"], str)
+            and Rollout.is_state(state["rollout"])
             and sum(share for _, share, *_ in state["models"]) in {0, UNIT}
             and (not state["models"] or [end for end, _ in state["parts"]][-1:] == [UNIT])
         )
@@ -246,3 +253,4 @@ class Roles(BaseFold[Entry]):
         self.decisions = tuple(Decision(*each) for each in state["decisions"])
         self.kept = dict(state["kept"])
         self.revisions.restore(state["revisions"])
+        self.rollout.restore(state["rollout"])

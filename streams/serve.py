@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from schemas.errors import BadRecord, ModelMissing
 from schemas.records import Position, Prediction, Request, Score
+from streams.gate.fold import GateFold
 from streams.join.join_rules import JoinRules
 from streams.model import ModelFold
 from streams.roles import Roles
@@ -27,6 +28,8 @@ class Server:
         self.times = JoinRules.of(task).times
         self.failures: Counter[str] = Counter()
         """Scores that a model failed to give, by model, since this process began."""
+        self.gate: GateFold | None = None
+        """Folded beside the models; None: the task has none."""
 
     @property
     def roles(self) -> Roles:

@@ -50,7 +50,9 @@ TOPOLOGY: Final = (
         "keys itself",
     ),
     Processor("follow", ("log",), (), "every worker, whole topic", "snapshots, then the log"),
-    Processor("commands", ("control",), ("log", "control", "alerts"), "the log's owner", "control itself"),
+    Processor(
+        "commands", ("control", "alerts"), ("log", "control", "alerts"), "the log's owner", "both themselves"
+    ),
     Processor(
         "publish",
         ("log",),

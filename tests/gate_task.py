@@ -11,11 +11,13 @@ from river import base
 
 from schemas import Category, Dictionary, Number
 from schemas.event_time import EPOCH
-from schemas.records import Outcome, Request
+from schemas.records import Command, Outcome, Request
 from streams import DefaultAtHorizon, Event, Gate, MemoryDriver, Model, Task
 from streams.gate.decision import Decision
 from streams.gate.fold import GateFold
 from streams.policies import Policy
+from streams.rollout import Rollout
+from streams.rollout_checks import Situation
 
 DAY = 86_400_000
 
@@ -114,6 +116,26 @@ class Loop:
         if self.obey and proposal is not None:
             self.driver.command(proposal.command())
             self.done.append(proposal)
+
+    def own(self) -> Decision | None:
+        """Do the next decision that the log does not have, as the log's owner does; gives it."""
+        found = next(iter(self.gate.unlogged()), None)
+        if found is not None:
+            self.driver.command(found.logged(), Situation(gate=self.gate))
+        return found
+
+    def ask(self, name: Any, model: str = "", **arguments: Any) -> Command:
+        """Do a command of a person at the wall clock `now`; `author` and `authentication` are hers."""
+        now = arguments.pop("now", 0)
+        who = arguments.pop("author", "ada"), "a test", f"c-{self.gate.next_offset}"
+        known = arguments.pop("authentication", "token")
+        command = Command(name, model, arguments, *who, known)
+        return self.driver.command(command, Situation(now, self.gate))
+
+    @property
+    def rollout(self) -> Rollout:
+        """Proposals and pauses at the end of the log."""
+        return self.driver.server.roles.rollout
 
     @property
     def said(self) -> list[tuple[str, str, int]]:

@@ -21,10 +21,11 @@ from infra.taskfile import LoadedTask, load_task
 from schemas.errors import CommandRejected, UsageError
 from schemas.records import Command
 from schemas.topics import TaskTopics
-from streams.commands import decide
+from streams.commands import decide_all
 from streams.leave_out import LeaveOut
 from streams.model import ModelFold
 from streams.roles import ModelRole, Roles
+from streams.rollout_checks import Situation
 from streams.shares import SHARE, UNIT
 from streams.task import Model, Task
 from streams.version import Version
@@ -173,10 +174,12 @@ def _show_plan(loaded: LoadedTask, commands: Commands, command: Command, as_json
         each.name: _standing(loaded.task, each, before, runtime, next_offset) for each in loaded.task.models
     }
     try:
-        decided = decide(command, before, folds)
+        commands_done = decide_all(command, before, folds, at=Situation(now_ms(), knows_gate=False))
     except CommandRejected as error:
         raise UsageError(f"the command would be rejected: {error}") from None
-    after = before.after(decided)
+    decided, after = commands_done[0], before
+    for each in commands_done:
+        after = after.after(each)
     plan = [
         {"model": name, "before": _words(before.role(name)), "after": _words(after.role(name))}
         for name in after.models

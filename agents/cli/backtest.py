@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 
+from agents.cli.bounds import found_in, parse_bounds
 from agents.cli.checking import check_first
 from agents.cli.common import json_option, print_json, progress, table
 from agents.cli.data import read_events, show_left_out, strict_option
 from agents.cli.gate_report import show_gate
-from agents.cli.gates import found_in, parse_gates
 from agents.settings import from_environment
 from infra.taskfile import load_task
 from schemas.errors import UsageError
@@ -99,8 +99,8 @@ def backtest(
         raise UsageError("--gate judges models that learn all: it cannot be used with --leave-out")
     models = [loaded.task.model(model_name)] if model_name else list(loaded.task.models)
     names = [model.name for model in (*models, *baselines(loaded.task, models))]
-    gates = parse_gates("below", fail_below, names, loaded.task.kind)
-    gates += parse_gates("above", fail_above, names, loaded.task.kind)
+    bounds = parse_bounds("below", fail_below, names, loaded.task.kind)
+    bounds += parse_bounds("above", fail_above, names, loaded.task.kind)
     if through_gate and len(models) < 2:
         raise UsageError(
             f"--gate needs at least two models that compete; task {loaded.task.name!r} has one here"
@@ -114,7 +114,7 @@ def backtest(
             report["gate"] = replay(loaded.task, events, models, progress=advance)
     found = found_in(report)
     report["learns_not"] = [str(each) for each in learns_not.intervals]
-    report["failed"] = [text for gate in gates if (text := gate.failure(found, min_labels))]
+    report["failed"] = [text for bound in bounds if (text := bound.failure(found, min_labels))]
     if as_json:
         print_json(report)
     else:

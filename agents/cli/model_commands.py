@@ -8,40 +8,51 @@ import click
 
 from agents.cli.asking import Asked, ask_for, command_options
 from agents.cli.common import store_of
+from agents.cli.rollout_commands import shares_given
 from infra.taskfile import load_task
 from schemas.errors import UsageError
 from streams.leave_out import LeaveOut
 from streams.revisions import LEFT_OUT
 from streams.rollback import MODE, ROLLBACK_MODES
-from streams.shares import SHARE
+from streams.rollout import BREAK_GLASS
+
+break_glass_option = click.option(
+    "--break-glass",
+    is_flag=True,
+    help="Do it although a proposal, a pause or the gate stands against it; raises an alert.",
+)
+
+
+def broken(break_glass: bool) -> dict[str, str]:
+    """Return the argument of a command that is done whatever stands against it."""
+    return {BREAK_GLASS: "true"} if break_glass else {}
 
 
 @click.command(epilog="Example: riverloop models promote task.py tree --reason 'better for a week' --wait")
 @click.argument("task")
 @click.argument("model")
+@click.option("--propose", "proposed", is_flag=True, help="Only propose it: another person approves it.")
+@break_glass_option
 @command_options
-def promote(asked: Asked, model: str) -> None:
+def promote(asked: Asked, model: str, proposed: bool, break_glass: bool) -> None:
     """Let MODEL of TASK answer all requests; the one before becomes a shadow."""
-    ask_for(asked, "promote", model)
+    if proposed and break_glass:
+        raise UsageError("--propose and --break-glass exclude each other")
+    ask_for(asked, "propose" if proposed else "promote", model, broken(break_glass))
 
 
 @click.command(epilog="Example: riverloop models share task.py lr=0.9 tree=0.1 --reason 'first step'")
 @click.argument("task")
 @click.argument("shares", nargs=-1, required=True, metavar="MODEL=SHARE...")
+@break_glass_option
 @command_options
-def share(asked: Asked, shares: Sequence[str]) -> None:
+def share(asked: Asked, shares: Sequence[str], break_glass: bool) -> None:
     """Let several models of TASK answer, each its share; the shares add up to 1.
 
     The entity of a request decides which model answers it, or the request id where there is none. Raising a share
     moves only new entities.
     """
-    arguments: dict[str, str] = {}
-    for each in shares:
-        name, equals, number = each.partition("=")
-        if not equals or f"{SHARE}{name}" in arguments:
-            raise UsageError(f"{each!r:.80}: give each model once, as MODEL=SHARE, for example tree=0.1")
-        arguments[f"{SHARE}{name}"] = number
-    ask_for(asked, "share", "", arguments)
+    ask_for(asked, "share", "", shares_given(shares) | broken(break_glass))
 
 
 @click.command(epilog="Example: riverloop models freeze task.py tree --reason 'odd outcomes since noon'")

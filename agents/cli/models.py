@@ -22,10 +22,13 @@ from agents.cli.model_commands import (
     share,
 )
 from agents.cli.papers import card, diff
+from agents.cli.rollout import rollout
+from agents.cli.rollout_commands import abort, approve, pause, propose, reject
 from infra.taskfile import LoadedTask, load_task
 from schemas.errors import UsageError
 from schemas.records import Command, Control
 from streams.roles import Roles
+from streams.rollout_status import logged_line, rollout_status
 from streams.shares import SHARE, UNIT
 
 
@@ -34,7 +37,10 @@ def models() -> None:
     """Show which models answer, and change it: each command is an entry of the log. Print their cards."""
 
 
-for each in (promote, share, freeze, resume, rollback, retire, restore, keep, card, diff):
+for each in (
+    *(promote, share, freeze, resume, rollback, retire, restore, keep, card, diff),
+    *(propose, approve, reject, abort, pause, rollout),
+):
     models.add_command(each)
 
 
@@ -78,6 +84,12 @@ def show(
         raise UsageError(f"task {loaded.task.name} has no model {model!r:.80}")
     row = _row(model, roles, audits, offsets, loaded)
     commands = [_audit(each, offsets) for each in audits if _concerns(each.command, model)]
+    line = roles.rollout.lines.get(model)
+    if line is not None:
+        row["gate"] = logged_line(line)
+    row["waits for"] = next(
+        (each["waits for"] for each in rollout_status(roles)["models"] if each["model"] == model), ""
+    )
     if as_json:
         print_json(row | {"task": loaded.task.name, "commands": commands})
         return

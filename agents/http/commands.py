@@ -20,10 +20,12 @@ from infra.task.readiness import Readiness
 from schemas.codec.checks import make_command
 from schemas.errors import BadRecord, BrokerError, CommandRejected
 from schemas.records import Command
-from streams.commands import CHECKS, decide
+from streams.commands import NAMES, decide_all
+from streams.gate.lines import gate_lines
 from streams.leave_out import LeaveOut
 from streams.revisions import LEFT_OUT
 from streams.roles import Roles
+from streams.rollout_checks import TTL, Situation
 from streams.serve import Server
 from streams.shares import SHARE, UNIT
 from streams.snapshot.digest import state_digest
@@ -39,6 +41,11 @@ FIELDS: Final[Mapping[str, type]] = {
     "leave_out": list,
     "where": str,
     "release": bool,
+    "proposal": str,
+    "digest": str,
+    "valid_s": int,
+    "end": bool,
+    "break_glass": bool,
     "reason": str,
     "id": str,
     "evidence": str,
@@ -132,10 +139,12 @@ class ModelCommands:
         before = self._server.roles
         folds = {fold.model.name: fold for fold in self._server.models}
         try:
-            decided = decide(command, before, folds)
+            commands = decide_all(command, before, folds, at=Situation(now_ms(), self._server.gate))
         except CommandRejected as error:
             raise Problem(409, "command_rejected", str(error)) from None
-        after, found = before.after(decided), dict[str, Any]()
+        decided, found, after = commands[0], dict[str, Any](), before
+        for each in commands:
+            after = after.after(each)
         if command.name == "rollback":
             fold, context = folds[command.model], self._context
             where = (context.connection, context.codec)
@@ -159,6 +168,7 @@ class ModelCommands:
             "digest": state_digest(roles.snapshot()),
             "models": model_roles(server),
             "kept": dict(roles.kept),
+            **rollout_of(roles),
             "commands": [each._asdict() for each in reversed(roles.decisions)],
         }
 
@@ -166,6 +176,7 @@ class ModelCommands:
 def model_roles(server: Server) -> list[dict[str, Any]]:
     """Describe what each model of the log and of the task file does."""
     roles, folds = server.roles, {fold.model.name: fold for fold in server.models}
+    lines = {} if server.gate is None else {each["model"]: each for each in gate_lines(server.gate, roles)}
     found = []
     for name in dict.fromkeys([*roles.models, *folds]):
         row: dict[str, Any] = {"model": name, "in_file": name in folds} | _role(roles, name)
@@ -174,8 +185,20 @@ def model_roles(server: Server) -> list[dict[str, Any]]:
         if fold := folds.get(name):
             row |= {"version": str(fold.version), "learned": fold.learned, "left_out": fold.left_out_text}
             row["leaves_out"] = [str(each) for each in fold.leave_out.intervals]
+        row["gate"] = lines.get(name)
         found.append(row)
     return found
+
+
+def model_sections(server: Server) -> dict[str, Any]:
+    """Return what the live page shows of the models."""
+    return {"models": model_roles(server), "rollout": rollout_of(server.roles)}
+
+
+def rollout_of(roles: Roles) -> dict[str, Any]:
+    """Return the proposals that wait for an approval, and why nothing is raised."""
+    proposals = [each._asdict() for each in roles.rollout.proposals.values()]
+    return {"proposals": proposals, "paused": roles.rollout.paused("")}
 
 
 def _role(roles: Roles, name: str) -> dict[str, Any]:
@@ -220,18 +243,19 @@ def _leave_out(given: Mapping[str, Any]) -> dict[str, str]:
 def _command(given: Mapping[str, Any], author: str) -> Command:
     """Make the command of a request."""
     name = given["command"]
-    if name not in CHECKS:
-        raise Problem(422, "out_of_range", f"command must be one of {', '.join(CHECKS)}", "command")
+    if name not in NAMES:
+        raise Problem(422, "out_of_range", f"command must be one of {', '.join(NAMES)}", "command")
     arguments: dict[str, str] = {}
     for model, share in given.get("shares", {}).items():
         if type(share) not in {int, float} or len(model) > 60:
             raise Problem(422, "wrong_type", "shares must have a number for each model", "shares")
         arguments[f"{SHARE}{model}"] = repr(share)
-    for field in ("mode", "version"):
-        if field in given:
-            arguments[field] = given[field]
-    if given.get("release"):
-        arguments["release"] = "true"
+    arguments |= {
+        field: given[field] for field in ("mode", "version", "proposal", "digest") if field in given
+    }
+    arguments |= {field: "true" for field in ("release", "end", "break_glass") if given.get(field)}
+    if "valid_s" in given:
+        arguments[TTL] = str(given["valid_s"] * 1000)
     arguments |= _leave_out(given)
     known = "none" if author == NOBODY else "token"
     about = (author, given["reason"], given.get("id") or new_id(), known, now_ms(), given.get("evidence", ""))

@@ -13,7 +13,7 @@ from confluent_kafka import Message
 
 from agents.http import status
 from agents.http.access import is_loopback
-from agents.http.commands import model_roles
+from agents.http.commands import model_sections
 from agents.http.listeners import Listener
 from agents.http.live_topics import LiveTopics, newest_of
 from agents.http.task import LocalStatus
@@ -259,7 +259,7 @@ class LiveFeed:
             "worker": self._worker(),
             **self.topics.board.sections(),
         }
-        found |= {"models": model_roles(self.server), "decisions": self._decisions()}
+        found |= model_sections(self.server) | {"decisions": self._decisions()}
         return found | {"dead_letters": self.topics.dead_letters.as_data(), "verdict": self._judge(found)}
 
     def _decisions(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from agents.http.pulse import Pulse
 from agents.http.task import HttpTask
 from infra.exporter import Exporter, ModelView, TaskView, WorkerView
 from infra.runtime import runtime_fingerprint
-from streams.commands import CHECKS
+from streams.commands import DECIDED
 from streams.model import ModelFold
 from streams.roles import Roles
 
@@ -53,8 +53,8 @@ def views(tasks: Mapping[str, HttpTask]) -> Iterator[TaskView]:
 
 def _commands(roles: Roles) -> dict[tuple[str, str], int]:
     """Return the newest command of each kind, each from the start: a first one is a change then."""
-    of_all = {"share"}
-    names = ["revision", *(name for name in CHECKS if name not in of_all)]
+    of_all = {"share", "pause"}
+    names = ["revision", *sorted(DECIDED - {"share"})]
     found = {(name, model): -1 for name in names for model in roles.models}
     found |= {(name, ""): -1 for name in of_all}
     return found | {(each.name, each.model): each.offset for each in roles.decisions}

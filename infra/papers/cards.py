@@ -32,6 +32,7 @@ from streams.papers.card import (
 from streams.papers.history import VersionHistory
 from streams.papers.specification import Specification, declared, stored
 from streams.roles import Roles
+from streams.rollout_status import gate_row
 from streams.task import Model
 from streams.version import Version
 
@@ -260,6 +261,7 @@ class Cards:
             alerts,
             self._alerts_begin,
             decisions(self.audits, version.model, offsets),
+            gate_row(version.model, self.roles),
         )
 
     def _policy_differs(self, model: Model | None, specification: Specification) -> str:

@@ -16,12 +16,15 @@ from infra.kafka.log import LogReader
 from infra.kafka.transaction import OutRecord
 from infra.task.audit_links import AuditLinks
 from infra.task.context import TaskContext
+from infra.task.gate_desk import GateDesk
 from schemas.errors import BrokerError, CommandRejected, RecordsGone
-from schemas.records import Control, Entry
+from schemas.records import Command, Control, Entry
 from streams.command_queue import CommandQueue
-from streams.commands import command_entry_id, decide, decide_revision, with_anchors
+from streams.commands import command_entry_id, decide_all, decide_revision, with_anchors
+from streams.gate.lines import GateMonitor
 from streams.model import ModelFold
 from streams.roles import Roles
+from streams.rollout_checks import Situation
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +54,7 @@ class CommandDesk:
         self.context, self._wake, self._newest = context, wake, newest
         self.audit = AuditLinks(context, checkpoints)
         self.queue = CommandQueue(context.topics.log)
+        self.gate_desk = GateDesk(context, wake)
         self.partition = Partition(context.topics.control, 0)
         self._reading: asyncio.Task[None] | None = None
         self._caught_up = False
@@ -76,12 +80,14 @@ class CommandDesk:
         transaction before, has decided.
         """
         self.close()
+        self.gate_desk.open()
         self._reading = asyncio.get_running_loop().create_task(self._read(), name="commands")
 
     def close(self) -> None:
         """Stop reading."""
         self._caught_up = False
         self.audit.close()
+        self.gate_desk.close()
         if self._reading is not None:
             self._reading.cancel()
             self._reading = None
@@ -97,7 +103,7 @@ class CommandDesk:
                         self._caught_up = self._caught_up or batch.caught_up
                         if self._caught_up:
                             self.audit.keep()
-                        if len(self.queue) or self.audit.chain.to_link:
+                        if self._caught_up or len(self.queue) or self.audit.chain.to_link:
                             self._wake()
             except RecordsGone as error:
                 log.warning("%s: commands are read from the beginning: %s", self.context.task.name, error)
@@ -125,18 +131,45 @@ class CommandDesk:
         """Return the link of the audit chain that is to be written now; see `AuditLinks.next`."""
         return self.audit.next() if self._caught_up else []
 
-    def decide(self, request: Control, models: Sequence[ModelFold]) -> Decided:
-        """Check a request; the models are at the end of the log."""
+    def decided(self, models: Sequence[ModelFold], gate: GateMonitor | None, *, ready: bool) -> list[Decided]:
+        """Decide the next requests; without one, the owner's own next command, see `GateDesk.next`."""
+        roles = models[0].roles
+        found = [one for each in self.next(roles, ready=ready) for one in self.decide(each, models, gate)]
+        if found or not ready or not self._caught_up or not self.queue.settled(roles):
+            return found
+        own = self.gate_desk.next(roles, gate, self.queue.knows)
+        return [] if own is None else self.decide(own, models, gate, own=True)
+
+    def decide(
+        self,
+        request: Control,
+        models: Sequence[ModelFold],
+        gate: GateMonitor | None = None,
+        *,
+        own: bool = False,
+    ) -> list[Decided]:
+        """Check a request; gives what it sets off as well. Models and gate are at the end of the log.
+
+        Parameters
+        ----------
+        own
+            Whether the owner itself asks.
+        """
         reached(decision_points(request)[0])
         name, command, now, roles = self.context.task.name, request.command, now_ms(), models[0].roles
         try:
             if command.name == "revision":
-                command = with_anchors(decide_revision(command, roles), roles, self._newest)
+                commands = [with_anchors(decide_revision(command, roles), roles, self._newest)]
             else:
-                command = decide(command, roles, {fold.model.name: fold for fold in models}, self._newest)
+                folds = {fold.model.name: fold for fold in models}
+                commands = decide_all(command, roles, folds, self._newest, Situation(now, gate, own))
         except CommandRejected as error:
             log.warning("%s: command %s of %s is rejected: %s", name, command.name, command.author, error)
-            return Decided(self.context, request, Control("audit", command, now, rejected=str(error)), None)
+            return [Decided(self.context, request, Control("audit", command, now, rejected=str(error)), None)]
+        return [self._decided(request, each, now) for each in commands]
+
+    def _decided(self, request: Control, command: Command, now: int) -> Decided:
+        name = self.context.task.name
         entry = Entry(command_entry_id(name, command), "command", now, command=command)
         log.info("%s: %s does %s %s: %s", name, command.author, command.name, command.model, command.reason)
         return Decided(self.context, request, Control("audit", command, now, entry.entry_id), entry)

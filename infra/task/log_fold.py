@@ -18,6 +18,7 @@ from infra.snapshots.models import LogPlace, restore
 from infra.snapshots.store import SnapshotStore
 from infra.task.context import TaskContext
 from infra.task.fact_runs import FactRuns, measure_freshness, take
+from infra.task.gate_state import make_gate, restore_gate
 from infra.task.other_revisions import OtherRevisions
 from infra.task.readiness import Readiness
 from infra.task.resume import Resume
@@ -74,6 +75,8 @@ class LogFold:
         self.many: Callable[[list[Any], int, Sequence[int]], int] | None = None
         """Takes entries that were scanned in place of `listener`, from one of them on; gives how many."""
         self._runs = FactRuns(context, self.models)
+        self.gate = make_gate(context.task)
+        """Takes each entry after the models."""
         self.moved: list[Callable[[], None]] = []
         """Called when the folds have moved, or have caught up."""
         self.recent: deque[Features] = deque(maxlen=RECENT)
@@ -134,9 +137,11 @@ class LogFold:
                     time.monotonic() - started,
                     fold.next_offset,
                 )
-        self.next_offset = self._resume.start_of(
-            self.context.topics.log, min(fold.next_offset for fold in self.models)
-        )
+        oldest = min(self.models, key=lambda fold: fold.next_offset)
+        self.next_offset = self._resume.start_of(self.context.topics.log, oldest.next_offset)
+        if self.gate is not None:
+            about = (self.store, self.context, self.place, self._resume)
+            self.next_offset = restore_gate(self.gate, oldest.roles, self.next_offset, *about)
         return self.next_offset
 
     async def near(self) -> None:
@@ -251,6 +256,8 @@ class LogFold:
                 aside.apply(offset, entry)
         else:
             self._command(offset, message, entry, entry.command)
+        if self.gate is not None:
+            self.gate.apply(offset, entry)
         if entry.prediction is not None:
             self.recent.append(entry.prediction.features)
             self._freshness(entry, message.timestamp()[1])

@@ -24,6 +24,7 @@ from infra.runtime import runtime_fingerprint
 from infra.snapshots.models import git_commit, pack
 from infra.task.command_desk import CommandDesk, decision_points
 from infra.task.context import TaskContext
+from infra.task.gate_state import gate_takes
 from infra.task.log_fold import NEAR, LogFold
 from infra.task.publisher import Output, Publisher
 from infra.task.readiness import Readiness, TaskStopped
@@ -33,7 +34,8 @@ from infra.task.snapshots import Take
 from infra.turns import Turns
 from schemas.errors import BrokerError, RecordsGone
 from schemas.records import Entry, Manifest
-from streams.fold import Monitor
+from streams.fold import Measurement, Monitor
+from streams.gate.lines import measurements
 from streams.metrics.served import ServedMetrics
 from streams.monitors import monitors
 from streams.native.watch import NativeWatch
@@ -147,7 +149,14 @@ class LogPublisher(Publisher[Entry]):
                 parent = self.fold.parents.get(fold.model.name)
                 parents = (parent,) if parent and parent != str(fold.learned_version) else ()
                 yield partial(pack, fold, self.place, text, *about, parents=parents, commit=self._commit)
+        yield from gate_takes(None if self.fold.failed else self.fold.gate, self.context.task, self.place)
         yield from super().takes()
+
+    def measured(self) -> Iterator[tuple[str, Measurement]]:
+        """See `Publisher.measured`; after the monitors the rollouts."""
+        yield from super().measured()
+        for each in measurements(self.fold.gate, self.models[0].roles):
+            yield each.monitor, each
 
     def anchors(self) -> Collection[str]:
         """See `Publisher.anchors`."""
@@ -279,8 +288,7 @@ class LogPublisher(Publisher[Entry]):
             below = self.next_offset
             if below < self.published:
                 return
-            requests = self.desk.next(self.models[0].roles, ready=self.readiness.ready.is_set())
-            decided = [self.desk.decide(each, self.models) for each in requests]
+            decided = self.desk.decided(self.models, self.fold.gate, ready=self.readiness.ready.is_set())
             alerts, to = self.not_learned(below)
             records = self.pending(below) + alerts
         if not decided:
@@ -289,7 +297,7 @@ class LogPublisher(Publisher[Entry]):
         if ends:
             records += await self.readiness.retry(lambda: endings(self.context, ends))
         records += [record for each in decided for record in each.records]
-        before, self.runner.last_point = self.runner.last_point, decision_points(requests[0])[1]
+        before, self.runner.last_point = self.runner.last_point, decision_points(decided[0].request)[1]
         try:
             done = await self._write(consumer, records, below, to, self.desk.offsets(decided))
         finally:

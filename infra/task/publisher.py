@@ -225,28 +225,31 @@ class Publisher(Generic[Item]):
         if early or self.next_offset <= self._metrics_to:
             return
         self._metrics_at, self._metrics_to = now, self.next_offset
-        for monitor in self.monitors:
-            for each in monitor.measurements():
-                metric = Metric(
-                    name=each.name,
-                    value=each.value,
-                    unit=each.unit,
-                    model=each.model,
-                    version=each.version,
-                    role=each.role,
-                    window=each.window,
-                    count=each.count,
-                    log_offset=self.next_offset - 1,
-                    ts=self._last_ts,
-                    segment=each.segment,
-                    task=self.context.task.name,
-                )
-                self._add(self.next_offset - 1, self.context.topics.metrics, monitor.name, metric)
-                yield
+        for key, each in self.measured():
+            metric = Metric(
+                name=each.name,
+                value=each.value,
+                unit=each.unit,
+                model=each.model,
+                version=each.version,
+                role=each.role,
+                window=each.window,
+                count=each.count,
+                log_offset=self.next_offset - 1,
+                ts=self._last_ts,
+                segment=each.segment,
+                task=self.context.task.name,
+            )
+            self._add(self.next_offset - 1, self.context.topics.metrics, key, metric)
+            yield
+
+    def measured(self) -> Iterator[tuple[str, Measurement]]:
+        """Return the current values, each with the key of its record."""
+        return ((monitor.name, each) for monitor in self.monitors for each in monitor.measurements())
 
     def measurements(self) -> list[Measurement]:
         """Return the current values of all monitors; none while another worker owns the topic."""
-        return [each for monitor in self.monitors for each in monitor.measurements()] if self.is_owner else []
+        return [each for _, each in self.measured()] if self.is_owner else []
 
     # ------------------------------------------------------------------ transactions
 

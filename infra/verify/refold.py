@@ -14,6 +14,7 @@ from infra.trusted import TrustedEntry
 from infra.verify.answers import Answers
 from infra.verify.database import HistoryDatabase
 from infra.verify.extent import Extent
+from infra.verify.gate import GateProof
 from infra.verify.report import Report
 from infra.verify.snapshots import Snapshots, ToCompare
 from infra.verify.source import Source
@@ -115,6 +116,7 @@ class Refold:
         decode = decoder(self._codec.decode_entry, MAX_TOPIC_RECORD_BYTES)
         first_fold = min(self.folds, key=lambda fold: fold.next_offset)
         about = (self._codec, self._database, report, self._predictions)
+        gate = self._gate_proof(first)
         answers = Answers(first_fold.roles, first_fold.next_offset, *about)
         for message in self._source.read(*self._log, first, end):
             item = decode(message)
@@ -128,6 +130,10 @@ class Refold:
                 walk.arrive(item.at.offset)
                 walk.fold.apply(item.at.offset, item.record)
             answers.apply(item.at.offset, item.record)
+            if gate is not None:
+                gate.apply(item.at.offset, item.record)
+        if gate is not None:
+            gate.arrive(end)
         for walk in walks:
             walk.arrive(walk.fold.next_offset)
         answers.arrive(end)
@@ -142,6 +148,13 @@ class Refold:
                     "stopped": learner.stopped._asdict() if learner.stopped else None,
                 }
         self._foreign()
+
+    def _gate_proof(self, first: int) -> GateProof | None:
+        task = self._loaded.task
+        if task.gate is None or not task.models[1:]:
+            return None
+        announced = self._extent.manifests.values()
+        return GateProof(task, self._place, self._store, announced, first, self.report)
 
     # ------------------------------------------------------------------ scores
 

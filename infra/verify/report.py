@@ -84,6 +84,8 @@ COUNTS: Final = {
     "unread_outcomes": "outcomes not joined yet",
     "dead_letters": "dead letters",
     "entries": "entries of the training log",
+    "decisions": "decisions of the gate",
+    "other_decisions": "decisions of a gate with another configuration",
     "cut": "records whose counterpart was deleted by retention",
 }
 """What is counted, and what it means."""

@@ -12,6 +12,10 @@ export const COMMANDS = {
   freeze: { says: "Its state answers as it is and learns nothing.", offered: (each) => each.role !== "retired" && each.frozen_at === null },
   resume: { says: "It learns again.", offered: (each) => each.frozen_at !== null, fields: mode },
   retire: { says: "It neither scores nor learns; its snapshots stay.", offered: (each) => each.role === "shadow" },
+  abort: { says: "The model before answers its requests again, and its test ends.", offered: (each) => Boolean(each.gate) && each.share < 1 },
+  approve: { says: "What is proposed is done.", offered: () => false, fields: proposal },
+  reject: { says: "What is proposed is not done. Of the gate: the challenger's test ends.", offered: () => false, fields: proposal },
+  pause: { label: "Pause rollouts", says: "No share is raised until the pause ends; proposals are dropped.", offered: (_, all, rollout) => !rollout.paused && all.some((each) => each.gate), ofAll: true, fields: () => ({ root: null, body: () => ({}) }) },
   restore: { says: "It is a shadow again, without what it missed.", offered: (each) => each.role === "retired" },
 };
 
@@ -24,6 +28,11 @@ function shares(model, all) {
     root: h("div", { class: "shares" }, inputs.map(([name, input]) => field(`${name}, %`, input))),
     body: () => ({ shares: Object.fromEntries(inputs.map(([name, input]) => [name, Math.round(Number(input.value) * 1e4) / 1e6]).filter(([, part]) => part > 0)) }),
   };
+}
+
+function proposal(id, _, store) {
+  const { digest } = store.sections.rollout.proposals.find((each) => each.id === id) ?? {};
+  return { root: null, body: () => ({ proposal: id, digest: digest ?? "" }) };
 }
 
 function mode(model) {
@@ -56,7 +65,7 @@ export function commandDialog() {
   function open(name, model, store) {
     const command = COMMANDS[name];
     const all = store.sections.models;
-    const more = command.fields?.(model, all) ?? { root: null, body: () => ({ model }) };
+    const more = command.fields?.(model, all, store) ?? { root: null, body: () => ({ model }) };
     const reason = h("input", { type: "text", required: true, maxlength: 1000, autocomplete: "off", name: "reason" });
     const secret = h("input", { type: "password", required: true, autocomplete: "off", name: "token", value: token });
     const problem = h("p", { class: "problem", role: "alert" });

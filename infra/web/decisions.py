@@ -10,16 +10,17 @@ from typing import Any, Final
 from infra.past import PREFIX, SPEC_TEXT
 from schemas.applied import Applied
 from schemas.records import Command, Control, Entry
-from streams.commands import CHECKS
+from streams.commands import DECIDED
 from streams.roles import Roles
+from streams.rollout import DIGEST, EXPIRES, PROPOSAL, STAMPS
 from streams.shares import SALT, UNIT
 
 REVISION: Final = "revision"
-NAMES: Final = frozenset({REVISION, *CHECKS})
+NAMES: Final = frozenset({REVISION, *DECIDED})
 """The commands about models; others have audits as well."""
 STAMP: Final = ("spec", "runtime", "dictionary")
 """Arguments of a revision: digests of what fixes it."""
-INNER: Final = frozenset({*STAMP, SPEC_TEXT, SALT})
+INNER: Final = frozenset({*STAMP, SPEC_TEXT, SALT, *(set(STAMPS) - {PROPOSAL}), DIGEST, EXPIRES, "revisions"})
 """Arguments that are shown elsewhere, or not at all."""
 MOST: Final = 100
 """Decisions that are shown, newest first."""

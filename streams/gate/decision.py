@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Literal
 
 from schemas.records import Command
+from streams.rollout import ACTION, CHALLENGER, GATE
 from streams.shares import SHARE, UNIT
 
 Verdict = Literal["better", "worse", "equivalent", "continue", "inconclusive"]
@@ -116,8 +117,35 @@ class Decision:
             command = Command("share", "", shares)
         else:
             command = Command("promote", new if self.action == "promote" else old)
-        evidence = self.evidence.text()
-        return replace(command, author="gate", reason=self.reason, id=self.id, evidence=evidence)
+        return self._signed(command)
+
+    def logged(self) -> Command:
+        """Return the command under which it lies in the log: what it proposes, does, or says."""
+        if self.action not in PROPOSED:
+            return self._signed(Command("verdict", self.challenger.rpartition(".")[0]))
+        command = self.command()
+        if not self.approval:
+            return command
+        model = self.challenger.rpartition(".")[0]
+        return replace(command, name="propose", model=model)
+
+    def _signed(self, command: Command) -> Command:
+        stamps = {
+            ACTION: self.action,
+            CHALLENGER: self.challenger,
+            "incumbent": self.incumbent,
+            "gate": self.evidence.gate,
+            "verdict": self.verdict,
+            "decided_at": str(self.offset),
+        }
+        return replace(
+            command,
+            arguments=dict(command.arguments) | stamps,
+            author=GATE,
+            reason=self.reason,
+            id=self.id,
+            evidence=self.evidence.text(),
+        )
 
 
 def _short(value: float) -> float:

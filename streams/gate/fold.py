@@ -16,9 +16,10 @@ from streams.fold import BaseFold
 from streams.gate.decision import Decision
 from streams.gate.held import OFFSET, Extra, Held, Item, Who, width
 from streams.gate.outages import Outages
-from streams.gate.promotion import Plan, Promotion
+from streams.gate.promotion import OUTAGE, Plan, Promotion
 from streams.gate.rules import MS, Gate
 from streams.policies import DefaultAtHorizon, OnArrival, label_of
+from streams.roles import Roles
 from streams.task import Task
 
 RESOLVED: Final = frozenset({"labelled", "expired", "late", "revised", "unavailable"})
@@ -79,6 +80,11 @@ class GateFold(BaseFold[Entry]):
         """See `Monitor.spec`."""
         policies = "; ".join(f"{model.name} {model.policy!r}" for model in self.task.models)
         return f"{self.task.kind} {self.task.horizon} {self.task.grace}\n{policies}\n{self.gate.describe()}"
+
+    def begin(self, roles: Roles) -> None:
+        """Begin behind the log's beginning, where that was cut off: with the roles there, and no test."""
+        self.promotion.begin(roles)
+        self.next_offset = roles.next_offset
 
     # ------------------------------------------------------------------ the fold
 
@@ -176,7 +182,7 @@ class GateFold(BaseFold[Entry]):
         if len(self._whos) > CACHED:
             self._whos.clear()
             self.promotion.plans.clear()
-        blocked = "" if self.outages.live else "label outage"
+        blocked = "" if self.outages.live else OUTAGE
         self.promotion.judge(offset, self.mark, blocked, 0.5**self.held.halvings)
 
     def _find_due(self) -> None:
@@ -220,18 +226,15 @@ class GateFold(BaseFold[Entry]):
 
     def decisions(self, since: int = 0) -> list[Decision]:
         """Return the newest decisions at a log offset or after it, in their order."""
-        return self.promotion.decisions(since)
+        return self.promotion.book.since(since)
 
-    def proposal(self, blocks: Sequence[str] = ()) -> Decision | None:
-        """Return the decision that asks for a command now.
+    def proposal(self) -> Decision | None:
+        """Return the decision that asks for a command now."""
+        return self.promotion.proposal()
 
-        Parameters
-        ----------
-        blocks
-            What else speaks against a change, such as an open data quality episode: then only a rollback is given.
-        """
-        proposed = self.promotion.proposal()
-        return None if proposed and blocks and proposed.action != "rollback" else proposed
+    def unlogged(self) -> list[Decision]:
+        """Return the decisions that stand and that the log does not have, in their order."""
+        return self.promotion.book.unlogged()
 
     # ------------------------------------------------------------------ state
 

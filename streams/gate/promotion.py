@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from schemas.records import Entry
-from streams.gate.decision import PROPOSED, Action, Decision, Verdict, restored
+from schemas.records import Command, Entry
+from streams.gate.book import DecisionBook
+from streams.gate.decision import PROPOSED, Action, Decision, Verdict
 from streams.gate.held import Who
 from streams.gate.pair_test import PairTest
 from streams.gate.rules import MS, Gate
 from streams.roles import Roles
+from streams.rollout import PROPOSAL, Proposal
 from streams.shares import UNIT
 
-KEPT: Final = 200
-"""Decisions that are kept, the newest."""
 PHASES: Final = 64
 """Commands about who answers that are remembered, the newest."""
 ROLES: Final = frozenset({"promote", "share", "revision"})
-"""Commands that change who answers."""
+"""Commands that change who answers, beside those that do so in some cases only."""
+RAISING: Final = frozenset({"promote", "share"})
+OUTAGE: Final = "label outage"
 Plan = tuple[tuple[int, int, PairTest], ...]
 """Places of the scores of the incumbent and of a challenger, and their test."""
 
@@ -64,11 +65,12 @@ class Promotion:
         self._digest, self._loss = gate.digest, loss
         self._stepped = -1
         """Event time up to which the log was complete at the newest command about who answers, ms."""
-        self._wish: Wish | None = None
+        self.wish: Wish | None = None
+        """What would be done now."""
         self._shared: list[list[Any]] = []
         """Newest commands about who answers: log offset, and the challenger that had a share from then on."""
         self._verdicts: dict[str, tuple[Verdict, bool]] = {}
-        self._decisions: list[Decision] = []
+        self.book = DecisionBook()
 
     # ------------------------------------------------------------------ tests
 
@@ -98,31 +100,39 @@ class Promotion:
         test = self.tests[challenger] = PairTest(self.gate, pair, self.others, number, now)
         return test
 
+    def begin(self, roles: Roles) -> None:
+        """Begin with the roles as they are at a position of the log."""
+        self.roles.restore(roles.snapshot())
+        self.incumbent = roles.rollout.incumbent
+
     def command(self, offset: int, entry: Entry, now: int) -> None:
         """Take a command of the log."""
-        shared = [name for name in self.roles.answering if name != self.incumbent]
+        answering, command = self.roles.answering, entry.command
+        shared = [name for name in answering if name != self.incumbent]
+        proposals = dict(self.roles.rollout.proposals)
         self.roles.apply(offset, entry)
-        command = entry.command
         if command is None:
             return
-        if command.name == "retire":
-            self._retire(command.model)
-        if command.name not in ROLES:
+        self.book.logged(command.id)
+        self._about_rollout(command, proposals)
+        if command.name not in ROLES and self.roles.answering == answering:
             return
         before = self.incumbent
-        if command.name == "promote" or before not in self.roles.answering:
+        if command.name in {"promote", "rollback"} or before not in self.roles.answering:
             self.incumbent = self.roles.champion
         if self.incumbent != before:
             self.previous = before
             self.tests.clear()
             self._verdicts.clear()
+            self.book.clear()
         elif command.name == "promote":
             for test in (self.tests[name] for name in shared if name in self.tests):
                 if not test.closed:
                     test.closed, test.why = True, "rolled back"
         self.plans.clear()
         if command.name != "revision":
-            self._stepped, self._wish = now, None
+            self._stepped = now
+            self._drop_wish()
             sharing = [name for name in self.roles.answering if name != self.incumbent]
             self._shared = [*self._shared, [offset, sharing[0] if len(sharing) == 1 else ""]][-PHASES:]
 
@@ -130,13 +140,48 @@ class Promotion:
         """Return the challenger that answered beside the incumbent after an entry; empty: none, or several."""
         return next((str(name) for at, name in reversed(self._shared) if at <= offset), "")
 
-    def _retire(self, challenger: str) -> None:
+    def _about_rollout(self, command: Command, proposals: Mapping[str, Proposal]) -> None:
+        """Take what people, or the log's owner, say about a rollout; `proposals` are those before."""
+        name, found = command.name, proposals.get(command.arguments.get(PROPOSAL, ""))
+        if name == "retire":
+            self._end(command.model, "retired")
+        elif name == "abort":
+            self._end(command.model, f"aborted by {command.author}")
+        elif name == "reject" and found is not None and found.gate:
+            self._end(found.model, f"rejected by {command.author}")
+        elif (name == "withdraw" and found is not None and found.gate) or (name == "pause" and self._halted):
+            self._drop_wish()
+
+    @property
+    def _halted(self) -> bool:
+        wish, rollout = self.wish, self.roles.rollout
+        return wish is not None and wish.action in RAISING and rollout.paused(wish.challenger) != ""
+
+    def _end(self, challenger: str, why: str) -> None:
         test = self.tests.get(challenger)
         if test is not None and not test.closed:
-            test.closed, test.why = True, "retired"
+            test.closed, test.why = True, why
             self.plans.clear()
-        if self._wish is not None and self._wish.challenger == challenger:
-            self._wish = None
+        if self.wish is not None and self.wish.challenger == challenger:
+            self._drop_wish()
+
+    def _drop_wish(self) -> None:
+        """Forget what would be done: it is judged anew after the next cohort."""
+        self.wish = None
+        self.book.drop()
+
+    def blocks(self, challenger: str, live: bool) -> list[str]:
+        """Return what stands against raising a challenger.
+
+        Parameters
+        ----------
+        live
+            Whether no label outage is suspected or open.
+        """
+        test = self.tests.get(challenger)
+        ratio = None if test is None else test.mismatch
+        found = [] if live else [OUTAGE]
+        return [*found, ratio.complaint] if ratio is not None else found
 
     # ------------------------------------------------------------------ decisions
 
@@ -167,8 +212,8 @@ class Promotion:
                 why = f"{test.verdict}: {test.why}{owner}" if test.closed else test.verdict
                 self._decide(Wish("verdict", name, 0, why), *at)
         wish = self._wanted(now, blocked)
-        if wish != self._wish:
-            before, self._wish = self._wish, wish
+        if wish != self.wish:
+            before, self.wish = self.wish, wish
             if wish is not None:
                 self._decide(wish, *at)
             elif before is not None and before.challenger in self.tests:
@@ -193,7 +238,7 @@ class Promotion:
             wish.reason,
             test.evidence(self._digest, self._loss, sampled),
         )
-        self._decisions = [*self._decisions, decision][-KEPT:]
+        self.book.add(decision)
 
     def _wanted(self, now: int, blocked: str) -> Wish | None:
         answering = self.roles.answering
@@ -221,12 +266,12 @@ class Promotion:
         ratio = test.mismatch
         waits = (
             blocked,
-            f"the share {ratio.share:g} of the requests is not what was drawn" if ratio else "",
+            self.roles.rollout.paused(challenger),
+            ratio.complaint if ratio else "",
             f"signal {test.signals}" if test.signals else "",
             f"the verdict is {test.verdict}" if test.verdict != "better" else "",
         )
-        reasons = "; ".join(each for each in waits if each)
-        if reasons:
+        if reasons := "; ".join(each for each in waits if each):
             return Wish("hold", challenger, 0, reasons)
         # The model before was promoted once: it comes back at once.
         steps = (100,) if challenger == self.previous and not share else self.gate.steps
@@ -235,15 +280,11 @@ class Promotion:
             "promote" if step == 100 else "share", challenger, step, "better than the model that answers"
         )
 
-    def decisions(self, since: int) -> list[Decision]:
-        """Return the newest decisions at a log offset or after it, in their order."""
-        return [each for each in self._decisions if each.offset >= since]
-
     def proposal(self) -> Decision | None:
         """Return the decision that asks for a command now."""
-        if self._wish is None or self._wish.action not in PROPOSED:
+        if self.wish is None or self.wish.action not in PROPOSED:
             return None
-        return next((each for each in reversed(self._decisions) if each.action != "verdict"), None)
+        return self.book.newest_wish()
 
     # ------------------------------------------------------------------ state
 
@@ -256,9 +297,9 @@ class Promotion:
             "opened": dict(self.opened),
             "stepped": self._stepped,
             "shared": [list(each) for each in self._shared],
-            "wish": None if self._wish is None else list(self._wish),
+            "wish": None if self.wish is None else list(self.wish),
             "verdicts": {name: list(each) for name, each in self._verdicts.items()},
-            "decisions": [asdict(each) for each in self._decisions],
+            "book": self.book.snapshot(),
         }
 
     def restore(self, state: Any) -> None:
@@ -270,7 +311,7 @@ class Promotion:
         }
         self.opened, self._stepped = dict(state["opened"]), state["stepped"]
         self._shared = [list(each) for each in state["shared"]]
-        self._wish = None if state["wish"] is None else Wish(*state["wish"])
+        self.wish = None if state["wish"] is None else Wish(*state["wish"])
         self._verdicts = {name: (verdict, closed) for name, (verdict, closed) in state["verdicts"].items()}
-        self._decisions = [restored(each) for each in state["decisions"]]
+        self.book.restore(state["book"])
         self.plans.clear()

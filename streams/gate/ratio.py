@@ -54,6 +54,11 @@ class Ratio:
         return math.exp(min(found, 600.0))
 
     @property
+    def complaint(self) -> str:
+        """What a mismatch is called."""
+        return f"the share {self.share:g} of the requests is not what was drawn"
+
+    @property
     def chi_square(self) -> float:
         """Pearson's statistic, one degree of freedom."""
         n = self.challenger + self.incumbent

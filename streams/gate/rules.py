@@ -98,6 +98,8 @@ class Gate:
         Requests that are held at most until they count. Beyond it a drawn half of all requests is tested.
     owner
         Who is asked when a test ends without a verdict.
+    valid
+        Wall clock time in which a proposal can be approved; afterwards the gate proposes anew.
     """
 
     loss: Literal["", "brier", "log_loss", "absolute_error"] = ""
@@ -118,6 +120,7 @@ class Gate:
     wait: timedelta | None = None
     held: int = 200_000
     owner: str = ""
+    valid: timedelta = timedelta(days=7)
 
     def problems(
         self, kind: TaskKind, features: Dictionary, policies: tuple[Policy, ...], horizon: timedelta
@@ -125,7 +128,12 @@ class Gate:
         """Say what is wrong with it for a task, one sentence each."""
         yield from self._loss_problems(kind)
         yield from self._number_problems()
-        for name, least in (("until", MS), ("hold", timedelta(0)), ("wait", horizon)):
+        for name, least in (
+            ("until", MS),
+            ("hold", timedelta(0)),
+            ("wait", horizon),
+            ("valid", MS),
+        ):
             span: object = getattr(self, name)
             if span is None and name == "wait":
                 continue

@@ -72,6 +72,14 @@ _OUTCOMES = "Check the service that reports outcomes, and `T.dead-letters`."
 _EPISODES = "Read the episode on `T.alerts`: it has the signal and the evidence."
 _REQUESTS = "Check the service that sends requests, and `T.dead-letters`."
 _FEATURE = "Check the source of the feature."
+_PROPOSALS = "`riverloop models rollout status` shows proposals and who decided what."
+_GATE = "`riverloop models rollout status` says what the gate waits for."
+_GATED: Final[tuple[tuple[str, Unit, str], ...]] = (
+    ("gate_estimate", "ratio", "mean gain of a challenger over whole cohorts, on the gate's scale of loss"),
+    ("gate_low", "ratio", "lower bound of that gain, empirical Bernstein"),
+    ("gate_high", "ratio", "upper bound of that gain"),
+    ("gate_labels", "count", "matured requests with a label that the gate has counted"),
+)
 
 METRICS: Final = (
     Declared("accuracy", "ratio", "correct decisions / n", "higher", _COMPARE, "River", _C),
@@ -256,6 +264,9 @@ METRICS: Final = (
         "episodes", "count", "episodes opened, by family", "neither", _EPISODES, counter=True, by_monitor=True
     ),
     Declared("signal_mean", "signal", "mean of the detector's window", "neither", _EPISODES, by_model=True),
+    Declared("proposals", "count", "proposals that wait for an approval", "neither", _PROPOSALS),
+    Declared("break_glass", "count", "commands done with `--break-glass`", "lower", _PROPOSALS, counter=True),
+    *(Declared(name, unit, formula, "neither", _GATE, by_model=True) for name, unit, formula in _GATED),
     *(
         Declared(name, "count", formula, "neither", _REQUESTS, counter=True)
         for name, formula in (

@@ -137,6 +137,8 @@ class Card:
     alerts_begin: int = 0
     """The oldest offset of `T.alerts`; above 0 earlier alerts are deleted."""
     decisions: tuple[DecisionFacts, ...] = ()
+    gate: Mapping[str, Any] | None = None
+    """How far the model's rollout is, as `streams.rollout_status` says; None: the gate has decided nothing."""
 
     def data(self) -> dict[str, Any]:
         """Return it as plain data."""

@@ -27,6 +27,7 @@ def card_blocks(card: Card) -> list[Block]:
         *_features(card.specification),
         *_metrics(card),
         *_episodes(card),
+        *_gate(card),
         *_decisions(card),
     ]
 
@@ -203,6 +204,16 @@ def _episodes(card: Card) -> Iterator[Block]:
         for each in card.episodes
     ]
     yield Table(("opened", "closed", "severity", "family", "signal", "concerns", "alarms", "text"), rows)
+
+
+def _gate(card: Card) -> Iterator[Block]:
+    if card.gate is None:
+        return
+    yield Heading("Gate")
+    shown = ("gate", "gain", "matured", "state", "waits for")
+    names = ("verdict", "gain, with its interval", "matured requests", "rollout", "waits for")
+    rows = [(name, str(card.gate[key])) for name, key in zip(names, shown, strict=True)]
+    yield _fields([*rows, ("decided", card.gate["decision"]["at"])])
 
 
 def _decisions(card: Card) -> Iterator[Block]:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from schemas.errors import CommandRejected
 from schemas.records import Command, Entry
-from streams.commands import CHECKS, decide
+from streams.commands import CHECKS, decide_all
 from streams.model import ModelFold
 from streams.roles import Roles
 from streams.shares import SHARE, UNIT, moved, place_of
@@ -54,6 +54,20 @@ ASKED = st.lists(
             st.sampled_from(("catch-up", "skip")),
         ),
         shares().map(lambda found: ("share", "", share_arguments(found))),
+        st.builds(
+            lambda found, model: ("propose", model, share_arguments(found)), shares(), st.sampled_from(NAMES)
+        ),
+        st.builds(
+            lambda name, number: (name, "", {"proposal": f"c-{number}"}),
+            st.sampled_from(("approve", "reject")),
+            st.integers(0, 10),
+        ),
+        st.builds(
+            lambda name, model, end: (name, model, {"end": "true"} if end else {}),
+            st.sampled_from(("pause", "abort", "promote")),
+            st.sampled_from(NAMES),
+            st.booleans(),
+        ),
     ),
     max_size=25,
 )
@@ -67,13 +81,16 @@ def log_of(asked: Sequence[tuple[str, str, dict[str, str]]]) -> list[Entry]:
     for offset, entry in enumerate(entries):
         roles.apply(offset, entry)
     for number, (name, model, arguments) in enumerate(asked):
-        command = Command(name, model, arguments, "ada", "why not", f"c-{number}")  # type: ignore[arg-type]  # a name
+        waiting = roles.rollout.proposals.get(arguments.get("proposal", ""))
+        given = arguments | ({} if waiting is None else {"digest": waiting.digest})
+        command = Command(name, model, given, "ada", "why not", f"c-{number}")  # type: ignore[arg-type]  # a name
         try:
-            command = decide(command, roles, folds())
+            commands = decide_all(command, roles, folds())
         except CommandRejected:
             continue
-        entries.append(Entry(f"roles/command/c-{number}", "command", 5, command=command))
-        roles.apply(len(entries) - 1, entries[-1])
+        for each in commands:
+            entries.append(Entry(f"roles/command/{each.id}", "command", 5, command=each))
+            roles.apply(len(entries) - 1, entries[-1])
         entries.append(Entry(f"t[0]@{number}#0", "time", 5, partition=0))
     return entries
 

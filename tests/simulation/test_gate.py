@@ -15,6 +15,7 @@ from streams import Event, Guardrail, OnArrival
 from streams.gate.fold import GateFold
 from streams.gate.outages import Outages
 from streams.gate.wager import Wager
+from streams.rollout import GATE
 from tests.gate_task import DAY, Loop, event, events, make_task, quick
 
 GOOD, BAD = (0.5, 0.3), (0.3, 0.5)
@@ -298,10 +299,23 @@ def test_a_third_model_is_not_expected_to_answer_what_two_share() -> None:
     assert sorted(counted.values()) == [0, 1]
 
 
-def test_an_open_quality_episode_blocks_all_but_a_rollback() -> None:
-    loop = Loop(make_task(quick()), obey=False).run(events(2000, lambda n, draw: BAD))
+def test_an_open_quality_episode_blocks_until_it_is_over() -> None:
+    loop = Loop(make_task(quick()), obey=False)
+    block = Command("pause", "", {"block": "quality"}, GATE, "open data quality episode", "block-1")
+    end = replace(block, arguments={"block": "quality", "end": "true"}, id="block-2")
+    for number, _ in enumerate(loop.driver.run(events(2400, lambda n, draw: BAD))):
+        if number == 1500:
+            assert loop.gate.proposal() is not None
+            loop.driver.command(block)
+            assert loop.gate.proposal() is None
+            assert [each.action for each in loop.gate.unlogged()] == ["verdict"]
+        elif number == 1800:
+            assert loop.gate.proposal() is None
+            assert loop.gate.decisions()[-1].action == "hold"
+            assert "open data quality episode" in loop.gate.decisions()[-1].reason
+            loop.driver.command(end)
     assert loop.gate.proposal() is not None
-    assert loop.gate.proposal(["data quality episode scripted/quality@7"]) is None
+    assert loop.gate.decisions()[-1].action == "share"
 
 
 def test_a_retired_challenger_is_not_proposed() -> None:

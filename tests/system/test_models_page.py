@@ -222,3 +222,35 @@ def test_a_new_revision_shows_the_lines_of_the_specification_that_changed(loop: 
             assert await tab.run("faint()") == []
 
     asyncio.run(look())
+
+
+def test_a_proposal_is_shown_and_rejected_by_its_buttons_and_nobody_approves_her_own(loop: Loop) -> None:
+    worker = loop.workers[0]
+    model = next(each["model"] for each in roles(loop, worker)["models"] if not each["share"])
+    asked = {"command": "propose", "model": model, "reason": REASON, "id": "p-1"}
+    assert give(loop, worker, **asked) == 200
+    place = "document.querySelector('[data-proposal=p-1]')"
+
+    async def answer(tab: Tab, command: str) -> None:
+        await tab.run(f"{place}.querySelector('[data-key=\"{command} p-1\"]').click()")
+        await tab.until(f"{DIALOG}.open && document.activeElement.name === 'reason'")
+        await fill(tab, reason="read the evidence", token=TOKEN)
+
+    async def look() -> None:
+        async with browser() as tab:
+            await open_models(tab, worker)
+            await tab.until(place)
+            assert REASON in await tab.run(f"{place}.textContent")
+            assert f"promote {model}" in await tab.run(f"{place}.textContent")
+            await answer(tab, "approve")
+            await tab.until(f"{PROBLEM}.includes('another person must approve it')")
+            await tab.run(f"{DIALOG}.close()")
+            await answer(tab, "reject")
+            await tab.until(f"{DIALOG}.querySelector('[data-step=confirm]')")
+            await tab.run(f"{DIALOG}.querySelector('[data-step=confirm]').click()")
+            await tab.until(f"{STATE}?.includes('in all workers')", 60)
+            await tab.until(f"!{place}")
+            assert await tab.run("document.querySelectorAll('main img').length") == 0
+
+    asyncio.run(look())
+    assert roles(loop, worker)["proposals"] == []

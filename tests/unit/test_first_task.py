@@ -247,7 +247,7 @@ def test_what_a_file_leaves_out_is_counted_and_strict_fails(tmp_path: Path, home
         run(check, target, "--data", data, "--strict")
 
 
-def test_a_backtest_shows_baselines_segments_and_what_it_leaves_out_and_holds_its_gates(
+def test_a_backtest_shows_baselines_segments_and_what_it_leaves_out_and_holds_its_bounds(
     tmp_path: Path, home: Path
 ) -> None:
     rows = orders()
@@ -259,8 +259,8 @@ def test_a_backtest_shows_baselines_segments_and_what_it_leaves_out_and_holds_it
         text.replace("    horizon=", '    metrics=MetricRules(segments=("country",)),\n    horizon=')
     )
     data = written(tmp_path / "some.csv", rows)
-    gates = ("--fail-above", "log_loss@country=DE=0.01", "--fail-below", "accuracy=last-value+0.9")
-    done = run(backtest, target, "--data", data, *gates)
+    bounds = ("--fail-above", "log_loss@country=DE=0.01", "--fail-below", "accuracy=last-value+0.9")
+    done = run(backtest, target, "--data", data, *bounds)
     assert done.exit_code == 1
     for said in (
         "base-rate",

@@ -9,8 +9,11 @@ import pytest
 
 from agents.http.access import secret_of
 from agents.settings import Settings
+from infra.clock import now_ms
 from infra.commands import Commands, Progress
 from schemas.records import Command, Control, Entry
+from streams.commands import decide
+from streams.rollout_checks import Situation
 from tests.unit.http_worker import Client, HeldWriter, Reply, make_http_task, serving
 
 NAMED, PLAIN = "ada:t-0123456789abcdef", "t-fedcba9876543210"
@@ -196,3 +199,54 @@ def test_a_rollback_names_its_mode_version_and_intervals_and_wrong_ones_are_reje
     assert control.command.arguments == {"mode": "rebuild", "left_out": text}
     assert (backwards.status, number.status) == (422, 422)
     assert "ends before it begins" in backwards.data["detail"]
+
+
+def test_a_proposal_an_approval_and_a_broken_glass_are_asked_for_with_their_fields(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    followed = decided(monkeypatch, Progress("done", entry_id="e"))
+    about = {"reason": "the evidence is clear"}
+    asked = [
+        about | {"command": "propose", "model": "other", "shares": {"lr": 0.9, "other": 0.1}, "valid_s": 60},
+        about | {"command": "approve", "proposal": "p-1", "digest": "d1"},
+        about | {"command": "pause", "end": True},
+        about | {"command": "promote", "model": "other", "break_glass": True},
+        about | {"command": "verdict", "model": "other"},
+    ]
+
+    async def run() -> list[int]:
+        async with serving(make_http_task(), HeldWriter(), Settings(http_token=NAMED)) as client:
+            return [(await post(client, each)).status for each in asked]
+
+    assert asyncio.run(run()) == [200, 200, 200, 200, 422]
+    assert [(command.name, command.model, dict(command.arguments)) for command, _ in followed] == [
+        ("propose", "other", {"share.lr": "0.9", "share.other": "0.1", "valid_ms": "60000"}),
+        ("approve", "", {"proposal": "p-1", "digest": "d1"}),
+        ("pause", "", {"end": "true"}),
+        ("promote", "other", {"break_glass": "true"}),
+    ]
+
+
+def test_a_worker_shows_proposals_and_a_dry_run_shows_what_an_approval_sets_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    task = make_http_task()
+    folds = {fold.model.name: fold for fold in task.server.models}
+    propose = Command("propose", "other", {}, "bob", "better", "p-1", "token")
+    proposed = decide(propose, task.server.roles, folds, at=Situation(now_ms()))
+    for fold in task.server.models:
+        fold.apply(7, Entry("stay/command/p-1", "command", 5, command=proposed))
+    digest = task.server.roles.rollout.proposals["p-1"].digest
+    asked = {"command": "approve", "proposal": "p-1", "digest": digest, "reason": "yes", "dry_run": True}
+
+    async def run() -> tuple[Reply, Reply]:
+        async with serving(task, HeldWriter(), Settings(http_token=NAMED)) as client:
+            return await client.get(ROLES), await post(client, asked)
+
+    roles, plan = asyncio.run(run())
+    assert [each["id"] for each in roles.data["proposals"]] == ["p-1"]
+    assert plan.status == 200
+    assert [(each["model"], each["after"]["share"]) for each in plan.data["models"]] == [
+        ("lr", 0),
+        ("other", 1),
+    ]

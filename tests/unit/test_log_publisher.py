@@ -19,6 +19,7 @@ from infra.task import log_publisher
 from infra.task.revisions import opening_request
 from schemas.records import Control, Metric
 from streams.fold import Measurement
+from streams.gate.lines import measurements
 from streams.metrics.served import ServedMetrics
 from streams.model import ModelFold
 from streams.task import Model
@@ -90,6 +91,8 @@ def assert_as_alone(cluster: Cluster, worker: Worker) -> None:
             published = metrics.pop((monitor.name, message.at), None)
             if published is not None:
                 assert [*map(plain, published)] == [*map(plain, monitor.measurements())]
+        if rollouts := metrics.pop(("gate", message.at), None):
+            assert [*map(plain, rollouts)] == [*map(plain, measurements(None, models[0].roles))]
         for monitor in alone:
             if isinstance(monitor, ServedMetrics) and (
                 reported := manifests.pop((monitor.name, message.at + 1), None)

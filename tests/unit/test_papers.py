@@ -346,6 +346,23 @@ def test_a_card_says_what_is_not_known_and_from_which_offset_it_was_made() -> No
     assert "The log begins at offset 100" in cut
 
 
+def test_a_card_has_the_gate_s_line_where_it_has_decided_something() -> None:
+    gate = {
+        "gate": "better",
+        "gain": "+0.0400 (+0.0300 to +0.0500)",
+        "matured": 1234,
+        "state": "waits for approval",
+        "waits for": "an approval of p-1",
+        "decision": {"at": "2026-11-29 10:00:00"},
+    }
+    plain = card_of()
+    assert "## Gate" not in markdown(card_blocks(plain))
+    text = markdown(card_blocks(replace(plain, gate=gate)))
+    assert "## Gate" in text
+    for shown in ("+0.0400 (+0.0300 to +0.0500)", "1234", "an approval of p-1", "2026-11-29 10:00:00"):
+        assert shown in text
+
+
 def test_a_comparison_lists_each_kind_of_difference_and_only_those() -> None:
     one = card_of()
     assert [row for row in compare(one, one) if not row.equal] == []

@@ -11,7 +11,7 @@ export const sharesOf = (shares) =>
 export function what(row) {
   if (row.command === "revision") return `revision ${row.arguments.revision} of ${row.model}`;
   const shares = Object.entries(row.arguments).filter(([name]) => name.startsWith("share.")).map(([name, part]) => [name.slice(6), part]);
-  if (shares.length) return `share ${sharesOf(Object.fromEntries(shares))}`;
+  if (shares.length) return `${row.command === "share" ? "" : `${row.command} ${row.model}: `}share ${sharesOf(Object.fromEntries(shares))}`;
   const rest = Object.entries(row.arguments).filter(([name]) => name !== "revision").map(([name, value]) => (name === "mode" ? value : `${name} ${value}`));
   return [row.command, row.model, ...rest].filter(Boolean).join(" ");
 }

@@ -5,6 +5,7 @@ import { empty, h, panel, refresh, text } from "../dom.js";
 import { count, metric, share, time } from "../format.js";
 import { bar, better, chooser } from "./common.js";
 import { author, timeline } from "./decisions.js";
+import { rollouts } from "./rollout.js";
 
 const HEAD = ["model", "answers", "version", "learned", "loss against the served model", "since", "commands"];
 
@@ -82,9 +83,11 @@ export function models(context) {
   let last = null;
   const model = chooser(context, "revisions", "Model", () => last && revisions(last));
   const changed = panel("Revisions", { controls: [model.root] });
-  const root = h("div", { class: "view" }, answering.root, decided.root, changed.root);
+  const rollout = panel("Rollouts", { note: "by the gate and by people", className: "wide" });
+  rollout.root.hidden = true;
+  const root = h("div", { class: "view" }, answering.root, rollout.root, decided.root, changed.root);
   const rows = {};
-  const shown = { names: "", stack: "", decisions: "", revisions: "" };
+  const shown = { names: "", stack: "", decisions: "", revisions: "", rollouts: "" };
 
   /** Whether something has changed since it was drawn. */
   function moved(name, value) {
@@ -102,9 +105,17 @@ export function models(context) {
       stack.setAttribute("aria-label", `Shares: ${parts.map((each) => `${each.model} ${share(each.share)}`).join(", ") || "none"}`);
       refresh(stack, parts.map((each) => h("div", { "width%": 100 * each.share, class: `c${(order.indexOf(each.model) % 6) + 1}` }, h("b", {}, each.model), ` ${share(each.share)}`)));
     }
-    for (const button of ofAll) button.hidden = !COMMANDS[button.dataset.key].offered(null, all);
+    for (const button of ofAll) button.hidden = !COMMANDS[button.dataset.key].offered(null, all, store.sections.rollout);
     for (const each of all) (rows[each.model] ??= modelRow(each.model, open)).set(each, store);
     if (moved("names", all.map((each) => each.model))) refresh(body, all.map((each) => rows[each.model].root));
+  }
+
+  function steps(store) {
+    const { models: all, rollout: now } = store.sections;
+    if (!moved("rollouts", [all.map((each) => [each.model, each.share, each.gate]), now])) return;
+    const list = rollouts(all, now, open);
+    rollout.root.hidden = !list;
+    if (list) refresh(rollout.body, list);
   }
 
   function revisions(store) {
@@ -122,6 +133,7 @@ export function models(context) {
     update(store) {
       last = store;
       answers(store);
+      steps(store);
       dialog.update(store);
       const list = store.sections.decisions.rows;
       if (moved("decisions", list)) refresh(decided.body, list.length ? h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Decisions" }, timeline(list)) : empty("No decision yet."));

@@ -12,7 +12,7 @@ from schemas.errors import UsageError
 from streams.metrics.registry import METRICS
 
 BETTER: Final = {each.name: each.better for each in METRICS if each.kinds}
-GATE: Final = re.compile(
+BOUND: Final = re.compile(
     r"(?:(?P<model>[a-z][a-z0-9-]*)\.)?(?P<metric>\w+)(?:@(?P<segment>[^=]+=.+?))?=(?P<bound>[^=]+)"
 )
 NUMBER: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?", re.IGNORECASE)
@@ -23,7 +23,7 @@ Found = Mapping[str, Mapping[tuple[str, str], tuple[float, int]]]
 
 
 @dataclass(frozen=True, slots=True)
-class Gate:
+class Bound:
     """A bound on a metric of one model.
 
     Parameters
@@ -49,7 +49,7 @@ class Gate:
     bound: float
 
     def failure(self, found: Found, least: int) -> str:
-        """Say why the gate fails; empty when it does not.
+        """Say why the metric is out of bounds; empty when it is not.
 
         Parameters
         ----------
@@ -84,10 +84,10 @@ class Gate:
         return f"{model}.{self.metric}" + (f"@{self.segment}" if self.segment else "")
 
 
-def parse_gates(
+def parse_bounds(
     side: Literal["below", "above"], texts: Sequence[str], models: Sequence[str], kind: str
-) -> list[Gate]:
-    """Read the gates of an option.
+) -> list[Bound]:
+    """Read the bounds of an option.
 
     Parameters
     ----------
@@ -106,12 +106,12 @@ def parse_gates(
     UsageError
         When one cannot be read, or bounds a metric on its better side.
     """
-    return [_gate(side, text, models, kind) for text in texts]
+    return [_bound(side, text, models, kind) for text in texts]
 
 
-def _gate(side: Literal["below", "above"], text: str, models: Sequence[str], kind: str) -> Gate:
+def _bound(side: Literal["below", "above"], text: str, models: Sequence[str], kind: str) -> Bound:
     option = f"--fail-{side} {text}"
-    match = GATE.fullmatch(text)
+    match = BOUND.fullmatch(text)
     if not match:
         raise UsageError(
             f"{option}: must be [MODEL.]METRIC[@FEATURE=LEVEL]=BOUND, such as accuracy=0.7 or lr.log_loss=0.5"
@@ -124,14 +124,14 @@ def _gate(side: Literal["below", "above"], text: str, models: Sequence[str], kin
     if BETTER[metric] == wrong:
         right = {"below": "above", "above": "below"}[side]
         raise UsageError(f"{option}: {metric} is better when it is {wrong}; use --fail-{right}")
-    other, bound = _bound(option, match["bound"], models)
+    other, bound = _limit(option, match["bound"], models)
     for name in (model, other):
         if name and name not in models:
             raise UsageError(f"{option}: there is no model {name!r}; there are {', '.join(models)}")
-    return Gate(text, side, model, metric, match["segment"] or "", other, bound)
+    return Bound(text, side, model, metric, match["segment"] or "", other, bound)
 
 
-def _bound(option: str, text: str, models: Sequence[str]) -> tuple[str, float]:
+def _limit(option: str, text: str, models: Sequence[str]) -> tuple[str, float]:
     if NUMBER.fullmatch(text):
         return "", float(text)
     if text in models:
@@ -145,7 +145,7 @@ def _bound(option: str, text: str, models: Sequence[str]) -> tuple[str, float]:
 
 
 def found_in(report: Mapping[str, Any]) -> Found:
-    """Return a backtest's metrics for its gates: of all requests, and of each segment."""
+    """Return a backtest's metrics for its bounds: of all requests, and of each segment."""
     found: dict[str, dict[tuple[str, str], tuple[float, int]]] = {}
     for model, figures in (report["models"] | report["baselines"]).items():
         mine = found[model] = {}

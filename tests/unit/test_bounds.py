@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from agents.cli.gates import found_in, parse_gates
+from agents.cli.bounds import found_in, parse_bounds
 from schemas.errors import UsageError
 
 NAN = float("nan")
@@ -32,8 +32,8 @@ MODELS = ["lr", "ht-2"]
 
 
 def failure(side: Any, text: str, least: int = 30) -> str:
-    (gate,) = parse_gates(side, [text], MODELS, "binary")
-    return gate.failure(found_in(REPORT), least)
+    (bound,) = parse_bounds(side, [text], MODELS, "binary")
+    return bound.failure(found_in(REPORT), least)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def failure(side: Any, text: str, least: int = 30) -> str:
         ("below", "roc_auc=0.5", "lr.roc_auc has no value"),
     ],
 )
-def test_a_gate_fails_on_the_wrong_side_without_a_value_and_without_enough_labels(
+def test_a_bound_fails_on_the_wrong_side_without_a_value_and_without_enough_labels(
     side: str, text: str, reason: str
 ) -> None:
     assert failure(side, text) == reason
@@ -99,7 +99,7 @@ def test_the_other_model_needs_labels_too() -> None:
         ("below", "accuracy=0,5", "the bound '0,5' is no number, and no model with a margin such as lr-0.01"),
     ],
 )
-def test_a_gate_that_cannot_be_meant_is_rejected(side: Any, text: str, reason: str) -> None:
+def test_a_bound_that_cannot_be_meant_is_rejected(side: Any, text: str, reason: str) -> None:
     with pytest.raises(UsageError) as caught:
         failure(side, text)
     assert str(caught.value).startswith(f"--fail-{side} {text}: {reason}")
