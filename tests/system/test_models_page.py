@@ -198,32 +198,6 @@ def test_what_the_page_shows_is_what_the_api_says(loop: Loop) -> None:
     assert TOKEN not in json.dumps(state)
 
 
-def test_a_new_revision_shows_the_lines_of_the_specification_that_changed(loop: Loop, tmp_path: Path) -> None:
-    async def look() -> None:
-        for each in loop.workers:
-            await asyncio.to_thread(each.stop)
-        changes = {'"learning_rate": 0.01': '"learning_rate": 0.05'}
-        file = hotel_task(tmp_path / "changed", "models-page", changes, tree=True)
-        worker = loop.worker(reference=f"{file}:cancellation_within_30_days")
-        await asyncio.to_thread(worker.restart)
-        async with browser() as tab:
-            await open_models(tab, worker)
-            await tab.until("document.querySelector('.difference')")
-            lines = await tab.run(
-                "[...document.querySelectorAll('.difference .removed, .difference .added')]"
-                ".map((line) => line.textContent.trim())"
-            )
-            assert "-lr(learning_rate=0.01)" in lines
-            assert "+lr(learning_rate=0.05)" in lines
-            assert not [line for line in lines if "learning_rate" not in line]
-            change = await tab.run("document.querySelector('#change').textContent")
-            assert change.startswith("What changed? revision 2 of lr 20")
-            await tab.run(LEGIBLE)
-            assert await tab.run("faint()") == []
-
-    asyncio.run(look())
-
-
 def test_a_proposal_is_shown_and_rejected_by_its_buttons_and_nobody_approves_her_own(loop: Loop) -> None:
     worker = loop.workers[0]
     model = next(each["model"] for each in roles(loop, worker)["models"] if not each["share"])
@@ -254,3 +228,29 @@ def test_a_proposal_is_shown_and_rejected_by_its_buttons_and_nobody_approves_her
 
     asyncio.run(look())
     assert roles(loop, worker)["proposals"] == []
+
+
+def test_a_new_revision_shows_the_lines_of_the_specification_that_changed(loop: Loop, tmp_path: Path) -> None:
+    async def look() -> None:
+        for each in loop.workers:
+            await asyncio.to_thread(each.stop)
+        changes = {'"learning_rate": 0.01': '"learning_rate": 0.05'}
+        file = hotel_task(tmp_path / "changed", "models-page", changes, tree=True)
+        worker = loop.worker(reference=f"{file}:cancellation_within_30_days")
+        await asyncio.to_thread(worker.restart)
+        async with browser() as tab:
+            await open_models(tab, worker)
+            await tab.until("document.querySelector('.difference')")
+            lines = await tab.run(
+                "[...document.querySelectorAll('.difference .removed, .difference .added')]"
+                ".map((line) => line.textContent.trim())"
+            )
+            assert "-lr(learning_rate=0.01)" in lines
+            assert "+lr(learning_rate=0.05)" in lines
+            assert not [line for line in lines if "learning_rate" not in line]
+            change = await tab.run("document.querySelector('#change').textContent")
+            assert change.startswith("What changed? revision 2 of lr 20")
+            await tab.run(LEGIBLE)
+            assert await tab.run("faint()") == []
+
+    asyncio.run(look())
