@@ -25,8 +25,13 @@ from tests.integration.loops import Loop, hotel_task, invoked
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(900)]
 GATED = {
     "from streams import DataFile,": "from streams import DataFile, Gate,",
-    # A champion that learns far too fast: the tree beats it within a few months of bookings.
-    '"learning_rate": 0.01': '"learning_rate": 5.0',
+    # Two models that learn next to nothing, so that the better one is better however far labels lag.
+    "def logistic_regression(learning_rate):": "def logistic_regression(intercept):",
+    "LogisticRegression(optim.SGD(learning_rate))": "LogisticRegression(optim.SGD(1e-9), "
+    "intercept_init=intercept, intercept_lr=1e-9)",
+    '"learning_rate": 0.01': '"intercept": 2.0',
+    'Model("ht", hoeffding_tree, {"max_depth": 100}, policy)': 'Model("ht", logistic_regression, '
+    '{"intercept": -1.0}, policy)',
     "    models=models(DefaultAtHorizon(False)),": "    models=models(DefaultAtHorizon(False)),\n"
     '    gate=Gate(decide="propose", least=100, recent=1000, steps=(10, 100), hold=timedelta(0)),',
 }
@@ -34,7 +39,7 @@ GATED = {
 
 @pytest.fixture
 def loop(broker: Broker, tmp_path: Path, task_name: str) -> Iterator[Loop]:
-    """The window task with a bad champion, a tree and a gate, on two partitions."""
+    """The window task with a bad champion, a better challenger and a gate, on two partitions."""
     file = hotel_task(tmp_path / "task", task_name, GATED, tree=True)
     reference = f"{file}:cancellation_within_30_days"
     with Loop(reference, Connection(broker.bootstrap), tmp_path, 2, snapshot_every=100) as loop:

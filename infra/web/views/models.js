@@ -115,7 +115,7 @@ export function models(context) {
     if (!moved("rollouts", [all.map((each) => [each.model, each.share, each.gate]), now])) return;
     const list = rollouts(all, now, open);
     rollout.root.hidden = !list;
-    if (list) refresh(rollout.body, list);
+    refresh(rollout.body, list ?? empty("No rollout."));
   }
 
   function revisions(store) {
