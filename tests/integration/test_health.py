@@ -124,7 +124,7 @@ def calling(loop: Loop, worker: Worker, callers: int = 4) -> Iterator[None]:
 
 
 def unanswered(loop: Loop) -> int:
-    """Give how many requests have no prediction yet; somewhat fewer, since markers of transactions count as such."""
+    """Give how many requests have no prediction yet, at least: markers of transactions count as predictions."""
     requests, predictions = (loop.topics.requests, 0), (loop.topics.predictions, 0)
     ends = end_offsets(loop.connection, [requests, predictions])
     return ends[requests] - ends[predictions]
