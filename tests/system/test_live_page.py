@@ -278,7 +278,7 @@ def test_the_search_field_shows_what_became_of_a_request(page: Page) -> None:
         assert entry.prediction is not None
         shown = await search(entry.prediction.request_id)
         assert entry.prediction.scores[0].version in shown
-        assert "riverloop, revision lr: first revision" in shown
+        assert ", revision lr: first revision" in shown
         assert "lr.1@" in shown
         assert "learns" in shown
         for name in entry.prediction.features:
