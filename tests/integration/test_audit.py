@@ -84,7 +84,7 @@ def links(loop: Loop) -> list[AuditLink]:
 
 
 def test_the_chain_stays_one_while_its_owners_die_and_an_idle_task_writes_nothing(loop: Loop) -> None:
-    first, second = loop.worker(), loop.worker()
+    first, second = loop.owner_and_survivor()
     first.start(crash_point="between-publish-and-commit:12")
     first.wait_ready()
     with loop.replaying(loop.events(3000), 0.02):

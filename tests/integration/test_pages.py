@@ -140,11 +140,11 @@ def worker(terminal: Terminal) -> Running:
     printed = terminal.run("\n".join(before))
     assert "orders.predictions" in printed
     assert "the topics of orders match their specification" in printed
-    return start_worker(terminal, last, "1")
+    return start_worker(terminal, last)
 
 
-def start_worker(terminal: Terminal, command: str, revision: str) -> Running:
-    running = terminal.start(command, f"orders: ready with lr.{revision}@")
+def start_worker(terminal: Terminal, command: str) -> Running:
+    running = terminal.start(command, "orders: ready with lr.")
     listens = re.search(r"HTTP on http://127\.0\.0\.1:(\d+)", running.printed)
     assert listens is not None
     terminal.places["PORT"] = listens[1]
@@ -286,7 +286,7 @@ def test_the_consumers_of_the_page_go_on_across_a_change_of_the_dictionary(
     before = 'Number(name="items", unit="pieces", low=1),'
     assert before in file.read_text()
     file.write_text(file.read_text().replace(before, f'{before}\n        Number(name="weight", unit="kg"),'))
-    worker = start_worker(terminal, command, "2")
+    worker = start_worker(terminal, command)
     terminal.run(ask.replace('"o-9"', '"o-10"').replace('"items": 2', '"items": 2, "weight": 3'))
     first.wait_for("o-10 ")
     second.wait_for("is not known: export the contracts again")

