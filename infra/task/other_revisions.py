@@ -68,6 +68,7 @@ class OtherRevisions:
     def restored(self, fold: ModelFold, leave_out: LeaveOut) -> ModelFold | None:
         """Return another revision as its newest snapshot has it (blocks); None without one."""
         other = self.past.fresh(fold, leave_out)
+        other.prepare()  # not with the first entry, while requests wait
         found = restore(other, self._store, self._place, self._context.loaded.classes)
         return None if found is None else other
 
