@@ -96,7 +96,7 @@ class Prediction:
     propensity: float | None = None
     """Share in (0, 1] with which the model that answers was drawn; None where no worker served it."""
     log_offset: int | None = None
-    """The last entry that the worker had applied: who answers, and with which versions, follows from it."""
+    """The last entry that the worker had applied: which model answers, and with which versions, follows from it."""
 
 
 @record(frozen=True, slots=True)

@@ -51,7 +51,10 @@ def decide_revision(command: Command, roles: Roles) -> Command:
     spec, runtime = command.arguments["spec"], command.arguments["runtime"]
     left_out = command.arguments.get(LEFT_OUT, "")
     if ROLLBACK in command.arguments:
-        number = unfinished(command, roles, "rebuild").number
+        wanted = unfinished(command, roles, "rebuild")
+        if (spec, left_out) != (wanted.spec, wanted.left_out):
+            raise CommandRejected(f"the rollback {wanted.id!r:.80} opens another revision of {command.model}")
+        number = wanted.number
     else:
         known = roles.revisions.find(command.model, spec, {runtime}, left_out)
         if known is not None:
@@ -129,8 +132,8 @@ def decide_all(
 def with_anchors(command: Command, roles: Roles, newest: Mapping[str, str]) -> Command:
     """Return a decided command with the snapshots to which one can go back from what it changes.
 
-    Where it changes who answers, these are the newest of the models that answer before and after; where it opens
-    another revision or freezes a version, the model's newest.
+    Where it changes which model answers, these are the newest of the models that answer before and after; where it
+    opens another revision or freezes a version, the model's newest.
     """
     models = list[str]()
     if command.name in {"promote", "share", "rollback"}:

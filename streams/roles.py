@@ -94,7 +94,7 @@ class Roles(BaseFold[Entry]):
         self.decisions = (*self.decisions, decision)[-KEPT:]
 
     def _change(self, offset: int, command: Command) -> None:
-        """Do a command about who answers, or about what is kept."""
+        """Do a command about which model answers, or about what is kept."""
         if command.name == "promote":
             self._known(command.model)
             self._share_out({command.model: UNIT})
@@ -161,7 +161,7 @@ class Roles(BaseFold[Entry]):
         for model, role in self.models.items():
             self.models[model] = replace(role, share=shares.get(model, 0))
 
-    # ------------------------------------------------------------------ who answers
+    # ------------------------------------------------------------------ which model answers
 
     def role(self, model: str) -> ModelRole:
         """Return what a model does; one that the log does not know is a shadow."""

@@ -37,7 +37,7 @@ the gate's configuration, verdict, log offset, action; the proposal and the pers
 
 
 class Proposal(NamedTuple):
-    """A change of who answers that waits for an approval."""
+    """A change of the models that answer that waits for an approval."""
 
     id: str
     offset: int

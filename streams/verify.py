@@ -250,7 +250,7 @@ def check_scores(prediction: Prediction, where: str) -> Iterator[Difference]:
 
 
 def check_answer(prediction: Prediction, roles: Roles, where: str) -> Iterator[Difference]:
-    """Check who answered, and with which propensity.
+    """Check which model answered, and with which propensity.
 
     Parameters
     ----------

@@ -29,7 +29,7 @@ KINDS = ("audit", "request", "applied", "link", "unreadable")
 
 @click.group()
 def audit() -> None:
-    """Show who decided what, what became of a request, and whether the records are intact."""
+    """Show decisions with their authors, what became of a request, and whether the records are intact."""
 
 
 audit.add_command(request)
@@ -184,7 +184,7 @@ def list_(
 @cluster_options
 @json_option
 def at(task: str, when: str, bootstrap: str | None, properties: tuple[str, ...], as_json: bool) -> None:
-    """Show which models of TASK answered at TIME (UTC) or after the log entry OFFSET, and who decided it."""
+    """Show which models of TASK answered at TIME (UTC) or after the log entry OFFSET, and by whose decision."""
     loaded = load_task(task)
     offset = int(when) if when.isdecimal() and len(when) < 19 else None
     ts = None if offset is not None else time_of("TIME|OFFSET", when)

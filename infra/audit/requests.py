@@ -161,7 +161,7 @@ class RequestAudit:
             "log_offset": prediction.log_offset,
         }
 
-    # ------------------------------------------------------------------ who answered
+    # ------------------------------------------------------------------ which model answered
 
     def _answered(self, prediction: Prediction) -> dict[str, Any]:
         """Say which version answered, and which commands had put it there."""

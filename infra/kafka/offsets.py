@@ -118,7 +118,7 @@ def stamp_and_note(metadata: str | None) -> tuple[str, str]:
 
 
 class GroupOffsets:
-    """Asks what a consumer group has committed; for who asks again and again. To be closed.
+    """Asks what a consumer group has committed. One client for many questions; to be closed.
 
     Notes
     -----

@@ -59,7 +59,8 @@ class OtherRevisions:
         if other is None or other.leave_out.text != text:
             other = self._folded(fold, LeaveOut.read(text), offset + 1)
         fold.take_over(other)
-        parents[model] = arguments.get(ANCHORS, "").split()[0]
+        if anchors := arguments.get(ANCHORS, "").split():
+            parents[model] = anchors[0]
         log.info(
             "%s: %s takes over from %s; it leaves out %s",
             *(self._context.task.name, fold.version, before, fold.leave_out or "nothing"),

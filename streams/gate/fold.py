@@ -1,7 +1,7 @@
 """The gate of a task as a fold of its log: it proposes which model answers, and carries nothing out.
 
 The same log gives the same decisions at the same offsets under the same ids, whoever folds it. A proposal stands
-until the log has a command that changes who answers, or until the evidence no longer supports it.
+until the log has a command that changes which model answers, or until the evidence no longer supports it.
 """
 
 from __future__ import annotations

@@ -87,7 +87,7 @@ class PairTest:
         self.wager.take_range(low, high)
 
     def shared(self, share: float, key: str, challenger: bool) -> None:
-        """Take who answered a request while the models shared them out."""
+        """Take which model answered a request while the models shared them out."""
         ratio = self.ratios.get(share)
         if ratio is None:
             if len(self.ratios) >= SHARES:

@@ -16,9 +16,9 @@ from streams.rollout import PROPOSAL, Proposal
 from streams.shares import UNIT
 
 PHASES: Final = 64
-"""Commands about who answers that are remembered, the newest."""
+"""Commands about which model answers that are remembered, the newest."""
 ROLES: Final = frozenset({"promote", "share", "revision"})
-"""Commands that change who answers, beside those that do so in some cases only."""
+"""Commands that change which model answers, beside those that do so in some cases only."""
 RAISING: Final = frozenset({"promote", "share"})
 OUTAGE: Final = "label outage"
 Plan = tuple[tuple[int, int, PairTest], ...]
@@ -64,11 +64,11 @@ class Promotion:
         self.plans: dict[Who, Plan] = {}
         self._digest, self._loss = gate.digest, loss
         self._stepped = -1
-        """Event time up to which the log was complete at the newest command about who answers, ms."""
+        """Event time up to which the log was complete at the newest command about which model answers, ms."""
         self.wish: Wish | None = None
         """What would be done now."""
         self._shared: list[list[Any]] = []
-        """Newest commands about who answers: log offset, and the challenger that had a share from then on."""
+        """Newest commands about which model answers: log offset, and the challenger with a share from then on."""
         self._verdicts: dict[str, tuple[Verdict, bool]] = {}
         self.book = DecisionBook()
 

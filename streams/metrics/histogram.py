@@ -41,7 +41,7 @@ class Histogram:
         return sum(self._counts)
 
     def add(self, span_s: float, count: int = 1) -> None:
-        """Count a span, so many times."""
+        """Count a span `count` times."""
         self._counts[bisect_left(self.bounds_s, span_s)] += count
         self.sum_s += span_s * count
 

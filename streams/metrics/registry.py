@@ -72,7 +72,7 @@ _OUTCOMES = "Check the service that reports outcomes, and `T.dead-letters`."
 _EPISODES = "Read the episode on `T.alerts`: it has the signal and the evidence."
 _REQUESTS = "Check the service that sends requests, and `T.dead-letters`."
 _FEATURE = "Check the source of the feature."
-_PROPOSALS = "`riverloop models rollout status` shows proposals and who decided what."
+_PROPOSALS = "`riverloop models rollout status` shows proposals and the author of each decision."
 _GATE = "`riverloop models rollout status` says what the gate waits for."
 _GATED: Final[tuple[tuple[str, Unit, str], ...]] = (
     ("gate_estimate", "ratio", "mean gain of a challenger over whole cohorts, on the gate's scale of loss"),

@@ -185,9 +185,9 @@ def test_what_became_of_a_request_is_found_by_every_worker_and_its_score_is_made
 
     ways = (("audit", "request"), ("trace",))
     for way in ways:
-        told = json.loads(run(loop, *way, loop.loaded.reference, name, "--replay", "--json"))
-        assert [each["result"] for each in told.pop("replay")] == ["equal", "equal"]
-        assert told == found
+        shown = json.loads(run(loop, *way, loop.loaded.reference, name, "--replay", "--json"))
+        assert [each["result"] for each in shown.pop("replay")] == ["equal", "equal"]
+        assert shown == found
     shown = run(loop, "audit", "request", loop.loaded.reference, name)
     assert "grace, promote ht: it is better (evidence: report 12)" in " ".join(shown.split())
     for worker in (first, second):

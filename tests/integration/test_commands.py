@@ -46,10 +46,10 @@ def loop(connection: Connection, tmp_path: Path, task_name: str) -> Iterator[Loo
 def models(loop: Loop, *arguments: str, code: int = 0, reason: str = "a test") -> dict[str, Any]:
     """Run `riverloop models` against the loop's cluster in this process; gives what it prints as JSON."""
     name, *rest = arguments
-    told = [] if name in {"list", "show"} else ["--reason", reason]
-    told += ["--group", str(loop._settings["group"]), "--bootstrap", loop.connection.bootstrap, "--json"]
+    options = [] if name in {"list", "show"} else ["--reason", reason]
+    options += ["--group", str(loop._settings["group"]), "--bootstrap", loop.connection.bootstrap, "--json"]
     found: dict[str, Any] = json.loads(
-        invoked("models", name, loop.loaded.reference, *rest, *told, code=code)
+        invoked("models", name, loop.loaded.reference, *rest, *options, code=code)
     )
     return found
 
@@ -79,7 +79,7 @@ def predictions(loop: Loop) -> list[Prediction]:
 
 
 def assert_answers(loop: Loop, report: Report | None = None) -> Counter[str]:
-    """Recompute by hand who answered; gives how many requests each model answered."""
+    """Recompute by hand which model answered; gives how many requests each model answered."""
     entries = [(offset, entry) for offset, entry in loop.entries() if entry.command is not None]
     roles, found = Roles(loop.task.name), Counter[str]()
     for prediction in sorted(predictions(loop), key=lambda each: each.log_offset or 0):
@@ -183,14 +183,14 @@ def test_commands_of_both_ways_are_decided_once_recorded_and_active_in_every_wor
     rows = {each["model"]: each for each in models(loop, "list")["models"]}
     assert (rows["ht"]["role"], rows["ht"]["share"], rows["lr"]["role"]) == ("served", 1.0, "retired")
     assert rows["ht"]["reason"] == "half of them went well"
-    told = models(loop, "show", "ht")["commands"]
-    assert [(each["command"], each["result"], each["by"]) for each in told][1:4] == [
+    options = models(loop, "show", "ht")["commands"]
+    assert [(each["command"], each["result"], each["by"]) for each in options][1:4] == [
         ("share", "done", "grace"),
         ("share", "done", "ada"),
         ("share", "rejected: the models have these shares already", "ada"),
     ]
-    assert [each["authentication"] for each in told][1:3] == ["stated", "token"]
-    assert all(each["log offset"] is not None for each in told if each["result"] == "done")
+    assert [each["authentication"] for each in options][1:3] == ["stated", "token"]
+    assert all(each["log offset"] is not None for each in options if each["result"] == "done")
     loop.assert_resolved()
     loop.assert_digests()
     assert set(assert_answers(loop)) == {"lr", "ht"}

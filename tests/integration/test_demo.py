@@ -70,12 +70,12 @@ def test_outcomes_that_never_come_are_left_out_on_rivers_side_and_the_table_says
     words = ("--limit", "600", "--bootstrap", broker.bootstrap)
     done = run(tmp_path, "demo", task, *words, "--json")
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    labelled, found = told["resolutions"]["labelled"], told["models"]["lr"]
+    printed = json.loads(done.stdout)
+    labelled, found = printed["resolutions"]["labelled"], printed["models"]["lr"]
     assert 0 < labelled < 600
     assert (found["n"], found["river_left_out"]) == (labelled, 600 - labelled)
-    assert told["equal"]
-    assert told["verified"]["ok"]
+    assert printed["equal"]
+    assert printed["verified"]["ok"]
 
 
 def test_free_on_four_partitions_with_two_workers_everything_is_proved_and_both_agree(

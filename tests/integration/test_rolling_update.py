@@ -1,4 +1,4 @@
-"""Workers with a changed task file join one by one, and go again: there is always somebody who answers."""
+"""Workers with a changed task file join one by one, and go again: some worker always answers."""
 
 from __future__ import annotations
 

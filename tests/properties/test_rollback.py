@@ -252,6 +252,9 @@ def test_what_cannot_be_is_rejected_with_the_reason() -> None:
     assert log.fold.roles.revisions.rollbacks[FIRST].number == 3, (
         "a number that was set apart is given to nobody else"
     )
+    other = stale | {ROLLBACK: "c-53", LEFT_OUT: LeaveOut.parse(["20..31"]).text}
+    with pytest.raises(CommandRejected, match=r"the rollback 'c-53' opens another revision"):
+        log.ask(Command("revision", FIRST, other, "worker", "another", "c-53-done"))
     log.do("freeze", 54)
     assert log.fold.roles.revisions.rollbacks == {}, "freezing ends it"
     with pytest.raises(CommandRejected, match="is frozen: run riverloop models resume first"):

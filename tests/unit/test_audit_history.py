@@ -1,4 +1,4 @@
-"""What the audits say: who answered when, by whose decision, and what a model has left out."""
+"""The history that audits give: which models answered when, by whose decision, and what a model left out."""
 
 from __future__ import annotations
 
