@@ -198,7 +198,14 @@ def test_live_numbers_arrive_and_agree_with_the_api_on_a_worker_that_owns_nothin
 
 def test_both_workers_tell_the_same_of_the_task(page: Page) -> None:
     settled(page)
-    one, other = (page.state(worker) for worker in page.loop.workers)
+
+    def told() -> Any:
+        found = [page.state(worker) for worker in page.loop.workers]
+        # Each asks who is alive every three seconds, once somebody looks at it.
+        unknown = any(row["workers"] is None for each in found for row in each["decisions"]["rows"])
+        return not unknown and found
+
+    one, other = until(told, 30, "both workers know who is alive")
     for section in (
         "quality",
         "calibration",
@@ -409,7 +416,7 @@ def test_a_page_that_the_browser_brings_back_listens_again(page: Page) -> None:
         page.tab.requested.clear()
         await page.tab.run("history.back()")
         await page.tab.until("window.earlier")
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(20):
             while not any(each.endswith("/live/events") for each in page.tab.requested):
                 await asyncio.sleep(0.05)
         await page.tab.until(f"{PHASE} === 'live'")
