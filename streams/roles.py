@@ -14,6 +14,10 @@ from streams.shares import SALT, SHARE, UNIT, Part, moved, place_of, shares_of
 
 KEPT: Final = 100
 """Decisions that a state lists, newest last."""
+ANCHORS_OF_CHANGES: Final = 20
+"""Anchors by model that changes of the answering model, and revisions, have added; older ones are no anchors."""
+LASTING: Final = frozenset({"keep", "freeze", "rollback"})
+"""Commands whose anchors stay until a person releases them."""
 Role = Literal["served", "shadow", "retired"]
 
 
@@ -86,8 +90,7 @@ class Roles(BaseFold[Entry]):
             self._change(offset, command)
         else:
             self._change_one(offset, command)
-        for version in command.arguments.get(ANCHORS, "").split():
-            self.kept[version] = command.name
+        self._add_anchors(command)
         self.rollout.apply(offset, entry.ts, command, self.answering)
         text = (command.name, command.model, command.author, command.reason)
         decision = Decision(offset, entry.entry_id, *text, entry.ts, " ".join(self.answering))
@@ -147,6 +150,21 @@ class Roles(BaseFold[Entry]):
         self.kept.pop(version, None)
         if command.arguments.get("release") != "true":
             self.kept[version] = command.name
+
+    def _add_anchors(self, command: Command) -> None:
+        for version in command.arguments.get(ANCHORS, "").split():
+            if self.kept.get(version) in LASTING:
+                continue
+            self.kept.pop(version, None)  # the newest are last
+            self.kept[version] = command.name
+            model = version.partition(".")[0]
+            passing = [
+                each
+                for each, name in self.kept.items()
+                if name not in LASTING and each.partition(".")[0] == model
+            ]
+            for old in passing[:-ANCHORS_OF_CHANGES]:
+                del self.kept[old]
 
     def _known(self, model: str) -> ModelRole:
         if model not in self.models:

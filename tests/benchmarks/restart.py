@@ -13,7 +13,7 @@ import itertools
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from infra.taskfile import examples, load_task
 from schemas.codec import Codec
 from schemas.records import Entry, Position, Prediction
 from schemas.topics import TaskTopics, topics
+from streams.backfill import PREFIX
 
 TASK = """
 from datetime import timedelta
@@ -56,9 +57,22 @@ def entries(first: int, count: int) -> Iterator[Entry]:
         yield Entry(f"{at}#0", "labelled", outcome.ts, at, prediction=prediction, outcome=outcome)
 
 
-def write(producer: Producer, codec: Codec, names: TaskTopics, first: int, count: int) -> None:
+def backfilled(count: int) -> Iterator[Entry]:
+    """Real bookings as backfilled entries, which nobody predicted; a verification accepts them."""
+    for number, entry in enumerate(entries(0, count)):
+        yield replace(
+            entry,
+            entry_id=f"{PREFIX}{0:016x}/{number}#0",
+            kind="backfill",
+            trigger=None,
+            prediction_at=None,
+            outcome_at=None,
+        )
+
+
+def write(producer: Producer, codec: Codec, names: TaskTopics, given: Iterable[Entry]) -> None:
     """Write entries to the training log, as joins do but in bulk."""
-    for entry in entries(first, count):
+    for entry in given:
         while True:
             try:
                 producer.produce(names.log, codec.encode(entry))
@@ -103,7 +117,7 @@ def main() -> None:
         codec = Codec(task.name, task.kind, task.features)
         producer = Producer(connection.config(**{"linger.ms": 20, "queue.buffering.max.messages": 500_000}))
         started = time.monotonic()
-        write(producer, codec, names, 0, count)
+        write(producer, codec, names, entries(0, count))
         print(f"{count:,} entries written in {time.monotonic() - started:.0f} s", flush=True)
         worker = WorkerProcess(str(file), connection, folder, 0)
         end = end_offsets(connection, [(names.log, 0)])[names.log, 0]
@@ -119,7 +133,7 @@ def main() -> None:
         start("from the last snapshot")
         tail = min(5_000, count)
         goal = worker.status()["next_offset"] + tail - 2
-        write(producer, codec, names, count, tail)
+        write(producer, codec, names, entries(count, tail))
         while worker.status()["next_offset"] < goal:
             time.sleep(0.2)
         worker.kill()

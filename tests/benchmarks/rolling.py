@@ -34,7 +34,7 @@ from infra.taskfile import examples, load_task
 from schemas.codec import Codec
 from schemas.records import Request
 from schemas.topics import PARTITIONER, TaskTopics, topics
-from tests.benchmarks.restart import TASK, entries, write
+from tests.benchmarks.restart import TASK, backfilled, entries, write
 
 PARTITIONS: Final = 3
 PAUSE_S: Final = 0.005
@@ -172,7 +172,7 @@ def main() -> None:
         task = load_task(str(files["old"])).task
         codec, names = Codec(task.name, task.kind, task.features), TaskTopics(task.name)
         producer = Producer(connection.config(**{"linger.ms": 20, "queue.buffering.max.messages": 500_000}))
-        write(producer, codec, names, 0, count)
+        write(producer, codec, names, backfilled(count))
         workers: list[WorkerProcess] = []
 
         def started(name: str) -> WorkerProcess:

@@ -33,7 +33,7 @@ from infra.taskfile import examples, load_task
 from schemas.codec import Codec
 from schemas.topics import TaskTopics, topics
 from tests.benchmarks.rebuild import MODELS
-from tests.benchmarks.restart import TASK, write
+from tests.benchmarks.restart import TASK, backfilled, write
 from tests.benchmarks.rolling import PARTITIONS, Traffic, prove
 
 WARM_S: Final = 20.0
@@ -79,7 +79,7 @@ def main() -> None:
     with EmbeddedBroker() as broker:
         connection = Connection(broker.bootstrap)
         create_topics(connection, topics(task.name, PARTITIONS))
-        write(Producer(connection.config(**{"linger.ms": 20})), codec, names, 0, options.entries)
+        write(Producer(connection.config(**{"linger.ms": 20})), codec, names, backfilled(options.entries))
         workers = [WorkerProcess(str(file), connection, folder, number) for number in range(2)]
         for worker in workers:
             worker.start()

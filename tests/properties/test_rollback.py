@@ -16,6 +16,7 @@ from streams.leave_out import Interval, LeaveOut
 from streams.model import ModelFold
 from streams.model_state import ModelState
 from streams.revisions import ANCHORS, LEFT_OUT, ROLLBACK
+from streams.roles import ANCHORS_OF_CHANGES
 from streams.snapshot import dump
 from streams.version import Version
 from tests.properties.test_folds import TASK
@@ -282,3 +283,19 @@ def test_anchors_are_kept_and_released_by_commands_and_named_where_the_answering
     assert f"{FIRST}.1@30" not in log.fold.roles.kept
     with pytest.raises(CommandRejected, match=r"lr.1@30 is not kept|is not kept; kept are"):
         log.do("keep", 6, version=f"{FIRST}.1@30", release="true")
+
+
+def test_changes_add_a_bounded_number_of_anchors_and_kept_ones_stay() -> None:
+    log, folds = Log(), {model.name: ModelFold(TASK, model) for model in TASK.models}
+    log.learn(0, 60)
+    log.do("keep", 1, version=f"{FIRST}.1@3")
+    for number in range(2 * ANCHORS_OF_CHANGES):
+        newest = {FIRST: f"{FIRST}.1@{number}", SECOND: f"{SECOND}.1@{number}"}
+        asked = Command("promote", (SECOND, FIRST)[number % 2], {}, "ada", "better", f"p-{number}")
+        entry = Entry(
+            f"t/command/p-{number}", "command", 5, command=decide(asked, log.fold.roles, folds, newest)
+        )
+        log.add(entry)
+    last = range(ANCHORS_OF_CHANGES, 2 * ANCHORS_OF_CHANGES)
+    expected = {f"{name}.1@{number}": "promote" for name in (FIRST, SECOND) for number in last}
+    assert log.fold.roles.kept == {f"{FIRST}.1@3": "keep"} | expected
