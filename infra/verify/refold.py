@@ -16,7 +16,7 @@ from infra.verify.database import HistoryDatabase
 from infra.verify.extent import Extent
 from infra.verify.gate import GateProof
 from infra.verify.report import Report
-from infra.verify.snapshots import Snapshots, ToCompare
+from infra.verify.snapshots import Snapshots, ToCompare, is_renamed_later
 from infra.verify.source import Source
 from schemas.codec import Codec
 from schemas.records import Entry, Prediction, Score
@@ -251,6 +251,8 @@ class _Walk:
         version = self.fold.learned_version.offset
         while self._manifest is not None and self._manifest[0].log_offset <= version:
             manifest, stored = self._manifest
+            if manifest.log_offset == version and is_renamed_later(self.fold, manifest):
+                break
             if manifest.log_offset == version:
                 self._refold.snapshots.check(self.fold, manifest, stored)
             elif manifest.log_offset >= self._named:

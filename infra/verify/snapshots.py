@@ -13,9 +13,18 @@ from schemas.records import Manifest
 from streams.model import ModelFold
 from streams.task import Model
 from streams.verify import Difference
+from streams.version import Version
 
 ToCompare = Mapping[tuple[str, str], list[tuple[Manifest, bool]]]
 """By model and what is left out, in the order of the log: snapshots, and whether each is stored."""
+
+
+def is_renamed_later(fold: ModelFold, manifest: Manifest) -> bool:
+    """Whether a later command can give a fold's state the number of a snapshot's revision.
+
+    A rollback sets a number apart, and its state bears it until the revision is opened.
+    """
+    return fold.revision is None and Version.parse(manifest.version).revision > fold.learned_version.revision
 
 
 class Snapshots:
@@ -113,7 +122,7 @@ class Snapshots:
                 and manifest.next_offset <= end
             ]
             mine[fold.model.name, fold.leave_out.text] = sorted(
-                fitting, key=lambda each: (each[0].log_offset, each[0].version)
+                fitting, key=lambda each: (each[0].log_offset, Version.parse(each[0].version).revision)
             )
         return mine
 

@@ -8,9 +8,13 @@ from typing import Any
 import pytest
 
 from infra.kafka.transaction import OutRecord
+from infra.snapshots.models import LogPlace, pack
 from infra.verify.report import Report
 from schemas.records import Command, Control, Entry, Prediction
-from streams.commands import command_entry_id, decide
+from streams.commands import command_entry_id, decide, decide_revision
+from streams.leave_out import LeaveOut
+from streams.model import ModelFold
+from streams.revisions import ANCHORS, ROLLBACK
 from tests.history import DAY, History
 from tests.unit.test_verify import check, whats
 
@@ -22,7 +26,9 @@ def do(history: History, name: Any, model: str, **arguments: str) -> None:
         name, model, {key.replace("__", "."): value for key, value in arguments.items()}, "ada", "a test"
     )
     folds = {fold.model.name: fold for fold in history.models}
-    command = decide(replace(asked, id=f"c-{number}"), history.models[0].roles, folds)
+    asked = replace(asked, id=f"c-{number}")
+    roles = history.models[0].roles
+    command = decide_revision(asked, roles) if name == "revision" else decide(asked, roles, folds)
     entry = Entry(
         command_entry_id(history.loaded.task.name, command), "command", history.now, command=command
     )
@@ -93,7 +99,7 @@ def test_a_history_of_commands_is_proved(history: History) -> None:
     report = check(history)
     assert report.failures == []
     assert report.counts["answers"] == report.counts["predictions"] == 54
-    assert report.snapshots == 4
+    assert report.snapshots == before + 2
     answered = {prediction.scores[0].model for _, _, prediction in predictions(history)}
     assert answered == {"lr", "window"}
     assert report.reproduced == {"lr": 50, "window": 54}
@@ -153,3 +159,30 @@ def test_an_audit_without_its_command_and_a_command_without_its_audit_are_found(
     audit = Control("audit", command, history.now, "answers/command/c-99")
     history.write([OutRecord(history.topics.control, b"t", history.codec.encode(audit), 0)])
     assert "command answers/command/c-99 has an audit and is not in the log" in whats(check(history))
+
+
+def test_a_state_that_two_rollbacks_have_named_is_compared_under_both_names(history: History) -> None:
+    before, left_out = check(history).snapshots, LeaveOut.parse(["5..9"])
+    task, (model, *_) = history.loaded.task, history.loaded.task.models
+    aside = ModelFold(task, model, history.runtime, leave_out=left_out)
+
+    def prepared() -> str:
+        for kept in history.records[history.topics.log, 0][aside.next_offset :]:
+            aside.apply(kept.at, history.codec.decode_entry(kept.value()))
+        place = LogPlace(history.topics.log, history.context.log_topic_id)
+        made = pack(aside, place, "text", history.codec.fingerprints, {}, [], history.now).manifest
+        history.send(history.topics.snapshots, made.version, made, 0)
+        return made.version
+
+    do(history, "rollback", "lr", mode="rebuild", left_out=left_out.text)
+    first = prepared()
+    do(history, "rollback", "lr", mode="abandon")
+    do(history, "rollback", "lr", mode="rebuild", left_out=left_out.text)
+    second = prepared()
+    assert (first, second) == ("lr.4@60", "lr.5@60")
+    found = history.models[0].roles.revisions.rollbacks["lr"]
+    opening = aside.next_opening() | {ROLLBACK: found.id, ANCHORS: second}
+    do(history, "revision", "lr", **opening)
+    report = check(history)
+    assert report.failures == []
+    assert report.snapshots == before + 2
