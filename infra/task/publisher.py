@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Collection, Iterator, Sequence
@@ -203,7 +204,8 @@ class Publisher(Generic[Item]):
     async def take_state(self, *, snapshots: bool = False) -> None:
         """Add the metrics as of now to what is pending, and the manifests of snapshots, where it is time for them.
 
-        The folds stand still meanwhile: the caller sees to it.
+        Nothing is folded meanwhile: the caller sees to it. Requests wait while the states are taken. They are
+        answered while those are stored: a store may be slow, and the audit chain's head is read from the cluster.
 
         Parameters
         ----------
@@ -212,12 +214,12 @@ class Publisher(Generic[Item]):
         """
         await self.turns.run(self._metric_steps())
         if self.snapshots.due(self.next_offset) or snapshots:
-            await self.turns.apart(self._take_snapshots)
-
-    def _take_snapshots(self) -> None:
-        for manifest, records in self.snapshots.write(self.takes(), self.next_offset, self.anchors()):
-            self.stored(manifest)
-            self._pending += [(self.next_offset - 1, each) for each in records]
+            offset, anchors = self.next_offset, self.anchors()
+            taken = await self.turns.apart(lambda: self.snapshots.taken(self.takes(), offset))
+            written = await asyncio.to_thread(lambda: list(self.snapshots.write(taken, offset, anchors)))
+            for manifest, records in written:
+                self.stored(manifest)
+                self._pending += [(offset - 1, each) for each in records]
 
     def _metric_steps(self) -> Iterator[None]:
         now = time.monotonic()

@@ -104,7 +104,10 @@ def main() -> None:
 
 def _phase(asked: Sequence[str], file: Path, bootstrap: str, killed: Sequence[WorkerProcess]) -> Any:
     name, *arguments = asked
+    # The command line would run on another machine: its start is not to take the workers' time.
     call = [
+        "nice",
+        "-n19",
         sys.executable,
         "-m",
         "agents.cli.main",

@@ -20,7 +20,7 @@ def test_retention_never_deletes_an_anchor(tmp_path: Path) -> None:
         history.step()
         taken = next(each for each in history.snapshot() if each.manifest.kind == "model")
         anchor = anchor or taken.manifest.version
-        for _, records in writer.write([lambda taken=taken: taken], 10, {anchor}):  # type: ignore[misc]
+        for _, records in writer.write([taken], 10, {anchor}):
             deleted |= {(each.key or b"").decode() for each in records if each.value is None}
     model = anchor.partition(".")[0]
     left = [each.version for each in store.manifests("anchors") if each.model == model]

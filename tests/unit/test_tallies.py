@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
+import threading
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -172,3 +174,32 @@ def test_a_batch_at_work_and_a_take_over_go_one_after_the_other(
         assert together == 1
 
     asyncio.run(scenario())
+
+
+def test_requests_are_answered_while_a_snapshot_is_stored(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    world, asked, told = World(1, SnapshotStore(str(tmp_path))), threading.Event(), threading.Event()
+    world.patch(monkeypatch)
+
+    def head() -> tuple[int, str]:
+        asked.set()
+        assert told.wait(30)
+        return 7, "head"
+
+    async def run() -> None:
+        publisher, _ = await world.owner()
+        publisher.snapshots.audit_head = head
+        taking = asyncio.create_task(publisher.take_state(snapshots=True))
+        await asyncio.to_thread(asked.wait, 30)
+        assert not taking.done()
+        assert await asyncio.wait_for(publisher.turns.run(["answer"]), 10) == ["answer"]
+        told.set()
+        await taking
+        (manifest,) = world.store.manifests(world.task.context.task.name)
+        assert (manifest.audit_size, manifest.audit_head) == (7, "head")
+
+    try:
+        asyncio.run(run())
+    finally:
+        told.set()
