@@ -12,7 +12,7 @@ from agents.settings import Settings
 from infra.audit.chain import ChainReader
 from infra.audit.checkpoints import Checkpoints
 from infra.hooks import reached
-from infra.inbound import decoder, scans
+from infra.inbound import decoder, scan_requests, scans
 from infra.kafka.buffers import Partition
 from infra.kafka.channel import Batch, Channel
 from infra.kafka.consumer import BatchConsumer
@@ -42,6 +42,7 @@ from schemas.remarks import Remarks
 from schemas.topics import MAX_TOPIC_RECORD_BYTES
 from streams.join.join_rules import JoinRules
 from streams.join.merge import MergeByTime
+from streams.native.serving import NativeServer, request_scan_of
 from streams.native.turn import scan_of
 from streams.serve import Server
 from streams.topology import processor, topics_of
@@ -79,7 +80,12 @@ class TaskAgents:
         statistics = self.statistics = Statistics()
         resume = Resume(context, current)
         self._settings, self._lockstep = settings, settings.lockstep
-        self.serve = Serve(context, server, statistics, json_records=settings.json_records)
+        request_scan = None if settings.json_records else request_scan_of(context.codec)
+        self.serve = Serve(
+            *(context, server, statistics),
+            json_records=settings.json_records,
+            native=None if request_scan is None else NativeServer(server, request_scan),
+        )
         stores = JoinStores(
             context.connection,
             context.topics.join_state,
@@ -130,6 +136,7 @@ class TaskAgents:
             times=self.join.rules.times,
             names=names,
             remarks=Remarks(context.task.features),
+            scan=scan_requests(request_scan),
         )
         # A store on disk, and lockstep, take what records say.
         scanned = settings.join_folder(context.slot, context.task.name) is None and not settings.lockstep

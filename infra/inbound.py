@@ -200,6 +200,18 @@ def decoder(
     return inbound
 
 
+def scan_requests(scan: Any) -> Scan | None:
+    """Return what scans messages with requests; nothing without a `RequestScan` of the core."""
+    if scan is None:
+        return None
+
+    def request(message: Message, value: bytes, topic: str) -> Scanned | None:
+        found: Scanned | None = scan.request(value, topic, message.partition() or 0, message.offset() or 0)
+        return found
+
+    return request
+
+
 def scans(scan: Any) -> tuple[Scan | None, Scan | None]:
     """Return what scans messages with predictions and with outcomes; nothing without a `Scan` of the core."""
     if scan is None:

@@ -131,16 +131,22 @@ class Learner:
             self._since.append((features, value))
         return self._count(offset, ts)
 
-    def learn_many(self, offsets: Sequence[int], xs: list[Features], ys: list[Any]) -> int:
-        """Learn examples in the kernel, while no episode is open; gives how many, the others have done nothing."""
-        if self.stopped is not None or self.steps.is_open or self.is_behind:
+    def learn_rows(self, offsets: Sequence[int], examples: Any) -> int:
+        """Learn examples in the kernel; gives how many, the others have done nothing.
+
+        It ends before the example that closes an episode.
+        """
+        if self.stopped is not None or self.is_behind:
             return 0
-        count = self.pipeline.learn_many(xs, ys)
+        most = min(len(offsets), self.steps.left) if self.steps.is_open else len(offsets)
+        count = self.pipeline.learn_rows(examples, most)
         if count:
             if self._every:
                 self._forget()
             self.learned += count
             self.learned_to = offsets[count - 1]
+            if self.steps.is_open:
+                self.steps.learned_many(count)
         return count
 
     def _count(self, offset: int, ts: int) -> Literal[True]:

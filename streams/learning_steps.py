@@ -138,6 +138,15 @@ class Steps:
         ending = {"offset": offset, "ts": ts, "learned_to": offset, "request_id": "", "text": "", "recent": 0}
         self._add(self.newest[-1]._replace(state="closed", **ending))  # type: ignore[arg-type]  # as named above
 
+    @property
+    def left(self) -> int:
+        """How many entries may be learned before the one that closes the open episode."""
+        return RATE_OVER - 1 - self._quiet
+
+    def learned_many(self, count: int) -> None:
+        """Take that entries were learned while an episode is open; at most `left`."""
+        self._quiet += count
+
     def _add(self, step: Step) -> None:
         self.newest = (*self.newest, step)[-KEPT:]
         self.is_open = step.state != "closed"

@@ -150,24 +150,24 @@ class ModelFold(BaseFold[Entry]):
         if self.learner.learn(offset, entry.ts, prediction.request_id, x, value):
             self._set_version(self.learned_version.revision, offset)
 
-    def learn_many(self, offsets: Sequence[int], xs: list[Features], ys: list[Any]) -> int:
+    def learn_rows(self, offsets: Sequence[int], examples: Any) -> int:
         """Learn labelled entries in the kernel, as `apply` does; gives how many, the others have done nothing.
 
-        Parameters
-        ----------
-        offsets
-            Of entries that give their outcomes' values as first labels.
-        xs, ys
-            Their features, of the dictionary in its order, and the labels.
+        The examples are what a scanner has made of entries that give their outcomes' values as first labels.
         """
         if self.frozen is not None or self.retired or self.leave_out or offsets[0] < self.next_offset:
             return 0
-        count = self.learner.learn_many(offsets, xs, ys)
+        count = self.learner.learn_rows(offsets, examples)
         if count:
             self._untaught = None
             self.next_offset = offsets[count - 1] + 1
             self._set_version(self.learned_version.revision, offsets[count - 1])
         return count
+
+    def kernel(self, names: tuple[str, ...], kinds: tuple[Any, ...]) -> Any:
+        """Return the kernel that scores features of these names and kinds as `predict` does, if there is one."""
+        may = self.learned and self.frozen is None and not self.learner.inside
+        return self.learner.pipeline.kernel(names, kinds) if may else None
 
     def _command(self, offset: int, command: Command, before: ModelRole) -> None:
         if command.name == "freeze" and command.arguments.get("spec") == self.spec:

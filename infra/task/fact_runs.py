@@ -12,7 +12,7 @@ from infra.clock import now_ms
 from infra.task.context import TaskContext
 from infra.task.statistics import STAGES, Statistics
 from streams.model import ModelFold
-from streams.native.turn import scan_of
+from streams.native.turn import examples_of, scan_of
 from streams.native.watch import is_plain
 
 if TYPE_CHECKING:
@@ -60,8 +60,7 @@ def take(fold: LogFold, run: list[Message], facts: list[Any], start: int) -> int
     if fold.others.folds:
         return 0  # both folds take each entry
     offsets = [message.offset() or 0 for message in run]
-    examples = [fact.features for fact in facts[start:]], [fact.value for fact in facts[start:]]
-    count = fold.models[0].learn_many(offsets[start:], *examples)
+    count = fold.models[0].learn_rows(offsets[start:], examples_of(facts, start))
     if not count:
         return 0
     at, end = start, start + count
@@ -70,7 +69,8 @@ def take(fold: LogFold, run: list[Message], facts: list[Any], start: int) -> int
         if at < end:
             fold.listener(offsets[at], fold.read(run[at]))
             at += 1
-    fold.recent.extend(fact.features for fact in facts[start:end])
+    newest = facts[max(start, end - (fold.recent.maxlen or end)) : end]
+    fold.recent.extend(fact.features for fact in newest)
     counts, taken = fold.statistics.counts, run[start:end]
     counts["entries"] += count
     if fold.readiness.ready.is_set():

@@ -15,8 +15,9 @@ from infra.kafka.transaction import OutRecord
 from infra.store.restore import JoinStores
 from infra.task.context import TaskContext
 from infra.task.forwarding import Forwarding
-from infra.task.join_partition import JoinPartition, runs
+from infra.task.join_partition import JoinPartition
 from infra.task.resume import Resume
+from infra.task.runs import runs
 from infra.task.serve import dead_letter
 from infra.task.statistics import Statistics
 from infra.task.topic_watch import CurrentTopics

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from math import inf
 from typing import Any
 
-from infra.inbound import Inbound
 from schemas.state import JoinPosition
 from schemas.topics import TaskTopics
-from streams.join.join import RUN, Join
+from streams.join.join import Join
 
 
 class JoinPartition:
@@ -81,21 +79,3 @@ class JoinPartition:
     def has_taken(self, topic: str, offset: int) -> bool:
         """Whether a record's effects are in the state already: the changelog, not the group, has the last word."""
         return offset < (self.predictions if topic == self._topics.predictions else self.outcomes)
-
-
-def runs(items: Iterable[Inbound]) -> Iterator[tuple[int, list[Inbound]]]:
-    """Cut a batch into runs of one partition, of records that are scanned, or of a single one that is not."""
-    run: list[Inbound] = []
-    last = -1
-    for item in items:
-        number = item.message.partition() or 0
-        if run and (item.scanned is None or number != last or len(run) == RUN):
-            yield last, run
-            run = []
-        last = number
-        if item.scanned is None:
-            yield number, [item]
-        else:
-            run.append(item)
-    if run:
-        yield last, run

@@ -10,10 +10,12 @@ from infra.clock import now_ms
 from infra.inbound import SERVED, Inbound
 from infra.kafka.transaction import Headers, OutRecord
 from infra.task.context import TaskContext
+from infra.task.runs import runs
 from infra.task.statistics import Statistics
 from schemas.errors import BadRecord
 from schemas.formats import AVRO_MARK, HEADER_BYTES
 from schemas.records import Request
+from streams.native.serving import NativeServer
 from streams.quality.edge import EdgeCounter
 from streams.serve import Server
 
@@ -28,6 +30,8 @@ class Serve:
     ----------
     json_records
         Whether predictions are written as JSON.
+    native
+        Answers requests that were scanned; None: each is answered by what it says.
     """
 
     def __init__(
@@ -37,9 +41,11 @@ class Serve:
         statistics: Statistics,
         *,
         json_records: bool = False,
+        native: NativeServer | None = None,
     ) -> None:
         self.context, self.server, self.statistics = context, server, statistics
-        self._json = json_records
+        self._json, self._native = json_records, native
+        self._fingerprint = context.codec.fingerprints["Request"]
         self.counter = EdgeCounter(self.context.task.features, self.context.slot)
         self.dead_letters: Counter[str] = Counter()
         """Dead letters of the batch at work, by reason; counted when it is committed."""
@@ -56,26 +62,53 @@ class Serve:
         counter.drop()  # of a batch that was not committed
         self.dead_letters.clear()
         self._arrived.clear()
-        for item in items:
-            partition = item.message.partition() or 0
-            if item.bad is not None:
-                counter.rejected(partition, item.bad, item.arrived)
-                yield dead_letter(self.context, item, item.bad, self.dead_letters)
-                continue
-            request: Request = item.record
-            try:
-                prediction = self.server.predict(request, item.at)
-                value = self.context.codec.encode(prediction, json=self._json)
-            except BadRecord as bad:
-                counter.rejected(partition, bad, item.arrived)
-                yield dead_letter(self.context, item, bad, self.dead_letters)
-                continue
-            self.statistics.counts["predictions"] += 1
-            self._arrived.append(item.arrived)
-            counter.answered(partition, request, written(item.message.value()), item.remarks)
-            key = request.request_id.encode()
-            yield OutRecord(self.context.topics.predictions, key, value, headers=self._headers)
+        for partition, run in runs(items):
+            start, native = 0, None if run[0].scanned is None else self._native
+            while start < len(run):
+                if native is not None:
+                    answered = self._answer(native, partition, run, start)
+                    if answered is None:
+                        native = None
+                        continue
+                    start += len(answered)
+                    yield from answered
+                if start < len(run):
+                    yield self._one(partition, run[start])
+                    start += 1
         yield from tally_records(self.context, counter)
+
+    def _answer(
+        self, native: NativeServer, partition: int, run: list[Inbound], start: int
+    ) -> list[OutRecord] | None:
+        """Answer scanned requests, from one of a run on, as far as the core does; None: it does none now."""
+        scanned: list[Any] = [item.scanned for item in run]
+        found = native.answer(scanned, start)
+        if found is None:
+            return None
+        end = start + len(found)
+        self.statistics.counts["predictions"] += len(found)
+        self._arrived += [item.arrived for item in run[start:end]]
+        self.counter.answered_many(partition, scanned[start:end], self._fingerprint)
+        topic, headers = self.context.topics.predictions, self._headers
+        return [OutRecord(topic, key, value, headers=headers) for key, value in found]
+
+    def _one(self, partition: int, item: Inbound) -> OutRecord:
+        """Answer a request by what it says."""
+        if item.bad is not None:
+            self.counter.rejected(partition, item.bad, item.arrived)
+            return dead_letter(self.context, item, item.bad, self.dead_letters)
+        request: Request = item.record
+        try:
+            prediction = self.server.predict(request, item.at)
+            value = self.context.codec.encode(prediction, json=self._json)
+        except BadRecord as bad:
+            self.counter.rejected(partition, bad, item.arrived)
+            return dead_letter(self.context, item, bad, self.dead_letters)
+        self.statistics.counts["predictions"] += 1
+        self._arrived.append(item.arrived)
+        self.counter.answered(partition, request, written(item.message.value()), item.remarks)
+        key = request.request_id.encode()
+        return OutRecord(self.context.topics.predictions, key, value, headers=self._headers)
 
     def commit(self) -> None:
         """Keep what the counter remembers of the batch: it is committed."""

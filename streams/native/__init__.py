@@ -11,6 +11,7 @@ regression with `SGD`, as one kernel over the task's dictionary.
 - `records.hpp`, `_records.pyx`, `records.py`: a scanner of records, made from a schema.
 - `views.hpp`, `writer.hpp`, `join.hpp`, `_turn.pyx`: the turn: records that are scanned only, and the join's table.
 - `turn.py`, `table.py`: the turn's plan, and the table as the state of a `Join`.
+- `requests.hpp`, `_serving.pyx`, `serving.py`: requests that are scanned only, and the predictions of them.
 - `monitors.hpp`, `watch.py`: what the log's monitors do with labelled entries.
 - `fused.py`: a pipeline as a model's fold uses it: the kernel, and River for every example that the kernel rejects.
 
@@ -26,6 +27,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+from collections.abc import Sequence
 from typing import Any, Final
 
 from schemas.errors import UsageError
@@ -74,9 +76,37 @@ def record_module() -> Any:
 
 
 @functools.cache
+def serving_module() -> Any:
+    """Return the compiled module of serving; None where it is not built."""
+    return _module("_serving")
+
+
+@functools.cache
 def turn_module() -> Any:
     """Return the compiled module of the turn; None where it is not built."""
     return _module("_turn")
+
+
+def columns_of(
+    rows: Sequence[Any], numbers: tuple[int, ...], others: tuple[int, ...]
+) -> tuple[bytearray, list[list[Any]]] | None:
+    """Return the features of scanned requests by column; None where one of them was not scanned.
+
+    Parameters
+    ----------
+    numbers, others
+        Places of the features that are given as numbers, and as they are.
+
+    Returns
+    -------
+    tuple
+        The numbers as doubles, column by column, missing ones as NaN; and a list for each of the others.
+    """
+    module = serving_module()
+    found: tuple[bytearray, list[list[Any]]] | None = None
+    if module is not None and type(rows[0]) is module.ScannedRequest:
+        found = module.columns(rows, numbers, others)
+    return found
 
 
 def _module(name: str) -> Any:

@@ -6,6 +6,7 @@ from cpython.bool cimport PyBool_Check
 from cpython.dict cimport PyDict_Next
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
 from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_CheckExact
+from cpython.pycapsule cimport PyCapsule_GetPointer
 from cpython.ref cimport PyObject
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize, PyUnicode_CheckExact
 from libc.stdint cimport uint8_t
@@ -42,8 +43,16 @@ cdef extern from "values.hpp" namespace "riverloop" nogil:
         const char* text
         size_t size
 
+    cdef cppclass Examples:
+        size_t width
+        flag binary
+        vector[const Value*] rows
+        vector[double] targets
+
 
 cdef extern from "kernel.hpp" namespace "riverloop" nogil:
+    const double MOST
+
     cdef enum Op:
         STANDARD, RANGE, ENCODE
 
@@ -381,6 +390,55 @@ cdef class Kernel:
         if verdict == COLLIDED:
             self.collided = True
         return [scores[known] for known in range(i)]
+
+    def score_rows(self, examples):
+        """Score examples that a scanner has made, up to the first that only the reference can score; gives scores.
+
+        Parameters
+        ----------
+        examples
+            A capsule with `Examples` of the plan's names and types.
+        """
+        cdef Examples* given = <Examples*>PyCapsule_GetPointer(examples, "riverloop.examples")
+        cdef size_t done = 0, n
+        cdef vector[double] scores
+        cdef double score = 0
+        cdef Pipeline* pipeline = self.pipeline
+        if given.width != <size_t>self.width or given.binary != pipeline.glm.binary:
+            return []
+        with nogil:
+            pipeline.guard.lock()
+            while done < given.rows.size() and pipeline.predict(given.rows[done], score) == DONE:
+                if not (-MOST < score and score < MOST):
+                    break
+                scores.push_back(score)
+                done += 1
+            pipeline.guard.unlock()
+        return [scores[n] for n in range(done)]
+
+    def learn_rows(self, examples, Py_ssize_t most):
+        """Learn the first of some examples that a scanner has made, up to the first that only River can learn.
+
+        Gives how many; the one after them has changed nothing.
+        """
+        cdef Examples* given = <Examples*>PyCapsule_GetPointer(examples, "riverloop.examples")
+        cdef size_t done = 0, end = min(<size_t>max(most, 0), given.targets.size())
+        cdef double score = 0
+        cdef Pipeline* pipeline = self.pipeline
+        cdef Verdict verdict = DONE
+        if given.width != <size_t>self.width or given.binary != pipeline.glm.binary:
+            return 0
+        with nogil:
+            pipeline.guard.lock()
+            while done < end:
+                verdict = pipeline.learn(given.rows[done], given.targets[done], score)
+                if verdict != DONE:
+                    break
+                done += 1
+            pipeline.guard.unlock()
+        if verdict == COLLIDED:
+            self.collided = True
+        return done
 
     # ------------------------------------------------------------------ undo
 

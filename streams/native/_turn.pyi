@@ -6,6 +6,8 @@ class Scanned:
     is_prediction: bool
 
 class Scan:
+    names: tuple[str, ...]
+    kinds: tuple[Any, ...]
     def __init__(self, plan: Any) -> None: ...
     def prediction(
         self, data: bytes, topic: str, partition: int, offset: int, arrived: int
@@ -26,6 +28,7 @@ class ScannedFact:
     offset: int
     value: bool
 
+def examples(facts: list[ScannedFact], start: int) -> Any: ...
 def watch(facts: list[ScannedFact], start: int, bound: Any) -> int: ...
 
 class Table:

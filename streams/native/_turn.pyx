@@ -2,6 +2,7 @@
 # distutils: language = c++
 """The turn for Python: records that were scanned, and the table that takes them. See `streams.native.turn`."""
 
+from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
 from libc.stdint cimport int8_t, int64_t, uint8_t
 from libcpp cimport bool as cbool
 from libcpp.map cimport map as ordered
@@ -17,6 +18,8 @@ from schemas.state import Held, JoinRecord, Resolution
 cdef extern from "<string_view>" namespace "std" nogil:
     cdef cppclass string_view:
         string_view()
+        string_view(const char*, size_t)
+        int compare(string_view)
         const char* data()
         size_t size()
 
@@ -37,6 +40,13 @@ cdef extern from "values.hpp" namespace "riverloop" nogil:
         int64_t whole
         const char* text
         size_t size
+
+    cdef cppclass Examples:
+        Examples()
+        size_t width
+        cbool binary
+        vector[const Value*] rows
+        vector[double] targets
 
 
 cdef extern from "records.hpp" namespace "riverloop" nogil:
@@ -307,6 +317,9 @@ cdef extern from "monitors.hpp" namespace "riverloop" nogil:
         double block_squares
         double block_counted
         cbool has_moment
+        cbool worse
+        cbool critical
+        double last_statistic
         vector[Block] blocks
         void measure()
 
@@ -419,10 +432,33 @@ cdef class ScannedFact:
     """
 
     cdef CFact fact
-    cdef readonly str request_id
+    cdef bytes data
+    cdef vector[Value] row
+    cdef tuple names
+    cdef string_view id
     cdef readonly str model
-    cdef readonly dict features
     cdef readonly int64_t offset
+
+    @property
+    def request_id(self):
+        return self.id.data()[:self.id.size()].decode()
+
+    @property
+    def features(self):
+        cdef int n
+        cdef Value value
+        found = {}
+        for n in range(len(self.names)):
+            value = self.row[n]
+            if value.kind == REAL:
+                found[self.names[n]] = value.number
+            elif value.kind == WHOLE:
+                found[self.names[n]] = value.whole
+            elif value.kind == FLAG:
+                found[self.names[n]] = value.number != 0
+            elif value.kind == TEXT:
+                found[self.names[n]] = value.text[:value.size].decode()
+        return found
 
     @property
     def asked(self):
@@ -473,14 +509,17 @@ cdef class Scan:
     cdef bytes prediction_mark
     cdef bytes outcome_mark
     cdef bytes entry_mark
-    cdef tuple names
+    cdef bytes model_name
     cdef str model
+    cdef readonly tuple names
+    cdef readonly tuple kinds
 
     def __init__(self, plan):
         _scanner(&self.views.predictions, plan.predictions)
         _scanner(&self.views.outcomes, plan.outcomes)
         _scanner(&self.views.entries, plan.entries)
-        self.names, self.model, self.entry_mark = tuple(plan.predictions.names), "", plan.entry_mark
+        self.names, self.kinds = tuple(plan.predictions.names), tuple(plan.predictions.kinds)
+        self.model, self.model_name, self.entry_mark = "", b"", plan.entry_mark
         self.views.kind = <Answer><int>plan.answer
         self.views.reporter = <Reporter><int>plan.reporter
         self.prediction_mark, self.outcome_mark = plan.prediction_mark, plan.outcome_mark
@@ -522,8 +561,6 @@ cdef class Scan:
         cdef size_t start = len(self.entry_mark)
         cdef FactView view
         cdef PredictionView* prediction = &view.prediction
-        cdef const Value* value
-        cdef int n, width = len(self.names)
         if not data.startswith(self.entry_mark) or not self.views.fact(data, <size_t>len(data), start, view):
             return None
         if prediction.scores != 1 or prediction.group < 0 or not prediction.has_label or prediction.failed:
@@ -532,23 +569,14 @@ cdef class Scan:
         made.fact.asked, made.fact.ts, made.fact.arrived = prediction.ts, view.ts, view.arrived
         made.fact.p, made.fact.label, made.fact.value = prediction.p, prediction.label, view.value
         made.fact.revision, made.offset = prediction.revision, prediction.offset
-        made.request_id = prediction.id.data()[:prediction.id.size()].decode()
-        model = prediction.model.data()[:prediction.model.size()].decode()
-        if model != self.model:
-            self.model = model
+        made.id = prediction.id
+        if prediction.model.size() != <size_t>len(self.model_name) or prediction.model.compare(
+            string_view(<const char*>self.model_name, <size_t>len(self.model_name))
+        ) != 0:
+            self.model_name = prediction.model.data()[:prediction.model.size()]
+            self.model = self.model_name.decode()
         made.model = self.model
-        features = {}
-        for n in range(width):
-            value = &self.views.features()[n]
-            if value.kind == REAL:
-                features[self.names[n]] = value.number
-            elif value.kind == WHOLE:
-                features[self.names[n]] = value.whole
-            elif value.kind == FLAG:
-                features[self.names[n]] = value.number != 0
-            elif value.kind == TEXT:
-                features[self.names[n]] = value.text[:value.size].decode()
-        made.features = features
+        made.data, made.names, made.row = data, self.names, self.views.features()
         return made
 
     cdef Scanned _placed(self, Scanned made, topic, int64_t partition, int64_t offset, int64_t arrived):
@@ -933,11 +961,13 @@ cdef _store_feed(Feed* own, feed):
     )
 
 
-cdef _load_cost(Cost* own, watch):
+cdef _load_cost(Cost* own, loss):
     cdef Block block
+    watch, episodes = loss.watch, loss.episodes
     sums, moment, blocked, blocks = watch.snapshot()
     own.warm_up = watch.warm_up
-    own.seen, own.sum, own.ts, run, _ = sums
+    own.seen, own.sum, own.ts, run, own.worse = sums
+    own.critical, own.last_statistic = episodes.severity == "critical", episodes.last_statistic
     own.run_count, own.run_loss = run
     own.has_moment = moment is not None
     if moment is not None:
@@ -949,7 +979,7 @@ cdef _load_cost(Cost* own, watch):
 
 
 cdef _store_cost(Cost* own, watch):
-    sums = own.seen, own.sum, own.ts, (own.run_count, own.run_loss), False
+    sums = own.seen, own.sum, own.ts, (own.run_count, own.run_loss), bool(own.worse)
     moment = (own.moment_ts, own.moment_count, own.moment_loss, own.moment_counted) if own.has_moment else None
     blocked = own.block_count, own.block_loss, own.block_squares, own.block_counted
     watch.restore((sums, moment, blocked, [(each.mean, each.squares, each.counted) for each in own.blocks]))
@@ -975,6 +1005,24 @@ cdef _store_delay(DelayRank* own, delay):
 cdef _add(ordered[int, int64_t]* counted, dict into):
     for each in counted[0]:
         into[each.first] = into.get(each.first, 0) + each.second
+
+
+cdef void _drop(object capsule) noexcept:
+    cdef Examples* made = <Examples*>PyCapsule_GetPointer(capsule, "riverloop.examples")
+    del made
+
+
+def examples(list facts, Py_ssize_t start):
+    """Give scanned entries, from one of them on, as examples for a kernel; the facts must outlive them."""
+    cdef Examples* made = new Examples()
+    cdef Py_ssize_t n
+    cdef ScannedFact fact
+    made.width = (<ScannedFact?>facts[start]).row.size()
+    for n in range(start, len(facts)):
+        fact = <ScannedFact?>facts[n]
+        made.rows.push_back(fact.row.data())
+        made.targets.push_back(1.0 if fact.fact.value else 0.0)
+    return PyCapsule_New(made, "riverloop.examples", _drop)
 
 
 def watch(list facts, Py_ssize_t start, bound):
@@ -1023,7 +1071,7 @@ def watch(list facts, Py_ssize_t start, bound):
             signal.weighted, signal.weight = made.snapshot()
         own.watched.push_back(signal)
     if own.judges_cost:
-        _load_cost(&own.cost, drift.cost.watch)
+        _load_cost(&own.cost, drift.cost)
     if own.has_delay:
         _load_delay(&own.delay, drift.delay)
     with nogil:
@@ -1058,6 +1106,8 @@ def watch(list facts, Py_ssize_t start, bound):
     bound.cohorts([(each.first, each.second) for each in own.cohorts])
     drift._first = own.first if own.has_first else None
     drift._judged += taken
+    for episodes in bound.open_episodes():
+        episodes.quiet += taken
     model.seen = own.judged_seen
     if own.served:
         drift._served = newest.model

@@ -116,16 +116,29 @@ class FusedPipeline:
         self.kept = True
         return False
 
-    def learn_many(self, xs: list[Any], ys: list[Any]) -> int:
-        """Learn examples in the kernel up to the first that River is to learn; gives how many."""
+    def learn_rows(self, examples: Any, most: int) -> int:
+        """Learn the first of some examples in the kernel, up to the first that River is to learn; gives how many.
+
+        Parameters
+        ----------
+        examples
+            What a scanner has made of records, with the dictionary's features.
+        """
         self.kept = False
         if self.why or (self._newest == RIVER and not self._ready()):
             return 0
-        count = len(self._kernel.learn_many(xs, ys))
+        count: int = self._kernel.learn_rows(examples, most)
         if count:
             self._newest = KERNEL
             self._debt -= 20 * count
         return count
+
+    def kernel(self, names: tuple[str, ...], kinds: tuple[Any, ...]) -> Any:
+        """Return the kernel in the newest state; None where there is none for features of these names and kinds."""
+        if self.why or (self._newest == RIVER and not self._ready()):
+            return None
+        plan = self._kernel.plan
+        return self._kernel if (plan.names, plan.kinds) == (names, kinds) else None
 
     def score(self, x: Mapping[str, Any]) -> float | None:
         """Score an example in the kernel: a number, or the probability of True; None where River is to answer."""

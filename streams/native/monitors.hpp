@@ -201,7 +201,7 @@ struct Feed {
   }
 };
 
-// streams.drift.cost, while the loss is at its level.
+// streams.drift.cost and streams.drift.loss, between two steps of an episode.
 struct Cost {
   int64_t warm_up = 0, seen = 0, ts = 0, moment_ts = 0, moment_count = 0, run_count = 0, block_count = 0;
   double sum = 0, moment_loss = 0, moment_counted = 0, run_loss = 0;
@@ -210,13 +210,18 @@ struct Cost {
   struct Block { double mean, squares, counted; };
   std::vector<Block> blocks;
   double level = NAN, far = INFINITY, centre = NAN, deviation = NAN;
+  bool worse = false;                     // whether an episode is open
+  bool critical = false;                  // how severe it is
+  double last_statistic = 0;              // what was told of it last
 
-  // Whether the loss is above its level after that: then the state is spoilt.
+  // Whether there is a step of an episode to be told: then the state is spoilt.
   bool update(double p, bool value, int64_t when) {
     const double likely = value ? p : 1.0 - p;
     const double loss = -std::log(std::min(std::max(likely, FLOOR), 1 - FLOOR));
     if (has_moment && moment_ts != when) {
-      if (count()) return true;
+      const bool before = worse;
+      count();
+      if (worse != before) return true;
       has_moment = false;
     }
     const double counted = std::min(loss, far);
@@ -241,7 +246,7 @@ struct Cost {
       block_loss = block_squares = block_counted = 0;
       measure();
     }
-    return false;
+    return worse && is_news();
   }
 
   void measure() {
@@ -263,9 +268,16 @@ struct Cost {
   }
 
  private:
-  bool count() {
+  bool is_news() const {
+    const double n = static_cast<double>(run_count);
+    const double above = run_loss - n * level;
+    const bool grave = run_count >= 250 && run_loss / n >= 2.0 * level;
+    return (grave && !critical) || !(above <= 2 * last_statistic);
+  }
+
+  void count() {
     ts = moment_ts;
-    if (seen <= warm_up || blocks.size() < 8) return false;
+    if (seen <= warm_up || blocks.size() < 8) return;
     const double n = static_cast<double>(moment_count);
     const double step = (moment_counted - n * centre) / deviation - n * 0.25;
     sum = std::min(std::max(sum + step, 0.0), 2.0 * 18.0);
@@ -276,7 +288,7 @@ struct Cost {
       run_count = 0;
       run_loss = 0;
     }
-    return sum > 18.0;
+    worse = sum > 18.0 || (worse && sum > 0);
   }
 };
 

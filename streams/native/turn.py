@@ -76,6 +76,11 @@ def scan_of(codec: Codec) -> Any:
     return built.Scan(ScanPlan(*plans, *marks, ANSWERS[codec.kind], reporter))
 
 
+def examples_of(facts: list[Any], start: int) -> Any:
+    """Return scanned entries, from one of them on, as examples for a kernel; the facts must outlive them."""
+    return native.turn_module().examples(facts, start)
+
+
 def store_in_memory(codec: Codec, rules: JoinRules) -> MemoryStore | TableStore:
     """Make an empty state of a join: in the native table where it is built, else in Python."""
     built = module()

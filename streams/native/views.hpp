@@ -60,6 +60,26 @@ inline bool is_at_most(std::string_view text, size_t characters) {
   return count <= characters;
 }
 
+inline bool text(Cursor& cursor, std::string_view& found, size_t characters) {
+  const uint8_t* start;
+  size_t size;
+  if (!cursor.octets(start, size)) return false;
+  found = {reinterpret_cast<const char*>(start), size};
+  return is_at_most(found, characters);
+}
+
+inline bool maybe_text(Cursor& cursor, bool& there, std::string_view& found, size_t characters) {
+  uint8_t branch;
+  if (!cursor.byte(branch)) return false;
+  there = branch != 0;
+  return !there || text(cursor, found, characters);
+}
+
+inline bool id_and_ts(Cursor cursor, Cursor time, std::string_view& id, int64_t& ts) {
+  if (!text(cursor, id, NAME_CHARACTERS) || id.empty() || id[0] == '\0') return false;
+  return time.whole(ts) && ts >= 0 && ts < MOST_TS;
+}
+
 class Views {
  public:
   Scanner predictions, outcomes;
@@ -129,25 +149,8 @@ class Views {
     return Cursor(data, data + fields_[field].start, data + fields_[field].end);
   }
 
-  static bool text(Cursor& cursor, std::string_view& found, size_t characters) {
-    const uint8_t* start;
-    size_t size;
-    if (!cursor.octets(start, size)) return false;
-    found = {reinterpret_cast<const char*>(start), size};
-    return is_at_most(found, characters);
-  }
-
-  static bool maybe_text(Cursor& cursor, bool& there, std::string_view& found, size_t characters) {
-    uint8_t branch;
-    if (!cursor.byte(branch)) return false;
-    there = branch != 0;
-    return !there || text(cursor, found, characters);
-  }
-
   bool id_and_ts(const uint8_t* data, std::string_view& id, int64_t& ts) const {
-    Cursor cursor = at(data, 0), time = at(data, 1);
-    if (!text(cursor, id, NAME_CHARACTERS) || id.empty() || id[0] == '\0') return false;
-    return time.whole(ts) && ts >= 0 && ts < MOST_TS;
+    return riverloop::id_and_ts(at(data, 0), at(data, 1), id, ts);
   }
 
   bool answer(const uint8_t* data, OutcomeView& view) const {

@@ -1,8 +1,8 @@
 """The monitors of the log, folded for many labelled entries at once, as they fold them one by one.
 
-The core takes what is common: first labels of a binary task with one model, in time, while no episode is open and
-no outage is suspected. It goes from the state of the monitors to the state of the monitors, so that snapshots,
-measurements and all other entries know nothing of it. It ends before the entry at which anything would be reported.
+The core takes what is common: first labels of a binary task with one model, in time, while no outage is
+suspected. It goes from the state of the monitors to the state of the monitors, so that snapshots, measurements and
+all other entries know nothing of it. It ends before the entry at which anything would be reported.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from schemas.records import Entry
 from streams.drift.adwin import DirectionalAdwin
 from streams.drift.fold import DriftFold
 from streams.drift.signals import Error, ExcessLogLoss, LabelMean, ScoreMean
+from streams.episodes import Episodes
 from streams.fold import Monitor
 from streams.metrics.binary import Seen
 from streams.metrics.loop_health import LoopHealth, Resolved
@@ -75,11 +76,11 @@ class NativeWatch:
         if self._parts is None or len(facts) - start < LEAST:
             return 0
         bound = Bound(*self._parts)
-        if not bound.is_calm(facts[start]) or offsets[start] < max(
-            each.next_offset for each in self.monitors
-        ):
+        most = bound.most()
+        behind = offsets[start] < max(each.next_offset for each in self.monitors)
+        if most == 0 or behind or not bound.is_calm(facts[start]):
             return 0
-        taken: int = self._module.watch(facts, start, bound)
+        taken: int = self._module.watch(facts if most is None else facts[: start + most], start, bound)
         if taken:
             for each in self.monitors:
                 each.next_offset = offsets[start + taken - 1] + 1
@@ -116,12 +117,12 @@ class Bound:
             != (self.loop.cohorts.width_ms, self.loop.cohorts.keep_ms)
         ):
             return False
-        cost, feeds = drift.cost, drift.feeds.values()
+        feeds, cost = drift.feeds.values(), drift.cost
         if (
             drift._kept
+            or drift.outage.lead is not None
             or any(each.state != "live" for each in feeds)
-            or any(each.lead is not None for each in drift._all)
-            or (cost is not None and cost.watch._worse)
+            or (cost is not None and cost.watch._worse != (cost.episodes.lead is not None))
         ):
             return False
         for _, made, detector in watch._pairs:
@@ -132,6 +133,17 @@ class Bound:
                 return False
             self.signals.append((kind, made, detector))
         return drift.delay is None or is_fit(drift.delay.detector)
+
+    def open_episodes(self) -> list[Episodes]:
+        """Return the open episodes that close after a number of labels."""
+        return [each for each in (self.drift.drift, self.drift.delays) if each.lead is not None]
+
+    def most(self) -> int | None:
+        """How many entries may be taken before one that closes an episode; None: any number."""
+        left = [
+            each.cool_down - 1 - each.quiet for each in self.open_episodes() if each.cool_down is not None
+        ]
+        return max(0, min(left)) if left else None
 
     # ------------------------------------------------------------------ what the core leaves to Python
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from schemas.dictionary import Boolean, Category, Feature
 from schemas.records import Features, FeatureValue
 from schemas.tally import FeatureTally
+from streams.native import columns_of
 from streams.quality import grid
 
 FEW: Final = 24
@@ -60,7 +61,20 @@ class Columns:
         if len(rows) < FEW:
             found |= {at: each.few(columns[at]) for at, each in self._numbers.items()}
         elif self._numbers:
-            found |= self._many(columns)
+            # None becomes NaN
+            found |= self._many(np.array([columns[at] for at in self._numbers], dtype=np.float64))
+        return {name: found[at] for at, name in enumerate(self._names)}
+
+    def count_requests(self, requests: Sequence[Any]) -> dict[str, FeatureTally]:
+        """Count the values of some requests, at least one: records, or what the native core has scanned."""
+        packed = columns_of(requests, (*self._numbers,), (*self._texts,)) if len(requests) >= FEW else None
+        if packed is None:
+            return self.count([each.features for each in requests])
+        numbers, texts = packed
+        found = {at: self._texts[at].count(column) for at, column in zip(self._texts, texts, strict=True)}
+        if self._numbers:
+            values = np.frombuffer(numbers, dtype=np.float64).reshape(len(self._numbers), len(requests))
+            found |= self._many(values)
         return {name: found[at] for at, name in enumerate(self._names)}
 
     def _columns(self, rows: Sequence[Features]) -> Sequence[Column]:
@@ -71,9 +85,8 @@ class Columns:
             pass
         return [[row.get(name) for row in rows] for name in self._names]
 
-    def _many(self, columns: Sequence[Column]) -> dict[int, FeatureTally]:
+    def _many(self, values: NDArray[np.float64]) -> dict[int, FeatureTally]:
         """Count the numbers of all features at once; those with missing values among them each by itself."""
-        values = np.array([columns[at] for at in self._numbers], dtype=np.float64)  # None becomes NaN
         edges = grid.edges(values)
         outside = np.count_nonzero((values < self._low) | (values > self._high), axis=1).tolist()
         found = {}

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from itertools import islice
-from typing import Final, Literal
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby, islice
+from typing import Final, Literal, Protocol
 
 from schemas.dictionary import Dictionary
 from schemas.errors import BadRecord
@@ -18,6 +18,22 @@ from streams.quality.tally import CELL_MS, Total, bounded, rejection, warning
 
 REMEMBERED: Final = 5_000
 """Ids a partition: one repeated within this many requests is noticed here; the join notices all the others."""
+
+
+class ScannedRequest(Protocol):
+    """A request that the native core has scanned."""
+
+    @property
+    def request_id(self) -> str:
+        """As in a `Request`."""
+
+    @property
+    def ts(self) -> int:
+        """As in a `Request`."""
+
+    @property
+    def features(self) -> Features:
+        """As in a `Request`; made anew each time."""
 
 
 class EdgeCounter:
@@ -54,7 +70,7 @@ class EdgeCounter:
 
     def _begin(self) -> None:
         self._totals: defaultdict[int, Total] = defaultdict(Total)
-        self._rows: defaultdict[int, list[Features]] = defaultdict(list)
+        self._rows: defaultdict[int, list[Request | ScannedRequest]] = defaultdict(list)
         self._new_times: dict[int, int] = {}
         self._new_ids: dict[int, dict[str, None]] = {}
 
@@ -74,30 +90,35 @@ class EdgeCounter:
         remarks
             On fields that nothing reads. Values outside their ranges are counted from the features.
         """
-        ts = request.ts
-        cell = ts - ts % CELL_MS
-        total = self._totals[cell]
-        total.requests += 1
-        seen = total.written
-        seen[written if written in seen else bounded(seen, written)] += 1
+        total = self._totals[request.ts - request.ts % CELL_MS]
         for each in remarks:
             total.warned[bounded(total.warned, warning(each.kind, self._paths))] += 1
-        newest = self._new_times.get(partition)
-        if newest is None:
-            newest = self._times.get(partition, ts)
-        if ts < newest:
-            total.disordered += 1
-        else:
-            newest = ts
+        self.answered_many(partition, (request,), written)
+
+    def answered_many(
+        self, partition: int, requests: Sequence[Request | ScannedRequest], written: str = "json"
+    ) -> None:
+        """Count requests of one partition that got their answers; see `answered`."""
+        known = self._ids.get(partition, ())
+        new_ids = self._new_ids.setdefault(partition, {})
+        newest = self._new_times.get(partition, self._times.get(partition, -1))
+        for cell, group in groupby(requests, lambda request: request.ts - request.ts % CELL_MS):
+            total, rows = self._totals[cell], self._rows[cell]
+            key = written if written in total.written else bounded(total.written, written)
+            before = len(rows)
+            for request in group:
+                ts, name = request.ts, request.request_id
+                if ts < newest:
+                    total.disordered += 1
+                else:
+                    newest = ts
+                if name in new_ids or name in known:
+                    total.repeated += 1
+                new_ids[name] = None
+                rows.append(request)
+            total.requests += len(rows) - before
+            total.written[key] += len(rows) - before
         self._new_times[partition] = newest
-        new_ids = self._new_ids.get(partition)
-        if new_ids is None:
-            new_ids = self._new_ids[partition] = {}
-        name = request.request_id
-        if name in new_ids or name in self._ids.get(partition, ()):
-            total.repeated += 1
-        new_ids[name] = None
-        self._rows[cell].append(request.features)
 
     def rejected(self, partition: int, bad: BadRecord, arrived: int) -> None:
         """Count a request that was rejected: at the time that its partition has come to.
@@ -119,7 +140,7 @@ class EdgeCounter:
         """Return the counts since the last commit, by minute."""
         for cell, total in sorted(self._totals.items()):
             rows = self._rows.get(cell)
-            yield total.record(self.slot, self.way, cell, self._columns.count(rows) if rows else {})
+            yield total.record(self.slot, self.way, cell, self._columns.count_requests(rows) if rows else {})
 
     def commit(self) -> None:
         """Keep what was counted: it is written."""

@@ -10,7 +10,7 @@ import pytest
 from schemas.codec import Codec
 from schemas.dictionary import Boolean, Category, Dictionary, Integer, Number
 from schemas.examples import examples
-from schemas.records import Entry, Features, Outcome, Position, Prediction, Score
+from schemas.records import Entry, Features, Outcome, Position, Prediction, Request, Score
 from streams.native.records import RecordPlan, plan_of
 
 ROOT = Path(__file__).parents[2]
@@ -41,7 +41,7 @@ FLAGS = (
 def fuzzers(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The programs, with the sanitizers of addresses and of undefined behaviour."""
     folder = tmp_path_factory.mktemp("fuzz")
-    for name in ("core_fuzz", "turn_fuzz", "watch_fuzz"):
+    for name in ("core_fuzz", "serve_fuzz", "turn_fuzz", "watch_fuzz"):
         source = Path(__file__).parent / f"{name}.cpp"
         words = ["c++", *FLAGS, "-I", str(ROOT / "streams" / "native"), str(source), "-o", str(folder / name)]
         subprocess.run(words, check=True, timeout=240)
@@ -88,6 +88,18 @@ def test_hostile_records_do_no_harm_to_the_table_of_the_join(fuzzers: Path) -> N
     assert taken > 0.1 * ROUNDS
     assert entries > 0.05 * ROUNDS
     assert dropped > 100
+
+
+@pytest.mark.system("c++")
+def test_hostile_requests_do_no_harm_and_are_written_as_predictions(fuzzers: Path) -> None:
+    lines = [*spelt(plan_of(CODEC.schemas["Request"])), *spelt(plan_of(CODEC.schemas["Prediction"]))]
+    for number in range(20):
+        parents = ("a", "é" * number)[: number % 3]
+        request = Request(f"r{number}", 1, FEATURES, "guest" if number % 2 else None, parents)
+        lines.append(CODEC.encode(request).hex())
+    taken, rejected = run(fuzzers / "serve_fuzz", "\n".join(lines))
+    assert taken > 0.2 * ROUNDS
+    assert rejected > 0.1 * ROUNDS
 
 
 @pytest.mark.system("c++")

@@ -1,0 +1,26 @@
+"""Runs of records that the native core takes at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from infra.inbound import Inbound
+from streams.join.join import RUN
+
+
+def runs(items: Iterable[Inbound]) -> Iterator[tuple[int, list[Inbound]]]:
+    """Cut a batch into runs of one partition, of records that are scanned, or of a single one that is not."""
+    run: list[Inbound] = []
+    last = -1
+    for item in items:
+        number = item.message.partition() or 0
+        if run and (item.scanned is None or number != last or len(run) == RUN):
+            yield last, run
+            run = []
+        last = number
+        if item.scanned is None:
+            yield number, [item]
+        else:
+            run.append(item)
+    if run:
+        yield last, run

@@ -1,0 +1,327 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, embedsignature=True
+# distutils: language = c++
+"""Serving for Python: requests that were scanned, and the predictions of them. See `streams.native.serving`."""
+
+from cpython.bytearray cimport PyByteArray_AS_STRING
+from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
+from libc.math cimport NAN
+from libc.stdint cimport int64_t, uint8_t
+from libcpp cimport bool as cbool
+from libcpp.string cimport string
+from libcpp.unordered_set cimport unordered_set
+from libcpp.vector cimport vector
+
+
+cdef extern from "<string_view>" namespace "std" nogil:
+    cdef cppclass string_view:
+        string_view()
+        string_view(const char*, size_t)
+        const char* data()
+        size_t size()
+
+
+cdef extern from "values.hpp" namespace "riverloop" nogil:
+    cdef enum Kind:
+        MISSING, REAL, WHOLE, FLAG, TEXT
+
+    cdef struct Value:
+        Kind kind
+        double number
+        int64_t whole
+        const char* text
+        size_t size
+
+    cdef cppclass Examples:
+        Examples()
+        size_t width
+        cbool binary
+        vector[const Value*] rows
+
+
+cdef extern from "records.hpp" namespace "riverloop" nogil:
+    cdef enum Form:
+        pass
+
+    cdef cppclass Node:
+        Form form
+        int symbols
+        vector[int] parts
+
+    cdef cppclass Scanner:
+        vector[Node] nodes
+        int features
+        int features_field
+        vector[Kind] kinds
+        size_t most_text
+
+
+cdef extern from "views.hpp" namespace "riverloop" nogil:
+    cdef enum Reporter:
+        pass
+
+
+cdef extern from "writer.hpp" namespace "riverloop" nogil:
+    cdef cppclass Writer:
+        Writer()
+        string out
+        void raw(string_view)
+
+
+cdef extern from "requests.hpp" namespace "riverloop" nogil:
+    cdef cppclass Bound:
+        Bound()
+        cbool open
+        double low
+        double high
+        unordered_set[string] levels
+
+    cdef cppclass RequestView:
+        RequestView()
+        string_view id
+        string_view entity
+        int64_t ts
+        cbool has_entity
+        vector[Value] row
+
+    cdef cppclass Requests:
+        Scanner scanner
+        vector[Bound] bounds
+        Reporter entity_key
+        Reporter parents
+        cbool view(const uint8_t*, size_t, size_t, RequestView&)
+
+    cdef cppclass Answered:
+        Answered()
+        string_view head
+        double score
+
+    cdef cppclass Source:
+        Source()
+        string_view topic
+        int64_t partition
+        int64_t offset
+
+    void prediction(
+        Writer&, const Requests&, const RequestView&, const vector[Answered]&, cbool, const Source&, double, int64_t
+    )
+
+
+cdef void _drop(object capsule) noexcept:
+    cdef Examples* made = <Examples*>PyCapsule_GetPointer(capsule, "riverloop.examples")
+    del made
+
+
+cdef object _value(const Value* value):
+    if value.kind == REAL:
+        return value.number
+    if value.kind == WHOLE:
+        return value.whole
+    if value.kind == FLAG:
+        return value.number != 0
+    return None if value.kind == MISSING else value.text[:value.size].decode()
+
+
+cdef class ScannedRequest:
+    """A request that a scanner has taken.
+
+    Attributes
+    ----------
+    request_id, ts, entity_key, features
+        As in the `Request` that the reference reads.
+    """
+
+    cdef bytes data
+    cdef bytes topic
+    cdef tuple names
+    cdef RequestView view
+    cdef int64_t partition
+    cdef int64_t offset
+
+    @property
+    def ts(self):
+        return self.view.ts
+
+    @property
+    def request_id(self):
+        return self.view.id.data()[:self.view.id.size()].decode()
+
+    @property
+    def entity_key(self):
+        return self.view.entity.data()[:self.view.entity.size()].decode() if self.view.has_entity else None
+
+    @property
+    def features(self):
+        cdef int n
+        found = {}
+        for n in range(len(self.names)):
+            if self.view.row[n].kind != MISSING:
+                found[self.names[n]] = _value(&self.view.row[n])
+        return found
+
+
+cdef class RequestScan:
+    """Scans the requests of one task.
+
+    Parameters
+    ----------
+    plan
+        A `streams.native.serving.RequestPlan`.
+
+    Attributes
+    ----------
+    names, kinds
+        Of the features.
+    """
+
+    cdef Requests requests
+    cdef bytes mark
+    cdef bytes prediction_mark
+    cdef object written
+    cdef cbool binary
+    cdef readonly tuple names
+    cdef readonly tuple kinds
+
+    def __init__(self, plan):
+        cdef Scanner* scanner = &self.requests.scanner
+        cdef size_t n = 0
+        cdef Bound bound
+        scanner.nodes.resize(len(plan.record.nodes))
+        for node in plan.record.nodes:
+            scanner.nodes[n].form = <Form><int>node.form
+            scanner.nodes[n].symbols = node.symbols
+            scanner.nodes[n].parts = node.parts
+            n += 1
+        scanner.features, scanner.features_field = plan.record.features, plan.record.features_field
+        scanner.most_text = plan.record.most_text
+        for kind in plan.record.kinds:
+            scanner.kinds.push_back(<Kind><int>kind)
+        for each in plan.bounds:
+            bound = Bound()
+            if each is not None:
+                bound.open = False
+                bound.low, bound.high = each.low, each.high
+                for level in each.levels:
+                    bound.levels.insert(level.encode("utf-8", "surrogatepass"))
+            self.requests.bounds.push_back(bound)
+        self.requests.entity_key = <Reporter><int>plan.entity_key
+        self.requests.parents = <Reporter><int>plan.parents
+        self.names, self.kinds = tuple(plan.record.names), tuple(plan.record.kinds)
+        self.mark, self.prediction_mark, self.written = plan.request_mark, plan.prediction_mark, plan.written
+        self.binary = plan.binary
+
+    def request(self, bytes data, topic, int64_t partition, int64_t offset):
+        """Scan a request; None where the reference must read it, or rejects it.
+
+        Parameters
+        ----------
+        topic, partition, offset
+            Where it lies, with the topic's name in positions.
+        """
+        cdef size_t start = len(self.mark)
+        if not data.startswith(self.mark):
+            return None
+        cdef ScannedRequest made = ScannedRequest.__new__(ScannedRequest)
+        made.data = data
+        if not self.requests.view(made.data, <size_t>len(data), start, made.view):
+            return None
+        made.names, made.topic = self.names, self.written(topic)
+        made.partition, made.offset = partition, offset
+        return made
+
+    def examples(self, list items, Py_ssize_t start):
+        """Give the features of scanned requests, from one of them on, for a kernel; the items must outlive it."""
+        cdef Examples* made = new Examples()
+        cdef Py_ssize_t n
+        made.width, made.binary = len(self.names), self.binary
+        for n in range(start, len(items)):
+            made.rows.push_back((<ScannedRequest?>items[n]).view.row.data())
+        return PyCapsule_New(made, "riverloop.examples", _drop)
+
+    def predictions(self, list items, Py_ssize_t start, Py_ssize_t count, list models, drawn, int64_t log_offset):
+        """Write the predictions of scanned requests; gives (key, value) of each.
+
+        Parameters
+        ----------
+        start, count
+            Of which.
+        models
+            For each that scores: its name, revision and offset as they are written; its scores; its share.
+        drawn
+            Which of them answers: one number, or one for each request.
+        """
+        cdef Writer writer
+        cdef ScannedRequest item
+        cdef Py_ssize_t n, m, place, first = 0, width = len(models)
+        cdef string_view mark = string_view(<const char*>self.prediction_mark, <size_t>len(self.prediction_mark))
+        cdef vector[string_view] heads
+        cdef vector[vector[double]] scores
+        cdef vector[double] shares
+        cdef vector[Answered] answers
+        cdef Source source
+        cdef bytes head
+        cdef list drawn_of = drawn if type(drawn) is list else None
+        scores.resize(width)
+        for m in range(width):
+            head, given, share = models[m]
+            heads.push_back(string_view(<const char*>head, <size_t>len(head)))
+            scores[m] = given
+            shares.push_back(share)
+        if drawn_of is None:
+            first = drawn
+        answers.resize(width)
+        found = []
+        for n in range(count):
+            item = items[start + n]
+            if drawn_of is not None:
+                first = drawn_of[n]
+            answers[0].head, answers[0].score = heads[first], scores[first][n]
+            place = 1
+            for m in range(width):
+                if m != first:
+                    answers[place].head, answers[place].score = heads[m], scores[m][n]
+                    place += 1
+            source.topic = string_view(<const char*>item.topic, <size_t>len(item.topic))
+            source.partition, source.offset = item.partition, item.offset
+            writer.out.clear()
+            writer.raw(mark)
+            prediction(writer, self.requests, item.view, answers, self.binary, source, shares[first], log_offset)
+            found.append((item.view.id.data()[:item.view.id.size()], <bytes>writer.out))
+        return found
+
+
+def columns(list rows, tuple numbers, tuple others):
+    """Give the features of scanned requests by column; None where one of them is none.
+
+    Parameters
+    ----------
+    numbers, others
+        Places of the features that are given as numbers, and as they are.
+
+    Returns
+    -------
+    tuple
+        The numbers as doubles, column by column, missing ones as NaN; and a list for each of the others.
+    """
+    cdef Py_ssize_t count = len(rows), n, place, at = 0
+    cdef ScannedRequest row
+    cdef const Value* value
+    cdef double* into
+    for each in rows:
+        if type(each) is not ScannedRequest:
+            return None
+    made = bytearray(len(numbers) * count * sizeof(double))
+    into = <double*>PyByteArray_AS_STRING(made)
+    for place in numbers:
+        for n in range(count):
+            row = <ScannedRequest>rows[n]
+            value = &row.view.row[place]
+            into[at] = NAN if value.kind == MISSING else value.number
+            at += 1
+    texts = []
+    for place in others:
+        column = []
+        for n in range(count):
+            row = <ScannedRequest>rows[n]
+            column.append(_value(&row.view.row[place]))
+        texts.append(column)
+    return made, texts
