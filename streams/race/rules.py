@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Literal
+from typing import Final, Literal
 
 from streams.gate.rules import Gate
 
-NO_END = timedelta(days=36_500)
+NO_END: Final = timedelta(days=36_500)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,11 +27,11 @@ class Race(Gate):
         one is revived when the loss of the model that answers, over as many, is above its own when it was dropped.
     alpha
         Chance that a model is dropped that is not worse, over all models and times.
-    horizon and the others
-        See `Gate`. There is one step, and no end.
 
     Notes
     -----
+    The other settings are those of `Gate`; there is one step, and no end.
+
     A request without a label at its horizon counts with the mean loss over its possible labels. To leave it out
     favours models that are right about the requests that get labels.
     """
