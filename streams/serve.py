@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Final
 
 from schemas.errors import BadRecord, ModelMissing
 from schemas.records import Position, Prediction, Request, Score
@@ -11,7 +12,11 @@ from streams.gate.fold import GateFold
 from streams.join.join_rules import JoinRules
 from streams.model import ModelFold
 from streams.roles import Roles
-from streams.task import Task
+from streams.shares import UNIT, place_of
+from streams.task import Model, Task
+
+SAMPLE: Final = "sample"
+"""Salt of the draw, the same for all models: those with the same share score the same requests."""
 
 
 class Server:
@@ -67,7 +72,11 @@ class Server:
         """
         roles = self.roles
         drawn = roles.draw(request.request_id, request.entity_key) or self.models[0].model.name
-        scores = [fold.predict(request.features) for fold in self.models if not fold.retired]
+        scores = [
+            fold.predict(request.features)
+            for fold in self.models
+            if not fold.retired and (fold.model.sample >= 1.0 or self._sampled(fold.model, request, drawn))
+        ]
         self.failures.update(score.model for score in scores if score.failure)
         answer = answering(scores, drawn, self.task.fallback)
         if answer is None:
@@ -87,6 +96,13 @@ class Server:
             roles.propensity(drawn) if roles.models else 1.0,
             self.models[0].next_offset - 1,
         )
+
+    def _sampled(self, model: Model, request: Request, drawn: str) -> bool:
+        """Whether a model scores a request: one that answers requests, or may have to, scores all."""
+        if model.name in (drawn, self.task.fallback) or self.roles.role(model.name).share:
+            return True
+        key = request.request_id if request.entity_key is None else request.entity_key
+        return place_of(self.task.name, SAMPLE, key) < model.sample * UNIT
 
 
 def answering(scores: Sequence[Score], drawn: str, fallback: str | None) -> Score | None:

@@ -17,6 +17,7 @@ from schemas.event_time import EARLIEST, EPOCH
 from streams.datafile import DataFile
 from streams.drift.drift_rules import DriftRules
 from streams.gate.rules import Gate
+from streams.grid import Grid, with_challengers
 from streams.metrics.metric_rules import MetricRules
 from streams.policies import VALUES, OnArrival, Policy
 from streams.quality.quality_rules import QualityRules
@@ -59,12 +60,15 @@ class Model:
         The configuration, apart from the code.
     policy
         How the facts of the log become labels for it.
+    sample
+        Share of the requests that it scores while it is a shadow, drawn by entity or request. It learns from all.
     """
 
     name: str
     build: Callable[..., base.Estimator]
     parameters: Mapping[str, Any] = field(default_factory=dict)
     policy: Policy = field(default_factory=OnArrival)
+    sample: float = 1.0
 
     def make(self) -> base.Estimator:
         """Make a fresh pipeline."""
@@ -94,6 +98,8 @@ class Task:
     models
         In an empty log the first is the champion, whose score is the answer. The others are shadows until a command
         says otherwise.
+    challengers
+        Further models, from a grid of parameters.
     revision_horizon
         How long after the deadline a late or corrected outcome is still joined.
     early_horizon
@@ -116,7 +122,8 @@ class Task:
     quality
         How the requests' quality and the drift of their features are judged.
     gate
-        When a shadow has won against the model that answers; None: nothing is proposed.
+        When a shadow has won against the model that answers: a `Gate`, or a `Race` of all models; None: nothing is
+        proposed.
     fallback
         The model whose score is the answer when the champion's code raises or gives no finite score; None: such a
         request is a dead letter `model_failed`.
@@ -132,6 +139,7 @@ class Task:
     features: Dictionary
     horizon: timedelta
     models: tuple[Model, ...]
+    challengers: Grid | None = None
     kind: Literal["binary", "multiclass", "regression"] = "binary"
     revision_horizon: timedelta = timedelta(days=30)
     early_horizon: timedelta = timedelta(days=1)
@@ -167,6 +175,8 @@ class Task:
         if type(budget) is not int or budget < 0:
             raise TaskError(f"{where}: early_budget_bytes={budget!r} must be a whole number of at least 0")
         self._check_shape()
+        if self.challengers is not None:
+            object.__setattr__(self, "models", with_challengers(self.models, self.challengers, where))
         self._check_metrics()
         self._check_drift()
         self._check_gate()
@@ -259,6 +269,9 @@ class Task:
         policy = model.policy
         if isinstance(policy, type) or not callable(getattr(policy, "label", None)):
             raise TaskError(f"{where}: policy={policy!r} is not a policy instance, such as OnArrival()")
+        sample: object = model.sample
+        if type(sample) not in (int, float) or not 0.0 < model.sample <= 1.0:
+            raise TaskError(f"{where}: sample={sample!r} must be a number above 0, at most 1")
         default = getattr(policy, "value", None)
         if default is not None and not isinstance(default, VALUES[self.kind]):
             raise TaskError(f"{where}: {policy!r} does not fit kind={self.kind!r}")

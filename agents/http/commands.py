@@ -23,6 +23,8 @@ from schemas.records import Command
 from streams.commands import NAMES, decide_all
 from streams.gate.lines import gate_lines
 from streams.leave_out import LeaveOut
+from streams.race.fold import RaceFold
+from streams.race.lines import race_lines
 from streams.revisions import LEFT_OUT
 from streams.roles import Roles
 from streams.rollout_checks import TTL, Situation
@@ -169,6 +171,7 @@ class ModelCommands:
             "models": model_roles(server),
             "kept": dict(roles.kept),
             **rollout_of(roles),
+            "race": race_of(server),
             "commands": [each._asdict() for each in reversed(roles.decisions)],
         }
 
@@ -192,7 +195,13 @@ def model_roles(server: Server) -> list[dict[str, Any]]:
 
 def model_sections(server: Server) -> dict[str, Any]:
     """Return what the live page shows of the models."""
-    return {"models": model_roles(server), "rollout": rollout_of(server.roles)}
+    sections = {"models": model_roles(server), "rollout": rollout_of(server.roles)}
+    return sections | {"race": race_of(server)}
+
+
+def race_of(server: Server) -> list[dict[str, Any]]:
+    """Return the leaderboard; empty where the models do not race."""
+    return race_lines(server.gate) if isinstance(server.gate, RaceFold) else []
 
 
 def rollout_of(roles: Roles) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from infra.task.context import TaskContext
 from infra.task.resume import Resume
 from infra.task.snapshots import Take
 from schemas.errors import RecordsGone
-from streams.gate.lines import GateMonitor
+from streams.gate.lines import GateMonitor, gate_monitor
 from streams.roles import Roles
 from streams.rollout import GATE
 from streams.task import Task
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 def make_gate(task: Task) -> GateMonitor | None:
     """Return a task's gate with nothing folded; None where there is none, or nothing to compare."""
-    return GateMonitor(task) if task.gate is not None and task.models[1:] else None
+    return gate_monitor(task) if task.gate is not None and task.models[1:] else None
 
 
 def restore_gate(

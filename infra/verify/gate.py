@@ -11,7 +11,7 @@ from infra.snapshots.store import SnapshotStore
 from infra.verify.report import Report
 from schemas.records import Command, Entry, Manifest
 from streams.gate.decision import Decision
-from streams.gate.lines import GateMonitor
+from streams.gate.lines import gate_monitor
 from streams.rollout import ACTION, CHALLENGER, GATE
 from streams.shares import SHARE
 from streams.snapshot.digest import state_digest
@@ -39,7 +39,7 @@ class GateProof:
         first: int,
         report: Report,
     ) -> None:
-        self._gate, self._place, self._report = GateMonitor(task), place, report
+        self._gate, self._place, self._report = gate_monitor(task), place, report
         self._digest = self._gate.gate.digest
         spec = spec_of([self._gate])
         mine = [

@@ -74,10 +74,11 @@ class Gain:
 
     def range_of(self, ours: ScoreValue, other: ScoreValue) -> tuple[float, float]:
         """Return the smallest and the largest gain that a request without a label may have."""
-        gains = [self.loss_of(ours, each) - self.loss_of(other, each) for each in self._labels(ours, other)]
+        gains = [self.loss_of(ours, each) - self.loss_of(other, each) for each in self.labels(ours, other)]
         return min(gains), max(gains)
 
-    def _labels(self, *scores: ScoreValue) -> list[Any]:
+    def labels(self, *scores: ScoreValue) -> list[Any]:
+        """Return the labels that a request may have, as far as they tell these scores apart."""
         if self.loss == "absolute_error":
             return [
                 *self.bounds,

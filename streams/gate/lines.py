@@ -10,8 +10,11 @@ from streams.fold import Measurement
 from streams.gate.decision import PROPOSED
 from streams.gate.fold import GateFold
 from streams.gate.pair_test import PairTest
+from streams.race.fold import RaceFold
+from streams.race.rules import Race
 from streams.roles import Roles
 from streams.shares import UNIT
+from streams.task import Task
 
 MONITOR: Final = "gate"
 """Key of its metrics."""
@@ -27,6 +30,15 @@ class GateMonitor(GateFold):
     def alerts(self) -> Iterator[Alert]:
         """See `Monitor.alerts`: its decisions are commands."""
         return iter(())
+
+
+class RaceMonitor(RaceFold, GateMonitor):
+    """A race in a worker."""
+
+
+def gate_monitor(task: Task) -> GateMonitor:
+    """Return what decides which model of a task answers, with nothing folded."""
+    return RaceMonitor(task) if isinstance(task.gate, Race) else GateMonitor(task)
 
 
 def gate_lines(gate: GateFold, roles: Roles) -> list[dict[str, Any]]:
@@ -69,6 +81,11 @@ def waits_for(gate: GateFold, roles: Roles, name: str, test: PairTest) -> str:
     wish = promotion.wish
     if wish is not None and wish.challenger == name:
         return wish.reason if wish.action not in PROPOSED else "the log's owner"
+    if isinstance(gate, RaceFold):
+        n = gate.promotion.standings.n
+        if n < gate.gate.least:
+            return f"the burn-in: {gate.gate.least - n:,} more matured requests"
+        return "a lower loss than the model that answers"
     if test.n < gate.gate.least:
         return f"{gate.gate.least - test.n:,} more labels of whole cohorts"
     if test.verdict == "better":

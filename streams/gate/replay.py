@@ -11,10 +11,11 @@ from streams.datafile import Event
 from streams.driver import MemoryDriver
 from streams.fold import BaseFold
 from streams.gate.decision import PROPOSED, Decision
-from streams.gate.fold import RESOLVED, GateFold
+from streams.gate.fold import RESOLVED
 from streams.gate.gain import Gain
 from streams.gate.rules import Gate
 from streams.policies import Policy, label_of
+from streams.race.fold import gate_fold
 from streams.task import Model, Task
 
 
@@ -116,7 +117,7 @@ def replay(
     """
     chosen = tuple(models or task.models)
     gate = gate or task.gate or Gate()
-    fold = GateFold(task, gate, [model.name for model in chosen])
+    fold = gate_fold(task, gate, [model.name for model in chosen])
     book = LossBook(task, gate.policy or chosen[0].policy, gate.gain(task.kind))
     driver = MemoryDriver(task, chosen, folds=[fold, book], keep_log=False)
     said: list[Decision] = []

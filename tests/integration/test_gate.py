@@ -55,11 +55,11 @@ def models(loop: Loop, *arguments: str, code: int | None = 0) -> dict[str, Any]:
     return found
 
 
-def watched(loop: Loop, state: str) -> dict[str, Any]:
+def watched(loop: Loop, state: str, model: str = "ht") -> dict[str, Any]:
     """Wait until the challenger's rollout needs a person, or ends; gives its status."""
     code = CODES[state]
     found = models(
-        loop, "rollout", "status", loop.loaded.reference, "ht", "--watch", "--timeout", "200", code=code
+        loop, "rollout", "status", loop.loaded.reference, model, "--watch", "--timeout", "200", code=code
     )
     assert found["models"][0]["state"] == state
     return found

@@ -5,6 +5,7 @@ import { empty, h, panel, refresh, text } from "../dom.js";
 import { count, metric, share, time } from "../format.js";
 import { bar, better, chooser } from "./common.js";
 import { author, timeline } from "./decisions.js";
+import { leaderboard } from "./race.js";
 import { rollouts } from "./rollout.js";
 
 const HEAD = ["model", "answers", "version", "learned", "loss against the served model", "since", "commands"];
@@ -84,10 +85,11 @@ export function models(context) {
   const model = chooser(context, "revisions", "Model", () => last && revisions(last));
   const changed = panel("Revisions", { controls: [model.root] });
   const rollout = panel("Rollouts", { note: "by the gate and by people", className: "wide" });
-  rollout.root.hidden = true;
-  const root = h("div", { class: "view" }, answering.root, rollout.root, decided.root, changed.root);
+  const race = panel("Leaderboard", { note: "the race on whole cohorts", className: "wide" });
+  rollout.root.hidden = race.root.hidden = true;
+  const root = h("div", { class: "view" }, answering.root, race.root, rollout.root, decided.root, changed.root);
   const rows = {};
-  const shown = { names: "", stack: "", decisions: "", revisions: "", rollouts: "" };
+  const shown = { names: "", stack: "", decisions: "", revisions: "", rollouts: "", race: "" };
 
   /** Whether something has changed since it was drawn. */
   function moved(name, value) {
@@ -118,6 +120,14 @@ export function models(context) {
     refresh(rollout.body, list ?? empty("No rollout."));
   }
 
+  function positions(store) {
+    const lines = store.sections.race;
+    if (!moved("race", lines)) return;
+    const table = leaderboard(lines);
+    race.root.hidden = !table;
+    if (table) refresh(race.body, table);
+  }
+
   function revisions(store) {
     const known = store.sections.decisions.revisions;
     const names = Object.keys(known);
@@ -133,6 +143,7 @@ export function models(context) {
     update(store) {
       last = store;
       answers(store);
+      positions(store);
       steps(store);
       dialog.update(store);
       const list = store.sections.decisions.rows;
