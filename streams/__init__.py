@@ -10,21 +10,33 @@ from streams.policies import DefaultAtHorizon, OnArrival
 from streams.quality.quality_rules import QualityRules
 from streams.select import Select
 from streams.task import Model, Task
+from streams.validation.behaviour import Direction, Invariant, Replay, ScoreRange
+from streams.validation.checks import BeatsBaseRate, BeatsEarlier, HeldBack, Loss
+from streams.validation.rules import Validation
 
 __all__ = [
+    "BeatsBaseRate",
+    "BeatsEarlier",
     "DataFile",
     "DefaultAtHorizon",
+    "Direction",
     "DriftRules",
     "Event",
     "Gate",
     "Guardrail",
+    "HeldBack",
+    "Invariant",
+    "Loss",
     "MemoryDriver",
     "MetricRules",
     "Model",
     "OnArrival",
     "QualityRules",
+    "Replay",
+    "ScoreRange",
     "Select",
     "Task",
+    "Validation",
     "Watch",
     "millis",
     "number",

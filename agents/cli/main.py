@@ -31,6 +31,7 @@ COMMANDS: Final = (
     "status",
     "topics",
     "trace",
+    "validate",
     "verify",
     "worker",
 )

@@ -5,7 +5,7 @@ import { empty, h, panel, refresh, text } from "../dom.js";
 import { count, metric, share, time } from "../format.js";
 import { bar, better, chooser } from "./common.js";
 import { author, timeline } from "./decisions.js";
-import { rollouts } from "./rollout.js";
+import { rollouts, validations } from "./rollout.js";
 
 const HEAD = ["model", "answers", "version", "learned", "loss against the served model", "since", "commands"];
 
@@ -84,10 +84,11 @@ export function models(context) {
   const model = chooser(context, "revisions", "Model", () => last && revisions(last));
   const changed = panel("Revisions", { controls: [model.root] });
   const rollout = panel("Rollouts", { note: "by the gate and by people", className: "wide" });
-  rollout.root.hidden = true;
-  const root = h("div", { class: "view" }, answering.root, rollout.root, decided.root, changed.root);
+  const validated = panel("Validations", { note: "newest of each model", className: "wide" });
+  rollout.root.hidden = validated.root.hidden = true;
+  const root = h("div", { class: "view" }, answering.root, rollout.root, validated.root, decided.root, changed.root);
   const rows = {};
-  const shown = { names: "", stack: "", decisions: "", revisions: "", rollouts: "" };
+  const shown = { names: "", stack: "", decisions: "", revisions: "", rollouts: "", validations: "" };
 
   /** Whether something has changed since it was drawn. */
   function moved(name, value) {
@@ -108,6 +109,14 @@ export function models(context) {
     for (const button of ofAll) button.hidden = !COMMANDS[button.dataset.key].offered(null, all, store.sections.rollout);
     for (const each of all) (rows[each.model] ??= modelRow(each.model, open)).set(each, store);
     if (moved("names", all.map((each) => each.model))) refresh(body, all.map((each) => rows[each.model].root));
+  }
+
+  function verdicts(store) {
+    const rows = store.sections.rollout.validations;
+    if (!moved("validations", rows)) return;
+    const list = validations(rows);
+    validated.root.hidden = !list;
+    refresh(validated.body, list ?? empty("No validation."));
   }
 
   function steps(store) {
@@ -134,6 +143,7 @@ export function models(context) {
       last = store;
       answers(store);
       steps(store);
+      verdicts(store);
       dialog.update(store);
       const list = store.sections.decisions.rows;
       if (moved("decisions", list)) refresh(decided.body, list.length ? h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Decisions" }, timeline(list)) : empty("No decision yet."));
