@@ -48,6 +48,10 @@ class ValidationProof:
         for offset, command in claims:
             if command.arguments[CONFIGURATION] != self._rules.digest:
                 report.counts["other_validations"] += 1
+            elif int(command.arguments[AT]) > offset:
+                what = f"{command.id} is about entries behind it"
+                at = command.arguments[AT]
+                report.fail([Difference(what, f"{topic}[0]@{offset}", f"at most {offset}", at)])
             else:
                 self._claims.setdefault(int(command.arguments[AT]), []).append((offset, command))
         ago = self._rules.ago
