@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from infra.datafiles.rows import digest_of
 from infra.kafka.log import read_all
@@ -28,6 +28,8 @@ from streams.validation.rules import Validation
 from streams.validation.verdict import Earlier, Validated, champion_of, validate
 
 Rows = Sequence[tuple[Features, Any]]
+NEWEST: Final = 1000
+"""Offsets at the log's end among which the last entry is looked for."""
 log = logging.getLogger(__name__)
 
 
@@ -47,9 +49,17 @@ class Found:
 
 
 def newest_point(versions: Versions, every: int) -> int:
-    """Return the newest log offset that is to be validated and is committed (blocks); 0 before the first."""
+    """Return the newest log offset to validate at, up to the last committed entry (blocks); 0 before the first.
+
+    Marks of transactions behind that entry do not count: the log's owner has not passed them.
+    """
     place = (versions.topics.log, 0)
-    return end_offsets(versions.connection, [place])[place] // every * every
+    end = end_offsets(versions.connection, [place])[place]
+    start = max(versions.extent.first, end - NEWEST)
+    last = -1
+    for message in read_all(versions.connection, *place, start, end) if start < end else ():
+        last = message.offset() or 0
+    return (last + 1) // every * every
 
 
 def file_entries(

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from infra.embedded.pytest_plugin import Broker
 from infra.kafka.connection import Connection
 from infra.runtime import runtime_fingerprint
 from infra.snapshots.store import SnapshotStore
 from infra.validation.at_offset import AtOffset, file_entries
-from infra.versions import Versions
+from infra.versions import Versions, announced
 from streams.rollout import AT, VALIDATION, VERDICT
 from tests.integration.loops import Loop, Worker, bookings, hotel_task, invoked, until
 
@@ -62,10 +63,10 @@ def run(loop: Loop, *arguments: str, code: int, group: bool = True) -> dict[str,
 
 def test_a_model_that_fails_is_not_promoted_and_the_history_proves_it(loop: Loop) -> None:
     (worker,) = loop.started(1)
-    with loop.replaying(loop.events(700)):
+    with loop.replaying(loop.events(1000)):
         pass
     reference, snapshots = loop.loaded.reference, ("--snapshots", loop.store.uri)
-    until(lambda: loop.store.manifests(loop.task.name), what="a snapshot is stored")
+    until(lambda: len(announced(loop.connection, loop.codec)) > 4, what="snapshots are announced")
     found = run(loop, "validate", reference, "--once", *snapshots, code=1)
     verdicts = {each["model"]: each for each in found["models"]}
     assert (found["passed"], found["notes"]) == (False, [])
@@ -84,9 +85,7 @@ def test_a_model_that_fails_is_not_promoted_and_the_history_proves_it(loop: Loop
     results = {each["command"]: each["result"] for each in shown["commands"]}
     assert results[VALIDATION] == "done"
     assert "loss: brier loss" in results["promote"]
-    page = metrics(worker)
-    assert f'riverloop_validation_failed{{model="ht",task="{loop.task.name}"}} 1.0' in page
-    assert f'riverloop_validation_failed{{model="lr",task="{loop.task.name}"}} 0.0' in page
+    until(lambda: failing(worker) == {"lr": 0.0, "ht": 1.0}, what="the worker's metrics")
     card = run(loop, "models", "card", reference, "ht", *snapshots, code=0, group=False)
     assert [each["verdict"] for each in card["validations"]] == ["failed"]
 
@@ -101,8 +100,8 @@ def test_a_model_that_fails_is_not_promoted_and_the_history_proves_it(loop: Loop
         again = {each.model: each for each in AtOffset(versions, at, held).run().verdicts}
         for name, each in again.items():
             said = {one["name"]: one for one in verdicts[name]["checks"]}
-            mine = {one.name: one.data() for one in each.results}
-            assert {**mine, "replay": None} == {**said, "replay": None}
+            made = {one.name: one.data() for one in each.results}
+            assert {**made, "replay": None} == {**said, "replay": None}
     run(loop, "validate", reference, "--once", *snapshots, code=1)
     commands = [entry.command for _, entry in loop.entries() if entry.command is not None]
     mine = [(each.model, each.arguments[AT]) for each in commands if each.name == VALIDATION]
@@ -120,7 +119,13 @@ def test_a_model_that_fails_is_not_promoted_and_the_history_proves_it(loop: Loop
     assert "Traceback" not in worker.log
 
 
-def metrics(worker: Worker) -> str:
-    """Return a worker's page of metrics."""
+def failing(worker: Worker) -> dict[str, float]:
+    """Return by model whether its newest validation failed, as a worker's metrics say."""
     with urllib.request.urlopen(f"{worker.url}/metrics", timeout=30) as answer:
-        return str(answer.read().decode())
+        page = answer.read().decode()
+    return {
+        each.labels["model"]: each.value
+        for family in text_string_to_metric_families(page)
+        for each in family.samples
+        if each.name == "riverloop_validation_failed"
+    }

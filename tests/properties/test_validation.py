@@ -102,7 +102,7 @@ def test_a_validation_changes_no_state_and_judges_labels_of_its_window() -> None
 # ---------------------------------------------------------------------- what it blocks
 
 
-def command(loop: Loop, passed: bool, model: str = "b", at: int | None = None, **changes: Any) -> Command:
+def command(loop: Loop, *, passed: bool, model: str = "b", at: Any = None, **changes: Any) -> Command:
     fold = next(each for each in loop.driver.models if each.model.name == model)
     arguments = {
         "version": f"{fold.version}",
@@ -127,9 +127,9 @@ def test_a_model_that_fails_is_not_promoted_until_it_passes(loop: Loop) -> None:
     assert len(loop.rollout.proposals) == 1
     loop.driver.command(command(loop, passed=False))
     assert not loop.rollout.proposals, "what was proposed is dropped"
-    for name, arguments in (("promote", {}), ("propose", {})):
+    for name in ("promote", "propose"):
         with pytest.raises(CommandRejected, match=r"its validation at log offset \d+ failed: loss: too high"):
-            loop.ask(name, "b", **arguments)
+            loop.ask(name, "b")
     with pytest.raises(CommandRejected, match="validation"):
         loop.ask("share", **{"share.a": "0.9", "share.b": "0.1"})
     loop.driver.command(command(loop, passed=True))
