@@ -230,10 +230,8 @@ class Exporter(Collector):
         yield family("riverloop_model_role", every)
         yield family("riverloop_model_share_ratio", [(of, each.share / UNIT) for of, each in roles])
         yield family("riverloop_model_frozen", [(of, each.frozen_at >= 0) for of, each in roles])
-        failing = [
-            ((view.task, name), each) for view in views for name, each in view.fails_validation.items()
-        ]
-        yield family("riverloop_validation_failed", failing)
+        failed = [((view.task, name), each) for view in views for name, each in view.fails_validation.items()]
+        yield family("riverloop_validation_failed", failed)
         yield family(
             "riverloop_command_offset",
             [((view.task, *of), offset) for view in views for of, offset in view.commands.items()],
