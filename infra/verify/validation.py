@@ -81,7 +81,7 @@ class ValidationProof:
             self._window.clear()
             return
         self._window.append((offset, entry))
-        while self._window[0][0] < self._stops[-1] - self._rules.window:
+        while self._window and self._window[0][0] < self._stops[-1] - self._rules.window:
             self._window.popleft()
 
     def _check(self, at: int, offset: int, command: Command) -> None:

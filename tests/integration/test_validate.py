@@ -76,7 +76,9 @@ def test_a_model_that_fails_is_not_promoted_and_the_history_proves_it(loop: Loop
     }
     failed = {each["name"] for each in verdicts["ht"]["checks"] if not each["passed"]}
     assert failed == {"loss"}
-    assert all(each["judged"] for each in verdicts["lr"]["checks"]), verdicts["lr"]["checks"]
+    # When a worker stores a snapshot depends on its pace: the newest may lie behind the offset.
+    judged = {each["name"] for each in verdicts["lr"]["checks"] if each["judged"]}
+    assert judged >= {"loss", "score range", "held back held.csv"}
 
     # It is not promoted, and the audit says why.
     asked = ("models", "promote", reference, "ht", "--reason", "looks good")

@@ -53,6 +53,7 @@ def versions(history: History, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         place=LogPlace(history.topics.log, history.context.log_topic_id),
         extent=LogExtent(0, end),
         roles=roles,
+        manifests=manifests,
     )
 
 
@@ -86,7 +87,7 @@ def at_offset_checks(evidence: str) -> Any:
 def test_a_worker_s_state_that_the_log_does_not_give_fails_the_replay(
     history: History, versions: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = at_offset.announced(versions.connection, versions.codec)
+    found = versions.manifests
     wrong = {version: replace(each, state_digest="0" * 64) for version, each in found.items()}
     monkeypatch.setattr(at_offset, "announced", lambda connection, codec: wrong)
     verdicts = AtOffset(versions, 2 * EVERY, {}).run().verdicts
@@ -102,5 +103,5 @@ def test_what_another_runtime_has_folded_is_not_judged(versions: Any) -> None:
 
 def test_a_log_that_is_cut_has_no_window(versions: Any) -> None:
     versions.extent = LogExtent(2 * EVERY - 5, versions.extent.end)
-    with pytest.raises(UsageError, match="window of 30 offsets"):
+    with pytest.raises(UsageError, match="window of 15 offsets"):
         AtOffset(versions, 2 * EVERY, {}).run()

@@ -22,7 +22,7 @@ from tests.history import History, MemorySource, ordinary
 
 EVERY = 20
 CHECKS = (Loss(limit=0.9, least=5), ScoreRange(missing=0.9), BeatsEarlier(ago=1, least=1), Replay())
-RULES = Validation(checks=CHECKS, every=EVERY, window=30)
+RULES = Validation(checks=CHECKS, every=EVERY, window=15)
 Change = Callable[[Command], Command]
 
 
@@ -50,7 +50,7 @@ def command(history: History, at: int) -> Command:
         return fold
 
     earlier = Earlier(at - EVERY, folded(at - EVERY)) if at > EVERY else None
-    found = validate(RULES, task, at, folded(at), entries[max(0, at - 30) : at], earlier=earlier)
+    found = validate(RULES, task, at, folded(at), entries[max(0, at - 15) : at], earlier=earlier)
     return found.command("ada", "os_user", 0)
 
 
