@@ -86,6 +86,9 @@ class TaskView:
     roles: Mapping[str, ModelRole]
     commands: Mapping[tuple[str, str], int]
     """By command and model: log offset of the newest that is applied, -1 without one. Empty until it is ready."""
+    fails_validation: Mapping[str, bool]
+    validation_lag: float | None
+    """Log offsets since the newest validation, divided by `every`; None where the task has none."""
     counts: Mapping[str, int]
     dead_letters: Mapping[str, int]
     answers: Mapping[str, Histogram]
@@ -204,6 +207,7 @@ class Exporter(Collector):
             "riverloop_log_end_offset": lambda view: view.places.end,
             "riverloop_log_stable_offset": lambda view: view.places.stable,
             "riverloop_command_waiting_seconds": lambda view: view.here.asked_s,
+            "riverloop_validation_lag_ratio": lambda view: view.validation_lag,
             "riverloop_warming_entries_left": lambda view: view.here.warming_left,
         }
         for name, value in simple.items():
@@ -226,18 +230,19 @@ class Exporter(Collector):
         yield family("riverloop_model_role", every)
         yield family("riverloop_model_share_ratio", [(of, each.share / UNIT) for of, each in roles])
         yield family("riverloop_model_frozen", [(of, each.frozen_at >= 0) for of, each in roles])
+        failed = [((view.task, name), each) for view in views for name, each in view.fails_validation.items()]
+        yield family("riverloop_validation_failed", failed)
         yield family(
             "riverloop_command_offset",
             [((view.task, *of), offset) for view in views for of, offset in view.commands.items()],
         )
         yield family("riverloop_model_learned", [((task, each.name), each.learned) for task, each in models])
         yield family("riverloop_model_stopped", [((task, each.name), each.stopped) for task, each in models])
-        shares = [((task, each.name), each.skipped_share) for task, each in models]
-        yield family("riverloop_model_skipped_ratio", shares)
+        yield family("riverloop_model_skipped_ratio", [((of, m.name), m.skipped_share) for of, m in models])
         lags = [((view.task, topic), lag) for view in views for topic, lag in sorted(view.places.lag.items())]
         yield family("riverloop_lag_records", lags)
         spans = [
-            ((view.task, topic), lag) for view in views for topic, lag in sorted(view.places.lag_s.items())
+            ((each.task, topic), lag) for each in views for topic, lag in sorted(each.places.lag_s.items())
         ]
         yield family("riverloop_lag_seconds", spans)
 

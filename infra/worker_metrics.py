@@ -101,6 +101,16 @@ WORKER_METRICS: Final = {
         ),
         WorkerMetric("riverloop_model_frozen", ("task", "model"), "1 while the model is frozen, else 0."),
         WorkerMetric(
+            "riverloop_validation_failed",
+            ("task", "model"),
+            "1 while the newest validation of the model failed, else 0; missing without one.",
+        ),
+        WorkerMetric(
+            "riverloop_validation_lag_ratio",
+            ("task",),
+            "Log offsets since the newest validation, divided by `every`; missing where the task has none.",
+        ),
+        WorkerMetric(
             "riverloop_command_offset",
             ("task", "command", "model"),
             "Log offset of the newest command of each kind that the worker has applied, -1 without one; missing "

@@ -21,6 +21,7 @@ CommandName = Literal[
     "abort",
     "pause",
     "verdict",
+    "validation",
     "replay",
     "forget",
     "topics",

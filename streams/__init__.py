@@ -12,23 +12,35 @@ from streams.quality.quality_rules import QualityRules
 from streams.race.rules import Race
 from streams.select import Select
 from streams.task import Model, Task
+from streams.validation.behaviour import Direction, Invariant, Replay, ScoreRange
+from streams.validation.checks import BeatsBaseRate, BeatsEarlier, HeldBack, Loss
+from streams.validation.rules import Validation
 
 __all__ = [
+    "BeatsBaseRate",
+    "BeatsEarlier",
     "DataFile",
     "DefaultAtHorizon",
+    "Direction",
     "DriftRules",
     "Event",
     "Gate",
     "Grid",
     "Guardrail",
+    "HeldBack",
+    "Invariant",
+    "Loss",
     "MemoryDriver",
     "MetricRules",
     "Model",
     "OnArrival",
     "QualityRules",
     "Race",
+    "Replay",
+    "ScoreRange",
     "Select",
     "Task",
+    "Validation",
     "Watch",
     "millis",
     "number",

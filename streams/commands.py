@@ -13,7 +13,7 @@ from streams.model import ModelFold
 from streams.revisions import ANCHORS, LEFT_OUT, ROLLBACK
 from streams.roles import Roles
 from streams.rollback import MODE, keep, not_retired, roll_back, unfinished
-from streams.rollout import PROPOSAL
+from streams.rollout import PROPOSAL, VALIDATION
 from streams.rollout_checks import (
     ALONE,
     OWN,
@@ -26,6 +26,7 @@ from streams.rollout_checks import (
     propose,
     raising,
     reject,
+    validation,
     verdict,
     withdraw,
 )
@@ -257,11 +258,12 @@ ROLLOUT: Final[Mapping[str, RolloutCheck]] = {
     "pause": pause,
     "withdraw": withdraw,
     "verdict": verdict,
+    VALIDATION: validation,
 }
 """The same of commands of rollouts."""
 OF_ALL: Final = frozenset({"share", "approve", "reject", "withdraw", "pause"})
 """Commands that need no model."""
-NAMES: Final = (*CHECKS, *(name for name in ROLLOUT if name not in OWN))
-"""Commands that can be asked for."""
+NAMES: Final = (*CHECKS, *(name for name in ROLLOUT if name not in {*OWN, VALIDATION}))
+"""Commands that people can ask for."""
 DECIDED: Final = frozenset({*CHECKS, *ROLLOUT})
 """Commands about models, but for revisions, that the log may have."""

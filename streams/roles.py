@@ -9,11 +9,11 @@ from typing import Any, Final, Literal, NamedTuple
 from schemas.records import Command, Entry
 from streams.fold import BaseFold
 from streams.revisions import ANCHORS, Revisions, are_rows, are_values
-from streams.rollout import Rollout
+from streams.rollout import VALIDATION, Rollout
 from streams.shares import SALT, SHARE, UNIT, Part, moved, place_of, shares_of
 
 KEPT: Final = 100
-"""Decisions that a state lists, newest last."""
+"""Decisions that a state lists, newest last; of the validations of a model only the newest."""
 ANCHORS_OF_CHANGES: Final = 20
 """Anchors by model that changes of the answering model, and revisions, have added; older ones are no anchors."""
 LASTING: Final = frozenset({"keep", "freeze", "rollback"})
@@ -94,7 +94,10 @@ class Roles(BaseFold[Entry]):
         self.rollout.apply(offset, entry.ts, command, self.answering)
         text = (command.name, command.model, command.author, command.reason)
         decision = Decision(offset, entry.entry_id, *text, entry.ts, " ".join(self.answering))
-        self.decisions = (*self.decisions, decision)[-KEPT:]
+        before = self.decisions
+        if command.name == VALIDATION:  # of a model only the newest: there are many
+            before = tuple(each for each in before if each[2:4] != decision[2:4])
+        self.decisions = (*before, decision)[-KEPT:]
 
     def _change(self, offset: int, command: Command) -> None:
         """Do a command about which model answers, or about what is kept."""

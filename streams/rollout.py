@@ -17,8 +17,16 @@ from streams.shares import SHARE
 
 GATE: Final = "gate"
 """Author of the gate's commands. Nobody else has this name."""
-NAMES: Final = frozenset({"propose", "approve", "reject", "withdraw", "abort", "pause", "verdict"})
-"""Commands of rollouts."""
+VALIDATION: Final = "validation"
+"""The command that says what a validation found about a model."""
+VERSION: Final = "version"
+"""Argument of a validation: the version that was validated."""
+AT: Final = "at"
+"""Argument of a validation: the log offset before which all was applied."""
+CONFIGURATION: Final = "configuration"
+"""Argument of a validation: digest of its configuration."""
+VERDICT: Final = "verdict"
+"""Argument of a validation: `passed` or `failed`. Of the gate's decisions: the gate's verdict."""
 PROPOSAL: Final = "proposal"
 """Argument: the id of a proposal."""
 DIGEST: Final = "digest"
@@ -92,8 +100,25 @@ class GateLine(NamedTuple):
     evidence: str
 
 
+class ValidationLine(NamedTuple):
+    """The newest validation of a model."""
+
+    offset: int
+    """Of its entry."""
+    ts: int
+    """Wall clock, ms."""
+    version: str
+    at: int
+    """Log offset before which all was applied to the model."""
+    verdict: str
+    """`passed` or `failed`."""
+    reason: str
+    evidence: str
+    configuration: str
+
+
 class Rollout:
-    """Proposals, pauses, and the gate's newest decisions, up to a position of the log."""
+    """Proposals, pauses, validations, and the gate's newest decisions, up to a position of the log."""
 
     def __init__(self) -> None:
         self.proposals: dict[str, Proposal] = {}
@@ -104,6 +129,8 @@ class Rollout:
         """By the name of what the log's owner has seen elsewhere, such as an open data quality episode."""
         self.lines: dict[str, GateLine] = {}
         """By challenger."""
+        self.validations: dict[str, ValidationLine] = {}
+        """By model; of its newest revision."""
         self.incumbent = ""
         """The model that answered alone last, for as long as it answers."""
         self.broken_glass = 0
@@ -129,8 +156,11 @@ class Rollout:
             self.proposals.clear()
         elif "revision" in arguments or name == "retire":
             self._drop(command.model)
+            self.validations.pop(command.model, None)
         elif name == "pause":
             self._pause(offset, command)
+        elif name == VALIDATION:
+            self._validation(offset, ts, command)
         if command.author == GATE and CHALLENGER in arguments:
             self._line(offset, ts, command)
         if name == "propose":
@@ -149,6 +179,13 @@ class Rollout:
         among.pop(key, None)
         if command.arguments.get("end") != "true":
             among[key] = Pause(offset, command.author, command.reason)
+            self._drop(command.model)
+
+    def _validation(self, offset: int, ts: int, command: Command) -> None:
+        given, verdict = command.arguments, command.arguments[VERDICT]
+        about = (verdict, command.reason, command.evidence, given[CONFIGURATION])
+        self.validations[command.model] = ValidationLine(offset, ts, given[VERSION], int(given[AT]), *about)
+        if verdict == "failed":
             self._drop(command.model)
 
     def _line(self, offset: int, ts: int, command: Command) -> None:
@@ -192,6 +229,9 @@ class Rollout:
             for key, each in self.pauses.items()
             if key in {"", model} or not model
         ]
+        failed = self.validations.get(model)
+        if failed is not None and failed.verdict == "failed":
+            people.append(f"its validation at log offset {failed.at} failed: {failed.reason}")
         return "; ".join([*people, *(each.reason for each in self.blocks.values())])
 
     def against(self, model: str) -> list[str]:
@@ -211,6 +251,7 @@ class Rollout:
             "pauses": [[key, *each] for key, each in self.pauses.items()],
             "blocks": [[key, *each] for key, each in self.blocks.items()],
             "lines": [[key, *each] for key, each in self.lines.items()],
+            "validations": [[key, *each] for key, each in self.validations.items()],
             "incumbent": self.incumbent,
             "broken_glass": self.broken_glass,
         }
@@ -220,10 +261,12 @@ class Rollout:
         """Whether something has the form of what `snapshot` gives."""
         return (
             type(state) is dict
-            and [*state] == ["proposals", "pauses", "blocks", "lines", "incumbent", "broken_glass"]
+            and [*state]
+            == ["proposals", "pauses", "blocks", "lines", "validations", "incumbent", "broken_glass"]
             and are_rows(state["proposals"], [str, int, *[str] * 10, int, int])
             and all(are_rows(state[name], [str, int, str, str]) for name in ("pauses", "blocks"))
             and are_rows(state["lines"], [str, int, int, *[str] * 5])
+            and are_rows(state["validations"], [str, int, int, str, int, *[str] * 4])
             and type(state["incumbent"]) is str
             and type(state["broken_glass"]) is int
         )
@@ -234,6 +277,7 @@ class Rollout:
         self.pauses = {key: Pause(*each) for key, *each in state["pauses"]}
         self.blocks = {key: Pause(*each) for key, *each in state["blocks"]}
         self.lines = {key: GateLine(*each) for key, *each in state["lines"]}
+        self.validations = {key: ValidationLine(*each) for key, *each in state["validations"]}
         self.incumbent, self.broken_glass = state["incumbent"], state["broken_glass"]
 
 

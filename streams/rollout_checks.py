@@ -17,17 +17,22 @@ from streams.roles import Roles
 from streams.rollback import not_retired
 from streams.rollout import (
     ACTION,
+    AT,
     BREAK_GLASS,
+    CONFIGURATION,
     DIGEST,
     EXPIRES,
     GATE,
     PROPOSAL,
     STAMPS,
+    VERDICT,
+    VERSION,
     Proposal,
     digest_of,
     name_of,
 )
 from streams.shares import SHARE, UNIT, shares_of
+from streams.version import Version
 
 OWN: Final = frozenset({"verdict", "withdraw"})
 """Commands that only the log's owner gives."""
@@ -235,6 +240,30 @@ def verdict(
 ) -> Mapping[str, str]:
     """Return the arguments of a decision of the gate that changes nothing."""
     return stamps(command)
+
+
+def validation(
+    command: Command, roles: Roles, folds: Mapping[str, ModelFold], at: Situation
+) -> Mapping[str, str]:
+    """Check the verdict of a validation: of the model's newest revision, and newer than the one before."""
+    given, model = command.arguments, command.model
+    names = (VERSION, AT, CONFIGURATION, VERDICT)
+    if set(given) != set(names) or given[VERDICT] not in {"passed", "failed"} or not given[AT].isdecimal():
+        raise CommandRejected(f"a validation has {', '.join(names)}, and passed or failed as its verdict")
+    not_retired(model, roles)
+    try:
+        version = Version.parse(given[VERSION])
+    except ValueError as error:
+        raise CommandRejected(f"{error}") from None
+    opened = roles.revisions.of(model)
+    if not opened or (version.model, version.revision) != (model, opened[-1].number):
+        raise CommandRejected(f"{version} is not of the newest revision of {model}")
+    if not version.offset < int(given[AT]) <= folds[model].next_offset:
+        raise CommandRejected(f"the log does not have offset {given[AT]} behind {version}")
+    known = roles.rollout.validations.get(model)
+    if known is not None and known.at >= int(given[AT]):
+        raise CommandRejected(f"{model} was validated at log offset {known.at} already")
+    return dict(given)
 
 
 def concerned(command: Command) -> list[str]:

@@ -22,6 +22,7 @@ from streams.metrics.metric_rules import MetricRules
 from streams.policies import VALUES, OnArrival, Policy
 from streams.quality.quality_rules import QualityRules
 from streams.snapshot.digest import state_digest
+from streams.validation.rules import Validation
 
 TASK_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*\Z")
 MODEL_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*\Z")
@@ -124,6 +125,8 @@ class Task:
     gate
         When a shadow has won against the model that answers: a `Gate`, or a `Race` of all models; None: nothing is
         proposed.
+    validation
+        Checks that models must pass, beside the loop; None: there are none.
     fallback
         The model whose score is the answer when the champion's code raises or gives no finite score; None: such a
         request is a dead letter `model_failed`.
@@ -152,6 +155,7 @@ class Task:
     drift: DriftRules = field(default_factory=DriftRules)
     quality: QualityRules = field(default_factory=QualityRules)
     gate: Gate | None = None
+    validation: Validation | None = None
     fallback: str | None = None
     max_skipped: int = 10
     data: DataFile | None = None
@@ -180,6 +184,7 @@ class Task:
         self._check_metrics()
         self._check_drift()
         self._check_gate()
+        self._check_validation()
         names = [model.name for model in self.models]
         if len(set(names)) != len(names):
             raise TaskError(f"{where}: two models have the same name ({', '.join(names)})")
@@ -259,6 +264,15 @@ class Task:
         policies = tuple(model.policy for model in self.models)
         for problem in gate.problems(self.kind, self.features, policies, self.horizon):
             raise TaskError(f"{where}Gate: {problem}")
+
+    def _check_validation(self) -> None:
+        where, rules = f"task {self.name!r}: validation=", self.validation
+        if rules is None:
+            return
+        if not isinstance(rules, Validation):
+            raise TaskError(f"{where} must be Validation(...), not {type(rules).__name__}")
+        for problem in rules.problems(self.kind, self.features):
+            raise TaskError(f"{where}Validation: {problem}")
 
     def _check(self, model: Model) -> None:
         where = f"task {self.name!r}, model {model.name!r}"

@@ -32,6 +32,7 @@ COMMANDS: Final = (
     "topics",
     "trace",
     "tune",
+    "validate",
     "verify",
     "worker",
 )

@@ -205,9 +205,10 @@ def race_of(server: Server) -> list[dict[str, Any]]:
 
 
 def rollout_of(roles: Roles) -> dict[str, Any]:
-    """Return the proposals that wait for an approval, and why nothing is raised."""
+    """Return the proposals that wait for an approval, why nothing is raised, and the newest validations."""
     proposals = [each._asdict() for each in roles.rollout.proposals.values()]
-    return {"proposals": proposals, "paused": roles.rollout.paused("")}
+    validations = [{"model": name} | each._asdict() for name, each in roles.rollout.validations.items()]
+    return {"proposals": proposals, "paused": roles.rollout.paused(""), "validations": validations}
 
 
 def _role(roles: Roles, name: str) -> dict[str, Any]:

@@ -41,6 +41,11 @@ def views(tasks: Mapping[str, HttpTask]) -> Iterator[TaskView]:
             models=[_model(fold, task.server.failures[fold.model.name]) for fold in task.server.models],
             roles=dict(task.server.roles.models),
             commands=_commands(task.server.roles) if task.readiness.ready.is_set() else {},
+            fails_validation={
+                model: each.verdict == "failed"
+                for model, each in task.server.roles.rollout.validations.items()
+            },
+            validation_lag=_validation_lag(task),
             counts=dict(task.statistics.counts),
             dead_letters=dict(task.statistics.dead_letters),
             answers=task.statistics.answers,
@@ -49,6 +54,17 @@ def views(tasks: Mapping[str, HttpTask]) -> Iterator[TaskView]:
             rejected=tuple(task.readiness.rejected),
             measurements=task.status.measurements(),
         )
+
+
+def _validation_lag(task: HttpTask) -> float | None:
+    """Return how far the log is beyond the oldest of the models' newest validations, in intervals."""
+    rules, roles = task.server.task.validation, task.server.roles
+    if rules is None or not task.readiness.ready.is_set():
+        return None
+    lines = roles.rollout.validations
+    names = [each.model.name for each in task.server.models if each.active and not each.retired]
+    newest = [lines[name].at if name in lines else 0 for name in names]
+    return (status.next_offset(task.server) - min(newest)) / rules.every if newest else None
 
 
 def _commands(roles: Roles) -> dict[tuple[str, str], int]:

@@ -31,6 +31,7 @@ from streams.papers.card import (
 )
 from streams.papers.history import VersionHistory
 from streams.papers.specification import Specification, declared, stored
+from streams.papers.validated import validations
 from streams.roles import Roles
 from streams.rollout_status import gate_row
 from streams.task import Model
@@ -262,6 +263,7 @@ class Cards:
             self._alerts_begin,
             decisions(self.audits, version.model, offsets),
             gate_row(version.model, self.roles),
+            validations(self.audits, version.model),
         )
 
     def _policy_differs(self, model: Model | None, specification: Specification) -> str:

@@ -19,6 +19,7 @@ from schemas.state import RESOLVED, JoinPosition, JoinRecord, Resolution, type_o
 from schemas.topics import MAX_TOPIC_RECORD_BYTES, TaskTopics
 from streams.join.join_rules import JoinRules
 from streams.revisions import LEFT_OUT, ROLLBACK
+from streams.rollout import VALIDATION
 from streams.verify import ROOTS, Difference, Standing, check_entry, check_link, is_within, trigger_of
 
 
@@ -156,6 +157,8 @@ class Entries:
             self._revision(entry, where)
         if entry.command is not None and entry.command.name == "rollback":
             self._rollback(entry.command)
+        if entry.command is not None and entry.command.name == VALIDATION:
+            self._extent.validations.append((at.offset, entry.command))
         place = entry.prediction_at
         if place is not None and entry.kind != "opened":
             self._link(entry, place, where, within)

@@ -10,7 +10,7 @@ from typing import Final
 
 from infra.inbound import Message
 from schemas.codec import Codec, Record
-from schemas.records import Manifest, Outcome, Position, Prediction, Request, Value
+from schemas.records import Command, Manifest, Outcome, Position, Prediction, Request, Value
 from schemas.state import JoinPosition
 from streams.positions import KnownTopics, Place, age, plain
 
@@ -39,6 +39,8 @@ class Extent:
 
     log_since: int = 0
     """When the oldest entry of a log that was made again came (ms): versions of before are of another log."""
+    validations: list[tuple[int, Command]] = field(default_factory=list)
+    """The validations of the log, each with its offset."""
     audited: list[str] = field(default_factory=list)
     """The entries of commands that are done, as the audits on `T.control` name them."""
     known: KnownTopics = field(default_factory=KnownTopics)

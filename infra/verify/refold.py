@@ -18,6 +18,7 @@ from infra.verify.gate import GateProof
 from infra.verify.report import Report
 from infra.verify.snapshots import Snapshots, ToCompare, is_renamed_later
 from infra.verify.source import Source
+from infra.verify.validation import ValidationProof
 from schemas.codec import Codec
 from schemas.records import Entry, Prediction, Score
 from schemas.topics import MAX_TOPIC_RECORD_BYTES, TaskTopics
@@ -116,7 +117,7 @@ class Refold:
         decode = decoder(self._codec.decode_entry, MAX_TOPIC_RECORD_BYTES)
         first_fold = min(self.folds, key=lambda fold: fold.next_offset)
         about = (self._codec, self._database, report, self._predictions)
-        gate = self._gate_proof(first)
+        proofs = self._proofs(first)
         answers = Answers(first_fold.roles, first_fold.next_offset, *about)
         for message in self._source.read(*self._log, first, end):
             item = decode(message)
@@ -126,14 +127,14 @@ class Refold:
             if item.bad is not None:
                 report.notes.append(f"refolding ended at the unreadable {item.at}")
                 break
+            for proof in proofs:
+                proof.apply(item.at.offset, item.record)
             for walk in walks:
                 walk.arrive(item.at.offset)
                 walk.fold.apply(item.at.offset, item.record)
             answers.apply(item.at.offset, item.record)
-            if gate is not None:
-                gate.apply(item.at.offset, item.record)
-        if gate is not None:
-            gate.arrive(end)
+        for proof in proofs:
+            proof.arrive(end)
         for walk in walks:
             walk.arrive(walk.fold.next_offset)
         answers.arrive(end)
@@ -149,12 +150,16 @@ class Refold:
                 }
         self._foreign()
 
-    def _gate_proof(self, first: int) -> GateProof | None:
-        task = self._loaded.task
-        if task.gate is None or not task.models[1:]:
-            return None
-        announced = self._extent.manifests.values()
-        return GateProof(task, self._place, self._store, announced, first, self.report)
+    def _proofs(self, first: int) -> list[GateProof | ValidationProof]:
+        """Return what takes each entry before the models do."""
+        task, extent, found = self._loaded.task, self._extent, list[GateProof | ValidationProof]()
+        if task.gate is not None and task.models[1:]:
+            announced = extent.manifests.values()
+            found.append(GateProof(task, self._place, self._store, announced, first, self.report))
+        if task.validation is not None and extent.validations:
+            claims = extent.validations
+            found.append(ValidationProof(task, self._log[0], self.folds, claims, first, self.report))
+        return found
 
     # ------------------------------------------------------------------ scores
 

@@ -86,6 +86,8 @@ COUNTS: Final = {
     "entries": "entries of the training log",
     "decisions": "decisions of the gate",
     "other_decisions": "decisions of a gate with another configuration",
+    "validations": "validations judged again",
+    "other_validations": "validations of another configuration, revision or part of the log",
     "cut": "records whose counterpart was deleted by retention",
 }
 """What is counted, and what it means."""

@@ -12,7 +12,7 @@ from schemas.applied import Applied
 from schemas.records import Command, Control, Entry
 from streams.commands import DECIDED
 from streams.roles import Roles
-from streams.rollout import DIGEST, EXPIRES, PROPOSAL, STAMPS
+from streams.rollout import DIGEST, EXPIRES, PROPOSAL, STAMPS, VALIDATION
 from streams.shares import SALT, UNIT
 
 REVISION: Final = "revision"
@@ -59,8 +59,8 @@ class Decisions:
         if isinstance(record, Applied):
             self._offsets.update(record.commands)
             self._applied[record.slot] = max(record.log_offset, self._applied.get(record.slot, -1))
-        elif record.command.name not in NAMES:
-            return
+        elif record.command.name not in NAMES or record.command.name == VALIDATION:
+            self._apply_quietly(offset, record)
         elif record.kind == "request":
             self._add(record, "asked")
         elif record.rejected:
@@ -69,6 +69,11 @@ class Decisions:
             before = self._state()
             self._apply(offset, record)
             self._done(record, before, self._state())
+
+    def _apply_quietly(self, offset: int, record: Control) -> None:
+        """Take what the timeline leaves out: there are many validations, and they have a list of their own."""
+        if record.command.name == VALIDATION and record.kind == "audit" and not record.rejected:
+            self._apply(offset, record)
 
     def _is_done(self, record: Control) -> bool:
         known = self._rows.get(_key(record))

@@ -12,7 +12,7 @@ from streams.gate.held import Who
 from streams.gate.pair_test import PairTest
 from streams.gate.rules import MS, Gate
 from streams.roles import Roles
-from streams.rollout import PROPOSAL, Proposal
+from streams.rollout import PROPOSAL, VALIDATION, Proposal
 from streams.shares import UNIT
 
 PHASES: Final = 64
@@ -149,7 +149,9 @@ class Promotion:
             self._end(command.model, f"aborted by {command.author}")
         elif name == "reject" and found is not None and found.gate:
             self._end(found.model, f"rejected by {command.author}")
-        elif (name == "withdraw" and found is not None and found.gate) or (name == "pause" and self._halted):
+        elif (name == "withdraw" and found is not None and found.gate) or (
+            name in {"pause", VALIDATION} and self._halted
+        ):
             self._drop_wish()
 
     @property

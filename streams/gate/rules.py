@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from datetime import timedelta
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal, Protocol, get_args
 
 from schemas.codec.checks import TaskKind
 from schemas.dictionary import Boolean, Category, Dictionary
@@ -24,6 +24,48 @@ LOSSES: Final[dict[TaskKind, tuple[str, ...]]] = {
 """By kind of task, the first is the default."""
 Watched = Literal["calibration", "segment", "missing", "scores"]
 WATCHED: Final = get_args(Watched)
+
+
+class LossRules(Protocol):
+    """The settings of a bounded loss."""
+
+    @property
+    def loss(self) -> str:
+        """Its name; empty: the default of the kind of task."""
+
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        """Of a regression: the range of its outcomes."""
+
+    @property
+    def clip(self) -> float:
+        """Log loss: the probability below which it no longer rises."""
+
+
+def loss_problems(given: LossRules, kind: TaskKind) -> Iterator[str]:
+    """Say what is wrong with a loss for a kind of task, one sentence each."""
+    if given.loss and given.loss not in LOSSES[kind]:
+        yield f"loss={given.loss!r} does not fit kind={kind!r}, which has {' or '.join(LOSSES[kind])}"
+    if not (type(given.clip) is float and 0.0 < given.clip <= 0.5):
+        yield f"clip={given.clip!r} must be a number above 0, at most 0.5"
+    bounds: Any = given.bounds
+    if kind == "regression" and bounds is None:
+        yield "a regression needs bounds=(low, high), the range of its outcomes, for a bounded loss"
+    if bounds is not None and kind != "regression":
+        yield f"bounds= is for regressions, not for kind={kind!r}"
+    elif bounds is not None and not (
+        isinstance(bounds, tuple)
+        and len(bounds) == 2
+        and all(type(each) in (int, float) and math.isfinite(each) for each in bounds)
+        and bounds[0] < bounds[1]
+    ):
+        yield f"bounds={bounds!r} must be two finite numbers, the lower one first"
+
+
+def gain_of(given: LossRules, kind: TaskKind) -> Gain:
+    """Return what computes a loss, and gains under it."""
+    low, high = given.bounds or (0.0, 1.0)
+    return Gain(given.loss or LOSSES[kind][0], given.clip, (float(low), float(high)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +168,7 @@ class Gate:
         self, kind: TaskKind, features: Dictionary, policies: tuple[Policy, ...], horizon: timedelta
     ) -> Iterator[str]:
         """Say what is wrong with it for a task, one sentence each."""
-        yield from self._loss_problems(kind)
+        yield from loss_problems(self, kind)
         yield from self._number_problems()
         for name, least in (
             ("until", MS),
@@ -155,24 +197,6 @@ class Gate:
             yield f"owner={self.owner!r} must be a text"
         yield from self._policy_problems(policies)
         yield from self._guardrail_problems(kind, features)
-
-    def _loss_problems(self, kind: TaskKind) -> Iterator[str]:
-        if self.loss and self.loss not in LOSSES[kind]:
-            yield f"loss={self.loss!r} does not fit kind={kind!r}, which has {' or '.join(LOSSES[kind])}"
-        if not (type(self.clip) is float and 0.0 < self.clip <= 0.5):
-            yield f"clip={self.clip!r} must be a number above 0, at most 0.5"
-        bounds: Any = self.bounds
-        if kind == "regression" and bounds is None:
-            yield "a regression needs bounds=(low, high), the range of its outcomes, for a bounded loss"
-        if bounds is not None and kind != "regression":
-            yield f"bounds= is for regressions, not for kind={kind!r}"
-        elif bounds is not None and not (
-            isinstance(bounds, tuple)
-            and len(bounds) == 2
-            and all(type(each) in (int, float) and math.isfinite(each) for each in bounds)
-            and bounds[0] < bounds[1]
-        ):
-            yield f"bounds={bounds!r} must be two finite numbers, the lower one first"
 
     def _number_problems(self) -> Iterator[str]:
         for name in ("alpha", "harm_alpha"):
@@ -225,8 +249,7 @@ class Gate:
 
     def gain(self, kind: TaskKind) -> Gain:
         """Return what computes the gains."""
-        low, high = self.bounds or (0.0, 1.0)
-        return Gain(self.loss or LOSSES[kind][0], self.clip, (float(low), float(high)))
+        return gain_of(self, kind)
 
     def loss_text(self, kind: TaskKind) -> str:
         """Say in words what is compared."""

@@ -13,6 +13,8 @@ from streams.learning_steps import FAMILY as LEARNING
 from streams.papers.history import PARTS, VersionHistory
 from streams.papers.measured import MeasuredMetric
 from streams.papers.specification import Specification
+from streams.papers.validated import ValidationFacts
+from streams.rollout import VALIDATION
 from streams.shares import SHARE, UNIT
 from streams.version import Version
 
@@ -138,6 +140,8 @@ class Card:
     """The oldest offset of `T.alerts`; above 0 earlier alerts are deleted."""
     decisions: tuple[DecisionFacts, ...] = ()
     gate: Mapping[str, Any] | None = None
+    validations: tuple[ValidationFacts, ...] = ()
+    """The newest last."""
     """How far the model's rollout is, as `streams.rollout_status` says; None: the gate has decided nothing."""
 
     def data(self) -> dict[str, Any]:
@@ -274,7 +278,7 @@ def decisions(audits: Iterable[Control], model: str, offsets: Mapping[str, int])
     found = []
     for audit in audits:
         command = audit.command
-        if not concerns(command, model):
+        if not concerns(command, model) or command.name == VALIDATION:
             continue
         shares = [
             f"{key.removeprefix(SHARE)}={value}" for key, value in command.arguments.items() if SHARE in key

@@ -28,6 +28,7 @@ def card_blocks(card: Card) -> list[Block]:
         *_metrics(card),
         *_episodes(card),
         *_gate(card),
+        *_validations(card),
         *_decisions(card),
     ]
 
@@ -214,6 +215,24 @@ def _gate(card: Card) -> Iterator[Block]:
     names = ("verdict", "gain, with its interval", "matured requests", "rollout", "waits for")
     rows = [(name, str(card.gate[key])) for name, key in zip(names, shown, strict=True)]
     yield _fields([*rows, ("decided", card.gate["decision"]["at"])])
+
+
+def _validations(card: Card) -> Iterator[Block]:
+    if not card.validations:
+        return
+    yield Heading("Validations")
+    rows = [
+        (str(each.at), when(each.ts), each.version, each.verdict, each.text, each.author)
+        for each in card.validations
+    ]
+    yield Table(("log offset", "validated", "version", "verdict", "text", "by"), rows)
+    newest = card.validations[-1]
+    yield Paragraph(f"The checks at log offset {newest.at}:")
+    checks = [
+        (str(each["name"]), "passed" if each["passed"] else "failed", str(each["text"]))
+        for each in newest.checks
+    ]
+    yield Table(("check", "result", "found"), checks)
 
 
 def _decisions(card: Card) -> Iterator[Block]:

@@ -20,9 +20,11 @@ from infra.exporter import Exporter, Lag, LocalState, TaskView
 from infra.worker_metrics import WORKER_METRICS
 from schemas.reasons import REASONS
 from schemas.records import Command, Entry
+from streams import ScoreRange, Validation
 from streams.fold import Measurement
 from streams.metrics.registry import METRICS
 from streams.monitors import monitors, tally_monitors
+from streams.rollout import VALIDATION
 from tests.unit.http_worker import HeldWriter, LocalStatus, make_http_task
 
 Labels = frozenset[tuple[str, str]]
@@ -170,6 +172,29 @@ def test_what_models_do_and_which_commands_are_applied_follows_the_log() -> None
     }
     task.readiness.not_ready("it reads the log")
     assert values(exporter.page(), "riverloop_command_offset") == {}, "how far it is says nothing yet"
+
+
+def test_the_newest_validations_and_how_far_the_log_is_beyond_them() -> None:
+    task, rules = make_http_task(), Validation(checks=(ScoreRange(),), every=4)
+    exporter = Exporter(lambda: views({"stay": task}), "1", "r")
+    assert values(exporter.page(), "riverloop_validation_lag_ratio") == {}, "the task has no validation"
+    task.server.task = replace(task.server.task, validation=rules)
+    end = min(fold.next_offset for fold in task.server.models)
+    assert list(values(exporter.page(), "riverloop_validation_lag_ratio").values()) == [end / 4]
+    page, shown = b"", []
+    for offset, verdict in enumerate(("failed", "passed"), end):
+        for name in ("lr", "other"):
+            about = {"version": f"{name}.1@1", "at": str(end), "configuration": rules.digest}
+            command = Command(VALIDATION, name, about | {"verdict": verdict if name == "lr" else "passed"})
+            for fold in task.server.models:
+                fold.apply(
+                    2 * offset + (name == "other"), Entry(f"e-{offset}-{name}", "command", 0, command=command)
+                )
+        page = exporter.page()
+        shown.append(of_labels(page, "riverloop_validation_failed", "model"))
+    assert shown == [{("lr",): 1, ("other",): 0}, {("lr",): 0, ("other",): 0}]
+    behind = min(fold.next_offset for fold in task.server.models) - end
+    assert list(values(page, "riverloop_validation_lag_ratio").values()) == [behind / 4]
 
 
 def test_a_command_without_decision_and_a_log_not_applied_are_measured_where_they_are_known() -> None:

@@ -10,6 +10,7 @@ from infra.past import SPEC_TEXT
 from infra.web.decisions import MOST, Decisions
 from schemas.applied import Applied
 from schemas.records import Command, Control
+from streams.rollout import VALIDATION
 
 SPEC = {"spec": "s-1", "runtime": "r-1", "dictionary": "d-1"}
 
@@ -138,3 +139,12 @@ def test_the_newest_decisions_are_kept_also_when_the_beginning_was_not_read() ->
     row = shown(done(PROMOTE))["rows"][0]
     assert (row["state"], row["before"], row["after"]) == ("done", None, None)
     assert shown(done(PROMOTE))["since"] == {}
+
+
+def test_validations_are_left_out_of_the_timeline_and_a_new_one_changes_nobody_s_share() -> None:
+    about = {"version": "ht.1@1", "at": "2", "configuration": "c", "verdict": "failed"}
+    validation = Command(VALIDATION, "ht", about, "ada", "loss: too high", "v-1", "os_user", 900)
+    records = [Control("request", validation, 900), Control("audit", validation, 901, "stay/command/v-1")]
+    found = shown(*BEGUN, *records, PROMOTE, done(PROMOTE))
+    assert [each["command"] for each in found["rows"]] == ["promote", "revision", "revision"]
+    assert found["since"]["ht"]["command"] == "promote"

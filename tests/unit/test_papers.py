@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
 from collections.abc import Sequence
@@ -33,6 +34,8 @@ from streams.papers.document import Code, Heading, Paragraph, Table, markdown, p
 from streams.papers.history import VersionHistory
 from streams.papers.layout import card_blocks
 from streams.papers.specification import Specification, declared, parts, stored
+from streams.papers.validated import validations
+from streams.rollout import VALIDATION
 from streams.version import Version
 
 NASTY = '<script>alert("x")</script> | `code` *bold* [link](http://x) # head\x1b[31m\n- item'
@@ -411,3 +414,27 @@ def test_the_data_of_a_card_is_plain() -> None:
     assert found["specification"]["policy"] == "OnArrival()"
     assert found["measured"][0]["metrics"][0]["name"] == "accuracy"
     assert found["specification"]["features"][0]["owner"] == "scales"
+
+
+def test_a_card_has_the_validations_of_its_model_and_the_checks_of_the_newest() -> None:
+    def audit(number: int, model: str, entry_id: str = "e", **check: Any) -> Control:
+        about = {
+            "version": f"{model}.1@{number}",
+            "at": str(number),
+            "configuration": "c",
+            "verdict": "failed",
+        }
+        evidence = json.dumps(
+            {"checks": [{"name": NASTY, "passed": False, "text": f"loss {number}"} | check]}
+        )
+        command = Command(VALIDATION, model, about, "ada", f"loss {number}", f"v-{number}", evidence=evidence)
+        return Control("audit", command, number, entry_id, "" if entry_id else "older")
+
+    audits = [*(audit(number, "lr") for number in range(30)), audit(30, "other"), audit(31, "lr", "")]
+    found = validations(audits, "lr")
+    assert [each.at for each in found] == list(range(10, 30)), "the newest, of this model, that the log has"
+    assert decisions(audits, "lr", {}) == (), "they are no decisions"
+    text = markdown(card_blocks(replace(card_of(), validations=found)))
+    assert "## Validations" in text
+    assert "The checks at log offset 29" in text
+    assert "<script>" not in text

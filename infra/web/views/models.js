@@ -6,7 +6,7 @@ import { count, metric, share, time } from "../format.js";
 import { bar, better, chooser } from "./common.js";
 import { author, timeline } from "./decisions.js";
 import { leaderboard } from "./race.js";
-import { rollouts } from "./rollout.js";
+import { rollouts, validations } from "./rollout.js";
 
 const HEAD = ["model", "answers", "version", "learned", "loss against the served model", "since", "commands"];
 
@@ -86,10 +86,12 @@ export function models(context) {
   const changed = panel("Revisions", { controls: [model.root] });
   const rollout = panel("Rollouts", { note: "by the gate and by people", className: "wide" });
   const race = panel("Leaderboard", { note: "the race on whole cohorts", className: "wide" });
-  rollout.root.hidden = race.root.hidden = true;
-  const root = h("div", { class: "view" }, answering.root, race.root, rollout.root, decided.root, changed.root);
+  const validated = panel("Validations", { note: "newest of each model", className: "wide" });
+  rollout.root.hidden = race.root.hidden = validated.root.hidden = true;
+  const panels = [answering, race, rollout, validated, decided, changed].map((each) => each.root);
+  const root = h("div", { class: "view" }, ...panels);
   const rows = {};
-  const shown = { names: "", stack: "", decisions: "", revisions: "", rollouts: "", race: "" };
+  const shown = { names: "", stack: "", decisions: "", revisions: "", rollouts: "", race: "", validations: "" };
 
   /** Whether something has changed since it was drawn. */
   function moved(name, value) {
@@ -110,6 +112,14 @@ export function models(context) {
     for (const button of ofAll) button.hidden = !COMMANDS[button.dataset.key].offered(null, all, store.sections.rollout);
     for (const each of all) (rows[each.model] ??= modelRow(each.model, open)).set(each, store);
     if (moved("names", all.map((each) => each.model))) refresh(body, all.map((each) => rows[each.model].root));
+  }
+
+  function verdicts(store) {
+    const rows = store.sections.rollout.validations;
+    if (!moved("validations", rows)) return;
+    const list = validations(rows);
+    validated.root.hidden = !list;
+    refresh(validated.body, list ?? empty("No validation."));
   }
 
   function steps(store) {
@@ -145,6 +155,7 @@ export function models(context) {
       answers(store);
       positions(store);
       steps(store);
+      verdicts(store);
       dialog.update(store);
       const list = store.sections.decisions.rows;
       if (moved("decisions", list)) refresh(decided.body, list.length ? h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Decisions" }, timeline(list)) : empty("No decision yet."));

@@ -32,6 +32,14 @@ function waiting(proposal, open) {
     h("div", { class: "actions" }, button("approve"), button("reject")));
 }
 
+/** The newest validation of each model; nothing when there is none. */
+export function validations(rows) {
+  const checks = (each) => JSON.parse(each.evidence).checks.map((check) => h("li", {}, h("b", {}, check.name), ` ${check.passed ? (check.judged ? "passed" : "not judged") : "FAILED"}: ${check.text}`));
+  return rows.length ? h("ul", { class: "decisions" }, rows.map((each) => h("li", { class: each.verdict === "passed" ? "done" : "rejected", "data-validation": each.model },
+    h("div", {}, h("b", {}, each.version), ` at log offset ${count(each.at)}: `, h("b", {}, each.verdict), h("small", {}, ` ${time(each.ts)}`)),
+    h("ul", {}, checks(each))))) : null;
+}
+
 /** The list of all rollouts; nothing when there is none. */
 export function rollouts(models, rollout, open) {
   const lines = models.filter((each) => each.gate).map(line);

@@ -1,0 +1,1 @@
+"""Validations beside the loop: models and requests read from snapshots and the log."""

@@ -1,0 +1,1 @@
+"""Validations: checks of models at fixed offsets of the log."""
