@@ -1,7 +1,7 @@
 """Serving from bytes: which requests are scanned only, and the predictions of them.
 
 What the plan does not know is the reference's: JSON, an older schema, a rejected value, a token, a call over HTTP,
-a model that no kernel scores, that is frozen or that has learned nothing.
+a model that no kernel scores, that is frozen, that has learned nothing or that scores a sample.
 """
 
 from __future__ import annotations
@@ -123,6 +123,8 @@ class NativeServer:
         roles = self._server.roles
         places = {fold.model.name: place for place, fold in enumerate(folds)}
         if not roles.parts or any(part.model not in places for part in roles.parts):
+            return None
+        if any(fold.model.sample < 1.0 for fold in folds):
             return None
         kernels = [fold.kernel(self._scan.names, self._scan.kinds) for fold in folds]
         if None in kernels:

@@ -95,6 +95,9 @@ BINARY: Final = (Model("lr", pipeline), Model("shadow", scaled))
 TASKS: Final = {
     **{f"binary {each}": make_task("binary", BINARY, each) for each in PERSONAL},
     "regression": make_task("regression", (Model("amount", amount),), "none"),
+    "with a sample": make_task(
+        "binary", (Model("lr", pipeline), Model("shadow", scaled, sample=0.5)), "none"
+    ),
     "with River": make_task("binary", (Model("lr", pipeline), Model("bayes", in_river)), "none"),
 }
 
