@@ -50,6 +50,11 @@ def _options(command: F) -> F:
     return cluster_options(command)
 
 
+def _read(task: str, config: Path) -> tuple[LoadedTask, list[Destination]]:
+    loaded = load_task(task)
+    return loaded, read_config(config, {each.name: each.owner for each in loaded.task.features.features})
+
+
 @click.group()
 def hooks() -> None:
     """Send decisions, alerts and validations to other systems and people."""
@@ -78,7 +83,7 @@ def run(
     A destination that fails is tried again without end, and holds up no other. A new destination begins with what
     happens after its first start.
     """
-    loaded, destinations = load_task(task), read_config(config)
+    loaded, destinations = _read(task, config)
     connection = connect(bootstrap, properties)
     couriers = [_courier(loaded, connection, each, group, skip) for each in destinations]
     if metrics_port:
@@ -124,7 +129,9 @@ def _courier(
 ) -> Courier:
     mine = _group(loaded, destination, group)
     read = sources(connection, codec_of(loaded))
-    return Courier(destination, read, Progress(connection, mine), attempt(destination), skip)
+    return Courier(
+        destination, read, Progress(connection, mine), attempt(destination, loaded.reference), skip
+    )
 
 
 def _group(loaded: LoadedTask, destination: Destination, group: str | None) -> str:
@@ -144,7 +151,7 @@ def list_(
     as_json: bool,
 ) -> None:
     """List the destinations of TASK with the records that wait for them."""
-    loaded, destinations = load_task(task), read_config(config)
+    loaded, destinations = _read(task, config)
     connection = connect(bootstrap, properties)
     read = sources(connection, codec_of(loaded))
     found = list[dict[str, Any]]()
@@ -183,8 +190,9 @@ def _waiting(records: int | None) -> str:
 )
 def test_(task: str, to: str, config: Path) -> None:
     """Send an event of type `hook.test` to a destination; exit code 1 when it fails."""
-    loaded, destination = load_task(task), _named(read_config(config), to)
-    outcome = attempt(destination)(test_event(loaded.task.name, now_ms()))
+    loaded, destinations = _read(task, config)
+    destination = _named(destinations, to)
+    outcome = attempt(destination, loaded.reference)(test_event(loaded.task.name, now_ms()))
     if outcome.failure:
         click.echo(f"{to}: not delivered: {outcome.failure}", err=True)
         raise click.exceptions.Exit(1)
@@ -216,9 +224,10 @@ def replay(
     begin, before = time_of("--since", since), time_of("--until", until)
     if begin is None and not ids:
         raise UsageError("say what to send again: --since TIME or --id ID")
-    loaded, destination = load_task(task), _named(read_config(config), to)
+    loaded, destinations = _read(task, config)
+    destination = _named(destinations, to)
     connection, sent = connect(bootstrap, properties), 0
-    send = attempt(destination)
+    send = attempt(destination, loaded.reference)
     for source in sources(connection, codec_of(loaded)):
         last = source.end
         while source.next_offset < last:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from schemas.errors import UsageError
 from streams.notify.events import KINDS, Event
+from streams.notify.people import features_of
 from streams.notify.signature import secrets_of
 
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,49}")
@@ -55,13 +56,39 @@ class Webhook(Destination):
         return urlsplit(self.url).hostname or ""
 
 
-def read_config(file: Path, env: Mapping[str, str] | None = None) -> list[Destination]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class People(Destination):
+    """People whom Apprise reaches."""
+
+    addresses: tuple[str, ...] = field(repr=False)
+    """Apprise's URLs, which have tokens and passwords."""
+    owner: str = ""
+    """As the dictionary names them; empty: for what belongs to no other route."""
+    features: frozenset[str] = frozenset({""})
+    """Features whose events go there; the empty name stands for events about none."""
+
+    @property
+    def shown(self) -> str:
+        """The owner, and how many addresses there are."""
+        return f"{self.owner or 'people'} ({len(self.addresses)} addresses)"
+
+    def wants(self, event: Event) -> bool:
+        """Whether an event goes there."""
+        # Not super(): a dataclass with slots is another class than the one that its methods were defined in.
+        return Destination.wants(self, event) and event.feature in self.features
+
+
+def read_config(
+    file: Path, owner_of: Mapping[str, str], env: Mapping[str, str] | None = None
+) -> list[Destination]:
     """Read the destinations of a file.
 
     Parameters
     ----------
+    owner_of
+        By feature: the owner whom the dictionary names.
     env
-        Where `secret_env` and `url_env` are looked up; by default the process's environment.
+        Where variables are looked up; by default the process's environment.
 
     Raises
     ------
@@ -86,7 +113,21 @@ def read_config(file: Path, env: Mapping[str, str] | None = None) -> list[Destin
     names = [each.name for each in found]
     if not found or len(set(names)) < len(names):
         raise UsageError(f"{file} needs destinations, each with a name of its own")
-    return found
+    return _routed(found, owner_of)
+
+
+def _routed(found: list[Destination], owner_of: Mapping[str, str]) -> list[Destination]:
+    """Give people the features of their owner."""
+    owners = [each.owner for each in found if isinstance(each, People)]
+    for each in owners:
+        if each and each not in owner_of.values():
+            raise UsageError(f"the dictionary names no owner {each!r:.60}")
+    return [
+        replace(each, features=features_of(each.owner, owners, owner_of))
+        if isinstance(each, People)
+        else each
+        for each in found
+    ]
 
 
 class _Reader:
@@ -100,7 +141,10 @@ class _Reader:
 
     def __init__(self, folder: Path, env: Mapping[str, str]) -> None:
         self._folder, self._env = folder, env
-        self.makers = {"webhooks": self.webhook}
+        self.makers: Mapping[str, Callable[[dict[str, Any], str], Destination]] = {
+            "webhooks": self.webhook,
+            "people": self.people,
+        }
 
     def webhook(self, row: dict[str, Any], where: str) -> Webhook:
         """Make a webhook."""
@@ -121,6 +165,17 @@ class _Reader:
         if parts.scheme == "http" and not private:
             raise UsageError(f"{where}: plain http needs private = true")
         return Webhook(**about, url=url, secrets=secrets_of(secret, where), private=private)
+
+    def people(self, row: dict[str, Any], where: str) -> People:
+        """Make a route to people."""
+        about = self._common(row, where)
+        where = f"{where} ({about['name']})"
+        owner = row.pop("owner", "")
+        addresses = self._value(row, "addresses", where, plain=False)
+        _none_left(row, where)
+        if not isinstance(owner, str):
+            raise UsageError(f"{where}: owner is a text")
+        return People(**about, addresses=tuple(addresses.split()), owner=owner)
 
     def _common(self, row: dict[str, Any], where: str) -> dict[str, Any]:
         name, events = row.pop("name", None), row.pop("events", list(KINDS))
