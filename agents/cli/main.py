@@ -21,6 +21,7 @@ COMMANDS: Final = (
     "demo",
     "episodes",
     "forget",
+    "hooks",
     "init",
     "models",
     "produce",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
+from infra.notify.metrics import HOOK_METRICS
 from infra.prometheus.rules import rules
 from infra.worker_metrics import WORKER_METRICS, WorkerMetric
 from streams.metrics.kinds import REGISTRY
@@ -45,7 +46,10 @@ def metrics_page(table: Table) -> str:
     of_process = [
         each.name.removeprefix(PREFIX) for each in WORKER_METRICS.values() if TASK not in each.labels
     ]
-    of_worker = [(_named(each), f"{each.description} {each.action}") for each in WORKER_METRICS.values()]
+    of_worker, of_hooks = (
+        table(("metric", "meaning"), [(_named(each), f"{each.description} {each.action}") for each in found])
+        for found in (WORKER_METRICS.values(), HOOK_METRICS.values())
+    )
     return f"""# Metrics
 
 The log's owner publishes metrics as [Metric](records.md#metric) records on `T.metrics`, every `metrics_every_ms`
@@ -84,7 +88,11 @@ Every worker also exports these, with the same prefix, and Prometheus' usual `pr
 worker. All but {", ".join(f"`{name}`" for name in of_process)}
 have the label `task`; further labels are in braces.
 
-{table(("metric", "meaning"), of_worker)}
+{of_worker}
+
+[`riverloop hooks run`](../how-to/send-hooks.md) exports these:
+
+{of_hooks}
 
 ## Alerts
 

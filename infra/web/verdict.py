@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from streams.learning_steps import FAMILY
+from streams.notify.runbooks import episode
 
 State = Literal["healthy", "degraded", "down"]
 ORDER: Final[tuple[State, ...]] = ("healthy", "degraded", "down")
@@ -20,14 +21,6 @@ REJECTED: Final = 0.01
 """Share of rejected requests above which a task is degraded."""
 PAGING: Final = frozenset({"warning", "critical"})
 """Severities of episodes that are more than information."""
-EPISODES: Final[Mapping[str, tuple[str, str]]] = {
-    "outage": ("No outcomes arrive", "label-outage"),
-    "loss": ("Predictions have become worse", "loss-episode"),
-    "drift": ("The model or its data has drifted", "drift-episode"),
-    FAMILY: ("A model skips entries", "model-skips-entries"),
-    "delay": ("The delay of outcomes has changed", "drift-episode"),
-}
-"""By family: title and runbook. Other families concern the requests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +98,7 @@ def episode_reasons(episodes: Iterable[Mapping[str, Any]]) -> Iterator[Reason]:
             continue
         if each["family"] == FAMILY and each["signal"] == "stopped":
             continue  # `model_reasons` reports it, also long after the alert
-        what, runbook = EPISODES.get(each["family"], ("The requests have changed", "quality-episode"))
+        what, runbook = episode(each["family"])
         yield Reason("degraded", what, each["text"], runbook, each["opened_ts"], since_event=True)
 
 

@@ -17,6 +17,7 @@ from agents.http.routes import add_routes
 from agents.http.task import HttpTask
 from agents.settings import Settings
 from infra.exporter import Exporter, Lag, LocalState, TaskView
+from infra.notify.metrics import HOOK_METRICS
 from infra.worker_metrics import WORKER_METRICS
 from schemas.reasons import REASONS
 from schemas.records import Command, Entry
@@ -250,7 +251,7 @@ def test_a_declared_metric_is_exported_under_its_declared_name_with_its_labels(d
 
 
 def test_names_are_unique_and_follow_the_rules() -> None:
-    names = Counter([each.exported for each in METRICS] + list(WORKER_METRICS))
+    names = Counter([each.exported for each in METRICS] + [*WORKER_METRICS, *HOOK_METRICS])
     assert max(names.values()) == 1
     assert all(re.fullmatch(r"riverloop_[a-z0-9_]+", name) for name in names)
     assert {"ms", "milliseconds", "bytes_total"}.isdisjoint(
