@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
@@ -182,9 +182,11 @@ class Task:
         if self.challengers is not None:
             object.__setattr__(self, "models", with_challengers(self.models, self.challengers, where))
         self._check_metrics()
-        self._check_drift()
-        self._check_gate()
-        self._check_validation()
+        self._check_rules("drift", DriftRules, lambda rules: rules.problems(self.kind))
+        policies = tuple(model.policy for model in self.models)
+        about = (self.kind, self.features, policies, self.horizon)
+        self._check_rules("gate", Gate, lambda rules: rules.problems(*about))
+        self._check_rules("validation", Validation, lambda rules: rules.problems(self.kind, self.features))
         names = [model.name for model in self.models]
         if len(set(names)) != len(names):
             raise TaskError(f"{where}: two models have the same name ({', '.join(names)})")
@@ -248,31 +250,14 @@ class Task:
                     f"{where}MetricRules: segment {name!r} is personal data, which metrics must not show"
                 )
 
-    def _check_drift(self) -> None:
-        where = f"task {self.name!r}: drift="
-        if not isinstance(self.drift, DriftRules):
-            raise TaskError(f"{where} must be DriftRules(...), not {type(self.drift).__name__}")
-        for problem in self.drift.problems(self.kind):
-            raise TaskError(f"{where}DriftRules: {problem}")
-
-    def _check_gate(self) -> None:
-        where, gate = f"task {self.name!r}: gate=", self.gate
-        if gate is None:
+    def _check_rules(self, name: str, made: type, problems: Callable[[Any], Iterable[str]]) -> None:
+        where, rules = f"task {self.name!r}: {name}=", getattr(self, name)
+        if rules is None and name != "drift":
             return
-        if not isinstance(gate, Gate):
-            raise TaskError(f"{where} must be Gate(...), not {type(gate).__name__}")
-        policies = tuple(model.policy for model in self.models)
-        for problem in gate.problems(self.kind, self.features, policies, self.horizon):
-            raise TaskError(f"{where}Gate: {problem}")
-
-    def _check_validation(self) -> None:
-        where, rules = f"task {self.name!r}: validation=", self.validation
-        if rules is None:
-            return
-        if not isinstance(rules, Validation):
-            raise TaskError(f"{where} must be Validation(...), not {type(rules).__name__}")
-        for problem in rules.problems(self.kind, self.features):
-            raise TaskError(f"{where}Validation: {problem}")
+        if not isinstance(rules, made):
+            raise TaskError(f"{where} must be {made.__name__}(...), not {type(rules).__name__}")
+        for problem in problems(rules):
+            raise TaskError(f"{where}{made.__name__}: {problem}")
 
     def _check(self, model: Model) -> None:
         where = f"task {self.name!r}, model {model.name!r}"
