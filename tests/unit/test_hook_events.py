@@ -126,6 +126,6 @@ def test_an_alert_has_its_runbook_and_not_what_the_code_raised() -> None:
     assert json.loads(event.body)["data"]["text"] == "The loss rose."
 
 
-@pytest.mark.parametrize("runbook", {name for _, name in (*EPISODES.values(), REQUESTS)})
+@pytest.mark.parametrize("runbook", sorted({name for _, name in (*EPISODES.values(), REQUESTS)}))
 def test_every_runbook_of_the_table_exists(runbook: str) -> None:
     assert (Path(__file__).parents[2] / "docs/operations/runbooks" / f"{runbook}.md").is_file()
