@@ -31,6 +31,7 @@ from infra.task.publisher import Output
 from infra.task.readiness import Readiness
 from infra.task.resume import Resume
 from infra.task.serve import Serve
+from infra.task.silence import Silence
 from infra.task.snapshots import SnapshotWriter
 from infra.task.statistics import Statistics
 from infra.task.status import TaskStatus
@@ -94,7 +95,8 @@ class TaskAgents:
             settings.join_folder(context.slot, context.task.name),
             settings.join_cache_mb,
         )
-        self.join = JoinAgent(context, current, resume, statistics, stores, settings.idle_ms)
+        self.join = JoinAgent(context, current, resume, statistics, stores)
+        self._silence = Silence(self.join, settings.idle_ms)
         self.log = LogFold(
             *(context, server.models, readiness, resume, statistics, turns, store), settings.skip
         )
@@ -276,11 +278,11 @@ class TaskAgents:
             numbers: set[int] = set()
             try:
                 waiting = consumer.progress.next_times(topics.outcomes)
-                await self.turns.run(self.join.idle(quiet, numbers, waiting))
+                await self.turns.run(self._silence.advance(quiet, numbers, waiting))
             except BaseException:
                 self.join.rollback(quiet)
                 raise
-            numbers |= self.join.pass_marks(
+            numbers |= self._silence.pass_marks(
                 consumer.progress.passed(topics.predictions), consumer.progress.passed(topics.outcomes)
             )
             mine = self.join.partitions

@@ -137,7 +137,7 @@ class History:
         self.serving = Serve(self.context, server, self.statistics)
         rules = JoinRules.of(task, lockstep=lockstep)
         stores = JoinStores(self.context.connection, self.topics.join_state, self.codec, rules)
-        self.join = JoinAgent(self.context, current, resume, self.statistics, stores, 5_000)
+        self.join = JoinAgent(self.context, current, resume, self.statistics, stores)
         for number in range(partitions):
             join = Join(self.join.rules, MemoryStore(), self.codec.written_prediction, name, number)
             self.join.partitions[number] = JoinPartition(join, self.topics, None)

@@ -25,7 +25,7 @@ from infra.notify.progress import Progress, group_of
 from infra.notify.source import sources
 from infra.taskfile import LoadedTask, load_task
 from schemas.errors import UsageError
-from streams.notify.events import test_event
+from streams.notify.events import trial
 
 F = TypeVar("F", bound=Callable[..., Any])
 JOIN_S: Final = 1.0
@@ -100,7 +100,7 @@ def run(
         while any(thread.is_alive() for thread in threads):
             for thread in threads:
                 thread.join(JOIN_S / len(threads))
-            # One that has failed would be missed in silence: all end, and whoever runs this starts it again.
+            # A courier that has failed ends the process: its supervisor starts all again.
             if any(isinstance(each, BaseException) for each in ended.values()):
                 break
     finally:
@@ -192,7 +192,7 @@ def test_(task: str, to: str, config: Path) -> None:
     """Send an event of type `hook.test` to a destination; exit code 1 when it fails."""
     loaded, destinations = _read(task, config)
     destination = _named(destinations, to)
-    outcome = attempt(destination, loaded.reference)(test_event(loaded.task.name, now_ms()))
+    outcome = attempt(destination, loaded.reference)(trial(loaded.task.name, now_ms()))
     if outcome.failure:
         click.echo(f"{to}: not delivered: {outcome.failure}", err=True)
         raise click.exceptions.Exit(1)

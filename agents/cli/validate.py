@@ -60,7 +60,7 @@ def validate(
 
     Models are made from snapshots and the log, so the same offset always has the same verdict. Each verdict becomes
     an entry of the log; a model whose newest validation failed is not promoted. Offsets that were passed while
-    nobody validated are left out, but for the newest.
+    no validator runs are left out, but for the newest.
     """
     loaded = load_task(task)
     rules = rules_of(loaded)

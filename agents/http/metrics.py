@@ -9,8 +9,9 @@ from agents.http import status
 from agents.http.meter import HttpMeter
 from agents.http.pulse import Pulse
 from agents.http.task import HttpTask
-from infra.exporter import Exporter, ModelView, TaskView, WorkerView
+from infra.exporter import Exporter
 from infra.runtime import runtime_fingerprint
+from infra.worker_views import ModelView, TaskView, WorkerView
 from streams.commands import DECIDED
 from streams.model import ModelFold
 from streams.roles import Roles

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from agents.settings import Settings
-from infra.exporter import Lag, LocalState
 from infra.subjects import Subjects
 from infra.task.context import TaskContext
 from infra.task.readiness import Readiness
 from infra.task.statistics import Statistics
 from infra.task.topic_watch import CurrentTopics
 from infra.turns import Turns
+from infra.worker_views import Lag, LocalState
 from streams.fold import Measurement
 from streams.serve import Server
 

@@ -41,6 +41,8 @@ class CoreHook(BuildHookInterface[Any]):
         except BaseException as error:
             if wanted == "native" or not isinstance(error, Exception | SystemExit):
                 raise
+            for each in (path for name in MODULES for path in target.glob(f"{name}.*.so")):
+                each.unlink()  # of older sources: it would run beside newer ones
             self.app.display_warning(f"without the native core, models run in Python: {error}")
             return
         build_data["pure_python"] = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,7 +23,7 @@ _SOURCES: Final = ("", "_env", "_file")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Destination:
+class Destination(ABC):
     """Where events go."""
 
     name: str
@@ -31,9 +32,9 @@ class Destination:
     """Kinds or types of events."""
 
     @property
+    @abstractmethod
     def shown(self) -> str:
         """Where it leads, without anything secret."""
-        raise NotImplementedError
 
     def wants(self, event: Event) -> bool:
         """Whether an event goes there."""

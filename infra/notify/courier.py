@@ -135,7 +135,7 @@ class Courier:
             if offset >= self._done[source.topic] and event is not None and self.destination.wants(event):
                 if not self._deliver(event, once):
                     return None
-                # Only now: whoever dies before this delivers it again.
+                # Only after the delivery: a process that dies before this delivers the event again.
                 self._commit(source, offset + 1)
             waiting.popleft()
         self._commit(source, source.next_offset)

@@ -1,4 +1,4 @@
-"""What `riverloop hooks run` tells Prometheus."""
+"""Metrics of `riverloop hooks run` for Prometheus."""
 
 from __future__ import annotations
 

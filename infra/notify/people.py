@@ -13,7 +13,7 @@ from streams.notify.people import text, title
 
 
 class Messenger:
-    """Tells the people of one route.
+    """Sends events to the addresses of one route.
 
     Parameters
     ----------
@@ -40,21 +40,21 @@ class Messenger:
             if service is None:
                 raise UsageError(f"{people.name}: Apprise does not know its address {number}")
             self._services.append(service)
-        self._told = ("", set[int]())
+        self._accepted = ("", set[int]())
         """The event under way, and the addresses that have it: the others alone are tried again."""
 
     def send(self, event: Event) -> Outcome:
-        """Tell an event to all that have not been told (blocks)."""
-        if self._told[0] != event.id:
-            self._told = (event.id, set())
-        told = self._told[1]
+        """Send an event to the addresses that have not accepted it yet (blocks)."""
+        if self._accepted[0] != event.id:
+            self._accepted = (event.id, set())
+        accepted = self._accepted[1]
         for number, service in enumerate(self._services):
-            if number not in told and self._tell(service, event):
-                told.add(number)
-        missing = len(self._services) - len(told)
+            if number not in accepted and self._notify(service, event):
+                accepted.add(number)
+        missing = len(self._services) - len(accepted)
         return Outcome(f"{missing} of {len(self._services)} addresses failed" if missing else "")
 
-    def _tell(self, service: Any, event: Event) -> bool:
+    def _notify(self, service: Any, event: Event) -> bool:
         said, kind = text(event, self._reference), self._apprise.NotifyType.INFO
         try:
             plain = self._apprise.NotifyFormat.TEXT

@@ -31,7 +31,7 @@ class Progress:
     Parameters
     ----------
     group
-        The consumer group; nobody joins it.
+        The consumer group; it has no members.
     """
 
     def __init__(self, connection: Connection, group: str) -> None:
@@ -42,7 +42,7 @@ class Progress:
     def read(self, sources: Sequence[Source]) -> dict[str, int | None]:
         """Return by topic the offset before which all is delivered; None: nothing was ever committed.
 
-        A topic that was made anew begins at its first record.
+        A topic that was deleted and created again begins at its first record.
         """
         places = [TopicPartition(each.topic, 0) for each in sources]
         found = self._patiently("unknown", lambda: self._consumer.committed(places, TIMEOUT_S))

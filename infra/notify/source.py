@@ -71,7 +71,7 @@ class Source:
         end = self.end
         if end < self.next_offset:
             raise BrokerError(
-                f"{self.topic} ends before offset {self.next_offset}: start again if it was made anew"
+                f"{self.topic} ends before offset {self.next_offset}: restart if the topic is a new one"
             )
         end = min(end, self.next_offset + AT_ONCE)
         first = first_offsets(self._connection, [place])[place]

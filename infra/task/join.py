@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from infra.inbound import SERVED, Inbound
@@ -31,8 +31,6 @@ from streams.metrics.waiting import counter_of
 
 REPORT_S: Final = 60.0
 """Time between two entries about a join's progress, even when nothing is resolved or falls due."""
-MARKS_S: Final = 10.0
-"""Shortest time between two notes that a silent partition was read past the marks of transactions."""
 NOTE_S: Final = 5.0
 """Time between two notes of how much of the changelog the stores on disk hold: a restart reads it from there."""
 log = logging.getLogger(__name__)
@@ -47,8 +45,6 @@ class JoinAgent:
         Finds where a join goes on.
     stores
         Keep the state of the joins.
-    idle_ms
-        Stream time advances in partitions that are silent for this long.
     """
 
     def __init__(
@@ -58,10 +54,9 @@ class JoinAgent:
         resume: Resume,
         statistics: Statistics,
         stores: JoinStores,
-        idle_ms: int,
     ) -> None:
         self.context, self.current, self.statistics = context, current, statistics
-        self._resume, self._stores, self.rules, self._idle_ms = resume, stores, stores.rules, idle_ms
+        self._resume, self._stores, self.rules = resume, stores, stores.rules
         self._noted_at = time.monotonic()
         self._forwarding = Forwarding(context, current, statistics)
         self.partitions: dict[int, JoinPartition] = {}
@@ -281,61 +276,3 @@ class JoinAgent:
         for number in partitions:
             if (at := self.partitions.get(number)) is not None:
                 at.rollback()
-
-    # ------------------------------------------------------------------ silence
-
-    def idle(self, quiet: Iterable[int], moved: set[int], waiting: Mapping[int, int]) -> Iterator[None]:
-        """Advance stream time in silent partitions where something falls due, in steps as in `steps`.
-
-        Stream time is then the highest ts taken plus the time elapsed since, never the clock itself: a replay
-        of last year would jump.
-
-        Parameters
-        ----------
-        quiet
-            Partitions whose predictions are known to be caught up.
-        moved
-            Gets those that moved, and were not given up meanwhile.
-        waiting
-            By partition: event time (ms) of the next outcome, where one waits. Stream time does not pass it.
-        """
-        self.dead_letters.clear()
-        now = time.monotonic()
-        for number in quiet:
-            at = self.partitions.get(number)
-            if at is None or at.quiet_from < 0:
-                continue
-            elapsed_ms = int((now - at.quiet_since) * 1000)
-            stream_time = at.quiet_from + elapsed_ms
-            stream_time = min(stream_time, waiting.get(number, stream_time))
-            report_is_due = now - at.reported_at > REPORT_S
-            if elapsed_ms >= self._idle_ms and (at.join.is_due(stream_time) or report_is_due):
-                at.reported_at = now
-                for _ in at.join.idle_steps(stream_time):
-                    yield
-                    if self.partitions.get(number) is not at:
-                        break
-                else:
-                    moved.add(number)
-
-    def pass_marks(self, predictions: Mapping[int, int], outcomes: Mapping[int, int]) -> set[int]:
-        """Note that partitions are read to behind the marks of transactions; gives those that moved.
-
-        Else a silent partition of which retention has deleted all would seem to have lost records unread.
-
-        Parameters
-        ----------
-        predictions, outcomes
-            By partition: the offset up to which everything is worked off.
-        """
-        now, moved = time.monotonic(), set()
-        for number, at in self.partitions.items():
-            further = (
-                max(at.predictions, predictions.get(number, 0)),
-                max(at.outcomes, outcomes.get(number, 0)),
-            )
-            if further > (at.predictions, at.outcomes) and now - at.marks_at > MARKS_S:
-                at.predictions, at.outcomes = further
-                at.marks_at = now
-                moved.add(number)
-        return moved

@@ -8,7 +8,6 @@ import time
 from collections import Counter
 from typing import Any
 
-from infra.exporter import Lag, LocalState
 from infra.kafka.consumer import BatchConsumer
 from infra.kafka.offsets import end_offsets
 from infra.lag import EndTimes
@@ -17,6 +16,7 @@ from infra.task.join import JoinAgent
 from infra.task.log_fold import LogFold
 from infra.task.log_publisher import LogPublisher
 from infra.task.publisher import Publisher
+from infra.worker_views import Lag, LocalState
 from schemas.errors import BrokerError
 from schemas.tally import Tally
 from streams.fold import Measurement, Monitor, by_name

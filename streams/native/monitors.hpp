@@ -212,9 +212,9 @@ struct Cost {
   double level = NAN, far = INFINITY, centre = NAN, deviation = NAN;
   bool worse = false;                     // whether an episode is open
   bool critical = false;                  // how severe it is
-  double last_statistic = 0;              // what was told of it last
+  double last_statistic = 0;              // its last reported value
 
-  // Whether there is a step of an episode to be told: then the state is spoilt.
+  // Whether an episode has a step to report: then the state cannot be used.
   bool update(double p, bool value, int64_t when) {
     const double likely = value ? p : 1.0 - p;
     const double loss = -std::log(std::min(std::max(likely, FLOOR), 1 - FLOOR));

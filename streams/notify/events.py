@@ -35,13 +35,13 @@ class Place:
 
     position: Position
     topic_id: str
-    """A topic made anew under its name has another."""
+    """A topic that was deleted and created again has another."""
     arrived: int
     """Kafka's time of the record, ms."""
 
     @property
     def event_id(self) -> str:
-        """The stable id: the same record has the same, whoever sends it, however often.
+        """The stable id: equal for each attempt and replay of a record, by any process.
 
         It is a digest, since an id must not contain the full stop that topics' names have.
         """
@@ -103,7 +103,7 @@ class Decided:
             "at": str(place.position),
             "command": command.name,
             "model": command.model,
-            "result": "done" if done else f"refused: {record.rejected}",
+            "result": "done" if done else f"rejected: {record.rejected}",
             "actor": command.author or "riverloop",
             "authentication": command.authentication,
             "reason": command.reason,
@@ -122,7 +122,10 @@ class Decided:
         }
         if command.name == VALIDATION:
             return Event(
-                place.event_id, f"validation.{command.arguments.get(VERDICT, 'refused')}", place.arrived, data
+                place.event_id,
+                f"validation.{command.arguments.get(VERDICT, 'rejected')}",
+                place.arrived,
+                data,
             )
         return Event(place.event_id, f"decision.{command.name}", place.arrived, data)
 
@@ -151,8 +154,8 @@ def of_alert(task: str, place: Place, alert: Alert) -> Event:
     return Event(place.event_id, f"alert.{alert.state}", place.arrived, about | data, alert.feature)
 
 
-def test_event(task: str, ts: int) -> Event:
-    """Make an event that says nothing but that events arrive.
+def trial(task: str, ts: int) -> Event:
+    """Make an event by which a person tests a destination.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What people are told about an event, and who is told: the owner of the feature that it is about."""
+"""Messages about events, and their routes: an event about a feature goes to the feature's owner."""
 
 from __future__ import annotations
 

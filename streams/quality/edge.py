@@ -33,7 +33,7 @@ class ScannedRequest(Protocol):
 
     @property
     def features(self) -> Features:
-        """As in a `Request`; made anew each time."""
+        """As in a `Request`; a new one each time."""
 
 
 class EdgeCounter:

@@ -146,7 +146,7 @@ class Contest:
         for name in dropped.keys() - self._dropped.keys():
             self._note(name, "dropped", dropped[name].why)
         for name in self._dropped.keys() - dropped.keys():
-            self._note(name, "revived", "the model that answers has come to a higher loss")
+            self._note(name, "revived", "the answering model's loss has risen")
         self._dropped = {name: each.why for name, each in dropped.items()}
 
     def _note(self, model: str, action: str, why: str) -> None:

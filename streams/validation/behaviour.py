@@ -174,7 +174,7 @@ class Replay:
     Parameters
     ----------
     entries
-        Log offsets that are folded again at least: the fold starts from a snapshot that is older by so many.
+        Log offsets that are folded again at least: the fold starts from a snapshot at least that much older.
     """
 
     entries: int = 1000

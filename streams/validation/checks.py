@@ -141,7 +141,7 @@ class BeatsEarlier:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldBack:
-    """The model as it is has a mean loss of at most `limit` on a data file that nobody sends through the loop.
+    """The model as it is has a mean loss of at most `limit` on a data file that is not sent through the loop.
 
     Parameters
     ----------

@@ -32,7 +32,6 @@ def test_no_package_is_made_of_the_tests() -> None:
 
 LONG = {
     "schemas/codec/codec.py": 425,  # a method per record that is read, and what the join holds
-    "infra/task/join.py": 345,  # a batch from its records to its outputs
     "infra/task/log_fold.py": 350,  # the one reader of the log
     "infra/task/log_publisher.py": 345,  # what an owner publishes, and when
     "streams/model.py": 400,  # a fold, its commands, versions and scores

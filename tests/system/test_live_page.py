@@ -199,13 +199,13 @@ def test_live_numbers_arrive_and_agree_with_the_api_on_a_worker_that_owns_nothin
 def test_both_workers_tell_the_same_of_the_task(page: Page) -> None:
     settled(page)
 
-    def told() -> Any:
+    def alive() -> Any:
         found = [page.state(worker) for worker in page.loop.workers]
         # Each asks who is alive every three seconds, once somebody looks at it.
         unknown = any(row["workers"] is None for each in found for row in each["decisions"]["rows"])
         return not unknown and found
 
-    one, other = until(told, 30, "both workers know who is alive")
+    one, other = until(alive, 30, "both workers know who is alive")
     for section in (
         "quality",
         "calibration",

@@ -21,7 +21,6 @@ from river import linear_model, optim, preprocessing
 from agents.http.routes import Pages, add_routes
 from agents.http.task import HttpTask
 from agents.settings import Settings
-from infra.exporter import Lag, LocalState
 from infra.kafka.acknowledging import Acknowledging
 from infra.kafka.connection import Connection
 from infra.kafka.transaction import OutRecord
@@ -38,6 +37,7 @@ from infra.task.statistics import Statistics
 from infra.task.topic_watch import CurrentTopics
 from infra.taskfile import LoadedTask
 from infra.turns import Turns
+from infra.worker_views import Lag, LocalState
 from schemas.codec import Codec
 from schemas.dictionary import Category, Dictionary, Integer, Number
 from schemas.errors import BrokerError
@@ -153,7 +153,7 @@ def make_join(task: HttpTask) -> JoinAgent:
     rules, context = JoinRules.of(task.context.task), task.context
     stores = JoinStores(context.connection, context.topics.join_state, context.codec, rules)
     shared = (context, task.current, resume, task.statistics)
-    return JoinAgent(*shared, stores, task.settings.idle_ms)
+    return JoinAgent(*shared, stores)
 
 
 @dataclass

@@ -16,9 +16,10 @@ from agents.http.metrics import views
 from agents.http.routes import add_routes
 from agents.http.task import HttpTask
 from agents.settings import Settings
-from infra.exporter import Exporter, Lag, LocalState, TaskView
+from infra.exporter import Exporter
 from infra.notify.metrics import HOOK_METRICS
 from infra.worker_metrics import WORKER_METRICS
+from infra.worker_views import Lag, LocalState, TaskView
 from schemas.reasons import REASONS
 from schemas.records import Command, Entry
 from streams import ScoreRange, Validation

@@ -89,10 +89,10 @@ def test_a_decision_says_who_answered_before_and_after_and_its_place_in_the_chai
     assert promoted.data["at"] == "hotel.control[0]@2"
 
 
-def test_a_refused_decision_changes_nothing_and_says_why() -> None:
+def test_a_rejected_decision_changes_nothing_and_says_why() -> None:
     *_, refused = taken(opened("lr", 0), opened("ht", 1), audit("promote", "ht", rejected="it is frozen"))
     assert refused is not None
-    assert refused.data["result"] == "refused: it is frozen"
+    assert refused.data["result"] == "rejected: it is frozen"
     assert refused.data["from"] == refused.data["to"] == {"lr": 1.0}
 
 

@@ -9,6 +9,7 @@ import pytest
 from infra.inbound import SERVED, Inbound
 from infra.task.join import JoinAgent
 from infra.task.join_partition import JoinPartition
+from infra.task.silence import Silence
 from schemas.errors import TransactionAborted
 from schemas.records import Position, Prediction
 from streams.join.join import Join
@@ -85,7 +86,7 @@ def test_silence_lets_one_request_fall_due_in_each_step_and_stops_where_a_partit
         agent, _ = agent_with_waiting()
         at, moved = agent.partitions[0], set[int]()
         at.quiet_since -= 40 * DAY / 1000  # the horizon is 30 days
-        steps = agent.idle([0], moved, {})
+        steps = Silence(agent, 5_000).advance([0], moved, {})
         for number in range(WAITING - 1):
             next(steps)
             assert len(at.join.out.entries) == number + 1
@@ -100,7 +101,7 @@ def test_silence_does_not_pass_an_outcome_that_waits() -> None:
     agent, _ = agent_with_waiting()
     at, moved = agent.partitions[0], set[int]()
     at.quiet_since -= 40 * DAY / 1000  # the horizon is 30 days
-    list(agent.idle([0], moved, {0: FIRST + 29 * DAY}))
+    list(Silence(agent, 5_000).advance([0], moved, {0: FIRST + 29 * DAY}))
     assert at.join.out.entries == []
     assert at.join.stream_time <= FIRST + 29 * DAY
 

@@ -179,12 +179,13 @@ def test_a_batch_at_work_and_a_take_over_go_one_after_the_other(
 def test_requests_are_answered_while_a_snapshot_is_stored(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    world, asked, told = World(1, SnapshotStore(str(tmp_path))), threading.Event(), threading.Event()
+    world = World(1, SnapshotStore(str(tmp_path)))
+    asked, going_on = threading.Event(), threading.Event()
     world.patch(monkeypatch)
 
     def head() -> tuple[int, str]:
         asked.set()
-        assert told.wait(30)
+        assert going_on.wait(30)
         return 7, "head"
 
     async def run() -> None:
@@ -194,7 +195,7 @@ def test_requests_are_answered_while_a_snapshot_is_stored(
         await asyncio.to_thread(asked.wait, 30)
         assert not taking.done()
         assert await asyncio.wait_for(publisher.turns.run(["answer"]), 10) == ["answer"]
-        told.set()
+        going_on.set()
         await taking
         (manifest,) = world.store.manifests(world.task.context.task.name)
         assert (manifest.audit_size, manifest.audit_head) == (7, "head")
@@ -202,4 +203,4 @@ def test_requests_are_answered_while_a_snapshot_is_stored(
     try:
         asyncio.run(run())
     finally:
-        told.set()
+        going_on.set()

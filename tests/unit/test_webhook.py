@@ -16,7 +16,7 @@ import pytest
 from infra.notify import webhook
 from infra.notify.config import Webhook
 from infra.notify.webhook import Outcome, send
-from streams.notify.events import test_event as make_event
+from streams.notify.events import trial as make_event
 from streams.notify.signature import secrets_of
 from tests.receiver import KEY, SECRET, Received, Receiver, receiving
 
