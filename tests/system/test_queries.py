@@ -4,30 +4,42 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
+import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
 from confluent_kafka import Producer
 
 from docs.make.grafana.__main__ import FOLDER
+from infra.embedded.ports import free_pair
 from infra.embedded.pytest_plugin import Broker
 from infra.kafka.connection import Connection
 from infra.prometheus.rules import Rule, rules
 from infra.prometheus.server import Prometheus
 from schemas.codec.json_form import plain
 from schemas.errors import RiverloopError
-from tests.integration.loops import Loop, Worker, hotel_task, until
+from tests.integration.loops import Loop, Worker, hotel_task, invoked, until
+from tests.receiver import SECRET, receiving
 
 pytestmark = [pytest.mark.system, pytest.mark.kafka, pytest.mark.timeout(300)]
 PLAYED: Final = 3_000
 """Bookings: enough for a reference and a window of every feature."""
 EVERY_S: Final = 1
+VALIDATED: Final = {
+    "from streams import DataFile,": "from streams import DataFile, ScoreRange, Validation,",
+    "    models=models(DefaultAtHorizon(False)),": "    models=models(DefaultAtHorizon(False)),\n"
+    "    validation=Validation(every=100, window=100, checks=(ScoreRange(),)),",
+}
 BOARDS: Final = {path.stem: json.loads(path.read_text("utf-8")) for path in sorted(FOLDER.glob("*.json"))}
 RULES: Final = rules("recording.yml", "alerts.yml")
 
@@ -76,18 +88,45 @@ def over_http(worker: Worker, loop: Loop) -> None:
         time.sleep(0.1)  # over some scrapes, so that there is a rate
 
 
+@contextmanager
+def hooks(reference: str, bootstrap: str, folder: Path) -> Iterator[str]:
+    """Run `riverloop hooks run` with one destination; gives the address of its metrics, `HOST:PORT`."""
+    config, port = folder / "hooks.toml", free_pair()[0]
+    words = [sys.executable, "-m", "agents.cli.main", "hooks", "run", reference, "--config", str(config)]
+    words += ["--bootstrap", bootstrap, "--metrics-port", str(port)]
+    with receiving() as receiver, (folder / "hooks.log").open("ab") as out:
+        config.write_text(
+            f'[[webhooks]]\nname = "ci"\nurl = "{receiver.url}/in"\nsecret_env = "HOOK_SECRET"\nprivate = true\n'
+        )
+        process = subprocess.Popen(words, stdout=out, stderr=out, env=os.environ | {"HOOK_SECRET": SECRET})
+        try:
+            yield f"127.0.0.1:{port}"
+        finally:
+            process.kill()
+            process.wait(10)
+
+
 @pytest.fixture(scope="module")
 def running(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("board")
-    file = hotel_task(folder / "task", f"task-{uuid.uuid4().hex[:10]}", tree=True)
+    file = hotel_task(folder / "task", f"task-{uuid.uuid4().hex[:10]}", VALIDATED, tree=True)
+    reference = f"{file}:cancellation_within_30_days"
     connection = Connection(broker.bootstrap)
-    with Loop(f"{file}:cancellation_within_30_days", connection, folder, snapshot_every=500) as loop:
+    with (
+        Loop(reference, connection, folder, snapshot_every=500) as loop,
+        hooks(reference, broker.bootstrap, folder) as hooks_metrics,
+    ):
         worker = loop.worker()
         worker.start()
         worker.wait_ready()
-        with Prometheus(folder, [worker.url.removeprefix("http://")], EVERY_S) as prometheus:
+        targets = [worker.url.removeprefix("http://"), hooks_metrics]
+        with Prometheus(folder, targets, EVERY_S) as prometheus:
             # It begins to scrape seconds after it answers; a rate is seen between two scrapes.
-            until(lambda: prometheus.ask("query", {"query": "up == 1"})["result"], 60, "it scrapes")
+            until(
+                lambda: len(prometheus.ask("query", {"query": "up == 1"})["result"]) == len(targets),
+                60,
+                "it scrapes",
+            )
             began = time.time()
             producer = Producer({"bootstrap.servers": broker.bootstrap})
             with loop.replaying(loop.events(PLAYED)):
@@ -95,6 +134,15 @@ def running(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterato
                 producer.produce(loop.topics.requests, b"no request", b"bad")
                 producer.flush(30)
             over_http(worker, loop)
+            where = (
+                "--bootstrap",
+                broker.bootstrap,
+                "--snapshots",
+                loop.store.uri,
+                "--group",
+                loop.task.name,
+            )
+            invoked("validate", reference, "--once", *where)
             task = loop.task.name
 
             def judged() -> Any:
