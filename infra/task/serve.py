@@ -70,27 +70,36 @@ class Serve:
                     if answered is None:
                         native = None
                         continue
-                    start += len(answered)
-                    yield from answered
-                if start < len(run):
-                    yield self._one(partition, run[start])
-                    start += 1
+                    records, stopped = answered
+                    start += len(records)
+                    yield from records
+                    if not stopped:
+                        continue
+                yield self._one(partition, run[start])
+                start += 1
         yield from tally_records(self.context, counter)
 
     def _answer(
         self, native: NativeServer, partition: int, run: list[Inbound], start: int
-    ) -> list[OutRecord] | None:
-        """Answer scanned requests, from one of a run on, as far as the core does; None: it does none now."""
+    ) -> tuple[list[OutRecord], bool] | None:
+        """Answer scanned requests, from one of a run on, as far as the core does in a step; None: it does none now.
+
+        Returns
+        -------
+        tuple or None
+            The predictions, and whether the next request is to be answered by what it says.
+        """
         scanned: list[Any] = [item.scanned for item in run]
         found = native.answer(scanned, start)
         if found is None:
             return None
-        end = start + len(found)
-        self.statistics.counts["predictions"] += len(found)
+        end = start + len(found.records)
+        self.statistics.counts["predictions"] += len(found.records)
         self._arrived += [item.arrived for item in run[start:end]]
         self.counter.answered_many(partition, scanned[start:end], self._fingerprint)
         topic, headers = self.context.topics.predictions, self._headers
-        return [OutRecord(topic, key, value, headers=headers) for key, value in found]
+        records = [OutRecord(topic, key, value, headers=headers) for key, value in found.records]
+        return records, found.stopped
 
     def _one(self, partition: int, item: Inbound) -> OutRecord:
         """Answer a request by what it says."""

@@ -1,7 +1,8 @@
 """Serving from bytes: which requests are scanned only, and the predictions of them.
 
+A kernel scores for a model that is fused; any other model is asked itself, and the core reads and writes around it.
 What the plan does not know is the reference's: JSON, an older schema, a rejected value, a token, a call over HTTP,
-a model that no kernel scores, that is frozen, that has learned nothing or that scores a sample.
+a model that gave no score, or that scores a sample only.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ from typing import Any, Final, NamedTuple
 
 from schemas.codec import Codec, wire
 from schemas.dictionary import Category, Feature
+from schemas.records import Features
 from streams import native
 from streams.model import ModelFold
 from streams.native.plan import NotFused
 from streams.native.records import RecordPlan, plan_of
 from streams.native.turn import REPORTERS, mark
+from streams.scoring import answer_of
 from streams.serve import Server
 
 REQUEST: Final = ["request_id", "ts", "features", "entity_key", "parents"]
@@ -26,6 +29,9 @@ PREDICTION: Final = [
     "log_offset",
 ]
 """The fields that it writes."""
+AT_ONCE: Final = 16
+"""Requests in one step where a model is asked itself: one may take a millisecond for each, and nothing else happens
+meanwhile."""
 
 
 class Bound(NamedTuple):
@@ -92,6 +98,15 @@ def _bound(feature: Feature) -> Bound | None:
     return Bound(float("-inf") if low is None else low, float("inf") if high is None else high, ())
 
 
+class Answered(NamedTuple):
+    """What was answered of a run of requests."""
+
+    records: list[tuple[bytes, bytes]]
+    """The key and the value of the prediction of each."""
+    stopped: bool
+    """The next request is the reference's."""
+
+
 class NativeServer:
     """Answers scanned requests as a `Server` answers what they say.
 
@@ -106,8 +121,8 @@ class NativeServer:
     def __init__(self, server: Server, scan: Any) -> None:
         self._server, self._scan = server, scan
 
-    def answer(self, requests: list[Any], start: int) -> list[tuple[bytes, bytes]] | None:
-        """Answer requests, from one of them on, up to the first that is the reference's.
+    def answer(self, requests: list[Any], start: int) -> Answered | None:
+        """Answer requests, from one of them on, up to the first that is the reference's, or the end of a step.
 
         Parameters
         ----------
@@ -116,8 +131,8 @@ class NativeServer:
 
         Returns
         -------
-        list or None
-            The key and the value of the prediction of each; None where the models are the reference's now.
+        Answered or None
+            None where the models are the reference's now.
         """
         folds = [fold for fold in self._server.models if not fold.retired]
         roles = self._server.roles
@@ -128,10 +143,20 @@ class NativeServer:
             return None
         kernels = [fold.kernel(self._scan.names, self._scan.kinds) for fold in folds]
         if None in kernels:
-            return None
+            requests, start = requests[start : start + AT_ONCE], 0
         examples = self._scan.examples(requests, start)
-        scores = [kernel.score_rows(examples) for kernel in kernels]
+        features: list[Features] = []
+        scores = []
+        for fold, kernel in zip(folds, kernels, strict=True):
+            if kernel is None:
+                features = features or [each.features for each in requests]
+                scores.append(self._ask(fold, features))
+            else:
+                scores.append(kernel.score_rows(examples))
         count = min(map(len, scores))
+        if count == 0 and None in kernels:
+            # One that has learned nothing gives no score to any of them.
+            return None
         drawn: int | list[int] = places[roles.parts[0].model]
         if len(roles.parts) > 1:
             drawn = _drawn(roles.draw, places, requests[start : start + count])
@@ -140,9 +165,20 @@ class NativeServer:
             for fold, given in zip(folds, scores, strict=True)
         ]
         log_offset = self._server.models[0].next_offset - 1
-        found: list[tuple[bytes, bytes]] = self._scan.predictions(
-            requests, start, count, models, drawn, log_offset
+        return Answered(
+            self._scan.predictions(requests, start, count, models, drawn, log_offset),
+            start + count < len(requests),
         )
+
+    def _ask(self, fold: ModelFold, rows: Sequence[Features]) -> list[float]:
+        """Return what a model says of each, up to the first of which the core cannot write it."""
+        found = []
+        for features in rows:
+            said = fold.predict(features)
+            # The core writes the label that follows from the score; with a tie River's may be the other.
+            if not isinstance(said.score, float) or said.label != answer_of(said.score, fold.task.kind)[1]:
+                break
+            found.append(said.score)
         return found
 
 

@@ -132,7 +132,7 @@ class Loop:
 
     def _counted(self, requests: list[Any], start: int) -> Any:
         found = self._answer(requests, start)
-        self.answered += len(found or ())
+        self.answered += len(found.records) if found else 0
         return found
 
     def command(self, command: Command) -> None:
@@ -276,11 +276,13 @@ def test_any_requests_are_answered_as_the_reference_answers_them(name: str, data
             loop.command(Command("retire", model))
 
 
-@pytest.mark.parametrize("name", ["binary none", "binary left_out", "regression"])
+@pytest.mark.parametrize("name", ["binary none", "binary left_out", "regression", "with River", "frozen"])
 def test_what_is_common_is_answered_by_the_core(name: str) -> None:
-    loop, rng = Loop(TASKS[name]), random.Random(4)
+    loop, rng = Loop(TASKS.get(name, TASKS["binary none"])), random.Random(4)
     warm(loop)
     before = loop.answered
+    if name == "frozen":
+        loop.command(Command("freeze", "lr"))
     if name == "binary none":
         loop.command(Command("share", "", {"share.lr": "0.6", "share.shadow": "0.4", "salt": "s"}))
     written: list[OutRecord] = []
