@@ -36,12 +36,24 @@ from tests.benchmarks.rebuild import MODELS
 from tests.benchmarks.restart import TASK, backfilled, write
 from tests.benchmarks.rolling import PARTITIONS, Traffic, prove
 
-WARM_S: Final = 20.0
+WARM_S: Final = 15.0
+WARM_AT_MOST_S: Final = 120.0
+STEADY_S: Final = 0.3
+"""Median wait over the topic from which on what has waited since the start is taken to be answered."""
 BEFORE_S: Final = 15.0
 AFTER_S: Final = 1.0
 PAUSE_S: Final = 4.0
-KILL_S: Final = 0.8
-"""After a command is asked for by a new process: about when it is decided."""
+KILL_S: Final = 0.1
+"""After a command is asked for: about when it is decided."""
+PREPARED: Final = """
+import sys
+from agents.cli.main import main
+from infra.taskfile import load_task
+load_task(sys.argv[3])
+sys.stdin.readline()
+main()
+"""
+"""A command line that has started: it would run on another machine, and take none of the workers' time."""
 COMMANDS: Final = (
     ("promote", "ht"),
     ("promote", "lr"),
@@ -88,13 +100,12 @@ def main() -> None:
         calls = options.rate / 20
         traffic, phases = Traffic(connection, codec, workers, options.rate - calls, calls), []
         with traffic.flowing():
-            time.sleep(WARM_S)
+            _warm(traffic)
             began = time.monotonic()
             time.sleep(BEFORE_S)
             phases.append(("undisturbed", began, time.monotonic()))
             for asked in COMMANDS:
                 phases.append(_phase(asked, file, broker.bootstrap, workers if options.kill else ()))
-                time.sleep(PAUSE_S)
         _show(phases, traffic)
         for worker in workers:
             worker.stop()
@@ -102,29 +113,30 @@ def main() -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+def _warm(traffic: Traffic) -> None:
+    """Wait until what has waited since the start is answered."""
+    began = time.monotonic()
+    time.sleep(WARM_S)
+    while time.monotonic() < began + WARM_AT_MOST_S:
+        newest = [took for _, took in traffic.waits["topic"][-2000:]]
+        if newest and sorted(newest)[len(newest) // 2] < STEADY_S:
+            return
+        time.sleep(1)
+
+
 def _phase(asked: Sequence[str], file: Path, bootstrap: str, killed: Sequence[WorkerProcess]) -> Any:
     name, *arguments = asked
-    # The command line would run on another machine: its start is not to take the workers' time.
-    call = [
-        "nice",
-        "-n19",
-        sys.executable,
-        "-m",
-        "agents.cli.main",
-        "models",
-        name,
-        str(file),
-        *arguments,
-        "--json",
-        "--wait",
-    ]
-    call += ["--bootstrap", bootstrap, "--reason", "a benchmark", "--timeout", "120"]
+    words = ["models", name, str(file), *arguments, "--json", "--wait", "--bootstrap", bootstrap]
+    words += ["--reason", "a benchmark", "--timeout", "120"]
+    pipe = subprocess.PIPE
+    asking = subprocess.Popen([sys.executable, "-c", PREPARED, *words], stdin=pipe, stdout=pipe, text=True)
+    time.sleep(PAUSE_S)
     began = time.monotonic()
     timer = threading.Timer(KILL_S, _kill_owner, [killed]) if killed else None
     if timer is not None:
         timer.start()
-    done = subprocess.run(call, capture_output=True, text=True, check=False)
-    found = json.loads(done.stdout) if done.stdout else {"state": done.stderr}
+    told, _ = asking.communicate("\n")
+    found = json.loads(told) if told else {"state": "see above"}
     if timer is not None:
         timer.join()
     assert found["state"] == "done", found
