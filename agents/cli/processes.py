@@ -57,8 +57,11 @@ class WorkerProcess(Server):
 
     def start(self) -> None:
         """Start the process."""
+        self._process = self._launch()
+
+    def _launch(self) -> subprocess.Popen[bytes]:
         with self.log_file.open("ab") as log:
-            self._process = subprocess.Popen(  # noqa: S603  our own command
+            return subprocess.Popen(  # noqa: S603  our own command
                 self._command,
                 env=self._environment,
                 stdin=subprocess.PIPE,

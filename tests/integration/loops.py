@@ -53,6 +53,7 @@ from streams.schedule import schedule
 from streams.task import Model
 from streams.version import Version
 from tests.faults.child import through_child
+from tests.prepared import Prepared
 
 HOTEL = examples() / "hotel_bookings"
 FACTS = ("labelled", "expired", "late", "revised", "unavailable")
@@ -139,6 +140,9 @@ class Worker(WorkerProcess):
             super().start()
         finally:
             self._environment, self._command = before, command
+
+    def _launch(self) -> Any:
+        return Prepared(self._command, self._environment, self.log_file)
 
     @property
     def running(self) -> bool:

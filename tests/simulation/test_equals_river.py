@@ -182,6 +182,8 @@ def test_hotel_bookings(
         ]
     elif delay_days is not None:
         events = shifted(events, delay_days * DAY_MS)
+    if ht is None:  # a tree takes most of the time, and has shown it at two delays
+        task = replace(task, models=task.models[:1])
     found = assert_equals_river(task, events)
     assert found["lr"]["accuracy"] == lr
     assert found["lr"]["log_loss"] == pytest.approx(log_loss, abs=1e-9)
@@ -193,7 +195,7 @@ def test_hotel_bookings(
 
 def test_hotel_bookings_within_30_days() -> None:
     task, events = example("hotel_bookings/task.py:cancellation_within_30_days")
-    found = assert_equals_river(task, events)["lr"]
+    found = assert_equals_river(replace(task, models=task.models[:1]), events)["lr"]
     assert (found["accuracy"], found["f1"]) == (0.8282576135796306, 0.24858016601135866)
     assert found["log_loss"] == pytest.approx(0.42367262107547754, abs=1e-9)
     assert found["most_waiting"] == 2623
