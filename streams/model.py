@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from river import base
 
-from schemas.alert import Alert
 from schemas.errors import SnapshotError
 from schemas.records import Command, Entry, Features, Prediction, Score, ScoreValue
 from streams.failures import describe, is_own
 from streams.fold import BaseFold
 from streams.freezing import freeze, freeze_at
 from streams.learner import Learner, SkippedEntry
-from streams.learning_steps import alert_of
 from streams.leave_out import NOTHING, LeaveOut
 from streams.model_state import Frozen, ModelState, intervals_text
+from streams.native.facts import ScannedFact
 from streams.native.fused import FusedPipeline
 from streams.policies import checked_label
 from streams.revisions import LEFT_OUT, Revision
@@ -164,6 +163,25 @@ class ModelFold(BaseFold[Entry]):
             self._set_version(self.learned_version.revision, offsets[count - 1])
         return count
 
+    def learn_each(self, offsets: Sequence[int], facts: Sequence[ScannedFact]) -> int:
+        """Learn labelled entries that were scanned one by one, as `apply` does; gives how many.
+
+        It ends with an entry that was skipped, or at which there is something to catch up with.
+        """
+        learner = self.learner
+        if self.retired or self.leave_out or offsets[0] < self.next_offset or learner.stopped is not None:
+            return 0
+        count, most = 0, learner.steps.left if learner.steps.is_open else len(facts)
+        for offset, fact in zip(offsets[:most], facts[:most], strict=True):
+            if learner.is_behind:
+                break
+            self._untaught = self._untaught if self.frozen else None
+            count, self.next_offset = count + 1, offset + 1
+            if not learner.learn(offset, fact.ts, fact.request_id, self._x(fact.features), fact.value):
+                break
+            self._set_version(self.learned_version.revision, offset)
+        return count
+
     def kernel(self, names: tuple[str, ...], kinds: tuple[Any, ...]) -> Any:
         """Return the kernel that scores features of these names and kinds as `predict` does, if there is one."""
         may = self.learned and self.frozen is None and not self.learner.inside
@@ -280,24 +298,6 @@ class ModelFold(BaseFold[Entry]):
         """Give the command that makes this fold's specification and runtime active."""
         reason = "specification or runtime changed" if self.next_revision > 1 else "first revision"
         return Command("revision", self.model.name, self.next_opening(), reason=reason)
-
-    def alerts(self, revision: int, since: int = 0) -> Iterator[Alert]:
-        """Give the alerts on entries that the model has not learned, in their order.
-
-        All that a state holds, which are the newest: the same in every replica and refold.
-
-        Parameters
-        ----------
-        revision
-            Which revision of the model the log opened for this fold.
-        since
-            Only what entries from this log offset on have raised.
-        """
-        served = self.roles.role(self.model.name).share > 0
-        arguments = self.task.name, self.model.name, revision, served
-        for step in self.learner.steps.newest:
-            if step.offset >= since:
-                yield alert_of(step, *arguments, self.task.max_skipped)
 
     # ------------------------------------------------------------------ serving
 

@@ -205,6 +205,7 @@ class LogFold:
                 taken = take(self, run, facts, start) if facts else 0
                 start += taken
                 if taken:
+                    yield from self._catch_up()
                     yield None
                     continue
                 entry = self.read(run[start])

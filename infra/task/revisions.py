@@ -24,6 +24,7 @@ from schemas.alert import Alert
 from schemas.codec.compatibility import undocumented
 from schemas.errors import BrokerError
 from schemas.records import Command, Control
+from streams.learning_alerts import alerts_of
 from streams.learning_steps import FAMILY
 from streams.model import ModelFold
 
@@ -116,6 +117,6 @@ def learning_alerts(
     context: TaskContext, fold: ModelFold, below: int, since: int, revision: int
 ) -> Iterator[OutRecord]:
     """Return the alerts on entries between two log offsets that a revision of a model has not learned."""
-    for alert in fold.alerts(revision, since):
+    for alert in alerts_of(fold, revision, since):
         if alert.log_offset < below:
             yield OutRecord(context.topics.alerts, FAMILY.encode(), context.codec.encode(alert), 0)

@@ -16,6 +16,7 @@ from infra.runtime import runtime_fingerprint
 from schemas.alert import Alert
 from schemas.records import Outcome, Request
 from streams import Event, Task
+from streams.learning_alerts import alerts_of
 from streams.model import ModelFold
 from tests.integration.loops import Loop, no_traceback, until
 
@@ -145,7 +146,7 @@ def test_what_is_skipped_is_published_once_whoever_owns_the_log_and_a_revision_e
         loop.assert_resolved()
         until(loop.published, 60, "everything is published")
         folds = refolded(loop)
-        expected = [*folds["ht"].alerts(1)]
+        expected = [*alerts_of(folds["ht"], 1)]
         assert len(expected) > 100
         assert folds["lr"].learner.skipped == 0
         until(lambda: len(alerts(loop)) >= len(expected), 30, "all alerts are published")

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.alert import Alert
+from streams.learning_alerts import alerts_of
 from streams.learning_steps import KEPT, RATE_OVER
 from streams.model import ModelFold
 from tests.properties.test_user_code import BAD, GOOD, TASK, knowledge, played, restarted
@@ -17,7 +18,7 @@ TROUBLES = ("learn", "half", "nan", "policy")
 
 
 def alerts(fold: ModelFold) -> list[Alert]:
-    return list(fold.alerts(1))
+    return list(alerts_of(fold, 1))
 
 
 def open_after(steps: Sequence[Alert]) -> set[str]:
@@ -54,13 +55,13 @@ def test_each_entry_skipped_is_one_alert_that_names_it(
     fold, published, reported_to = ModelFold(task, BAD), list[Alert](), 0
     for offset, entry in enumerate(driver.log):
         if offset in cuts:
-            published += list(fold.alerts(1, reported_to))
+            published += list(alerts_of(fold, 1, reported_to))
             fold, reported_to = restarted(fold), fold.next_offset
         fold.learner.puts_off = True
         fold.apply(offset, entry)
         if fold.learner.is_behind:
             fold.learner.catch_up()
-    assert published + list(fold.alerts(1, reported_to)) == alerts(bad)
+    assert published + list(alerts_of(fold, 1, reported_to)) == alerts(bad)
     assert knowledge(fold) == knowledge(bad)
 
 

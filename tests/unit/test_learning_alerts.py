@@ -13,6 +13,7 @@ from agents.settings import Settings
 from infra.snapshots.store import SnapshotStore
 from schemas.alert import Alert
 from streams.learner import SkippedEntry
+from streams.learning_alerts import alerts_of
 from streams.learning_steps import FAMILY
 from streams.model import ModelFold
 from streams.revisions import Revision
@@ -86,7 +87,7 @@ def test_each_step_is_published_once_whatever_becomes_of_owners_and_transactions
             await worker.turn()
         for number, fold in enumerate(worker.fold.models):
             mine = [each for each in learning(cluster) if each.model == fold.model.name]
-            newest = [*fold.alerts(1)]
+            newest = [*alerts_of(fold, 1)]
             assert mine[-len(newest) :] == newest
             offsets = [each.log_offset for each in mine if each.signal == "skipped"]
             assert offsets == [offset for model, offset in passed if model == number]

@@ -1,0 +1,27 @@
+"""What a labelled entry that the native core has scanned is for Python."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from schemas.records import Features
+
+
+class ScannedFact(Protocol):
+    """A labelled entry that the native core has scanned."""
+
+    @property
+    def request_id(self) -> str:
+        """Of its request."""
+
+    @property
+    def features(self) -> Features:
+        """Of its request; a new one each time."""
+
+    @property
+    def ts(self) -> int:
+        """The entry's event time (ms)."""
+
+    @property
+    def value(self) -> bool:
+        """Its label."""
