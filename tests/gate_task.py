@@ -14,8 +14,8 @@ from schemas.event_time import EPOCH
 from schemas.records import Command, Outcome, Request
 from streams import DefaultAtHorizon, Event, Gate, MemoryDriver, Model, Task
 from streams.gate.decision import Decision
-from streams.gate.fold import GateFold
 from streams.policies import Policy
+from streams.race.fold import gate_fold
 from streams.rollout import Rollout
 from streams.rollout_checks import Situation
 
@@ -97,7 +97,7 @@ class Loop:
     """The loop in memory with its gate; does what the gate proposes."""
 
     def __init__(self, task: Task, *, obey: bool = True) -> None:
-        self.gate = GateFold(task)
+        self.gate = gate_fold(task)
         self.driver = MemoryDriver(task, folds=[self.gate])
         self.obey = obey
         self.done: list[Decision] = []

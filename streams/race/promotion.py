@@ -89,7 +89,7 @@ class RacePromotion(Promotion):
             return None
         if waits := "; ".join(each for each in (blocked, self.roles.rollout.paused(best)) if each):
             return Wish("hold", best, 0, waits)
-        return Wish("promote", best, 100, f"the lowest loss of {self.standings.n:,} matured requests")
+        return Wish("promote", best, 100, "the lowest mean loss on whole cohorts")
 
     def best(self) -> str:
         """Return the model that should answer: the incumbent, or what is better over all and recently."""
