@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -11,7 +11,7 @@ from river import base
 
 from schemas import Category, Dictionary, Number
 from schemas.event_time import EPOCH
-from schemas.records import Command, Outcome, Request
+from schemas.records import Command, Entry, Outcome, Request
 from streams import DefaultAtHorizon, Event, Gate, MemoryDriver, Model, Task
 from streams.gate.decision import Decision
 from streams.policies import Policy
@@ -91,6 +91,14 @@ def events(
     for number in range(n):
         delay = draw.randrange(1, delay_ms) if draw.random() < rate else None
         yield event(number, number * gap_ms, scores(number, draw), delay)
+
+
+def twice_in(log: Sequence[Entry], behind: int = 50) -> Iterator[Entry]:
+    """Give a log in which each joined entry is there again, `behind` entries later."""
+    for at, entry in enumerate(log):
+        yield entry
+        if at >= behind and log[at - behind].prediction is not None:
+            yield log[at - behind]
 
 
 class Loop:

@@ -18,7 +18,7 @@ from streams.gate.replay import replay
 from streams.race.fold import RaceFold
 from streams.race.lines import race_lines
 from streams.race.promotion import RacePromotion
-from tests.gate_task import DAY, Loop, Scripted, event, events, make_task
+from tests.gate_task import DAY, Loop, Scripted, event, events, make_task, twice_in
 
 RACE = Race(least=100, recent=100)
 
@@ -160,6 +160,11 @@ def test_a_duplicated_feed_counts_once() -> None:
     assert twice.driver.join.counters["duplicate_prediction"] > 1900
     assert once.actions == twice.actions == [("promote", "b.1", 100)]
     assert race_of(once).standings.snapshot() == race_of(twice).standings.snapshot()
+    # A log that has each entry twice, half a day apart, counts each request once as well.
+    fold = RaceFold(make_task(QUICK))
+    for offset, entry in enumerate(twice_in(once.driver.log)):
+        fold.apply(offset, entry)
+    assert fold.promotion.standings.snapshot() == race_of(once).standings.snapshot()
 
 
 def test_a_challenger_that_was_better_early_and_is_no_more_does_not_lead() -> None:
