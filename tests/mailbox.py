@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.message import EmailMessage
-from typing import cast
 
 
 @dataclass
@@ -46,7 +45,7 @@ def receiving_mail() -> Iterator[Mailbox]:
                     while (part := self.rfile.readline()) not in (b".\r\n", b""):
                         body += part.removeprefix(b".")
                     found = email.message_from_bytes(body, policy=email.policy.default)
-                    mailbox.mails.append(cast(EmailMessage, found))
+                    mailbox.mails.append(found)
                 elif word == b"QUIT":
                     self.say("221 bye")
                     return

@@ -11,7 +11,7 @@ import pytest
 
 from schemas.errors import TaskError
 from schemas.records import Command
-from streams import Grid, MemoryDriver, Model, Race, Task
+from streams import Event, Grid, MemoryDriver, Model, Race, Task
 from streams.gate.lines import RaceMonitor, gate_lines, gate_monitor
 from streams.gate.outages import Outages
 from streams.gate.replay import replay
@@ -178,6 +178,31 @@ def test_a_challenger_that_was_better_early_and_is_no_more_does_not_lead() -> No
     # Its mean over all requests is still higher: the newest ones deny it.
     hasty = Loop(make_task(replace(QUICK, least=700, recent=100_000))).run(made)
     assert hasty.actions[0] == ("promote", "b.1", 100)
+
+
+def surer(early: bool) -> list[Event]:
+    """`a` is sure, `b` is not, and `a` is right: of its requests 4 of 5 are positive, and say so late or early."""
+    draw = random.Random(4)
+    return [
+        event(number, number * DAY // 100, (0.8, 0.6), 3_600_000 if early == (draw.random() < 0.8) else None)
+        for number in range(2500)
+    ]
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_the_least_sure_model_answers_until_cohorts_tell_whatever_the_early_labels_say(early: bool) -> None:
+    task = make_task(replace(RACE, start="least_sure", least=500), horizon_days=15)
+    loop = Loop(task).run(surer(early))
+    first, *later = loop.done
+    assert (first.challenger, first.share, first.reason) == ("b.1", 100, "the least sure during the burn-in")
+    assert first.evidence.n + first.evidence.unlabelled == 0, "no cohort was whole"
+    assert (first.evidence.low, first.evidence.high) == (-1.0, 1.0)
+    # Where `a` is right it is back when cohorts tell, and where it is wrong it is not.
+    assert [(each.challenger, each.reason) for each in later] == (
+        [("a.1", "the lowest mean loss on whole cohorts")] if early else []
+    )
+    assert all(each.evidence.n >= 500 for each in later)
+    assert Loop(replace(task, gate=replace(RACE, least=500))).run(surer(early)).done[:1] != [first]
 
 
 def race_of(loop: Loop) -> RacePromotion:
