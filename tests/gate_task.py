@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -11,11 +11,11 @@ from river import base
 
 from schemas import Category, Dictionary, Number
 from schemas.event_time import EPOCH
-from schemas.records import Command, Outcome, Request
+from schemas.records import Command, Entry, Outcome, Request
 from streams import DefaultAtHorizon, Event, Gate, MemoryDriver, Model, Task
 from streams.gate.decision import Decision
-from streams.gate.fold import GateFold
 from streams.policies import Policy
+from streams.race.fold import gate_fold
 from streams.rollout import Rollout
 from streams.rollout_checks import Situation
 
@@ -93,11 +93,19 @@ def events(
         yield event(number, number * gap_ms, scores(number, draw), delay)
 
 
+def twice_in(log: Sequence[Entry], behind: int = 50) -> Iterator[Entry]:
+    """Give a log in which each joined entry is there again, `behind` entries later."""
+    for at, entry in enumerate(log):
+        yield entry
+        if at >= behind and log[at - behind].prediction is not None:
+            yield log[at - behind]
+
+
 class Loop:
     """The loop in memory with its gate; does what the gate proposes."""
 
     def __init__(self, task: Task, *, obey: bool = True) -> None:
-        self.gate = GateFold(task)
+        self.gate = gate_fold(task)
         self.driver = MemoryDriver(task, folds=[self.gate])
         self.obey = obey
         self.done: list[Decision] = []

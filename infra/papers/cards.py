@@ -29,6 +29,7 @@ from streams.papers.card import (
     role_text,
     training_facts,
 )
+from streams.papers.contested import ContestFacts, contest_facts, contest_fold
 from streams.papers.history import VersionHistory
 from streams.papers.specification import Specification, declared, stored
 from streams.papers.validated import validations
@@ -68,6 +69,7 @@ class Cards:
     def __init__(self, versions: Versions, progress: Callable[[int], None] = lambda done: None) -> None:
         self.versions, self.task, self._progress = versions, versions.loaded.task, progress
         self.roles, self.audits, self.offsets = versions.decided
+        self._contest: ContestFacts | None = None
         self.manifests = {
             version: each
             for version, each in announced(versions.connection, versions.codec).items()
@@ -161,14 +163,17 @@ class Cards:
         start, end = versions.extent.first, versions.extent.end
         if not asked or start >= end:
             return
+        gate = contest_fold(self.task, start, self.audits, self.offsets)
+        folds = [*(each.history for each in asked), *([] if gate is None else [gate])]
         for message in read_all(versions.connection, versions.topics.log, 0, start, end):
             offset = message.offset() or 0
             entry = read_entry(versions.codec, message, versions.skip)
             if entry is not None:
-                for each in asked:
-                    each.history.apply(offset, entry)
+                for each in folds:
+                    each.apply(offset, entry)
             if offset % 500 == 0:
                 self._progress(offset)
+        self._contest = None if gate is None else contest_facts(gate, gate.promotion.roles, start)
 
     @cached_property
     def _alerts(self) -> list[Alert]:
@@ -263,6 +268,7 @@ class Cards:
             self._alerts_begin,
             decisions(self.audits, version.model, offsets),
             gate_row(version.model, self.roles),
+            self._contest,
             validations(self.audits, version.model),
         )
 

@@ -59,6 +59,7 @@ def gate_lines(gate: GateFold, roles: Roles) -> list[dict[str, Any]]:
                 "low": evidence.low,
                 "high": evidence.high,
                 "e_value": evidence.e_better,
+                "e_needed": 1.0 / evidence.alpha,
                 "cohorts": list(evidence.cohorts),
                 "share": roles.role(name).share / UNIT,
                 "waits_for": waits_for(gate, roles, name, test),

@@ -10,6 +10,7 @@ from schemas.alert import Alert
 from schemas.dictionary import Dictionary
 from schemas.records import Command, Control
 from streams.learning_steps import FAMILY as LEARNING
+from streams.papers.contested import ContestFacts
 from streams.papers.history import PARTS, VersionHistory
 from streams.papers.measured import MeasuredMetric
 from streams.papers.specification import Specification
@@ -140,9 +141,11 @@ class Card:
     """The oldest offset of `T.alerts`; above 0 earlier alerts are deleted."""
     decisions: tuple[DecisionFacts, ...] = ()
     gate: Mapping[str, Any] | None = None
+    """How far the model's rollout is, as `streams.rollout_status` says; None: the gate has decided nothing."""
+    contest: ContestFacts | None = None
+    """All challengers in the gate, or the race, at the end of the log; None: the task file has no gate."""
     validations: tuple[ValidationFacts, ...] = ()
     """The newest last."""
-    """How far the model's rollout is, as `streams.rollout_status` says; None: the gate has decided nothing."""
 
     def data(self) -> dict[str, Any]:
         """Return it as plain data."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from streams.papers.card import Card, MeasuredPart
-from streams.papers.layout import UNKNOWN, when
+from streams.papers.document import UNKNOWN, when
 from streams.papers.specification import OPTIONAL, FeatureFacts, Specification
 
 ABSENT = "absent"

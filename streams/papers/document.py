@@ -6,6 +6,7 @@ import html
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final
 
 from schemas.escaped import harmless
@@ -56,6 +57,23 @@ class Code:
 
 
 Block = Heading | Paragraph | Table | Code
+UNKNOWN: Final = "not known"
+
+
+def when(ts: int | None) -> str:
+    """Return a time for people.
+
+    Examples
+    --------
+    >>> when(1_700_000_000_000)
+    '2023-11-14 22:13:20'
+    """
+    return UNKNOWN if ts is None else datetime.fromtimestamp(ts / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def fields(rows: Sequence[tuple[str, str]]) -> Table:
+    """Return a table of names and values."""
+    return Table(("field", "value"), rows)
 
 
 def markdown(blocks: Sequence[Block]) -> str:

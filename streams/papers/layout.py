@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterator
 
 from streams.papers.card import Card, MeasuredPart, StateFacts, TrainingFacts
-from streams.papers.document import Block, Code, Heading, Paragraph, Table
+from streams.papers.contest_layout import contest_blocks, validation_blocks
+from streams.papers.document import UNKNOWN, Block, Code, Heading, Paragraph, Table, fields, when
 from streams.papers.measured import MeasuredMetric
 from streams.papers.specification import FeatureFacts, Specification
-
-UNKNOWN = "not known"
 
 
 def card_blocks(card: Card) -> list[Block]:
@@ -27,21 +25,10 @@ def card_blocks(card: Card) -> list[Block]:
         *_features(card.specification),
         *_metrics(card),
         *_episodes(card),
-        *_gate(card),
-        *_validations(card),
+        *contest_blocks(card.contest, card.gate),
+        *validation_blocks(card.validations),
         *_decisions(card),
     ]
-
-
-def when(ts: int | None) -> str:
-    """Return a time for people.
-
-    Examples
-    --------
-    >>> when(1_700_000_000_000)
-    '2023-11-14 22:13:20'
-    """
-    return UNKNOWN if ts is None else datetime.fromtimestamp(ts / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _question(card: Card) -> Iterator[Block]:
@@ -54,7 +41,7 @@ def _question(card: Card) -> Iterator[Block]:
         ("role at this version", card.role or UNKNOWN),
         ("role now", card.role_now or UNKNOWN),
     ]
-    yield _fields(rows)
+    yield fields(rows)
 
 
 def _training(training: TrainingFacts | None, state: StateFacts | None) -> Iterator[Block]:
@@ -87,7 +74,7 @@ def _training(training: TrainingFacts | None, state: StateFacts | None) -> Itera
             ("continued from", ", ".join(state.parents) or "the beginning of the log, as far as is known"),
             ("source of these numbers", state.source),
         ]
-    yield _fields(rows)
+    yield fields(rows)
     if training is not None and training.log_begins:
         yield Paragraph(
             f"The log begins at offset {training.log_begins:,}: earlier entries were deleted and are not counted "
@@ -106,7 +93,7 @@ def _specification(found: Specification) -> Iterator[Block]:
         ("git commit of the task file", found.commit or UNKNOWN),
         ("source", found.source or "neither a snapshot nor the task file has this specification"),
     ]
-    yield _fields(rows)
+    yield fields(rows)
     if not found.text:
         return
     if found.parameters:
@@ -207,34 +194,6 @@ def _episodes(card: Card) -> Iterator[Block]:
     yield Table(("opened", "closed", "severity", "family", "signal", "concerns", "alarms", "text"), rows)
 
 
-def _gate(card: Card) -> Iterator[Block]:
-    if card.gate is None:
-        return
-    yield Heading("Gate")
-    shown = ("gate", "gain", "matured", "state", "waits for")
-    names = ("verdict", "gain, with its interval", "matured requests", "rollout", "waits for")
-    rows = [(name, str(card.gate[key])) for name, key in zip(names, shown, strict=True)]
-    yield _fields([*rows, ("decided", card.gate["decision"]["at"])])
-
-
-def _validations(card: Card) -> Iterator[Block]:
-    if not card.validations:
-        return
-    yield Heading("Validations")
-    rows = [
-        (str(each.at), when(each.ts), each.version, each.verdict, each.text, each.author)
-        for each in card.validations
-    ]
-    yield Table(("log offset", "validated", "version", "verdict", "text", "by"), rows)
-    newest = card.validations[-1]
-    yield Paragraph(f"The checks at log offset {newest.at}:")
-    checks = [
-        (str(each["name"]), "passed" if each["passed"] else "failed", str(each["text"]))
-        for each in newest.checks
-    ]
-    yield Table(("check", "result", "found"), checks)
-
-
 def _decisions(card: Card) -> Iterator[Block]:
     yield Heading("Decisions")
     if not card.decisions:
@@ -255,10 +214,6 @@ def _decisions(card: Card) -> Iterator[Block]:
     ]
     columns = ("log offset", "decided", "command", "result", "by", "known by", "reason", "evidence")
     yield Table(columns, rows)
-
-
-def _fields(rows: Sequence[tuple[str, str]]) -> Table:
-    return Table(("field", "value"), rows)
 
 
 def _count(value: int | None) -> str:

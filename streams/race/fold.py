@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
+from schemas.records import Entry, Prediction
 from streams.gate.fold import GateFold
-from streams.gate.held import Item
-from streams.race.promotion import RacePromotion
+from streams.gate.held import Item, Who
+from streams.gate.promotion import OUTAGE
+from streams.race.promotion import PRESUMED, RacePromotion
 from streams.race.rules import Race
 from streams.task import Task
 
@@ -38,6 +40,23 @@ class RaceFold(GateFold):
         self._gains = race.gain(task.kind)
         self.counted: Callable[[dict[tuple[str, ...], list[Losses]]], None] = lambda cohort: None
         """Called with each cohort: by the models that count, the losses on its requests."""
+
+    def _take(self, offset: int, entry: Entry, prediction: Prediction) -> None:
+        held = self.held.count
+        super()._take(offset, entry, prediction)
+        if self.held.count > held and self.promotion.unproven:
+            competing = [each for each in prediction.scores if each.model in self.promotion.models]
+            values = [each.score for each in competing]
+            labels = self._gains.labels(*values)  # its own is not read: early ones are of one kind
+            mean = _mean(
+                tuple([tuple([self._gains.loss_of(each, label) for each in values]) for label in labels])
+            )
+            self.promotion.presume([each.model for each in competing], mean)
+            if self.promotion.presumed.n % PRESUMED == 0:
+                who: Who = tuple([(each.model, each.revision) for each in prediction.scores])
+                self.promotion.plan(who, self.mark)
+                blocked = "" if self.outages.live else OUTAGE
+                self.promotion.judge(offset, self.mark, blocked, 0.5**self.held.halvings)
 
     def _count(self, items: list[Item]) -> None:
         start, competing = self._closed - self.held.width_ms, set(self.promotion.models)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
 
 from schemas.records import Entry
 from streams.gate.promotion import Promotion, Wish
 from streams.race.rules import Race
 from streams.race.standings import Standings
+
+PRESUMED: Final = 100
+"""Requests after which the least sure model may answer, and is looked for again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +45,22 @@ class RacePromotion(Promotion):
     def __init__(self, task: str, race: Race, loss: str, models: Sequence[str]) -> None:
         super().__init__(task, race, loss, models)
         self.standings = Standings(race.recent)
+        self.presumed = Standings(1)
+        """Of the burn-in: mean losses over the possible labels of each request."""
         self.dropped: dict[str, Dropped] = {}
         self.since: dict[str, int] = {}
         """Event time (ms) of the first cohort in which a revived model counts."""
+
+    @property
+    def unproven(self) -> bool:
+        """Whether the least sure model should answer."""
+        return self.gate.start == "least_sure" and self.standings.n < self.gate.least
+
+    def presume(self, models: Sequence[str], losses: tuple[float, ...]) -> None:
+        """Take a request of the burn-in: by model, the mean loss over its possible labels."""
+        order = sorted(range(len(models)), key=models.__getitem__)
+        names = tuple([models[each] for each in order])
+        self.presumed.settle({names: [tuple([losses[each] for each in order])]})
 
     def counts(self, model: str, start: int) -> bool:
         """Whether a model counts in the cohort that begins at an event time (ms)."""
@@ -82,14 +98,26 @@ class RacePromotion(Promotion):
 
     def _wanted(self, now: int, blocked: str) -> Wish | None:
         answering = self.roles.answering
-        if len(answering) != 1 or self.standings.n < self.gate.least:
+        if len(answering) != 1 or (self.standings.n < self.gate.least and not self.unproven):
             return None  # shared out by hand, or the burn-in
-        best = self.best()
+        best = self.least_sure() if self.unproven else self.best()
         if best == self.incumbent:
             return None
         if waits := "; ".join(each for each in (blocked, self.roles.rollout.paused(best)) if each):
             return Wish("hold", best, 0, waits)
-        return Wish("promote", best, 100, f"the lowest loss of {self.standings.n:,} matured requests")
+        why = (
+            "the least sure during the burn-in" if self.unproven else "the lowest mean loss on whole cohorts"
+        )
+        return Wish("promote", best, 100, why)
+
+    def least_sure(self) -> str:
+        """Return the model whose mean loss over the possible labels is lowest; by default the incumbent."""
+        found = self.incumbent, 0.0
+        for name, test in self.tests.items():
+            n, gain = self.presumed.gain(self.incumbent, name)
+            if n >= PRESUMED and gain > found[1] and not test.closed and name not in self.dropped:
+                found = name, gain
+        return found[0]
 
     def best(self) -> str:
         """Return the model that should answer: the incumbent, or what is better over all and recently."""
@@ -106,6 +134,7 @@ class RacePromotion(Promotion):
         """Return the state: plain data."""
         return super().snapshot() | {
             "standings": self.standings.snapshot(),
+            "presumed": self.presumed.snapshot(),
             "dropped": {name: asdict(each) for name, each in self.dropped.items()},
             "since": dict(self.since),
         }
@@ -114,5 +143,6 @@ class RacePromotion(Promotion):
         """Take over a state that `snapshot` gave."""
         super().restore(state)
         self.standings.restore(state["standings"])
+        self.presumed.restore(state["presumed"])
         self.dropped = {name: Dropped(**each) for name, each in state["dropped"].items()}
         self.since = dict(state["since"])

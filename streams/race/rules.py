@@ -20,6 +20,10 @@ class Race(Gate):
 
     Parameters
     ----------
+    start
+        Which model answers during the burn-in. `first`: the one that does so already. `least_sure`: the one whose
+        mean loss over the possible labels of the requests in the log so far is lowest; their own labels are not
+        read. For models that begin together: one that has learned for long is surer than a new one.
     least
         Burn-in: matured requests with a label before another model answers, or one is dropped.
     recent
@@ -36,6 +40,7 @@ class Race(Gate):
     favours models that are right about the requests that get labels.
     """
 
+    start: Literal["first", "least_sure"] = "first"
     least: int = 1000
     recent: int = 1000
     budget: int = 1_000_000_000

@@ -15,7 +15,7 @@ from infra.embedded.pytest_plugin import Broker
 from infra.kafka.connection import Connection
 from streams.race.history import from_log
 from streams.rollout import GATE
-from tests.integration.loops import Loop, hotel_task
+from tests.integration.loops import Loop, hotel_task, invoked
 from tests.integration.test_gate import GATED, audits, decided, die, watched
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(900)]
@@ -60,6 +60,30 @@ def test_the_leader_of_a_race_answers_once_though_owners_die_and_verify_makes_it
     )
     assert "Traceback" not in one.log + two.log
     assert_tunes_alike(loop, tmp_path)
+    assert_on_the_card(loop)
+
+
+def assert_on_the_card(loop: Loop) -> None:
+    """The leader's card has the race as its decisions in the log have it."""
+    command = ("models", "card", loop.loaded.reference, "lr-1-0", "--bootstrap", loop.connection.bootstrap)
+    store = ("--snapshots", loop.store.uri)
+    contest = json.loads(invoked(*command, *store, "--json"))["contest"]
+    assert {each["model"]: each["status"] for each in contest["leaderboard"]}["lr-1-0"] == "leads"
+    assert len(contest["leaderboard"]) == len(loop.task.models)
+    (promoted,) = [each for each in decided(loop) if each.name == "promote"]
+    said = [each for each in contest["decisions"] if each["action"] == "promote"]
+    evidence = json.loads(promoted.evidence)
+    assert [each["labelled"] for each in said] == [evidence["n"]]
+    assert {each["against"] for each in contest["challengers"]} == {"lr-1-0.1"}
+    text = invoked(*command, *store)
+    for heading in (
+        "## Race",
+        "### Challengers",
+        "### What the race has said",
+        "### Rollout",
+        "## Decisions",
+    ):
+        assert f"{heading}\n" in text
 
 
 def assert_tunes_alike(loop: Loop, folder: Path) -> None:

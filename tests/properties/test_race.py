@@ -21,7 +21,7 @@ from streams.snapshot import dump, load
 from streams.snapshot.digest import state_digest
 from tests.gate_task import Scripted, events, make_task
 
-RACE = Race(least=100, recent=100, alpha=0.2)
+RACE = Race(start="least_sure", least=200, recent=100, alpha=0.2)
 
 
 def turns(n: int, draw: random.Random) -> tuple[float, float]:

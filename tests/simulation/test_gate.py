@@ -16,7 +16,7 @@ from streams.gate.fold import GateFold
 from streams.gate.outages import Outages
 from streams.gate.wager import Wager
 from streams.rollout import GATE
-from tests.gate_task import DAY, Loop, event, events, make_task, quick
+from tests.gate_task import DAY, Loop, event, events, make_task, quick, twice_in
 
 GOOD, BAD = (0.5, 0.3), (0.3, 0.5)
 """Scores of both models where half of the requests are positive: 0.5 has the lower loss."""
@@ -143,6 +143,12 @@ def test_a_duplicated_feed_changes_nothing() -> None:
     assert once.actions == twice.actions != []
     counts = [[each.evidence.n for each in loop.done] for loop in (once, twice)]
     assert counts[0] == counts[1]
+    # A log that has each entry twice, half a day apart, counts each request once as well.
+    gate = GateFold(once.driver.task)
+    for offset, entry in enumerate(twice_in(once.driver.log)):
+        gate.apply(offset, entry)
+    ours, other = (each.promotion.tests["a"] for each in (gate, once.gate))
+    assert (ours.n, ours.unlabelled, ours.total) == (other.n, other.unlabelled, other.total)
 
 
 # ---------------------------------------------------------------------- changes in time

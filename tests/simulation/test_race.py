@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import pytest
 
 from schemas.errors import TaskError
 from schemas.records import Command
-from streams import Grid, MemoryDriver, Model, Race, Task
+from streams import Event, Grid, MemoryDriver, Model, Race, Task
 from streams.gate.lines import RaceMonitor, gate_lines, gate_monitor
+from streams.gate.outages import Outages
 from streams.gate.replay import replay
+from streams.race.fold import RaceFold
 from streams.race.lines import race_lines
-from tests.gate_task import Scripted, event, events, make_task
+from streams.race.promotion import RacePromotion
+from tests.gate_task import DAY, Loop, Scripted, event, events, make_task, twice_in
 
 RACE = Race(least=100, recent=100)
 
@@ -113,3 +117,95 @@ def test_a_worker_s_race_says_what_it_waits_for_and_who_is_dropped() -> None:
     assert dropped["high"] < 0.0
     assert dropped["low"] < dropped["gain"]
     assert "worse than a" in dropped["why"]
+
+
+# ---------------------------------------------------------------------- what must not decide
+
+QUICK = Race(least=200, recent=200)
+
+
+def test_early_labels_of_one_kind_change_nothing() -> None:
+    # Positive labels come after an hour, negative ones at the end of the horizon: the challenger scores high.
+    draw = random.Random(3)
+    made = [
+        event(number, number * DAY // 100, (0.4, 0.9), 3_600_000 if draw.random() < 0.4 else None)
+        for number in range(4000)
+    ]
+    loop = Loop(make_task(QUICK, horizon_days=20)).run(made)
+    assert loop.actions == []
+    assert race_of(loop).dropped.keys() == {"b"}
+
+
+def test_a_label_outage_of_a_week_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    # No outcome of the week from day 20 on ever comes: for a while nearly all seems negative.
+    found = events(4000, lambda number, draw: (0.5, 0.15), rate=0.4, seed=5)
+    made = [
+        replace(each, outcomes=tuple(one for one in each.outcomes if not 20 <= one.ts / DAY < 27))
+        for each in found
+        if each.request.ts >= 14 * DAY  # the week decides: what came before is left out
+    ]
+    loop = Loop(make_task(QUICK)).run(made)
+    assert len(loop.gate.outages.spans) == 1
+    assert loop.actions == []
+    monkeypatch.setattr(Outages, "hit", lambda self, asked: False)
+    monkeypatch.setattr(Outages, "suspected", False)
+    assert Loop(make_task(QUICK)).run(made).actions[0] == ("promote", "b.1", 100)
+
+
+def test_a_duplicated_feed_counts_once() -> None:
+    made = list(events(2000, better))
+    once = Loop(make_task(QUICK)).run(made)
+    doubled = [replace(each, outcomes=each.outcomes * 2) for each in made]
+    twice = Loop(make_task(QUICK)).run(chain.from_iterable(zip(doubled, doubled, strict=True)))
+    assert twice.driver.join.counters["duplicate_prediction"] > 1900
+    assert once.actions == twice.actions == [("promote", "b.1", 100)]
+    assert race_of(once).standings.snapshot() == race_of(twice).standings.snapshot()
+    # A log that has each entry twice, half a day apart, counts each request once as well.
+    fold = RaceFold(make_task(QUICK))
+    for offset, entry in enumerate(twice_in(once.driver.log)):
+        fold.apply(offset, entry)
+    assert fold.promotion.standings.snapshot() == race_of(once).standings.snapshot()
+
+
+def test_a_challenger_that_was_better_early_and_is_no_more_does_not_lead() -> None:
+    def early_only(n: int, draw: random.Random) -> tuple[float, float]:
+        return (0.1, 0.5) if n < 500 else (0.5, 0.35)
+
+    made = list(events(1200, early_only))
+    loop = Loop(make_task(replace(QUICK, least=700))).run(made)
+    assert loop.actions == []
+    assert race_of(loop).standings.gain("a", "b")[1] > 0.0
+    # Its mean over all requests is still higher: the newest ones deny it.
+    hasty = Loop(make_task(replace(QUICK, least=700, recent=100_000))).run(made)
+    assert hasty.actions[0] == ("promote", "b.1", 100)
+
+
+def surer(early: bool) -> list[Event]:
+    """`a` is sure, `b` is not, and `a` is right: of its requests 4 of 5 are positive, and say so late or early."""
+    draw = random.Random(4)
+    return [
+        event(number, number * DAY // 100, (0.8, 0.6), 3_600_000 if early == (draw.random() < 0.8) else None)
+        for number in range(2500)
+    ]
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_the_least_sure_model_answers_until_cohorts_tell_whatever_the_early_labels_say(early: bool) -> None:
+    task = make_task(replace(RACE, start="least_sure", least=500), horizon_days=15)
+    loop = Loop(task).run(surer(early))
+    first, *later = loop.done
+    assert (first.challenger, first.share, first.reason) == ("b.1", 100, "the least sure during the burn-in")
+    assert first.evidence.n + first.evidence.unlabelled == 0, "no cohort was whole"
+    assert (first.evidence.low, first.evidence.high) == (-1.0, 1.0)
+    # Where `a` is right it is back when cohorts tell, and where it is wrong it is not.
+    assert [(each.challenger, each.reason) for each in later] == (
+        [("a.1", "the lowest mean loss on whole cohorts")] if early else []
+    )
+    assert all(each.evidence.n >= 500 for each in later)
+    assert Loop(replace(task, gate=replace(RACE, least=500))).run(surer(early)).done[:1] != [first]
+
+
+def race_of(loop: Loop) -> RacePromotion:
+    """The promotion of a loop's race."""
+    assert isinstance(loop.gate, RaceFold)
+    return loop.gate.promotion

@@ -18,7 +18,7 @@ from schemas import Category, Dictionary, Number
 from schemas.alert import Alert, Evidence
 from schemas.event_time import EPOCH
 from schemas.records import Command, Control, Entry, Outcome, Request
-from streams import MemoryDriver, Model, OnArrival, Select, Task
+from streams import MemoryDriver, Model, OnArrival, Race, Select, Task
 from streams.metrics.metric_rules import MetricRules
 from streams.metrics.shadow_comparison import interval
 from streams.papers.card import (
@@ -29,6 +29,7 @@ from streams.papers.card import (
     measured_parts,
     training_facts,
 )
+from streams.papers.contested import ContestFacts, contest_facts, contest_fold
 from streams.papers.difference import compare
 from streams.papers.document import Code, Heading, Paragraph, Table, markdown, page
 from streams.papers.history import VersionHistory
@@ -37,6 +38,8 @@ from streams.papers.specification import Specification, declared, parts, stored
 from streams.papers.validated import validations
 from streams.rollout import VALIDATION
 from streams.version import Version
+from tests.gate_task import Loop, events, quick
+from tests.gate_task import make_task as scripted
 
 NASTY = '<script>alert("x")</script> | `code` *bold* [link](http://x) # head\x1b[31m\n- item'
 
@@ -349,7 +352,7 @@ def test_a_card_says_what_is_not_known_and_from_which_offset_it_was_made() -> No
     assert "The log begins at offset 100" in cut
 
 
-def test_a_card_has_the_gate_s_line_where_it_has_decided_something() -> None:
+def test_a_card_has_the_rollout_of_its_model_where_the_gate_has_decided_something() -> None:
     gate = {
         "gate": "better",
         "gain": "+0.0400 (+0.0300 to +0.0500)",
@@ -359,11 +362,75 @@ def test_a_card_has_the_gate_s_line_where_it_has_decided_something() -> None:
         "decision": {"at": "2026-11-29 10:00:00"},
     }
     plain = card_of()
-    assert "## Gate" not in markdown(card_blocks(plain))
+    assert "# Rollout" not in markdown(card_blocks(plain))
     text = markdown(card_blocks(replace(plain, gate=gate)))
-    assert "## Gate" in text
+    assert "## Rollout" in text
     for shown in ("+0.0400 (+0.0300 to +0.0500)", "1234", "an approval of p-1", "2026-11-29 10:00:00"):
         assert shown in text
+
+
+def contest_of(gate: Any, since: int = 0) -> tuple[Loop, ContestFacts]:
+    """Play requests on which `b` is better; gives the loop, and what a card says of its gate."""
+    loop = Loop(scripted(gate)).run(events(1500, lambda n, draw: (0.3, 0.5)))
+    fold = contest_fold(loop.driver.task, 0, [], {})
+    assert fold is not None
+    for offset, entry in enumerate(loop.driver.log):
+        fold.apply(offset, entry)
+    return loop, contest_facts(fold, fold.promotion.roles, since)
+
+
+def test_a_card_has_each_challenger_with_its_gain_and_all_that_the_gate_has_said() -> None:
+    loop, contest = contest_of(quick(margin=0.01))
+    assert contest.leaderboard == ()
+    (line,) = contest.challengers
+    assert [each["offset"] for each in contest.decisions] == [each.offset for each in loop.gate.decisions()]
+    text = markdown(card_blocks(replace(card_of(), contest=contest)))
+    assert f"The gate of the task file, {loop.gate.gate.digest}, at the end of the log: Brier" in text
+    assert "at least 200 matured requests" in text
+    assert "within 0.01 two models are equivalent; steps 10 %, 100 %; no step needs an approval." in text
+    assert "deleted" not in text
+    test = loop.gate.promotion.tests[line["model"]]
+    gain = f"{line['gain']:+.4f} ({line['low']:+.4f} to {line['high']:+.4f})"
+    assert test.n > 300
+    for shown in (line["challenger"], gain, f"| {test.n:,} |", line["waits_for"], "1970-01-09 to 1970-01-16"):
+        assert shown in text
+    assert f"{line['e_value']:.3g} of {1 / test.alpha:.3g}" in text
+    assert "share 10 %, better | b.1 against a.1 | +0." in text
+    assert "promote 100 %, better | b.1 against a.1 | +0." in text
+    assert "entries were deleted" in markdown(
+        card_blocks(replace(card_of(), contest=contest_of(quick(), 7)[1]))
+    )
+    data = json.loads(json.dumps(replace(card_of(), contest=contest).data(), allow_nan=True))
+    assert data["contest"]["challengers"][0]["verdict"] == line["verdict"]
+
+
+def test_a_card_has_the_leaderboard_of_a_race() -> None:
+    _, contest = contest_of(Race(least=100, recent=100))
+    assert [each["model"] for each in contest.leaderboard] == ["b", "a"]
+    text = markdown(card_blocks(replace(card_of(), contest=contest)))
+    assert "## Race" in text
+    assert "the lowest mean answers" in text
+    leads, other = contest.leaderboard
+    assert f"b | leads | {leads['loss']:.4f} |" in text
+    assert f"a | {other['status']} | {other['loss']:.4f} | {other['gain']:+.4f} |" in text
+    assert text.count("promote 100 %, continue | b.1 against a.1 | +0.") == 1
+
+
+def test_a_gate_that_begins_behind_the_log_s_beginning_has_the_roles_of_there() -> None:
+    loop, _ = contest_of(quick())
+    log = loop.driver.log
+    commands = [(at, each) for at, each in enumerate(log) if each.command is not None]
+    audits = [Control("audit", each.command, each.ts, each.entry_id) for _, each in commands if each.command]
+    offsets = {each.entry_id: at for at, each in commands}
+    last = commands[-1][0]
+    fold = contest_fold(loop.driver.task, last + 1, audits, offsets)
+    before = contest_fold(loop.driver.task, last, audits, offsets)
+    assert fold is not None
+    assert before is not None
+    assert (before.promotion.incumbent, fold.promotion.incumbent) == ("a", "b")
+    assert before.promotion.roles.answering == {"a": 900_000, "b": 100_000}
+    fold.apply(last + 1, log[last + 1])
+    assert contest_fold(replace(loop.driver.task, gate=None), 0, [], {}) is None
 
 
 def test_a_comparison_lists_each_kind_of_difference_and_only_those() -> None:
@@ -425,7 +492,7 @@ def test_a_card_has_the_validations_of_its_model_and_the_checks_of_the_newest() 
             "verdict": "failed",
         }
         evidence = json.dumps(
-            {"checks": [{"name": NASTY, "passed": False, "text": f"loss {number}"} | check]}
+            {"checks": [{"name": NASTY, "passed": False, "judged": True, "text": f"loss {number}"} | check]}
         )
         command = Command(VALIDATION, model, about, "ada", f"loss {number}", f"v-{number}", evidence=evidence)
         return Control("audit", command, number, entry_id, "" if entry_id else "older")
@@ -437,4 +504,6 @@ def test_a_card_has_the_validations_of_its_model_and_the_checks_of_the_newest() 
     text = markdown(card_blocks(replace(card_of(), validations=found)))
     assert "## Validations" in text
     assert "The checks at log offset 29" in text
+    few = validations([audit(40, "lr", passed=True, judged=False)], "lr")
+    assert "| not judged | loss 40" in markdown(card_blocks(replace(card_of(), validations=few)))
     assert "<script>" not in text

@@ -14,6 +14,7 @@ from infra.notify.webhook import Outcome
 from schemas.errors import UsageError
 from streams.notify.events import Event
 from streams.notify.people import text, title
+from tests.mailbox import receiving_mail
 from tests.receiver import Receiver, receiving
 
 # Of a module that Apprise looks for, on Python 3.11 and 3.12.
@@ -56,6 +57,44 @@ def test_people_are_told_what_happened_and_what_to_run(receiver: Receiver) -> No
         "Run: riverloop models approve task.py 3f1c --reason '...'",
         "Event: evt_1",
     ]
+
+
+@pytest.mark.parametrize(
+    ("address", "path", "said"),
+    [
+        (f"ntfy://user:{HIDDEN}@HOST/loops", "/", {"topic": "loops"}),
+        (f"gotify://HOST/{HIDDEN}", "/message", {"priority": 5}),
+    ],
+    ids=["ntfy", "gotify"],
+)
+def test_push_services_have_title_and_text(
+    receiver: Receiver, address: str, path: str, said: dict[str, Any]
+) -> None:
+    receiver.answer = lambda received: (200, {})
+    people = People(name="team", addresses=(address.replace("HOST", receiver.url.removeprefix("http://")),))
+    assert Messenger(people, "task.py").send(decision()) == Outcome()
+    (call,) = receiver.calls
+    assert call.path.partition("?")[0] == path
+    assert call.body == said | {"title": title(decision()), "message": text(decision(), "task.py").strip()}
+    receiver.answer = lambda received: (503, {})
+    # Another one: between two messages of one, Apprise keeps to the service's rate.
+    assert Messenger(people, "task.py").send(decision()).failure == "1 of 1 addresses failed"
+
+
+def test_a_mail_has_what_happened_and_one_that_is_refused_is_a_failure() -> None:
+    with receiving_mail() as mailbox:
+        host = f"{mailbox.address}?smtp=127.0.0.1&mode=insecure&from=riverloop@example.com"
+        people = People(name="team", addresses=(f"mailto://{host}&to=ann@example.com",))
+        assert Messenger(people, "task.py").send(decision()) == Outcome()
+        (mail,) = mailbox.mails
+        assert (mailbox.to, mail["subject"]) == (["ann@example.com"], title(decision()))
+        body = mail.get_body(("plain",))
+        assert body is not None
+        found = "\n".join(body.get_content().splitlines())
+        assert text(decision(), "task.py").strip() in found
+        mailbox.refuses = True
+        assert Messenger(people, "task.py").send(decision()).failure == "1 of 1 addresses failed"
+        assert len(mailbox.mails) == 1
 
 
 def test_only_an_address_that_failed_is_tried_again_and_the_next_event_goes_to_all(

@@ -1,4 +1,4 @@
-"""Eight learning rates under true label delays: `python -m tests.benchmarks.race [--limit N] [--days D ...]`.
+"""Eight learning rates under true label delays: `python -m tests.benchmarks.race [--days D ...] [--start S]`.
 
 Served is the mean Brier loss of what would have answered, over all bookings of the hotel and their last labels. The
 first learning rate answers until the race has whole cohorts; a request is whole after some days, with the label
@@ -46,21 +46,22 @@ def models_of(loaded: LoadedTask, first: float) -> tuple[Model, ...]:
     return tuple(sorted(found, key=lambda each: each.parameters["learning_rate"] != first))
 
 
-def delayed(loaded: LoadedTask, models: Sequence[Model], days: int) -> Task:
+def delayed(loaded: LoadedTask, models: Sequence[Model], days: int, race: Race) -> Task:
     """Return the task, whose requests are whole after some days; later labels are joined and learned."""
     return replace(
         loaded.task,
         models=tuple(models),
         horizon=timedelta(days=days),
         revision_horizon=timedelta(days=800),
-        gate=Race(),
+        gate=race,
     )
 
 
 def tuned(task: Task, events: Sequence[Event], columns: dict[str, list[ScoreValue]]) -> float:
     """Return the served loss of a contest; scores do not depend on the horizon, so they are made once."""
     history = from_events(task, events)
-    contest = Contest(task, history, task.models, Race())
+    assert isinstance(task.gate, Race)
+    contest = Contest(task, history, task.models, task.gate)
     end = len(history.entries)
     while lacking := contest.advance(end):
         for name in lacking:
@@ -97,6 +98,8 @@ def main() -> None:
     )
     parser.add_argument("--limit", type=int, default=None)
     parser.add_argument("--days", type=int, nargs="+", default=list(DAYS))
+    parser.add_argument("--start", choices=("first", "least_sure"), default="first")
+    parser.add_argument("--burn-in", type=int, default=Race().least)
     args = parser.parse_args()
     native.choose("auto")
     loaded = load_task(str(examples() / TRUE_DATES))
@@ -106,7 +109,7 @@ def main() -> None:
     columns: dict[str, list[ScoreValue]] = {}
     for days in args.days:
         for first in FIRST:
-            task = delayed(loaded, models_of(loaded, first), days)
+            task = delayed(loaded, models_of(loaded, first), days, Race(start=args.start, least=args.burn_in))
             report = replay(task, events)
             fixed = report["fixed"]
             rows.append(
