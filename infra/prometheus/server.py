@@ -42,7 +42,9 @@ def executable() -> str:
     return found
 
 
-def configuration(targets: Sequence[str], every_s: int, folder: Path = FOLDER) -> str:
+def configuration(
+    targets: Sequence[str], every_s: int, folder: Path = FOLDER, hooks: Sequence[str] = ()
+) -> str:
     r"""Return this folder's prometheus.yml for other workers.
 
     Alerts stay in the server: on a developer's machine nobody has set up an alertmanager, and what listens on
@@ -56,6 +58,8 @@ def configuration(targets: Sequence[str], every_s: int, folder: Path = FOLDER) -
         Seconds between two scrapes, and between two evaluations of the rules.
     folder
         Where prometheus.yml and the rules lie.
+    hooks
+        The processes of `riverloop hooks run`, `HOST:PORT` each.
 
     Examples
     --------
@@ -73,6 +77,9 @@ def configuration(targets: Sequence[str], every_s: int, folder: Path = FOLDER) -
     # Escaped for re: a target is data, no pattern. A JSON string is a YAML string, too.
     shown = json.dumps(list(targets)).replace("\\", r"\\")
     text = re.sub(r"(- targets:) .*", rf"\1 {shown}", text)
+    if hooks:
+        text = f"{text.rstrip()}\n  - job_name: riverloop-hooks\n    static_configs:\n"
+        text += f"      - targets: {json.dumps(list(hooks))}\n"
     return re.sub(r"  - (\w+\.yml)", lambda found: f"  - {json.dumps(str(folder / found[1]))}", text)
 
 
@@ -87,6 +94,8 @@ class Prometheus(Server):
         The workers to scrape, `HOST:PORT` each.
     every_s
         Seconds between two scrapes.
+    hooks
+        The processes of `riverloop hooks run` to scrape, `HOST:PORT` each.
 
     Raises
     ------
@@ -94,10 +103,12 @@ class Prometheus(Server):
         When it is not installed.
     """
 
-    def __init__(self, folder: Path, targets: Sequence[str], every_s: int = 1) -> None:
+    def __init__(
+        self, folder: Path, targets: Sequence[str], every_s: int = 1, hooks: Sequence[str] = ()
+    ) -> None:
         self._executable = executable()
         self._folder = folder
-        self._targets, self._every_s = targets, every_s
+        self._targets, self._every_s, self._hooks = targets, every_s, hooks
         self.port = free_pair()[0]
         self.url = f"http://127.0.0.1:{self.port}"
         self.log_file = folder / "prometheus.log"
@@ -113,7 +124,7 @@ class Prometheus(Server):
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         file = self._folder / "prometheus.yml"
-        file.write_text(configuration(self._targets, self._every_s), "utf-8")
+        file.write_text(configuration(self._targets, self._every_s, hooks=self._hooks), "utf-8")
         command = [
             self._executable,
             f"--config.file={file}",

@@ -119,11 +119,11 @@ def running(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         worker = loop.worker()
         worker.start()
         worker.wait_ready()
-        targets = [worker.url.removeprefix("http://"), hooks_metrics]
-        with Prometheus(folder, targets, EVERY_S) as prometheus:
+        target = worker.url.removeprefix("http://")
+        with Prometheus(folder, [target], EVERY_S, [hooks_metrics]) as prometheus:
             # It begins to scrape seconds after it answers; a rate is seen between two scrapes.
             until(
-                lambda: len(prometheus.ask("query", {"query": "up == 1"})["result"]) == len(targets),
+                lambda: len(prometheus.ask("query", {"query": "up == 1"})["result"]) == 2,
                 60,
                 "it scrapes",
             )
