@@ -203,17 +203,13 @@ class LogFold:
             start = 0
             while start < len(run):
                 taken = take(self, run, facts, start) if facts else 0
-                start += taken
-                if taken:
-                    yield from self._catch_up()
-                    yield None
-                    continue
-                entry = self.read(run[start])
-                if entry is not None and entry.command is not None:
-                    yield Long(partial(self._one, run[start], entry))  # a command may copy a state
-                else:
-                    self._one(run[start], entry)
-                start += 1
+                if not taken:
+                    entry = self.read(run[start])
+                    if entry is not None and entry.command is not None:
+                        yield Long(partial(self._one, run[start], entry))  # a command may copy a state
+                    else:
+                        self._one(run[start], entry)
+                start += taken or 1
                 yield from self._catch_up()
                 yield None
 
