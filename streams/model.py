@@ -147,7 +147,7 @@ class ModelFold(BaseFold[Entry]):
         if self.frozen is None:
             self._untaught = None
         x = self._x(prediction.features)
-        if self.learner.learn(offset, entry.ts, prediction.request_id, x, value):
+        if self.learner.learn(offset, entry.ts, prediction.request_id, x, value, prediction.ts):
             self._set_version(self.learned_version.revision, offset)
 
     def learn_rows(self, offsets: Sequence[int], examples: Any) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -21,16 +22,13 @@ from streams.grid import Grid, with_challengers
 from streams.metrics.metric_rules import MetricRules
 from streams.policies import VALUES, OnArrival, Policy
 from streams.quality.quality_rules import QualityRules
+from streams.snapshot.components import components
 from streams.snapshot.digest import state_digest
+from streams.suited import KINDS, why_not
 from streams.validation.rules import Validation
 
 TASK_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*\Z")
 MODEL_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*\Z")
-KINDS: Mapping[str, type] = {
-    "binary": base.Classifier,
-    "multiclass": base.Classifier,
-    "regression": base.Regressor,
-}
 
 
 TAKEN: Mapping[str, str] = {
@@ -77,7 +75,11 @@ class Model:
 
     def describe(self) -> str:
         """Give the specification in a form that a person can read."""
-        text = re.sub(r" at 0x[0-9a-f]+", "", repr(self.make()))
+        made = self.make()
+        try:
+            text = re.sub(r" at 0x[0-9a-f]+", "", repr(made))
+        except Exception:  # River's own fails on an aggregate over `utils.Rolling`
+            text = "\n".join(each.place for each in components(made))
         settings = ", ".join(f"{key}={value!r}" for key, value in sorted(self.parameters.items()))
         return f"{self.name}({settings})\npolicy: {self.policy!r}\n{text}"
 
@@ -135,6 +137,9 @@ class Task:
         stops learning.
     data
         How a data file maps to requests and outcomes; None when there is none.
+    outcome_low, outcome_high
+        Between which the outcomes of a regression lie, for models that cannot learn from others, such as behind a
+        logarithm. The load check makes its examples by it.
     """
 
     name: str
@@ -159,6 +164,8 @@ class Task:
     fallback: str | None = None
     max_skipped: int = 10
     data: DataFile | None = None
+    outcome_low: float | None = None
+    outcome_high: float | None = None
 
     def __post_init__(self) -> None:
         where = f"task {self.name!r}"
@@ -175,6 +182,7 @@ class Task:
             if span < timedelta(0) or (name == "horizon" and not span):
                 raise TaskError(f"{where}: {name}={span} must be positive")
         self._check_earliest()
+        self._check_outcome_range()
         budget: object = self.early_budget_bytes
         if type(budget) is not int or budget < 0:
             raise TaskError(f"{where}: early_budget_bytes={budget!r} must be a whole number of at least 0")
@@ -209,6 +217,19 @@ class Task:
             )
         if earliest < EPOCH:
             raise TaskError(f"{where}: earliest={earliest} must be 1970 or later, since ts is not negative")
+
+    def _check_outcome_range(self) -> None:
+        where, low, high = f"task {self.name!r}", self.outcome_low, self.outcome_high
+        for name, bound in (("outcome_low", low), ("outcome_high", high)):
+            given: object = bound
+            if given is None:
+                continue
+            if self.kind != "regression":
+                raise TaskError(f"{where}: {name}= is for kind='regression'")
+            if type(given) not in (int, float) or not math.isfinite(bound or 0.0):
+                raise TaskError(f"{where}: {name}={given!r} must be a finite number")
+        if low is not None and high is not None and low >= high:
+            raise TaskError(f"{where}: outcome_low={low} must be below outcome_high={high}")
 
     def _check_shape(self) -> None:
         where = f"task {self.name!r}"
@@ -282,10 +303,8 @@ class Task:
             ) from error
         if not isinstance(made, base.Estimator):
             raise TaskError(f"{where}: build must return a River model, not {type(made).__name__}")
-        last = getattr(made, "_last_step", made)
-        if not isinstance(last, KINDS[self.kind]):
-            wanted = KINDS[self.kind].__name__.lower()
-            raise TaskError(f"{where}: kind={self.kind!r} requires a {wanted}, not {type(last).__name__}")
+        if problem := why_not(made, self.kind):
+            raise TaskError(f"{where}: {problem}")
 
     def model(self, name: str) -> Model:
         """Give the model of that name.
@@ -311,6 +330,7 @@ class Task:
 
         Pipeline, parameters, policy, kind, dictionary, and how many entries may be skipped.
         """
-        described = f"{self.kind}\n{self.features.digest}\n{model.describe()}\n{state_digest(model.make())}"
-        described += f"\n{self.max_skipped}"
+        # Not the description for people: a set in it has another order in every process.
+        made = state_digest([model.name, dict(model.parameters), model.policy, model.make()])
+        described = f"{self.kind}\n{self.features.digest}\n{made}\n{self.max_skipped}"
         return hashlib.sha256(described.encode()).hexdigest()[:16]
