@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -74,3 +75,23 @@ def why_not(model: Any, kind: str) -> str:
     found = f"kind={kind!r} requires a {name}, not {type(last).__name__}"
     cure = next((text for kinds, text in _CURES if isinstance(last, kinds)), "")
     return f"{found}: {cure.format(wanted=name)}" if cure else found
+
+
+def range_problem(kind: str, low: object, high: object) -> str:
+    """Give what is wrong with the range of a task's outcomes; empty when nothing is.
+
+    Examples
+    --------
+    >>> range_problem("regression", 0.0, None), range_problem("binary", 0.0, None)
+    ('', "outcome_low= is for kind='regression'")
+    """
+    for name, bound in (("outcome_low", low), ("outcome_high", high)):
+        if bound is None:
+            continue
+        if kind != "regression":
+            return f"{name}= is for kind='regression'"
+        if not isinstance(bound, int | float) or isinstance(bound, bool) or not math.isfinite(bound):
+            return f"{name}={bound!r} must be a finite number"
+    if isinstance(low, int | float) and isinstance(high, int | float) and low >= high:
+        return f"outcome_low={low} must be below outcome_high={high}"
+    return ""

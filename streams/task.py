@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -24,7 +23,7 @@ from streams.policies import VALUES, OnArrival, Policy
 from streams.quality.quality_rules import QualityRules
 from streams.snapshot.components import components
 from streams.snapshot.digest import state_digest
-from streams.suited import KINDS, why_not
+from streams.suited import KINDS, range_problem, why_not
 from streams.validation.rules import Validation
 
 TASK_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*\Z")
@@ -182,7 +181,8 @@ class Task:
             if span < timedelta(0) or (name == "horizon" and not span):
                 raise TaskError(f"{where}: {name}={span} must be positive")
         self._check_earliest()
-        self._check_outcome_range()
+        if problem := range_problem(self.kind, self.outcome_low, self.outcome_high):
+            raise TaskError(f"{where}: {problem}")
         budget: object = self.early_budget_bytes
         if type(budget) is not int or budget < 0:
             raise TaskError(f"{where}: early_budget_bytes={budget!r} must be a whole number of at least 0")
@@ -217,19 +217,6 @@ class Task:
             )
         if earliest < EPOCH:
             raise TaskError(f"{where}: earliest={earliest} must be 1970 or later, since ts is not negative")
-
-    def _check_outcome_range(self) -> None:
-        where, low, high = f"task {self.name!r}", self.outcome_low, self.outcome_high
-        for name, bound in (("outcome_low", low), ("outcome_high", high)):
-            given: object = bound
-            if given is None:
-                continue
-            if self.kind != "regression":
-                raise TaskError(f"{where}: {name}= is for kind='regression'")
-            if type(given) not in (int, float) or not math.isfinite(bound or 0.0):
-                raise TaskError(f"{where}: {name}={given!r} must be a finite number")
-        if low is not None and high is not None and low >= high:
-            raise TaskError(f"{where}: outcome_low={low} must be below outcome_high={high}")
 
     def _check_shape(self) -> None:
         where = f"task {self.name!r}"
