@@ -21,7 +21,7 @@ from streams.grid import Grid, with_challengers
 from streams.metrics.metric_rules import MetricRules
 from streams.policies import VALUES, OnArrival, Policy
 from streams.quality.quality_rules import QualityRules
-from streams.snapshot.components import components
+from streams.snapshot.components import text_of
 from streams.snapshot.digest import state_digest
 from streams.suited import KINDS, range_problem, why_not
 from streams.validation.rules import Validation
@@ -74,11 +74,7 @@ class Model:
 
     def describe(self) -> str:
         """Give the specification in a form that a person can read."""
-        made = self.make()
-        try:
-            text = re.sub(r" at 0x[0-9a-f]+", "", repr(made))
-        except Exception:  # River's own fails on an aggregate over `utils.Rolling`
-            text = "\n".join(each.place for each in components(made))
+        text = re.sub(r" at 0x[0-9a-f]+", "", text_of(self.make()))
         settings = ", ".join(f"{key}={value!r}" for key, value in sorted(self.parameters.items()))
         return f"{self.name}({settings})\npolicy: {self.policy!r}\n{text}"
 
@@ -181,8 +177,6 @@ class Task:
             if span < timedelta(0) or (name == "horizon" and not span):
                 raise TaskError(f"{where}: {name}={span} must be positive")
         self._check_earliest()
-        if problem := range_problem(self.kind, self.outcome_low, self.outcome_high):
-            raise TaskError(f"{where}: {problem}")
         budget: object = self.early_budget_bytes
         if type(budget) is not int or budget < 0:
             raise TaskError(f"{where}: early_budget_bytes={budget!r} must be a whole number of at least 0")
@@ -220,6 +214,8 @@ class Task:
 
     def _check_shape(self) -> None:
         where = f"task {self.name!r}"
+        if problem := range_problem(self.kind, self.outcome_low, self.outcome_high):
+            raise TaskError(f"{where}: {problem}")
         if not isinstance(self.models, tuple | list):
             raise TaskError(
                 f"{where}: models= must be a tuple of Model(...), not {type(self.models).__name__}"

@@ -28,6 +28,14 @@ def label(estimator: object) -> str:
     return f"{parts[1]}.{kind.__name__}" if parts[0] == "river" and len(parts) > 1 else kind.__name__
 
 
+def text_of(model: Any) -> str:
+    """Give a model's text for people: River's, or its components where River fails at an aggregate over a window."""
+    try:
+        return repr(model)
+    except Exception:  # `utils.Rolling` passes what its text needs on to the statistic inside
+        return "\n".join(each.place for each in components(model))
+
+
 def components(model: Any) -> list[Component]:
     """Give a model's components, each one after those inside or before it; the model itself last."""
     out: list[Component] = []
