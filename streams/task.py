@@ -19,6 +19,7 @@ from streams.drift.drift_rules import DriftRules
 from streams.gate.rules import Gate
 from streams.grid import Grid, with_challengers
 from streams.metrics.metric_rules import MetricRules
+from streams.own_code import own_modules
 from streams.policies import VALUES, OnArrival, Policy
 from streams.quality.quality_rules import QualityRules
 from streams.snapshot.components import text_of
@@ -316,4 +317,5 @@ class Task:
         # Not the description for people: a set in it has another order in every process.
         made = state_digest([model.name, dict(model.parameters), model.policy, model.make()])
         described = f"{self.kind}\n{self.features.digest}\n{made}\n{self.max_skipped}"
+        described += "".join(f"\n{name} {digest}" for name, digest in own_modules(model.make()))
         return hashlib.sha256(described.encode()).hexdigest()[:16]

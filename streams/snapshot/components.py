@@ -29,7 +29,7 @@ def label(estimator: object) -> str:
 
 
 def text_of(model: Any) -> str:
-    """Give a model's text for people: River's, or its components where River fails at an aggregate over a window."""
+    """Give a model's text for people: River's, or its components where River's fails at a rolling window."""
     try:
         return repr(model)
     except Exception:  # `utils.Rolling` passes what its text needs on to the statistic inside
