@@ -92,6 +92,8 @@ def cure_of(model: Any, error: Exception, kind: str) -> str:
         return f"it returns no probabilities (predict_proba_one); {next(cures, 'use a classifier that does')}"
     if isinstance(error, OddAnswer):
         return str(error)
+    if isinstance(error, AttributeError) and error.name == "transform_one":
+        return f"{label(error.obj)} is no transformer, and only the last part of a pipeline may be something else"
     return _of_times(model, error) or _of_texts(owners, error)
 
 

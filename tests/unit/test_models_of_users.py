@@ -12,6 +12,7 @@ import pytest
 from river import (
     active,
     anomaly,
+    cluster,
     compose,
     ensemble,
     facto,
@@ -152,6 +153,11 @@ REFUSED: dict[str, tuple[str, Callable[[], Any], str]] = {
             (target_over_days() + feature_extraction.Agg(on="size", by="shop", how=stats.Mean())) | log_odds()
         ),
         "let every feature_extraction",
+    ),
+    "clusters as features": (
+        "binary",
+        lambda: Select("size") | cluster.KMeans(seed=1) | log_odds(),
+        "cluster.KMeans is no transformer",
     ),
     "a function in a function": (
         "binary",
