@@ -63,7 +63,7 @@ def pure(estimator: base.Estimator) -> Any:
         (FACTORIZATION[1::2], PureRegressor),
         (CHANGED[-2:], PureTransformer),
     ):
-        if isinstance(estimator, kind):
+        if issubclass(type(estimator), kind):  # not of a pipeline, which says that it is its last step
             return made(estimator)
     known = ", ".join(each.__name__ for each in CHANGED)
     raise TaskError(f"streams.pure takes {known}, not {type(estimator).__name__}")

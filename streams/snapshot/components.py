@@ -88,7 +88,9 @@ def static_faults(model: Any) -> Iterator[tuple[str, str]]:
                 ),
             )
         for kind, what in _KNOWN.items():
-            if isinstance(part, kind):
+            if issubclass(
+                type(part), kind
+            ):  # a pipeline says that it is an instance of its last step's class
                 yield place, what
         if _prunes_by_size(part):
             what = f"prunes when it measures more than max_size={part.max_size} MiB, and what it measures "

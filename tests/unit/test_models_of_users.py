@@ -139,6 +139,11 @@ REFUSED: dict[str, tuple[str, Callable[[], Any], str]] = {
         lambda: Select("size") | multiclass.OneVsOneClassifier(log_odds()),
         "OneVsRestClassifier",
     ),
+    "factors behind a selector": (
+        "binary",
+        lambda: Select("size", "shop") | facto.FMClassifier(seed=1),
+        "write streams.pure(facto.FMClassifier(...))",
+    ),
     "factors": ("binary", lambda: facto.FMClassifier(seed=1), "write streams.pure(facto.FMClassifier(...))"),
     "topics": (
         "binary",
@@ -178,6 +183,8 @@ def test_a_refusal_names_the_model_and_the_cure(name: str) -> None:
 def test_only_what_is_known_can_be_made_pure() -> None:
     with pytest.raises(TaskError, match=r"streams\.pure takes FMClassifier, .*, not LinearRegression"):
         pure(LINEAR())
+    with pytest.raises(TaskError, match="not Pipeline"):
+        pure(Select("size") | facto.FMClassifier(seed=1))
 
 
 def test_a_pure_model_answers_as_rivers_where_nothing_lies_between_asking_and_learning() -> None:
