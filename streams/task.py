@@ -312,10 +312,9 @@ class Task:
     def spec(self, model: Model) -> str:
         """Digest of what fixes a revision (16 hex digits).
 
-        Pipeline, parameters, policy, kind, dictionary, and how many entries may be skipped.
+        Pipeline, parameters, policy, imported code, kind, dictionary, and how many entries may be skipped.
         """
         # Not the description for people: a set in it has another order in every process.
-        made = state_digest([model.name, dict(model.parameters), model.policy, model.make()])
-        described = f"{self.kind}\n{self.features.digest}\n{made}\n{self.max_skipped}"
-        described += "".join(f"\n{name} {digest}" for name, digest in own_modules(model.make()))
+        parts = [model.name, dict(model.parameters), model.policy, model.make(), *own_modules(model.make())]
+        described = f"{self.kind}\n{self.features.digest}\n{state_digest(parts)}\n{self.max_skipped}"
         return hashlib.sha256(described.encode()).hexdigest()[:16]
