@@ -56,7 +56,7 @@ def check_task(
         one, other = (job.result() for job in jobs)
     proofs = {}
     for here, there in zip(
-        *([_read(each) for each in report["exercises"]] for report in (one, other)), strict=True
+        *([read_exercise(each) for each in report["exercises"]] for report in (one, other)), strict=True
     ):
         compare(here, there)
         proofs[here.model] = proof(here)
@@ -88,7 +88,8 @@ def _run(reference: str, examples: int, hash_seed: str, timeout_s: float) -> dic
     return report
 
 
-def _read(report: dict[str, Any]) -> Exercise:
+def read_exercise(report: dict[str, Any]) -> Exercise:
+    """Return what another process saw of a model, from the form that it printed."""
     return Exercise(
         report["model"],
         tuple(Fault(**fault) for fault in report["faults"]),
@@ -110,6 +111,7 @@ def _main(reference: str, examples: int) -> int:
                     *(model.make, task.features, task.kind, examples),
                     model=model.name,
                     classes=loaded.classes,
+                    outcomes=(task.outcome_low, task.outcome_high),
                 )
                 for model in task.models
             ]

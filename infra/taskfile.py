@@ -13,8 +13,10 @@ from pathlib import Path
 from types import ModuleType
 
 from infra.datafiles.rows import FileForm, rows
+from infra.imports import imported
 from schemas.errors import TaskError, UsageError
 from streams.datafile import Event, in_time_order
+from streams.own_code import register
 from streams.task import Task
 
 
@@ -118,7 +120,19 @@ def load_task(reference: str) -> LoadedTask:
         Naming the file, the line and the reason.
     """
     place, _, name = reference.partition(":")
-    module = _from_file(Path(place)) if place.endswith(".py") else _from_module(place)
+    if place.endswith(".py"):
+        path = Path(place).resolve()
+        register(found := imported(path, path.parent))
+        module = _from_file(Path(place))
+    else:
+        module = _from_module(place)
+        package = place.partition(".")[0]  # its modules go by the name of the task file
+        found = {
+            name: text
+            for name, text in imported(Path(module.__file__ or place), None).items()
+            if name.partition(".")[0] != package
+        }
+        register(found)
     tasks = {key: value for key, value in vars(module).items() if isinstance(value, Task)}
     if not tasks:
         raise TaskError(f"{place}: the file has no Task(...) at its top level")
@@ -130,10 +144,12 @@ def load_task(reference: str) -> LoadedTask:
     name = name or next(iter(tasks))
     file = Path(module.__file__ or place).resolve()
     place = str(file) if place.endswith(".py") else place
+    loaded = [sys.modules[each] for each in sorted(found) if each in sys.modules]
     own = tuple(
         value
-        for value in vars(module).values()
-        if isinstance(value, type) and value.__module__ == module.__name__
+        for each in (module, *loaded)
+        for value in vars(each).values()
+        if isinstance(value, type) and value.__module__ == each.__name__
     )
     return LoadedTask(tasks[name], f"{place}:{name}", file.parent, own)
 

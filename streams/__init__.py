@@ -8,6 +8,7 @@ from streams.gate.rules import Gate, Guardrail
 from streams.grid import Grid
 from streams.metrics.metric_rules import MetricRules
 from streams.policies import DefaultAtHorizon, OnArrival
+from streams.pure import pure
 from streams.quality.quality_rules import QualityRules
 from streams.race.rules import Race
 from streams.select import Select
@@ -44,4 +45,5 @@ __all__ = [
     "Watch",
     "millis",
     "number",
+    "pure",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterator
 from typing import Any, Final
@@ -20,7 +21,11 @@ Target = bool | str | float
 
 
 def synthetic_examples(
-    dictionary: Dictionary, kind: str, count: int, seed: int
+    dictionary: Dictionary,
+    kind: str,
+    count: int,
+    seed: int,
+    outcomes: tuple[float | None, float | None] = (None, None),
 ) -> Iterator[tuple[dict[str, FeatureValue], Target]]:
     """Make examples: canonical features, and a target that depends on them and on some noise.
 
@@ -33,6 +38,8 @@ def synthetic_examples(
         `binary` (targets are bool), `multiclass` (text) or `regression` (float).
     seed
         Of the generator.
+    outcomes
+        Lowest and highest target of a regression.
 
     Examples
     --------
@@ -53,12 +60,12 @@ def synthetic_examples(
             value, signal = _value(feature, rng)
             values[feature.name] = value
             score += signal / (1 + place)  # the first counts most, so that trees find a split
-        yield dictionary.canonical(values), _target(kind, score)
+        yield dictionary.canonical(values), _target(kind, score, *outcomes)
 
 
-def _target(kind: str, score: float) -> Target:
+def _target(kind: str, score: float, low: float | None, high: float | None) -> Target:
     if kind == "regression":
-        return score
+        return score if low is None and high is None else _between(1 / (1 + math.exp(-score)), low, high)
     if kind == "binary":
         return score > 0
     return CLASSES[0 if score < -0.3 else 1 if score < 0.3 else 2]
@@ -78,14 +85,7 @@ def _value(feature: Feature, rng: random.Random) -> tuple[Any, float]:
     assert isinstance(feature, Number | Integer)
     part = rng.random()
     low, high = feature.low, feature.high
-    if low is not None and high is not None:
-        value = low + part * (high - low)
-    elif low is not None:
-        value = low + 10 * part
-    elif high is not None:
-        value = high - 10 * part
-    else:
-        value = 20 * (part - 0.5)
+    value = _between(part, low, high)
     if isinstance(feature, Integer) or rng.random() < 0.3:
         value = round(value)  # ties
         value = value if low is None else max(value, low)
@@ -93,3 +93,12 @@ def _value(feature: Feature, rng: random.Random) -> tuple[Any, float]:
     else:
         value = round(value, 3)
     return (int(value) if isinstance(feature, Integer) else float(value)), part - 0.5
+
+
+def _between(part: float, low: float | None, high: float | None) -> float:
+    """Give a number of a range by its place in it, from 0 to 1; an open range is ten long."""
+    if low is not None and high is not None:
+        return low + part * (high - low)
+    if low is not None:
+        return low + 10 * part
+    return high - 10 * part if high is not None else 20 * (part - 0.5)

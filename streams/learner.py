@@ -12,6 +12,7 @@ from schemas.records import Features
 from streams.failures import NotFinite, check_finite, describe, is_own
 from streams.finite import count_not_finite, is_huge
 from streams.learning_steps import RATE_OVER, Steps
+from streams.learning_time import learn, wants_time
 from streams.native.fused import FusedPipeline
 from streams.state_copy import StateCopy
 
@@ -91,13 +92,22 @@ class Learner:
         self.puts_off = False
         """Whether what takes long is left to `catch_up`, whose call comes before anything else of the model's."""
         self._base: StateCopy | None = None
-        self._since: deque[tuple[Features, Any]] = deque()
+        self._since: deque[tuple[Features, Any, int]] = deque()
+        self._timed = wants_time(self.pipeline.reading)
         self._every = 0
         self._why_no_copy = ""
         self._failed: tuple[SkippedEntry, int] | None = None
         """What has failed and is put off."""
 
-    def learn(self, offset: int, ts: int, request_id: str, features: Features, value: Any) -> bool:
+    def learn(
+        self,
+        offset: int,
+        ts: int,
+        request_id: str,
+        features: Features,
+        value: Any,
+        asked: int | None = None,
+    ) -> bool:
         """Learn an example; gives whether it was learned.
 
         Parameters
@@ -108,17 +118,20 @@ class Learner:
             The model's `x`.
         value
             Its label.
+        asked
+            The request's event time in ms; None: the entry's.
         """
         if self.pipeline.learn(features, value):
             if self._every:
                 self._forget()
             return self._count(offset, ts)
+        asked = ts if asked is None else asked
         kept = self.pipeline.kept
         if not kept and (not self.puts_off or self._every == 0):
             self._keep_in_time()
         self.inside = True
         try:
-            self._one(self.estimator, features, value)
+            self._one(self.estimator, features, value, asked)
         except BaseException as error:
             if not is_own(error):
                 raise
@@ -128,7 +141,7 @@ class Learner:
             return False
         self.inside = False
         if not kept:
-            self._since.append((features, value))
+            self._since.append((features, value, asked))
         return self._count(offset, ts)
 
     def learn_rows(self, offsets: Sequence[int], examples: Any) -> int:
@@ -204,12 +217,12 @@ class Learner:
         if self.stopped is not None:
             self.steps.stopped(self.stopped.why)
 
-    def _one(self, estimator: Any, features: Features, value: Any) -> None:
+    def _one(self, estimator: Any, features: Features, value: Any, asked: int) -> None:
         # Such an example spoils a mean or a variance at once, and the scores some examples later.
         huge = is_huge(features, value)
         before = count_not_finite(estimator) if huge else 0
         # A dict for each call: code of the task file may change it.
-        estimator.learn_one(dict(features), value)
+        learn(estimator, dict(features), value, asked if self._timed else None)
         if huge and count_not_finite(estimator) > before:
             raise NotFinite("a number of the state is no longer finite")
         check_finite(getattr(estimator, self._ask)(dict(features)))
@@ -247,8 +260,8 @@ class Learner:
         if self._base is not None:
             try:
                 rebuilt = self._base.made(self._make)
-                for features, value in self._since:
-                    self._one(rebuilt, features, value)
+                for example in self._since:
+                    self._one(rebuilt, *example)
                 self.estimator = rebuilt
                 return self._keep()
             except BaseException as error:

@@ -19,13 +19,18 @@ from typing import Any, Final
 from river import base
 
 from schemas.dictionary import Dictionary
-from schemas.errors import NotReproducible, TaskError
+from schemas.errors import NotReproducible, SnapshotError, TaskError
+from streams.cures import check_form, culprit, cure_of, pure_cure
 from streams.examples import synthetic_examples
+from streams.learning_time import learn, wants_time
 from streams.snapshot import dump, load
-from streams.snapshot.components import Component, components, label, static_faults, unseeded
+from streams.snapshot.components import Component, components, static_faults, unseeded
 from streams.snapshot.digest import state_digests
 
 EXAMPLES: Final = 300
+FIRST_TS: Final = 1_700_000_000_000
+SPACING_MS: Final = 3_600_000
+"""Event times of the examples, in ms: one an hour."""
 CHECKPOINTS: Final = 5
 """How often, after the first learned examples, digests are taken before and after a prediction."""
 
@@ -73,6 +78,7 @@ def exercise(
     *,
     model: str = "",
     classes: Iterable[type] = (),
+    outcomes: tuple[float | None, float | None] = (None, None),
 ) -> Exercise:
     """Run a fresh model over synthetic examples and record all that another process must see as well.
 
@@ -88,6 +94,8 @@ def exercise(
         Its name, for messages.
     classes
         The task file's own classes, as `streams.snapshot.load` takes them.
+    outcomes
+        Lowest and highest outcome of a regression.
 
     Raises
     ------
@@ -97,7 +105,7 @@ def exercise(
         When it cannot be stored.
     """
     return _Run(make, kind, model, tuple(classes)).over(
-        list(synthetic_examples(dictionary, kind, examples, seed))
+        list(synthetic_examples(dictionary, kind, examples, seed, outcomes))
     )
 
 
@@ -122,7 +130,8 @@ def compare(one: Exercise, other: Exercise) -> None:
         raise NotReproducible(f"model {one.model!r} is not reproducible: {fault}")
     difference = _first_difference(one, other)
     if difference is not None:
-        hint = f"; without a seed: {', '.join(one.unseeded)}" if one.unseeded else ""
+        seeded = ", ".join(f"{each}(seed=1)" for each in one.unseeded)
+        hint = f"; without a seed: {', '.join(one.unseeded)}; write {seeded}" if one.unseeded else ""
         raise NotReproducible(f"model {one.model!r} is not reproducible: {difference}{hint}")
 
 
@@ -163,18 +172,24 @@ class _Run:
         self.kind, self.name, self.classes = kind, name, classes
         self.faults = [Fault(place, what) for place, what in static_faults(fresh)]
         self.unseeded = tuple(unseeded(fresh))
+        self.timed = wants_time(fresh)
         places = [each.place for each in components(fresh)]
         self.outputs: dict[str, list[str]] = {place: [] for place in places}
         self.states: dict[str, list[str]] = {place: [] for place in places}
 
     def over(self, examples: list[tuple[dict[str, Any], Any]]) -> Exercise:
+        if self.faults:  # known before it runs
+            examples = []
         count = len(examples)
         half = count // 2
         checkpoints = sorted({0, 1, 2, count - 1, *range(0, count, max(1, count // CHECKPOINTS))})
         for number, (x, y) in enumerate(examples):
             self._example(number, x, y)
             if number == half:
-                self.restored = load(dump(self.live), self.make(), self.classes)
+                try:
+                    self.restored = load(dump(self.live), self.make(), self.classes)
+                except SnapshotError as error:
+                    raise SnapshotError(f"model {self.name!r}: {error}") from error
             self.before = None
             if number in checkpoints:
                 self.before = _states(self.live)
@@ -197,34 +212,33 @@ class _Run:
         try:
             first = _outputs(subject, x, self.kind)
             second = _outputs(subject, x, self.kind)
-        except NotImplementedError:
-            raise TaskError(
-                f"model {self.name!r}: {label(self.live)} returns no probabilities (predict_proba_one)"
-            ) from None
         except Exception as error:
-            raise self._failed(subject, "answer", error, number, x) from error
+            raise self._failed(subject, "answer", error, number, x, None) from error
         for place, output in first.items():
             self.outputs[place].append(output)
-        self._differing(first, second, "when it predicts again", number)
+        self._differing(first, second, f"when it predicts again{pure_cure(subject)}", number)
         if self.before is not None:
             after = _states(subject)
             for place, digest in self.before.items():
                 if after[place] != digest:
-                    self._fault(place, "changes its state when it predicts", number)
+                    self._fault(place, f"changes its state when it predicts{pure_cure(subject)}", number)
                     break
         if self.restored is not None and not self.faults:
             self._restored_example(number, x, y, first)
         try:
-            self.live.learn_one(dict(x), y)
+            learn(self.live, dict(x), y, self._time(number))
         except Exception as error:
-            raise self._failed(self.live, "learn from", error, number, x) from error
+            raise self._failed(self.live, "learn from", error, number, x, y) from error
+
+    def _time(self, number: int) -> int | None:
+        return FIRST_TS + number * SPACING_MS if self.timed else None
 
     def _restored_example(self, number: int, x: dict[str, Any], y: Any, live: Mapping[str, str]) -> None:
         try:
             outputs = _outputs(self.restored, x, self.kind)
-            self.restored.learn_one(dict(x), y)
+            learn(self.restored, dict(x), y, self._time(number))
         except Exception as error:
-            place = _culprit(self.restored, error)
+            place = culprit(self.restored, error)
             self._fault(place, f"fails after being stored and read: {type(error).__name__}: {error}", number)
             return
         self._differing(live, outputs, "after being stored and read", number)
@@ -250,25 +264,19 @@ class _Run:
             self.faults.append(Fault(place, what, number))
 
     def _failed(
-        self, model: Any, verb: str, error: Exception, number: int, x: Mapping[str, Any]
+        self, model: Any, verb: str, error: Exception, number: int, x: Mapping[str, Any], y: Any
     ) -> TaskError:
-        place = _culprit(model, error)
+        place = culprit(model, error)
+        if cure := cure_of(model, error, self.kind):
+            return TaskError(f"model {self.name!r}: {place} cannot {verb} an example: {cure}")
+        outcome, cure = "", "Restrict the values in the dictionary, or change the model to accept it"
+        if y is not None and self.kind == "regression":
+            outcome = f" with the outcome {y!r}"
+            cure = f"Set outcome_low= and outcome_high= of the task if the outcome cannot occur. {cure}"
         return TaskError(
             f"model {self.name!r}: {place} cannot {verb} an example allowed by the dictionary: "
-            f"{type(error).__name__}: {error} (synthetic example {number}: {dict(x)!r:.300}). Restrict the "
-            "values in the dictionary, or change the model to accept it"
+            f"{type(error).__name__}: {error} (synthetic example {number}: {dict(x)!r:.300}{outcome}). {cure}"
         )
-
-
-def _culprit(model: Any, error: Exception) -> str:
-    """Name the innermost component in whose methods the error was raised."""
-    by_id = {id(each.estimator): each.place for each in components(model)}
-    found = label(model)
-    trace = error.__traceback__
-    while trace is not None:
-        found = by_id.get(id(trace.tb_frame.f_locals.get("self")), found)
-        trace = trace.tb_next
-    return found
 
 
 def _states(model: Any) -> dict[str, str]:
@@ -280,6 +288,7 @@ def _states(model: Any) -> dict[str, str]:
 def _outputs(model: Any, x: Mapping[str, Any], kind: str) -> dict[str, str]:
     """Give the digest of every transformer's output for an example; for the others, of the answer."""
     answer = model.predict_one(dict(x)) if kind == "regression" else model.predict_proba_one(dict(x))
+    check_form(answer, kind)
     out = {}
     for each in components(model):
         transforms = each.before is not None

@@ -146,7 +146,7 @@ class ModelFold(BaseFold[Entry]):
         if self.frozen is None:
             self._untaught = None
         x = self._x(prediction.features)
-        if self.learner.learn(offset, entry.ts, prediction.request_id, x, value):
+        if self.learner.learn(offset, entry.ts, prediction.request_id, x, value, prediction.ts):
             self._set_version(self.learned_version.revision, offset)
 
     def learn_rows(self, offsets: Sequence[int], examples: Any) -> int:
@@ -164,10 +164,7 @@ class ModelFold(BaseFold[Entry]):
         return count
 
     def learn_each(self, offsets: Sequence[int], facts: Sequence[ScannedFact]) -> int:
-        """Learn labelled entries that were scanned one by one, as `apply` does; gives how many.
-
-        It ends with an entry that was skipped, or at which there is something to catch up with.
-        """
+        """Learn scanned labelled entries one by one, as `apply` does, up to one that is skipped; gives how many."""
         learner = self.learner
         if self.retired or self.leave_out or offsets[0] < self.next_offset or learner.stopped is not None:
             return 0
@@ -177,7 +174,8 @@ class ModelFold(BaseFold[Entry]):
                 break
             self._untaught = self._untaught if self.frozen else None
             count, self.next_offset = count + 1, offset + 1
-            if not learner.learn(offset, fact.ts, fact.request_id, self._x(fact.features), fact.value):
+            x, about = self._x(fact.features), (offset, fact.ts, fact.request_id)
+            if not learner.learn(*about, x, fact.value, fact.asked):
                 break
             self._set_version(self.learned_version.revision, offset)
         return count

@@ -15,6 +15,7 @@ from river.metrics.base import Metric
 
 from schemas.records import Entry, Outcome, Prediction, Request, Value
 from streams.datafile import Event
+from streams.learning_time import wants_time
 from streams.metrics.kinds import REGISTRY
 from streams.task import Model, Task
 
@@ -84,13 +85,21 @@ def _fact(kind: Any, request: Request, outcome: Outcome | None, **more: Any) -> 
     )
 
 
+def _with_time(model: Any) -> Any:
+    """Let a model be given the event time of what it learns, as its users give it `t`."""
+    learn_one = model.learn_one
+    model.learn_one = lambda x, y: learn_one(x, y, t=x.asked)
+    return model
+
+
 def evaluate_with_river(task: Task, model: Model, events: Iterable[Event]) -> Iterator[dict[str, Any]]:
     """Run River's evaluator; gives its state after each outcome, with its `Prediction`."""
     metric: Metric = metrics.base.Metrics([make() for make in REGISTRY[task.kind].values()])
     rows: Any = dataset(task, model, events)
+    made: Any = model.make()
     yield from evaluate.iter_progressive_val_score(
         rows,
-        model.make(),
+        _with_time(made) if wants_time(made) else made,
         metric,
         moment=lambda x: x.asked,
         delay=lambda x, _: x.due - x.asked,

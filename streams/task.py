@@ -19,18 +19,16 @@ from streams.drift.drift_rules import DriftRules
 from streams.gate.rules import Gate
 from streams.grid import Grid, with_challengers
 from streams.metrics.metric_rules import MetricRules
+from streams.own_code import own_modules
 from streams.policies import VALUES, OnArrival, Policy
 from streams.quality.quality_rules import QualityRules
+from streams.snapshot.components import text_of
 from streams.snapshot.digest import state_digest
+from streams.suited import KINDS, range_problem, why_not
 from streams.validation.rules import Validation
 
 TASK_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*\Z")
 MODEL_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*\Z")
-KINDS: Mapping[str, type] = {
-    "binary": base.Classifier,
-    "multiclass": base.Classifier,
-    "regression": base.Regressor,
-}
 
 
 TAKEN: Mapping[str, str] = {
@@ -77,7 +75,7 @@ class Model:
 
     def describe(self) -> str:
         """Give the specification in a form that a person can read."""
-        text = re.sub(r" at 0x[0-9a-f]+", "", repr(self.make()))
+        text = re.sub(r" at 0x[0-9a-f]+", "", text_of(self.make()))
         settings = ", ".join(f"{key}={value!r}" for key, value in sorted(self.parameters.items()))
         return f"{self.name}({settings})\npolicy: {self.policy!r}\n{text}"
 
@@ -135,6 +133,9 @@ class Task:
         stops learning.
     data
         How a data file maps to requests and outcomes; None when there is none.
+    outcome_low, outcome_high
+        Between which the outcomes of a regression lie, for models that cannot learn from others, such as behind a
+        logarithm. The load check makes its examples by it.
     """
 
     name: str
@@ -159,6 +160,8 @@ class Task:
     fallback: str | None = None
     max_skipped: int = 10
     data: DataFile | None = None
+    outcome_low: float | None = None
+    outcome_high: float | None = None
 
     def __post_init__(self) -> None:
         where = f"task {self.name!r}"
@@ -212,6 +215,8 @@ class Task:
 
     def _check_shape(self) -> None:
         where = f"task {self.name!r}"
+        if problem := range_problem(self.kind, self.outcome_low, self.outcome_high):
+            raise TaskError(f"{where}: {problem}")
         if not isinstance(self.models, tuple | list):
             raise TaskError(
                 f"{where}: models= must be a tuple of Model(...), not {type(self.models).__name__}"
@@ -282,10 +287,8 @@ class Task:
             ) from error
         if not isinstance(made, base.Estimator):
             raise TaskError(f"{where}: build must return a River model, not {type(made).__name__}")
-        last = getattr(made, "_last_step", made)
-        if not isinstance(last, KINDS[self.kind]):
-            wanted = KINDS[self.kind].__name__.lower()
-            raise TaskError(f"{where}: kind={self.kind!r} requires a {wanted}, not {type(last).__name__}")
+        if problem := why_not(made, self.kind):
+            raise TaskError(f"{where}: {problem}")
 
     def model(self, name: str) -> Model:
         """Give the model of that name.
@@ -309,8 +312,9 @@ class Task:
     def spec(self, model: Model) -> str:
         """Digest of what fixes a revision (16 hex digits).
 
-        Pipeline, parameters, policy, kind, dictionary, and how many entries may be skipped.
+        Pipeline, parameters, policy, imported code, kind, dictionary, and how many entries may be skipped.
         """
-        described = f"{self.kind}\n{self.features.digest}\n{model.describe()}\n{state_digest(model.make())}"
-        described += f"\n{self.max_skipped}"
+        # Not the description for people: a set in it has another order in every process.
+        parts = [model.name, dict(model.parameters), model.policy, model.make(), *own_modules(model.make())]
+        described = f"{self.kind}\n{self.features.digest}\n{state_digest(parts)}\n{self.max_skipped}"
         return hashlib.sha256(described.encode()).hexdigest()[:16]

@@ -17,6 +17,7 @@ from agents.cli.main import riverloop, subcommands
 from agents.declared import allowed
 from agents.settings import Settings
 from docs.make.metrics_page import metrics_page
+from docs.make.models_page import models_page
 from schemas.clients import rows as client_rows
 from schemas.codec import avro_form
 from schemas.limits import NAME
@@ -44,6 +45,7 @@ def pages() -> dict[str, str]:
         "clients.md": clients(),
         "commands.md": commands(),
         "metrics.md": metrics_page(table),
+        "models.md": models_page(table),
     }
     return {name: f"{MADE}\n\n{text.rstrip()}\n" for name, text in made.items()}
 

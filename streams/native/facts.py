@@ -19,6 +19,10 @@ class ScannedFact(Protocol):
         """Of its request; a new one each time."""
 
     @property
+    def asked(self) -> int:
+        """The request's event time (ms)."""
+
+    @property
     def ts(self) -> int:
         """The entry's event time (ms)."""
 

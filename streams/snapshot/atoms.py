@@ -16,14 +16,25 @@ import numpy as np
 _double: Final = struct.Struct("<d").pack
 
 
-def of_task_file(module: str) -> bool:
-    """Whether a module is the user's: neither the standard library's, nor River's or numpy's, nor ours."""
-    return module.partition(".")[0] not in _KNOWN_PACKAGES
-
-
-_KNOWN_PACKAGES: Final = sys.stdlib_module_names | {
+KNOWN_PACKAGES: Final = sys.stdlib_module_names | {
     *("river", "numpy", "scipy", "schemas", "streams", "infra", "agents")
 }
+"""Neither of them is a user's."""
+IMPORTED: Final[dict[str, str]] = {}
+"""Modules and packages of users that a task file imports, with a digest of what they consist of."""
+
+
+def shown_module(module: str) -> str:
+    """Give a module's name in a state: the task file's is named after where it lies, which is no part of it."""
+    package = module.partition(".")[0]
+    return (
+        module if package in KNOWN_PACKAGES or not IMPORTED.keys().isdisjoint((module, package)) else "task"
+    )
+
+
+def is_users(module: str) -> bool:
+    """Whether a module is the user's: neither the standard library's, nor River's or numpy's, nor ours."""
+    return module.partition(".")[0] not in KNOWN_PACKAGES
 
 
 @functools.lru_cache(maxsize=50_000)  # names of attributes and features come up over and over
@@ -46,8 +57,7 @@ def _named(value: Any) -> bytes:
 @functools.lru_cache(maxsize=10_000)
 def name_of(module: str, name: str) -> bytes:
     """Give the bytes of a function's or class's name."""
-    # A task file's module is named after where it lies, and that is not part of what a model knows.
-    return b"q" + text(f"{'task' if of_task_file(module) else module}:{name}")
+    return b"q" + text(f"{shown_module(module)}:{name}")
 
 
 def _array(value: np.ndarray[Any, Any]) -> bytes:

@@ -8,15 +8,14 @@ import types
 from typing import Any, Final
 
 from schemas.errors import SnapshotError
-from streams.snapshot.atoms import of_task_file
+from streams.snapshot.atoms import shown_module
 from streams.snapshot.digest import state_digest
 from streams.snapshot.parts import CODE, Parts, take_apart
 
 
 def class_name(kind: type) -> str:
     """Name a class in a snapshot. A task file's module is named after its place, which is no part of a state."""
-    module = "task" if of_task_file(kind.__module__) else kind.__module__
-    return f"{module}:{kind.__qualname__}"
+    return f"{shown_module(kind.__module__)}:{kind.__qualname__}"
 
 
 def code_name(code: Any) -> str:
@@ -28,8 +27,7 @@ def code_name(code: Any) -> str:
         When it holds something that has no state.
     """
     if isinstance(code, type | types.FunctionType):
-        module = "task" if of_task_file(code.__module__ or "") else code.__module__
-        return f"{module}.{code.__qualname__}"
+        return f"{shown_module(code.__module__ or '')}.{code.__qualname__}"
     if isinstance(code, types.ModuleType):
         return f"module {code.__name__}"
     if isinstance(code, types.BuiltinFunctionType) and isinstance(
@@ -73,6 +71,13 @@ class Template:
             return FACTORIES[name]
         there = "several pieces of code" if found else "no code"
         raise SnapshotError(f"the snapshot expects {name:.80}, and the model has {there} of this name")
+
+    def modules(self) -> set[str]:
+        """Give the modules of the template's code and classes."""
+        code = [each for there in self._code.values() for each in there]
+        found = [*code, *self._functions.values(), *self.classes.values()]
+        found += [each.func for each in code if isinstance(each, functools.partial)]
+        return {str(getattr(each, "__module__", None) or "") for each in found}
 
     def function(self, name: str) -> Any:
         """Give the function of a name that the template has as a method of some object; None when it has none."""

@@ -28,6 +28,14 @@ def label(estimator: object) -> str:
     return f"{parts[1]}.{kind.__name__}" if parts[0] == "river" and len(parts) > 1 else kind.__name__
 
 
+def text_of(model: Any) -> str:
+    """Give a model's text for people: River's, or its components where River's fails at a rolling window."""
+    try:
+        return repr(model)
+    except Exception:  # `utils.Rolling` passes what its text needs on to the statistic inside
+        return "\n".join(each.place for each in components(model))
+
+
 def components(model: Any) -> list[Component]:
     """Give a model's components, each one after those inside or before it; the model itself last."""
     out: list[Component] = []
@@ -80,7 +88,9 @@ def static_faults(model: Any) -> Iterator[tuple[str, str]]:
                 ),
             )
         for kind, what in _KNOWN.items():
-            if isinstance(part, kind):
+            if issubclass(
+                type(part), kind
+            ):  # a pipeline says that it is an instance of its last step's class
                 yield place, what
         if _prunes_by_size(part):
             what = f"prunes when it measures more than max_size={part.max_size} MiB, and what it measures "

@@ -169,6 +169,9 @@ def _reduced(value: Any) -> Parts:
     kind = type(value)
     if isinstance(value, types.BuiltinFunctionType):
         return Parts("reduced", kind, (value.__name__,), items=[value.__self__])
+    if isinstance(value, functools.partial):
+        # Its dict is there as soon as somebody has asked for it: an empty one is none.
+        return Parts("reduced", kind, items=[value.func, value.args, value.keywords, vars(value) or None])
     try:
         reduced = value.__reduce_ex__(4)
     except Exception as error:

@@ -12,7 +12,7 @@ import numpy as np
 from schemas.errors import NotReproducible, SnapshotError
 from schemas.state_table import StateTable, encode
 from streams.garbage import without_collection
-from streams.snapshot.atoms import atom
+from streams.snapshot.atoms import atom, is_users
 from streams.snapshot.code import class_name, code_name
 from streams.snapshot.parts import CODE, take_apart
 
@@ -205,9 +205,9 @@ def _has_state(value: Any) -> bool:
 
 def _code_name(code: Any) -> str:
     name = code_name(code)
-    if name.startswith("task.") and ("<lambda>" in name or "<locals>" in name):
-        module = code.__module__
+    if ("<lambda>" in name or "<locals>" in name) and is_users(getattr(code, "__module__", None) or "sys"):
         raise SnapshotError(
-            f"{code.__qualname__} of {module} cannot be stored by name: define it at the top level of the task file"
+            f"{code.__qualname__} of {code.__module__} cannot be stored by name: define it at the top level of "
+            "the file"
         )
     return name

@@ -203,3 +203,86 @@ def test_no_snapshot_is_taken_of_a_model_by_a_worker_that_fails_in_an_entry(
         stored = {each.version: each for each in loop.store.manifests(loop.task.name) if each.kind == "model"}
         assert {version: each.state_digest for version, each in stored.items()} == digests
         assert loop.assert_verified().skipped == {}
+
+
+MODELS_OF_USERS = """
+from datetime import timedelta
+from river import (base, compose, ensemble, facto, feature_extraction, feature_selection, linear_model, naive_bayes,
+                   preprocessing, stats, tree, utils)
+from schemas import Category, Dictionary, Number
+from streams import Model, Select, Task, pure
+from {helper} import Largest, ratio
+
+LR = linear_model.LogisticRegression
+
+def words(): return feature_extraction.BagOfWords(on="text", stop_words={"a", "so"}) | naive_bayes.MultinomialNB()
+def tfidf(): return feature_extraction.TFIDF(on="text") | LR()
+def topics():
+    return feature_extraction.BagOfWords(on="text") | pure(preprocessing.LDA(n_components=2, seed=1)) | LR()
+def included():
+    return feature_extraction.BagOfWords(on="text") | pure(feature_selection.PoissonInclusion(0.2, seed=1)) | LR()
+def factors(): return pure(facto.FMClassifier(n_factors=3, seed=1))
+def fields(): return pure(facto.FFMClassifier(n_factors=3, seed=1))
+def rolling(): return feature_extraction.Agg(on="x", by="shop", how=utils.Rolling(stats.Mean, 5)) | LR()
+def over_time():
+    how = utils.TimeRolling(stats.Mean, period=timedelta(seconds=40))
+    return (feature_extraction.TargetAgg(by="shop", how=how) + Select("x")) | preprocessing.StandardScaler() | LR()
+def imported(): return (compose.FuncTransformer(ratio) + Largest()) | LR()
+def forest(): return Select("x") | ensemble.BaggingClassifier(tree.HoeffdingTreeClassifier(), n_models=2, seed=1)
+
+models = (words, tfidf, topics, included, factors, fields, rolling, over_time, imported, forest)
+task = Task(
+    name="{name}", question="Will it?", horizon=timedelta(days=1),
+    features=Dictionary(Number(name="x", low=0), Category(name="shop"), Category(name="text")),
+    models=tuple(Model(build.__name__.replace("_", "-"), build) for build in models),
+)
+"""
+HELPER = """
+from river import base
+
+def ratio(x):
+    return {"ratio": x["x"] / (1 + x["x"])}
+
+class Largest(base.Transformer):
+    def __init__(self):
+        self.seen = 0.0
+    def learn_one(self, x):
+        self.seen = max(self.seen, x["x"])
+    def transform_one(self, x):
+        return {"largest": self.seen}
+"""
+TEXTS = ("a good one", "late again", "not so bad", "good and late", "bad")
+
+
+def test_models_that_rivers_users_write_go_through_worker_kill_restart_and_verify(
+    broker: Broker, tmp_path: Path, task_name: str
+) -> None:
+    helper = f"helper_of_{task_name.replace('-', '_')}"
+    (tmp_path / f"{helper}.py").write_text(HELPER)
+    file = tmp_path / "task.py"
+    file.write_text(MODELS_OF_USERS.replace("{name}", task_name).replace("{helper}", helper))
+    with Loop(str(file), Connection(broker.bootstrap), tmp_path, snapshot_every=50) as loop:
+
+        def made(first: int, count: int) -> list[Event]:
+            found = []
+            for n in range(first, first + count):
+                features = {"x": n * 7 % 11 / 3, "shop": "abc"[n * n % 3], "text": TEXTS[n * 3 % 5]}
+                ts, request_id = 1_700_000_000_000 + n * 1000, f"r{n}"
+                outcome = Outcome(request_id, ts + 5000, n * 7 % 11 > 4)
+                request = Request(request_id, ts, loop.task.features.canonical(features))
+                found.append(Event(request, (outcome,)))
+            return found
+
+        worker = loop.worker()
+        worker.restart()
+        loop.play(made(0, 120))
+        digests = loop.assert_digests()
+        assert len(digests) == 10
+        worker.kill()
+        worker.restart()
+        assert loop.assert_digests() == digests
+        loop.play(made(120, 20))
+        report = loop.assert_verified()
+        assert report.snapshots > 0
+        assert report.skipped == {}
+        assert "Traceback" not in worker.log
