@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
@@ -14,6 +14,7 @@ from infra.kafka.fencing import members
 from infra.kafka.log import LogReader, read_all
 from infra.kafka.transaction import OutRecord
 from infra.kafka.writer import Writer
+from infra.log_commands import lacks_revisions, log_commands
 from infra.taskfile import LoadedTask
 from schemas.applied import Applied
 from schemas.codec import Codec
@@ -179,7 +180,7 @@ class Commands:
         BrokerError
             It cannot be read.
         """
-        roles, audits, offsets = Roles(self.codec.task), list[Control](), dict[str, int]()
+        audits, offsets = list[tuple[int, Control]](), dict[str, int]()
         for message in read_all(self.connection, self._topics.control):
             try:
                 record = self.codec.decode_from_control(message.value())
@@ -188,11 +189,26 @@ class Commands:
             if isinstance(record, Applied):
                 offsets.update(record.commands)
             elif record.kind == "audit" and record.command.name in {"revision", *DECIDED}:
-                audits.append(record)
-                if record.entry_id:
-                    entry = Entry(record.entry_id, "command", record.ts, command=record.command)
-                    roles.apply(message.offset() or 0, entry)
-        return roles, audits, offsets
+                audits.append((message.offset() or 0, record))
+        try:
+            roles = self._roles(audits)
+        except ValueError:
+            roles = None
+        if roles is None or lacks_revisions(each for _, each in audits):
+            # It was made again, and no owner of the log has written anew yet what it had.
+            rejected = [(0, each) for _, each in audits if each.rejected]
+            audits = [*log_commands(self.connection, self.codec, self._topics)]
+            roles = self._roles(audits)
+            audits += rejected
+        return roles, [each for _, each in audits], offsets
+
+    def _roles(self, audits: Iterable[tuple[int, Control]]) -> Roles:
+        """Fold audits; raises ValueError where some are missing."""
+        roles = Roles(self.codec.task)
+        for offset, each in audits:
+            if each.entry_id:
+                roles.apply(offset, Entry(each.entry_id, "command", each.ts, command=each.command))
+        return roles
 
 
 def check_answering(roles: Roles, loaded: LoadedTask) -> None:

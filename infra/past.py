@@ -12,6 +12,7 @@ from typing import Any, Final
 from infra.inbound import Message
 from infra.kafka.connection import Connection
 from infra.kafka.log import read_all
+from infra.log_commands import log_commands, opens
 from schemas.codec import Codec
 from schemas.errors import BadRecord, RecordsGone, TaskError
 from schemas.records import Command, Control
@@ -64,7 +65,11 @@ class PastSchemas:
         TaskError
             When a feature has another type today: what was served with the old one would be no value of it.
         """
-        for command in self._new():
+        found = [*self._new()]
+        if not any(map(opens, found)):  # it was made again
+            topics = TaskTopics(self._codec.task)
+            found += [each.command for _, each in log_commands(self._connection, self._codec, topics)]
+        for command in found:
             with suppress(BadRecord):  # no audit of ours; the log's own commands decide
                 learn(self._codec, command)
                 for schema in _schemas(command):

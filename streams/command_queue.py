@@ -25,6 +25,8 @@ class CommandQueue:
         self.next_offset = 0
         """Of `T.control`: after the last record taken."""
         self._decided: set[str] = set()
+        self.opened: set[tuple[str, int]] = set()
+        """Model and number of the revisions whose audits were taken."""
         self._waiting: dict[str, tuple[int, Control]] = {}
         self._last = ""
         """The entry of the newest command that is done."""
@@ -38,6 +40,8 @@ class CommandQueue:
         if record.kind == "audit":
             if record.command.name == ACCEPTED and record.command.arguments.get("topic") == self._log:
                 self._last = ""
+            if record.entry_id and "revision" in record.command.arguments:
+                self.opened.add((record.command.model, int(record.command.arguments["revision"])))
             self.decided(wanted, record.entry_id)
         elif wanted not in self._decided:
             self._waiting.setdefault(wanted, (offset, record))
@@ -85,6 +89,11 @@ class CommandQueue:
     def settled(self, roles: Roles) -> bool:
         """Whether the roles contain the newest command that is done."""
         return not self._last or roles.done(self._last)
+
+    def lacks(self, roles: Roles) -> bool:
+        """Whether a revision of the log has no audit: `T.control` was made again, and has lost what it had."""
+        opened = roles.revisions.opened.items()
+        return any((model, each.number) not in self.opened for model, known in opened for each in known)
 
     def knows(self, command_id: str) -> bool:
         """Whether a command is done or rejected."""

@@ -14,6 +14,7 @@ from infra.hooks import reached
 from infra.kafka.buffers import Partition
 from infra.kafka.log import LogReader
 from infra.kafka.transaction import OutRecord
+from infra.log_commands import log_commands
 from infra.task.audit_links import AuditLinks
 from infra.task.context import TaskContext
 from infra.task.gate_desk import GateDesk
@@ -58,6 +59,9 @@ class CommandDesk:
         self.partition = Partition(context.topics.control, 0)
         self._reading: asyncio.Task[None] | None = None
         self._caught_up = False
+        self._restoring: asyncio.Future[list[Control]] | None = None
+        """The audits of the log's commands, where `T.control` has lost them."""
+        self._is_whole = False
 
     def offsets(self, decided: Sequence[Decided]) -> dict[Partition, int]:
         """Return the offset that is committed with some decisions."""
@@ -85,7 +89,8 @@ class CommandDesk:
 
     def close(self) -> None:
         """Stop reading."""
-        self._caught_up = False
+        self._caught_up = self._is_whole = False
+        self._restoring = None
         self.audit.close()
         self.gate_desk.close()
         if self._reading is not None:
@@ -108,6 +113,7 @@ class CommandDesk:
             except RecordsGone as error:
                 log.warning("%s: commands are read from the beginning: %s", self.context.task.name, error)
                 self.queue = CommandQueue(self.context.topics.log)
+                self._caught_up = self._is_whole = False
                 self.audit.reset()
             except BrokerError as error:
                 log.warning("%s: commands cannot be read: %s", self.context.task.name, error)
@@ -134,11 +140,36 @@ class CommandDesk:
     def decided(self, models: Sequence[ModelFold], gate: GateMonitor | None, *, ready: bool) -> list[Decided]:
         """Decide the next requests; without one, the owner's own next command, see `GateDesk.next`."""
         roles = models[0].roles
+        if self._caught_up and not self._is_whole and not self._restored(roles):
+            return self._audits()
         found = [one for each in self.next(roles, ready=ready) for one in self.decide(each, models, gate)]
         if found or not ready or not self._caught_up or not self.queue.settled(roles):
             return found
         own = self.gate_desk.next(roles, gate, self.queue.knows)
         return [] if own is None else self.decide(own, models, gate, own=True)
+
+    def _restored(self, roles: Roles) -> bool:
+        """Whether `T.control` has what the log has; otherwise the log is read for it."""
+        if self._restoring is None:
+            self._is_whole = not self.queue.lacks(roles)
+            if not self._is_whole:
+                log.warning("%s: the audits of commands are restored from the log", self.context.task.name)
+                context, loop = self.context, asyncio.get_running_loop()
+                reading = (log_commands, context.connection, context.codec, context.topics)
+                self._restoring = loop.run_in_executor(None, _all, *reading)
+                self._restoring.add_done_callback(lambda _: self._wake())
+        return self._is_whole
+
+    def _audits(self) -> list[Decided]:
+        """Return the audits that are written again, in the log's order and in one transaction."""
+        restoring = self._restoring
+        if restoring is None or not restoring.done():
+            return []
+        if restoring.cancelled() or restoring.exception() is not None:
+            self._restoring = None  # read again
+            return []
+        self._is_whole, self._restoring = True, None
+        return [Decided(self.context, each, each, None) for each in restoring.result()]
 
     def decide(
         self,
@@ -179,6 +210,10 @@ class CommandDesk:
         for each in decided:
             self.queue.decided(each.audit.command.id, each.audit.entry_id)
             reached(decision_points(each.audit)[2])
+
+
+def _all(read: Callable[..., Iterable[tuple[int, Control]]], *about: object) -> list[Control]:
+    return [each for _, each in read(*about)]
 
 
 def decision_points(record: Control) -> tuple[str, str, str]:

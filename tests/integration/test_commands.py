@@ -16,15 +16,18 @@ import pytest
 
 from infra.embedded.pytest_plugin import Broker
 from infra.hooks import COMMAND_POINTS
+from infra.kafka.admin import create_topics
 from infra.kafka.connection import Connection
 from infra.kafka.log import read_all
 from infra.runtime import runtime_fingerprint
 from infra.verify import Report
 from schemas.errors import BadRecord
 from schemas.records import Control, Entry, Prediction
+from schemas.topics import topics
 from streams.model import ModelFold
 from streams.roles import Roles
 from tests.integration.loops import Loop, Worker, hotel_task, invoked, until
+from tests.topics import delete_topics
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
 
@@ -264,3 +267,33 @@ def test_a_file_without_the_model_that_answers_does_not_start_and_says_which_com
     worker.stop()
     without.restart()
     assert without.get(f"/tasks/{loop.task.name}/models")["models"][1]["in_file"] is False
+
+
+def test_a_control_topic_that_is_made_again_gets_back_what_the_log_has(loop: Loop) -> None:
+    """Its audits say which revisions there are and which model answers: workers start with them."""
+    (worker,) = loop.started(1)
+    loop.play(loop.events(100))
+    models(loop, "promote", "ht", "--wait")
+    before = [(each.entry_id, each.command) for each in controls(loop) if each.entry_id]
+    control = loop.topics.control
+    (spec,) = (each for each in topics(loop.task.name, 2) if each.name == control)
+    delete_topics(loop.connection, [control])
+    create_topics(loop.connection, [spec])
+    # Also before anybody has noticed.
+    assert models(loop, "list")["models"][1]["role"] == "served"
+
+    def restored() -> bool:
+        return [(each.entry_id, each.command) for each in controls(loop) if each.entry_id] == before
+
+    until(restored, 60, "the audits are restored")
+    models(loop, "promote", "lr", "--wait")
+    other = loop.worker()
+    other.restart()
+    worker.kill()
+    worker.restart()
+    loop.play(loop.events(100, 100))
+    assert [entry.command.model for _, entry in done_commands(loop) if entry.command] == ["ht", "lr"]
+    report = loop.verify()
+    assert report.failures == []
+    assert_answers(loop, report)
+    assert "Traceback" not in worker.log + other.log

@@ -38,7 +38,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Clu
     def read(desk: CommandDesk) -> None:
         for message in control(desk_cluster(desk)):
             desk.take(message.at, message.value_bytes)
-        desk._caught_up = True
+        desk._caught_up = desk._is_whole = True
 
     clusters = dict[str, Cluster]()
 

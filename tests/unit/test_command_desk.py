@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ from infra.kafka.transaction import OutRecord
 from infra.snapshots.store import SnapshotStore
 from infra.task.command_desk import CommandDesk
 from schemas.records import Command, Control, Entry
+from streams.command_queue import CommandQueue
 from streams.shares import UNIT
 from streams.snapshot.digest import state_digest
 from tests.history import ordinary
@@ -43,7 +44,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Clu
         def read(desk: CommandDesk) -> None:
             for message in cluster.history.records[cluster.history.topics.control, 0]:
                 desk.take(message.at, message.value_bytes)
-            desk._caught_up = True
+            desk._caught_up = desk._is_whole = True
 
         monkeypatch.setattr(CommandDesk, "open", read)
         return cluster
@@ -165,3 +166,47 @@ def test_the_age_of_a_request_is_known_until_it_is_decided(
     assert desk.asked_s() == 61.0
     desk.queue.decided(WANTED[0].id, "entry")
     assert desk.asked_s() == 0.0
+
+
+def test_audits_that_were_lost_are_restored_before_anything_is_decided(
+    make: Callable[[int], Cluster], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody has made `T.control` again."""
+    cluster = make(3)
+    promote = Command("promote", "window", {}, "ada", "better", "c-7")
+
+    def of_the_log(*_: object) -> Iterator[tuple[int, Control]]:
+        for each in cluster.log:
+            entry = cluster.history.codec.decode_entry(each.value_bytes)
+            if entry.command is not None:
+                yield each.at, Control("audit", entry.command, entry.ts, entry.entry_id)
+
+    monkeypatch.setattr("infra.task.command_desk.log_commands", of_the_log)
+
+    async def play() -> None:
+        worker = Worker(cluster)
+        desk = worker.publisher.desk
+        worker.publisher.assigned()
+        worker.runner.fates = ["committed"] * 100
+        ask(cluster, WANTED[0])
+        for _ in range(10):
+            desk.open()
+            await worker.read(1000)
+            await worker.turn()
+        cluster.history.records[cluster.history.topics.control, 0].clear()
+        desk.queue, desk._is_whole = CommandQueue(), False
+        ask(cluster, promote)
+        for _ in range(10):
+            for message in cluster.history.records[cluster.history.topics.control, 0]:
+                desk.take(message.at, message.value_bytes)
+            await worker.read(1000)
+            await worker.turn()
+            await asyncio.sleep(0.02)
+
+    asyncio.run(play())
+    audits = [each for each in controls(cluster) if each.kind == "audit"]
+    assert [(each.entry_id, each.command) for each in audits] == [
+        (each.entry_id, each.command) for _, each in of_the_log()
+    ]
+    assert [each.command.id for each in audits if each.command.id] == ["c-1", "c-7"]
+    assert len(audits) > 2
