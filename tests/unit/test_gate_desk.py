@@ -45,7 +45,7 @@ class Owner:
         self.codec = Codec(task.name, task.kind, task.features)
         context: Any = SimpleNamespace(task=task, codec=self.codec)
         self.desk = GateDesk(context, lambda: WOKEN.append(1))
-        self.desk._caught_up = self.desk._is_whole = True
+        self.desk._caught_up = True
         self.known: set[str] = set()
         self.now = 1_000
         monkeypatch.setattr(gate_desk, "now_ms", lambda: self.now)
