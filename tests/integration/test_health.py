@@ -29,21 +29,13 @@ SOON_S = 10.0
 """Readiness follows the cluster, and SIGTERM ends a worker, within this time."""
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[EmbeddedBroker]:
-    """Give a broker of this file's own."""
+@pytest.fixture
+def broker() -> Iterator[EmbeddedBroker]:
+    """Give a broker of the test's own."""
     with EmbeddedBroker() as started:
         yield started
-
-
-@pytest.fixture
-def broker(server: EmbeddedBroker) -> Iterator[EmbeddedBroker]:
-    """Give a broker that a test may stop and kill."""
-    if not server.running:
-        server.start()
-    yield server
-    if server.running:
-        os.kill(server.pid, signal.SIGCONT)
+        if started.running:
+            os.kill(started.pid, signal.SIGCONT)
 
 
 @pytest.fixture
