@@ -23,7 +23,7 @@ from infra.taskfile import load_task
 from infra.verify import KafkaSource, Report, verify
 from schemas.codec import Codec
 from schemas.records import Prediction
-from tests.integration.loops import Loop, Worker, hotel_task
+from tests.integration.loops import Loop, Worker, hotel_task, until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
 LEARNING_RATE = '"learning_rate": 0.01'
@@ -151,12 +151,17 @@ def test_a_changed_parameter_is_rolled_out_and_back_with_no_moment_without_answe
         assert len({each.request_id for each in found}) == len(found)
         # The benchmark `rolling` measures it: 0.1 s on a quiet machine.
         assert caller.longest_gap_s < 8.0, "a call was answered all the while"
-        resolved = [each for each in loop.resolutions() if not each[0].startswith("http-")]
-        assert Counter(resolved) == loop.expected()
+
+        def all_resolved() -> bool:
+            resolved = (each for each in loop.resolutions() if not each[0].startswith("http-"))
+            return Counter(resolved) == loop.expected()
+
+        until(all_resolved, 60, "each request has its outcome")
         for reference in (old, new):
             report = proof(loop, reference)
             assert report.failures == []
-            assert report.reproduced["lr"] + report.other["lr"] == len(found)
+            # A call that its caller has given up may be answered after all.
+            assert report.reproduced["lr"] + report.other["lr"] == report.counts["predictions"] >= len(found)
             assert min(report.reproduced["lr"], report.other["lr"]) > 100
         logs = "".join(worker.log for worker in loop.workers)
         assert "Traceback" not in logs
