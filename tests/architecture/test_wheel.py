@@ -143,5 +143,6 @@ def test_a_task_file_finds_what_it_needs_in_streams() -> None:
         "Watch",
         "millis",
         "number",
+        "pure",
     ]
     assert all(hasattr(streams, name) for name in streams.__all__)

@@ -43,6 +43,7 @@ def control(monkeypatch: pytest.MonkeyPatch) -> list[Record]:
         return iter(records[start or 0 :])
 
     monkeypatch.setattr(past, "read_all", read_all)
+    monkeypatch.setattr(past, "log_commands", lambda *about: iter(()))
     return records
 
 
@@ -68,6 +69,18 @@ def test_a_prediction_of_a_new_dictionary_is_read_as_soon_as_its_revision_is_ope
     assert reader.decode_prediction(data).features["a"] == 1.0
     monkeypatch.setattr(past, "read_all", None)
     assert reader.decode_prediction(data).request_id == "r-1"
+
+
+def test_where_the_control_topic_has_no_revision_the_log_is_read(
+    control: list[Record], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody has made it again."""
+    new = Codec("t", "binary", Dictionary(Number(name="a", unit="1"), Number(name="b", unit="1")))
+    reader = Codec("t", "binary", Dictionary(Number(name="a", unit="1")))
+    found = OLD.decode_control(opened(new))
+    monkeypatch.setattr(past, "log_commands", lambda *about: iter([(7, found)]))
+    PastSchemas(reader, Connection("nowhere:1"), TaskTopics("t")).learn_all()
+    assert reader.decode_prediction(new.encode(PREDICTION)).features["a"] == 1.0
 
 
 def test_garbage_with_the_mark_of_avro_stays_garbage(control: list[Record]) -> None:
