@@ -173,7 +173,8 @@ class Commands:
         -------
         tuple
             The roles after all commands that are done, with offsets of `T.control`; the audits of commands for
-            models, rejected ones as well; by entry id the log offset, where a worker has reported it.
+            models, rejected ones as well; by entry id the log offset, where a worker has reported it. Where
+            `T.control` was made again and lacks what the log has, roles, offsets and audits are those of the log.
 
         Raises
         ------
@@ -195,7 +196,7 @@ class Commands:
         except ValueError:
             roles = None
         if roles is None or lacks_revisions(each for _, each in audits):
-            # It was made again, and no owner of the log has written anew yet what it had.
+            # The log's owner has not restored it yet.
             rejected = [(0, each) for _, each in audits if each.rejected]
             audits = [*log_commands(self.connection, self.codec, self._topics)]
             roles = self._roles(audits)

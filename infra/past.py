@@ -12,7 +12,7 @@ from typing import Any, Final
 from infra.inbound import Message
 from infra.kafka.connection import Connection
 from infra.kafka.log import read_all
-from infra.log_commands import log_commands, opens
+from infra.log_commands import lacks_revisions, log_commands
 from schemas.codec import Codec
 from schemas.errors import BadRecord, RecordsGone, TaskError
 from schemas.records import Command, Control
@@ -66,10 +66,10 @@ class PastSchemas:
             When a feature has another type today: what was served with the old one would be no value of it.
         """
         found = [*self._new()]
-        if not any(map(opens, found)):  # it was made again
+        if lacks_revisions(found):  # it was made again
             topics = TaskTopics(self._codec.task)
-            found += [each.command for _, each in log_commands(self._connection, self._codec, topics)]
-        for command in found:
+            found += [each for _, each in log_commands(self._connection, self._codec, topics)]
+        for command in (each.command for each in found):
             with suppress(BadRecord):  # no audit of ours; the log's own commands decide
                 learn(self._codec, command)
                 for schema in _schemas(command):
@@ -95,22 +95,22 @@ class PastSchemas:
             not ours and now < self._pause_ends
         ):
             return
-        for command in self._new():
+        for each in self._new():
             with suppress(BadRecord):
-                learn(self._codec, command)
+                learn(self._codec, each.command)
         if len(self._asked) > MOST_ASKED:
             self._asked.clear()
         self._asked[fingerprint] = ended = time.monotonic()
         self._pause_ends = ended + PAUSE * (ended - now)
 
-    def _new(self) -> Iterator[Command]:
+    def _new(self) -> Iterator[Control]:
         try:
             messages = [*read_all(self._connection, self._topic, start=self._next)]
         except RecordsGone:  # the topic was made again
             messages = [*read_all(self._connection, self._topic)]
         for message in messages:
             self._next = (message.offset() or 0) + 1
-        return commands(self._codec, messages)
+        return controls(self._codec, messages)
 
 
 def commands(codec: Codec, messages: Iterable[Message]) -> Iterator[Command]:

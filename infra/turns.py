@@ -19,6 +19,36 @@ BREATHS: Final = 8
 four to six of them; with one only, a health check would take as many turns."""
 
 
+class Portion:
+    """How many items go into one step, so that it lasts no longer than a turn: one at first, then what has fitted.
+
+    For items whose cost is the user's code, which may take a microsecond or a second, and change.
+
+    Parameters
+    ----------
+    most
+        Items in a step, at most.
+
+    Examples
+    --------
+    >>> portion = Portion(most=16)
+    >>> portion.took(1, 0.000_1)
+    >>> portion.count
+    16
+    >>> portion.took(16, 4.8)
+    >>> portion.count
+    1
+    """
+
+    def __init__(self, most: int) -> None:
+        self.count, self._most = 1, most
+
+    def took(self, count: int, seconds: float) -> None:
+        """Take how long some items took."""
+        fitting = count * TURN_S / seconds if seconds > 0 else self._most
+        self.count = max(1, min(self._most, int(fitting)))
+
+
 @dataclass(frozen=True, slots=True)
 class Long:
     """A step that takes long: it is taken in a thread, within the turn of the steps before it."""

@@ -16,8 +16,8 @@ from streams.freezing import freeze, freeze_at
 from streams.learner import Learner, SkippedEntry
 from streams.leave_out import NOTHING, LeaveOut
 from streams.model_state import Frozen, ModelState, intervals_text
-from streams.native.facts import ScannedFact
 from streams.native.fused import FusedPipeline
+from streams.native.scanned import ScannedFact
 from streams.policies import checked_label
 from streams.revisions import LEFT_OUT, Revision
 from streams.roles import ModelRole, Roles

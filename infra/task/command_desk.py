@@ -165,7 +165,8 @@ class CommandDesk:
         restoring = self._restoring
         if restoring is None or not restoring.done():
             return []
-        if restoring.cancelled() or restoring.exception() is not None:
+        if (error := restoring.exception()) is not None:
+            log.warning("%s: the commands of the log cannot be read: %s", self.context.task.name, error)
             self._restoring = None  # read again
             return []
         self._is_whole, self._restoring = True, None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -11,6 +12,7 @@ from confluent_kafka import Message
 from infra.clock import now_ms
 from infra.task.context import TaskContext
 from infra.task.statistics import STAGES, Statistics
+from infra.turns import Portion
 from streams.model import ModelFold
 from streams.native.turn import examples_of, scan_of
 from streams.native.watch import is_plain
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 RUN: Final = 256
 """Entries that are folded in one step, at most."""
 AT_ONCE: Final = 16
-"""The same where River learns: one may take a millisecond for each, and nothing else happens meanwhile."""
+"""The same where River learns."""
 NEWEST: Final = 20_000
 """Durations that are kept."""
 
@@ -38,6 +40,7 @@ class FactRuns:
     def __init__(self, context: TaskContext, models: Sequence[ModelFold]) -> None:
         fits = len(models) == 1 and context.task.kind == "binary" and is_plain(models[0].model.policy)
         self._scan: Any = scan_of(context.codec) if fits else None
+        self._portion = Portion(AT_ONCE)
 
     def cut(self, messages: Iterable[Message]) -> Iterator[tuple[list[Message], list[Any]]]:
         """Give runs with what was scanned of them; a record that is to be read comes alone, with nothing."""
@@ -56,36 +59,37 @@ class FactRuns:
         if run:
             yield run, facts
 
-
-def take(fold: LogFold, run: list[Message], facts: list[Any], start: int) -> int:
-    """Fold entries as bytes, from one of a run on, as the reader of the log does one by one; gives how many."""
-    if fold.others.folds:
-        return 0  # both folds take each entry
-    offsets = [message.offset() or 0 for message in run]
-    model = fold.models[0]
-    count = model.learn_rows(offsets[start:], examples_of(facts, start))
-    if not count:
-        count = model.learn_each(offsets[start : start + AT_ONCE], facts[start : start + AT_ONCE])
-    if not count:
-        return 0
-    at, end = start, start + count
-    while at < end and fold.listener is not None:
-        at += fold.many(facts[:end], at, offsets) if fold.many is not None else 0
-        if at < end:
-            fold.listener(offsets[at], fold.read(run[at]))
-            at += 1
-    newest = facts[max(start, end - (fold.recent.maxlen or end)) : end]
-    fold.recent.extend(fact.features for fact in newest)
-    counts, taken = fold.statistics.counts, run[start:end]
-    counts["entries"] += count
-    if fold.readiness.ready.is_set():
-        times = [message.timestamp()[1] for message in taken]
-        pairs = zip((fact.arrived for fact in facts[start:end]), times, strict=True)
-        measure_freshness(fold.statistics, Counter(pairs))
-    if fold.caught_up:
-        counts["log_bytes"] += sum(len(each.value() or b"") + len(each.key() or b"") for each in taken)
-    fold.next_offset = offsets[end - 1] + 1
-    return count
+    def take(self, fold: LogFold, run: list[Message], facts: list[Any], start: int) -> int:
+        """Fold entries as bytes, from one of a run on, as the reader of the log does one by one; gives how many."""
+        if fold.others.folds:
+            return 0  # both folds take each entry
+        offsets = [message.offset() or 0 for message in run]
+        model = fold.models[0]
+        count = model.learn_rows(offsets[start:], examples_of(facts, start))
+        if not count:
+            end, began = start + self._portion.count, time.perf_counter()
+            count = model.learn_each(offsets[start:end], facts[start:end])
+            if not count:
+                return 0
+            self._portion.took(count, time.perf_counter() - began)
+        at, end = start, start + count
+        while at < end and fold.listener is not None:
+            at += fold.many(facts[:end], at, offsets) if fold.many is not None else 0
+            if at < end:
+                fold.listener(offsets[at], fold.read(run[at]))
+                at += 1
+        newest = facts[max(start, end - (fold.recent.maxlen or end)) : end]
+        fold.recent.extend(fact.features for fact in newest)
+        counts, taken = fold.statistics.counts, run[start:end]
+        counts["entries"] += count
+        if fold.readiness.ready.is_set():
+            times = [message.timestamp()[1] for message in taken]
+            pairs = zip((fact.arrived for fact in facts[start:end]), times, strict=True)
+            measure_freshness(fold.statistics, Counter(pairs))
+        if fold.caught_up:
+            counts["log_bytes"] += sum(len(each.value() or b"") + len(each.key() or b"") for each in taken)
+        fold.next_offset = offsets[end - 1] + 1
+        return count
 
 
 def measure_freshness(statistics: Statistics, times: Counter[tuple[int, int]]) -> None:

@@ -17,7 +17,7 @@ from infra.past import learn
 from infra.snapshots.models import LogPlace, restore
 from infra.snapshots.store import SnapshotStore
 from infra.task.context import TaskContext
-from infra.task.fact_runs import FactRuns, measure_freshness, take
+from infra.task.fact_runs import FactRuns, measure_freshness
 from infra.task.gate_state import make_gate, restore_gate
 from infra.task.other_revisions import OtherRevisions
 from infra.task.readiness import Readiness
@@ -202,7 +202,7 @@ class LogFold:
         for run, facts in self._runs.cut(messages):
             start = 0
             while start < len(run):
-                taken = take(self, run, facts, start) if facts else 0
+                taken = self._runs.take(self, run, facts, start) if facts else 0
                 if not taken:
                     entry = self.read(run[start])
                     if entry is not None and entry.command is not None:

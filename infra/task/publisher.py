@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -45,7 +46,7 @@ class Output:
     """Time between two publications of the metrics."""
 
 
-class Publisher(Generic[Item]):
+class Publisher(ABC, Generic[Item]):
     """Folds the monitors of a topic of one partition, and keeps what they give until it is committed.
 
     An alert is the output of a record, a metric that of an offset. Both go into the transaction that commits an
@@ -96,21 +97,21 @@ class Publisher(Generic[Item]):
 
     # ------------------------------------------------------------------ what is published
 
+    @abstractmethod
     def make(self) -> Sequence[Monitor[Item]]:
         """Make the monitors, with nothing folded yet."""
-        raise NotImplementedError
 
+    @abstractmethod
     def read(self, message: Message) -> Item | None:
         """Return what a record of the topic carries; None for one to skip."""
-        raise NotImplementedError
 
+    @abstractmethod
     def event_time(self, item: Item) -> int | None:
         """Return a record's event time (ms); None where it has none."""
-        raise NotImplementedError
 
+    @abstractmethod
     def topic_id(self) -> str:
         """Return the topic's id (may block)."""
-        raise NotImplementedError
 
     def takes(self) -> Iterator[Take]:
         """Return what takes each snapshot."""

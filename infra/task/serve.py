@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
@@ -12,13 +13,17 @@ from infra.kafka.transaction import Headers, OutRecord
 from infra.task.context import TaskContext
 from infra.task.runs import runs
 from infra.task.statistics import Statistics
+from infra.turns import Portion
 from schemas.errors import BadRecord
 from schemas.formats import AVRO_MARK, HEADER_BYTES
 from schemas.records import Request
+from streams.join.join import RUN
 from streams.native.serving import NativeServer
 from streams.quality.edge import EdgeCounter
 from streams.serve import Server
 
+AT_ONCE: Final = 16
+"""Requests in one step, at most, where a model is asked itself."""
 MAX_KEY_BYTES: Final = 1024
 """A dead letter is placed by its original key up to this length, else anywhere."""
 
@@ -52,6 +57,7 @@ class Serve:
         self._arrived: list[int] = []
         """When the batch's answered requests came (ms)."""
         self._headers = served_by(context.slot)
+        self._portion = Portion(AT_ONCE)
 
     def process(self, items: Iterable[Inbound]) -> Iterator[OutRecord]:
         """Return the batch's outputs: a prediction or a dead letter per request, and the tallies of all.
@@ -62,44 +68,40 @@ class Serve:
         counter.drop()  # of a batch that was not committed
         self.dead_letters.clear()
         self._arrived.clear()
-        for partition, run in runs(items):
-            start, native = 0, None if run[0].scanned is None else self._native
+        for partition, run in runs(items, self._most):
+            native = None if run[0].scanned is None else self._native
+            start, spent_s = 0, 0.0
             while start < len(run):
-                if native is not None:
-                    answered = self._answer(native, partition, run, start)
-                    if answered is None:
-                        native = None
-                        continue
-                    records, stopped = answered
-                    start += len(records)
-                    yield from records
-                    if not stopped:
-                        continue
-                yield self._one(partition, run[start])
-                start += 1
+                began = time.perf_counter()
+                records = None if native is None else self._answer(native, partition, run, start)
+                if records is None:
+                    native, records = None, []
+                if (at := start + len(records)) < len(run):
+                    records.append(self._one(partition, run[at]))
+                spent_s += time.perf_counter() - began
+                start += len(records)
+                yield from records
+            self._portion.took(len(run), spent_s)
         yield from tally_records(self.context, counter)
+
+    def _most(self) -> int:
+        """Return how many requests are answered in one step: a model's own code may take a second for each."""
+        return RUN if self._native is not None and self._native.by_kernels else self._portion.count
 
     def _answer(
         self, native: NativeServer, partition: int, run: list[Inbound], start: int
-    ) -> tuple[list[OutRecord], bool] | None:
-        """Answer scanned requests, from one of a run on, as far as the core does in a step; None: it does none now.
-
-        Returns
-        -------
-        tuple or None
-            The predictions, and whether the next request is to be answered by what it says.
-        """
+    ) -> list[OutRecord] | None:
+        """Answer scanned requests, from one of a run on, as far as the core does; None: it does none now."""
         scanned: list[Any] = [item.scanned for item in run]
         found = native.answer(scanned, start)
         if found is None:
             return None
-        end = start + len(found.records)
-        self.statistics.counts["predictions"] += len(found.records)
+        end = start + len(found)
+        self.statistics.counts["predictions"] += len(found)
         self._arrived += [item.arrived for item in run[start:end]]
         self.counter.answered_many(partition, scanned[start:end], self._fingerprint)
         topic, headers = self.context.topics.predictions, self._headers
-        records = [OutRecord(topic, key, value, headers=headers) for key, value in found.records]
-        return records, found.stopped
+        return [OutRecord(topic, key, value, headers=headers) for key, value in found]
 
     def _one(self, partition: int, item: Inbound) -> OutRecord:
         """Answer a request by what it says."""

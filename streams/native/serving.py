@@ -29,9 +29,6 @@ PREDICTION: Final = [
     "log_offset",
 ]
 """The fields that it writes."""
-AT_ONCE: Final = 16
-"""Requests in one step where a model is asked itself: one may take a millisecond for each, and nothing else happens
-meanwhile."""
 
 
 class Bound(NamedTuple):
@@ -98,15 +95,6 @@ def _bound(feature: Feature) -> Bound | None:
     return Bound(float("-inf") if low is None else low, float("inf") if high is None else high, ())
 
 
-class Answered(NamedTuple):
-    """What was answered of a run of requests."""
-
-    records: list[tuple[bytes, bytes]]
-    """The key and the value of the prediction of each."""
-    stopped: bool
-    """The next request is the reference's."""
-
-
 class NativeServer:
     """Answers scanned requests as a `Server` answers what they say.
 
@@ -121,8 +109,14 @@ class NativeServer:
     def __init__(self, server: Server, scan: Any) -> None:
         self._server, self._scan = server, scan
 
-    def answer(self, requests: list[Any], start: int) -> Answered | None:
-        """Answer requests, from one of them on, up to the first that is the reference's, or the end of a step.
+    @property
+    def by_kernels(self) -> bool:
+        """Whether kernels score for all models: then a run of requests takes no time to speak of."""
+        kinds = self._scan.names, self._scan.kinds
+        return all(fold.kernel(*kinds) is not None for fold in self._server.models if not fold.retired)
+
+    def answer(self, requests: list[Any], start: int) -> list[tuple[bytes, bytes]] | None:
+        """Answer requests, from one of them on, up to the first that is the reference's.
 
         Parameters
         ----------
@@ -131,8 +125,8 @@ class NativeServer:
 
         Returns
         -------
-        Answered or None
-            None where the models are the reference's now.
+        list or None
+            The key and the value of the prediction of each; None where the models are the reference's now.
         """
         folds = [fold for fold in self._server.models if not fold.retired]
         roles = self._server.roles
@@ -142,14 +136,12 @@ class NativeServer:
         if any(fold.model.sample < 1.0 for fold in folds):
             return None
         kernels = [fold.kernel(self._scan.names, self._scan.kinds) for fold in folds]
-        if None in kernels:
-            requests, start = requests[start : start + AT_ONCE], 0
         examples = self._scan.examples(requests, start)
         features: list[Features] = []
         scores = []
         for fold, kernel in zip(folds, kernels, strict=True):
             if kernel is None:
-                features = features or [each.features for each in requests]
+                features = features or [each.features for each in requests[start:]]
                 scores.append(self._ask(fold, features))
             else:
                 scores.append(kernel.score_rows(examples))
@@ -165,10 +157,10 @@ class NativeServer:
             for fold, given in zip(folds, scores, strict=True)
         ]
         log_offset = self._server.models[0].next_offset - 1
-        return Answered(
-            self._scan.predictions(requests, start, count, models, drawn, log_offset),
-            start + count < len(requests),
+        found: list[tuple[bytes, bytes]] = self._scan.predictions(
+            requests, start, count, models, drawn, log_offset
         )
+        return found
 
     def _ask(self, fold: ModelFold, rows: Sequence[Features]) -> list[float]:
         """Return what a model says of each, up to the first of which the core cannot write it."""

@@ -5,35 +5,20 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby, islice
-from typing import Final, Literal, Protocol
+from typing import Final, Literal
 
 from schemas.dictionary import Dictionary
 from schemas.errors import BadRecord
 from schemas.paths import known_paths
-from schemas.records import Features, Request
+from schemas.records import Request
 from schemas.remarks import Remark
 from schemas.tally import Tally
+from streams.native.scanned import ScannedRequest
 from streams.quality.columns import Columns
 from streams.quality.tally import CELL_MS, Total, bounded, rejection, warning
 
 REMEMBERED: Final = 5_000
 """Ids a partition: one repeated within this many requests is noticed here; the join notices all the others."""
-
-
-class ScannedRequest(Protocol):
-    """A request that the native core has scanned."""
-
-    @property
-    def request_id(self) -> str:
-        """As in a `Request`."""
-
-    @property
-    def ts(self) -> int:
-        """As in a `Request`."""
-
-    @property
-    def features(self) -> Features:
-        """As in a `Request`; a new one each time."""
 
 
 class EdgeCounter:

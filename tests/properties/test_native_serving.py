@@ -132,7 +132,7 @@ class Loop:
 
     def _counted(self, requests: list[Any], start: int) -> Any:
         found = self._answer(requests, start)
-        self.answered += len(found.records) if found else 0
+        self.answered += len(found or ())
         return found
 
     def command(self, command: Command) -> None:

@@ -1,10 +1,26 @@
-"""What a labelled entry that the native core has scanned is for Python."""
+"""What records that the native core has scanned are for Python."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
 from schemas.records import Features
+
+
+class ScannedRequest(Protocol):
+    """A request that the native core has scanned."""
+
+    @property
+    def request_id(self) -> str:
+        """As in a `Request`."""
+
+    @property
+    def ts(self) -> int:
+        """As in a `Request`."""
+
+    @property
+    def features(self) -> Features:
+        """As in a `Request`; a new one each time."""
 
 
 class ScannedFact(Protocol):
