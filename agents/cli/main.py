@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import logging
 import sys
@@ -109,6 +110,9 @@ def main(command: click.Command = riverloop) -> None:
     except Exception as error:
         show_traceback(error)
         sys.exit(_say_why(error))
+    finally:
+        # Otherwise Python collects all that a model's libraries hold once more before it ends: 0.3 s.
+        gc.freeze()
 
 
 def _say_why(error: Exception) -> int:

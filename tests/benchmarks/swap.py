@@ -47,6 +47,7 @@ KILL_S: Final = 0.1
 """After a command is asked for: about when it is decided."""
 PREPARED: Final = """
 import sys
+import agents.cli.model_commands
 from agents.cli.main import main
 from infra.taskfile import load_task
 load_task(sys.argv[3])
