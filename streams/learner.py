@@ -18,9 +18,9 @@ from streams.state_copy import StateCopy
 
 LEAST_KEPT: Final = 1_000
 MOST_KEPT: Final = 10_000
-BYTES_PER_EXAMPLE: Final = 128
+BYTES_PER_EXAMPLE: Final = 8
 """A copy of the state is taken after as many examples as its stored form has bytes, divided by this, within the
-bounds above: so copying costs a small part of learning, however large the state is."""
+bounds above: about an object for each example, some µs. So copying costs a small part of learning."""
 NEWEST: Final = 20
 """Entries skipped that a state lists, newest last; the others are counted."""
 KEYS: Final = frozenset({"skipped", "recent", "newest", "stopped", "learned_to", "steps"})

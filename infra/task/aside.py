@@ -30,6 +30,7 @@ from schemas.errors import BadRecord, RecordsGone, RiverloopError, SnapshotError
 from schemas.records import Entry, Features, Manifest
 from schemas.topics import TaskTopics
 from streams import native
+from streams.garbage import collect_seldom
 from streams.leave_out import LeaveOut
 from streams.model import ModelFold
 from streams.version import Version
@@ -178,6 +179,7 @@ def _main() -> int:
         with contextlib.redirect_stdout(sys.stderr):  # what the task file prints is not ours
             native.choose(job.core or "auto")
             preparing = Preparing(job)
+            collect_seldom()
             manifest = preparing.run()
         report = {"version": manifest.version, "digest": manifest.state_digest, "entries": preparing.folded}
         report["seconds"] = round(time.monotonic() - started, 3)

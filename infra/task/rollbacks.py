@@ -29,8 +29,8 @@ from streams.model import ModelFold
 from streams.revisions import ANCHORS, ROLLBACK, Rollback
 from streams.version import Version
 
-POLL_S: Final = 0.5
-GRACE_S: Final = 1.5
+POLL_S: Final = 0.25
+GRACE_S: Final = 0.75
 """After the owner has the state at hand, the other workers get this long to load it as well."""
 ASK_AGAIN_S: Final = 10.0
 ATTEMPTS: Final = 3
