@@ -17,7 +17,7 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]  # public, but re-exported without __all__
 
-from infra.kafka.admin import client_of, code_of, failed
+from infra.kafka.admin import client_for_offsets, code_of, failed
 from infra.kafka.client_log import CLIENT_LOG
 from infra.kafka.connection import Connection
 from infra.kafka.reading import COMMITTED
@@ -48,7 +48,7 @@ class TopicReader:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._admin = client_of(connection)
+        self._admin = client_for_offsets(connection)
         self._many: Consumer | None = None
         self._one: Consumer | None = None
 

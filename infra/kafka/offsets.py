@@ -10,7 +10,7 @@ from typing import NamedTuple
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]  # public, but re-exported without __all__
 
-from infra.kafka.admin import TIMEOUT_S, client_of, code_of, failed
+from infra.kafka.admin import TIMEOUT_S, client_for_offsets, code_of, failed
 from infra.kafka.client_log import CLIENT_LOG
 from infra.kafka.connection import Connection
 from schemas.errors import BrokerError
@@ -70,7 +70,7 @@ def _offsets(
     while True:
         try:
             # A client goes on asking with the leaders that it has known: each attempt gets its own.
-            with client_of(connection) as admin:
+            with client_for_offsets(connection) as admin:
                 futures = admin.list_offsets(wanted, isolation_level=isolation, request_timeout=TIMEOUT_S)
                 return {
                     (place.topic, place.partition): int(future.result().offset)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
@@ -36,6 +37,8 @@ class StableOffsets:
         self._connection = connection
         self._timeout_s = timeout_s
         self._admin: AdminClient | None = None
+        self._met: Future[Any] = Future()
+        """Done once a broker has answered the client, or has not in time."""
         self._open = 0
         """Questions that are not answered yet."""
         self.stale = False
@@ -50,16 +53,30 @@ class StableOffsets:
             Called with the last stable offsets of those partitions whose leader answered in time; never when
             this is closed meanwhile.
         """
-        loop = asyncio.get_running_loop()
+        loop, asked = asyncio.get_running_loop(), list(partitions)
         if self._admin is None:
-            self._admin = client_of(self._connection)
+            self._admin = admin = client_of(self._connection)
+            # See `client_for_offsets`.
+            self._met = admin.describe_cluster(request_timeout=self._timeout_s)
+        admin, met = self._admin, self._met
+        self._open += 1
+        if met.done():
+            self._ask(admin, asked, answer)
+        else:
+            later = partial(loop.call_soon_threadsafe, self._ask, admin, asked, answer)
+            met.add_done_callback(lambda _: later())
+
+    def _ask(self, admin: AdminClient, partitions: Iterable[Partition], answer: Answer) -> None:
+        if admin is not self._admin:
+            self._open -= 1
+            return  # closed meanwhile
+        loop = asyncio.get_running_loop()
         latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # confluent-kafka left it without types
-        futures: dict[TopicPartition, Future[Any]] = self._admin.list_offsets(
+        futures: dict[TopicPartition, Future[Any]] = admin.list_offsets(
             {TopicPartition(partition.topic, partition.number): latest for partition in partitions},
             isolation_level=IsolationLevel.READ_COMMITTED,
             request_timeout=self._timeout_s,
         )
-        self._open += 1
         ends: dict[Partition, int] = {}
         waiting = set(futures)
 

@@ -92,3 +92,15 @@ def test_an_unreachable_cluster_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("infra.kafka.admin.TIMEOUT_S", 1.0)
     with pytest.raises(BrokerError, match=r"127\.0\.0\.1:9"):
         create_topics(Connection("127.0.0.1:9"), topics("unreachable", 1))
+
+
+def test_a_question_for_offsets_waits_for_no_timer(connection: Connection, task_name: str) -> None:
+    """librdkafka asks for the leaders once more after 1 or 3 s where a new client is not connected yet."""
+    names = TaskTopics(task_name)
+    create_topics(connection, topics(task_name, 1))
+    longest = 0.0
+    for _ in range(150):
+        began = time.monotonic()
+        end_offsets(connection, [(names.requests, 0)])
+        longest = max(longest, time.monotonic() - began)
+    assert longest < 1.0
