@@ -180,7 +180,7 @@ class Checks:
         lowest = "min(number)" if self._extent.begins_later(log) else "0"
         query = f"""
             SELECT cause, {lowest}, max(number), count(DISTINCT number), max(at) FROM entries
-            WHERE cause <> '' GROUP BY cause
+            WHERE cause IS NOT NULL GROUP BY cause
             HAVING count(DISTINCT number) <> max(number) - {lowest} + 1"""  # noqa: S608  our own text
         for cause, low, high, count, at in self._database.rows(query):
             what = f"an entry caused by {cause} is not in the log"

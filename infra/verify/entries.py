@@ -164,7 +164,7 @@ class Entries:
             self._link(entry, place, where, within)
         outcome, outcome_at = entry.outcome, entry.outcome_at
         numbered = place is not None or entry.kind in {"time", "backfill"}
-        cause, number = trigger_of(entry) if numbered else ("", 0)
+        cause, number = trigger_of(entry) if numbered else (None, 0)
         return (
             at.offset,
             entry.entry_id,
