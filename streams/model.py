@@ -149,13 +149,16 @@ class ModelFold(BaseFold[Entry]):
         if self.learner.learn(offset, entry.ts, prediction.request_id, x, value, prediction.ts):
             self._set_version(self.learned_version.revision, offset)
 
+    @property
+    def learns_rows(self) -> bool:
+        """Whether a kernel learns scanned labelled entries, and what it learns answers."""
+        return self.learner.pipeline.is_fused and self.frozen is None and not self._is_idle
+
     def learn_rows(self, offsets: Sequence[int], examples: Any) -> int:
         """Learn labelled entries in the kernel, as `apply` does; gives how many, the others have done nothing.
 
         The examples are what a scanner has made of entries that give their outcomes' values as first labels.
         """
-        if self.frozen is not None or self.retired or self.leave_out or offsets[0] < self.next_offset:
-            return 0
         count = self.learner.learn_rows(offsets, examples)
         if count:
             self._untaught = None
@@ -163,22 +166,30 @@ class ModelFold(BaseFold[Entry]):
             self._set_version(self.learned_version.revision, offsets[count - 1])
         return count
 
-    def learn_each(self, offsets: Sequence[int], facts: Sequence[ScannedFact]) -> int:
-        """Learn scanned labelled entries one by one, as `apply` does, up to one that is skipped; gives how many."""
-        learner = self.learner
-        if self.retired or self.leave_out or offsets[0] < self.next_offset or learner.stopped is not None:
+    @property
+    def _is_idle(self) -> bool:
+        """Whether it learns nothing from labelled entries."""
+        return self.retired or self.learner.stopped is not None
+
+    def facts_left(self, offset: int) -> int | None:
+        """How many scanned labelled entries it can learn from an offset on; None: any number.
+
+        It ends before an entry at which anything would be reported.
+        """
+        if self.leave_out or offset < self.next_offset or self.learner.is_behind:
             return 0
-        count, most = 0, learner.steps.left if learner.steps.is_open else len(facts)
-        for offset, fact in zip(offsets[:most], facts[:most], strict=True):
-            if learner.is_behind:
-                break
-            self._untaught = self._untaught if self.frozen else None
-            count, self.next_offset = count + 1, offset + 1
-            x, about = self._x(fact.features), (offset, fact.ts, fact.request_id)
-            if not learner.learn(*about, x, fact.value, fact.asked):
-                break
+        return self.learner.steps.left if self.learner.steps.is_open else None
+
+    def learn_fact(self, offset: int, fact: ScannedFact) -> None:
+        """Learn a scanned labelled entry, as `apply` does."""
+        self.next_offset = offset + 1
+        if self._is_idle:
+            return
+        if self.frozen is None:
+            self._untaught = None
+        x, about = self._x(fact.features), (offset, fact.ts, fact.request_id)
+        if self.learner.learn(*about, x, fact.value, fact.asked):
             self._set_version(self.learned_version.revision, offset)
-        return count
 
     def kernel(self, names: tuple[str, ...], kinds: tuple[Any, ...]) -> Any:
         """Return the kernel that scores features of these names and kinds as `predict` does, if there is one."""

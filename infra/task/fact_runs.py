@@ -34,11 +34,11 @@ class FactRuns:
     Parameters
     ----------
     models
-        Of the task: the core takes entries with the score of one model only.
+        Of the task.
     """
 
     def __init__(self, context: TaskContext, models: Sequence[ModelFold]) -> None:
-        fits = len(models) == 1 and context.task.kind == "binary" and is_plain(models[0].model.policy)
+        fits = context.task.kind == "binary" and all(is_plain(each.model.policy) for each in models)
         self._scan: Any = scan_of(context.codec) if fits else None
         self._portion = Portion(AT_ONCE)
 
@@ -61,17 +61,12 @@ class FactRuns:
 
     def take(self, fold: LogFold, run: list[Message], facts: list[Any], start: int) -> int:
         """Fold entries as bytes, from one of a run on, as the reader of the log does one by one; gives how many."""
-        if fold.others.folds:
-            return 0  # both folds take each entry
+        if fold.others.folds or fold.gate is not None:
+            return 0  # they take each entry as it is read
         offsets = [message.offset() or 0 for message in run]
-        model = fold.models[0]
-        count = model.learn_rows(offsets[start:], examples_of(facts, start))
+        count = self._learn(fold, run, facts, offsets, start)
         if not count:
-            end, began = start + self._portion.count, time.perf_counter()
-            count = model.learn_each(offsets[start:end], facts[start:end])
-            if not count:
-                return 0
-            self._portion.took(count, time.perf_counter() - began)
+            return 0
         at, end = start, start + count
         while at < end and fold.listener is not None:
             at += fold.many(facts[:end], at, offsets) if fold.many is not None else 0
@@ -85,11 +80,43 @@ class FactRuns:
         if fold.readiness.ready.is_set():
             times = [message.timestamp()[1] for message in taken]
             pairs = zip((fact.arrived for fact in facts[start:end]), times, strict=True)
-            measure_freshness(fold.statistics, Counter(pairs))
+            measure_freshness(fold.statistics, Counter(pair for pair in pairs if pair[0] >= 0))
         if fold.caught_up:
             counts["log_bytes"] += sum(len(each.value() or b"") + len(each.key() or b"") for each in taken)
         fold.next_offset = offsets[end - 1] + 1
         return count
+
+    def _learn(
+        self, fold: LogFold, run: list[Message], facts: list[Any], offsets: list[int], start: int
+    ) -> int:
+        """Let all models learn the same entries; gives how many.
+
+        Models without a kernel decide how many: they learn entry by entry, and none goes on where one has to be put
+        back or copied. Kernels learn as many, and what one rejects is undone at once.
+        """
+        fused = [each for each in fold.models if each.learns_rows]
+        rest = [each for each in fold.models if not each.learns_rows]
+        end, began = min(len(run), start + (self._portion.count if rest else RUN)), time.perf_counter()
+        for each in fold.models:
+            left = each.facts_left(offsets[start])
+            end = end if left is None else min(end, start + left)
+        if rest:
+            at = start
+            while at < end and not any(each.learner.is_behind for each in rest):
+                for each in rest:
+                    each.learn_fact(offsets[at], facts[at])
+                at += 1
+            end = at
+        for each in fused if start < end else ():
+            at = start
+            while at < end:
+                at += each.learn_rows(offsets[at:end], examples_of(facts[:end], at))
+                if at < end:
+                    fold.learn_now(each, offsets[at], run[at])
+                    at += 1
+        if rest:
+            self._portion.took(end - start, time.perf_counter() - began)
+        return end - start
 
 
 def measure_freshness(statistics: Statistics, times: Counter[tuple[int, int]]) -> None:

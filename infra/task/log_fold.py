@@ -264,6 +264,16 @@ class LogFold:
         if self.caught_up:  # what a restart reads again is no growth
             self.statistics.counts["log_bytes"] += len(message.value() or b"") + len(message.key() or b"")
 
+    def learn_now(self, fold: ModelFold, offset: int, message: Message) -> None:
+        """Let a model learn an entry that its kernel leaves to River; a failure is undone before this returns."""
+        before, entry = fold.learner.skipped, self.read(message)
+        if entry is not None:
+            fold.apply(offset, entry)
+        if fold.learner.is_behind:
+            fold.learner.catch_up()
+        if fold.learner.skipped > before:
+            self._log_skipped(fold)
+
     def _log_skipped(self, fold: ModelFold) -> None:
         """Log what a model has just skipped, unless a restart reads it again."""
         task, name, learner = self.context.task.name, fold.model.name, fold.learner

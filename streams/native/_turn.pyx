@@ -92,6 +92,7 @@ cdef extern from "views.hpp" namespace "riverloop" nogil:
         int64_t ts
         int64_t arrived
         cbool value
+        cbool joined
 
     cdef struct OutcomeView:
         string_view id
@@ -416,6 +417,10 @@ cdef class Scanned:
         return self.input.is_prediction
 
 
+NOT_WATCHED = -1
+"""A revision that no score has."""
+
+
 cdef class ScannedFact:
     """A labelled entry of the log that a scanner has taken.
 
@@ -424,11 +429,11 @@ cdef class ScannedFact:
     request_id, asked, features
         Of the request: its event time in ms, and its features.
     model, revision, offset
-        Of the score that was served.
+        Of the score that was served; no model where the monitors are to read the entry in Python.
     value, ts
         The label, and its event time (ms).
     arrived
-        When the outcome arrived (ms).
+        When the outcome arrived (ms); -1: unknown.
     """
 
     cdef CFact fact
@@ -557,27 +562,31 @@ cdef class Scan:
         return self._placed(made, topic, partition, offset, arrived)
 
     def fact(self, bytes data):
-        """Scan an entry of the log; None where it is not one of a request with one score, labelled in time."""
+        """Scan an entry of the log; None where it is not a first label in time, or of a backfilled row."""
         cdef size_t start = len(self.entry_mark)
         cdef FactView view
         cdef PredictionView* prediction = &view.prediction
         if not data.startswith(self.entry_mark) or not self.views.fact(data, <size_t>len(data), start, view):
             return None
-        if prediction.scores != 1 or prediction.group < 0 or not prediction.has_label or prediction.failed:
-            return None
         cdef ScannedFact made = ScannedFact.__new__(ScannedFact)
         made.fact.asked, made.fact.ts, made.fact.arrived = prediction.ts, view.ts, view.arrived
-        made.fact.p, made.fact.label, made.fact.value = prediction.p, prediction.label, view.value
+        made.fact.value, made.id, made.model = view.value, prediction.id, ""
+        made.fact.revision = NOT_WATCHED
+        made.data, made.names, made.row = data, self.names, self.views.features()
+        if view.joined and view.arrived >= 0 and prediction.scores == 1 and prediction.group >= 0:
+            if prediction.has_label and not prediction.failed:
+                self._watched(made, prediction)
+        return made
+
+    cdef _watched(self, ScannedFact made, PredictionView* prediction):
+        made.fact.p, made.fact.label = prediction.p, prediction.label
         made.fact.revision, made.offset = prediction.revision, prediction.offset
-        made.id = prediction.id
         if prediction.model.size() != <size_t>len(self.model_name) or prediction.model.compare(
             string_view(<const char*>self.model_name, <size_t>len(self.model_name))
         ) != 0:
             self.model_name = prediction.model.data()[:prediction.model.size()]
             self.model = self.model_name.decode()
         made.model = self.model
-        made.data, made.names, made.row = data, self.names, self.views.features()
-        return made
 
     cdef Scanned _placed(self, Scanned made, topic, int64_t partition, int64_t offset, int64_t arrived):
         made.topic = topic

@@ -34,11 +34,11 @@ struct PredictionView {
   uint64_t scores = 0;
 };
 
-// A labelled entry, of a request with one score, whose outcome came in time.
+// A first label in time, or of a backfilled row.
 struct FactView {
   PredictionView prediction;
-  int64_t ts = 0, arrived = 0;
-  bool value = false;
+  int64_t ts = 0, arrived = -1;  // -1: unknown
+  bool value = false, joined = false;
 };
 
 struct OutcomeView {
@@ -115,18 +115,23 @@ class Views {
 
   Scanner entries;
 
-  // Whether an entry is a fact of that kind, and says nothing of the join's progress.
+  // Whether an entry is such a fact, and says nothing of the join's progress.
   bool fact(const uint8_t* data, size_t size, size_t from, FactView& view) {
     if (!entries.scan(data, size, from, fields_) || fields_.size() != 16) return false;
-    for (const size_t absent : {0, 9, 10, 11, 12, 13, 14, 15})
+    for (const size_t absent : {9, 10, 11, 12, 13, 14, 15})
       if (data[fields_[absent].start] != 0) return false;
-    for (const size_t there : {3, 4, 7, 8})
+    for (const size_t there : {7, 8})
       if (data[fields_[there].start] != 2) return false;
-    if (data[fields_[1].start] != 2 * LABELLED_SYMBOL) return false;
+    const uint8_t kind = data[fields_[1].start];
+    if (kind != 2 * LABELLED_SYMBOL && kind != 2 * BACKFILL_SYMBOL) return false;
+    // The trigger gives the id of an entry that has none.
+    const bool named = data[fields_[0].start] != 0, triggered = data[fields_[3].start] != 0;
+    if (named == triggered) return false;
+    view.joined = triggered && kind == 2 * LABELLED_SYMBOL;
     Cursor time = at(data, 2), arrived = at(data, 4), outcome = at(data, 8);
     uint8_t branch, answered, value;
     if (!time.whole(view.ts) || view.ts < 0 || view.ts >= MOST_TS) return false;
-    if (!arrived.byte(branch) || !arrived.whole(view.arrived)) return false;
+    if (!arrived.byte(branch) || (branch != 0 && !arrived.whole(view.arrived))) return false;
     if (!outcome.byte(branch) || !outcome.byte(answered) || answered != 2 * YES_NO || !outcome.byte(value)) return false;
     view.value = value == 1;
     // Revision, reason and reporter change nothing for a fold; the last two have bounds.
@@ -143,7 +148,7 @@ class Views {
   const std::vector<Value>& features() const { return row_; }  // of the prediction viewed last
 
  private:
-  static constexpr int LABELLED_SYMBOL = 1;  // of the entries' Kind
+  static constexpr int LABELLED_SYMBOL = 1, BACKFILL_SYMBOL = 7;  // of the entries' Kind
 
   Cursor at(const uint8_t* data, size_t field) const {
     return Cursor(data, data + fields_[field].start, data + fields_[field].end);

@@ -11,9 +11,9 @@ import pytest
 from river import linear_model
 
 from infra.kafka.intake import BUDGET_S, WithinBudget
+from infra.task.fact_runs import FactRuns
 from infra.turns import TURN_S
 from streams import native
-from streams.model import ModelFold
 from streams.task import Model
 from tests.properties.test_native_serving import Loop, label_of, make_task, plain
 from tests.unit.test_fact_runs import Reader, log_of, task_of
@@ -53,13 +53,13 @@ def test_a_transaction_takes_as_many_requests_as_a_slow_model_answers_in_its_tim
 
 def test_a_slow_model_learns_one_entry_in_a_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log, taken = log_of(task_of(Slow), 60), list[int]()
-    reader, learn_each = Reader(task_of(Slow), tmp_path, as_bytes=True), ModelFold.learn_each
+    reader, take = Reader(task_of(Slow), tmp_path, as_bytes=True), FactRuns.take
 
-    def counted(fold: ModelFold, *about: Any) -> int:
-        taken.append(learn_each(fold, *about))
+    def counted(runs: FactRuns, *about: Any) -> int:
+        taken.append(take(runs, *about))
         return taken[-1]
 
-    monkeypatch.setattr(ModelFold, "learn_each", counted)
+    monkeypatch.setattr(FactRuns, "take", counted)
     steps = sum(step is None for step in reader.fold._steps(log))
     assert steps == len(log)
     assert set(taken) <= {0, 1}  # the first is read
