@@ -106,13 +106,12 @@ class Export:
         passed = 0
         with self._folder as folder:
             newest = folder.newest()
-            for place, extent in self._source.extents().items():
+            extents = self._source.extents()
+            self._check(newest, extents)
+            for place, extent in extents.items():
                 start = extent.first
                 if place in newest:
                     files, days = newest[place]
-                    self._check(
-                        files, next(iter(days.values())).parent.name, about(next(iter(days.values())))
-                    )
                     start = self._complete(files, len(days), extent)
                 for at in self._parts(place, start, extent.end):
                     progress(passed + at - extent.first)
