@@ -62,35 +62,47 @@ def prediction_of(row: Mapping[str, Any], ts: str = "ts") -> Prediction | None:
         for name, value in row.items()
         if name.startswith("feature_") and value is not None
     }
-    return Prediction(
-        *(row["request_id"], row[ts], features, tuple(scores), place(row, "source"), row["entity_key"]),
-        *(tuple(row["parents"]), row["propensity"], row["log_offset"]),
-    )
+    names = ("request_id", "entity_key", "propensity", "log_offset")
+    found: dict[str, Any] = {name: row[name] for name in names}
+    found |= {"ts": row[ts], "features": features, "scores": tuple(scores), "source": place(row, "source")}
+    return Prediction(**found, parents=tuple(row["parents"]))
 
 
 def command_of(row: Mapping[str, Any]) -> Command | None:
     if row["command"] is None:
         return None
-    names = ("command_model", "arguments", "author", "reason", "command_id", "authentication")
-    return Command(row["command"], *(row[name] for name in names), row["asked"] or 0, row["evidence"])
+    names = {"command": "name", "command_model": "model", "command_id": "id"}
+    same = ("arguments", "author", "reason", "authentication", "evidence")
+    found = {**{made: row[name] for name, made in names.items()}, **{name: row[name] for name in same}}
+    return Command(**found, asked=row["asked"] or 0)
 
 
 def entry_of(row: Mapping[str, Any]) -> Entry:
     outcome = None
     if row["outcome_ts"] is not None:
-        values = [row[name] for name in ("outcome_ts", "value", "outcome_revision", "outcome_reason")]
-        outcome = Outcome(row["request_id"], *values, row["reporter"])
-    return Entry(
-        *(row["entry_id"], row["kind"], row["ts"], place(row, "trigger"), row["arrived"]),
-        *(place(row, "prediction_at"), place(row, "outcome_at"), prediction_of(row, "request_ts"), outcome),
-        *(row["corrects"], row["previous"], row["previous_kind"], row["late_by"], command_of(row)),
-        *(row["time_partition"], row["progress"]),
+        names = {"ts": "outcome_ts", "revision": "outcome_revision", "reason": "outcome_reason"}
+        names |= {name: name for name in ("request_id", "value", "reporter")}
+        outcome = Outcome(**{made: row[name] for made, name in names.items()})
+    same = (
+        "entry_id",
+        "kind",
+        "ts",
+        "arrived",
+        "corrects",
+        "previous",
+        "previous_kind",
+        "late_by",
+        "progress",
     )
+    found: dict[str, Any] = {name: row[name] for name in same}
+    found |= {name: place(row, name) for name in ("trigger", "prediction_at", "outcome_at")}
+    found |= {"prediction": prediction_of(row, "request_ts"), "outcome": outcome}
+    return Entry(**found, command=command_of(row), partition=row["time_partition"])
 
 
 def outcome_of(row: Mapping[str, Any]) -> Outcome:
     names = ("request_id", "ts", "value", "revision", "reason", "reporter")
-    return Outcome(*(row[name] for name in names))
+    return Outcome(**{name: row[name] for name in names})
 
 
 def metric_of(row: Mapping[str, Any]) -> Metric:

@@ -21,6 +21,7 @@ from infra.frames import folder as folders
 from infra.kafka.admin import create_topics, delete_records, topic_id
 from infra.kafka.connection import Connection
 from infra.kafka.log import read_all
+from schemas.alert import Alert
 from schemas.codec import Record
 from schemas.errors import UsageError
 from schemas.examples import examples
@@ -48,7 +49,9 @@ class Exported:
         example = {type(each).__name__: each for each in examples(self.codec).values()}
         for day in range(12):
             for each, topic in (("Metric", self.topics.metrics), ("Alert", self.topics.alerts)):
-                self._add(topic, replace(example[each], ts=day * DAY))
+                found = example[each]
+                assert isinstance(found, Metric | Alert)
+                self._add(topic, replace(found, ts=day * DAY))
             control = example["Control"]
             assert isinstance(control, Control)
             self._add(self.topics.control, replace(control, kind="audit", ts=day * DAY, entry_id=str(day)))
@@ -182,7 +185,7 @@ def test_a_run_that_ends_between_any_two_files_is_completed(
     expected = exported.expected("log")
     for files in range(1, 12):
         shutil.rmtree(exported.to, ignore_errors=True)
-        monkeypatch.setattr(folders.Path, "replace", replace_or_die)
+        monkeypatch.setattr(Path, "replace", replace_or_die)
         left[0] = files
         with pytest.raises(Killed):
             exported.export("log", "--rows-per-part", "20")
