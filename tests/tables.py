@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
 from pyarrow import dataset, parquet, unify_schemas
 
 from schemas.alert import Alert, Evidence
@@ -35,6 +36,12 @@ def rows_of(folder: Path) -> list[dict[str, Any]]:
                 }
             )
     return sorted(found, key=lambda row: (row["partition"], row["offset"]))
+
+
+def ask(question: str) -> list[tuple[Any, ...]]:
+    """Give DuckDB's answer to a question, in a session of its own."""
+    with duckdb.connect() as session:
+        return session.execute(question).fetchall()
 
 
 def place(row: Mapping[str, Any], name: str) -> Position | None:
