@@ -154,6 +154,7 @@ def test_files_of_several_dictionaries_are_one_table(
 ) -> None:
     features = ['Number(name="x")', 'Integer(name="y", optional=True), Number(name="x")']
     folder, expected = tmp_path / "export", []
+    loaded = made.task(features[0], "_1")
     for number, text in enumerate(features, start=1):
         loaded = made.task(text, f"_{number}")
         codec = codec_of(loaded)
@@ -196,7 +197,9 @@ def test_examples_have_the_newest_outcome_and_as_of_what_was_known(made: Topics,
         Entry("3", "expired", DAY * 11, prediction_at=at["b"], prediction=asked["b"]),
         replace(
             Entry("4", "late", DAY * 15, prediction_at=at["a"], prediction=asked["a"], outcome=truth),
-            **{"corrects": "1", "previous_kind": "expired", "late_by": "event_time"},
+            corrects="1",
+            previous_kind="expired",
+            late_by="event_time",
         ),
     ):
         made.write(made.topics.log, codec.encode(entry))
