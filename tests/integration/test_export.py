@@ -29,8 +29,9 @@ from schemas.records import Control, Metric, Outcome, Punctuation
 from schemas.topics import PARTITIONER, TaskTopics, topics
 from streams.rows import WHAT
 from tests.history import DAY, ordinary
-from tests.integration.loops import Loop, command, hotel_task
+from tests.integration.loops import HOTEL, Loop, Resolution, command, hotel_task, until
 from tests.integration.test_verify import TASK_FILE, publish
+from tests.pages import run_notebook
 from tests.tables import RECORDS, rows_of
 from tests.topics import delete_topics
 
@@ -277,28 +278,42 @@ def loop(broker: Broker, task_name: str, tmp_path: Path) -> Iterator[Loop]:
         yield loop
 
 
-def test_an_export_beside_a_running_loop_has_each_entry_of_the_log_once(loop: Loop, tmp_path: Path) -> None:
+def test_an_export_beside_a_running_loop_has_each_entry_once_and_the_notebook_reads_it(
+    loop: Loop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (worker,) = loop.started(1)
-    to = tmp_path / "export"
+    to, name = tmp_path / "task" / "export", loop.task.name
     line = ("export", loop.loaded.reference, "--to", str(to), "--bootstrap", loop.connection.bootstrap)
 
-    def export() -> None:
-        done = CliRunner().invoke(riverloop, line, catch_exceptions=False)
+    def export(*more: str) -> None:
+        done = CliRunner().invoke(riverloop, [*line, *more], catch_exceptions=False)
         assert done.exit_code == 0
 
-    with loop.replaying(loop.events(3_000), 0.002):
-        for _ in range(3):
+    with loop.replaying(loop.events(2_000), 0.03):
+        for _ in range(2):
             loop.wait_for_more(20)
-            export()
+            export("--what", "log", "--what", "predictions")
+    until(loop.published, 60, "all metrics are published")
     worker.stop()
     export()
-    name = loop.task.name
-    expected = [(offset, entry) for offset, entry in loop.entries()]
-    assert [(row["offset"], RECORDS["log"](row)) for row in rows_of(to / f"{name}.log")] == expected
-    predictions = [
+    entries = loop.entries()
+    assert [(row["offset"], RECORDS["log"](row)) for row in rows_of(to / f"{name}.log")] == entries
+    served = [
         loop.codec.decode_prediction(message.value())
         for number in range(2)
         for message in read_all(loop.connection, loop.topics.predictions, number)
     ]
-    assert [RECORDS["predictions"](row) for row in rows_of(to / f"{name}.predictions")] == predictions
-    assert len({path.name for path in (to / f"{name}.log").rglob("*.parquet")}) >= 3
+    assert [RECORDS["predictions"](row) for row in rows_of(to / f"{name}.predictions")] == served
+    assert len({path.name for path in (to / f"{name}.log").rglob("*.parquet")}) == 3
+    monkeypatch.chdir(tmp_path / "task")
+    found = run_notebook(HOTEL / "explore.ipynb")
+    assert found["rows"].num_rows == len(loop.expected().keys() - late(loop))
+    assert found["served"].num_rows == len(served) == 2_000
+    assert 0 < found["then"].num_rows < found["rows"].num_rows
+    assert all(0 < loss < 0.5 for loss in found["losses"].values())
+    assert {*found["accuracy"]["name"].to_pylist()} == {"accuracy"}
+
+
+def late(loop: Loop) -> set[Resolution]:
+    """Give the resolutions that correct another one of their request."""
+    return {each for each in loop.expected() if each[1] == "late"}
