@@ -223,6 +223,23 @@ def test_what_an_open_transaction_holds_up_is_exported_when_it_has_ended(exporte
     assert rows[-1][2].name == "behind"
 
 
+def test_an_export_at_an_interval_goes_on_with_what_is_new(exported: Exported) -> None:
+    before = len(exported.expected("metrics"))
+    line, environment, root = command(*exported.arguments("metrics", "--every", "1"))
+    process = subprocess.Popen(line, env=environment, cwd=root, stdout=subprocess.DEVNULL)
+    try:
+        until(lambda: len(list(exported.to.rglob("day=*/*.parquet"))) == before, 60)
+        metric = next(each for each in examples(exported.codec).values() if isinstance(each, Metric))
+        producer = Producer(exported.connection.config())
+        producer.produce(exported.topics.metrics, exported.codec.encode(metric))
+        assert producer.flush(10) == 0
+        until(lambda: len(list(exported.to.rglob("day=*/*.parquet"))) == before + 1, 60)
+    finally:
+        process.kill()
+        process.wait()
+    exported.assert_whole("metrics")
+
+
 def test_another_topic_of_that_name_or_another_span_is_an_error(exported: Exported) -> None:
     exported.export("metrics")
     with pytest.raises(UsageError, match="exported with another --since"):
