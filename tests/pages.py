@@ -65,6 +65,16 @@ def run_blocks(page: Path, address: str = ADDRESS) -> None:
             exec(compile(code, str(page), "exec"), names)
 
 
+def run_notebook(page: Path) -> dict[str, Any]:
+    """Run the cells of a notebook, which has no outputs, in one namespace; gives its names."""
+    names: dict[str, Any] = {"__name__": "__notebook__"}
+    for number, cell in enumerate(json.loads(page.read_text("utf-8"))["cells"]):
+        if cell["cell_type"] == "code":
+            assert (cell["outputs"], cell["execution_count"]) == ([], None), "strip the outputs"
+            exec(compile("".join(cell["source"]), f"{page.name}, cell {number}", "exec"), names)
+    return names
+
+
 def answers(page: Path) -> list[tuple[str, str]]:
     """Give the shell blocks of a page, each with the answer that the page shows right behind it, or none."""
     found: list[tuple[str, str]] = []

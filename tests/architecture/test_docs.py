@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -23,7 +24,19 @@ from infra.kafka.connection import Connection
 from infra.taskfile import load_task
 from schemas.topics import PARTITIONER
 from streams.task import Task
-from tests.pages import FENCE, PAGES, ROOT, WRITE_A_TASK, blocks, name_of, run_blocks, write_files
+from tests.pages import (
+    ADDRESS,
+    FENCE,
+    PAGES,
+    ROOT,
+    WRITE_A_TASK,
+    Terminal,
+    blocks,
+    name_of,
+    run_blocks,
+    write_files,
+)
+from tests.tables import ask
 
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 MAX_WORDS = 45_000
@@ -247,6 +260,36 @@ def test_a_page_about_the_topics_does_what_it_says(
     reported = capsys.readouterr().out
     for each in printed:
         assert each in reported
+
+
+@pytest.mark.kafka
+def test_the_page_about_exports_exports_and_asks(
+    loop: Path,
+    riverloop_broker: Broker,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(loop)
+    page = ROOT / "docs" / "how-to" / "export-data.md"
+    (commands,) = (block.text for block in blocks(page, "sh"))
+    questions = [each for block in blocks(page, "sql") for each in block.text.split(";") if each.strip()]
+    ends = time.monotonic() + 60
+    with Terminal(loop, {ADDRESS: riverloop_broker.bootstrap}) as terminal:
+        while True:
+            assert "orders.predictions: " in terminal.run(commands)
+            versions, one, kinds = (ask(each) for each in questions)
+            found = {kind: (requests, value) for kind, requests, value in kinds}
+            if found.get("labelled", (0, 0))[0] == 2:
+                break
+            assert time.monotonic() < ends, found
+    assert sum(answers for _, answers in versions) == 2, "o-1 and o-2 were placed on that day"
+    assert all(version.startswith("lr.1@") for version, _ in versions)
+    assert [row[0] in dict(versions) for row in one] == [True]
+    assert found["labelled"] == (2, (18.0 + 310.0) / 2)
+    run_blocks(page, riverloop_broker.bootstrap)
+    resolved, then = map(int, capsys.readouterr().out.split())
+    assert resolved == sum(requests for requests, _ in found.values())
+    assert then == 1, "o-2 was cancelled on 3 January"
 
 
 # ---------------------------------------------------------------------- the file map

@@ -1,0 +1,97 @@
+"""How long an export takes, and a question to its files: `python -m tests.benchmarks.export [PREDICTIONS] [DAYS]`.
+
+Writes predictions of the hotel task to an embedded broker, exports them as the command does, and asks DuckDB what
+served a request on a day.
+"""
+
+from __future__ import annotations
+
+import random
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from confluent_kafka import Producer
+
+from agents.cli.export import ROWS_PER_PART
+from infra.embedded.broker import EmbeddedBroker
+from infra.frames.arrow import day_of
+from infra.frames.export import Export
+from infra.frames.folder import Folder
+from infra.frames.source import TaskRows
+from infra.inbound import SERVED
+from infra.kafka.admin import create_topics
+from infra.kafka.connection import Connection
+from infra.taskfile import examples, load_task
+from schemas.codec import Codec
+from schemas.records import Prediction, Score
+from schemas.topics import PARTITIONER, TaskTopics, topics
+from tests.tables import ask
+
+PARTITIONS = 4
+ASKED = 30
+T0 = 1_700_000_000_000
+DAY = 86_400_000
+
+
+def main(count: int, days: int) -> None:
+    """Print the times."""
+    loaded = load_task(f"{examples() / 'hotel_bookings' / 'task.py'}:cancellation_within_30_days")
+    task = loaded.task
+    codec, names = Codec(task.name, task.kind, task.features), TaskTopics(task.name)
+    features = [event.request.features for event in loaded.events(limit=500)]
+    with tempfile.TemporaryDirectory() as folder, EmbeddedBroker(Path(folder) / "broker") as broker:
+        connection = Connection(broker.bootstrap)
+        create_topics(connection, topics(task.name, PARTITIONS))
+        config = {"partitioner": PARTITIONER, "linger.ms": 5, "queue.buffering.max.messages": 500_000}
+        producer = Producer(connection.config(**config))
+        step = days * DAY // count
+        for number in range(count):
+            scores = (Score("lr", 1, number, 0.25, False), Score("ht", 1, number, 0.5, True))
+            served = Prediction(f"r-{number}", T0 + step * number, features[number % len(features)], scores)
+            while True:
+                try:
+                    key, value = served.request_id.encode(), codec.encode(served)
+                    producer.produce(names.predictions, value, key, headers={SERVED: b"0"})
+                    break
+                except BufferError:
+                    producer.poll(0.1)
+            producer.poll(0)
+        assert producer.flush(120) == 0
+        path = Path(folder) / "export" / f"{task.name}.predictions"
+        started, before = time.monotonic(), _memory_mb()
+        done = Export(TaskRows(loaded, connection, "predictions"), Folder(path), ROWS_PER_PART).run()
+        seconds = time.monotonic() - started
+        size = sum(each.stat().st_size for each in path.rglob("*.parquet"))
+        print(
+            f"{done.rows:,} rows in {done.files:,} files, {size / 1e6:.0f} MB, exported in {seconds:.0f} s "
+            f"({done.rows / seconds:,.0f} rows/s); memory {before:.0f} MB before, {_memory_mb():.0f} MB at most"
+        )
+        rng = random.Random(1)
+        for union in ("", ", union_by_name = true"):
+            took = []
+            for _ in range(ASKED):
+                number = rng.randrange(count)
+                started = time.monotonic()
+                found = ask(
+                    f"SELECT version, score FROM read_parquet('{path}/*/*.parquet'{union}) "
+                    f"WHERE day = '{day_of(T0 + step * number)}' AND request_id = 'r-{number}'"
+                )
+                took.append(1000 * (time.monotonic() - started))
+                assert found == [(f"lr.1@{number}", 0.25)], found
+            print(
+                f"what served X on day D{union}: median {statistics.median(took):.0f} ms, "
+                f"most {max(took):.0f} ms of {ASKED}"
+            )
+
+
+def _memory_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+if __name__ == "__main__":
+    given = [int(each) for each in sys.argv[1:]]
+    main(given[0] if given else 1_000_000, given[1] if len(given) > 1 else 365)
