@@ -123,7 +123,9 @@ def class_path(
             make_private(directory)
             with _locked(directory / ".lock", report):
                 # Somebody else may have fetched them while we waited for the lock.
-                what = f"Apache Kafka {KAFKA_VERSION}" if lock_file == LOCK_FILE else f"what {lock_file} names"
+                what = (
+                    f"Apache Kafka {KAFKA_VERSION}" if lock_file == LOCK_FILE else f"what {lock_file} names"
+                )
                 _fetch(_faulty(jars, directory), directory, what, report)
         except OSError as error:
             raise BrokerError(
