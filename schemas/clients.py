@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Final
 
 from schemas.topics import PARTITIONER
@@ -17,6 +17,8 @@ class Client:
     ----------
     family
         Language and name.
+    default
+        Its default partitioner of keyed records.
     partitioner
         Setting that partitions keyed records as Java's producer does.
     isolation
@@ -26,6 +28,7 @@ class Client:
     """
 
     family: str
+    default: str
     partitioner: str
     isolation: str
     source: str
@@ -34,6 +37,7 @@ class Client:
 CLIENTS: Final = (
     Client(
         "Java, Kafka Streams (kafka-clients)",
+        "murmur2",
         "default",
         "`isolation.level=read_committed`",
         "`BuiltInPartitioner.java`, `ConsumerConfig.java`",
@@ -41,43 +45,56 @@ CLIENTS: Final = (
     Client(
         "librdkafka: Python (confluent-kafka), Go (confluent-kafka-go), .NET, C, Rust (rdkafka), "
         "Node (node-rdkafka)",
-        f"`partitioner={PARTITIONER}`; not the default",
+        "CRC-32",
+        f"`partitioner={PARTITIONER}`",
         "default: `isolation.level=read_committed`",
         "`CONFIGURATION.md`",
     ),
     Client(
         "Python (kafka-python)",
+        "murmur2",
         "default",
         '`isolation_level="read_committed"` (since April 2025), and so do all older releases',
         "`kafka/partitioner/default.py`, pull request 2582",
     ),
     Client(
         "Python (aiokafka)",
+        "murmur2",
         "default",
         '`isolation_level="read_committed"`',
         "`aiokafka/partitioner.py`, `aiokafka/consumer/consumer.py`",
     ),
     Client(
         "Go (franz-go)",
+        "murmur2",
         "default",
         "`kgo.FetchIsolationLevel(kgo.ReadCommitted())`",
         "`pkg/kgo/config.go`, `pkg/kgo/partitioner.go`",
     ),
     Client(
         "Go (Sarama)",
-        "`Producer.Partitioner = NewCustomPartitioner(WithAbsFirst(), WithCustomHashFunction(murmur2))`; its own "
-        "partitioners use FNV-1a",
+        "FNV-1a",
+        "`Producer.Partitioner = NewCustomPartitioner(WithAbsFirst(), WithCustomHashFunction(murmur2))`",
         "`Consumer.IsolationLevel = sarama.ReadCommitted`",
         "`partitioner.go`, `config.go`",
     ),
     Client(
         "Go (kafka-go)",
-        "`Balancer: kafka.Murmur2Balancer{}`; not the default",
+        "round robin",
+        "`Balancer: kafka.Murmur2Balancer{}`",
         "`IsolationLevel: kafka.ReadCommitted`",
         "`balancer.go`, `writer.go`, `reader.go`",
     ),
     Client(
-        "Node (KafkaJS)",
+        "Node (@platformatic/kafka)",
+        "murmur2, all 32 bits",
+        "`partitioner: compatibilityPartitioner`",
+        "default",
+        "`src/clients/producer/partitioners.ts`, `src/clients/consumer/options.ts`",
+    ),
+    Client(
+        "Node (KafkaJS, without releases since 2023)",
+        "murmur2",
         "default since version 2; before, `Partitioners.JavaCompatiblePartitioner`",
         "default",
         "`src/producer/partitioners/`, `src/index.js`, release notes of 2.0.0",
@@ -87,5 +104,5 @@ CLIENTS: Final = (
 
 def rows() -> list[Sequence[str]]:
     """Return the table of the families, head first."""
-    head = ("client", "partitioner", "isolation", "source")
-    return [head, *((each.family, each.partitioner, each.isolation, each.source) for each in CLIENTS)]
+    head = ("client", "its default", "partitioner", "isolation", "source")
+    return [head, *(astuple(each) for each in CLIENTS)]

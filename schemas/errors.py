@@ -10,6 +10,7 @@ RiverloopError
 ├── NotReproducible     the load check found a component whose scores or state differ
 ├── BrokerError         the embedded broker or the cluster does not do what was asked
 │   └── RecordsGone     records that are still needed are not on the cluster any more: says what to do
+├── CallFailed          a worker's answer to a client's call that is no success: status, reason, field
 ├── CommandRejected     a command for models that cannot be done now: says why and what to do
 └── TransactionAborted  a micro-batch did not commit; it is read again
     └── ModelMissing    the model that answers is not in the task file; another worker reads the batch
@@ -72,6 +73,29 @@ class BrokerError(RiverloopError):
 
 class RecordsGone(BrokerError):
     """Retention, or a person, has deleted records from which reading must go on; nothing is skipped in silence."""
+
+
+class CallFailed(RiverloopError):
+    """A call of a client that did not succeed.
+
+    Parameters
+    ----------
+    status
+        The worker's HTTP status; 0 when nobody answered.
+    reason
+        A code for programs, from the reference page of HTTP; ``unreachable`` when nobody answered.
+    detail
+        A sentence for people.
+    field
+        The field at fault; empty when it is the whole call.
+    """
+
+    def __init__(self, status: int, reason: str, detail: str, field: str = "") -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.status = status
+        self.reason = reason
+        self.detail = detail
+        self.field = field
 
 
 class CommandRejected(RiverloopError):

@@ -36,6 +36,7 @@ LONG = (
     "test_health",
     "test_forget",
     "test_user_code",
+    "test_clients",
     "test_pages",
     "test_fault_run",
     "test_bench",
@@ -68,7 +69,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run what takes longest first, so that nobody waits for it at the end.
 
-    What needs a Debian package is left out where that is missing, and says so; in CI it fails instead.
+    What needs a Debian package or Go is left out where that is missing, and says so; in CI it fails instead.
     """
     items.sort(key=_turn)
     if os.environ.get("CI"):
@@ -80,6 +81,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             if not all(map(shutil.which, programs)):
                 package = programs[0]
                 reason = f"needs Debian's {package}; apt-get install {package}"
+                if package == "go":
+                    reason = "needs Go, 1.21 or later; pip install -r infra/go.txt"
                 item.add_marker(pytest.mark.skip(reason=reason))
 
 

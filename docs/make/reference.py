@@ -146,7 +146,8 @@ since riverloop writes in transactions. Most clients return aborted records by d
 {table(head, families)}
 
 Other clients need Java's murmur2: the lower 31 bits of the key's hash, modulo the number of partitions, as in
-`infra/kafka/partitioner.py`.
+`infra/kafka/partitioner.py`. Test them with six partitions: a client that takes all 32 bits places half of the keys
+wrong then, and none with eight. See [examples](../how-to/call-from-a-service.md) in Python, Java, Node and Go.
 """
 
 

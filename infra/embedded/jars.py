@@ -90,7 +90,9 @@ def _home() -> Path:
         ) from None
 
 
-def class_path(report: Report = log.info, directory: Path | None = None) -> tuple[Path, ...]:
+def class_path(
+    report: Report = log.info, directory: Path | None = None, lock_file: Path = LOCK_FILE
+) -> tuple[Path, ...]:
     """Return the checked jars, fetched first where they are missing or damaged.
 
     Parameters
@@ -99,6 +101,8 @@ def class_path(report: Report = log.info, directory: Path | None = None) -> tupl
         Called with a sentence when something is fetched, because that takes seconds.
     directory
         The cache; `cache_directory()` unless given. Processes may share it and fetch at the same time.
+    lock_file
+        The jars with their sums; the embedded Kafka's unless given.
 
     Raises
     ------
@@ -113,13 +117,16 @@ def class_path(report: Report = log.info, directory: Path | None = None) -> tupl
             "it, for example with chmod go-w, or set XDG_CACHE_HOME to a folder that only this user can "
             "write"
         )
-    jars = pinned_jars()
+    jars = pinned_jars(lock_file)
     if _faulty(jars, directory):
         try:
             make_private(directory)
             with _locked(directory / ".lock", report):
                 # Somebody else may have fetched them while we waited for the lock.
-                _fetch(_faulty(jars, directory), directory, report)
+                what = (
+                    f"Apache Kafka {KAFKA_VERSION}" if lock_file == LOCK_FILE else f"what {lock_file} names"
+                )
+                _fetch(_faulty(jars, directory), directory, what, report)
         except OSError as error:
             raise BrokerError(
                 f"the cache for the embedded Kafka, {directory}, cannot be written: {error}. "
@@ -154,7 +161,7 @@ def _locked(path: Path, report: Report) -> Iterator[None]:
         yield
 
 
-def _fetch(jars: list[Jar], directory: Path, report: Report) -> None:
+def _fetch(jars: list[Jar], directory: Path, what: str, report: Report) -> None:
     if not jars:
         return
     for jar in jars:
@@ -163,10 +170,7 @@ def _fetch(jars: list[Jar], directory: Path, report: Report) -> None:
             log.warning("%s is damaged or writable by others; fetching it again", path)
         if path.is_dir() and not path.is_symlink():  # the others are replaced by a rename
             shutil.rmtree(path)
-    report(
-        f"Fetching Apache Kafka {KAFKA_VERSION} ({len(jars)} jars, once per user, 44 MB in all) "
-        f"into {directory} …"
-    )
+    report(f"Fetching {what} ({len(jars)} jars, once per user, up to 44 MB) into {directory} …")
     started = time.monotonic()
     with tempfile.TemporaryDirectory(dir=directory, prefix=".fetch-") as staging:
         fetch_one = _downloader(Path(staging))

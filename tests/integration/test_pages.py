@@ -37,6 +37,7 @@ HTTP = DOCS / "reference" / "http.md"
 PAPERS = DOCS / "how-to" / "model-cards-and-scores.md"
 BAD_MODEL = DOCS / "how-to" / "the-new-model-is-bad.md"
 CONSUME = DOCS / "how-to" / "consume-predictions.md"
+SERVICE = DOCS / "how-to" / "call-from-a-service.md"
 TOKEN = "the-token-of-these-pages"
 
 
@@ -201,6 +202,19 @@ def test_an_example_that_was_just_exported_is_taken_on_every_way(terminal: Termi
                 assert answer.status in (200, 202)
             assert reported["request_id"] == "r-0001"
             assert "warnings" not in reported
+
+
+def test_the_services_of_the_page(terminal: Terminal, worker: Running) -> None:
+    ((export, _),) = answers(SERVICE)
+    terminal.run(export)
+    over_http, over_kafka = blocks(SERVICE, "python")
+    for name, code, request_id in (("http", over_http, "s-1"), ("kafka", over_kafka, "s-2")):
+        text = code.text.replace(ADDRESS, terminal.places[ADDRESS]).replace('"TOKEN"', f'"{TOKEN}"')
+        text = text.replace("PORT", terminal.places["PORT"])
+        (terminal.folder / f"service_{name}.py").write_text(text)
+        assert re.search(
+            rf"^{request_id} 0\.\d+ lr\.", terminal.run(f"python service_{name}.py"), re.MULTILINE
+        )
 
 
 # ---------------------------------------------------------------------- cards and scores

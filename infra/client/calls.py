@@ -1,0 +1,104 @@
+"""What all clients send and receive: fields of requests and outcomes, answers, problems. No I/O."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+from schemas.errors import CallFailed
+
+RETRY: Final = 503
+"""The only status after which the same call can succeed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The answer to a request."""
+
+    request_id: str
+    ts: int
+    """Event time of the request, ms since 1970-01-01 UTC."""
+    score: Any
+    """P(true), probabilities by class, or a number; None: the model is untrained or failed."""
+    label: bool | str | None
+    """The most probable class; None for regression."""
+    version: str
+    """`model.revision@offset` of the model that answered."""
+    warnings: tuple[Mapping[str, str], ...] = ()
+    """Over HTTP only: warnings with `reason`, `field`, `detail`."""
+
+    @classmethod
+    def of_reply(cls, fields: Mapping[str, Any]) -> Self:
+        """Make the answer of a worker's reply over HTTP."""
+        return cls(
+            fields["request_id"],
+            fields["ts"],
+            fields["score"],
+            fields["label"],
+            fields["version"],
+            tuple(fields.get("warnings", ())),
+        )
+
+    @classmethod
+    def of_prediction(cls, fields: Mapping[str, Any]) -> Self:
+        """Make the answer of a record of `T.predictions`, whose first score is the one that was served.
+
+        Examples
+        --------
+        >>> served = {"model": "lr", "revision": 1, "offset": 5, "score": 0.25, "label": False}
+        >>> Answer.of_prediction({"request_id": "o-1", "ts": 0, "scores": [served]}).version
+        'lr.1@5'
+        """
+        served = fields["scores"][0]
+        version = f"{served['model']}.{served['revision']}@{served['offset']}"
+        return cls(fields["request_id"], fields["ts"], served["score"], served["label"], version)
+
+
+def request_fields(
+    request_id: str,
+    features: Mapping[str, Any],
+    ts: int | None,
+    entity_key: str | None,
+    parents: Sequence[str],
+) -> dict[str, Any]:
+    """Return the fields of a request; a `ts` of None is left out."""
+    time = {} if ts is None else {"ts": ts}
+    rest = {"features": dict(features), "entity_key": entity_key, "parents": list(parents)}
+    return {"request_id": request_id} | time | rest
+
+
+def outcome_fields(
+    request_id: str, value: Any, ts: int, revision: int | None, reason: str | None, reporter: str | None
+) -> dict[str, Any]:
+    """Return the fields of an outcome."""
+    more = {"revision": revision, "reason": reason, "reporter": reporter}
+    return {"request_id": request_id, "ts": ts, "value": value} | more
+
+
+def read_reply(status: int, body: bytes) -> dict[str, Any]:
+    """Return a worker's reply.
+
+    Raises
+    ------
+    CallFailed
+        With the worker's status, reason, field and sentence, unless the status is 2xx.
+
+    Examples
+    --------
+    >>> read_reply(422, b'{"reason": "wrong_type", "field": "features.value", "detail": "must be a number"}')
+    Traceback (most recent call last):
+      ...
+    schemas.errors.CallFailed: wrong_type: must be a number
+    """
+    try:
+        found = json.loads(body)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise CallFailed(status, "not_a_worker", f"the answer is no JSON object; its status is {status}")
+    if 200 <= status < 300:
+        return found
+    reason, detail = found.get("reason", "unknown"), found.get("detail", f"status {status}")
+    raise CallFailed(status, reason, detail, found.get("field", ""))
