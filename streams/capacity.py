@@ -74,7 +74,7 @@ COSTS: Final = (
         "join_state --store rocks, rebuild of 1,000,000",
     ),
 )
-"""Measured on two busy cores on 26 November 2026, with the benchmarks in tests/benchmarks that the last field names."""
+"""Measured on two busy cores on 26 November 2026, with the benchmarks of tests/benchmarks that each one names."""
 BY_NAME: Final = {cost.name: cost.value for cost in COSTS}
 
 FRAME_BYTES: Final = 80

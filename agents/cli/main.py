@@ -25,6 +25,7 @@ COMMANDS: Final = (
     "hooks",
     "init",
     "models",
+    "plan",
     "produce",
     "rules",
     "schemas",
