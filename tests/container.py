@@ -119,8 +119,12 @@ class Container:
         }
         with log.open("ab") as output:
             return subprocess.Popen(
-                ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
-                + ["sh", "-c", script, "container", *arguments],
+                [
+                    *["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c"],
+                    script,
+                    "container",
+                    *arguments,
+                ],
                 env=inside,
                 stdin=subprocess.DEVNULL,
                 stdout=output,

@@ -86,7 +86,9 @@ def test_a_container_serves_and_stops_as_another_user_with_a_read_only_file_syst
             event = loop.events(1)[0]
             body = {"request_id": "c-1", "ts": event.request.ts, "features": dict(event.request.features)}
             asked = urllib.request.Request(
-                f"{url}/tasks/{task_name}/predictions", json.dumps(body).encode(), {"Content-Type": "application/json"}
+                f"{url}/tasks/{task_name}/predictions",
+                json.dumps(body).encode(),
+                {"Content-Type": "application/json"},
             )
             with urllib.request.urlopen(asked, timeout=10) as answer:
                 assert json.loads(answer.read())["request_id"] == "c-1"

@@ -138,9 +138,7 @@ def test_the_copies_of_configuration_differ_only_in_addresses() -> None:
 def test_the_manifests_are_those_of_the_chart_as_it_is() -> None:
     chart = DEPLOY / "chart"
     names = sorted(f"./{each.relative_to(chart)}" for each in chart.rglob("*") if each.is_file())
-    lines = "".join(
-        f"{hashlib.sha256((chart / name).read_bytes()).hexdigest()}  {name}\n" for name in names
-    )
+    lines = "".join(f"{hashlib.sha256((chart / name).read_bytes()).hexdigest()}  {name}\n" for name in names)
     digest = hashlib.sha256(lines.encode()).hexdigest()
     for name in MANIFESTS:
         first = (DEPLOY / "rendered" / f"{name}.yaml").read_text().splitlines()[0]
@@ -291,7 +289,15 @@ def test_the_commands_of_a_workflow_exist_and_cover_its_steps(file: str) -> None
     for each in commands:
         parsed(each)
     done = [" ".join(each.split()[1:3]) for each in commands]
-    for step in ("check", "backtest", "tune", "validate", "models propose", "models approve", "models rollout"):
+    for step in (
+        "check",
+        "backtest",
+        "tune",
+        "validate",
+        "models propose",
+        "models approve",
+        "models rollout",
+    ):
         assert any(each.startswith(step) for each in done), step
 
 
