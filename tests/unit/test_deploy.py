@@ -273,7 +273,7 @@ def test_the_unit_runs_a_worker_that_is_stopped_in_order_and_not_restarted_in_va
 
 def scripts(file: str) -> list[str]:
     data = yaml.safe_load((DEPLOY / "ci" / file).read_text())
-    jobs = data["jobs"] if "jobs" in data else data
+    jobs = data.get("jobs", data)
     found = []
     for job in jobs.values():
         if isinstance(job, dict):
