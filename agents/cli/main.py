@@ -31,6 +31,7 @@ COMMANDS: Final = (
     "schemas",
     "score",
     "snapshots",
+    "spans",
     "status",
     "topics",
     "trace",
