@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import threading
-import time
-import urllib.error
-import urllib.request
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -23,6 +16,7 @@ from infra.taskfile import load_task
 from infra.verify import KafkaSource, Report, verify
 from schemas.codec import Codec
 from schemas.records import Prediction
+from tests.integration.callers import Callers
 from tests.integration.loops import Loop, Worker, hotel_task, until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
@@ -59,59 +53,6 @@ def proof(loop: Loop, reference: str) -> Report:
     codec = Codec(loaded.task.name, loaded.task.kind, loaded.task.features, serving=True)
     with KafkaSource(loop.connection) as source:
         return verify(loaded, codec, source, runtime_fingerprint()[0], loop.store)
-
-
-class Callers:
-    """Calls over HTTP, one after the other, of whichever worker is ready; as a load balancer would."""
-
-    def __init__(self, loop: Loop, workers: list[Worker]) -> None:
-        self.loop, self.workers = loop, workers
-        self.answered: list[float] = []
-        self.refused = 0
-        self._ending = threading.Event()
-
-    def run(self) -> None:
-        # None is newer than what is played meanwhile, or requests would expire before their outcomes are sent.
-        events, number = self.loop.events(600), 0
-        while not self._ending.wait(0.02):
-            number += 1
-            event = events[number % len(events)]
-            body = {
-                "request_id": f"http-{number}",
-                "ts": event.request.ts,
-                "features": dict(event.request.features),
-            }
-            if self._any(body):
-                self.answered.append(time.monotonic())
-
-    def _any(self, body: dict[str, Any]) -> bool:
-        for worker in self.workers:
-            if not worker.running or not worker.url:
-                continue
-            url = f"{worker.url}/tasks/{self.loop.task.name}/predictions"
-            request = urllib.request.Request(
-                url, json.dumps(body).encode(), {"Content-Type": "application/json"}
-            )
-            try:
-                with urllib.request.urlopen(request, timeout=10) as answer:
-                    return bool(answer.status == 200)
-            except (urllib.error.URLError, OSError):
-                self.refused += 1
-        return False
-
-    @contextmanager
-    def calling(self) -> Iterator[None]:
-        thread = threading.Thread(target=self.run, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            self._ending.set()
-            thread.join(30)
-
-    @property
-    def longest_gap_s(self) -> float:
-        return max(b - a for a, b in zip(self.answered, self.answered[1:], strict=False))
 
 
 def replaced(old: Worker, new: Worker) -> None:
