@@ -35,7 +35,6 @@ from infra.task.readiness import Readiness
 from infra.task.topic_watch import CurrentTopics
 from infra.taskfile import LoadedTask, load_task
 from infra.turns import Turns
-from schemas.codec import Codec
 from schemas.errors import UsageError
 from schemas.topics import TaskTopics, topics
 from streams import native
@@ -163,7 +162,7 @@ def _task_agents(
     names = TaskTopics(task.name)
     specs = topics(task.name, 1)
     seen = seen_topics(connection, [spec.name for spec in specs])
-    plain = Codec(task.name, task.kind, task.features)
+    plain = task.codec()
     known = read_known(plain, connection, names) if names.control in seen else KnownTopics()
     state = seen.get(names.join_state)
     partitions = known.partitions or (state.partitions if state else 1)
@@ -179,7 +178,7 @@ def _task_agents(
     if settings.lockstep and partitions != 1:
         raise UsageError(f"lockstep needs one partition, the topics of task {task.name} have {partitions}")
     subjects = Subjects.of(connection, names, task.features, settings.token_key.encode())
-    codec = Codec(task.name, task.kind, task.features, subjects.keys, serving=True)
+    codec = task.codec(subjects.keys, serving=True)
     subjects.load()
     PastSchemas(codec, connection, names).learn_all()
     roles, audits, _ = Commands(connection, codec, settings.group).history()

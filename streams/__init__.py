@@ -1,5 +1,6 @@
 """The pure core: join, training log, folds, versions, drivers. No Kafka, no clock, no files."""
 
+from schemas.dialect import JsonDialect
 from streams.cells import millis, number
 from streams.datafile import DataFile, Event
 from streams.drift.drift_rules import DriftRules, Watch
@@ -30,6 +31,7 @@ __all__ = [
     "Guardrail",
     "HeldBack",
     "Invariant",
+    "JsonDialect",
     "Loss",
     "MemoryDriver",
     "MetricRules",

@@ -70,7 +70,7 @@ def codec_of(loaded: LoadedTask) -> Codec:
     """Return a task's codec for reading, with the token key of the environment."""
     key = from_environment("token_key").encode() or None
     task = loaded.task
-    return Codec(task.name, task.kind, task.features, key)
+    return task.codec(key)
 
 
 def reading_codec(loaded: LoadedTask, connection: Connection, *, serving: bool) -> Codec:
@@ -88,7 +88,7 @@ def reading_codec(loaded: LoadedTask, connection: Connection, *, serving: bool) 
     """
     task, token_key = loaded.task, from_environment("token_key").encode()
     keys = SubjectKeys(token_key) if task.features.tokenised and token_key else None
-    codec = Codec(task.name, task.kind, task.features, keys, serving=serving)
+    codec = task.codec(keys, serving=serving)
     Subjects(keys, connection, TaskTopics(task.name).keys).load()
     return codec
 
@@ -104,4 +104,4 @@ def writing_codec(loaded: LoadedTask, connection: Connection) -> tuple[Codec, Su
     task = loaded.task
     token_key = from_environment("token_key").encode()
     subjects = Subjects.of(connection, TaskTopics(task.name), task.features, token_key)
-    return Codec(task.name, task.kind, task.features, subjects.keys, serving=True), subjects
+    return task.codec(subjects.keys, serving=True), subjects

@@ -19,7 +19,6 @@ from infra.kafka.connection import Connection
 from infra.past import learn
 from infra.taskfile import LoadedTask
 from infra.web.redact import redact
-from schemas.codec import Codec
 from schemas.errors import BadRecord
 from schemas.records import Control, Entry, Prediction
 from schemas.topics import TaskTopics
@@ -51,7 +50,7 @@ class RequestAudit:
     def __init__(self, connection: Connection, loaded: LoadedTask, data: Path, pause: float = 0.0) -> None:
         task, self._loaded = loaded.task, loaded
         # Without the key of tokens: what is read here is shown as it was stored, and makes no keys.
-        codec = self.codec = Codec(task.name, task.kind, task.features)
+        codec = self.codec = task.codec()
         self._topics = names = TaskTopics(task.name)
         self._log_topic_id = topic_id(connection, names.log)
         self._chain, self.history = ChainReader(connection, codec), AuditHistory(loaded.task.name)
