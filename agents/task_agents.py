@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agents.http.task import HttpTask
 from agents.settings import Settings
@@ -47,6 +47,9 @@ from streams.native.serving import NativeServer, request_scan_of
 from streams.native.turn import scan_of
 from streams.serve import Server
 from streams.topology import processor, topics_of
+
+if TYPE_CHECKING:
+    from infra.task.mapped_outcomes import MappedOutcomes
 
 log = logging.getLogger(__name__)
 JOIN_PACE_S = 0.02
@@ -169,6 +172,8 @@ class TaskAgents:
         self.ownership = Channel(
             name=f"{name}.owner", topics=topics_of(name, processor("publish").reads), fetched=False
         )
+        self.mapped = self._mapped() if context.task.outcomes_from else None
+        """Outcomes from foreign topics; None: the task has none."""
         self.tally_batches = Channel(
             name=f"{name}.quality",
             topics=topics_of(name, processor("quality").reads),
@@ -177,6 +182,13 @@ class TaskAgents:
             max_batch=settings.max_batch,
             pace_s=TALLY_PACE_S,
         )
+
+    def _mapped(self) -> MappedOutcomes:
+        # Not imported by a worker without one.
+        from infra.task.mapped_outcomes import MappedOutcomes  # noqa: PLC0415
+
+        about = (self.context, self.readiness, self.turns, self.statistics, self.join.rules.times)
+        return MappedOutcomes(*about, self._settings.max_batch)
 
     def aside_job(self, **what: str) -> Job:
         """Return the job of a process that prepares a rollback."""
@@ -210,7 +222,8 @@ class TaskAgents:
     async def start(self) -> None:
         """Initialise the transactional ids: what a dead holder of this slot left open ends now."""
         await self.assignments.begin()
-        await asyncio.gather(*(runner.start() for runner in self._runners.values()))
+        mapped = [self.mapped.runner] if self.mapped else []
+        await asyncio.gather(*(runner.start() for runner in [*self._runners.values(), *mapped]))
 
     async def stop(self, consumer: BatchConsumer) -> None:
         """Write last snapshots, as the log's owner, note how far the join's state is, and close the producers.
@@ -225,7 +238,8 @@ class TaskAgents:
         async with self._at_work, self.tallies.lock:
             self._stopped = True
             await self.join.checkpoint(now=True)
-            await asyncio.gather(*(runner.close() for runner in self._runners.values()))
+            mapped = [self.mapped.runner] if self.mapped else []
+            await asyncio.gather(*(runner.close() for runner in [*self._runners.values(), *mapped]))
 
     # ------------------------------------------------------------------ batches
 

@@ -20,7 +20,7 @@ from infra.kafka.admin import check_topics
 from infra.kafka.connection import Connection, parse_properties
 from infra.kafka.reachable import check_reachable
 from infra.kafka.watching import seen_topics
-from infra.known_topics import read_known
+from infra.known_topics import check_foreign, read_known
 from infra.loadcheck import check_task
 from infra.past import PastSchemas
 from infra.permissions import make_private
@@ -175,6 +175,7 @@ def _task_agents(
             f"the topics of task {task.name} are not as they must be: {'; '.join(wrong)}; "
             f"create them with: riverloop topics create {loaded.reference}"
         )
+    check_foreign(connection, task)
     if settings.lockstep and partitions != 1:
         raise UsageError(f"lockstep needs one partition, the topics of task {task.name} have {partitions}")
     subjects = Subjects.of(connection, names, task.features, settings.token_key.encode())

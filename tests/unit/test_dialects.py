@@ -110,7 +110,7 @@ def test_what_is_parsed_is_not_changed() -> None:
 
 
 def test_a_wrong_declaration_is_a_task_error() -> None:
-    with pytest.raises(TaskError, match="'min'.* must be one of s, ms, us, ns, iso8601"):
+    with pytest.raises(TaskError, match=r"'min'.* must be one of s, ms, us, ns, iso8601"):
         JsonDialect(time="min")  # type: ignore[arg-type]  # what is to be rejected
 
 
