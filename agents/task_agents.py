@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from agents.http.task import HttpTask
@@ -39,6 +39,7 @@ from infra.task.tallies import SNAPSHOT_EVERY, TallyPublisher
 from infra.task.topic_watch import CurrentTopics, TopicWatch
 from infra.turns import Turns
 from schemas.errors import TransactionAborted
+from schemas.records import Outcome, Prediction, Request
 from schemas.remarks import Remarks
 from schemas.topics import MAX_TOPIC_RECORD_BYTES
 from streams.join.join_rules import JoinRules
@@ -49,12 +50,15 @@ from streams.serve import Server
 from streams.topology import processor, topics_of
 
 if TYPE_CHECKING:
+    from infra.registry.registry import Registry
     from infra.task.mapped_outcomes import MappedOutcomes
 
 log = logging.getLogger(__name__)
 JOIN_PACE_S = 0.02
 """Predictions and outcomes wait up to this long for more of them, unless there are requests: with a transaction
 for each, 250 requests a second take most of a core of the broker. Not in lockstep, where each is waited for."""
+REGISTRY_PAUSE_S = 1.0
+"""Records whose schema a registry does not say, since it is away, are read again after this time."""
 TALLY_PACE_S = 0.1
 """Tallies wait up to this long for more of them."""
 ROLES = {
@@ -78,7 +82,9 @@ class TaskAgents:
         subjects: Subjects,
         turns: Turns,
         store: SnapshotStore,
+        registry: Registry | None = None,
     ) -> None:
+        self._registry = registry
         self.context, self.readiness, self.current = context, readiness, current
         self.subjects, self.turns = subjects, turns
         statistics = self.statistics = Statistics()
@@ -142,12 +148,25 @@ class TaskAgents:
             names=names,
             remarks=Remarks(context.task.features),
             scan=scan_requests(request_scan),
+            unframe=self._unframe(Request),
         )
         # A store on disk, and lockstep, take what records say.
         scanned = settings.join_folder(context.slot, context.task.name) is None and not settings.lockstep
         scan, scan_outcome = scans(scan_of(codec) if scanned else None)
-        predictions = decoder(codec.decode_prediction, MAX_TOPIC_RECORD_BYTES, names=names, scan=scan)
-        outcomes = decoder(codec.decode_outcome, times=self.join.rules.times, names=names, scan=scan_outcome)
+        predictions = decoder(
+            codec.decode_prediction,
+            MAX_TOPIC_RECORD_BYTES,
+            names=names,
+            scan=scan,
+            unframe=self._unframe(Prediction),
+        )
+        outcomes = decoder(
+            codec.decode_outcome,
+            times=self.join.rules.times,
+            names=names,
+            scan=scan_outcome,
+            unframe=self._unframe(Outcome),
+        )
         # At equal times the outcome goes first; in lockstep the prediction, which was sent before it.
         first, second = topics.outcomes, topics.predictions
         if settings.lockstep:
@@ -182,6 +201,18 @@ class TaskAgents:
             max_batch=settings.max_batch,
             pace_s=TALLY_PACE_S,
         )
+
+    def _unframe(self, record: type[Any]) -> Callable[[bytes], bytes] | None:
+        registry = self._registry
+        return None if registry is None else lambda data: registry.unframe(data, record)
+
+    async def _schemas_known(self, batch: Batch[Any]) -> bool:
+        """Ask for the schemas that a batch lacks; gives whether it lacks none, else it is to come again."""
+        if self._registry is None or not any(each.item.pending for each in batch.records):
+            return True
+        if not await asyncio.get_running_loop().run_in_executor(None, self._registry.fetch):
+            await asyncio.sleep(REGISTRY_PAUSE_S)
+        return False
 
     def _mapped(self) -> MappedOutcomes:
         # Not imported by a worker without one.
@@ -246,6 +277,9 @@ class TaskAgents:
     async def on_batch(self, consumer: BatchConsumer, batch: Batch[Any]) -> None:
         """Serve requests, and join predictions and outcomes, in one transaction."""
         topic = self.context.topics.requests
+        if not await self._schemas_known(batch):
+            consumer.batches.rewind(batch)
+            return
         await self.log.near()
         requests = [each for each in batch.records if each.partition.topic == topic]
         join_inputs = [each for each in batch.records if each.partition.topic != topic]

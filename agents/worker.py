@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
+from typing import TYPE_CHECKING
 
 from agents.http.access import check_exposure
 from agents.http.address import bind
@@ -35,6 +36,7 @@ from infra.task.readiness import Readiness
 from infra.task.topic_watch import CurrentTopics
 from infra.taskfile import LoadedTask, load_task
 from infra.turns import Turns
+from schemas.codec import Codec
 from schemas.errors import UsageError
 from schemas.topics import TaskTopics, topics
 from streams import native
@@ -42,6 +44,10 @@ from streams.leave_out import LeaveOut
 from streams.model import ModelFold
 from streams.positions import KnownTopics, rejections
 from streams.serve import Server
+
+if TYPE_CHECKING:
+    from infra.registry.registry import Registry
+    from schemas.framing import Frame
 
 log = logging.getLogger(__name__)
 
@@ -102,6 +108,26 @@ def prepare(references: Sequence[str], settings: Settings) -> Prepared:
         for each in loaded
     }
     return Prepared(settings, connection, agents, slot, cluster)
+
+
+def _registry(settings: Settings, codec: Codec) -> tuple[Registry | None, Frame | None]:
+    """Let a codec read records with the framing of the registry that is set, and return what frames predictions."""
+    if not settings.schema_registry:
+        if settings.registry_predictions:
+            raise UsageError("registry_predictions needs a schema_registry: set RIVERLOOP_SCHEMA_REGISTRY")
+        return None, None
+    if settings.registry_predictions and settings.json_records:
+        raise UsageError("registry_predictions and json_records exclude each other")
+    # Not imported by a worker without one.
+    from infra.registry.registry import Registry  # noqa: PLC0415
+    from infra.registry.setup import client_of, prediction_frame  # noqa: PLC0415
+
+    client = client_of(settings.schema_registry, settings.registry_properties.splitlines())
+    registry = Registry(client, codec, blocks=False)
+    codec.unframe = registry.unframe
+    if not settings.registry_predictions:
+        return registry, None
+    return registry, prediction_frame(client, codec, registry, settings.data_folder)
 
 
 def _check_data(folder: Path) -> None:
@@ -180,6 +206,7 @@ def _task_agents(
         raise UsageError(f"lockstep needs one partition, the topics of task {task.name} have {partitions}")
     subjects = Subjects.of(connection, names, task.features, settings.token_key.encode())
     codec = task.codec(subjects.keys, serving=True)
+    registry, frame = _registry(settings, codec)
     subjects.load()
     PastSchemas(codec, connection, names).learn_all()
     roles, audits, _ = Commands(connection, codec, settings.group).history()
@@ -198,8 +225,10 @@ def _task_agents(
             *(task.name, fold.model.name, f"Python: {why}" if why else "the native core"),
         )
     server = Server(task, folds)
-    context = TaskContext(loaded, connection, codec, names, partitions, log_id, settings.group, slot, proofs)
+    context = TaskContext(
+        loaded, connection, codec, names, partitions, log_id, settings.group, slot, proofs, frame
+    )
     current = CurrentTopics(partitions, known, seen)
     return TaskAgents(
-        context, settings, Readiness(task.name, cluster), current, server, subjects, turns, store
+        context, settings, Readiness(task.name, cluster), current, server, subjects, turns, store, registry
     )

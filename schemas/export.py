@@ -194,7 +194,8 @@ Readers accept both and distinguish them by the first bytes:
 - **JSON**: one object in UTF-8 without byte order mark. Fields with a default are optional; unknown fields are
   ignored; bytes are Base64; the optional field `record` is the record's type.
 
-Schema Registry framing (first byte 0) is not supported; such records become dead letters.
+Schema Registry framing (first byte 0 or 1) is read where the workers have a registry; else such records become dead
+letters.
 
 | record | fingerprint on the wire | schema |
 | --- | --- | --- |

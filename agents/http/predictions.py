@@ -127,6 +127,8 @@ class Predictions:
             # Stamp and score come from this one synchronous step.
             prediction = self.server.predict(request)
             value = self.context.codec.encode(prediction, json=self._json)
+            if self.context.frame is not None:
+                value = self.context.frame(value)
             key = request.request_id.encode()
             record = OutRecord(
                 self.context.topics.predictions, key, value, headers=served_by(self.context.slot)

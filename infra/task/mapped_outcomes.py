@@ -58,6 +58,8 @@ class MappedOutcomes:
         self.group = f"{context.group}.{context.task.name}.outcomes-from"
         self.stamps: dict[str, str] = {}
         """By topic: its id, which is written with offsets of it."""
+        self._taken: dict[str, str] = {}
+        """By topic: the id that it had when the client began. It does not read on in another topic of that name."""
         self._gone: dict[Partition, str] = {}
         self._dead_letters: Counter[str] = Counter()
         self._mapped = self._ignored = 0
@@ -143,12 +145,9 @@ class MappedOutcomes:
         except TaskStopped:
             return
         for place, each in committed.items():
-            if each.stamp and each.stamp != ids.get(place[0], each.stamp):
-                log.warning(
-                    "%s: topic %s was recreated; it is read from its beginning",
-                    *(self._context.task.name, place[0]),
-                )
+            if each.stamp and each.stamp != ids.get(place[0], each.stamp):  # of another topic of that name
                 consumer.start_at(Partition(*place), 0)
+        self._taken = ids | self._taken
         self.stamps.clear()
         self.stamps.update(ids)
 
@@ -165,7 +164,9 @@ class MappedOutcomes:
             log.info("%s: the topics cannot be described: %s", self._context.task.name, error)
             self._gone = gone
             return
-        if any(ids.get(topic, stamp) != stamp for topic, stamp in self.stamps.items()):
+        if changed := sorted(topic for topic in ids if self._taken.get(topic, ids[topic]) != ids[topic]):
+            log.warning("%s: %s was recreated; it is read anew", self._context.task.name, ", ".join(changed))
+            self._taken |= ids
             consumer.rejoin()
             return
         for partition, text in gone.items():

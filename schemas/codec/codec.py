@@ -24,7 +24,7 @@ from schemas.codec.writers import Writer, rest_of_entry
 from schemas.dialect import OWN, JsonDialect, plain_reader
 from schemas.dictionary import Dictionary, Integer, Number
 from schemas.errors import BadRecord
-from schemas.formats import HEADER_BYTES, detect
+from schemas.formats import GUID_MARK, HEADER_BYTES, REGISTRY_MARK, detect
 from schemas.records import (
     Control,
     DeadLetter,
@@ -170,6 +170,8 @@ class Codec:
         self._writers[WrittenEntry] = rest_of_entry
         self.learn_later: Callable[[bytes, bool], None] | None = None
         """Called with an unknown fingerprint: it may register further schemas."""
+        self.unframe: Callable[[bytes, type[Any]], bytes] | None = None
+        """Gives a value with Schema Registry framing in another encoding; None: no registry is set."""
 
     def __repr__(self) -> str:
         return f"Codec({self.task!r}, {self.kind!r}, {len(self.dictionary)} features)"
@@ -208,6 +210,25 @@ class Codec:
                 "unknown_schema", f"not a record schema of task {self.task}: {error!r:.200}"
             ) from error
         return mark[2:].hex()
+
+    def register_writer(self, schema: Schema, record: type[Any]) -> bytes:
+        """Add the schema of another writer of a record; gives the mark of its single-object encoding.
+
+        The fields that it has must be those of the record. A field that is a feature may be of another type, as in
+        JSON; its namespace, and names of inner records, may be any.
+
+        Raises
+        ------
+        BadRecord
+            `unknown_schema`, where it is no Avro schema or has a type that is not supported.
+        """
+        try:
+            mark = header(schema)
+            if mark not in self._readers:
+                self._readers[mark] = _Known(record, Reader(schema, self._topics), self._checks[record])
+        except (*NO_SCHEMA, SchemaParseException, UnknownType) as error:
+            raise BadRecord("unknown_schema", f"it cannot be read: {error!r:.200}") from error
+        return mark
 
     def encode(self, record: Record, *, json: bool = False) -> bytes:
         """Write a record: Avro single-object encoding, or its JSON form.
@@ -392,6 +413,8 @@ class Codec:
             return self._decode_json(data, wanted)
         known = self._readers.get(data[:HEADER_BYTES]) or self._learned_later(data, wanted)
         if known is None:
+            if self.unframe is not None and data.startswith((REGISTRY_MARK, GUID_MARK)):
+                return self._decode(self.unframe(data, wanted[0]), wanted)
             return self._decode_json(data, wanted)
         if known.record not in wanted:
             raise _wrong_record(known.record, wanted)
