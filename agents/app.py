@@ -37,6 +37,8 @@ from streams.garbage import collect_seldom
 
 SILENCE_S: Final = 1.0
 LAG_S: Final = 5.0
+FOREIGN_S: Final = 5.0
+"""Interval at which foreign topics are described."""
 UNREADABLE_CODE: Final = 3
 """The exit code of a worker that met a record which nobody can read: see `agents.cli.main`."""
 log = logging.getLogger(__name__)
@@ -100,13 +102,16 @@ def make_app(prepared: Prepared, ending: Ending | None = None) -> Any:
         _add_task(app, agents, feed.consumer, prepared, ending, writer) for agents in prepared.agents.values()
     ]
     app.service(feed)
+    foreign = [
+        _add_foreign(app, agents, prepared, ending) for agents in prepared.agents.values() if agents.mapped
+    ]
 
     async def stopping(sender: Any, **options: Any) -> None:
         watch.stop()
         for each in tasks.values():
             await each.readiness.stop()
         pages.stop()
-        await feed.consumer.drain()
+        await asyncio.gather(*(each.consumer.drain() for each in [feed, *foreign]))
         pairs = zip(prepared.agents.values(), owners, strict=True)
         await asyncio.gather(*(agents.stop(owner) for agents, owner in pairs))
         await writer.close()
@@ -166,6 +171,34 @@ def _feed(app: Any, prepared: Prepared, ending: Ending) -> Feed:
         stamps=ChainMap(*(agents.current.stamps for agents in tasks)),  # each task's topics are its own
         on_gone=gone,
     )
+    return feed
+
+
+def _add_foreign(app: Any, agents: TaskAgents, prepared: Prepared, ending: Ending) -> Feed:
+    """Add the agent that makes outcomes of a task's foreign topics."""
+    mapped, slot = agents.mapped, prepared.slot.name
+    assert mapped is not None
+    fencing = Fencing(prepared.connection, mapped.group, slot, lambda slot: [mapped.transactional_id(slot)])
+
+    async def assigned(partitions: frozenset[Partition]) -> None:
+        await asyncio.get_running_loop().run_in_executor(None, fencing.rebalanced)
+        await mapped.assigned(feed.consumer, partitions)
+
+    async def watch() -> None:
+        await mapped.look(feed.consumer)
+
+    feed = Feed(
+        app,
+        prepared.connection,
+        mapped.group,
+        {mapped.channel: lambda batch: ending.guard(partial(mapped.on_batch, feed.consumer, batch))},
+        on_assigned=assigned,
+        properties={"client.id": client_id(mapped.group, slot)},
+        stamps=mapped.stamps,
+        on_gone=mapped.gone,
+    )
+    app.service(feed)
+    app.timer(FOREIGN_S, name=f"{mapped.channel.name}.topics")(watch)
     return feed
 
 

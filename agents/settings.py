@@ -157,6 +157,20 @@ class Settings:
     )
     lockstep: bool = setting(False, "Advance stream time by punctuations only, for replays in lockstep.")
     json_records: bool = setting(False, "Write predictions as JSON instead of Avro.")
+    schema_registry: str = setting(
+        "",
+        "URL of a Confluent Schema Registry, for records with its framing; several separated by commas. Set the "
+        "same for all workers and commands of a task. Empty: such records are rejected.",
+    )
+    registry_properties: str = setting(
+        "",
+        "Further properties of its client, such as basic.auth.user.info, one KEY=VALUE per line.",
+        secret=True,
+    )
+    registry_predictions: bool = setting(
+        False,
+        "Write predictions with the registry's framing, under the schema of subject T.predictions-value.",
+    )
     runbook_base: str = setting(
         "", "URL of the published docs/operations/runbooks/, for links in alerts. Empty: repository paths."
     )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 from agents.http.task import HttpTask
 from agents.settings import Settings
@@ -39,6 +39,7 @@ from infra.task.tallies import SNAPSHOT_EVERY, TallyPublisher
 from infra.task.topic_watch import CurrentTopics, TopicWatch
 from infra.turns import Turns
 from schemas.errors import TransactionAborted
+from schemas.records import Outcome, Prediction, Request
 from schemas.remarks import Remarks
 from schemas.topics import MAX_TOPIC_RECORD_BYTES
 from streams.join.join_rules import JoinRules
@@ -48,10 +49,16 @@ from streams.native.turn import scan_of
 from streams.serve import Server
 from streams.topology import processor, topics_of
 
+if TYPE_CHECKING:
+    from infra.registry.registry import Registry
+    from infra.task.mapped_outcomes import MappedOutcomes
+
 log = logging.getLogger(__name__)
 JOIN_PACE_S = 0.02
 """Predictions and outcomes wait up to this long for more of them, unless there are requests: with a transaction
 for each, 250 requests a second take most of a core of the broker. Not in lockstep, where each is waited for."""
+REGISTRY_PAUSE_S = 1.0
+"""Records whose schema a registry does not say, since it is away, are read again after this time."""
 TALLY_PACE_S = 0.1
 """Tallies wait up to this long for more of them."""
 ROLES = {
@@ -75,7 +82,9 @@ class TaskAgents:
         subjects: Subjects,
         turns: Turns,
         store: SnapshotStore,
+        registry: Registry | None = None,
     ) -> None:
+        self._registry = registry
         self.context, self.readiness, self.current = context, readiness, current
         self.subjects, self.turns = subjects, turns
         statistics = self.statistics = Statistics()
@@ -139,12 +148,25 @@ class TaskAgents:
             names=names,
             remarks=Remarks(context.task.features),
             scan=scan_requests(request_scan),
+            unframe=self._unframe(Request),
         )
         # A store on disk, and lockstep, take what records say.
         scanned = settings.join_folder(context.slot, context.task.name) is None and not settings.lockstep
         scan, scan_outcome = scans(scan_of(codec) if scanned else None)
-        predictions = decoder(codec.decode_prediction, MAX_TOPIC_RECORD_BYTES, names=names, scan=scan)
-        outcomes = decoder(codec.decode_outcome, times=self.join.rules.times, names=names, scan=scan_outcome)
+        predictions = decoder(
+            codec.decode_prediction,
+            MAX_TOPIC_RECORD_BYTES,
+            names=names,
+            scan=scan,
+            unframe=self._unframe(Prediction),
+        )
+        outcomes = decoder(
+            codec.decode_outcome,
+            times=self.join.rules.times,
+            names=names,
+            scan=scan_outcome,
+            unframe=self._unframe(Outcome),
+        )
         # At equal times the outcome goes first; in lockstep the prediction, which was sent before it.
         first, second = topics.outcomes, topics.predictions
         if settings.lockstep:
@@ -169,6 +191,8 @@ class TaskAgents:
         self.ownership = Channel(
             name=f"{name}.owner", topics=topics_of(name, processor("publish").reads), fetched=False
         )
+        self.mapped = self._mapped() if context.task.outcomes_from else None
+        """Outcomes from foreign topics; None: the task has none."""
         self.tally_batches = Channel(
             name=f"{name}.quality",
             topics=topics_of(name, processor("quality").reads),
@@ -177,6 +201,25 @@ class TaskAgents:
             max_batch=settings.max_batch,
             pace_s=TALLY_PACE_S,
         )
+
+    def _unframe(self, record: type[Any]) -> Callable[[bytes], bytes] | None:
+        registry = self._registry
+        return None if registry is None else lambda data: registry.unframe(data, record)
+
+    async def _schemas_known(self, batch: Batch[Any]) -> bool:
+        """Ask for the schemas that a batch lacks; gives whether it lacks none, else it is to come again."""
+        if self._registry is None or not any(each.item.pending for each in batch.records):
+            return True
+        if not await asyncio.get_running_loop().run_in_executor(None, self._registry.fetch):
+            await asyncio.sleep(REGISTRY_PAUSE_S)
+        return False
+
+    def _mapped(self) -> MappedOutcomes:
+        # Not imported by a worker without one.
+        from infra.task.mapped_outcomes import MappedOutcomes  # noqa: PLC0415
+
+        about = (self.context, self.readiness, self.turns, self.statistics, self.join.rules.times)
+        return MappedOutcomes(*about, self._settings.max_batch)
 
     def aside_job(self, **what: str) -> Job:
         """Return the job of a process that prepares a rollback."""
@@ -210,7 +253,8 @@ class TaskAgents:
     async def start(self) -> None:
         """Initialise the transactional ids: what a dead holder of this slot left open ends now."""
         await self.assignments.begin()
-        await asyncio.gather(*(runner.start() for runner in self._runners.values()))
+        mapped = [self.mapped.runner] if self.mapped else []
+        await asyncio.gather(*(runner.start() for runner in [*self._runners.values(), *mapped]))
 
     async def stop(self, consumer: BatchConsumer) -> None:
         """Write last snapshots, as the log's owner, note how far the join's state is, and close the producers.
@@ -225,13 +269,17 @@ class TaskAgents:
         async with self._at_work, self.tallies.lock:
             self._stopped = True
             await self.join.checkpoint(now=True)
-            await asyncio.gather(*(runner.close() for runner in self._runners.values()))
+            mapped = [self.mapped.runner] if self.mapped else []
+            await asyncio.gather(*(runner.close() for runner in [*self._runners.values(), *mapped]))
 
     # ------------------------------------------------------------------ batches
 
     async def on_batch(self, consumer: BatchConsumer, batch: Batch[Any]) -> None:
         """Serve requests, and join predictions and outcomes, in one transaction."""
         topic = self.context.topics.requests
+        if not await self._schemas_known(batch):
+            consumer.batches.rewind(batch)
+            return
         await self.log.near()
         requests = [each for each in batch.records if each.partition.topic == topic]
         join_inputs = [each for each in batch.records if each.partition.topic != topic]

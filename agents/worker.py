@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
+from typing import TYPE_CHECKING
 
 from agents.http.access import check_exposure
 from agents.http.address import bind
@@ -20,7 +21,7 @@ from infra.kafka.admin import check_topics
 from infra.kafka.connection import Connection, parse_properties
 from infra.kafka.reachable import check_reachable
 from infra.kafka.watching import seen_topics
-from infra.known_topics import read_known
+from infra.known_topics import check_foreign, read_known
 from infra.loadcheck import check_task
 from infra.past import PastSchemas
 from infra.permissions import make_private
@@ -43,6 +44,10 @@ from streams.leave_out import LeaveOut
 from streams.model import ModelFold
 from streams.positions import KnownTopics, rejections
 from streams.serve import Server
+
+if TYPE_CHECKING:
+    from infra.registry.registry import Registry
+    from schemas.framing import Frame
 
 log = logging.getLogger(__name__)
 
@@ -105,6 +110,26 @@ def prepare(references: Sequence[str], settings: Settings) -> Prepared:
     return Prepared(settings, connection, agents, slot, cluster)
 
 
+def _registry(settings: Settings, codec: Codec) -> tuple[Registry | None, Frame | None]:
+    """Let a codec read records with the framing of the registry that is set, and return what frames predictions."""
+    if not settings.schema_registry:
+        if settings.registry_predictions:
+            raise UsageError("registry_predictions needs a schema_registry: set RIVERLOOP_SCHEMA_REGISTRY")
+        return None, None
+    if settings.registry_predictions and settings.json_records:
+        raise UsageError("registry_predictions and json_records exclude each other")
+    # Not imported by a worker without one.
+    from infra.registry.registry import Registry  # noqa: PLC0415
+    from infra.registry.setup import client_of, prediction_frame  # noqa: PLC0415
+
+    client = client_of(settings.schema_registry, settings.registry_properties.splitlines())
+    registry = Registry(client, codec, blocks=False)
+    codec.unframe = registry.unframe
+    if not settings.registry_predictions:
+        return registry, None
+    return registry, prediction_frame(client, codec, registry, settings.data_folder)
+
+
 def _check_data(folder: Path) -> None:
     """Make the data folder, for this user alone, and see that files can be written in it."""
     try:
@@ -163,7 +188,7 @@ def _task_agents(
     names = TaskTopics(task.name)
     specs = topics(task.name, 1)
     seen = seen_topics(connection, [spec.name for spec in specs])
-    plain = Codec(task.name, task.kind, task.features)
+    plain = task.codec()
     known = read_known(plain, connection, names) if names.control in seen else KnownTopics()
     state = seen.get(names.join_state)
     partitions = known.partitions or (state.partitions if state else 1)
@@ -176,10 +201,12 @@ def _task_agents(
             f"the topics of task {task.name} are not as they must be: {'; '.join(wrong)}; "
             f"create them with: riverloop topics create {loaded.reference}"
         )
+    check_foreign(connection, task)
     if settings.lockstep and partitions != 1:
         raise UsageError(f"lockstep needs one partition, the topics of task {task.name} have {partitions}")
     subjects = Subjects.of(connection, names, task.features, settings.token_key.encode())
-    codec = Codec(task.name, task.kind, task.features, subjects.keys, serving=True)
+    codec = task.codec(subjects.keys, serving=True)
+    registry, frame = _registry(settings, codec)
     subjects.load()
     PastSchemas(codec, connection, names).learn_all()
     roles, audits, _ = Commands(connection, codec, settings.group).history()
@@ -198,8 +225,10 @@ def _task_agents(
             *(task.name, fold.model.name, f"Python: {why}" if why else "the native core"),
         )
     server = Server(task, folds)
-    context = TaskContext(loaded, connection, codec, names, partitions, log_id, settings.group, slot, proofs)
+    context = TaskContext(
+        loaded, connection, codec, names, partitions, log_id, settings.group, slot, proofs, frame
+    )
     current = CurrentTopics(partitions, known, seen)
     return TaskAgents(
-        context, settings, Readiness(task.name, cluster), current, server, subjects, turns, store
+        context, settings, Readiness(task.name, cluster), current, server, subjects, turns, store, registry
     )

@@ -28,6 +28,9 @@ TRANSACTION_POINTS: Final = ("before-produce", "after-produce", "between-produce
 """Reached by each transaction, in this order. At the third the offsets are sent as well. At the last the
 transaction is committed, and local state has not changed yet."""
 
+MAP_POINT: Final = "between-map-and-commit"
+"""Outcomes of changes on a foreign topic are produced, and not committed."""
+
 POINTS: Final = (
     "after-poll",  # a batch is picked and not delivered yet
     "after-predict",  # a batch of requests is scored, and nothing of it is written
@@ -35,6 +38,7 @@ POINTS: Final = (
     *COMMAND_POINTS,
     *ASIDE_POINTS,
     "between-publish-and-commit",  # the log's owner has produced metrics and manifests, and not committed them
+    MAP_POINT,
     "in-revoke",  # partitions are being revoked, their batches have ended
     "in-restore",  # the changelog is being read
     "in-snapshot",  # between two of a snapshot's files

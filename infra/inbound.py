@@ -7,9 +7,10 @@ from types import MappingProxyType
 from typing import Any, Final, Protocol
 
 from schemas.codec.json_form import parse
-from schemas.errors import BadRecord
+from schemas.errors import BadRecord, SchemaPending
 from schemas.event_time import TimeBounds
-from schemas.formats import detect
+from schemas.formats import GUID_MARK, REGISTRY_MARK, detect
+from schemas.framing import NEVER, framed
 from schemas.limits import NAME
 from schemas.records import DeadLetter, Outcome, Position, Request
 from schemas.remarks import Remark, Remarks
@@ -75,9 +76,24 @@ class Inbound:
         How positions name its topic, where not by its name: see `streams.positions`.
     remarks
         What is odd about the names of its fields, where its decoder looks for that.
+    value
+        Its value without Schema Registry framing; None where that cannot be told.
+    pending
+        Whether it cannot be read before its schema is known.
     """
 
-    __slots__ = ("_decode", "_record", "bad", "message", "remarks", "scanned", "topic", "ts")
+    __slots__ = (
+        "_decode",
+        "_record",
+        "bad",
+        "message",
+        "pending",
+        "remarks",
+        "scanned",
+        "topic",
+        "ts",
+        "value",
+    )
 
     def __init__(self, message: Message, record: Any, bad: BadRecord | None, topic: str = "") -> None:
         self.message, self._record, self.bad = message, record, bad
@@ -86,6 +102,8 @@ class Inbound:
         self.topic = topic
         self.ts: int | None = None if record is None else record.ts
         self.remarks: Sequence[Remark] = ()
+        self.pending = False
+        self.value: Any = None
 
     @classmethod
     def of_scanned(
@@ -100,7 +118,7 @@ class Inbound:
     def record(self) -> Any:
         """The decoded record; None when it cannot be used."""
         if self._record is None and self._decode is not None:
-            self._record = self._decode(self.message.value())
+            self._record = self._decode(self.value)
         return self._record
 
     @property
@@ -128,10 +146,16 @@ class Inbound:
             field=bad.field,
             source=self.at,
             key=self.message.key(),
-            value=self.message.value(),
+            value=original(self.message),
             arrived=self.arrived,
             producer=producer[: NAME.characters].decode(errors="replace") if producer else None,
         )
+
+
+def original(message: Message) -> bytes | None:
+    """Give the bytes of a message's value, with what its header says of its schema in front of them."""
+    value: bytes | None = message.value()
+    return framed(value, message.headers()) if value and value[0] not in NEVER else value
 
 
 def header(message: Message, name: str) -> bytes | None:
@@ -149,6 +173,7 @@ def decoder(
     names: Mapping[str, str] = MappingProxyType({}),
     remarks: Remarks | None = None,
     scan: Scan | None = None,
+    unframe: Callable[[bytes], bytes] | None = None,
 ) -> Callable[[Any], Inbound]:
     """Make a channel's `decode`.
 
@@ -168,34 +193,45 @@ def decoder(
         names of its fields; Avro has the fields of its schema.
     scan
         Takes a record instead of `decode`, where it can: one that `decode` would take, too.
+    unframe
+        Gives a value with Schema Registry framing in another encoding.
     """
 
     def inbound(message: Message) -> Inbound:
         value = message.value()
+        name = names.get(message.topic() or "", "") if names else ""
         try:
             if value is not None and len(value) > limit:
                 raise BadRecord("too_large", f"the record has {len(value):,} bytes; the limit is {limit:,}")
+            if value and value[0] not in NEVER:
+                value = framed(value, message.headers())
+                if unframe is not None and value.startswith((REGISTRY_MARK, GUID_MARK)):
+                    value = unframe(value)
             if scan is not None and value is not None:
-                topic = message.topic() or ""
-                name = names.get(topic, "") if names else ""
-                scanned = scan(message, value, name or topic)
+                scanned = scan(message, value, name or message.topic() or "")
                 if scanned is not None:
                     if times is not None:
                         times.check(scanned.ts, message.timestamp()[1])
-                    return Inbound.of_scanned(message, scanned, decode, name)
-            if remarks is not None and detect(value) == "json":
-                value = parse(value)
-            record = decode(value)
+                    made = Inbound.of_scanned(message, scanned, decode, name)
+                    made.value = value
+                    return made
+            parsed = parse(value) if remarks is not None and detect(value) == "json" else value
+            record = decode(parsed)
             if times is not None and isinstance(record, Outcome | Request):
                 times.check(record.ts, message.timestamp()[1])
-            made = Inbound(message, record, None, names.get(message.topic() or "", "") if names else "")
+            made = Inbound(message, record, None, name)
+            made.value = value
             if remarks is not None:
-                made.remarks = remarks.unknown(value)
+                made.remarks = remarks.unknown(parsed)
             return made
         except BadRecord as bad:
             # The frames of its traceback hold whatever was decoded so far, for as long as the batch lives.
             bad.__traceback__ = bad.__context__ = bad.__cause__ = None
-            return Inbound(message, None, bad, names.get(message.topic() or "", "") if names else "")
+            return Inbound(message, None, bad, name)
+        except SchemaPending:
+            made = Inbound(message, None, None, name)
+            made.pending = True
+            return made
 
     return inbound
 

@@ -83,7 +83,7 @@ def joining(
         The cluster does not answer.
     """
     task, names = loaded.task, TaskTopics(loaded.task.name)
-    codec = Codec(task.name, task.kind, task.features)
+    codec = task.codec()
     PastSchemas(codec, connection, names).learn_all()
     roles, audits, _ = Commands(connection, codec, group).history()
     check_answering(roles, loaded)

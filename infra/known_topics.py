@@ -17,6 +17,7 @@ from schemas.errors import UsageError
 from schemas.records import Command, Control
 from schemas.topics import TaskTopics, topics
 from streams.positions import ACCEPTED, KNOWN, KnownTopics
+from streams.task import Task
 
 AUTHOR = "riverloop"
 
@@ -33,6 +34,22 @@ def read_known(codec: Codec, connection: Connection, names: TaskTopics) -> Known
     for command in commands(codec, read_all(connection, names.control)):
         known.learn(command)
     return known
+
+
+def check_foreign(connection: Connection, task: Task) -> None:
+    """See that the topics exist from which a task takes outcomes (blocks).
+
+    Raises
+    ------
+    UsageError
+        Naming those that do not.
+    """
+    names = [each.topic for each in task.outcomes_from]
+    if missing := sorted(set(names) - seen_topics(connection, names).keys() if names else ()):
+        raise UsageError(
+            f"task {task.name} takes outcomes from topics that do not exist on {connection.bootstrap}: "
+            f"{', '.join(missing)}; create them, start the connector that does, or correct outcomes_from="
+        )
 
 
 def write_audit(

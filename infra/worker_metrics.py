@@ -218,6 +218,20 @@ WORKER_METRICS: Final = {
             "Records rejected by this worker.",
             "Run `riverloop deadletters list`.",
         ),
+        WorkerMetric(
+            "riverloop_outcomes_mapped_total",
+            ("task",),
+            "Outcomes made of changes on the task's foreign topics.",
+            "0 while changes arrive: check `where` and `value` of the mapping.",
+            "outcomes_mapped",
+        ),
+        WorkerMetric(
+            "riverloop_changes_ignored_total",
+            ("task",),
+            "Changes on the task's foreign topics that give no outcome.",
+            "",
+            "changes_ignored",
+        ),
         WorkerMetric("riverloop_snapshots_total", ("task",), "Snapshots written.", "", "snapshots"),
         WorkerMetric(
             "riverloop_snapshots_failed_total",

@@ -4,6 +4,7 @@ RiverloopError
 ├── UsageError          a person called a command wrongly: no traceback, exit code 2
 │   └── TaskError       a task file is wrong: says where and why
 ├── BadRecord           a record that goes to the dead letters: reason code and a sentence
+├── SchemaPending       a record whose schema is asked for; it is read again
 ├── Unreadable          a record on a topic that only riverloop writes; the worker ends, exit code 3
 ├── SnapshotError       a snapshot that must not or cannot be loaded
 ├── StoreError          the join's state on this machine cannot be used; it is made anew from the changelog
@@ -49,6 +50,10 @@ class BadRecord(RiverloopError):
         self.reason = reason
         self.message = message
         self.field = field
+
+
+class SchemaPending(RiverloopError):
+    """A record's schema is not known yet: it is asked for, and the record read again."""
 
 
 class Unreadable(RiverloopError):

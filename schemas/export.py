@@ -11,7 +11,9 @@ from schemas.clients import CLIENTS
 from schemas.clients import rows as clients
 from schemas.codec import Codec
 from schemas.codec.avro_form import RECORDS, file_name
+from schemas.codec.checks import RECORD_TYPES
 from schemas.codec.json_form import record_word
+from schemas.dialect import OWN
 from schemas.dictionary import Dictionary, Feature
 from schemas.examples import examples, usable
 from schemas.json_schema import json_schema
@@ -51,7 +53,8 @@ def export(codec: Codec, directory: Path, now: int | None = None) -> list[Path]:
         files[f"avro/by-fingerprint/{mark}.avsc"] = _json(codec.schemas[record])
     for record in CHECKED:
         title = f"{record_word(record)} of task {codec.task}"
-        made = json_schema(codec.schemas[record], codec.kind, codec.dictionary, title)
+        dialect = codec.dialects.get(RECORD_TYPES[record], OWN)
+        made = json_schema(codec.schemas[record], codec.kind, codec.dictionary, title, dialect)
         files[f"json-schema/{record_word(record)}.schema.json"] = _json(made)
     for record, example in (examples(codec) | (usable(codec, now) if now is not None else {})).items():
         files[f"examples/{record_word(record)}.json"] = codec.encode(example, json=True) + b"\n"
@@ -191,7 +194,8 @@ Readers accept both and distinguish them by the first bytes:
 - **JSON**: one object in UTF-8 without byte order mark. Fields with a default are optional; unknown fields are
   ignored; bytes are Base64; the optional field `record` is the record's type.
 
-Schema Registry framing (first byte 0) is not supported; such records become dead letters.
+Schema Registry framing (first byte 0 or 1) is read where the workers have a registry; else such records become dead
+letters.
 
 | record | fingerprint on the wire | schema |
 | --- | --- | --- |

@@ -11,6 +11,8 @@ AVRO_MARK: Final = b"\xc3\x01"
 HEADER_BYTES: Final = 10
 REGISTRY_MARK: Final = b"\x00"
 """First byte of the Schema Registry's framing; a 4-byte schema id and the body follow."""
+GUID_MARK: Final = b"\x01"
+"""First byte of its newer framing; a 16-byte GUID and the body follow."""
 BLANKS: Final = b" \t\r\n"
 """What JSON allows before the first brace."""
 
@@ -28,7 +30,7 @@ def detect(data: bytes | None) -> Format:
     Raises
     ------
     BadRecord
-        `registry_framing` for a first byte of 0; `unreadable` for all else that is neither form.
+        `registry_framing` for a first byte of 0 or 1; `unreadable` for all else that is neither form.
 
     Examples
     --------
@@ -39,10 +41,11 @@ def detect(data: bytes | None) -> Format:
         raise BadRecord("unreadable", "the record has no value")
     if data.startswith(AVRO_MARK):
         return "avro"
-    if data.startswith(REGISTRY_MARK):
+    if data.startswith((REGISTRY_MARK, GUID_MARK)):
         raise BadRecord(
             "registry_framing",
-            "the record has Schema Registry framing; send Avro single-object encoding (C3 01) or JSON",
+            "the record has Schema Registry framing, and no registry is set: set RIVERLOOP_SCHEMA_REGISTRY, or send "
+            "Avro single-object encoding (C3 01) or JSON",
         )
     if data.lstrip(BLANKS).startswith(b"{"):
         return "json"

@@ -8,7 +8,8 @@ from schemas.codec.avro_form import Schema
 from schemas.codec.avro_form import feature_doc as describe
 from schemas.codec.checks import MAX_TS, TaskKind
 from schemas.codec.json_form import record_word
-from schemas.dictionary import MAX_TEXT, Category, Dictionary, Feature
+from schemas.dialect import NUMBER, OWN, JsonDialect
+from schemas.dictionary import MAX_TEXT, Category, Dictionary, Feature, Integer, Number
 from schemas.limits import LIMITS, NAME, REASON, Limit
 from schemas.limits import SCORES as MOST_SCORES
 from schemas.tokens import TOKEN_LENGTH
@@ -39,7 +40,9 @@ SCORES: Final[dict[TaskKind, dict[str, Any]]] = {
 }
 
 
-def json_schema(schema: Schema, kind: TaskKind, dictionary: Dictionary, title: str) -> dict[str, Any]:
+def json_schema(
+    schema: Schema, kind: TaskKind, dictionary: Dictionary, title: str, dialect: JsonDialect = OWN
+) -> dict[str, Any]:
     """Give the JSON Schema of a record's JSON form.
 
     Parameters
@@ -48,10 +51,12 @@ def json_schema(schema: Schema, kind: TaskKind, dictionary: Dictionary, title: s
         The record's Avro schema, self-contained.
     title
         The schema's title.
+    dialect
+        How services write the record's times and numbers.
     """
     name = schema["name"]
     word = {"const": record_word(name), "description": "Type of the record; optional."}
-    out = _Maker(kind, dictionary, name == "Request").record(schema)
+    out = _Maker(kind, dictionary, name == "Request", dialect).record(schema)
     out["properties"] = {"record": word} | out["properties"]
     if name == "Outcome":
         out["if"] = {"properties": {"value": {"type": "null"}}}
@@ -65,7 +70,8 @@ def json_schema(schema: Schema, kind: TaskKind, dictionary: Dictionary, title: s
 class _Maker:
     """Translates one schema; `named` has the record types met so far."""
 
-    def __init__(self, kind: TaskKind, dictionary: Dictionary, requests: bool) -> None:
+    def __init__(self, kind: TaskKind, dictionary: Dictionary, requests: bool, dialect: JsonDialect) -> None:
+        self._dialect = dialect
         self._kind: TaskKind = kind
         self._dictionary = dictionary if requests else dictionary.stored()
         self._requests = requests
@@ -78,7 +84,8 @@ class _Maker:
         properties: dict[str, Any] = {}
         for each in schema["fields"]:
             field = self._field(schema["name"], each)
-            properties[each["name"]] = field | {"description": each["doc"]}
+            doc = each["doc"].replace("ms since 1970-01-01 UTC, 0 to 2^53 - 1", self._time_doc())
+            properties[each["name"]] = field | {"description": doc}
         required = [each["name"] for each in schema["fields"] if "default" not in each]
         return {
             "description": schema["doc"],
@@ -92,9 +99,12 @@ class _Maker:
         if name == "request_id" and "default" not in field:
             return {"type": "string", "minLength": 1, "maxLength": NAME.characters, "pattern": r"^[^\u0000]"}
         if name == "ts":
-            return {"type": "integer", "minimum": 0, "maximum": MAX_TS - 1}
+            return self._time()
         if record == "Outcome" and name == "value":
-            return {"anyOf": [*VALUES[self._kind], {"type": "null"}]}
+            as_text = [] if self._kind == "multiclass" else self._as_text()
+            return {"anyOf": [*VALUES[self._kind], *as_text, {"type": "null"}]}
+        if record == "Outcome" and name == "revision":
+            return {"anyOf": [*self._type(field["type"])["anyOf"], *self._as_text()]}
         if record == "Score" and name == "score":
             return {"anyOf": [SCORES[self._kind], {"type": "null"}]}
         made = self._type("string" if (record, name) == ("Position", "topic") else field["type"])
@@ -102,6 +112,26 @@ class _Maker:
             made["maxItems"] = MOST_SCORES
         limit = LIMITS.get((record, name))
         return made if limit is None else _limited(made, limit)
+
+    def _time(self) -> dict[str, Any]:
+        if self._dialect.time == "iso8601":
+            return {"type": "string", "format": "date-time"}
+        if self._dialect.is_own:
+            return {"type": "integer", "minimum": 0, "maximum": MAX_TS - 1}
+        number = {"type": "number" if self._dialect.time == "s" else "integer", "minimum": 0}
+        return {"anyOf": [number, *self._as_text()]} if self._as_text() else number
+
+    def _time_doc(self) -> str:
+        if self._dialect.time == "iso8601":
+            return "ISO 8601 with an offset from UTC"
+        after = "" if self._dialect.time == "ms" else " ms"
+        return f"{self._dialect.time} since 1970-01-01 UTC, 0 to 2^53 - 1{after}"
+
+    def _as_text(self) -> list[dict[str, Any]]:
+        """Numbers as text, where they are declared."""
+        return (
+            [{"type": "string", "pattern": f"^{NUMBER.pattern}$"}] if self._dialect.numbers == "text" else []
+        )
 
     def _type(self, node: Any) -> dict[str, Any]:
         if isinstance(node, list):
@@ -144,8 +174,10 @@ class _Maker:
             if feature.rejects:
                 bounds = {"minimum": getattr(feature, "low", None), "maximum": getattr(feature, "high", None)}
                 made |= {key: bound for key, bound in bounds.items() if bound is not None}
+        if self._as_text() and isinstance(feature, Number | Integer):
+            made = {"anyOf": [made, *self._as_text()]}
         if feature.optional or feature.missing is not None:
-            made = {"anyOf": [made, {"type": "null"}]}
+            made = {"anyOf": [*made.get("anyOf", [made]), {"type": "null"}]}
         return made | {"description": describe(feature)}
 
 

@@ -7,8 +7,8 @@ from typing import Final
 REASONS: Final[dict[str, str]] = {
     "unreadable": "The bytes are neither JSON nor Avro single-object encoding.",
     "malformed": "The JSON or Avro is damaged.",
-    "registry_framing": "The record has Schema Registry framing (first byte 0), which is not supported.",
-    "unknown_schema": "The Avro schema fingerprint is unknown to the task.",
+    "registry_framing": "The record has Schema Registry framing (first byte 0 or 1), and no registry is set.",
+    "unknown_schema": "The Avro schema is unknown to the task, or to the schema registry.",
     "wrong_record": "The record is not of the topic's type.",
     "missing_field": "A required field is missing or null.",
     "wrong_type": "A field has the wrong type.",

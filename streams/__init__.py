@@ -1,11 +1,13 @@
 """The pure core: join, training log, folds, versions, drivers. No Kafka, no clock, no files."""
 
+from schemas.dialect import JsonDialect
 from streams.cells import millis, number
 from streams.datafile import DataFile, Event
 from streams.drift.drift_rules import DriftRules, Watch
 from streams.driver import MemoryDriver
 from streams.gate.rules import Gate, Guardrail
 from streams.grid import Grid
+from streams.mapping import OutcomeMapping
 from streams.metrics.metric_rules import MetricRules
 from streams.policies import DefaultAtHorizon, OnArrival
 from streams.pure import pure
@@ -30,11 +32,13 @@ __all__ = [
     "Guardrail",
     "HeldBack",
     "Invariant",
+    "JsonDialect",
     "Loss",
     "MemoryDriver",
     "MetricRules",
     "Model",
     "OnArrival",
+    "OutcomeMapping",
     "QualityRules",
     "Race",
     "Replay",

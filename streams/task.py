@@ -11,13 +11,18 @@ from typing import Any, Final, Literal
 
 from river import base
 
+from schemas.codec import Codec
+from schemas.dialect import OWN, JsonDialect
 from schemas.dictionary import Boolean, Category, Dictionary
 from schemas.errors import TaskError
 from schemas.event_time import EARLIEST, EPOCH
+from schemas.subject_keys import SubjectKeys
+from schemas.topics import topics
 from streams.datafile import DataFile
 from streams.drift.drift_rules import DriftRules
 from streams.gate.rules import Gate
 from streams.grid import Grid, with_challengers
+from streams.mapping import OutcomeMapping
 from streams.metrics.metric_rules import MetricRules
 from streams.own_code import own_modules
 from streams.policies import VALUES, OnArrival, Policy
@@ -133,6 +138,10 @@ class Task:
         stops learning.
     data
         How a data file maps to requests and outcomes; None when there is none.
+    outcomes_from
+        Topics of other systems, whose changes are outcomes.
+    request_json, outcome_json
+        How services write times and numbers in the JSON of requests and outcomes, on topics and over HTTP.
     outcome_low, outcome_high
         Between which the outcomes of a regression lie, for models that cannot learn from others, such as behind a
         logarithm. The load check makes its examples by it.
@@ -160,6 +169,9 @@ class Task:
     fallback: str | None = None
     max_skipped: int = 10
     data: DataFile | None = None
+    outcomes_from: tuple[OutcomeMapping, ...] = ()
+    request_json: JsonDialect = OWN
+    outcome_json: JsonDialect = OWN
     outcome_low: float | None = None
     outcome_high: float | None = None
 
@@ -226,10 +238,29 @@ class Task:
                 raise TaskError(f"{where}: models= holds a {type(model).__name__}, not a Model(...)")
         if self.data is not None and not isinstance(self.data, DataFile):
             raise TaskError(f"{where}: data= must be a DataFile(...), not {type(self.data).__name__}")
+        self._check_mappings(where)
+        for name in ("request_json", "outcome_json"):
+            if not isinstance(dialect := getattr(self, name), JsonDialect):
+                raise TaskError(f"{where}: {name}= must be a JsonDialect(...), not {type(dialect).__name__}")
         if not isinstance(self.quality, QualityRules):
             raise TaskError(f"{where}: quality= must be QualityRules(...), not {type(self.quality).__name__}")
         if not self.models:
             raise TaskError(f"{where}: models= needs at least one Model(...)")
+
+    def _check_mappings(self, where: str) -> None:
+        found: object = self.outcomes_from
+        if not isinstance(found, tuple | list) or not all(isinstance(each, OutcomeMapping) for each in found):
+            raise TaskError(f"{where}: outcomes_from= must be a tuple of OutcomeMapping(...)")
+        names = [each.topic for each in found]
+        own = {spec.name for spec in topics(self.name, 1)}
+        for mapping in found:
+            place = f"{where}: outcomes_from= topic {mapping.topic!r}"
+            if names.count(mapping.topic) > 1:
+                raise TaskError(f"{place} has two mappings")
+            if mapping.topic in own:
+                raise TaskError(f"{place} is a topic of the task")
+            for problem in mapping.problems(self.kind):
+                raise TaskError(f"{place}: {problem}")
 
     def _check_metrics(self) -> None:
         where, rules = f"task {self.name!r}: metrics=", self.metrics
@@ -289,6 +320,22 @@ class Task:
             raise TaskError(f"{where}: build must return a River model, not {type(made).__name__}")
         if problem := why_not(made, self.kind):
             raise TaskError(f"{where}: {problem}")
+
+    def codec(self, keys: bytes | SubjectKeys | None = None, *, serving: bool = False) -> Codec:
+        """Make the codec of the task's records.
+
+        Parameters
+        ----------
+        keys, serving
+            See `Codec`.
+
+        Raises
+        ------
+        TaskError
+            Without the key that `serving` needs.
+        """
+        json = {"request_json": self.request_json, "outcome_json": self.outcome_json}
+        return Codec(self.name, self.kind, self.features, keys, serving=serving, **json)
 
     def model(self, name: str) -> Model:
         """Give the model of that name.

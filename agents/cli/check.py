@@ -14,6 +14,7 @@ from agents.cli.data import note, strict_option
 from agents.settings import Settings, from_environment
 from infra.joining import joining
 from infra.kafka.admin import check_topics, partition_count
+from infra.known_topics import check_foreign
 from infra.snapshots.store import SnapshotStore
 from infra.taskfile import LoadedTask, load_task
 from schemas.errors import UsageError
@@ -62,6 +63,7 @@ def check(
         partitions = partition_count(connection, TaskTopics(loaded.task.name).predictions) or 1
         if wrong := check_topics(connection, topics(loaded.task.name, partitions)):
             raise UsageError("; ".join(wrong))
+        check_foreign(connection, loaded.task)
         found["partitions"] = partitions
         said.append(("topics", f"as they must be, with {partitions} partition(s)"))
         settings = Settings.load()

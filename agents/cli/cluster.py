@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -16,6 +16,9 @@ from schemas.codec import Codec
 from schemas.errors import UsageError
 from schemas.subject_keys import SubjectKeys
 from schemas.topics import TaskTopics
+
+if TYPE_CHECKING:
+    from infra.registry.client import RegistryClient
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -66,11 +69,37 @@ def connection_to(address: str, properties: Sequence[str]) -> Connection:
     return Connection(address, parse_properties([line for line in lines if line.strip()] + list(properties)))
 
 
+def with_registry(codec: Codec) -> Codec:
+    """Let a codec read records with the framing of the registry that is set."""
+    if from_environment("schema_registry"):
+        # Not imported without one.
+        from infra.registry.registry import Registry  # noqa: PLC0415
+
+        codec.unframe = Registry(registry_client(), codec, blocks=True).unframe
+    return codec
+
+
+def registry_client() -> RegistryClient:
+    """Return the client of the registry that is set.
+
+    Raises
+    ------
+    UsageError
+        None is set.
+    """
+    url = from_environment("schema_registry")
+    if not url:
+        raise UsageError("no schema registry is set: set RIVERLOOP_SCHEMA_REGISTRY to its URL")
+    from infra.registry.setup import client_of  # noqa: PLC0415  not imported without one
+
+    return client_of(url, from_environment("registry_properties").splitlines())
+
+
 def codec_of(loaded: LoadedTask) -> Codec:
     """Return a task's codec for reading, with the token key of the environment."""
     key = from_environment("token_key").encode() or None
     task = loaded.task
-    return Codec(task.name, task.kind, task.features, key)
+    return with_registry(task.codec(key))
 
 
 def reading_codec(loaded: LoadedTask, connection: Connection, *, serving: bool) -> Codec:
@@ -88,7 +117,7 @@ def reading_codec(loaded: LoadedTask, connection: Connection, *, serving: bool) 
     """
     task, token_key = loaded.task, from_environment("token_key").encode()
     keys = SubjectKeys(token_key) if task.features.tokenised and token_key else None
-    codec = Codec(task.name, task.kind, task.features, keys, serving=serving)
+    codec = with_registry(task.codec(keys, serving=serving))
     Subjects(keys, connection, TaskTopics(task.name).keys).load()
     return codec
 
@@ -104,4 +133,4 @@ def writing_codec(loaded: LoadedTask, connection: Connection) -> tuple[Codec, Su
     task = loaded.task
     token_key = from_environment("token_key").encode()
     subjects = Subjects.of(connection, TaskTopics(task.name), task.features, token_key)
-    return Codec(task.name, task.kind, task.features, subjects.keys, serving=True), subjects
+    return with_registry(task.codec(subjects.keys, serving=True)), subjects

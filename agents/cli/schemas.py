@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from agents.cli.cluster import codec_of
+from agents.cli.cluster import codec_of, registry_client
 from agents.cli.common import json_option, print_json
 from infra.clock import now_ms
 from infra.taskfile import load_task
@@ -30,6 +30,33 @@ def export(task: str, directory: Path, as_json: bool) -> None:
         print_json([str(path) for path in made])
     else:
         click.echo(f"wrote {len(made)} files to {directory}; start with {directory / 'README.md'}")
+
+
+@schemas.command(epilog="Example: riverloop schemas register task.py --compatibility FULL")
+@click.argument("task")
+@click.option(
+    "--compatibility",
+    type=click.Choice(["BACKWARD", "BACKWARD_TRANSITIVE", "FORWARD", "FULL", "FULL_TRANSITIVE", "NONE"]),
+    default="BACKWARD",
+    show_default=True,
+    help="Level of a new subject; that of an existing one stays.",
+)
+@json_option
+def register(task: str, compatibility: str, as_json: bool) -> None:
+    """Register the schemas of TASK's requests, outcomes and predictions in the schema registry.
+
+    Subjects are named by topic: T.requests-value. A schema that is not compatible with its subject's latest version
+    is rejected. The registry is that of RIVERLOOP_SCHEMA_REGISTRY.
+    """
+    client = registry_client()
+    from infra.registry.setup import register as register_all  # noqa: PLC0415  not imported without a registry
+
+    found = register_all(client, codec_of(load_task(task)), compatibility)
+    if as_json:
+        print_json(found)
+    else:
+        for subject, schema_id in found.items():
+            click.echo(f"{subject:<50} id {schema_id}, {client.compatibility(subject) or 'global level'}")
 
 
 @schemas.command(epilog="Example: riverloop schemas check")

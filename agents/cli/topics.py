@@ -6,8 +6,9 @@ from dataclasses import asdict
 
 import click
 
-from agents.cli.cluster import cluster_options, codec_of, connect
+from agents.cli.cluster import cluster_options, codec_of, connect, registry_client
 from agents.cli.common import json_option, print_json, table, user_name
+from agents.settings import from_environment
 from infra.clock import now_ms
 from infra.kafka.admin import check_topics, create_topics
 from infra.known_topics import accept_topics
@@ -49,12 +50,20 @@ def create(
     properties: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Create the missing topics of TASK, and check the others."""
+    """Create the missing topics of TASK, and check the others.
+
+    Where RIVERLOOP_SCHEMA_REGISTRY is set, its schemas are registered as by `riverloop schemas register`.
+    """
     loaded = load_task(task)
     connection = connect(bootstrap, properties)
     specs = specs_of(loaded.task.name, partitions)
     made = create_topics(connection, specs, replication or -1)
     wrong = check_topics(connection, specs)
+    if from_environment("schema_registry"):
+        client = registry_client()
+        from infra.registry.setup import register  # noqa: PLC0415  not imported without a registry
+
+        register(client, codec_of(loaded), "BACKWARD")
     if as_json:
         print_json({"created": made, "wrong": wrong})
     else:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from agents.cli.cluster import cluster_options, connect
+from agents.cli.cluster import cluster_options, connect, with_registry
 from agents.cli.common import json_option, print_json, progress, table
 from agents.settings import Settings
 from infra.audit.replay import replay as replay_scores
@@ -46,7 +46,7 @@ def request(
     """
     loaded, settings = load_task(task), Settings.load({"data": data})
     connection = connect(bootstrap, properties)
-    with closing(RequestAudit(connection, loaded, settings.data_folder)) as audit:
+    with closing(RequestAudit(connection, loaded, settings.data_folder, registered=with_registry)) as audit:
         with progress("index", None) as advance:
             audit.update(advance)
         found = audit.find(request_id)

@@ -114,7 +114,7 @@ class Predictions:
         arrived = now_ms()
         if isinstance(record, dict) and record.get("ts") is None:
             # Who asks when the event happens need not tell the time; the answer says which was taken.
-            record = record | {"ts": arrived}
+            record = record | {"ts": self.context.codec.dialects[Request].written(arrived)}
         request = read_record(record, self.context.codec.decode_request)
         self.server.times.check(request.ts, arrived)
         return request
@@ -127,6 +127,8 @@ class Predictions:
             # Stamp and score come from this one synchronous step.
             prediction = self.server.predict(request)
             value = self.context.codec.encode(prediction, json=self._json)
+            if self.context.frame is not None:
+                value = self.context.frame(value)
             key = request.request_id.encode()
             record = OutRecord(
                 self.context.topics.predictions, key, value, headers=served_by(self.context.slot)

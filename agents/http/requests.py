@@ -9,6 +9,7 @@ from typing import Any, Final
 from agents.http.problems import Problem
 from agents.http.task import HttpTask
 from infra.audit.requests import RequestAudit
+from schemas.codec import Codec
 from schemas.errors import BrokerError, StoreError
 
 WAIT_S: Final = 6.0
@@ -62,13 +63,17 @@ class RequestAudits:
     def _update(self) -> bool:
         if self._audit is None:
             context, data = self._task.context, self._task.settings.data_folder
-            self._audit = RequestAudit(context.connection, context.loaded, data, PAUSE)
+            self._audit = RequestAudit(context.connection, context.loaded, data, PAUSE, self._registered)
         return self._audit.update()
 
     def _not_ready(self) -> Problem:
         done, total = (0, 0) if self._audit is None else self._audit.index.progress
         detail = f"the index of requests is being made: {done:,} of {total:,} offsets are read; retry"
         return Problem(503, "index_not_ready", detail, done=done, total=total)
+
+    def _registered(self, codec: Codec) -> Codec:
+        codec.unframe = self._task.context.codec.unframe
+        return codec
 
     def close(self) -> None:
         """End the thread, and then the clients."""

@@ -46,12 +46,21 @@ class RequestAudit:
         The folder of local files.
     pause
         See `RequestIndex`.
+    registered
+        Lets a codec read records with the framing of a schema registry.
     """
 
-    def __init__(self, connection: Connection, loaded: LoadedTask, data: Path, pause: float = 0.0) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        loaded: LoadedTask,
+        data: Path,
+        pause: float = 0.0,
+        registered: Callable[[Codec], Codec] = lambda codec: codec,
+    ) -> None:
         task, self._loaded = loaded.task, loaded
         # Without the key of tokens: what is read here is shown as it was stored, and makes no keys.
-        codec = self.codec = Codec(task.name, task.kind, task.features)
+        codec = self.codec = registered(task.codec())
         self._topics = names = TaskTopics(task.name)
         self._log_topic_id = topic_id(connection, names.log)
         self._chain, self.history = ChainReader(connection, codec), AuditHistory(loaded.task.name)

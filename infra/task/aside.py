@@ -25,7 +25,6 @@ from infra.snapshots.store import SnapshotStore
 from infra.subjects import Subjects
 from infra.taskfile import load_task
 from infra.trusted import places
-from schemas.codec import Codec
 from schemas.errors import BadRecord, RecordsGone, RiverloopError, SnapshotError
 from schemas.records import Entry, Features, Manifest
 from schemas.topics import TaskTopics
@@ -84,7 +83,7 @@ class Preparing:
         self._topics = TaskTopics(task.name)
         self._connection = Connection(job.bootstrap, job.properties)
         subjects = Subjects.of(self._connection, self._topics, task.features, job.token_key.encode())
-        self._codec = Codec(task.name, task.kind, task.features, subjects.keys, serving=True)
+        self._codec = task.codec(subjects.keys, serving=True)
         subjects.load()
         PastSchemas(self._codec, self._connection, self._topics).learn_all()
         self._store = SnapshotStore(job.snapshot_uri, job.snapshot_key.encode() or None)

@@ -9,6 +9,7 @@ from infra.kafka.connection import Connection
 from infra.runtimes import Proof
 from infra.taskfile import LoadedTask
 from schemas.codec import Codec
+from schemas.framing import Frame
 from schemas.topics import TaskTopics
 from streams.task import Task
 
@@ -29,6 +30,8 @@ class TaskContext:
         The worker's stable name.
     proofs
         What the load check gave, by model; see `infra.runtimes`.
+    frame
+        What gives predictions the framing of a schema registry; None: they have none.
     """
 
     loaded: LoadedTask
@@ -40,6 +43,7 @@ class TaskContext:
     group: str
     slot: str = ""
     proofs: Mapping[str, Proof] = field(default_factory=dict)
+    frame: Frame | None = None
 
     @property
     def task(self) -> Task:

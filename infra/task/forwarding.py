@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from infra.inbound import FORWARDED, Inbound
+from infra.inbound import FORWARDED, Inbound, original
 from infra.kafka.partitioner import partition_of
 from infra.kafka.transaction import Headers, OutRecord
 from infra.task.context import TaskContext
@@ -72,4 +72,5 @@ class Forwarding:
     def _copy(self, outcome: Outcome, item: Inbound, right: int) -> OutRecord:
         headers: Headers = [(FORWARDED, str(item.at).encode())]
         key = outcome.request_id.encode()
-        return OutRecord(self._context.topics.outcomes, key, item.message.value(), right, headers)
+        # As it was sent: another worker may not know the schema by its fingerprint.
+        return OutRecord(self._context.topics.outcomes, key, original(item.message), right, headers)

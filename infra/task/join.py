@@ -214,7 +214,7 @@ class JoinAgent:
             at.join.outcome(record, item.at, item.arrived)
 
     def _prediction(self, at: JoinPartition, prediction: Prediction, item: Inbound) -> Iterator[None]:
-        payload = item.message.value()
+        payload = item.value
         if item.header(SERVED) is None:
             # From outside: checked and stored like a request.
             prediction = self.context.codec.protection.served(prediction)

@@ -101,6 +101,8 @@ class Serve:
         self._arrived += [item.arrived for item in run[start:end]]
         self.counter.answered_many(partition, scanned[start:end], self._fingerprint)
         topic, headers = self.context.topics.predictions, self._headers
+        if (frame := self.context.frame) is not None:
+            found = [(key, frame(value)) for key, value in found]
         return [OutRecord(topic, key, value, headers=headers) for key, value in found]
 
     def _one(self, partition: int, item: Inbound) -> OutRecord:
@@ -112,12 +114,14 @@ class Serve:
         try:
             prediction = self.server.predict(request, item.at)
             value = self.context.codec.encode(prediction, json=self._json)
+            if self.context.frame is not None:
+                value = self.context.frame(value)
         except BadRecord as bad:
             self.counter.rejected(partition, bad, item.arrived)
             return dead_letter(self.context, item, bad, self.dead_letters)
         self.statistics.counts["predictions"] += 1
         self._arrived.append(item.arrived)
-        self.counter.answered(partition, request, written(item.message.value()), item.remarks)
+        self.counter.answered(partition, request, written(item.value), item.remarks)
         key = request.request_id.encode()
         return OutRecord(self.context.topics.predictions, key, value, headers=self._headers)
 

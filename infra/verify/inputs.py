@@ -79,7 +79,7 @@ class Inputs:
                     mark(self._codec, prediction),
                     mark(self._codec, asked(loose)),
                     item.arrived,
-                    message.value(),
+                    item.value,
                     *made_by(prediction),
                     None if item.arrived < self._extent.log_since else prediction.log_offset,
                 )

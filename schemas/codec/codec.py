@@ -21,9 +21,10 @@ from schemas.codec.readers import Reader
 from schemas.codec.topic_numbers import TopicNumbers
 from schemas.codec.wire import Malformed
 from schemas.codec.writers import Writer, rest_of_entry
-from schemas.dictionary import Dictionary
+from schemas.dialect import OWN, JsonDialect, plain_reader
+from schemas.dictionary import Dictionary, Integer, Number
 from schemas.errors import BadRecord
-from schemas.formats import HEADER_BYTES, detect
+from schemas.formats import GUID_MARK, HEADER_BYTES, REGISTRY_MARK, detect
 from schemas.records import (
     Control,
     DeadLetter,
@@ -95,6 +96,8 @@ class Codec:
         gives keys that nobody can destroy: for runs that store nothing.
     serving
         Whether requests will be read: then a dictionary with personal data may need the keys.
+    request_json, outcome_json
+        How services write times and numbers of requests and outcomes in JSON.
 
     Raises
     ------
@@ -120,6 +123,8 @@ class Codec:
         token_key: bytes | SubjectKeys | None = None,
         *,
         serving: bool = False,
+        request_json: JsonDialect = OWN,
+        outcome_json: JsonDialect = OWN,
     ) -> None:
         self.task = task
         self.kind: TaskKind = kind
@@ -152,10 +157,21 @@ class Codec:
             self._readers[mark] = _Known(record, Reader(schema, self._topics, made, plans.get(name)))
             self._checks[record] = json_form.checker(schema, made, canonical.get(name, dict))
         self._others = OtherDictionaries(self.schemas, self._topics, made)
+        self.dialects: dict[type[Any], JsonDialect] = {Request: request_json, Outcome: outcome_json}
+        """How services write JSON, by record."""
+        numeric = frozenset(each.name for each in dictionary if isinstance(each, Number | Integer))
+        value = () if kind == "multiclass" else ("value",)
+        self._plain = {
+            record: plain_reader(dialect, numeric, ("revision", *value) if record is Outcome else ())
+            for record, dialect in self.dialects.items()
+            if not dialect.is_own
+        }
         self._prediction_mark = header(self.schemas["Prediction"])
         self._writers[WrittenEntry] = rest_of_entry
         self.learn_later: Callable[[bytes, bool], None] | None = None
         """Called with an unknown fingerprint: it may register further schemas."""
+        self.unframe: Callable[[bytes, type[Any]], bytes] | None = None
+        """Gives a value with Schema Registry framing in another encoding; None: no registry is set."""
 
     def __repr__(self) -> str:
         return f"Codec({self.task!r}, {self.kind!r}, {len(self.dictionary)} features)"
@@ -195,6 +211,25 @@ class Codec:
             ) from error
         return mark[2:].hex()
 
+    def register_writer(self, schema: Schema, record: type[Any]) -> bytes:
+        """Add the schema of another writer of a record; gives the mark of its single-object encoding.
+
+        The fields that it has must be those of the record. A field that is a feature may be of another type, as in
+        JSON; its namespace, and names of inner records, may be any.
+
+        Raises
+        ------
+        BadRecord
+            `unknown_schema`, where it is no Avro schema or has a type that is not supported.
+        """
+        try:
+            mark = header(schema)
+            if mark not in self._readers:
+                self._readers[mark] = _Known(record, Reader(schema, self._topics), self._checks[record])
+        except (*NO_SCHEMA, SchemaParseException, UnknownType) as error:
+            raise BadRecord("unknown_schema", f"it cannot be read: {error!r:.200}") from error
+        return mark
+
     def encode(self, record: Record, *, json: bool = False) -> bytes:
         """Write a record: Avro single-object encoding, or its JSON form.
 
@@ -209,7 +244,7 @@ class Codec:
         if isinstance(record, JoinRecord) and json and type(record.prediction) is Held:
             record = replace(record, prediction=self.held_prediction("", record.prediction))
         if json:
-            return json_form.dump(record)
+            return json_form.dump(record, self._shown_time(record))
         try:
             if type(record) is Entry and type(record.prediction) is Written and record.prediction.mark:
                 return self._others.writers[record.prediction.mark](record)
@@ -225,6 +260,12 @@ class Codec:
             raise BadRecord(
                 "wrong_type", f"task {self.task}: {type(record).__name__} cannot be written: {error}"
             ) from error
+
+    def _shown_time(self, record: Record) -> dict[str, Any]:
+        """Give the time of a record in the form in which its services write it."""
+        if isinstance(record, Request | Outcome) and (dialect := self.dialects[type(record)]).time != "ms":
+            return {"ts": dialect.written(record.ts)}
+        return {}
 
     def _is_older(self, record: Record) -> bool:
         prediction = record.prediction if isinstance(record, Entry | JoinRecord) else record
@@ -372,6 +413,8 @@ class Codec:
             return self._decode_json(data, wanted)
         known = self._readers.get(data[:HEADER_BYTES]) or self._learned_later(data, wanted)
         if known is None:
+            if self.unframe is not None and data.startswith((REGISTRY_MARK, GUID_MARK)):
+                return self._decode(self.unframe(data, wanted[0]), wanted)
             return self._decode_json(data, wanted)
         if known.record not in wanted:
             raise _wrong_record(known.record, wanted)
@@ -405,6 +448,8 @@ class Codec:
         record = RECORD_TYPES[name] if name else wanted[0]
         if record not in wanted:
             raise _wrong_record(record, wanted)
+        if (plain := self._plain.get(record)) is not None:
+            found = plain(found)
         return self._checks[record](found)  # type: ignore[no-any-return]
 
 

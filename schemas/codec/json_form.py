@@ -10,15 +10,16 @@ from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING
 from inspect import Parameter, signature
+from types import MappingProxyType
 from typing import Any, Final
 
 from schemas.codec.avro_form import RECORDS, Schema, file_name
 from schemas.codec.checks import Make
+from schemas.dialect import WORDS
 from schemas.errors import BadRecord
 from schemas.near import sent_as
 
 Check = Callable[[Any], Any]
-WORDS: Final = {str: "text", bool: "a boolean", list: "a list", dict: "an object", type(None): "null"}
 
 
 def record_word(record: str) -> str:
@@ -284,9 +285,15 @@ _SIMPLE: Final[dict[str, Check]] = {
 }
 
 
-def dump(record: Any) -> bytes:
-    """Write a record in its JSON form, one line of UTF-8; NaN and infinities become null."""
-    data = {"record": record_word(type(record).__name__)} | plain(record)
+def dump(record: Any, instead: Mapping[str, Any] = MappingProxyType({})) -> bytes:
+    """Write a record in its JSON form, one line of UTF-8; NaN and infinities become null.
+
+    Parameters
+    ----------
+    instead
+        Fields that are written in another form.
+    """
+    data = {"record": record_word(type(record).__name__)} | plain(record) | dict(instead)
     return json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode()
 
 

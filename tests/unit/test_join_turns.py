@@ -60,7 +60,9 @@ def agent_with_waiting() -> tuple[JoinAgent, list[Inbound]]:
     def inbound(offset: int, ts: int) -> Inbound:
         prediction = Prediction(f"r{offset}", ts, {"LeadTime": 12, "Rate": 80.5, "Meal": "BB"}, ())
         message = Message(task.context.topics.predictions, offset, task.context.codec.encode(prediction), ts)
-        return Inbound(message, prediction, None)
+        item = Inbound(message, prediction, None)
+        item.value = message.value()
+        return item
 
     first = [inbound(offset, FIRST) for offset in range(WAITING)]
     list(agent.steps(first, [0]))

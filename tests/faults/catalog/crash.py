@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from infra.hooks import ASIDE_POINTS, COMMAND_POINTS, POINTS
+from infra.hooks import ASIDE_POINTS, COMMAND_POINTS, MAP_POINT, POINTS
 from tests.faults.context import FaultContext
 from tests.faults.fault import Fault
 from tests.faults.worker import HarnessWorker
@@ -60,5 +60,6 @@ def _wait_dead(context: FaultContext, doomed: HarnessWorker) -> None:
 FAULTS: Final = tuple(
     Fault(f"crash-{point}", f"A worker kills itself (SIGKILL) at the point {point}.", crash(point))
     for point in POINTS
-    if point not in (*COMMAND_POINTS, *ASIDE_POINTS)  # the workload asks for no command
+    if point
+    not in (*COMMAND_POINTS, *ASIDE_POINTS, MAP_POINT)  # the workload has no command and no foreign topic
 )

@@ -1,0 +1,1 @@
+"""Schema registries: what a record's schema id stands for. Imported only where one is set."""
