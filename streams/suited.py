@@ -8,6 +8,8 @@ from typing import Any, Final
 
 from river import active, base, reco, time_series
 
+from streams.snapshot.scikit import is_scikit
+
 KINDS: Final[Mapping[str, type]] = {
     "binary": base.Classifier,
     "multiclass": base.Classifier,
@@ -75,6 +77,18 @@ def why_not(model: Any, kind: str) -> str:
     found = f"kind={kind!r} requires a {name}, not {type(last).__name__}"
     cure = next((text for kinds, text in _CURES if isinstance(last, kinds)), "")
     return f"{found}: {cure.format(wanted=name)}" if cure else found
+
+
+def other_library(made: Any) -> str:
+    """Give what to write where something else than a River model is built; empty when it is not known."""
+    module = type(made).__module__
+    if module.startswith("river.compat"):
+        return "; use the River model inside it, which takes one example at a time"
+    if is_scikit(module):
+        is_classifier = getattr(made, "_estimator_type", "") == "classifier" or hasattr(made, "predict_proba")
+        wrapper = "Classifier(..., classes=[False, True])" if is_classifier else "Regressor(...)"
+        return f"; put compat.SKL2River{wrapper} around it"
+    return ""
 
 
 def range_problem(kind: str, low: object, high: object) -> str:

@@ -24,7 +24,7 @@ from streams.policies import VALUES, OnArrival, Policy
 from streams.quality.quality_rules import QualityRules
 from streams.snapshot.components import text_of
 from streams.snapshot.digest import state_digest
-from streams.suited import KINDS, range_problem, why_not
+from streams.suited import KINDS, other_library, range_problem, why_not
 from streams.validation.rules import Validation
 
 TASK_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*\Z")
@@ -286,7 +286,9 @@ class Task:
                 f"{where}: build(**parameters) failed: {type(error).__name__}: {error}"
             ) from error
         if not isinstance(made, base.Estimator):
-            raise TaskError(f"{where}: build must return a River model, not {type(made).__name__}")
+            raise TaskError(
+                f"{where}: build must return a River model, not {type(made).__name__}{other_library(made)}"
+            )
         if problem := why_not(made, self.kind):
             raise TaskError(f"{where}: {problem}")
 

@@ -10,6 +10,8 @@ from typing import Any, Final, NamedTuple
 from river import base, compose, feature_extraction, neighbors, proba, rules, sketch, stats
 from river.tree.hoeffding_tree import HoeffdingTree
 
+from streams.snapshot import scikit
+
 
 class Component(NamedTuple):
     """A part of a model that stands for itself in a pipeline or union."""
@@ -92,6 +94,8 @@ def static_faults(model: Any) -> Iterator[tuple[str, str]]:
                 type(part), kind
             ):  # a pipeline says that it is an instance of its last step's class
                 yield place, what
+        if scikit.is_wrapper(part):
+            yield from ((place, what) for what in scikit.faults(part))
         if _prunes_by_size(part):
             what = f"prunes when it measures more than max_size={part.max_size} MiB, and what it measures "
             what += "changes when it is stored and read; leave max_size alone or set it to math.inf, and "
