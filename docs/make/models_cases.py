@@ -13,6 +13,7 @@ from river import (
     facto,
     feature_extraction,
     feature_selection,
+    forest,
     linear_model,
     metrics,
     model_selection,
@@ -20,9 +21,11 @@ from river import (
     neighbors,
     preprocessing,
     stats,
+    tree,
     utils,
 )
 
+from streams.amrules import AMRules
 from streams.pure import pure
 
 
@@ -133,7 +136,19 @@ def _bandit(kind: Any, models: Any, metric: Any) -> tuple[str, Maker]:
     return "a seed in its policy", make
 
 
+def _means(kind: Any, **arguments: Any) -> tuple[str, Maker]:
+    seeded = "a seed; " if arguments else ""
+    return f"{seeded}`leaf_prediction='mean'` for texts", lambda: kind(leaf_prediction="mean", **arguments)
+
+
 WITH: Final[dict[str, tuple[str, Maker]]] = {
+    "forest.ARFRegressor": _means(forest.ARFRegressor, seed=1),
+    "rules.AMRules": (
+        "`streams.AMRules`; `pred_type='mean'` for texts",
+        lambda: AMRules(n_min=30, delta=0.1, pred_type="mean"),
+    ),
+    "tree.HoeffdingAdaptiveTreeRegressor": _means(tree.HoeffdingAdaptiveTreeRegressor, seed=1),
+    "tree.HoeffdingTreeRegressor": _means(tree.HoeffdingTreeRegressor),
     "model_selection.BanditClassifier": _bandit(
         model_selection.BanditClassifier,
         lambda: [linear_model.LogisticRegression(), naive_bayes.GaussianNB()],

@@ -14,6 +14,7 @@ from river import (
     anomaly,
     cluster,
     compose,
+    drift,
     ensemble,
     facto,
     feature_extraction,
@@ -23,6 +24,7 @@ from river import (
     naive_bayes,
     preprocessing,
     reco,
+    rules,
     stats,
     time_series,
     tree,
@@ -32,11 +34,12 @@ from river import (
 from schemas.dictionary import Category, Dictionary, Number
 from schemas.errors import RiverloopError, TaskError
 from schemas.records import Outcome, Request
-from streams import Event, Model, Select, Task, pure
+from streams import AMRules, Event, Model, Select, Task, pure
 from streams.backtest import backtest
 from streams.examples import synthetic_examples
 from streams.loadcheck import compare, exercise
 from streams.oracle import river_metrics
+from streams.snapshot import dump, load
 from streams.snapshot.digest import state_digest
 
 FEATURES = Dictionary(
@@ -242,3 +245,30 @@ def test_the_specification_does_not_depend_on_the_order_of_a_set() -> None:
 
     one, other = (task(make({*names})) for names in (("a", "so", "one", "no"), ("no", "one", "so", "a")))
     assert one.spec(one.models[0]) == other.spec(other.models[0])
+
+
+def test_numbered_rules_answer_as_rivers_and_are_stored_in_the_same_bits() -> None:
+    def model(kind: Any) -> Any:
+        detector = drift.ADWIN(delta=0.5, clock=1, grace_period=5, min_window_length=3)
+        return Select("size") | kind(n_min=100, delta=0.05, anomaly_threshold=-100.0, drift_detector=detector)
+
+    ours, rivers, restored = model(AMRules), model(rules.AMRules), model(AMRules)
+    for number, (x, y) in enumerate(synthetic_examples(FEATURES, "regression", 1500, 4)):
+        shifted = float(y) + 20 * (number > 700)
+        assert ours.predict_one(dict(x)) == rivers.predict_one(dict(x))
+        for each in (ours, rivers):
+            each.learn_one(dict(x), shifted)
+        if number == 500:
+            restored = load(dump(ours), restored)
+        elif number > 500:
+            restored.learn_one(dict(x), shifted)
+    inside = ours["AMRules"]
+    assert inside.n_drifts_detected > 0
+    assert len(inside._rules) > 1
+    assert [*inside._rules] == sorted(inside._rules)
+    assert max(inside._rules) < 100
+    assert [repr(rule) for rule in inside._rules.values()] == [
+        repr(rule) for rule in rivers["AMRules"]._rules.values()
+    ]
+    assert state_digest(restored) == state_digest(ours)
+    assert repr(inside.clone()) == repr(inside)
