@@ -19,6 +19,7 @@ from streams.drift.drift_rules import DriftRules
 from streams.gate.rules import Gate
 from streams.grid import Grid, with_challengers
 from streams.metrics.metric_rules import MetricRules
+from streams.own_bodies import own_bodies
 from streams.own_code import own_modules
 from streams.policies import VALUES, OnArrival, Policy
 from streams.quality.quality_rules import QualityRules
@@ -314,9 +315,11 @@ class Task:
     def spec(self, model: Model) -> str:
         """Digest of what fixes a revision (16 hex digits).
 
-        Pipeline, parameters, policy, imported code, kind, dictionary, and how many entries may be skipped.
+        Pipeline, parameters, policy, code of the task file and imported code, kind, dictionary, and how many entries may be skipped.
         """
         # Not the description for people: a set in it has another order in every process.
-        parts = [model.name, dict(model.parameters), model.policy, model.make(), *own_modules(model.make())]
+        made = model.make()
+        parts = [model.name, dict(model.parameters), model.policy, made, *own_modules(made)]
+        parts += own_bodies([made, model.policy])
         described = f"{self.kind}\n{self.features.digest}\n{state_digest(parts)}\n{self.max_skipped}"
         return hashlib.sha256(described.encode()).hexdigest()[:16]
