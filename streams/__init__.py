@@ -1,6 +1,7 @@
 """The pure core: join, training log, folds, versions, drivers. No Kafka, no clock, no files."""
 
 from streams.amrules import AMRules
+from streams.anomalies import AnomalyClassifier
 from streams.cells import millis, number
 from streams.datafile import DataFile, Event
 from streams.drift.drift_rules import DriftRules, Watch
@@ -20,6 +21,7 @@ from streams.validation.rules import Validation
 
 __all__ = [
     "AMRules",
+    "AnomalyClassifier",
     "BeatsBaseRate",
     "BeatsEarlier",
     "DataFile",

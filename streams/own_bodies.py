@@ -1,7 +1,7 @@
 """Functions and classes of a task file that models are made of: what they do is part of a specification.
 
-`infra.taskfile` notes the text of a task file when it loads it. Of that text counts what a model has: the functions and
-classes in it, and the top-level names that these use in turn. Comments, docstrings and the form of the text do not.
+`infra.taskfile` notes the text of a task file when it loads it. Of that text counts what a model has: its functions
+and classes, and the top-level names that these use in turn. Comments, docstrings and layout do not count.
 """
 
 from __future__ import annotations

@@ -315,7 +315,8 @@ class Task:
     def spec(self, model: Model) -> str:
         """Digest of what fixes a revision (16 hex digits).
 
-        Pipeline, parameters, policy, code of the task file and imported code, kind, dictionary, and how many entries may be skipped.
+        Pipeline, parameters, policy, code of the task file and imported code, kind, dictionary, and how many
+        entries may be skipped.
         """
         # Not the description for people: a set in it has another order in every process.
         made = model.make()

@@ -26,6 +26,7 @@ from river import (
 )
 
 from streams.amrules import AMRules
+from streams.anomalies import AnomalyClassifier
 from streams.pure import pure
 
 
@@ -141,7 +142,18 @@ def _means(kind: Any, **arguments: Any) -> tuple[str, Maker]:
     return f"{seeded}`leaf_prediction='mean'` for texts", lambda: kind(leaf_prediction="mean", **arguments)
 
 
+def _detecting(kind: Any, **arguments: Any) -> tuple[str, Maker]:
+    seeded = "a seed in " if "seed" in arguments else ""
+    return f"{seeded}`streams.AnomalyClassifier(...)`", lambda: AnomalyClassifier(
+        kind(**arguments), q=0.9, least=20
+    )
+
+
 WITH: Final[dict[str, tuple[str, Maker]]] = {
+    "anomaly.HalfSpaceTrees": _detecting(anomaly.HalfSpaceTrees, n_trees=3, height=3, window_size=20, seed=1),
+    "anomaly.LODA": _detecting(anomaly.LODA, seed=1),
+    "anomaly.LocalOutlierFactor": _detecting(anomaly.LocalOutlierFactor, n_neighbors=5),
+    "anomaly.OneClassSVM": _detecting(anomaly.OneClassSVM),
     "forest.ARFRegressor": _means(forest.ARFRegressor, seed=1),
     "rules.AMRules": (
         "`streams.AMRules`; `pred_type='mean'` for texts",

@@ -47,9 +47,14 @@ def is_scikit(module: str) -> bool:
     return module.partition(".")[0] == PACKAGE
 
 
-@functools.cache
-def left_out(kind: Any) -> frozenset[str]:
+def left_out(kind: type) -> frozenset[str]:
     """Give the fields that are no part of a state: a loss function is made again with each example."""
+    found: frozenset[str] = _left_out(kind)
+    return found
+
+
+@functools.cache
+def _left_out(kind: Any) -> frozenset[str]:
     linear = any(each.__module__ == "sklearn.linear_model._stochastic_gradient" for each in kind.__mro__)
     return frozenset({"_loss_function_"} if linear else ())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import random
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -34,7 +35,7 @@ from river import (
 from schemas.dictionary import Category, Dictionary, Number
 from schemas.errors import RiverloopError, TaskError
 from schemas.records import Outcome, Request
-from streams import AMRules, Event, Model, Select, Task, pure
+from streams import AMRules, AnomalyClassifier, DefaultAtHorizon, Event, Model, Select, Task, pure
 from streams.backtest import backtest
 from streams.examples import synthetic_examples
 from streams.loadcheck import compare, exercise
@@ -67,7 +68,13 @@ def target_over_days() -> Any:
     return feature_extraction.TargetAgg(by="shop", how=over_days())
 
 
+def detector() -> Any:
+    trees = anomaly.HalfSpaceTrees(n_trees=5, height=4, window_size=30, seed=1)
+    return Select("size") | preprocessing.MinMaxScaler() | AnomalyClassifier(trees, q=0.9, least=50)
+
+
 ACCEPTED: dict[str, tuple[str, Callable[[], Any]]] = {
+    "anomalies": ("binary", detector),
     "words": ("binary", lambda: words() | naive_bayes.MultinomialNB()),
     "inverse frequencies": ("binary", lambda: feature_extraction.TFIDF(on="text") | log_odds()),
     "topics": ("binary", lambda: words() | pure(preprocessing.LDA(n_components=2, seed=1)) | log_odds()),
@@ -125,7 +132,7 @@ REFUSED: dict[str, tuple[str, Callable[[], Any], str]] = {
     "anomalies": (
         "binary",
         lambda: Select("size") | anomaly.HalfSpaceTrees(seed=1),
-        "anomaly.QuantileFilter(",
+        "streams.AnomalyClassifier(",
     ),
     "forecasts": ("regression", lambda: time_series.HoltWinters(alpha=0.3), "use a regressor on features"),
     "rankings": ("regression", lambda: reco.BiasedMF(seed=1), "streams.pure(facto.FMRegressor(seed=1))"),
@@ -272,3 +279,46 @@ def test_numbered_rules_answer_as_rivers_and_are_stored_in_the_same_bits() -> No
     ]
     assert state_digest(restored) == state_digest(ours)
     assert repr(inside.clone()) == repr(inside)
+
+
+def test_a_detector_of_anomalies_learns_without_labels_and_is_measured_by_later_ones() -> None:
+    first, events = 1_700_000_000_000, []
+    rng = random.Random(1)
+    for number in range(800):
+        ts, fraud = first + number * 60_000, number > 100 and number % 20 == 0
+        x: dict[str, Any] = {"size": 9.5 if fraud else 4 + rng.random(), "shop": "a", "text": "a good one"}
+        # Only fraud is ever reported, two hours later.
+        reported = (Outcome(f"r{number}", ts + 2 * HOUR_MS, True),) if fraud else ()
+        events.append(Event(Request(f"r{number}", ts, x), reported))
+
+    def of(policy: Any) -> Any:
+        models = (Model("m", detector, policy=policy),)
+        horizon = timedelta(hours=3)
+        return Task(name="m", question="", features=FEATURES, horizon=horizon, models=models)
+
+    found = backtest(of(DefaultAtHorizon(False)), events)["models"]["m"]
+    # None had a score that was asked before 50 had been learned, three hours after the first.
+    assert 560 < found["n"] < 580
+    assert found["roc_auc"] > 0.95
+    assert found["published"]["recall"] > 0.9
+    assert found["failures"] is None
+    # Its state has no label in it: with other outcomes of the same requests, the same state.
+    turned = [
+        Event(each.request, tuple(Outcome(o.request_id, o.ts, False) for o in each.outcomes))
+        for each in events
+    ]
+    assert backtest(of(DefaultAtHorizon(False)), turned)["models"]["m"]["digest"] == found["digest"]
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (lambda: AnomalyClassifier(LINEAR()), "takes a detector that scores features"),
+        (lambda: AnomalyClassifier(anomaly.GaussianScorer()), "not GaussianScorer"),
+        (lambda: AnomalyClassifier(anomaly.OneClassSVM(), q=0.3), "between 0.5 and 1"),
+        (lambda: AnomalyClassifier(anomaly.OneClassSVM(), least=0), "at least 1"),
+    ],
+)
+def test_what_is_no_detector_of_requests_is_refused(make: Callable[[], Any], why: str) -> None:
+    with pytest.raises(TaskError, match=why):
+        make()
