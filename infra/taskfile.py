@@ -16,6 +16,7 @@ from infra.datafiles.rows import FileForm, rows
 from infra.imports import imported
 from schemas.errors import TaskError, UsageError
 from streams.datafile import Event, in_time_order
+from streams.own_bodies import ModuleText, note
 from streams.own_code import register
 from streams.task import Task
 
@@ -133,6 +134,7 @@ def load_task(reference: str) -> LoadedTask:
             if name.partition(".")[0] != package
         }
         register(found)
+        _note_package(package)
     tasks = {key: value for key, value in vars(module).items() if isinstance(value, Task)}
     if not tasks:
         raise TaskError(f"{place}: the file has no Task(...) at its top level")
@@ -162,6 +164,7 @@ def _from_file(path: Path) -> ModuleType:
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
+    text = path.read_bytes()
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -173,6 +176,7 @@ def _from_file(path: Path) -> ModuleType:
         if isinstance(error, Exception | SystemExit):
             raise TaskError(_where(error, name, str(path))) from error
         raise
+    note(ModuleText(text, name))
     return module
 
 
@@ -186,6 +190,15 @@ def _from_module(name: str) -> ModuleType:
         raise TaskError(_where(error, name, f"module {name}")) from error
     except (Exception, SystemExit) as error:
         raise TaskError(_where(error, name, f"module {name}")) from error
+
+
+def _note_package(package: str) -> None:
+    """Note the texts of the modules of a package that are loaded: the task's own is one of them."""
+    for name, module in list(sys.modules.items()):
+        place = getattr(module, "__file__", None) or ""
+        if name.partition(".")[0] == package and place.endswith(".py"):
+            around = name if Path(place).name == "__init__.py" else name.rpartition(".")[0]
+            note(ModuleText(Path(place).read_bytes(), name, around))
 
 
 def _where(error: BaseException, module: str, place: str) -> str:

@@ -1,6 +1,8 @@
 """The pure core: join, training log, folds, versions, drivers. No Kafka, no clock, no files."""
 
 from schemas.dialect import JsonDialect
+from streams.amrules import AMRules
+from streams.anomalies import AnomalyClassifier
 from streams.cells import millis, number
 from streams.datafile import DataFile, Event
 from streams.drift.drift_rules import DriftRules, Watch
@@ -20,6 +22,8 @@ from streams.validation.checks import BeatsBaseRate, BeatsEarlier, HeldBack, Los
 from streams.validation.rules import Validation
 
 __all__ = [
+    "AMRules",
+    "AnomalyClassifier",
     "BeatsBaseRate",
     "BeatsEarlier",
     "DataFile",

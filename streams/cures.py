@@ -12,6 +12,7 @@ from river.tree import HoeffdingTreeRegressor
 
 from streams.pure import CHANGED
 from streams.snapshot.components import components, label, members
+from streams.snapshot.scikit import is_wrapper
 
 _KEYS: Final[Mapping[str, type]] = {"binary": bool, "multiclass": str}
 
@@ -94,7 +95,17 @@ def cure_of(model: Any, error: Exception, kind: str) -> str:
         return str(error)
     if isinstance(error, AttributeError) and error.name == "transform_one":
         return f"{label(error.obj)} is no transformer, and only the last part of a pipeline may be something else"
-    return _of_times(model, error) or _of_texts(owners, error)
+    return _of_times(model, error) or _of_texts(owners, error) or _of_missing(owners, error)
+
+
+def _of_missing(owners: list[Any], error: Exception) -> str:
+    """Give the cure where scikit-learn, which takes the same features in every example, misses one."""
+    if not isinstance(error, KeyError) or not any(map(is_wrapper, owners)):
+        return ""
+    return (
+        f"scikit-learn takes the first example's features in every example, and {error.args[0]!r} was missing; "
+        "fill it in before, as with compose.FuncTransformer"
+    )
 
 
 def _of_texts(owners: list[Any], error: Exception) -> str:

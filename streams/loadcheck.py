@@ -21,11 +21,12 @@ from river import base
 from schemas.dictionary import Dictionary
 from schemas.errors import NotReproducible, SnapshotError, TaskError
 from streams.cures import check_form, culprit, cure_of, pure_cure
-from streams.examples import synthetic_examples
+from streams.examples import CLASSES, synthetic_examples
 from streams.learning_time import learn, wants_time
 from streams.snapshot import dump, load
-from streams.snapshot.components import Component, components, static_faults, unseeded
+from streams.snapshot.components import Component, components, members, static_faults, unseeded
 from streams.snapshot.digest import state_digests
+from streams.snapshot.scikit import classes_of
 
 EXAMPLES: Final = 300
 FIRST_TS: Final = 1_700_000_000_000
@@ -173,6 +174,7 @@ class _Run:
         self.faults = [Fault(place, what) for place, what in static_faults(fresh)]
         self.unseeded = tuple(unseeded(fresh))
         self.timed = wants_time(fresh)
+        self.told = classes_of(members(fresh)) if kind == "multiclass" else ()
         places = [each.place for each in components(fresh)]
         self.outputs: dict[str, list[str]] = {place: [] for place in places}
         self.states: dict[str, list[str]] = {place: [] for place in places}
@@ -183,7 +185,8 @@ class _Run:
         count = len(examples)
         half = count // 2
         checkpoints = sorted({0, 1, 2, count - 1, *range(0, count, max(1, count // CHECKPOINTS))})
-        for number, (x, y) in enumerate(examples):
+        for number, (x, target) in enumerate(examples):
+            y = self.told[CLASSES.index(target) % len(self.told)] if self.told else target
             self._example(number, x, y)
             if number == half:
                 try:

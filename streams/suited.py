@@ -8,6 +8,8 @@ from typing import Any, Final
 
 from river import active, base, reco, time_series
 
+from streams.snapshot.scikit import is_scikit
+
 KINDS: Final[Mapping[str, type]] = {
     "binary": base.Classifier,
     "multiclass": base.Classifier,
@@ -20,19 +22,27 @@ _CURES: Final[tuple[tuple[tuple[type, ...], str], ...]] = (
         "it asks for labels of its choice, and a task takes those that come; use the classifier inside it",
     ),
     (
-        (base.AnomalyDetector, base.SupervisedAnomalyDetector, base.AnomalyFilter),
-        "there is no kind of task for anomaly scores; a detector may filter what a model learns, as in "
-        "anomaly.QuantileFilter(anomaly.HalfSpaceTrees(seed=1), q=0.95) | linear_model.LogisticRegression()",
+        (base.AnomalyFilter,),
+        "it filters what a model learns; put a {wanted} after it, such as linear_model.LogisticRegression()",
+    ),
+    (
+        (base.AnomalyDetector,),
+        "it answers kind='binary' as streams.AnomalyClassifier(detector, q=0.99), whose outcome is a later label",
+    ),
+    (
+        (base.SupervisedAnomalyDetector,),
+        "it scores an outcome, not a request; use streams.AnomalyClassifier(anomaly.HalfSpaceTrees(seed=1))",
     ),
     ((base.Clusterer,), "there is no kind of task for clusters, which have no outcome"),
     (
         (time_series.base.Forecaster,),
-        "there is no kind of task for forecasts over a horizon; use a regressor on features of the past, such as "
-        "feature_extraction.Agg",
+        "there is no kind of task for forecasts over a horizon; set kind='regression', the later value as outcome, "
+        "and use a regressor on features of the past, such as feature_extraction.Agg",
     ),
     (
         (reco.base.Ranker,),
-        "there is no kind of task for rankings; use streams.pure(facto.FMRegressor(seed=1)) on user and item",
+        "there is no kind of task for rankings; set kind='regression' with the rating as outcome, user and item as "
+        "features and streams.pure(facto.FMRegressor(seed=1))",
     ),
     (
         (base.MultiTargetRegressor, base.MultiLabelClassifier),
@@ -75,6 +85,18 @@ def why_not(model: Any, kind: str) -> str:
     found = f"kind={kind!r} requires a {name}, not {type(last).__name__}"
     cure = next((text for kinds, text in _CURES if isinstance(last, kinds)), "")
     return f"{found}: {cure.format(wanted=name)}" if cure else found
+
+
+def other_library(made: Any) -> str:
+    """Give what to write where something else than a River model is built; empty when it is not known."""
+    module = type(made).__module__
+    if module.startswith("river.compat"):
+        return "; use the River model inside it, which takes one example at a time"
+    if is_scikit(module):
+        is_classifier = getattr(made, "_estimator_type", "") == "classifier" or hasattr(made, "predict_proba")
+        wrapper = "Classifier(..., classes=[False, True])" if is_classifier else "Regressor(...)"
+        return f"; put compat.SKL2River{wrapper} around it"
+    return ""
 
 
 def range_problem(kind: str, low: object, high: object) -> str:

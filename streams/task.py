@@ -24,12 +24,13 @@ from streams.gate.rules import Gate
 from streams.grid import Grid, with_challengers
 from streams.mapping import OutcomeMapping
 from streams.metrics.metric_rules import MetricRules
+from streams.own_bodies import own_bodies
 from streams.own_code import own_modules
 from streams.policies import VALUES, OnArrival, Policy
 from streams.quality.quality_rules import QualityRules
 from streams.snapshot.components import text_of
 from streams.snapshot.digest import state_digest
-from streams.suited import KINDS, range_problem, why_not
+from streams.suited import KINDS, other_library, range_problem, why_not
 from streams.validation.rules import Validation
 
 TASK_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*\Z")
@@ -317,7 +318,9 @@ class Task:
                 f"{where}: build(**parameters) failed: {type(error).__name__}: {error}"
             ) from error
         if not isinstance(made, base.Estimator):
-            raise TaskError(f"{where}: build must return a River model, not {type(made).__name__}")
+            raise TaskError(
+                f"{where}: build must return a River model, not {type(made).__name__}{other_library(made)}"
+            )
         if problem := why_not(made, self.kind):
             raise TaskError(f"{where}: {problem}")
 
@@ -359,9 +362,12 @@ class Task:
     def spec(self, model: Model) -> str:
         """Digest of what fixes a revision (16 hex digits).
 
-        Pipeline, parameters, policy, imported code, kind, dictionary, and how many entries may be skipped.
+        Pipeline, parameters, policy, code of the task file and imported code, kind, dictionary, and how many
+        entries may be skipped.
         """
         # Not the description for people: a set in it has another order in every process.
-        parts = [model.name, dict(model.parameters), model.policy, model.make(), *own_modules(model.make())]
+        made = model.make()
+        parts = [model.name, dict(model.parameters), model.policy, made, *own_modules(made)]
+        parts += own_bodies([made, model.policy])
         described = f"{self.kind}\n{self.features.digest}\n{state_digest(parts)}\n{self.max_skipped}"
         return hashlib.sha256(described.encode()).hexdigest()[:16]

@@ -13,6 +13,7 @@ from river import (
     facto,
     feature_extraction,
     feature_selection,
+    forest,
     linear_model,
     metrics,
     model_selection,
@@ -20,9 +21,12 @@ from river import (
     neighbors,
     preprocessing,
     stats,
+    tree,
     utils,
 )
 
+from streams.amrules import AMRules
+from streams.anomalies import AnomalyClassifier
 from streams.pure import pure
 
 
@@ -133,7 +137,30 @@ def _bandit(kind: Any, models: Any, metric: Any) -> tuple[str, Maker]:
     return "a seed in its policy", make
 
 
+def _means(kind: Any, **arguments: Any) -> tuple[str, Maker]:
+    seeded = "a seed; " if arguments else ""
+    return f"{seeded}`leaf_prediction='mean'` for texts", lambda: kind(leaf_prediction="mean", **arguments)
+
+
+def _detecting(kind: Any, **arguments: Any) -> tuple[str, Maker]:
+    seeded = "a seed in " if "seed" in arguments else ""
+    return f"{seeded}`streams.AnomalyClassifier(...)`", lambda: AnomalyClassifier(
+        kind(**arguments), q=0.9, least=20
+    )
+
+
 WITH: Final[dict[str, tuple[str, Maker]]] = {
+    "anomaly.HalfSpaceTrees": _detecting(anomaly.HalfSpaceTrees, n_trees=3, height=3, window_size=20, seed=1),
+    "anomaly.LODA": _detecting(anomaly.LODA, seed=1),
+    "anomaly.LocalOutlierFactor": _detecting(anomaly.LocalOutlierFactor, n_neighbors=5),
+    "anomaly.OneClassSVM": _detecting(anomaly.OneClassSVM),
+    "forest.ARFRegressor": _means(forest.ARFRegressor, seed=1),
+    "rules.AMRules": (
+        "`streams.AMRules`; `pred_type='mean'` for texts",
+        lambda: AMRules(n_min=30, delta=0.1, pred_type="mean"),
+    ),
+    "tree.HoeffdingAdaptiveTreeRegressor": _means(tree.HoeffdingAdaptiveTreeRegressor, seed=1),
+    "tree.HoeffdingTreeRegressor": _means(tree.HoeffdingTreeRegressor),
     "model_selection.BanditClassifier": _bandit(
         model_selection.BanditClassifier,
         lambda: [linear_model.LogisticRegression(), naive_bayes.GaussianNB()],

@@ -9,6 +9,7 @@ from importlib import metadata
 from typing import Any
 
 from docs.make.models_check import RECORD
+from streams.snapshot.scikit import LEARNED
 
 TAKES = {"any": "", "numbers": "numbers", "text": "texts"}
 
@@ -47,6 +48,14 @@ in the same way.
 ## Refused
 
 {table(("estimator", "what the load check says"), refused)}
+
+## scikit-learn
+
+With the extra `sklearn`, River's `compat.SKL2RiverClassifier` and `compat.SKL2RiverRegressor` may wrap
+{", ".join(f"`{name.partition(':')[2]}`" for name in sorted(LEARNED))}
+([decision 57](../adr/0057-scikit-learn.md)).
+Every example needs the features of the first one, as numbers. A classifier lists all classes, sorted. `GaussianNB`
+must have been fitted in `build` on two examples of each class. scikit-learn's version is part of the specification.
 """
 
 

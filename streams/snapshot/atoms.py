@@ -17,7 +17,7 @@ _double: Final = struct.Struct("<d").pack
 
 
 KNOWN_PACKAGES: Final = sys.stdlib_module_names | {
-    *("river", "numpy", "scipy", "schemas", "streams", "infra", "agents")
+    *("river", "numpy", "scipy", "sklearn", "schemas", "streams", "infra", "agents")
 }
 """Neither of them is a user's."""
 IMPORTED: Final[dict[str, str]] = {}

@@ -11,6 +11,7 @@ from importlib import resources
 from typing import Any, Final
 
 from schemas.errors import SnapshotError
+from streams.snapshot import scikit
 from streams.snapshot.code import Template, class_name, code_name
 from streams.snapshot.fields import may_be_field
 from streams.snapshot.nodes import Node
@@ -100,7 +101,9 @@ class Classes:
     def _may_have(self, kind: type, name: str) -> bool:
         found = self._declared.get((kind, name))
         if found is None:
-            declared = river_fields().get(class_name(kind))
+            declared: Iterable[str] | None = river_fields().get(class_name(kind))
+            if scikit.is_scikit(kind.__module__):
+                declared = scikit.LEARNED.get(class_name(kind), ())
             listed = declared is None or name in declared or ANY in declared
             found = self._declared[kind, name] = listed and may_be_field(kind, name)
         return found

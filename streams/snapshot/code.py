@@ -72,12 +72,16 @@ class Template:
         there = "several pieces of code" if found else "no code"
         raise SnapshotError(f"the snapshot expects {name:.80}, and the model has {there} of this name")
 
-    def modules(self) -> set[str]:
-        """Give the modules of the template's code and classes."""
+    def pieces(self) -> list[Any]:
+        """Give the template's code, its objects' classes, and the functions of its methods."""
         code = [each for there in self._code.values() for each in there]
         found = [*code, *self._functions.values(), *self.classes.values()]
         found += [each.func for each in code if isinstance(each, functools.partial)]
-        return {str(getattr(each, "__module__", None) or "") for each in found}
+        return found
+
+    def modules(self) -> set[str]:
+        """Give the modules of these."""
+        return {str(getattr(each, "__module__", None) or "") for each in self.pieces()}
 
     def function(self, name: str) -> Any:
         """Give the function of a name that the template has as a method of some object; None when it has none."""

@@ -10,6 +10,9 @@ from typing import Any, Final, NamedTuple
 from river import base, compose, feature_extraction, neighbors, proba, rules, sketch, stats
 from river.tree.hoeffding_tree import HoeffdingTree
 
+from streams.amrules import AMRules
+from streams.snapshot import scikit
+
 
 class Component(NamedTuple):
     """A part of a model that stands for itself in a pipeline or union."""
@@ -67,8 +70,8 @@ _KNOWN: Final[Mapping[type, str]] = {
     sketch.Counter: "depends on Python's hash of strings, which changes from process to process",
     sketch.Set: "depends on Python's hash of strings, which changes from process to process",
     rules.AMRules: (
-        "identifies rules by memory address, which changes in every process; use a tree, such as "
-        "tree.HoeffdingTreeRegressor"
+        "identifies rules by memory address, which changes in every process and may come twice; use "
+        "streams.AMRules, which numbers them"
     ),
     stats.KolmogorovSmirnov: "draws from Python's global random generator",
 }
@@ -88,10 +91,12 @@ def static_faults(model: Any) -> Iterator[tuple[str, str]]:
                 ),
             )
         for kind, what in _KNOWN.items():
-            if issubclass(
-                type(part), kind
-            ):  # a pipeline says that it is an instance of its last step's class
+            if issubclass(type(part), kind) and not isinstance(
+                part, AMRules
+            ):  # a pipeline says that it is of its last step's class
                 yield place, what
+        if scikit.is_wrapper(part):
+            yield from ((place, what) for what in scikit.faults(part))
         if _prunes_by_size(part):
             what = f"prunes when it measures more than max_size={part.max_size} MiB, and what it measures "
             what += "changes when it is stored and read; leave max_size alone or set it to math.inf, and "

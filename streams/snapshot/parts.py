@@ -19,6 +19,7 @@ from river import compose, covariance, linear_model, optim, proba, utils
 from river.tree.hoeffding_tree import HoeffdingTree
 
 from schemas.errors import NotReproducible
+from streams.snapshot import scikit
 from streams.snapshot.fields import fields_of
 
 NOTHING: Final = object()
@@ -118,6 +119,7 @@ def _way(kind: type) -> _Way:
     if not _is_plain(kind):
         return _reduced
     left_out = {name: fresh for each in kind.__mro__ for name, fresh in NOT_STORED.get(each, {}).items()}
+    left_out |= dict.fromkeys(scikit.left_out(kind), NOTHING)
     if issubclass(kind, proba.base.Distribution):
         # Every Gaussian of every leaf carries a generator seeded from the system, which nothing but `sample`
         # uses: no two twins would ever be equal. A model that samples without a seed fails by its scores.

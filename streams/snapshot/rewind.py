@@ -44,7 +44,7 @@ class Rewind:
         ahead: list[Any] = [value]
         while ahead:
             each = ahead.pop()
-            if type(each) in ATOMS or id(each) in seen:
+            if type(each) in ATOMS or isinstance(each, np.generic | np.dtype) or id(each) in seen:
                 continue
             seen.add(id(each))
             self._kept.append(each)  # an id is only good while its object lives

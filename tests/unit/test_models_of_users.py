@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import random
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -14,6 +15,7 @@ from river import (
     anomaly,
     cluster,
     compose,
+    drift,
     ensemble,
     facto,
     feature_extraction,
@@ -23,6 +25,7 @@ from river import (
     naive_bayes,
     preprocessing,
     reco,
+    rules,
     stats,
     time_series,
     tree,
@@ -32,11 +35,12 @@ from river import (
 from schemas.dictionary import Category, Dictionary, Number
 from schemas.errors import RiverloopError, TaskError
 from schemas.records import Outcome, Request
-from streams import Event, Model, Select, Task, pure
+from streams import AMRules, AnomalyClassifier, DefaultAtHorizon, Event, Model, Select, Task, pure
 from streams.backtest import backtest
 from streams.examples import synthetic_examples
 from streams.loadcheck import compare, exercise
 from streams.oracle import river_metrics
+from streams.snapshot import dump, load
 from streams.snapshot.digest import state_digest
 
 FEATURES = Dictionary(
@@ -64,7 +68,13 @@ def target_over_days() -> Any:
     return feature_extraction.TargetAgg(by="shop", how=over_days())
 
 
+def detector() -> Any:
+    trees = anomaly.HalfSpaceTrees(n_trees=5, height=4, window_size=30, seed=1)
+    return Select("size") | preprocessing.MinMaxScaler() | AnomalyClassifier(trees, q=0.9, least=50)
+
+
 ACCEPTED: dict[str, tuple[str, Callable[[], Any]]] = {
+    "anomalies": ("binary", detector),
     "words": ("binary", lambda: words() | naive_bayes.MultinomialNB()),
     "inverse frequencies": ("binary", lambda: feature_extraction.TFIDF(on="text") | log_odds()),
     "topics": ("binary", lambda: words() | pure(preprocessing.LDA(n_components=2, seed=1)) | log_odds()),
@@ -122,7 +132,7 @@ REFUSED: dict[str, tuple[str, Callable[[], Any], str]] = {
     "anomalies": (
         "binary",
         lambda: Select("size") | anomaly.HalfSpaceTrees(seed=1),
-        "anomaly.QuantileFilter(",
+        "streams.AnomalyClassifier(",
     ),
     "forecasts": ("regression", lambda: time_series.HoltWinters(alpha=0.3), "use a regressor on features"),
     "rankings": ("regression", lambda: reco.BiasedMF(seed=1), "streams.pure(facto.FMRegressor(seed=1))"),
@@ -242,3 +252,73 @@ def test_the_specification_does_not_depend_on_the_order_of_a_set() -> None:
 
     one, other = (task(make({*names})) for names in (("a", "so", "one", "no"), ("no", "one", "so", "a")))
     assert one.spec(one.models[0]) == other.spec(other.models[0])
+
+
+def test_numbered_rules_answer_as_rivers_and_are_stored_in_the_same_bits() -> None:
+    def model(kind: Any) -> Any:
+        detector = drift.ADWIN(delta=0.5, clock=1, grace_period=5, min_window_length=3)
+        return Select("size") | kind(n_min=100, delta=0.05, anomaly_threshold=-100.0, drift_detector=detector)
+
+    ours, rivers, restored = model(AMRules), model(rules.AMRules), model(AMRules)
+    for number, (x, y) in enumerate(synthetic_examples(FEATURES, "regression", 1500, 4)):
+        shifted = float(y) + 20 * (number > 700)
+        assert ours.predict_one(dict(x)) == rivers.predict_one(dict(x))
+        for each in (ours, rivers):
+            each.learn_one(dict(x), shifted)
+        if number == 500:
+            restored = load(dump(ours), restored)
+        elif number > 500:
+            restored.learn_one(dict(x), shifted)
+    inside = ours["AMRules"]
+    assert inside.n_drifts_detected > 0
+    assert len(inside._rules) > 1
+    assert [*inside._rules] == sorted(inside._rules)
+    assert max(inside._rules) < 100
+    assert [repr(rule) for rule in inside._rules.values()] == [
+        repr(rule) for rule in rivers["AMRules"]._rules.values()
+    ]
+    assert state_digest(restored) == state_digest(ours)
+    assert repr(inside.clone()) == repr(inside)
+
+
+def test_a_detector_of_anomalies_learns_without_labels_and_is_measured_by_later_ones() -> None:
+    first, events = 1_700_000_000_000, []
+    rng = random.Random(1)
+    for number in range(800):
+        ts, fraud = first + number * 60_000, number > 100 and number % 20 == 0
+        x: dict[str, Any] = {"size": 9.5 if fraud else 4 + rng.random(), "shop": "a", "text": "a good one"}
+        # Only fraud is ever reported, two hours later.
+        reported = (Outcome(f"r{number}", ts + 2 * HOUR_MS, True),) if fraud else ()
+        events.append(Event(Request(f"r{number}", ts, x), reported))
+
+    def of(policy: Any) -> Any:
+        models = (Model("m", detector, policy=policy),)
+        horizon = timedelta(hours=3)
+        return Task(name="m", question="", features=FEATURES, horizon=horizon, models=models)
+
+    found = backtest(of(DefaultAtHorizon(False)), events)["models"]["m"]
+    # None had a score that was asked before 50 had been learned, three hours after the first.
+    assert 560 < found["n"] < 580
+    assert found["roc_auc"] > 0.95
+    assert found["published"]["recall"] > 0.9
+    assert found["failures"] is None
+    # Its state has no label in it: with other outcomes of the same requests, the same state.
+    turned = [
+        Event(each.request, tuple(Outcome(o.request_id, o.ts, False) for o in each.outcomes))
+        for each in events
+    ]
+    assert backtest(of(DefaultAtHorizon(False)), turned)["models"]["m"]["digest"] == found["digest"]
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (lambda: AnomalyClassifier(LINEAR()), "takes a detector that scores features"),
+        (lambda: AnomalyClassifier(anomaly.GaussianScorer()), "not GaussianScorer"),
+        (lambda: AnomalyClassifier(anomaly.OneClassSVM(), q=0.3), "between 0.5 and 1"),
+        (lambda: AnomalyClassifier(anomaly.OneClassSVM(), least=0), "at least 1"),
+    ],
+)
+def test_what_is_no_detector_of_requests_is_refused(make: Callable[[], Any], why: str) -> None:
+    with pytest.raises(TaskError, match=why):
+        make()
