@@ -125,6 +125,7 @@ class Predictions:
             if not self.readiness.ready.is_set():
                 raise not_ready(self.context.task.name, self.readiness)
             # Stamp and score come from this one synchronous step.
+            request = self.server.complete(request)
             prediction = self.server.predict(request)
             value = self.context.codec.encode(prediction, json=self._json)
             key = request.request_id.encode()
