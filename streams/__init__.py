@@ -6,6 +6,7 @@ from streams.drift.drift_rules import DriftRules, Watch
 from streams.driver import MemoryDriver
 from streams.gate.rules import Gate, Guardrail
 from streams.grid import Grid
+from streams.lookup import Lookup
 from streams.metrics.metric_rules import MetricRules
 from streams.policies import DefaultAtHorizon, OnArrival
 from streams.pure import pure
@@ -30,6 +31,7 @@ __all__ = [
     "Guardrail",
     "HeldBack",
     "Invariant",
+    "Lookup",
     "Loss",
     "MemoryDriver",
     "MetricRules",

@@ -21,6 +21,7 @@ COMMANDS: Final = (
     "deadletters",
     "demo",
     "episodes",
+    "features",
     "forget",
     "hooks",
     "init",
