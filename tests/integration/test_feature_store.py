@@ -225,7 +225,7 @@ def test_tls_with_the_right_authority_and_no_other(server: Valkey, tmp_path: Pat
         store = RedisFeatures(Address(f"{url}/ca.pem"), 5.0)
         assert store.read([row("c-1", 0, 0).key], NAMES) == [row("c-1", 1, 4)]
         store.close()
-        with pytest.raises(FeaturesUnavailable, match="(?i)certificate"):
+        with pytest.raises(FeaturesUnavailable, match=r"(?i)certificate"):
             RedisFeatures(Address(f"{url}/other.pem"), 5.0).read([row("c-1", 0, 0).key], NAMES)
 
 
