@@ -128,6 +128,15 @@ class Settings:
     join_cache_mb: int = setting(
         64, "RocksDB memory for the join state of each task.", unit="MiB", within=(1, 1_048_576)
     )
+    feature_store: str = setting(
+        "",
+        "Store of looked-up features: redis://HOST:PORT/DB, rediss:// with TLS, redis+cluster:// or "
+        "rediss+cluster://, without a password. Empty: memory.",
+    )
+    feature_store_password: str = setting("", "Password of the feature store.", secret=True)
+    feature_store_project: str = setting(
+        "riverloop", "Feast's project, part of the store's keys.", pattern=NAME
+    )
     max_batch: int = setting(
         1000, "Maximum of records in one transaction.", unit="records", within=(1, 100_000)
     )

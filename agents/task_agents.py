@@ -44,12 +44,14 @@ from schemas.remarks import Remarks
 from schemas.topics import MAX_TOPIC_RECORD_BYTES
 from streams.join.join_rules import JoinRules
 from streams.join.merge import MergeByTime
+from streams.lookup import Lookups
 from streams.native.serving import NativeServer, request_scan_of
 from streams.native.turn import scan_of
 from streams.serve import Server
 from streams.topology import processor, topics_of
 
 if TYPE_CHECKING:
+    from infra.features.serving import FeatureServing
     from infra.registry.registry import Registry
     from infra.task.mapped_outcomes import MappedOutcomes
 
@@ -67,6 +69,21 @@ ROLES = {
     "quality": "between-publish-and-commit",
 }
 """Who writes transactions, with the crash point before the commit."""
+
+
+def _feature_serving(
+    context: TaskContext, settings: Settings, statistics: Statistics, owns: Callable[[], bool]
+) -> FeatureServing | None:
+    """Return the look-ups of a task; None where it has none."""
+    task = context.task
+    if not task.lookup:
+        return None
+    from infra.features.redis_store import Address  # noqa: PLC0415  only tasks with look-ups use it
+    from infra.features.serving import FeatureServing, store_of  # noqa: PLC0415  as above
+
+    password, project = settings.feature_store_password, settings.feature_store_project
+    address = Address(settings.feature_store, password, project) if settings.feature_store else None
+    return FeatureServing(task, context.connection, store_of(task, address), owns, statistics.counts)
 
 
 class TaskAgents:
@@ -90,6 +107,9 @@ class TaskAgents:
         statistics = self.statistics = Statistics()
         resume = Resume(context, current)
         self._settings, self._lockstep = settings, settings.lockstep
+        self.features = _feature_serving(context, settings, statistics, lambda: self.publisher.is_owner)
+        if self.features is not None:
+            server.additions.append(Lookups.check)
         request_scan = None if settings.json_records else request_scan_of(context.codec)
         self.serve = Serve(
             *(context, server, statistics),
@@ -138,12 +158,13 @@ class TaskAgents:
         tally_output.snapshots.audit_head = ChainReader(context.connection, context.codec).head
         self.tallies = TallyPublisher(context, readiness, resume, turns, tally_output, statistics)
         self.status = TaskStatus(context, self.join, self.log, self.publisher, self.tallies)
+        reader = None if self.features is None else self.features.reader
         self.http = HttpTask(
-            context, settings, readiness, current, server, subjects, turns, statistics, self.status
+            context, settings, readiness, current, server, subjects, turns, statistics, self.status, reader
         )
         codec, names = context.codec, current.names
         requests = decoder(
-            codec.decode_request,
+            codec.decode_request if reader is None else reader.decoder(codec),
             times=self.join.rules.times,
             names=names,
             remarks=Remarks(context.task.features),
@@ -252,6 +273,8 @@ class TaskAgents:
 
     async def start(self) -> None:
         """Initialise the transactional ids: what a dead holder of this slot left open ends now."""
+        if self.features is not None:
+            await self.features.start()
         await self.assignments.begin()
         mapped = [self.mapped.runner] if self.mapped else []
         await asyncio.gather(*(runner.start() for runner in [*self._runners.values(), *mapped]))
@@ -266,6 +289,8 @@ class TaskAgents:
         """
         await self.publisher.close(consumer)
         await consumer.stop()
+        if self.features is not None:
+            self.features.close()
         async with self._at_work, self.tallies.lock:
             self._stopped = True
             await self.join.checkpoint(now=True)
@@ -284,6 +309,8 @@ class TaskAgents:
         requests = [each for each in batch.records if each.partition.topic == topic]
         join_inputs = [each for each in batch.records if each.partition.topic != topic]
         numbers = {each.partition.number for each in join_inputs}
+        if self.features is not None and requests and self.readiness.ready.is_set():
+            await self.features.reader.look_up(each.item for each in requests)
         async with self._at_work:
             if self.readiness.rejected or (requests and not self.readiness.ready.is_set()):
                 consumer.batches.rewind(batch)

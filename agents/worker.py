@@ -38,7 +38,7 @@ from infra.taskfile import LoadedTask, load_task
 from infra.turns import Turns
 from schemas.codec import Codec
 from schemas.errors import UsageError
-from schemas.topics import TaskTopics, topics
+from schemas.topics import TaskTopics, features_topic, topics
 from streams import native
 from streams.leave_out import LeaveOut
 from streams.model import ModelFold
@@ -195,6 +195,8 @@ def _task_agents(
     rejected = dict(rejections(names, known, seen, {spec.name: spec.cleanup for spec in specs}))
     # A task that has run before, and whose topics have changed, says so while it runs.
     here = [spec for spec in topics(task.name, partitions) if not (known.ids and spec.name in rejected)]
+    if task.lookup:
+        here.append(features_topic(task.name, 1))
     wrong = check_topics(connection, here)
     if wrong:
         raise UsageError(

@@ -97,7 +97,7 @@ class Backfill:
         """Give an event as serving would have stored it: tokens put in, personal data left out."""
         codec = self._codec
         try:
-            request = codec.decode_request(codec.encode(event.request))
+            request = codec.stored_request(event.request)
             outcomes = [codec.decode_outcome(codec.encode(_with_reason(each))) for each in event.outcomes]
         except BadRecord as bad:
             raise UsageError(f"row {row}: {bad.field + ': ' if bad.field else ''}{bad.message}") from bad

@@ -121,6 +121,10 @@ class Inbound:
             self._record = self._decode(self.value)
         return self._record
 
+    def complete(self, record: Any) -> None:
+        """Put a record with what was read for it in place of the decoded one."""
+        self._record = record
+
     @property
     def at(self) -> Position:
         """Where it lies."""

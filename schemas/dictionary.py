@@ -43,6 +43,9 @@ class Dictionary:
     entity_key, parents, reporter
         What is kept of these fields of requests and outcomes, which may name a person: `left_out`; `tokenised`,
         a keyed hash; `none`, as they were sent, where they never name one. Models never see them.
+    added
+        Names of the features that a request does not carry: serving adds them, and predictions have them all.
+        A task names those of its look-ups here by itself.
     """
 
     features: tuple[Feature, ...]
@@ -50,6 +53,7 @@ class Dictionary:
     entity_key: PersonalData = "left_out"
     parents: PersonalData = "left_out"
     reporter: PersonalData = "left_out"
+    added: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -57,6 +61,7 @@ class Dictionary:
         entity_key: PersonalData = "left_out",
         parents: PersonalData = "left_out",
         reporter: PersonalData = "left_out",
+        added: Iterable[str] = (),
     ) -> None:
         for name, personal in (("entity_key", entity_key), ("parents", parents), ("reporter", reporter)):
             if personal not in get_args(PersonalData):
@@ -71,6 +76,7 @@ class Dictionary:
             names = [each.name for each in features]
             twice = sorted({name for name in names if names.count(name) > 1})
             raise TaskError(f"the dictionary names {', '.join(twice)} twice")
+        object.__setattr__(self, "added", self._checked_added(added))
 
     def __iter__(self) -> Iterator[Feature]:
         return iter(self.features)
@@ -108,6 +114,75 @@ class Dictionary:
                 out[name] = value
         return out
 
+    # ------------------------------------------------------------------ what requests do not carry
+
+    def adding(self, names: Iterable[str]) -> Dictionary:
+        """Return the same dictionary, where serving adds these features as well.
+
+        Raises
+        ------
+        TaskError
+            For a name that it does not have, or a feature that cannot be added.
+        """
+        return self._with(self.features, dict.fromkeys((*self.added, *names)))
+
+    @property
+    def asked(self) -> Dictionary:
+        """The dictionary of what a request carries: without the features that serving adds."""
+        if not self.added:
+            return self
+        return self._with(each for each in self.features if each.name not in self.added)
+
+    def complete(self, asked: Mapping[str, Any], added: Mapping[str, Any]) -> dict[str, FeatureValue]:
+        """Return all features in order: those of a request, and those that serving adds in canonical form.
+
+        Parameters
+        ----------
+        asked
+            Canonical. An added feature that lies in it already, as in a row of a data file, stays.
+        added
+            What serving has found; what is absent or None is missing, as the dictionary says.
+
+        Raises
+        ------
+        BadRecord
+            `missing_field`, `wrong_type` or `out_of_range`, naming the first added feature at fault.
+
+        Examples
+        --------
+        >>> dictionary = Dictionary(Number(name="price"), Integer(name="orders", missing=0), added=["orders"])
+        >>> dictionary.complete({"price": 3.0}, {"orders": 2.0})
+        {'price': 3.0, 'orders': 2}
+        >>> dictionary.complete({"price": 3.0}, {})
+        {'price': 3.0, 'orders': 0}
+        """
+        out: dict[str, FeatureValue] = {}
+        for name, feature in self.by_name.items():
+            value = asked.get(name)
+            if value is None and name in self.added:
+                value = feature.canonical(added.get(name))
+            if value is not None:
+                out[name] = value
+        return out
+
+    def _checked_added(self, names: Iterable[str]) -> tuple[str, ...]:
+        wanted = set(names)
+        for name in sorted(wanted):
+            feature = self.by_name.get(name)
+            if feature is None:
+                known = ", ".join(self.by_name)
+                raise TaskError(f"serving is to add {name!r}, which the dictionary does not have ({known})")
+            if feature.personal_data != "none":
+                raise TaskError(
+                    f"feature {name} has personal_data={feature.personal_data!r}; what serving adds cannot be "
+                    "personal data: let its source hold a token"
+                )
+        if len(wanted) == len(self.features):
+            raise TaskError("a request must carry at least one feature; serving adds all of the dictionary's")
+        return tuple(each for each in self.by_name if each in wanted)
+
+    # ------------------------------------------------------------------ what is stored
+
     def stored(self) -> Dictionary:
         """Return the dictionary that stored features follow: without what is left out, and rejecting no value.
 
@@ -120,8 +195,14 @@ class Dictionary:
         """Return the dictionary for features stored under an older one: what they lack stays missing."""
         return self._with(replace(each, optional=True, missing=None) for each in self.stored())
 
-    def _with(self, features: Iterable[Feature]) -> Dictionary:
-        return Dictionary(*features, entity_key=self.entity_key, parents=self.parents, reporter=self.reporter)
+    def _with(self, features: Iterable[Feature], added: Iterable[str] = ()) -> Dictionary:
+        return Dictionary(
+            *features,
+            entity_key=self.entity_key,
+            parents=self.parents,
+            reporter=self.reporter,
+            added=added,
+        )
 
     @property
     def tokenised(self) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ RiverloopError
 ├── BrokerError         the embedded broker or the cluster does not do what was asked
 │   └── RecordsGone     records that are still needed are not on the cluster any more: says what to do
 ├── CallFailed          a worker's answer to a client's call that is no success: status, reason, field
+├── FeaturesUnavailable the store of features does not answer in time, or refuses; serving goes on without
 ├── CommandRejected     a command for models that cannot be done now: says why and what to do
 └── TransactionAborted  a micro-batch did not commit; it is read again
     └── ModelMissing    the model that answers is not in the task file; another worker reads the batch
@@ -30,6 +31,10 @@ class UsageError(RiverloopError):
 
 class TaskError(UsageError):
     """A task file is wrong; the message names the place and the reason."""
+
+
+class FeaturesUnavailable(RiverloopError):
+    """The store of features does not answer in time, or refuses."""
 
 
 class BadRecord(RiverloopError):

@@ -119,7 +119,7 @@ def examples(codec: Codec) -> dict[str, Record]:
         probes_sha256=DIGEST * 2,
     )
     return {
-        "Request": Request("r-0001", TS, sent, "customer-7"),
+        "Request": codec.sent(Request("r-0001", TS, sent, "customer-7")),
         "Prediction": prediction,
         "Outcome": outcome,
         "Punctuation": Punctuation(TS),

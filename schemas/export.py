@@ -103,6 +103,7 @@ def data_dictionary(task: str, dictionary: Dictionary) -> str:
             "integers have 64 bits, text is UTF-8. NaN counts as missing, -0.0 becomes 0.0, infinities are",
             "rejected. A value outside its range or levels is accepted, or rejected where the table says so.",
             "",
+            *_added(dictionary),
             *lines,
             "",
             "## Reasons of dead letters",
@@ -113,6 +114,16 @@ def data_dictionary(task: str, dictionary: Dictionary) -> str:
             "",
         ]
     )
+
+
+def _added(dictionary: Dictionary) -> list[str]:
+    if not dictionary.added:
+        return []
+    names = ", ".join(f"`{name}`" for name in dictionary.added)
+    return [
+        f"Requests do not carry these features; serving adds them, and predictions have them: {names}.",
+        "",
+    ]
 
 
 def _row(feature: Feature) -> tuple[str, ...]:

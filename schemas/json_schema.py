@@ -73,7 +73,7 @@ class _Maker:
     def __init__(self, kind: TaskKind, dictionary: Dictionary, requests: bool, dialect: JsonDialect) -> None:
         self._dialect = dialect
         self._kind: TaskKind = kind
-        self._dictionary = dictionary if requests else dictionary.stored()
+        self._dictionary = dictionary.asked if requests else dictionary.stored()
         self._requests = requests
         self._named: dict[str, dict[str, Any]] = {}
 

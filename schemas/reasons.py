@@ -22,5 +22,6 @@ REASONS: Final[dict[str, str]] = {
     "too_many_early": "Too many outcomes without a prediction are pending, for this request or its partition.",
     "outcome_before_request": "The outcome is earlier than its request, beyond the tolerance.",
     "model_failed": "The served model raised or its score was not finite; a retry gives the same.",
+    "lookup_failed": "A look-up that the task requires found nothing, or not in time.",
     "unexpected_punctuation": "A punctuation arrived outside a lockstep run.",
 }

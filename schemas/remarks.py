@@ -64,8 +64,9 @@ class Remarks:
     """
 
     def __init__(self, dictionary: Dictionary) -> None:
-        self._names = frozenset(each.name for each in dictionary)
-        self._watched = [each for each in dictionary if each.personal_data == "none"]
+        asked = dictionary.asked
+        self._names = frozenset(each.name for each in asked)
+        self._watched = [each for each in asked if each.personal_data == "none"]
         self._request = frozenset(Request.__slots__) | _ALWAYS
         self._outcome = frozenset(Outcome.__slots__) | _ALWAYS
 

@@ -17,6 +17,10 @@ MAX_DEAD_LETTER_BYTES = 6 * 1024 * 1024
 # reconcile inputs with the log only as far back as they are kept.
 RETENTION_MS = 30 * 24 * 3600 * 1000
 
+# How long every record of `T.features` stays: an older row that comes late must not be all that compaction leaves,
+# before the owner has written the newer one again. In ms.
+FEATURES_KEPT_MS = 6 * 3600 * 1000
+
 # Producers of keyed records must use it: Java's default. librdkafka's own default differs on most keys, and
 # predictions, outcomes and join-state have to agree about a key's partition.
 PARTITIONER = "murmur2_random"
@@ -42,6 +46,8 @@ class TopicSpec:
         How long records stay, in ms; None for ever. Always None where ``cleanup`` is ``compact``.
     max_message_bytes
         The largest batch of records, in bytes, that the topic accepts.
+    compacted_after_ms
+        How long a compacted topic keeps every record, in ms.
     description
         Its content, one sentence.
     written_by
@@ -56,6 +62,7 @@ class TopicSpec:
     max_message_bytes: int
     description: str
     written_by: str
+    compacted_after_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +131,11 @@ class TaskTopics:
     def keys(self) -> str:
         """Salts of the keys that tokens are made with."""
         return f"{self.task}.keys"
+
+    @property
+    def features(self) -> str:
+        """Features of entities, for look-ups; only of tasks with look-ups."""
+        return f"{self.task}.features"
 
     @property
     def control(self) -> str:
@@ -260,4 +272,25 @@ def topics(task: str, partitions: int, retention_ms: int = RETENTION_MS) -> tupl
             keep_ms=retention_ms,
             limit=MAX_DEAD_LETTER_BYTES,
         ),
+    )
+
+
+def features_topic(task: str, partitions: int) -> TopicSpec:
+    """Declare the topic that a task with look-ups has beside the others.
+
+    Examples
+    --------
+    >>> features_topic("demo", 4).cleanup
+    'compact'
+    """
+    return TopicSpec(
+        TaskTopics(task).features,
+        partitions,
+        "view and entity",
+        "compact",
+        None,
+        MAX_TOPIC_RECORD_BYTES,
+        "Features of entities, from which workers fill the store of look-ups.",
+        "`riverloop features put`, services, the log's owner",
+        FEATURES_KEPT_MS,
     )

@@ -9,6 +9,7 @@ from streams.drift.drift_rules import DriftRules, Watch
 from streams.driver import MemoryDriver
 from streams.gate.rules import Gate, Guardrail
 from streams.grid import Grid
+from streams.lookup import Lookup
 from streams.mapping import OutcomeMapping
 from streams.metrics.metric_rules import MetricRules
 from streams.policies import DefaultAtHorizon, OnArrival
@@ -37,6 +38,7 @@ __all__ = [
     "HeldBack",
     "Invariant",
     "JsonDialect",
+    "Lookup",
     "Loss",
     "MemoryDriver",
     "MetricRules",

@@ -100,7 +100,7 @@ class MemoryDriver:
         self.server.times.check(request.ts, request.ts)
         at = Position("predictions", 0, self._asked)
         self._asked += 1
-        prediction = self.server.predict(request)
+        prediction = self.server.predict(self.server.complete(request))
         arguments = (request.request_id, request.ts, prediction, at, request.ts, counter_of(prediction))
         self._do(lambda: self.join.prediction(*arguments))
         return prediction

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from schemas.errors import BadRecord, ModelMissing
-from schemas.records import Position, Prediction, Request, Score
+from schemas.records import FeatureValue, Position, Prediction, Request, Score
 from streams.gate.fold import GateFold
 from streams.join.join_rules import JoinRules
 from streams.model import ModelFold
@@ -17,6 +18,9 @@ from streams.task import Model, Task
 
 SAMPLE: Final = "sample"
 """Salt of the draw, the same for all models: those with the same share score the same requests."""
+
+Additions = Callable[[Request], Mapping[str, FeatureValue]]
+"""Gives features that a request does not carry; what it does not find is absent."""
 
 
 class Server:
@@ -35,6 +39,8 @@ class Server:
         """Scores that a model failed to give, by model, since this process began."""
         self.gate: GateFold | None = None
         """Folded beside the models; None: the task has none."""
+        self.additions: list[Additions] = []
+        """What adds features that requests do not carry, in the order in which they are asked."""
 
     @property
     def roles(self) -> Roles:
@@ -53,13 +59,32 @@ class Server:
         known = {fold.model.name for fold in self.models}
         return [name for name in self.roles.answering if name not in known]
 
+    def complete(self, request: Request) -> Request:
+        """Return a request with the features that serving adds, as it is scored and stored.
+
+        It is asked for once for each request, right before `predict`. What the request has already, as from a row
+        of a data file, stays as it is.
+
+        Raises
+        ------
+        BadRecord
+            `missing_field`: a feature was not found, and the dictionary has no rule for that.
+        """
+        features = self.task.features
+        if not features.added:
+            return request
+        found: dict[str, FeatureValue] = {}
+        for each in self.additions:
+            found |= each(request)
+        return replace(request, features=features.complete(request.features, found))
+
     def predict(self, request: Request, source: Position | None = None) -> Prediction:
         """Score a request; stamp and score come from this one synchronous step.
 
         Parameters
         ----------
         request
-            Canonical.
+            Canonical and complete.
         source
             Its place on `T.requests`; None when it came over HTTP.
 

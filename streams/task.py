@@ -22,6 +22,7 @@ from streams.datafile import DataFile
 from streams.drift.drift_rules import DriftRules
 from streams.gate.rules import Gate
 from streams.grid import Grid, with_challengers
+from streams.lookup import Lookup, adding
 from streams.mapping import OutcomeMapping
 from streams.metrics.metric_rules import MetricRules
 from streams.own_bodies import own_bodies
@@ -146,6 +147,8 @@ class Task:
     outcome_low, outcome_high
         Between which the outcomes of a regression lie, for models that cannot learn from others, such as behind a
         logarithm. The load check makes its examples by it.
+    lookup
+        Features that requests do not carry, and where serving reads them.
     """
 
     name: str
@@ -175,6 +178,7 @@ class Task:
     outcome_json: JsonDialect = OWN
     outcome_low: float | None = None
     outcome_high: float | None = None
+    lookup: tuple[Lookup, ...] = ()
 
     def __post_init__(self) -> None:
         where = f"task {self.name!r}"
@@ -184,6 +188,8 @@ class Task:
             raise TaskError(f"{where}: kind={self.kind!r} is not one of {', '.join(KINDS)}")
         if not isinstance(self.features, Dictionary):
             raise TaskError(f"{where}: features= must be a Dictionary(...)")
+        # Also without a look-up: what is none is refused.
+        object.__setattr__(self, "features", adding(self.features, self.lookup, where))
         for name in ("horizon", "revision_horizon", "early_horizon", "grace", "max_ahead", "tolerance"):
             span = getattr(self, name)
             if not isinstance(span, timedelta):

@@ -18,7 +18,7 @@ from infra.known_topics import check_foreign
 from infra.snapshots.store import SnapshotStore
 from infra.taskfile import LoadedTask, load_task
 from schemas.errors import UsageError
-from schemas.topics import TaskTopics, topics
+from schemas.topics import TaskTopics, features_topic, topics
 from streams.backtest import backtest
 from streams.datafile import Event, in_time_order, left_out
 
@@ -55,13 +55,22 @@ def check(
     ]
     proofs = check_models(loaded)
     said.append(("models", f"{', '.join(names)}: reproducible, stored and read back"))
+    for lookup in loaded.task.lookup:
+        keys = ", ".join(f"{key} from {name}" for key, name in lookup.keys.items())
+        said.append(("look-up", f"{lookup.view}: {', '.join(lookup.names)} by {keys}"))
+    found["lookups"] = [
+        {"view": each.view, "keys": each.keys, "features": each.names} for each in loaded.task.lookup
+    ]
     if data or (loaded.task.data and loaded.task.data.path):
         found["data"] = _check_rows(loaded, data, strict)
         said.append(("data", found["data"].pop("said")))
     if bootstrap or from_environment("bootstrap"):
         connection = connect(bootstrap, properties)
         partitions = partition_count(connection, TaskTopics(loaded.task.name).predictions) or 1
-        if wrong := check_topics(connection, topics(loaded.task.name, partitions)):
+        specs = [*topics(loaded.task.name, partitions)]
+        if loaded.task.lookup:
+            specs.append(features_topic(loaded.task.name, partitions))
+        if wrong := check_topics(connection, specs):
             raise UsageError("; ".join(wrong))
         check_foreign(connection, loaded.task)
         found["partitions"] = partitions

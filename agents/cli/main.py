@@ -22,6 +22,7 @@ COMMANDS: Final = (
     "demo",
     "episodes",
     "export",
+    "features",
     "forget",
     "hooks",
     "init",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agents.http.body import read_record, said_id
 from agents.http.prediction_cache import Answer, PredictionCache, Sends
@@ -23,6 +23,9 @@ from schemas.errors import BadRecord, BrokerError, ModelMissing
 from schemas.records import Prediction, Request
 from schemas.remarks import Remark, Remarks
 from streams.serve import Server
+
+if TYPE_CHECKING:
+    from infra.features.reader import LookupReader
 
 
 class Predictions:
@@ -44,6 +47,7 @@ class Predictions:
         statistics: Statistics,
         turns: Turns,
         writer: Sends,
+        lookups: LookupReader | None = None,
     ) -> None:
         self.readiness, self._json = readiness, settings.json_records
         self.context, self.server, self.subjects = context, server, subjects
@@ -51,6 +55,9 @@ class Predictions:
         self.cache = PredictionCache(settings.prediction_cache_size)
         self._edge = HttpTallies(context, statistics, writer)
         self._remarks = Remarks(context.task.features)
+        self._lookups = lookups
+        decode = context.codec.decode_request
+        self._decode = decode if lookups is None else lookups.decoder(context.codec)
 
     def flush(self) -> None:
         """Write the counts of requests: the worker stops."""
@@ -59,7 +66,8 @@ class Predictions:
     async def answer(self, records: list[Any]) -> list[bytes | Problem]:
         """Answer each record in order, with JSON or a problem."""
         started = time.monotonic()
-        found = await self.turns.run(map(self._one, records))
+        looked_up = [None] * len(records) if self._lookups is None else await self._look_up(records)
+        found = await self.turns.run(map(self._one, records, looked_up))
         # All are under way: it makes no difference in which order they are waited for.
         results = [await self._acknowledged(each) for each in found]
         took, answers = time.monotonic() - started, self.statistics.answers["http"]
@@ -91,9 +99,25 @@ class Predictions:
 
     # ------------------------------------------------------------------ one request
 
-    def _one(self, record: Any) -> Answer | Problem:
+    async def _look_up(self, records: list[Any]) -> list[Request | None]:
+        """Read the features of all new requests of a call; None for a record that has its answer, or gets none."""
+        assert self._lookups is not None
+        found = await self.turns.run(map(self._new, records))
+        if not self.readiness.ready.is_set():
+            return [None] * len(records)
+        done = iter(await self._lookups.complete([each for each in found if each is not None]))
+        return [None if each is None else next(done) for each in found]
+
+    def _new(self, record: Any) -> Request | None:
         try:
             request = self._read(record)
+        except (BadRecord, Problem):
+            return None  # said when it is its turn
+        return None if self.cache.get(request.request_id) is not None else request
+
+    def _one(self, record: Any, looked_up: Request | None) -> Answer | Problem:
+        try:
+            request = looked_up or self._read(record)
             return self._answer(request, record)
         except BadRecord as bad:
             self.statistics.counts["http_rejected"] += 1
@@ -115,7 +139,7 @@ class Predictions:
         if isinstance(record, dict) and record.get("ts") is None:
             # Who asks when the event happens need not tell the time; the answer says which was taken.
             record = record | {"ts": self.context.codec.dialects[Request].written(arrived)}
-        request = read_record(record, self.context.codec.decode_request)
+        request = read_record(record, self._decode)
         self.server.times.check(request.ts, arrived)
         return request
 
@@ -125,6 +149,7 @@ class Predictions:
             if not self.readiness.ready.is_set():
                 raise not_ready(self.context.task.name, self.readiness)
             # Stamp and score come from this one synchronous step.
+            request = self.server.complete(request)
             prediction = self.server.predict(request)
             value = self.context.codec.encode(prediction, json=self._json)
             if self.context.frame is not None:

@@ -62,7 +62,13 @@ HTTP_REASONS: Final[dict[str, str]] = {
     "time_out": "The call timed out; retry. Completed work is not repeated.",
 }
 """Reasons of HTTP, beside those of `schemas.reasons`."""
-STATUS: Final = {"unreadable": 400, "malformed": 400, "registry_framing": 415, "too_large": 413}
+STATUS: Final = {
+    "unreadable": 400,
+    "malformed": 400,
+    "registry_framing": 415,
+    "too_large": 413,
+    "lookup_failed": 503,  # the store may be back, or have the row, at the next try
+}
 """Of `schemas.reasons`; the others are 422."""
 
 

@@ -221,7 +221,7 @@ class Pages:
 
 def _predictions(writer: Sends, task: HttpTask) -> Predictions:
     shared = (task.context, task.server, task.subjects, task.statistics, task.turns, writer)
-    return Predictions(task.settings, task.readiness, *shared)
+    return Predictions(task.settings, task.readiness, *shared, task.lookups)
 
 
 def _commands(writer: Sends, task: HttpTask) -> ModelCommands:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from agents.settings import Settings
 from infra.subjects import Subjects
@@ -16,6 +16,9 @@ from infra.turns import Turns
 from infra.worker_views import Lag, LocalState
 from streams.fold import Measurement
 from streams.serve import Server
+
+if TYPE_CHECKING:
+    from infra.features.reader import LookupReader
 
 
 class LocalStatus(Protocol):
@@ -46,3 +49,5 @@ class HttpTask:
     turns: Turns
     statistics: Statistics
     status: LocalStatus
+    lookups: LookupReader | None = None
+    """None: the task has no look-ups."""

@@ -38,6 +38,8 @@ def topic_config(spec: TopicSpec) -> dict[str, str]:
         config["segment.bytes"] = str(COMPACTED_SEGMENT_BYTES)
         # State on a worker's disk that is younger cannot have missed a deletion (Kafka's default, said aloud).
         config["delete.retention.ms"] = str(24 * 3600 * 1000)
+        if spec.compacted_after_ms:
+            config["min.compaction.lag.ms"] = str(spec.compacted_after_ms)
     else:
         config["retention.ms"] = str(-1 if spec.retention_ms is None else spec.retention_ms)
         # The size limit is a cluster's default that could cut what is to be kept.

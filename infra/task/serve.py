@@ -112,6 +112,7 @@ class Serve:
             return dead_letter(self.context, item, item.bad, self.dead_letters)
         request: Request = item.record
         try:
+            request = self.server.complete(request)
             prediction = self.server.predict(request, item.at)
             value = self.context.codec.encode(prediction, json=self._json)
             if self.context.frame is not None:

@@ -76,7 +76,7 @@ def file_entries(
     events = list[Event]()
     for row, event in enumerate(loaded.file_events(str(path), note), start=1):
         try:
-            request = codec.decode_request(codec.encode(event.request))
+            request = codec.stored_request(event.request)
         except BadRecord as bad:
             raise UsageError(f"{file}, row {row}: {bad.message}") from bad
         events.append(Event(request, event.outcomes))

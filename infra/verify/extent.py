@@ -112,13 +112,17 @@ def mark(codec: Codec, record: Record) -> bytes:
     return hashlib.blake2b(codec.encode(record), digest_size=16).digest()
 
 
-def asked(record: Request | Prediction) -> Prediction:
+def asked(codec: Codec, record: Request | Prediction) -> Prediction:
     """Give what a prediction repeats of its request, in a form in which the two can be compared.
 
+    That is without the features that serving adds: no request has them.
     Both are masked: that a token was made of this value can be shown only while its subject is not forgotten.
     """
     if isinstance(record, Prediction):
-        return replace(record, scores=(), source=None, propensity=None, log_offset=None)
+        added, features = codec.dictionary.added, record.features
+        if added:
+            features = {name: value for name, value in features.items() if name not in added}
+        return replace(record, features=features, scores=(), source=None, propensity=None, log_offset=None)
     names = (record.request_id, record.ts, record.features)
     return Prediction(*names, (), entity_key=record.entity_key, parents=record.parents)
 

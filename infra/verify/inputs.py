@@ -39,7 +39,7 @@ class Inputs:
             for message in messages:
                 item = decode(message)
                 request: Request | None = item.record
-                digest = None if request is None else mark(self._codec, asked(masked(request)))
+                digest = None if request is None else mark(self._codec, asked(self._codec, masked(request)))
                 name = "" if request is None else request.request_id
                 yield item.at.partition, item.at.offset, name, digest, item.arrived
 
@@ -77,7 +77,7 @@ class Inputs:
                     source.partition if source else None,
                     answered if source else None,
                     mark(self._codec, prediction),
-                    mark(self._codec, asked(loose)),
+                    mark(self._codec, asked(self._codec, loose)),
                     item.arrived,
                     item.value,
                     *made_by(prediction),

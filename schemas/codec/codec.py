@@ -134,16 +134,19 @@ class Codec:
         keys = SubjectKeys(token_key) if isinstance(token_key, bytes) else token_key
         self.protection = Protection(dictionary, keys, serving=serving)
         """Puts what comes in in the form in which it is stored."""
+        asked = dictionary.asked
         canonical = {
-            "Request": dictionary.canonical,
+            "Request": asked.canonical,
             **dict.fromkeys(("Prediction", "Entry", "JoinRecord"), past),
         }
         plans = {
-            "Request": request_plan(dictionary),
+            "Request": request_plan(asked),
             **dict.fromkeys(("Prediction", "Entry"), stored_plan(dictionary)),
         }
         made, self._topics = makers(kind), TopicNumbers(task)
-        self.schemas: dict[str, Schema] = {name: assemble(name, dictionary) for name in RECORDS}
+        self.schemas: dict[str, Schema] = {
+            name: assemble(name, asked if name == "Request" else dictionary) for name in RECORDS
+        }
         """By record: the schema that is written today, self-contained."""
         self.fingerprints: dict[str, str] = {}
         """By record: that schema's fingerprint, 16 hex digits in the order of the bytes on the wire."""
@@ -244,7 +247,8 @@ class Codec:
         if isinstance(record, JoinRecord) and json and type(record.prediction) is Held:
             record = replace(record, prediction=self.held_prediction("", record.prediction))
         if json:
-            return json_form.dump(record, self._shown_time(record))
+            sent = self.sent(record) if type(record) is Request else record
+            return json_form.dump(sent, self._shown_time(record))
         try:
             if type(record) is Entry and type(record.prediction) is Written and record.prediction.mark:
                 return self._others.writers[record.prediction.mark](record)
@@ -284,6 +288,27 @@ class Codec:
     def decode_sent(self, data: Data) -> Request:
         """Read a record of `T.requests` with personal data in plain: for comparing, not for storing."""
         return self._decode(data, (Request,))
+
+    def sent(self, request: Request) -> Request:
+        """Give a request as it is sent: without the features that serving adds."""
+        added = self.dictionary.added
+        if not added:
+            return request
+        features = {name: value for name, value in request.features.items() if name not in added}
+        return replace(request, features=features)
+
+    def stored_request(self, request: Request) -> Request:
+        """Give a request of a data file as serving stores it: with the features that serving adds, from its row.
+
+        Raises
+        ------
+        BadRecord
+            When the dictionary rejects it.
+        """
+        found = self.decode_request(self.encode(request))
+        if not self.dictionary.added:
+            return found
+        return replace(found, features=self.dictionary.complete(found.features, request.features))
 
     def decode_prediction(self, data: bytes | None) -> Prediction:
         """Read a record of `T.predictions`; its features are taken as they were stored.
