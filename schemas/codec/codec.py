@@ -35,7 +35,17 @@ from schemas.records import (
     Punctuation,
     Request,
 )
-from schemas.state import Held, JoinPosition, JoinRecord, Payload, Resolution, StateRecord
+from schemas.state import (
+    AggregateRecord,
+    AggregatesPosition,
+    CountedRequest,
+    Held,
+    JoinPosition,
+    JoinRecord,
+    Payload,
+    Resolution,
+    StateRecord,
+)
 from schemas.subject_keys import SubjectKeys
 from schemas.tally import Tally
 from schemas.tokens import Protection, request_plan, stored_plan
@@ -50,6 +60,8 @@ Record = (
     | JoinRecord
     | Resolution
     | JoinPosition
+    | CountedRequest
+    | AggregatesPosition
     | DeadLetter
     | Manifest
     | Control
@@ -328,6 +340,11 @@ class Codec:
             held = self.held("-", self.encode(replace(found.prediction, request_id="-")))
             return replace(found, prediction=held) if type(held) is Held else found
         return found
+
+    def decode_aggregates(self, data: bytes | None) -> AggregateRecord:
+        """Read a record of `T.aggregates`."""
+        wanted: tuple[type[AggregateRecord], ...] = (CountedRequest, AggregatesPosition)
+        return self._decode(data, wanted)
 
     def decode_dead_letter(self, data: bytes | None) -> DeadLetter:
         """Read a record of `T.dead-letters`."""
