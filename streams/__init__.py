@@ -1,5 +1,6 @@
 """The pure core: join, training log, folds, versions, drivers. No Kafka, no clock, no files."""
 
+from streams.aggregates.aggregate import Aggregate
 from streams.cells import millis, number
 from streams.datafile import DataFile, Event
 from streams.drift.drift_rules import DriftRules, Watch
@@ -18,6 +19,7 @@ from streams.validation.checks import BeatsBaseRate, BeatsEarlier, HeldBack, Los
 from streams.validation.rules import Validation
 
 __all__ = [
+    "Aggregate",
     "BeatsBaseRate",
     "BeatsEarlier",
     "DataFile",

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from datetime import timedelta
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal, TypeGuard, get_args
 
 from schemas.dictionary import Boolean, Category, Dictionary, Feature, Integer, Number
 from schemas.errors import TaskError
@@ -18,7 +18,7 @@ LATENESS: Final = timedelta(days=1)
 """How late a request may come, by default."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Aggregate:
     """A number about the earlier requests of the same entity, in a window of event time.
 
@@ -47,11 +47,12 @@ class Aggregate:
 
     Examples
     --------
-    >>> Aggregate(name="orders_7d", by="customer", window=timedelta(days=7), how="count").window_ms
+    >>> Aggregate("orders_7d", by="customer", window=timedelta(days=7), how="count").window_ms
     604800000
     """
 
     name: str
+    _: KW_ONLY
     by: str
     window: timedelta
     how: How
@@ -91,14 +92,42 @@ class Aggregate:
         return f"{self.name} {self.of} {self.by} {self.window_ms} {self.how} {self.value} {self.missing!r}"
 
 
-def check(aggregates: object, carried: Dictionary, where: str) -> None:
-    """Check a task's aggregates.
+def with_aggregates(features: Dictionary, aggregates: object, where: str) -> Dictionary:
+    """Return a task's dictionary with the features of its aggregates, those that it does not have yet at its end.
+
+    Parameters
+    ----------
+    features
+        It may declare the feature of an aggregate itself: for its range, or its place among the others.
+    where
+        Names the task in messages.
 
     Raises
     ------
     TaskError
-        Naming the first that cannot be.
+        Naming the first aggregate that cannot be.
     """
+    named = {each.name for each in aggregates if isinstance(each, Aggregate)} if _several(aggregates) else set()
+    carried = features.adding(named & features.by_name.keys()).asked
+    _check(aggregates, carried, where)
+    assert isinstance(aggregates, tuple | list)
+    for each in aggregates:
+        made, own = each.feature(carried), features.by_name.get(each.name)
+        if own is not None and type(own) is not type(made):
+            raise TaskError(
+                f"{where}, aggregate {each.name!r}: the dictionary has a {own.word} of that name, but it is "
+                f"a{'n' if made.word[0] in 'aeiou' else ''} {made.word}"
+            )
+        if own is None:
+            features = features.and_added(made)
+    return features.adding(named)
+
+
+def _several(aggregates: object) -> TypeGuard[Sequence[object]]:
+    return isinstance(aggregates, tuple | list)
+
+
+def _check(aggregates: object, carried: Dictionary, where: str) -> None:
     if not isinstance(aggregates, tuple | list):
         raise TaskError(f"{where}: aggregates= must be a tuple of Aggregate(...)")
     for each in aggregates:
@@ -106,6 +135,9 @@ def check(aggregates: object, carried: Dictionary, where: str) -> None:
             raise TaskError(f"{where}: aggregates= holds a {type(each).__name__}, not an Aggregate(...)")
         for problem in _problems(each, carried):
             raise TaskError(f"{where}, aggregate {each.name!r}: {problem}")
+    names = [each.name for each in aggregates]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise TaskError(f"{where}: two aggregates have the same name ({', '.join(twice)})")
     entities = sorted({each.by for each in aggregates})
     if len(entities) > 1:
         raise TaskError(
@@ -127,6 +159,9 @@ def _problems(aggregate: Aggregate, carried: Dictionary) -> Iterator[str]:
             yield "by='entity_key' is left out of what is stored: set entity_key= of the Dictionary"
     else:
         yield from _wrong("by", aggregate.by, carried, (Category, Integer))
+    value = carried.by_name.get(aggregate.value)
+    if aggregate.how == "last" and value is not None and value.personal_data != "none":
+        yield f"value={aggregate.value!r} is personal data, of which the last value cannot be a feature"
     if not aggregate.value:
         if aggregate.how != "count":
             yield f"how={aggregate.how!r} needs value=, the feature that is aggregated"

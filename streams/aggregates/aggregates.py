@@ -16,6 +16,7 @@ from schemas.records import FeatureValue, Request
 from schemas.state import AggregatesPosition, CountedRequest
 from streams.aggregates.aggregate import ENTITY_KEY, LATENESS, Aggregate, values_of
 from streams.aggregates.history import History, Row
+from streams.task import Task
 
 MS: Final = timedelta(milliseconds=1)
 
@@ -32,6 +33,11 @@ class AggregateRules:
 
     aggregates: tuple[Aggregate, ...]
     lateness_ms: int = LATENESS // MS
+
+    @classmethod
+    def of(cls, task: Task) -> AggregateRules:
+        """Return the rules of a task that has aggregates."""
+        return cls(tuple(task.aggregates), task.lateness // MS)
 
     @property
     def by(self) -> str:

@@ -20,14 +20,14 @@ MS = timedelta(milliseconds=1)
 FEATURES = Dictionary(Category(name="who"), Number(name="value"), Boolean(name="gift"), Category(name="item"))
 CODEC = Codec("t", "binary", FEATURES)
 AGGREGATES = (
-    Aggregate(name="n_short", by="who", window=5 * MS, how="count"),
-    Aggregate(name="n_long", by="who", window=20 * MS, how="count"),
-    Aggregate(name="n_values", by="who", window=20 * MS, how="count", value="value"),
-    Aggregate(name="total", by="who", window=20 * MS, how="sum", value="value"),
-    Aggregate(name="mean", by="who", window=7 * MS, how="mean", value="value"),
-    Aggregate(name="gifts", by="who", window=7 * MS, how="sum", value="gift"),
-    Aggregate(name="items", by="who", window=20 * MS, how="distinct", value="item"),
-    Aggregate(name="item", by="who", window=7 * MS, how="last", value="item"),
+    Aggregate("n_short", by="who", window=5 * MS, how="count"),
+    Aggregate("n_long", by="who", window=20 * MS, how="count"),
+    Aggregate("n_values", by="who", window=20 * MS, how="count", value="value"),
+    Aggregate("total", by="who", window=20 * MS, how="sum", value="value"),
+    Aggregate("mean", by="who", window=7 * MS, how="mean", value="value"),
+    Aggregate("gifts", by="who", window=7 * MS, how="sum", value="gift"),
+    Aggregate("items", by="who", window=20 * MS, how="distinct", value="item"),
+    Aggregate("item", by="who", window=7 * MS, how="last", value="item"),
 )
 RULES = AggregateRules(AGGREGATES, lateness_ms=10)
 VALUES = st.one_of(st.none(), st.sampled_from([0.1, 0.2, 0.3, -0.3, 1e16, 1.0, 5e-324]))
