@@ -37,7 +37,8 @@ from infra.taskfile import LoadedTask, load_task
 from infra.turns import Turns
 from schemas.codec import Codec
 from schemas.errors import UsageError
-from schemas.topics import TaskTopics, topics
+from schemas.topics import TaskTopics
+from streams.topology import declared
 from streams import native
 from streams.leave_out import LeaveOut
 from streams.model import ModelFold
@@ -161,7 +162,7 @@ def _task_agents(
     """
     task = loaded.task
     names = TaskTopics(task.name)
-    specs = topics(task.name, 1)
+    specs = declared(task, 1)
     seen = seen_topics(connection, [spec.name for spec in specs])
     plain = Codec(task.name, task.kind, task.features)
     known = read_known(plain, connection, names) if names.control in seen else KnownTopics()
@@ -169,7 +170,7 @@ def _task_agents(
     partitions = known.partitions or (state.partitions if state else 1)
     rejected = dict(rejections(names, known, seen, {spec.name: spec.cleanup for spec in specs}))
     # A task that has run before, and whose topics have changed, says so while it runs.
-    here = [spec for spec in topics(task.name, partitions) if not (known.ids and spec.name in rejected)]
+    here = [spec for spec in declared(task, partitions) if not (known.ids and spec.name in rejected)]
     wrong = check_topics(connection, here)
     if wrong:
         raise UsageError(

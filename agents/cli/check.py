@@ -17,7 +17,8 @@ from infra.kafka.admin import check_topics, partition_count
 from infra.snapshots.store import SnapshotStore
 from infra.taskfile import LoadedTask, load_task
 from schemas.errors import UsageError
-from schemas.topics import TaskTopics, topics
+from schemas.topics import TaskTopics
+from streams.topology import declared
 from streams.backtest import backtest
 from streams.datafile import Event, in_time_order, left_out
 
@@ -60,7 +61,7 @@ def check(
     if bootstrap or from_environment("bootstrap"):
         connection = connect(bootstrap, properties)
         partitions = partition_count(connection, TaskTopics(loaded.task.name).predictions) or 1
-        if wrong := check_topics(connection, topics(loaded.task.name, partitions)):
+        if wrong := check_topics(connection, declared(loaded.task, partitions)):
             raise UsageError("; ".join(wrong))
         found["partitions"] = partitions
         said.append(("topics", f"as they must be, with {partitions} partition(s)"))

@@ -12,8 +12,7 @@ from infra.clock import now_ms
 from infra.kafka.admin import check_topics, create_topics
 from infra.known_topics import accept_topics
 from infra.taskfile import load_task
-from schemas.topics import topics as specs_of
-from streams.topology import TOPOLOGY, describe
+from streams.topology import TOPOLOGY, declared, describe
 
 partitions_option = click.option(
     "--partitions",
@@ -52,7 +51,7 @@ def create(
     """Create the missing topics of TASK, and check the others."""
     loaded = load_task(task)
     connection = connect(bootstrap, properties)
-    specs = specs_of(loaded.task.name, partitions)
+    specs = declared(loaded.task, partitions)
     made = create_topics(connection, specs, replication or -1)
     wrong = check_topics(connection, specs)
     if as_json:
@@ -100,7 +99,7 @@ def check(
 ) -> None:
     """Check the topics of TASK; exit code 1 when one differs from its specification."""
     loaded = load_task(task)
-    wrong = check_topics(connect(bootstrap, properties), specs_of(loaded.task.name, partitions))
+    wrong = check_topics(connect(bootstrap, properties), declared(loaded.task, partitions))
     if as_json:
         print_json({"wrong": wrong})
     else:

@@ -7,7 +7,7 @@ offsets alone, wherever a batch was cut.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -60,6 +60,11 @@ class AggregateRules:
             return request.entity_key
         found = request.features.get(self.by)
         return None if found is None else str(found)
+
+
+def request_key(task: Task) -> Callable[[Request], str | None]:
+    """Return what gives the key with which a request lies where it belongs; None: its id will do."""
+    return AggregateRules.of(task).entity if task.aggregates else lambda request: None
 
 
 class Aggregates:
@@ -213,18 +218,18 @@ class Aggregates:
 
     # ------------------------------------------------------------------ the changelog
 
-    def load(self, change: tuple[str, CountedRequest | None] | AggregatesPosition) -> None:
-        """Take over a record of the changelog, into a state that has taken no request; the last of a key counts."""
-        if isinstance(change, AggregatesPosition):
-            self.stream_time = -1 if change.stream_time is None else change.stream_time
-            self.next_offset = change.requests
-            self._committed = (self.stream_time, self.next_offset)
-            return
-        name, counted = change
+    def load(self, name: str, counted: CountedRequest | None) -> None:
+        """Take over a record of the changelog, into a state that has taken no request; the last of an id counts."""
         if (known := self._counted.get(name)) is not None:
             self._take_out(name, *known)
         if counted is not None:
             self._put_back(name, counted)
+
+    def go_on(self, position: AggregatesPosition) -> None:
+        """Go on where the changelog left off; the last position counts."""
+        self.stream_time = -1 if position.stream_time is None else position.stream_time
+        self.next_offset = position.requests
+        self._committed = (self.stream_time, self.next_offset)
 
     def _put_back(self, name: str, each: CountedRequest) -> None:
         row = tuple(each.values.get(column) for column in self._columns)

@@ -71,9 +71,11 @@ class Changelog:
         state = Aggregates(RULES)
         for key, value in self.records.items():
             record = CODEC.decode_aggregates(value)
-            is_position = isinstance(record, AggregatesPosition)
-            assert is_position == (key == POSITION_KEY)
-            state.load(record if isinstance(record, AggregatesPosition) else (key.decode(), record))
+            if isinstance(record, AggregatesPosition):
+                assert key == POSITION_KEY
+                state.go_on(record)
+            else:
+                state.load(key.decode(), record)
         return state
 
 
