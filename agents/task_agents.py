@@ -21,8 +21,8 @@ from infra.kafka.transaction import TransactionRunner
 from infra.snapshots.store import SnapshotStore
 from infra.store.restore import JoinStores
 from infra.subjects import Subjects
-from infra.task.aside import Job
 from infra.task.aggregates import AggregatesAgent
+from infra.task.aside import Job
 from infra.task.assignments import Assignments
 from infra.task.context import TaskContext
 from infra.task.join import JoinAgent
@@ -83,7 +83,9 @@ class TaskAgents:
         resume = Resume(context, current)
         self._settings, self._lockstep = settings, settings.lockstep
         request_scan = None if settings.json_records else request_scan_of(context.codec)
-        aggregates = AggregatesAgent(context, current, resume, statistics) if context.task.aggregates else None
+        aggregates = (
+            AggregatesAgent(context, current, resume, statistics) if context.task.aggregates else None
+        )
         self.serve = Serve(
             *(context, server, statistics),
             json_records=settings.json_records,
@@ -118,7 +120,9 @@ class TaskAgents:
             for role, point in ROLES.items()
         }
         self.watch = TopicWatch(context, current, readiness, statistics)
-        self.assignments = Assignments(context, readiness, resume, self.watch, self.join, self.log, aggregates)
+        self.assignments = Assignments(
+            context, readiness, resume, self.watch, self.join, self.log, aggregates
+        )
 
         def output(role: str, topic: str, every: int) -> Output:
             snapshots = SnapshotWriter(context, statistics, store, topic, every, settings.snapshots_kept)

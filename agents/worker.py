@@ -38,12 +38,12 @@ from infra.turns import Turns
 from schemas.codec import Codec
 from schemas.errors import UsageError
 from schemas.topics import TaskTopics
-from streams.topology import declared
 from streams import native
 from streams.leave_out import LeaveOut
 from streams.model import ModelFold
 from streams.positions import KnownTopics, rejections
 from streams.serve import Server
+from streams.topology import declared
 
 log = logging.getLogger(__name__)
 

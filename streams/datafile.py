@@ -100,7 +100,7 @@ class DataFile:
             raise TaskError(f"{where}{error}") from None
 
     def columns(self, features: Dictionary) -> tuple[str, ...]:
-        """Return the columns that a file must have; callables may read others, and what serving adds may be there."""
+        """Return the columns that a file must have; callables may read others, and added features may lie there."""
         own = (each for each in (self.request_id, self.ts) if isinstance(each, str))
         kept = (each.column or each.name for each in features.asked if each.personal_data != "left_out")
         return tuple(dict.fromkeys([*own, *kept]))

@@ -187,8 +187,7 @@ class Task:
                 raise TaskError(f"{where}: {name}= must be a timedelta, for example timedelta(days=30)")
             if span < timedelta(0) or (name == "horizon" and not span):
                 raise TaskError(f"{where}: {name}={span} must be positive")
-        if self.aggregates:
-            object.__setattr__(self, "features", with_aggregates(self.features, self.aggregates, where))
+        object.__setattr__(self, "features", with_aggregates(self.features, self.aggregates, where))
         self._check_earliest()
         budget: object = self.early_budget_bytes
         if type(budget) is not int or budget < 0:

@@ -18,9 +18,9 @@ from infra.snapshots.store import SnapshotStore
 from infra.taskfile import LoadedTask, load_task
 from schemas.errors import UsageError
 from schemas.topics import TaskTopics
-from streams.topology import declared
 from streams.backtest import backtest
 from streams.datafile import Event, in_time_order, left_out
+from streams.topology import declared
 
 FIRST_ROWS = 1_000
 

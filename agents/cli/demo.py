@@ -34,8 +34,8 @@ from infra.verify import KafkaSource
 from infra.verify import verify as prove
 from schemas.errors import UsageError
 from schemas.topics import TaskTopics
-from streams.topology import declared
 from streams.datafile import LeftOut
+from streams.topology import declared
 
 
 @click.command(epilog="Example: riverloop demo --free --partitions 4 --workers 2")

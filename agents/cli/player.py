@@ -16,8 +16,8 @@ from infra.kafka.connection import Connection
 from infra.kafka.replay import Replay
 from infra.taskfile import LoadedTask
 from schemas.topics import TaskTopics
-from streams.datafile import Event
 from streams.aggregates.aggregates import request_key
+from streams.datafile import Event
 from streams.join.join_rules import JoinRules
 
 STOP_S = 10.0

@@ -113,7 +113,7 @@ class AggregatesAgent:
     def _changes(
         self, place: Place, end: int
     ) -> Iterator[tuple[str, CountedRequest | AggregatesPosition | None]]:
-        """Read the changelog. The last record of a key counts: one that cannot be read may be followed by another."""
+        """Read the changelog; the last record of a key counts, whatever lay under it before."""
         bad: dict[bytes, Unreadable] = {}
         for message in read_all(self.context.connection, *place, None, end):
             reached("in-restore")
@@ -235,7 +235,9 @@ class AggregatesAgent:
         topic, codec = self.context.topics.aggregates, self.context.codec
         for number, at in self._batch.items():
             for name, counted in at.state.changes():
-                yield OutRecord(topic, name.encode(), None if counted is None else codec.encode(counted), number)
+                yield OutRecord(
+                    topic, name.encode(), None if counted is None else codec.encode(counted), number
+                )
             if at.state.changed:
                 yield OutRecord(topic, POSITION_KEY, codec.encode(at.state.position(at.requests_id)), number)
 

@@ -143,7 +143,7 @@ class Assignments:
             self._counted.revoked(each.number for each in partitions if each.topic == topics.requests)
 
     async def undo(self, joins: set[int], requests: set[int], error: BaseException) -> None:
-        """Bring the joins, and the aggregates, of partitions back to what is committed, after a batch that failed."""
+        """Bring joins and aggregates back to what is committed, after a batch that failed."""
         try:
             await self._joins.undo(joins, error)
             if self._counted is not None:

@@ -15,8 +15,8 @@ from infra.task.context import TaskContext
 from infra.task.readiness import Readiness
 from infra.task.statistics import Statistics
 from schemas.errors import BrokerError
-from streams.topology import declared
 from streams.positions import KNOWN, KnownTopics, TopicSeen, lasting, rejections
+from streams.topology import declared
 
 WATCH_S: Final = 2.0
 """Interval at which the topics are read (s)."""

@@ -107,7 +107,11 @@ def with_aggregates(features: Dictionary, aggregates: object, where: str) -> Dic
     TaskError
         Naming the first aggregate that cannot be.
     """
-    named = {each.name for each in aggregates if isinstance(each, Aggregate)} if _several(aggregates) else set()
+    if aggregates == ():
+        return features
+    named = (
+        {each.name for each in aggregates if isinstance(each, Aggregate)} if _several(aggregates) else set()
+    )
     carried = features.adding(named & features.by_name.keys()).asked
     _check(aggregates, carried, where)
     assert isinstance(aggregates, tuple | list)

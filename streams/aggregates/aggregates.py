@@ -7,8 +7,8 @@ offsets alone, wherever a batch was cut.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
 
@@ -16,6 +16,7 @@ from schemas.records import FeatureValue, Request
 from schemas.state import AggregatesPosition, CountedRequest
 from streams.aggregates.aggregate import ENTITY_KEY, LATENESS, Aggregate, values_of
 from streams.aggregates.history import History, Row
+from streams.datafile import Event
 from streams.task import Task
 
 MS: Final = timedelta(milliseconds=1)
@@ -65,6 +66,27 @@ class AggregateRules:
 def request_key(task: Task) -> Callable[[Request], str | None]:
     """Return what gives the key with which a request lies where it belongs; None: its id will do."""
     return AggregateRules.of(task).entity if task.aggregates else lambda request: None
+
+
+def aggregated(task: Task, events: Sequence[Event]) -> list[Event]:
+    """Return a file's events, in the order of their times, with all features, as serving would have made them.
+
+    Raises
+    ------
+    BadRecord
+        An aggregate is missing that the dictionary requires.
+    """
+    if not task.aggregates:
+        return list(events)
+    state, names = Aggregates(AggregateRules.of(task)), {each.name for each in task.aggregates}
+    complete = list[Event]()
+    for offset, event in enumerate(events):
+        found = state.take(event.request, offset)
+        state.commit()
+        own = {name: value for name, value in event.request.features.items() if name not in names}
+        request = replace(event.request, features=task.features.complete(own, found))
+        complete.append(replace(event, request=request))
+    return complete
 
 
 class Aggregates:

@@ -23,8 +23,8 @@ from infra.permissions import make_private
 from infra.taskfile import LoadedTask
 from schemas.errors import BrokerError, UsageError
 from schemas.topics import TaskTopics
-from streams.topology import declared
 from streams.join.join_rules import JoinRules
+from streams.topology import declared
 from tests.faults.check.check import Check
 from tests.faults.context import FaultContext
 from tests.faults.fault import Fault

@@ -43,7 +43,6 @@ from infra.verify import KafkaSource, Report, verify
 from schemas.codec import Codec
 from schemas.records import DeadLetter, Entry, Request, Value
 from schemas.topics import TaskTopics
-from streams.topology import declared
 from streams.datafile import Event
 from streams.join.join_rules import JoinRules
 from streams.leave_out import LeaveOut
@@ -52,6 +51,7 @@ from streams.model_state import ModelState
 from streams.roles import Roles
 from streams.schedule import schedule
 from streams.task import Model
+from streams.topology import declared
 from streams.version import Version
 from tests.faults.child import through_child
 from tests.prepared import Prepared

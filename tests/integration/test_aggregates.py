@@ -96,7 +96,9 @@ def plain(loop: Loop) -> dict[str, Mapping[str, FeatureValue]]:
             request = loop.codec.decode_request(message.value())
             if partition_of((key(request) or "").encode(), PARTITIONS) == number:
                 own.append(request)
-        for request, each in zip(own, plain_aggregates(own, rules.aggregates, rules.lateness_ms), strict=True):
+        for request, each in zip(
+            own, plain_aggregates(own, rules.aggregates, rules.lateness_ms), strict=True
+        ):
             found[request.request_id] = {name: value for name, value in each.items() if value is not None}
     return found
 

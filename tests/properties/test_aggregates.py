@@ -83,9 +83,7 @@ STEPS = st.lists(st.tuples(st.integers(1, 6), st.sampled_from(["commit", "abort"
 
 
 @given(streams(), STEPS)
-def test_aggregates_equal_a_plain_computation(
-    requests: list[Request], steps: list[tuple[int, str]]
-) -> None:
+def test_aggregates_equal_a_plain_computation(requests: list[Request], steps: list[tuple[int, str]]) -> None:
     state, changelog = Aggregates(RULES), Changelog()
     found: list[dict[str, FeatureValue | None]] = []
     for count, ending in [*steps, *[(len(requests), "commit")]]:
@@ -105,7 +103,7 @@ def test_aggregates_equal_a_plain_computation(
     assert [list(map(type, each.values())) for each in found] == [
         [type(value) for value in each.values()] for each in expected
     ]
-    kept = [each for each in map(CODEC.decode_aggregates, changelog.records.values())]
+    kept = list(map(CODEC.decode_aggregates, changelog.records.values()))
     counted = [each for each in kept if isinstance(each, CountedRequest)]
     assert len(counted) == len(state) == len(changelog.restored())
     assert all(each.ts >= state.stream_time - RULES.kept_ms for each in counted)

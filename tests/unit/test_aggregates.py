@@ -102,8 +102,8 @@ def test_the_dictionary_may_declare_the_feature_itself(loaded: LoadedTask) -> No
     task = replace(loaded.task, features=features, aggregates=AGGREGATES[:1])
     assert task.features.by_name["orders_7d"] == own
     assert task.features.added == ("orders_7d",)
+    features = Dictionary(Number(name="orders_7d"), Category(name="customer_id"))
     with pytest.raises(TaskError, match="has a number of that name, but it is an integer"):
-        features = Dictionary(Number(name="orders_7d"), Category(name="customer_id"))
         replace(loaded.task, features=features, aggregates=AGGREGATES[:1])
 
 
