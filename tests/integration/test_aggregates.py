@@ -38,6 +38,8 @@ DECLARED = """    aggregates=(
         Aggregate("units_before", by="customer_id", window=timedelta(days=28), how="last", value="n_units"),
     ),
 """
+GRACE = "    grace=timedelta(days=10),\n"
+"""The predictions of a partition come from all partitions of requests, which are days apart in so fast a replay."""
 
 
 def retail_task(folder: Path, name: str, changes: Mapping[str, str]) -> Path:
@@ -47,7 +49,7 @@ def retail_task(folder: Path, name: str, changes: Mapping[str, str]) -> Path:
         'name="order-cancellation"': f'name="{name}"',
         'path="online_retail': f'path="{RETAIL}/online_retail',
         'Category(name="country"),\n': 'Category(name="country"),\n        Category(name="customer_id"),\n',
-        "    horizon=timedelta(days=30),\n": DECLARED + "    horizon=timedelta(days=30),\n",
+        "    horizon=timedelta(days=30),\n": DECLARED + "    horizon=timedelta(days=30),\n" + GRACE,
         "from streams import DataFile": "from streams import Aggregate, DataFile",
         **changes,
     }
