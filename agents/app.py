@@ -144,8 +144,7 @@ def _feed(app: Any, prepared: Prepared, ending: Ending) -> Feed:
     async def revoked(partitions: frozenset[Partition]) -> None:
         log.info("%s: %d partitions are revoked by a rebalance", group, len(partitions))
         for agents in tasks:
-            predictions = agents.context.topics.predictions
-            agents.assignments.revoked(each.number for each in partitions if each.topic == predictions)
+            agents.assignments.revoked(partitions)
             if agents.tallies.partition in partitions:
                 agents.tallies.release()
 

@@ -21,6 +21,7 @@ from infra.kafka.transaction import TransactionRunner
 from infra.snapshots.store import SnapshotStore
 from infra.store.restore import JoinStores
 from infra.subjects import Subjects
+from infra.task.aggregates import AggregatesAgent
 from infra.task.aside import Job
 from infra.task.assignments import Assignments
 from infra.task.context import TaskContext
@@ -111,10 +112,14 @@ class TaskAgents:
         if self.features is not None:
             server.additions.append(Lookups.check)
         request_scan = None if settings.json_records else request_scan_of(context.codec)
+        aggregates = (
+            AggregatesAgent(context, current, resume, statistics) if context.task.aggregates else None
+        )
         self.serve = Serve(
             *(context, server, statistics),
             json_records=settings.json_records,
             native=None if request_scan is None else NativeServer(server, request_scan),
+            aggregates=aggregates,
         )
         stores = JoinStores(
             context.connection,
@@ -144,7 +149,9 @@ class TaskAgents:
             for role, point in ROLES.items()
         }
         self.watch = TopicWatch(context, current, readiness, statistics)
-        self.assignments = Assignments(context, readiness, resume, self.watch, self.join, self.log)
+        self.assignments = Assignments(
+            context, readiness, resume, self.watch, self.join, self.log, aggregates
+        )
 
         def output(role: str, topic: str, every: int) -> Output:
             snapshots = SnapshotWriter(context, statistics, store, topic, every, settings.snapshots_kept)
@@ -311,6 +318,7 @@ class TaskAgents:
         numbers = {each.partition.number for each in join_inputs}
         if self.features is not None and requests and self.readiness.ready.is_set():
             await self.features.reader.look_up(each.item for each in requests)
+        asked = {each.partition.number for each in requests}
         async with self._at_work:
             if self.readiness.rejected or (requests and not self.readiness.ready.is_set()):
                 consumer.batches.rewind(batch)
@@ -330,7 +338,7 @@ class TaskAgents:
                 self.join.commit()
                 self.subjects.commit("turn")
             except BaseException as error:
-                await self.assignments.undo(numbers, error)
+                await self.assignments.undo(numbers, asked, error)
                 if not isinstance(error, TransactionAborted):
                     raise
                 log.warning("%s: %s", batch.channel.name, error)
@@ -377,7 +385,7 @@ class TaskAgents:
                         at.commit()
                 self.statistics.count_dead_letters(self.join.dead_letters)
             except BaseException as error:
-                await self.assignments.undo({number for number, _ in moved}, error)
+                await self.assignments.undo({number for number, _ in moved}, set(), error)
                 if not isinstance(error, TransactionAborted):
                     raise
                 log.warning("%s: advancing time in silence: %s", self.context.task.name, error)

@@ -38,12 +38,13 @@ from infra.taskfile import LoadedTask, load_task
 from infra.turns import Turns
 from schemas.codec import Codec
 from schemas.errors import UsageError
-from schemas.topics import TaskTopics, features_topic, topics
+from schemas.topics import TaskTopics
 from streams import native
 from streams.leave_out import LeaveOut
 from streams.model import ModelFold
 from streams.positions import KnownTopics, rejections
 from streams.serve import Server
+from streams.topology import declared
 
 if TYPE_CHECKING:
     from infra.registry.registry import Registry
@@ -186,7 +187,7 @@ def _task_agents(
     """
     task = loaded.task
     names = TaskTopics(task.name)
-    specs = topics(task.name, 1)
+    specs = declared(task, 1)
     seen = seen_topics(connection, [spec.name for spec in specs])
     plain = task.codec()
     known = read_known(plain, connection, names) if names.control in seen else KnownTopics()
@@ -194,9 +195,7 @@ def _task_agents(
     partitions = known.partitions or (state.partitions if state else 1)
     rejected = dict(rejections(names, known, seen, {spec.name: spec.cleanup for spec in specs}))
     # A task that has run before, and whose topics have changed, says so while it runs.
-    here = [spec for spec in topics(task.name, partitions) if not (known.ids and spec.name in rejected)]
-    if task.lookup:
-        here.append(features_topic(task.name, 1))
+    here = [spec for spec in declared(task, partitions) if not (known.ids and spec.name in rejected)]
     wrong = check_topics(connection, here)
     if wrong:
         raise UsageError(

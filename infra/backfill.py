@@ -23,6 +23,7 @@ from schemas.codec.checks import make_command
 from schemas.errors import BadRecord, BrokerError, TransactionAborted, UsageError
 from schemas.records import Control, Entry, Outcome
 from schemas.topics import TaskTopics
+from streams.aggregates.aggregates import aggregated
 from streams.backfill import PREFIX, BackfillEntries
 from streams.datafile import Event
 
@@ -87,6 +88,8 @@ class Backfill:
         self._topic, self._control = names.log, names.control
         events = enumerate(loaded.file_events(str(path), note), start=1)
         numbered = sorted(((row, self._canonical(row, event)) for row, event in events), key=_time)
+        complete = aggregated(task, [event for _, event in numbered])
+        numbered = [(row, event) for (row, _), event in zip(numbered, complete, strict=True)]
         self.requests = len(numbered)
         self.file = digest_of(path)
         self.history = BackfillEntries(task, numbered, self.file[:16])

@@ -104,7 +104,7 @@ def accept_topics(
     BrokerError
         The cluster does not answer.
     """
-    mine = [spec.name for spec in topics(task, 1)]
+    mine = [spec.name for spec in topics(task, 1, aggregates=True)]
     seen = seen_topics(connection, mine)
     for name in names:
         if name not in mine:

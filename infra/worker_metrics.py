@@ -302,6 +302,20 @@ WORKER_METRICS: Final = {
             "Set the producer's partitioner.",
             "misplaced",
         ),
+        WorkerMetric(
+            "riverloop_requests_misplaced_total",
+            ("task",),
+            "Requests forwarded to the partition of their entity.",
+            "Set the producer's key and partitioner.",
+            "requests_misplaced",
+        ),
+        WorkerMetric(
+            "riverloop_aggregates_too_late_total",
+            ("task",),
+            "Requests that came too late to have aggregates.",
+            "Raise the task's `lateness`.",
+            "aggregates_too_late",
+        ),
     )
 }
 """By name. Those with a count start from 0 with the process, as Prometheus expects."""

@@ -126,6 +126,16 @@ class Dictionary:
         """
         return self._with(self.features, dict.fromkeys((*self.added, *names)))
 
+    def and_added(self, feature: Feature) -> Dictionary:
+        """Return the dictionary with one more feature at its end, which serving adds.
+
+        Raises
+        ------
+        TaskError
+            For a feature that cannot be added.
+        """
+        return self._with((*self.features, feature), (*self.added, feature.name))
+
     @property
     def asked(self) -> Dictionary:
         """The dictionary of what a request carries: without the features that serving adds."""

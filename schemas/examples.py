@@ -30,7 +30,7 @@ from schemas.records import (
     ScoreValue,
     Value,
 )
-from schemas.state import JoinPosition, JoinRecord, Resolution
+from schemas.state import AggregatesPosition, CountedRequest, JoinPosition, JoinRecord, Resolution
 from schemas.tally import FeatureTally, Tally
 from schemas.tokens import token
 from schemas.topics import TaskTopics
@@ -137,6 +137,8 @@ def examples(codec: Codec) -> dict[str, Record]:
         "JoinRecord": held,
         "Resolution": Resolution(reported, 0, "labelled", None, VALUES[kind], 1, DAY),
         "JoinPosition": JoinPosition(TS, 41, 8, {"labelled": 7}),
+        "CountedRequest": CountedRequest("customer-7", TS, 42, {"value": 19.5}),
+        "AggregatesPosition": AggregatesPosition(TS, 43, "vPeOCWypqUOSepEvx0cbog", "entity_key"),
         "DeadLetter": DeadLetter(
             "missing_field",
             "request_id is required",

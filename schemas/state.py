@@ -1,4 +1,4 @@
-"""What the join writes to `T.join-state`, so that a restart finds it again."""
+"""What the join writes to `T.join-state`, and serving to `T.aggregates`, so that a restart finds it again."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import field
 from typing import Final, Literal
 
 from schemas.immutable import record
-from schemas.records import Kind, LateBy, Outcome, Position, Prediction, Value
+from schemas.records import FeatureValue, Kind, LateBy, Outcome, Position, Prediction, Value
 
 POSITION_KEY: Final = b"\0position"
-"""Reserved key of `JoinPosition`; no request_id starts with NUL."""
+"""Reserved key of `JoinPosition` and `AggregatesPosition`; no request_id starts with NUL."""
 
 RESOLVED: Final = b"\0r"
 """Before the request_id: the reserved key of its `Resolution`."""
@@ -105,6 +105,38 @@ class JoinPosition:
 
 StateRecord = JoinRecord | Resolution | JoinPosition
 """What lies on `T.join-state`."""
+
+
+@record(frozen=True, slots=True)
+class CountedRequest:
+    """A request that counts in the aggregates of its entity; the record's key is the request_id."""
+
+    entity: str
+    """Whose it is, as a text."""
+    ts: int
+    """Event time of the request."""
+    offset: int
+    """Its offset in the partition of `T.requests` with this partition's number."""
+    values: Mapping[str, FeatureValue] = field(default_factory=dict)
+    """Its values of the features that are aggregated; a missing one has no key."""
+
+
+@record(frozen=True, slots=True)
+class AggregatesPosition:
+    """How far the aggregates of a partition are; written in every batch's transaction."""
+
+    stream_time: int | None
+    """Newest event time of the requests taken; None: nothing taken yet."""
+    requests: int
+    """Next offset to read of `T.requests`."""
+    requests_id: str = ""
+    """Id of the topic that the offset is of; empty: not known."""
+    by: str = ""
+    """What names the entity."""
+
+
+AggregateRecord = CountedRequest | AggregatesPosition
+"""What lies on `T.aggregates`."""
 
 
 def type_of(key: bytes) -> type[StateRecord]:

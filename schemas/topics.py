@@ -108,6 +108,11 @@ class TaskTopics:
         return f"{self.task}.join-state"
 
     @property
+    def aggregates(self) -> str:
+        """The requests that count in aggregates, as a changelog; only of tasks that have aggregates."""
+        return f"{self.task}.aggregates"
+
+    @property
     def metrics(self) -> str:
         """Metrics over time."""
         return f"{self.task}.metrics"
@@ -148,8 +153,10 @@ class TaskTopics:
         return f"{self.task}.dead-letters"
 
 
-def topics(task: str, partitions: int, retention_ms: int = RETENTION_MS) -> tuple[TopicSpec, ...]:
-    """Declare the twelve topics of a task.
+def topics(
+    task: str, partitions: int, retention_ms: int = RETENTION_MS, *, aggregates: bool = False
+) -> tuple[TopicSpec, ...]:
+    """Declare the topics of a task: twelve, and one more for one with aggregates.
 
     Parameters
     ----------
@@ -157,6 +164,8 @@ def topics(task: str, partitions: int, retention_ms: int = RETENTION_MS) -> tupl
         P, the number of partitions of the topics keyed by request, 1 or more.
     retention_ms
         How long records stay, in ms, on the topics that are not kept for ever.
+    aggregates
+        Whether the task has aggregates.
 
     Examples
     --------
@@ -184,10 +193,18 @@ def topics(task: str, partitions: int, retention_ms: int = RETENTION_MS) -> tupl
     ) -> TopicSpec:
         return TopicSpec(name, parts, key, cleanup, keep_ms, limit, description, written_by)
 
-    return (
+    changelog = spec(
+        names.aggregates,
+        "request_id",
+        "Changelog of the aggregates: the requests that count in them; only of tasks with aggregates.",
+        "workers",
+        parts=partitions,
+        cleanup="compact",
+    )
+    declared = (
         spec(
             names.requests,
-            "request_id",
+            "request_id, or the entity of aggregates",
             "Requests for a prediction.",
             "services, `riverloop produce`",
             parts=partitions,
@@ -273,6 +290,7 @@ def topics(task: str, partitions: int, retention_ms: int = RETENTION_MS) -> tupl
             limit=MAX_DEAD_LETTER_BYTES,
         ),
     )
+    return (*declared, changelog) if aggregates else declared
 
 
 def features_topic(task: str, partitions: int) -> TopicSpec:

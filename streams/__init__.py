@@ -1,6 +1,7 @@
 """The pure core: join, training log, folds, versions, drivers. No Kafka, no clock, no files."""
 
 from schemas.dialect import JsonDialect
+from streams.aggregates.aggregate import Aggregate
 from streams.amrules import AMRules
 from streams.anomalies import AnomalyClassifier
 from streams.cells import millis, number
@@ -24,6 +25,7 @@ from streams.validation.rules import Validation
 
 __all__ = [
     "AMRules",
+    "Aggregate",
     "AnomalyClassifier",
     "BeatsBaseRate",
     "BeatsEarlier",

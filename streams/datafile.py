@@ -100,9 +100,9 @@ class DataFile:
             raise TaskError(f"{where}{error}") from None
 
     def columns(self, features: Dictionary) -> tuple[str, ...]:
-        """Return the columns that a file must have; callables may read others."""
+        """Return the columns that a file must have; callables may read others, and added features may lie there."""
         own = (each for each in (self.request_id, self.ts) if isinstance(each, str))
-        kept = (each.column or each.name for each in features if each.personal_data != "left_out")
+        kept = (each.column or each.name for each in features.asked if each.personal_data != "left_out")
         return tuple(dict.fromkeys([*own, *kept]))
 
     def events(

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from schemas.errors import BadRecord
-from schemas.records import Command, Entry, Outcome, Position, Prediction, Punctuation, Request
+from schemas.records import Command, Entry, FeatureValue, Outcome, Position, Prediction, Punctuation, Request
 from schemas.state import Payload
+from streams.aggregates.aggregates import AggregateRules, Aggregates
 from streams.commands import command_entry_id, decide_all
 from streams.datafile import Event
 from streams.fold import Fold
@@ -70,6 +71,7 @@ class MemoryDriver:
     ) -> None:
         self.task = task
         chosen = tuple(models or task.models)
+        self.aggregates = Aggregates(AggregateRules.of(task)) if task.aggregates else None
         self.models = [ModelFold(task, model, leave_out=leave_out) for model in chosen]
         self.metrics = [ServedMetrics(task, model) for model in chosen]
         self.server = Server(task, self.models)
@@ -100,10 +102,16 @@ class MemoryDriver:
         self.server.times.check(request.ts, request.ts)
         at = Position("predictions", 0, self._asked)
         self._asked += 1
-        prediction = self.server.predict(self.server.complete(request))
+        found = {} if self.aggregates is None else self._aggregated(self.aggregates, request)
+        prediction = self.server.predict(self.server.complete(request, found))
         arguments = (request.request_id, request.ts, prediction, at, request.ts, counter_of(prediction))
         self._do(lambda: self.join.prediction(*arguments))
         return prediction
+
+    def _aggregated(self, aggregates: Aggregates, request: Request) -> dict[str, FeatureValue | None]:
+        found = aggregates.take(request, aggregates.next_offset)
+        aggregates.commit()
+        return found
 
     def report(self, outcome: Outcome) -> None:
         """Report an outcome."""

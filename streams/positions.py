@@ -211,7 +211,7 @@ def wrong_place(place: Place, offset: int, extent: OffsetRange) -> str:
 
 def lasting(topics: TaskTopics) -> tuple[str, ...]:
     """Give the topics that hold what a task has learned, what it waits for, and what tokens are made with."""
-    return topics.log, topics.join_state, topics.keys
+    return topics.log, topics.join_state, topics.keys, topics.aggregates
 
 
 def rejections(
@@ -256,12 +256,14 @@ def rejections(
 
 
 def _needed(topics: TaskTopics, name: str, partitions: int) -> int:
-    keyed = {topics.predictions, topics.outcomes, topics.join_state}
+    keyed = {topics.predictions, topics.outcomes, topics.join_state, topics.aggregates}
     return partitions if name in keyed else 1
 
 
 def _missing(topics: TaskTopics, name: str, known: KnownTopics) -> str:
     make = f"riverloop topics create TASK --partitions {known.partitions or 'P'}"
+    if name == topics.aggregates and not known.current(name):
+        return f"topic {name} is missing: a task with aggregates needs it. To continue, run: {make}"
     if name not in lasting(topics):
         return f"topic {name} is missing: it was deleted. To continue, run: {make}"
     return (
@@ -284,4 +286,6 @@ def _holds(topics: TaskTopics, name: str) -> str:
         return "all entries that the models have learned"
     if name == topics.keys:
         return "the salts of the keys of tokens, so that a person gets new tokens"
+    if name == topics.aggregates:
+        return "the requests that count in aggregates"
     return "pending and resolved requests"

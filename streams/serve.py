@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Final
 
 from schemas.errors import BadRecord, ModelMissing
@@ -59,11 +60,18 @@ class Server:
         known = {fold.model.name for fold in self.models}
         return [name for name in self.roles.answering if name not in known]
 
-    def complete(self, request: Request) -> Request:
+    def complete(
+        self, request: Request, aggregates: Mapping[str, FeatureValue | None] = MappingProxyType({})
+    ) -> Request:
         """Return a request with the features that serving adds, as it is scored and stored.
 
         It is asked for once for each request, right before `predict`. What the request has already, as from a row
         of a data file, stays as it is.
+
+        Parameters
+        ----------
+        aggregates
+            Those of the request, by name, where the task has some: also in place of those of a row.
 
         Raises
         ------
@@ -73,10 +81,13 @@ class Server:
         features = self.task.features
         if not features.added:
             return request
-        found: dict[str, FeatureValue] = {}
+        found = dict(aggregates)
         for each in self.additions:
             found |= each(request)
-        return replace(request, features=features.complete(request.features, found))
+        asked = request.features
+        if aggregates:
+            asked = {name: value for name, value in asked.items() if name not in aggregates}
+        return replace(request, features=features.complete(asked, found))
 
     def predict(self, request: Request, source: Position | None = None) -> Prediction:
         """Score a request; stamp and score come from this one synchronous step.

@@ -18,6 +18,7 @@ from schemas.errors import TaskError
 from schemas.event_time import EARLIEST, EPOCH
 from schemas.subject_keys import SubjectKeys
 from schemas.topics import topics
+from streams.aggregates.aggregate import LATENESS, Aggregate, with_aggregates
 from streams.datafile import DataFile
 from streams.drift.drift_rules import DriftRules
 from streams.gate.rules import Gate
@@ -48,6 +49,9 @@ TAKEN: Mapping[str, str] = {
     "gate": "the gate",
 }
 """Names that no model may have: the monitors have them."""
+_SPANS: Final = (
+    *("horizon", "revision_horizon", "early_horizon", "grace", "max_ahead", "tolerance", "lateness"),
+)
 EARLY_BUDGET_BYTES: Final = 128 * 1024 * 1024
 """Room for about 160,000 outcomes."""
 
@@ -123,6 +127,10 @@ class Task:
         How far an outcome's time may lie before its request's.
     metrics
         How what was served is measured: windows and segments.
+    aggregates
+        Features about the earlier requests of the same entity; they need no place in `features`.
+    lateness
+        How far a request's event time may lie before the newest of its partition and still have aggregates.
     drift
         What is watched for drift, with which detectors, at which rate of false alarms.
     quality
@@ -166,6 +174,8 @@ class Task:
     earliest: datetime = EARLIEST
     tolerance: timedelta = timedelta(0)
     metrics: MetricRules = field(default_factory=MetricRules)
+    aggregates: tuple[Aggregate, ...] = ()
+    lateness: timedelta = LATENESS
     drift: DriftRules = field(default_factory=DriftRules)
     quality: QualityRules = field(default_factory=QualityRules)
     gate: Gate | None = None
@@ -190,12 +200,13 @@ class Task:
             raise TaskError(f"{where}: features= must be a Dictionary(...)")
         # Also without a look-up: what is none is refused.
         object.__setattr__(self, "features", adding(self.features, self.lookup, where))
-        for name in ("horizon", "revision_horizon", "early_horizon", "grace", "max_ahead", "tolerance"):
+        for name in _SPANS:
             span = getattr(self, name)
             if not isinstance(span, timedelta):
                 raise TaskError(f"{where}: {name}= must be a timedelta, for example timedelta(days=30)")
             if span < timedelta(0) or (name == "horizon" and not span):
                 raise TaskError(f"{where}: {name}={span} must be positive")
+        object.__setattr__(self, "features", with_aggregates(self.features, self.aggregates, where))
         self._check_earliest()
         budget: object = self.early_budget_bytes
         if type(budget) is not int or budget < 0:
@@ -368,12 +379,14 @@ class Task:
     def spec(self, model: Model) -> str:
         """Digest of what fixes a revision (16 hex digits).
 
-        Pipeline, parameters, policy, code of the task file and imported code, kind, dictionary, and how many
-        entries may be skipped.
+        Pipeline, parameters, policy, code of the task file and imported code, kind, dictionary, aggregates, and
+        how many entries may be skipped.
         """
         # Not the description for people: a set in it has another order in every process.
         made = model.make()
         parts = [model.name, dict(model.parameters), model.policy, made, *own_modules(made)]
         parts += own_bodies([made, model.policy])
         described = f"{self.kind}\n{self.features.digest}\n{state_digest(parts)}\n{self.max_skipped}"
+        for each in self.aggregates:
+            described += f"\n{each.described()}"
         return hashlib.sha256(described.encode()).hexdigest()[:16]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from schemas.topics import TaskTopics
+from schemas.topics import TaskTopics, TopicSpec, features_topic, topics
+from streams.task import Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,13 @@ TOPOLOGY: Final = (
         ("requests",),
         ("predictions", "quality", "dead_letters", "keys"),
         "every worker, by partition",
+    ),
+    Processor(
+        "aggregates",
+        ("requests",),
+        ("aggregates", "requests"),
+        "serve, where a task has aggregates; a request on the wrong partition is forwarded",
+        "aggregates, a compacted changelog",
     ),
     Processor(
         "join",
@@ -63,6 +71,12 @@ TOPOLOGY: Final = (
 )
 
 
+def declared(task: Task, partitions: int) -> tuple[TopicSpec, ...]:
+    """Return the topics that a task has."""
+    found = topics(task.name, partitions, aggregates=bool(task.aggregates))
+    return (*found, features_topic(task.name, partitions)) if task.lookup else found
+
+
 def processor(name: str) -> Processor:
     """Give a processor by name."""
     return next(each for each in TOPOLOGY if each.name == name)
@@ -70,8 +84,8 @@ def processor(name: str) -> Processor:
 
 def topics_of(task: str, names: tuple[str, ...]) -> tuple[str, ...]:
     """Give the topics that attributes of `TaskTopics` stand for."""
-    topics = TaskTopics(task)
-    return tuple(getattr(topics, name) for name in names)
+    every = TaskTopics(task)
+    return tuple(getattr(every, name) for name in names)
 
 
 def describe(task: str) -> str:

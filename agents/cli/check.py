@@ -18,9 +18,10 @@ from infra.known_topics import check_foreign
 from infra.snapshots.store import SnapshotStore
 from infra.taskfile import LoadedTask, load_task
 from schemas.errors import UsageError
-from schemas.topics import TaskTopics, features_topic, topics
+from schemas.topics import TaskTopics
 from streams.backtest import backtest
 from streams.datafile import Event, in_time_order, left_out
+from streams.topology import declared
 
 FIRST_ROWS = 1_000
 
@@ -67,10 +68,7 @@ def check(
     if bootstrap or from_environment("bootstrap"):
         connection = connect(bootstrap, properties)
         partitions = partition_count(connection, TaskTopics(loaded.task.name).predictions) or 1
-        specs = [*topics(loaded.task.name, partitions)]
-        if loaded.task.lookup:
-            specs.append(features_topic(loaded.task.name, partitions))
-        if wrong := check_topics(connection, specs):
+        if wrong := check_topics(connection, declared(loaded.task, partitions)):
             raise UsageError("; ".join(wrong))
         check_foreign(connection, loaded.task)
         found["partitions"] = partitions

@@ -34,8 +34,8 @@ from infra.verify import KafkaSource
 from infra.verify import verify as prove
 from schemas.errors import UsageError
 from schemas.topics import TaskTopics
-from schemas.topics import topics as topic_specs
 from streams.datafile import LeftOut
+from streams.topology import declared
 
 
 @click.command(epilog="Example: riverloop demo --free --partitions 4 --workers 2")
@@ -157,7 +157,7 @@ class Demo:
             broker = stack.enter_context(EmbeddedBroker(report=self.say))
             connection = Connection(broker.bootstrap)
             self.say(f"Apache Kafka answers at {broker.bootstrap}, its log is {broker.log_file}")
-        create_topics(connection, topic_specs(self.task.name, self.partitions))
+        create_topics(connection, declared(self.task, self.partitions))
         player = stack.enter_context(Player(self.loaded, connection, self.partitions, lockstep=self.lockstep))
         workers = [
             stack.enter_context(

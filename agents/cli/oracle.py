@@ -15,6 +15,7 @@ from typing import Any, Self
 from agents.cli.failing import in_one_line, is_debugged
 from infra.taskfile import load_task
 from schemas.errors import UsageError
+from streams.aggregates.aggregates import aggregated
 from streams.oracle import river_metrics
 
 
@@ -94,7 +95,7 @@ def main() -> None:
     try:
         with contextlib.redirect_stdout(sys.stderr):  # what the task file prints is not ours
             loaded = load_task(arguments["reference"])
-            events = loaded.events(arguments["data"], arguments["limit"])
+            events = aggregated(loaded.task, loaded.events(arguments["data"], arguments["limit"]))
             for each in loaded.task.models:
                 model = f"model {each.name!r}: "
                 found[each.name] = river_metrics(loaded.task, each, events)

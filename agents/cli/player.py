@@ -16,6 +16,7 @@ from infra.kafka.connection import Connection
 from infra.kafka.replay import Replay
 from infra.taskfile import LoadedTask
 from schemas.topics import TaskTopics
+from streams.aggregates.aggregates import request_key
 from streams.datafile import Event
 from streams.join.join_rules import JoinRules
 
@@ -45,7 +46,8 @@ class Player:
     ) -> None:
         codec, topics = codec_of(loaded), TaskTopics(loaded.task.name)
         self._answers = Answers(connection, codec, topics, partitions)
-        self._replay = Replay(connection, codec, topics, self._answers, group=Settings.load().group)
+        about, key = (connection, codec, topics, self._answers), request_key(loaded.task)
+        self._replay = Replay(*about, group=Settings.load().group, key=key)
         self._horizon_ms, self._lockstep = JoinRules.of(loaded.task).horizon_ms, lockstep
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None

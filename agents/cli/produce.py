@@ -16,6 +16,7 @@ from infra.kafka.replay import Replay
 from infra.taskfile import load_task
 from schemas.errors import UsageError
 from schemas.topics import TaskTopics
+from streams.aggregates.aggregates import request_key
 from streams.join.join_rules import JoinRules
 
 
@@ -75,7 +76,12 @@ def produce(
         raise UsageError(f"task {loaded.task.name} has no topics; run: riverloop topics create {task}")
     codec = codec_of(loaded)
     answers = Answers(connection, codec, topics, partitions)
-    replay = Replay(connection, codec, topics, answers, group=Settings.load().group, json=form == "json")
+    replay = Replay(
+        *(connection, codec, topics, answers),
+        group=Settings.load().group,
+        json=form == "json",
+        key=request_key(loaded.task),
+    )
     started = time.monotonic()
     with progress("produce", len(events)) as advance:
         horizon_ms = JoinRules.of(loaded.task).horizon_ms

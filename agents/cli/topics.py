@@ -12,10 +12,8 @@ from agents.settings import from_environment
 from infra.clock import now_ms
 from infra.kafka.admin import check_topics, create_topics
 from infra.known_topics import accept_topics
-from infra.taskfile import LoadedTask, load_task
-from schemas.topics import TopicSpec, features_topic
-from schemas.topics import topics as specs_of
-from streams.topology import TOPOLOGY, describe
+from infra.taskfile import load_task
+from streams.topology import TOPOLOGY, declared, describe
 
 partitions_option = click.option(
     "--partitions",
@@ -25,13 +23,6 @@ partitions_option = click.option(
     show_default=True,
     help="Partitions of requests, predictions, outcomes, join-state and dead letters.",
 )
-
-
-def _specs(loaded: LoadedTask, partitions: int) -> list[TopicSpec]:
-    """Return the specifications of a task's topics."""
-    task = loaded.task
-    found = [*specs_of(task.name, partitions)]
-    return [*found, features_topic(task.name, partitions)] if task.lookup else found
 
 
 @click.group()
@@ -64,7 +55,7 @@ def create(
     """
     loaded = load_task(task)
     connection = connect(bootstrap, properties)
-    specs = _specs(loaded, partitions)
+    specs = declared(loaded.task, partitions)
     made = create_topics(connection, specs, replication or -1)
     wrong = check_topics(connection, specs)
     if from_environment("schema_registry"):
@@ -117,7 +108,7 @@ def check(
 ) -> None:
     """Check the topics of TASK; exit code 1 when one differs from its specification."""
     loaded = load_task(task)
-    wrong = check_topics(connect(bootstrap, properties), _specs(loaded, partitions))
+    wrong = check_topics(connect(bootstrap, properties), declared(loaded.task, partitions))
     if as_json:
         print_json({"wrong": wrong})
     else:

@@ -22,6 +22,7 @@ from schemas.codec.json_form import plain
 from schemas.errors import BadRecord, BrokerError, ModelMissing
 from schemas.records import Prediction, Request
 from schemas.remarks import Remark, Remarks
+from streams.aggregates.aggregates import AggregateRules
 from streams.serve import Server
 
 if TYPE_CHECKING:
@@ -144,6 +145,8 @@ class Predictions:
         return request
 
     def _answer(self, request: Request, sent: Any) -> Answer:
+        if self.context.task.aggregates:
+            raise self._topic_only()
         answer = self.cache.get(request.request_id)
         if answer is None:
             if not self.readiness.ready.is_set():
@@ -178,6 +181,16 @@ class Predictions:
         except BrokerError:
             return self._not_acknowledged()
         return found.body
+
+    def _topic_only(self) -> Problem:
+        """Return the problem of a task whose requests must be counted in order, by the worker of their entity."""
+        by = AggregateRules.of(self.context.task).by
+        detail = (
+            f"task {self.context.task.name} has aggregates by {by}, which are counted in the order of "
+            f"{self.context.topics.requests}: send requests there with the key {by}, and read the answers from "
+            f"{self.context.topics.predictions}"
+        )
+        return Problem(409, "topic_only", detail)
 
     def _not_acknowledged(self) -> Problem:
         self.statistics.counts["http_not_acknowledged"] += 1

@@ -110,7 +110,7 @@ def topics() -> str:
             each.description,
             each.written_by,
         )
-        for each in topics_of("T", 2)
+        for each in topics_of("T", 2, aggregates=True)
     ]
     return f"""# Topics of a task
 
@@ -155,7 +155,17 @@ wrong then, and none with eight. See [examples](../how-to/call-from-a-service.md
 
 
 INTERNAL: Final = frozenset(
-    {"JoinRecord", "JoinPosition", "EarlyOutcome", "Resolution", "Tally", "FeatureTally", "Punctuation"}
+    {
+        "JoinRecord",
+        "JoinPosition",
+        "EarlyOutcome",
+        "Resolution",
+        "Tally",
+        "FeatureTally",
+        "Punctuation",
+        "CountedRequest",
+        "AggregatesPosition",
+    }
 )
 """Records that only riverloop itself reads."""
 AS_IN: Final = "As in the request."
@@ -174,8 +184,8 @@ with its `Features`, as Avro and JSON Schema, with examples. [Encodings](../conc
 
 Times are ms since 1970-01-01 UTC, 0 to 2^53 - 1; offsets and counts are 0 or more. Names and ids have
 up to {NAME.characters} characters. `?` marks a field that is null by default, `=` another default; fields with a
-default are optional in JSON. `schemas/avro/` also has the internal records of T.join-state, T.quality and
-lockstep runs.""",
+default are optional in JSON. `schemas/avro/` also has the internal records of T.join-state, T.aggregates,
+T.quality and lockstep runs.""",
             *parts,
         ]
     )

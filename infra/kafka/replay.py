@@ -37,6 +37,8 @@ class Replay:
         The workers' consumer group, to see how far they have read the outcomes.
     json
         Write JSON instead of Avro.
+    key
+        Returns the key of a request; None: its id.
     """
 
     def __init__(
@@ -48,9 +50,11 @@ class Replay:
         *,
         group: str = "",
         json: bool = False,
+        key: Callable[[Request], str | None] = lambda request: None,
     ) -> None:
         self._connection, self._group = connection, group
         self._codec, self._topics, self.answers, self._json = codec, topics, answers, json
+        self._key = key
         self._failed: list[str] = []
         self._producer = Producer(
             connection.config(
@@ -100,7 +104,7 @@ class Replay:
 
     def ask(self, request: Request) -> None:
         """Send a request."""
-        self._send(self._topics.requests, request.request_id, request)
+        self._send(self._topics.requests, self._key(request) or request.request_id, request)
         self.requests += 1
 
     def report(self, outcome: Outcome) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -16,6 +16,8 @@ from schemas.codec import Codec
 from schemas.errors import UsageError
 from schemas.records import Entry, Request
 from schemas.topics import TaskTopics
+from streams.aggregates.aggregates import aggregated
+from streams.datafile import Event
 
 ROOTS = frozenset({"labelled", "expired", "unavailable", "backfill"})
 """Entries that are the first about a request, where they correct none."""
@@ -62,7 +64,15 @@ class FileRequests:
 
     def __iter__(self) -> Iterator[Request]:
         asked = self._codec.protection.asked
-        for event in self._loaded.file_events(self._given, self._note):
+        events: Iterable[Event] = self._loaded.file_events(self._given, self._note)
+        if self._loaded.task.aggregates:  # they follow from the other rows: all are read first
+            rows_, task = list(events), self._loaded.task
+            order = sorted(range(len(rows_)), key=lambda row: rows_[row].request.ts)
+            complete = aggregated(task, [rows_[row] for row in order])
+            for row, event in zip(order, complete, strict=True):
+                rows_[row] = event
+            events = rows_
+        for event in events:
             yield asked(event.request)
 
 

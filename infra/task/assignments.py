@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from infra.kafka.buffers import Partition
 from infra.kafka.consumer import BatchConsumer
+from infra.task.aggregates import AggregatesAgent
 from infra.task.context import TaskContext
 from infra.task.join import JoinAgent
 from infra.task.log_fold import LogFold
 from infra.task.readiness import Readiness, TaskStopped
 from infra.task.resume import Resume
+from infra.task.tenures import Tenures
 from infra.task.topic_watch import TopicWatch
-from schemas.errors import RecordsGone, TransactionAborted
+from schemas.errors import RecordsGone
 
 GONE_S: Final = 30.0
 """A partition is rejected if it cannot be read this soon after it was taken up again."""
@@ -37,11 +38,13 @@ class Assignments:
         watch: TopicWatch,
         join: JoinAgent,
         fold: LogFold,
+        aggregates: AggregatesAgent | None = None,
     ) -> None:
         self._context, self._readiness, self._resume = context, readiness, resume
         self.watch, self._join, self._fold = watch, join, fold
-        self._tenures: dict[int, object] = {}
-        """By partition: a token of its assignment, by which a restoration finds that it is late."""
+        self._aggregates = aggregates
+        self._joins = Tenures(join, readiness, lambda: watch.rejected)
+        self._counted = None if aggregates is None else Tenures(aggregates, readiness, lambda: watch.rejected)
         self._gone: dict[Partition, str] = {}
         """Partitions that cannot be read, with the cluster's reason."""
         self._gone_at: dict[Partition, float] = {}
@@ -51,9 +54,9 @@ class Assignments:
 
     async def begin(self) -> None:
         """Look at the topics, and go on with them as they are unless some of them are consumed already."""
-        nothing_yet = not self._tenures
+        nothing_yet = not self._joins and not self._counted
         await self.watch.look()
-        if nothing_yet and not self._tenures:
+        if nothing_yet and not self._joins and not self._counted:
             self.watch.take()
 
     async def assigned(self, consumer: BatchConsumer, partitions: Collection[Partition]) -> None:
@@ -62,12 +65,17 @@ class Assignments:
         What cannot be gone on with stops this task, and no other.
         """
         topics = self._context.topics
-        mine = {each.number for each in partitions if each.topic == topics.predictions}
+        count = self._context.partitions
+        mine, requests = (
+            {each.number for each in partitions if each.topic == topic and each.number < count}
+            for topic in (topics.predictions, topics.requests)
+        )
         await self.begin()
         try:
-            await self.take_up({number for number in mine if number < self._context.partitions})
+            await self.take_up(mine, requests)
+            counted = {} if self._aggregates is None else self._aggregates.next_offsets
             found = await self._readiness.retry(
-                lambda: self._resume.starts(partitions, self._join.partitions)
+                lambda: self._resume.starts(partitions, self._join.partitions, counted)
             )
         except RecordsGone as gone:
             self._readiness.reject(POSITIONS, str(gone))
@@ -120,46 +128,27 @@ class Assignments:
             self._gone[partition] = text
 
     # ------------------------------------------------------------------ state
-    async def take_up(self, numbers: set[int]) -> None:
-        """Restore the joins of those partitions that are not ours already."""
-        new = numbers - self._tenures.keys()
-        self._tenures |= {number: object() for number in new}
-        await self._restore_all(new)
 
-    def revoked(self, partitions: Iterable[int]) -> None:
+    async def take_up(self, numbers: Collection[int], requests: Collection[int] = ()) -> None:
+        """Restore the joins, and the aggregates, of those partitions that are not ours already."""
+        await self._joins.take_up(numbers)
+        if self._counted is not None:
+            await self._counted.take_up(requests)
+
+    def revoked(self, partitions: Collection[Partition]) -> None:
         """Give partitions up."""
-        for number in partitions:
-            self._tenures.pop(number, None)
-            self._join.forget(number)
+        topics = self._context.topics
+        self._joins.revoked(each.number for each in partitions if each.topic == topics.predictions)
+        if self._counted is not None:
+            self._counted.revoked(each.number for each in partitions if each.topic == topics.requests)
 
-    async def _restore_all(self, partitions: Iterable[int]) -> None:
-        """Rebuild the joins of partitions from their changelog.
-
-        A partition that goes to another worker meanwhile stays forgotten: its state here would be an old one
-        when it comes back.
-        """
-        await asyncio.gather(*(self._restore(number) for number in sorted(partitions)))
-
-    async def undo(self, partitions: set[int], error: BaseException) -> None:
-        """Bring the joins of partitions back to what is committed, after a batch that failed."""
-        if isinstance(error, TransactionAborted) and error.certain:
-            self._join.rollback(partitions)
-        else:
-            # Whether it committed may be unknown, so the state is dropped and read again from the changelog.
-            try:
-                await self._restore_all(partitions & self._tenures.keys())
-            except RecordsGone as gone:
-                self._readiness.reject(POSITIONS, str(gone))
-            except TaskStopped:
-                log.warning("%s: the joins are restored when the task may continue", self._context.task.name)
-
-    async def _restore(self, number: int) -> None:
-        tenure = self._tenures.get(number)
-        self._join.forget(number)
-        if self.watch.rejected:
-            raise TaskStopped
-        made = await self._readiness.retry(self._join.restored, number)
-        if tenure is not None and self._tenures.get(number) is tenure:
-            self._join.partitions[number] = made
-        else:
-            made.join.store.close()
+    async def undo(self, joins: set[int], requests: set[int], error: BaseException) -> None:
+        """Bring joins and aggregates back to what is committed, after a batch that failed."""
+        try:
+            await self._joins.undo(joins, error)
+            if self._counted is not None:
+                await self._counted.undo(requests, error)
+        except RecordsGone as gone:
+            self._readiness.reject(POSITIONS, str(gone))
+        except TaskStopped:
+            log.warning("%s: the state is restored when the task may continue", self._context.task.name)

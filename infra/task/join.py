@@ -97,6 +97,10 @@ class JoinAgent:
         if (at := self.partitions.pop(partition, None)) is not None:
             at.join.store.close()
 
+    def discard(self, state: JoinPartition) -> None:
+        """Let go of a restored join that is not to be used."""
+        state.join.store.close()
+
     async def checkpoint(self, *, now: bool = False) -> None:
         """Note how much of the changelog the stores on disk hold, now or now and then; no batch may be at work."""
         if not self._stores.on_disk:

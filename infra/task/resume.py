@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Final
 
 from infra.inbound import FORWARDED, Message
@@ -36,7 +37,10 @@ class Resume:
         self._context, self._current = context, current
 
     def starts(
-        self, partitions: Collection[Partition], joins: Mapping[int, JoinPartition]
+        self,
+        partitions: Collection[Partition],
+        joins: Mapping[int, JoinPartition],
+        counted: Mapping[int, int] = MappingProxyType({}),
     ) -> dict[Partition, int]:
         """Return where to go on in partitions of requests, predictions and outcomes (blocks).
 
@@ -44,6 +48,12 @@ class Resume:
         committed its offset, for this topic. If somebody has moved it, or it has expired, the answers say it: each
         prediction, dead letter and forwarded outcome names the record that it is about. A partition that is missing
         in what is given begins at its oldest record.
+
+        Parameters
+        ----------
+        counted
+            By partition of requests: the next offset by its aggregates. The group may be further, where the task
+            had no aggregates meanwhile.
 
         Raises
         ------
@@ -79,6 +89,9 @@ class Resume:
                 )
             elif place in committed:
                 found[Partition(*place)] = self._begin(place, committed[place].offset)
+        for number, offset in counted.items():
+            if (place := Partition(topics.requests, number)) in partitions:
+                found[place] = max(found.get(place, 0), offset)
         return self.settled(found)
 
     def _begin(self, place: Place, offset: int) -> int:

@@ -10,6 +10,7 @@ from typing import Any, Final
 from infra.clock import now_ms
 from infra.inbound import SERVED, Inbound
 from infra.kafka.transaction import Headers, OutRecord
+from infra.task.aggregates import AggregatesAgent, Found
 from infra.task.context import TaskContext
 from infra.task.runs import runs
 from infra.task.statistics import Statistics
@@ -37,6 +38,8 @@ class Serve:
         Whether predictions are written as JSON.
     native
         Answers requests that were scanned; None: each is answered by what it says.
+    aggregates
+        Of the task, where it has some.
     """
 
     def __init__(
@@ -47,10 +50,12 @@ class Serve:
         *,
         json_records: bool = False,
         native: NativeServer | None = None,
+        aggregates: AggregatesAgent | None = None,
     ) -> None:
         self.context, self.server, self.statistics = context, server, statistics
         self._json, self._native = json_records, native
         self._fingerprint = context.codec.fingerprints["Request"]
+        self._aggregates = aggregates
         self.counter = EdgeCounter(self.context.task.features, self.context.slot)
         self.dead_letters: Counter[str] = Counter()
         """Dead letters of the batch at work, by reason; counted when it is committed."""
@@ -68,6 +73,8 @@ class Serve:
         counter.drop()  # of a batch that was not committed
         self.dead_letters.clear()
         self._arrived.clear()
+        if self._aggregates is not None:
+            self._aggregates.begin()
         for partition, run in runs(items, self._most):
             native = None if run[0].scanned is None else self._native
             start, spent_s = 0, 0.0
@@ -76,12 +83,17 @@ class Serve:
                 records = None if native is None else self._answer(native, partition, run, start)
                 if records is None:
                     native, records = None, []
-                if (at := start + len(records)) < len(run):
-                    records.append(self._one(partition, run[at]))
+                taken = len(records)
+                if (at := start + taken) < len(run):
+                    taken += 1
+                    if (answer := self._one(partition, run[at])) is not None:
+                        records.append(answer)
                 spent_s += time.perf_counter() - began
-                start += len(records)
+                start += taken
                 yield from records
             self._portion.took(len(run), spent_s)
+        if self._aggregates is not None:
+            yield from self._aggregates.outputs()
         yield from tally_records(self.context, counter)
 
     def _most(self) -> int:
@@ -105,14 +117,23 @@ class Serve:
             found = [(key, frame(value)) for key, value in found]
         return [OutRecord(topic, key, value, headers=headers) for key, value in found]
 
-    def _one(self, partition: int, item: Inbound) -> OutRecord:
-        """Answer a request by what it says."""
+    def _one(self, partition: int, item: Inbound) -> OutRecord | None:
+        """Answer a request by what it says; None: it was answered before."""
+        aggregates = self._aggregates
         if item.bad is not None:
+            if aggregates is not None and not aggregates.passed(item):
+                return None
             self.counter.rejected(partition, item.bad, item.arrived)
             return dead_letter(self.context, item, item.bad, self.dead_letters)
         request: Request = item.record
+        found: Found = {}
+        if aggregates is not None:
+            taken = aggregates.take(request, item)
+            if not isinstance(taken, dict):
+                return taken
+            found = taken
         try:
-            request = self.server.complete(request)
+            request = self.server.complete(request, found)
             prediction = self.server.predict(request, item.at)
             value = self.context.codec.encode(prediction, json=self._json)
             if self.context.frame is not None:
@@ -129,6 +150,8 @@ class Serve:
     def commit(self) -> None:
         """Keep what the counter remembers of the batch: it is committed."""
         self.counter.commit()
+        if self._aggregates is not None:
+            self._aggregates.commit()
         now, answers = now_ms(), self.statistics.answers["topic"]
         for arrived in self._arrived:
             answers.add(max(0, now - arrived) / 1000)

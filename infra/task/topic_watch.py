@@ -15,8 +15,8 @@ from infra.task.context import TaskContext
 from infra.task.readiness import Readiness
 from infra.task.statistics import Statistics
 from schemas.errors import BrokerError
-from schemas.topics import topics
 from streams.positions import KNOWN, KnownTopics, TopicSeen, lasting, rejections
+from streams.topology import declared
 
 WATCH_S: Final = 2.0
 """Interval at which the topics are read (s)."""
@@ -69,7 +69,7 @@ class TopicWatch:
     ) -> None:
         self._context, self._current = context, current
         self._readiness, self._counts = readiness, statistics.counts
-        self._every = {spec.name: spec.cleanup for spec in topics(self._context.task.name, 1)}
+        self._every = {spec.name: spec.cleanup for spec in declared(self._context.task, 1)}
         names = self._context.topics
         self._read = (names.requests, names.predictions, names.outcomes, names.quality)
         """What is consumed in the worker's group."""

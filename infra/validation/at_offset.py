@@ -17,6 +17,7 @@ from infra.versions import Versions, announced, read_entry
 from schemas.codec import Codec
 from schemas.errors import BadRecord, SnapshotError, UsageError
 from schemas.records import Entry, Features, Manifest
+from streams.aggregates.aggregates import aggregated
 from streams.backfill import BackfillEntries
 from streams.datafile import Event
 from streams.leave_out import LeaveOut
@@ -81,6 +82,8 @@ def file_entries(
             raise UsageError(f"{file}, row {row}: {bad.message}") from bad
         events.append(Event(request, event.outcomes))
     numbered = sorted(enumerate(events, start=1), key=lambda each: each[1].request.ts)
+    complete = aggregated(loaded.task, [event for _, event in numbered])
+    numbered = [(row, event) for (row, _), event in zip(numbered, complete, strict=True)]
     return list(BackfillEntries(loaded.task, numbered, digest_of(path)[:16]))
 
 

@@ -32,8 +32,10 @@ class Inputs:
     # ------------------------------------------------------------------ inputs
 
     def requests(self, messages: Iterator[Message]) -> None:
-        """Read a partition of `T.requests`."""
+        """Read a partition of `T.requests`; a forwarded request counts as the end of its original."""
         decode, masked = decoder(self._codec.decode_sent), self._codec.protection.masked
+
+        forwarded: list[tuple[Any, ...]] = []
 
         def rows() -> Iterator[tuple[Any, ...]]:
             for message in messages:
@@ -41,9 +43,16 @@ class Inputs:
                 request: Request | None = item.record
                 digest = None if request is None else mark(self._codec, asked(self._codec, masked(request)))
                 name = "" if request is None else request.request_id
+                origin = position_of((item.header(FORWARDED) or b"").decode(errors="replace"))
+                if origin is not None:
+                    forwarded.append(
+                        ("requests", origin.partition, self._extent.offset(origin), str(item.at))
+                    )
                 yield item.at.partition, item.at.offset, name, digest, item.arrived
 
         self._report.counts["requests"] += fill(self._database, "requests", rows())
+        # What was forwarded is answered where it lies now.
+        self._database.insert("dead_letters", forwarded)
 
     def predictions_first(self, messages: Iterator[Message]) -> None:
         """Read a partition of `T.predictions` up to where all transactions have ended."""

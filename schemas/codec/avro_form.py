@@ -25,6 +25,8 @@ RECORDS: Final = (
     "JoinRecord",
     "Resolution",
     "JoinPosition",
+    "CountedRequest",
+    "AggregatesPosition",
     "DeadLetter",
     "Manifest",
     "Control",

@@ -30,7 +30,15 @@ from schemas.records import (
     Score,
     Value,
 )
-from schemas.state import EarlyOutcome, JoinPosition, JoinRecord, Payload, Resolution
+from schemas.state import (
+    AggregatesPosition,
+    CountedRequest,
+    EarlyOutcome,
+    JoinPosition,
+    JoinRecord,
+    Payload,
+    Resolution,
+)
 from schemas.tally import FeatureTally, Tally
 
 TaskKind = Literal["binary", "multiclass", "regression"]
@@ -278,6 +286,7 @@ RECORD_TYPES: Final[dict[str, type[Any]]] = {
     each.__name__: each
     for each in (
         *(Request, Prediction, Outcome, Punctuation, Entry, JoinRecord, Resolution, JoinPosition),
+        *(CountedRequest, AggregatesPosition),
         *(DeadLetter, Manifest, Control, Metric, Alert, Tally, Applied, AuditLink),
         *(Position, Score, Command, EarlyOutcome, Evidence, FeatureTally),
     )

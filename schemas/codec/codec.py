@@ -36,7 +36,17 @@ from schemas.records import (
     Punctuation,
     Request,
 )
-from schemas.state import Held, JoinPosition, JoinRecord, Payload, Resolution, StateRecord
+from schemas.state import (
+    AggregateRecord,
+    AggregatesPosition,
+    CountedRequest,
+    Held,
+    JoinPosition,
+    JoinRecord,
+    Payload,
+    Resolution,
+    StateRecord,
+)
 from schemas.subject_keys import SubjectKeys
 from schemas.tally import Tally
 from schemas.tokens import Protection, request_plan, stored_plan
@@ -51,6 +61,8 @@ Record = (
     | JoinRecord
     | Resolution
     | JoinPosition
+    | CountedRequest
+    | AggregatesPosition
     | DeadLetter
     | Manifest
     | Control
@@ -370,6 +382,11 @@ class Codec:
             held = self.held("-", self.encode(replace(found.prediction, request_id="-")))
             return replace(found, prediction=held) if type(held) is Held else found
         return found
+
+    def decode_aggregates(self, data: bytes | None) -> AggregateRecord:
+        """Read a record of `T.aggregates`."""
+        wanted: tuple[type[AggregateRecord], ...] = (CountedRequest, AggregatesPosition)
+        return self._decode(data, wanted)
 
     def decode_dead_letter(self, data: bytes | None) -> DeadLetter:
         """Read a record of `T.dead-letters`."""

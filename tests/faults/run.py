@@ -22,8 +22,9 @@ from infra.kafka.partitioner import partition_of
 from infra.permissions import make_private
 from infra.taskfile import LoadedTask
 from schemas.errors import BrokerError, UsageError
-from schemas.topics import TaskTopics, topics
+from schemas.topics import TaskTopics
 from streams.join.join_rules import JoinRules
+from streams.topology import declared
 from tests.faults.check.check import Check
 from tests.faults.context import FaultContext
 from tests.faults.fault import Fault
@@ -124,7 +125,7 @@ class FaultRun:
         self, stack: ExitStack, connection: Connection, broker: EmbeddedBroker | None, faults: list[Fault]
     ) -> dict[str, Any]:
         options, task = self.options, self.loaded.task
-        create_topics(connection, topics(task.name, options.partitions))
+        create_topics(connection, declared(task, options.partitions))
         self._check_empty(connection)
         workload = Workload(
             options.seed,
@@ -225,7 +226,7 @@ class FaultRun:
         return HarnessWorker(*common, **WORKER_SETTINGS)
 
     def _check_empty(self, connection: Connection) -> None:
-        specs = topics(self.loaded.task.name, self.options.partitions)
+        specs = declared(self.loaded.task, self.options.partitions)
         places = [(spec.name, number) for spec in specs for number in range(spec.partitions)]
         used = sorted(
             {topic for (topic, _), end in end_offsets(connection, places, committed=False).items() if end}

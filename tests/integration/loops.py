@@ -42,7 +42,7 @@ from infra.taskfile import examples, load_task
 from infra.verify import KafkaSource, Report, verify
 from schemas.codec import Codec
 from schemas.records import DeadLetter, Entry, Request, Value
-from schemas.topics import TaskTopics, topics
+from schemas.topics import TaskTopics
 from streams.datafile import Event
 from streams.join.join_rules import JoinRules
 from streams.leave_out import LeaveOut
@@ -51,6 +51,7 @@ from streams.model_state import ModelState
 from streams.roles import Roles
 from streams.schedule import schedule
 from streams.task import Model
+from streams.topology import declared
 from streams.version import Version
 from tests.faults.child import through_child
 from tests.prepared import Prepared
@@ -210,7 +211,7 @@ class Loop:
         self.store = SnapshotStore(str(folder / "snapshots"), snapshot_key)
         # In silence time would go on, and what falls due would depend on how long a test takes.
         self._settings = {"group": self.task.name, "idle_ms": 10**9, "max_batch": 200} | settings
-        create_topics(connection, topics(self.task.name, partitions))
+        create_topics(connection, declared(self.task, partitions))
         self.workers: list[Worker] = []
         self.sent: list[Event] = []
 
@@ -253,7 +254,12 @@ class Loop:
 
     @contextmanager
     def replaying(
-        self, events: Sequence[Event], pace_s: float = PACE_S, *, rest: bool = True
+        self,
+        events: Sequence[Event],
+        pace_s: float = PACE_S,
+        *,
+        rest: bool = True,
+        key: Callable[[Request], str | None] = lambda request: None,
     ) -> Iterator[Replay]:
         """Play events, free, in a thread, until all are answered; at the end of the block it is waited for.
 
@@ -271,7 +277,7 @@ class Loop:
                     return
 
         answers = Answers(self.connection, self.codec, self.topics, self.partitions)
-        replay = Replay(self.connection, self.codec, self.topics, answers)
+        replay = Replay(self.connection, self.codec, self.topics, answers, key=key)
         failed: list[BaseException] = []
 
         def run() -> None:

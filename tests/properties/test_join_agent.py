@@ -214,7 +214,7 @@ class Worker:
         """Take the partition away; a batch at work is taken back."""
         if self.batch is not None and self.batch.state == "at work":
             self.batch.state = "dropped"
-        self.agents.assignments.revoked([0])
+        self.agents.assignments.revoked([Partition(TOPICS.predictions, 0)])
 
 
 class World:

@@ -106,9 +106,10 @@ def make_http_task(
     ready: bool = True,
     slot: str = "",
     codec: Codec | None = None,
+    task: Task | None = None,
 ) -> HttpTask:
     """Make what a worker has of a task once its models are active."""
-    task = make_task(name)
+    task = task or make_task(name)
     folds = [ModelFold(task, model, "runtime") for model in task.models]
     for offset, fold in enumerate(folds):
         opening = Entry(f"{name}/{fold.model.name}/revision/1", "command", 0, command=fold.opening())

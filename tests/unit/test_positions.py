@@ -20,12 +20,15 @@ from streams.positions import (
 from streams.verify import position_of
 
 NAMES = TaskTopics("t")
-EVERY = {spec.name: spec.cleanup for spec in topics("t", 2)}
-LASTING = {NAMES.log, NAMES.join_state, NAMES.keys}
+EVERY = {spec.name: spec.cleanup for spec in topics("t", 2, aggregates=True)}
+LASTING = {NAMES.log, NAMES.join_state, NAMES.keys, NAMES.aggregates}
 
 
 def seen() -> dict[str, TopicSeen]:
-    return {spec.name: TopicSeen(f"id {spec.name}", spec.partitions, spec.cleanup) for spec in topics("t", 2)}
+    return {
+        spec.name: TopicSeen(f"id {spec.name}", spec.partitions, spec.cleanup)
+        for spec in topics("t", 2, aggregates=True)
+    }
 
 
 def known() -> KnownTopics:
