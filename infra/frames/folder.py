@@ -20,7 +20,6 @@ from infra.frames.arrow import libraries
 from schemas.errors import UsageError
 from streams.positions import Place
 
-ASIDE: Final = ".unfinished"
 DAY: Final = "day="
 ABOUT: Final = "riverloop."
 """Begins what a file says of itself in its metadata."""
@@ -74,6 +73,8 @@ class Folder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        # Beside it, so that whoever reads the whole folder meets only files that are complete.
+        self._aside = path.with_name(f".{path.name}.unfinished")
         self._handle: int | None = None
 
     def __enter__(self) -> Folder:
@@ -84,7 +85,7 @@ class Folder:
         except OSError:
             os.close(self._handle)
             raise UsageError(f"another process is writing {self.path}") from None
-        shutil.rmtree(self.path / ASIDE, ignore_errors=True)
+        shutil.rmtree(self._aside, ignore_errors=True)
         return self
 
     def __exit__(self, *failure: object) -> None:
@@ -135,25 +136,24 @@ class Folder:
             What each file says of itself.
         """
         _, parquet = libraries()
-        aside = self.path / ASIDE
-        aside.mkdir(exist_ok=True)
+        self._aside.mkdir(exist_ok=True)
         written = 0
         metadata = {f"{ABOUT}{name}": value for name, value in about.items()}
         for day, table in tables.items():
             target = self.path / f"{DAY}{day}" / files.name
             if target.exists():
                 continue
-            with (aside / f"{day}.parquet").open("wb") as file:
+            with (self._aside / f"{day}.tmp").open("wb") as file:
                 parquet.write_table(table.replace_schema_metadata(metadata), file, compression="zstd")
                 file.flush()
                 os.fsync(file.fileno())
             if not target.parent.is_dir():
                 target.parent.mkdir()
                 _flush(self.path)
-            (aside / f"{day}.parquet").replace(target)
+            (self._aside / f"{day}.tmp").replace(target)
             _flush(target.parent)
             written += 1
-        aside.rmdir()
+        self._aside.rmdir()
         return written
 
 

@@ -165,7 +165,7 @@ def test_a_run_that_is_killed_anywhere_and_repeated_leaves_no_row_twice_or_out(
     assert killed >= 2, "it was still writing"
     exported.export(what, *PARTS)
     exported.assert_whole(what)
-    assert not list(exported.to.rglob(".unfinished"))
+    assert not list(exported.to.rglob("*.unfinished"))
 
 
 class Killed(Exception):
