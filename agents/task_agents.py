@@ -52,6 +52,7 @@ from streams.serve import Server
 from streams.topology import processor, topics_of
 
 if TYPE_CHECKING:
+    from infra.features.reader import LookupReader
     from infra.features.serving import FeatureServing
     from infra.registry.registry import Registry
     from infra.task.mapped_outcomes import MappedOutcomes
@@ -169,7 +170,25 @@ class TaskAgents:
         self.http = HttpTask(
             context, settings, readiness, current, server, subjects, turns, statistics, self.status, reader
         )
-        codec, names = context.codec, current.names
+        self.inputs = self._inputs(reader, request_scan)
+        self.ownership = Channel(
+            name=f"{name}.owner", topics=topics_of(name, processor("publish").reads), fetched=False
+        )
+        self.mapped = self._mapped() if context.task.outcomes_from else None
+        """Outcomes from foreign topics; None: the task has none."""
+        self.tally_batches = Channel(
+            name=f"{name}.quality",
+            topics=topics_of(name, processor("quality").reads),
+            joins=lambda: readiness.admitted,
+            may=readiness.may_work,
+            max_batch=settings.max_batch,
+            pace_s=TALLY_PACE_S,
+        )
+
+    def _inputs(self, reader: LookupReader | None, request_scan: Any) -> Channel:
+        """Return the channel of requests, predictions and outcomes."""
+        context, settings, readiness = self.context, self._settings, self.readiness
+        codec, topics, names = context.codec, context.topics, self.current.names
         requests = decoder(
             codec.decode_request if reader is None else reader.decoder(codec),
             times=self.join.rules.times,
@@ -203,8 +222,8 @@ class TaskAgents:
         pace_s = 0.0 if settings.lockstep else JOIN_PACE_S
         merge = MergeByTime(first, second, context.partitions)
         intake = Intake(topics.requests, topics.outcomes, merge, readiness.ready.is_set, pace_s)
-        self.inputs = Channel(
-            name=f"{name}.turn",
+        return Channel(
+            name=f"{context.task.name}.turn",
             topics=tuple(decoders),
             decode=lambda message: decoders[message.topic() or ""](message),
             picker=lambda: intake,
@@ -215,19 +234,6 @@ class TaskAgents:
             max_batch=settings.max_batch,
             pace_s=pace_s,
             prompt=(topics.requests,),
-        )
-        self.ownership = Channel(
-            name=f"{name}.owner", topics=topics_of(name, processor("publish").reads), fetched=False
-        )
-        self.mapped = self._mapped() if context.task.outcomes_from else None
-        """Outcomes from foreign topics; None: the task has none."""
-        self.tally_batches = Channel(
-            name=f"{name}.quality",
-            topics=topics_of(name, processor("quality").reads),
-            joins=lambda: readiness.admitted,
-            may=readiness.may_work,
-            max_batch=settings.max_batch,
-            pace_s=TALLY_PACE_S,
         )
 
     def _unframe(self, record: type[Any]) -> Callable[[bytes], bytes] | None:

@@ -124,7 +124,7 @@ class SpanReader:
 
     def _of_prediction(self, message: Message) -> list[Span]:
         key = message.key() or b""
-        if not is_sampled(key if isinstance(key, bytes) else key.encode(), self._share):
+        if not is_sampled(key, self._share):
             return []
         prediction, written = self._codec.decode_prediction(message.value()), message.timestamp()[1]
         if prediction.source is None:

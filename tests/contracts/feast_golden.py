@@ -76,8 +76,10 @@ def written(address: str) -> list[dict[str, Any]]:
         values = {name: value(each) for name, each in case["values"].items()}
         when = datetime.fromtimestamp(case["ts"] / 1000, UTC)
         RedisOnlineStore().online_write_batch(config, view, [(key, values, when, None)], None)
-        (name,) = client.keys()
-        fields = {field.hex(): data.hex() for field, data in sorted(client.hgetall(name).items())}
+        names: Any = client.keys()
+        (name,) = names
+        stored: Any = client.hgetall(name)
+        fields = {field.hex(): data.hex() for field, data in sorted(stored.items())}
         found.append(case | {"key": name.hex(), "fields": fields})
     return found
 

@@ -210,7 +210,7 @@ def test_python_over_kafka(
         # A group reads everything from the beginning; a restarted one goes on after what it has finished.
         seen: list[str] = []
         for enough in (count // 2, count):
-            source = client.predictions(task_name)
+            source: Any = client.predictions(task_name)
             for prediction in source:
                 if prediction["request_id"] in ids:
                     seen.append(prediction["request_id"])
@@ -240,12 +240,12 @@ def test_python_over_kafka_async(
             assert [each.request_id for each in answers] == ids
             await asyncio.gather(*(client.report(each, False) for each in ids))
             seen = set()
-            source = client.predictions(task_name)
+            source: Any = client.predictions(task_name)
             async for prediction in source:
                 seen.add(prediction["request_id"])
                 if seen.issuperset(ids):
                     break
-            await source.aclose()  # type: ignore[attr-defined]  # an async generator has it
+            await source.aclose()
 
     asyncio.run(play())
     assert_placed(loop, prefix, count)

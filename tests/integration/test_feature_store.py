@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
@@ -32,7 +33,7 @@ FEATURES = Dictionary(
 )  # fmt: skip
 
 
-def lookups(**more: int) -> Lookups:
+def lookups(**more: Any) -> Lookups:
     return Lookups([Lookup("buyers", "customer", ("orders", "spent"), **more)], FEATURES)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # public
 
 from infra.embedded.pytest_plugin import Broker
 from infra.kafka.connection import Connection
@@ -80,7 +80,8 @@ def places(loop: Loop) -> Counter[str]:
     for number in range(loop.partitions):
         for message in read_all(loop.connection, loop.topics.outcomes, number):
             assert partition_of(message.key() or b"", loop.partitions) == number
-            found[str(dict(message.headers() or ())[MAPPED], "utf-8")] += 1
+            headers: Any = dict(message.headers() or ())
+            found[headers[MAPPED].decode()] += 1
     return found
 
 
