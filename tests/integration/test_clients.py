@@ -245,7 +245,7 @@ def test_python_over_kafka_async(
                 seen.add(prediction["request_id"])
                 if seen.issuperset(ids):
                     break
-            await source.aclose()  # type: ignore[attr-defined]  # an async generator has it
+            await source.aclose()
 
     asyncio.run(play())
     assert_placed(loop, prefix, count)
