@@ -74,7 +74,7 @@ CLIENTS: Final = (
     Client(
         "Go (Sarama)",
         "FNV-1a",
-        "`Producer.Partitioner = NewCustomPartitioner(WithAbsFirst(), WithCustomHashFunction(murmur2))`",
+        "`Producer.Partitioner = sarama.NewMurmur2Partitioner`",
         "`Consumer.IsolationLevel = sarama.ReadCommitted`",
         "`partitioner.go`, `config.go`",
     ),

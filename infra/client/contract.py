@@ -68,8 +68,8 @@ class Contract:
         Raises
         ------
         BadRecord
-            In Avro, when a field is missing or has the wrong type. JSON is judged by the worker, which sends
-            what it cannot use to the dead letters.
+            In Avro, when a field is missing, unknown or of the wrong type. JSON is judged by the worker, which
+            sends what it cannot use to the dead letters.
         """
         if encoding == "json":
             return json.dumps(fields, allow_nan=False, separators=(",", ":")).encode()

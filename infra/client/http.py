@@ -28,10 +28,14 @@ class _Endpoint:
     """Where calls go, and how long they are tried."""
 
     def __init__(self, url: str, task: str, token: str | None, timeout_s: float, retry_s: float) -> None:
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError:  # no number
+            parts, port = urlsplit(""), None
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise UsageError(f"a worker's address is http://HOST:PORT or https://HOST:PORT, not {url!r}")
-        self.secure, self.host, self.port = parts.scheme == "https", parts.hostname, parts.port
+        self.secure, self.host, self.port = parts.scheme == "https", parts.hostname, port
         self.place, self.root = parts.netloc, f"{parts.path.rstrip('/')}/tasks/{quote(task, safe='')}"
         self.url = f"{parts.scheme}://{parts.netloc}"
         self.timeout_s, self.retry_s = timeout_s, retry_s

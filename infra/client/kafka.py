@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from typing import Any, Self
 
 from infra.client.calls import Answer, outcome_fields, request_fields
@@ -105,7 +105,7 @@ class KafkaClient:
         data = self._contract.encode("outcome", fields, self._encoding)
         self._exchange.send(self._contract.topic("outcomes"), request_id, data).result()
 
-    def predictions(self, group: str) -> Iterator[dict[str, Any]]:
+    def predictions(self, group: str) -> Generator[dict[str, Any], None, None]:
         """Read `T.predictions` from the group's position, at first from the oldest, without end.
 
         A prediction counts as read when the next one is asked for, so a service that is stopped in between gets
@@ -189,7 +189,7 @@ class AsyncKafkaClient:
         data = self._contract.encode("outcome", fields, self._encoding)
         await asyncio.wrap_future(self._exchange.send(self._contract.topic("outcomes"), request_id, data))
 
-    async def predictions(self, group: str) -> AsyncIterator[dict[str, Any]]:
+    async def predictions(self, group: str) -> AsyncGenerator[dict[str, Any], None]:
         """Read `T.predictions`, as `KafkaClient.predictions`; close it with `aclose`."""
         source = await asyncio.to_thread(Predictions, self._contract, self._connection, group)
         try:
