@@ -1,4 +1,4 @@
-"""What lies in Redis is what Feast 0.67 writes, byte for byte; `feast_golden.py` made the file with Feast itself."""
+"""What lies in Redis is what Feast 0.67 writes, byte for byte; `feast_golden.py` made the file with Feast."""
 
 from __future__ import annotations
 
