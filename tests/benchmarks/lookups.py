@@ -42,7 +42,7 @@ async def measure(calls: int, url: str) -> dict[str, list[float]]:
     """Return by task how long each call took (ms)."""
     plain = make_http_task("plain")
     made = http_worker.make_task
-    http_worker.make_task = lambda name: replace(made(name), lookup=(LOOKUP,))  # type: ignore[assignment]
+    http_worker.make_task = lambda name: replace(made(name), lookup=(LOOKUP,))
     looked = make_http_task("looked")
     store, counts = RedisFeatures(Address(url), 1.0), looked.statistics.counts
     rows = [
