@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from agents.http.task import HttpTask
+from agents.look_ups import feature_serving
 from agents.settings import Settings
 from infra.audit.chain import ChainReader
 from infra.audit.checkpoints import Checkpoints
@@ -53,7 +54,6 @@ from streams.topology import processor, topics_of
 
 if TYPE_CHECKING:
     from infra.features.reader import LookupReader
-    from infra.features.serving import FeatureServing
     from infra.registry.registry import Registry
     from infra.task.mapped_outcomes import MappedOutcomes
 
@@ -71,21 +71,6 @@ ROLES = {
     "quality": "between-publish-and-commit",
 }
 """Who writes transactions, with the crash point before the commit."""
-
-
-def _feature_serving(
-    context: TaskContext, settings: Settings, statistics: Statistics, owns: Callable[[], bool]
-) -> FeatureServing | None:
-    """Return the look-ups of a task; None where it has none."""
-    task = context.task
-    if not task.lookup:
-        return None
-    from infra.features.redis_store import Address  # noqa: PLC0415  only tasks with look-ups use it
-    from infra.features.serving import FeatureServing, store_of  # noqa: PLC0415  as above
-
-    password, project = settings.feature_store_password, settings.feature_store_project
-    address = Address(settings.feature_store, password, project) if settings.feature_store else None
-    return FeatureServing(task, context.connection, store_of(task, address), owns, statistics.counts)
 
 
 class TaskAgents:
@@ -109,7 +94,7 @@ class TaskAgents:
         statistics = self.statistics = Statistics()
         resume = Resume(context, current)
         self._settings, self._lockstep = settings, settings.lockstep
-        self.features = _feature_serving(context, settings, statistics, lambda: self.publisher.is_owner)
+        self.features = feature_serving(context, settings, statistics, lambda: self.publisher.is_owner)
         if self.features is not None:
             server.additions.append(Lookups.check)
         request_scan = None if settings.json_records else request_scan_of(context.codec)

@@ -16,6 +16,7 @@ from infra.clock import now_ms
 from infra.taskfile import LoadedTask, load_task
 from schemas.dictionary import Feature, Integer
 from schemas.errors import BadRecord, UsageError
+from schemas.escaped import harmless
 from schemas.event_time import shown
 from schemas.feature_row import FeatureRow, RowKey
 from schemas.records import FeatureValue
@@ -115,10 +116,11 @@ def get(
     if as_json:
         print_json({"row": None if row is None else {"ts": row.ts, "values": dict(row.values)}})
     elif row is None:
-        click.echo(f"{key}: no row")
+        click.echo(f"{harmless(str(key))}: no row")
     else:
         found = [[name, row.values.get(name, "(missing)")] for name in names[view]]
-        table(f"{key} since {shown(row.ts)}", ["feature", "value"], found)
+        click.echo(f"{harmless(str(key))} since {shown(row.ts)}")  # no title: it would be read as markup
+        table("features", ["feature", "value"], found)
     if row is None:
         raise click.exceptions.Exit(1)
 

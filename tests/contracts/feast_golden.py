@@ -54,7 +54,7 @@ def written(address: str) -> list[dict[str, Any]]:
     from feast.repo_config import RepoConfig
 
     host, port = address.split(":")
-    client = redis.Redis(host=host, port=int(port))
+    client: Any = redis.Redis(host=host, port=int(port))
     config = RepoConfig(
         project=PROJECT,
         provider="local",

@@ -33,8 +33,8 @@ FEATURES = Dictionary(
 )  # fmt: skip
 
 
-def lookups(**more: Any) -> Lookups:
-    return Lookups([Lookup("buyers", "customer", ("orders", "spent"), **more)], FEATURES)
+def lookups(timeout_ms: int = 20) -> Lookups:
+    return Lookups([Lookup("buyers", "customer", ("orders", "spent"), timeout_ms)], FEATURES)
 
 
 def row(name: str, ts: int, orders: int, spent: float | None = None) -> FeatureRow:
@@ -120,8 +120,8 @@ def test_writers_at_the_same_time_leave_the_newest_whole(server: Valkey) -> None
 # ---------------------------------------------------------------------- for serving
 
 
-def reading(address: Address, **more: int) -> tuple[LookupReader, Counter[str], Lookups]:
-    counts, asked = Counter[str](), lookups(**more)
+def reading(address: Address, timeout_ms: int) -> tuple[LookupReader, Counter[str], Lookups]:
+    counts, asked = Counter[str](), lookups(timeout_ms)
     return LookupReader("t", asked, RedisFeatures(address, asked.timeout_s), counts), counts, asked
 
 

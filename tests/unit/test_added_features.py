@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +27,7 @@ FEATURES = (
     Integer(name="orders", missing=-1),
     Category(name="band", optional=True),
 )
+ROOT = Path(__file__).parents[2]
 PLAIN = Dictionary(*FEATURES)
 ADDED = Dictionary(*FEATURES, added=["band", "orders"])
 REQUEST = Request("r-1", 1_700_000_000_000, {"price": 3.0})
@@ -150,3 +153,12 @@ def test_the_driver_completes_a_request_and_keeps_what_it_has(tmp_path: Path) ->
     assert driver.ask(replace(REQUEST, request_id="r-2")).features == {"price": 3.0, "orders": 3}
     full = replace(REQUEST, request_id="r-3", features={"price": 3.0, "orders": 7})
     assert driver.ask(full).features == {"price": 3.0, "orders": 7}
+
+
+def test_a_worker_without_look_ups_imports_none_of_it() -> None:
+    code = (
+        "import sys, agents.app, agents.http.routes, agents.cli.worker\n"
+        "print([name for name in sys.modules if name == 'redis' or name.startswith('infra.features')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "[]"
