@@ -25,7 +25,10 @@ LASTING = {NAMES.log, NAMES.join_state, NAMES.keys, NAMES.aggregates}
 
 
 def seen() -> dict[str, TopicSeen]:
-    return {spec.name: TopicSeen(f"id {spec.name}", spec.partitions, spec.cleanup) for spec in topics("t", 2, aggregates=True)}
+    return {
+        spec.name: TopicSeen(f"id {spec.name}", spec.partitions, spec.cleanup)
+        for spec in topics("t", 2, aggregates=True)
+    }
 
 
 def known() -> KnownTopics:
