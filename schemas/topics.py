@@ -204,7 +204,7 @@ def topics(
     declared = (
         spec(
             names.requests,
-            "request_id, or the entity of aggregates",
+            "the entity of the aggregates" if aggregates else "request_id",
             "Requests for a prediction.",
             "services, `riverloop produce`",
             parts=partitions,

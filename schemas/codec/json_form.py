@@ -92,7 +92,16 @@ def checker(schema: Schema, makers: Mapping[str, Make], features: Check) -> Chec
 
     def build(node: Any) -> Check:
         if isinstance(node, list):
-            return _union([(_accepts(each, known), build(each)) for each in node if each != "null"])
+            # Beside doubles only a whole number is a long: 19.5 is a double, and 19 stays exact.
+            whole = {"long": (int,)} if "double" in node else {}
+            accepts = [whole.get(each) if isinstance(each, str) else None for each in node]
+            return _union(
+                [
+                    (own or _accepts(each, known), build(each))
+                    for own, each in zip(accepts, node, strict=True)
+                    if each != "null"
+                ]
+            )
         if isinstance(node, str):
             return known[node] if node in known else _SIMPLE[node]
         if node["type"] == "array":

@@ -102,6 +102,8 @@ def test_every_record_is_read_back_in_both_forms(record: str, kind: TaskKind) ->
         "JoinRecord": "state",
         "Resolution": "state",
         "JoinPosition": "state",
+        "CountedRequest": "aggregates",
+        "AggregatesPosition": "aggregates",
         "DeadLetter": "dead_letter",
         "Applied": "from_control",
         "AuditLink": "audit",

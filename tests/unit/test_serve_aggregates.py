@@ -16,11 +16,12 @@ from agents.http.task import HttpTask
 from infra.inbound import FORWARDED, Inbound, decoder
 from infra.kafka.partitioner import partition_of
 from infra.kafka.transaction import OutRecord
+from infra.task import aggregates as aggregates_module
 from infra.task.aggregates import AggregatesAgent, PartitionAggregates
 from infra.task.resume import Resume
 from infra.task.serve import Serve
 from schemas.dictionary import Category, Dictionary, Number
-from schemas.errors import TransactionAborted
+from schemas.errors import RecordsGone, TransactionAborted, Unreadable
 from schemas.features import PersonalData
 from schemas.state import POSITION_KEY, AggregatesPosition, CountedRequest
 from streams import Aggregate
@@ -218,3 +219,46 @@ def test_a_call_over_http_is_rejected_with_what_to_do() -> None:
         assert [each.topic for each in writer.records if each.topic == "stay.predictions"] == []
 
     asyncio.run(run())
+
+
+class Stored(Message):
+    """A record of the changelog."""
+
+    def __init__(self, offset: int, key: bytes, value: bytes | None) -> None:
+        super().__init__((0, offset), value or b"")
+        self._key, self._written = key, value
+
+    def key(self) -> bytes:
+        return self._key
+
+    def value(self) -> Any:
+        return self._written
+
+
+def restored(turn: Turn, records: Sequence[tuple[bytes, bytes | None]], patch: pytest.MonkeyPatch) -> Any:
+    messages = [Stored(offset, *record) for offset, record in enumerate(records)]
+    patch.setattr(aggregates_module, "read_all", lambda *about: iter(messages))
+    patch.setattr(aggregates_module, "end_offsets", lambda *about, **more: {about[1][0]: len(messages)})
+    patch.setattr(Resume, "settled", lambda self, places: dict(places))
+    return turn.agent.restored(0)
+
+
+def test_a_restart_goes_on_with_what_the_changelog_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    turn, encode = Turn(), make_http_task().context.codec.encode
+    position = encode(AggregatesPosition(START + DAY, 7, "", "Guest"))
+    counted = encode(CountedRequest("ada", START, 5, {"Rate": 10.5}))
+    gone = encode(CountedRequest("ada", START, 4, {"Rate": 1.0}))
+    records = [(b"x", gone), (b"a", b"damaged"), (b"a", counted), (POSITION_KEY, position), (b"x", None)]
+    at = turn.agent.partitions[0] = restored(turn, records, monkeypatch)
+    assert (at.restored, len(at.state), turn.agent.next_offsets) == (True, 1, {0: 7})
+    written = turn.run(turn.request((0, 6), "a", 0), turn.request((0, 7), "b", 1))
+    assert turn.seen(written["predictions"]) == [(1, 10.5)]
+
+
+def test_a_changelog_that_cannot_be_gone_on_with_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    turn, encode = Turn(), make_http_task().context.codec.encode
+    other = encode(AggregatesPosition(START, 7, "", "Meal"))
+    with pytest.raises(RecordsGone, match="has the aggregates by Meal, and the task file says by=Guest"):
+        restored(turn, [(POSITION_KEY, other)], monkeypatch)
+    with pytest.raises(Unreadable, match=r"stay\.requests\[0\]@0 cannot be read"):
+        restored(turn, [(b"a", b"damaged")], monkeypatch)
