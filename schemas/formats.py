@@ -44,8 +44,8 @@ def detect(data: bytes | None) -> Format:
     if data.startswith((REGISTRY_MARK, GUID_MARK)):
         raise BadRecord(
             "registry_framing",
-            "the record has Schema Registry framing, and no registry is set: set RIVERLOOP_SCHEMA_REGISTRY, or send "
-            "Avro single-object encoding (C3 01) or JSON",
+            "the record has Schema Registry framing, and no registry is set: set RIVERLOOP_SCHEMA_REGISTRY, or "
+            "send Avro single-object encoding (C3 01) or JSON",
         )
     if data.lstrip(BLANKS).startswith(b"{"):
         return "json"

@@ -10,7 +10,7 @@ from uuid import UUID
 from schemas.errors import BrokerError, UsageError
 from schemas.framing import SchemaKey
 
-TIMEOUT_S: Final = 3.0
+TIMEOUT_S: Final = 10.0
 ABSENT: Final = 404
 LEVELS: Final = tuple(
     f"{name}{suffix}" for name in ("BACKWARD", "FORWARD", "FULL") for suffix in ("", "_TRANSITIVE")
@@ -86,8 +86,8 @@ class RegistryClient:
             # Under its present level: who lowers it does so in the registry.
             if not self._ask(self._client.test_compatibility, subject, made):
                 raise UsageError(
-                    f"the schema of subject {subject} is not compatible with its latest version in {self.url}: keep "
-                    "removed features as optional ones, or change the subject's compatibility in the registry"
+                    f"the schema of subject {subject} is not compatible with its latest version in {self.url}: "
+                    "keep removed features as optional ones, or change the subject's compatibility in the registry"
                 )
         elif known is None:
             self._set(self._client.set_compatibility, subject, level)

@@ -117,7 +117,7 @@ def foreign() -> bytes:
 
 @pytest.fixture
 def mock() -> tuple[RegistryClient, SchemaRegistryClient]:
-    """Confluent's own registry in memory, which knows GUIDs but no compatibility; ours, and theirs for other teams."""
+    """Confluent's own registry in memory, which knows GUIDs but no compatibility: our client, and theirs."""
     ours = RegistryClient("mock://here", {})
     return ours, ours._client
 
