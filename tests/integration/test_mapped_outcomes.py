@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka import Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # public
 
 from infra.embedded.pytest_plugin import Broker
+from infra.inbound import header
 from infra.kafka.connection import Connection
 from infra.kafka.log import read_all
 from infra.kafka.partitioner import partition_of
@@ -80,7 +81,7 @@ def places(loop: Loop) -> Counter[str]:
     for number in range(loop.partitions):
         for message in read_all(loop.connection, loop.topics.outcomes, number):
             assert partition_of(message.key() or b"", loop.partitions) == number
-            found[str(dict(message.headers() or ())[MAPPED], "utf-8")] += 1
+            found[(header(message, MAPPED) or b"").decode()] += 1
     return found
 
 
@@ -159,8 +160,6 @@ def test_a_topic_that_was_recreated_is_read_from_its_beginning(loop: Loop) -> No
     worker.stop()
     producer.produce(topic, change(8, now))
     assert producer.flush(20) == 0
-    from confluent_kafka import TopicPartition
-
     [done] = admin.delete_records([TopicPartition(topic, 0, 4)]).values()
     done.result()
     worker.start()

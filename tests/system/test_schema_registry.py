@@ -67,17 +67,16 @@ def task_file(folder: Path, name: str, second: str = "shop", *, optional: bool =
 def test_schemas_are_registered_by_topic_and_incompatible_ones_rejected(
     apicurio: Apicurio, tmp_path: Path, task_name: str
 ) -> None:
-    where = {"RIVERLOOP_SCHEMA_REGISTRY": apicurio.url}
     file = task_file(tmp_path, task_name)
     [printed] = re.findall(r"^riverloop (schemas register .*)$", PAGE.read_text(), re.MULTILINE)
     words = [*printed.replace("task.py", str(file)).split(), "--json"]
-    found = json.loads(invoked(*words, **where))
+    found = json.loads(invoked(*words, RIVERLOOP_SCHEMA_REGISTRY=apicurio.url))
     assert set(found) == {f"{task_name}.{each}-value" for each in ("requests", "outcomes", "predictions")}
-    assert json.loads(invoked(*words, **where)) == found  # again: the same
+    assert json.loads(invoked(*words, RIVERLOOP_SCHEMA_REGISTRY=apicurio.url)) == found  # again: the same
     client = RegistryClient(apicurio.url, {})
     assert client.compatibility(f"{task_name}.requests-value") == "BACKWARD"
     other = task_file(tmp_path, task_name, "country", optional=False)
-    invoked("schemas", "register", str(other), code=2, **where)
+    invoked("schemas", "register", str(other), code=2, RIVERLOOP_SCHEMA_REGISTRY=apicurio.url)
 
 
 class Sender:
@@ -123,7 +122,7 @@ class Sender:
         topic, read = self.loop.topics.predictions, AvroDeserializer(self.registry)
         values = [message.value() for message in read_all(self.loop.connection, topic)]
         context = SerializationContext(topic, MessageField.VALUE)
-        return [read(value, context)["request_id"] for value in values]  # type: ignore[index]  # a dict
+        return [read(value, context)["request_id"] for value in values]
 
 
 def test_the_loop_runs_on_framed_records_and_waits_for_a_registry_that_is_away(
@@ -132,8 +131,7 @@ def test_the_loop_runs_on_framed_records_and_waits_for_a_registry_that_is_away(
     file = task_file(tmp_path, task_name)
     settings: dict[str, Any] = {"schema_registry": apicurio.url, "registry_predictions": "true"}
     with Loop(f"{file}:task", Connection(broker.bootstrap), tmp_path, **settings) as loop:
-        where = {"RIVERLOOP_SCHEMA_REGISTRY": apicurio.url}
-        invoked("topics", "create", str(file), "--bootstrap", broker.bootstrap, **where)
+            invoked("topics", "create", str(file), "--bootstrap", broker.bootstrap, RIVERLOOP_SCHEMA_REGISTRY=apicurio.url)
         worker, sender = loop.worker(), Sender(loop, apicurio.url)
         worker.restart()
         for number in range(5):
