@@ -131,7 +131,8 @@ def test_the_loop_runs_on_framed_records_and_waits_for_a_registry_that_is_away(
     file = task_file(tmp_path, task_name)
     settings: dict[str, Any] = {"schema_registry": apicurio.url, "registry_predictions": "true"}
     with Loop(f"{file}:task", Connection(broker.bootstrap), tmp_path, **settings) as loop:
-            invoked("topics", "create", str(file), "--bootstrap", broker.bootstrap, RIVERLOOP_SCHEMA_REGISTRY=apicurio.url)
+        words = ("topics", "create", str(file), "--bootstrap", broker.bootstrap)
+        invoked(*words, RIVERLOOP_SCHEMA_REGISTRY=apicurio.url)
         worker, sender = loop.worker(), Sender(loop, apicurio.url)
         worker.restart()
         for number in range(5):
