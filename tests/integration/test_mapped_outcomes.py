@@ -85,6 +85,15 @@ def places(loop: Loop) -> Counter[str]:
     return found
 
 
+def reported(loop: Loop) -> set[str]:
+    """Give the requests of the outcomes on the topic."""
+    return {
+        (message.key() or b"").decode()
+        for number in range(loop.partitions)
+        for message in read_all(loop.connection, loop.topics.outcomes, number)
+    }
+
+
 def test_each_change_gives_one_outcome_or_one_dead_letter(loop: Loop) -> None:
     topic = make_topic(loop, 2)
     first, second = loop.worker(), loop.worker()
@@ -154,7 +163,10 @@ def test_a_topic_that_was_recreated_is_read_from_its_beginning(loop: Loop) -> No
     for number in (4, 5, 6):
         producer.produce(topic, change(number, now))
     assert producer.flush(20) == 0
-    until(lambda: places(loop).total() == 5, 60, "the new topic is read")
+    # Until that is noticed, what lies behind the old offset is read as well, and later again: the join counts it once.
+    until(
+        lambda: reported(loop) == {f"o-{number}" for number in (1, 2, 4, 5, 6)}, 60, "the new topic is read"
+    )
     assert "was recreated" in worker.log
     # Changes that retention deletes before they are read are no loss in silence.
     worker.stop()
@@ -172,4 +184,4 @@ def test_a_missing_topic_is_named_before_a_worker_starts(loop: Loop) -> None:
     assert worker.wait_ended() == 2
     assert f"takes outcomes from topics that do not exist on {loop.connection.bootstrap}" in worker.log
     where = ("--bootstrap", loop.connection.bootstrap)
-    invoked("check", loop.loaded.reference, *where, code=2)
+    invoked("check", loop.loaded.reference, *where, code=1)
