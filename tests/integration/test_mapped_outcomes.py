@@ -163,7 +163,7 @@ def test_a_topic_that_was_recreated_is_read_from_its_beginning(loop: Loop) -> No
     for number in (4, 5, 6):
         producer.produce(topic, change(number, now))
     assert producer.flush(20) == 0
-    # Until that is noticed, what lies behind the old offset is read as well, and then again: the join counts it once.
+    # Until that is noticed, what lies behind the old offset is read, and then again: the join counts it once.
     until(
         lambda: reported(loop) == {f"o-{number}" for number in (1, 2, 4, 5, 6)}, 60, "the new topic is read"
     )

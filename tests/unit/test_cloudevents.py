@@ -16,7 +16,7 @@ from infra.task.statistics import Statistics
 from schemas.cloudevents import EventHeaders
 from schemas.codec import Codec
 from schemas.dialect import JsonDialect
-from schemas.records import Outcome, Request
+from schemas.records import FeatureValue, Outcome, Request
 from tests.unit.http_worker import make_http_task, make_task
 
 TS = 1_704_110_400_000
@@ -28,7 +28,7 @@ HEADERS = [
     ("ce_type", b"shop.order.placed"),
     ("ce_subject", b"customer-7"),
 ]
-FEATURES = {"LeadTime": 12, "Rate": 80.5, "Meal": "BB"}
+FEATURES: dict[str, FeatureValue] = {"LeadTime": 12, "Rate": 80.5, "Meal": "BB"}
 
 
 class Message:
