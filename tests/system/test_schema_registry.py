@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+import weakref
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -134,6 +135,7 @@ def test_the_loop_runs_on_framed_records_and_waits_for_a_registry_that_is_away(
         words = ("topics", "create", str(file), "--bootstrap", broker.bootstrap)
         invoked(*words, RIVERLOOP_SCHEMA_REGISTRY=apicurio.url)
         worker, sender = loop.worker(), Sender(loop, apicurio.url)
+        weakref.finalize(sender, sender.registry.close)
         worker.restart()
         for number in range(5):
             sender.ask(number)
