@@ -166,6 +166,9 @@ class Settings:
     )
     lockstep: bool = setting(False, "Advance stream time by punctuations only, for replays in lockstep.")
     json_records: bool = setting(False, "Write predictions as JSON instead of Avro.")
+    cloudevents: bool = setting(
+        False, "Write the attributes of a CloudEvent as headers of predictions (binary mode)."
+    )
     schema_registry: str = setting(
         "",
         "URL of a Confluent Schema Registry, for records with its framing; several separated by commas. Set the "

@@ -181,6 +181,7 @@ class TaskAgents:
             remarks=Remarks(context.task.features),
             scan=scan_requests(request_scan),
             unframe=self._unframe(Request),
+            fields=codec.event_fields(Request),
         )
         # A store on disk, and lockstep, take what records say.
         scanned = settings.join_folder(context.slot, context.task.name) is None and not settings.lockstep
@@ -198,6 +199,7 @@ class TaskAgents:
             names=names,
             scan=scan_outcome,
             unframe=self._unframe(Outcome),
+            fields=codec.event_fields(Outcome),
         )
         # At equal times the outcome goes first; in lockstep the prediction, which was sent before it.
         first, second = topics.outcomes, topics.predictions

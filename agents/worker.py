@@ -36,6 +36,7 @@ from infra.task.readiness import Readiness
 from infra.task.topic_watch import CurrentTopics
 from infra.taskfile import LoadedTask, load_task
 from infra.turns import Turns
+from schemas.cloudevents import EventHeaders
 from schemas.codec import Codec
 from schemas.errors import UsageError
 from schemas.topics import TaskTopics
@@ -226,8 +227,9 @@ def _task_agents(
             *(task.name, fold.model.name, f"Python: {why}" if why else "the native core"),
         )
     server = Server(task, folds)
+    events = EventHeaders(task.name, json=settings.json_records) if settings.cloudevents else None
     context = TaskContext(
-        loaded, connection, codec, names, partitions, log_id, settings.group, slot, proofs, frame
+        loaded, connection, codec, names, partitions, log_id, settings.group, slot, proofs, frame, events
     )
     current = CurrentTopics(partitions, known, seen)
     return TaskAgents(

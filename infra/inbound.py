@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, Protocol
 
+from schemas.cloudevents import EventFields
 from schemas.codec.json_form import parse
 from schemas.errors import BadRecord, SchemaPending
 from schemas.event_time import TimeBounds
@@ -178,6 +179,7 @@ def decoder(
     remarks: Remarks | None = None,
     scan: Scan | None = None,
     unframe: Callable[[bytes], bytes] | None = None,
+    fields: EventFields | None = None,
 ) -> Callable[[Any], Inbound]:
     """Make a channel's `decode`.
 
@@ -199,6 +201,8 @@ def decoder(
         Takes a record instead of `decode`, where it can: one that `decode` would take, too.
     unframe
         Gives a value with Schema Registry framing in another encoding.
+    fields
+        Completes a record in JSON by the attributes of its CloudEvent.
     """
 
     def inbound(message: Message) -> Inbound:
@@ -219,7 +223,10 @@ def decoder(
                     made = Inbound.of_scanned(message, scanned, decode, name)
                     made.value = value
                     return made
-            parsed = parse(value) if remarks is not None and detect(value) == "json" else value
+            is_parsed = (remarks is not None or fields is not None) and detect(value) == "json"
+            parsed = parse(value) if is_parsed else value
+            if fields is not None and is_parsed:
+                parsed = fields(parsed, message.headers())
             record = decode(parsed)
             if times is not None and isinstance(record, Outcome | Request):
                 times.check(record.ts, message.timestamp()[1])

@@ -35,6 +35,10 @@ class JsonDialect:
     numbers
         `text`: numbers may also be text, such as "12.50", in features, `ts`, `revision` and the outcome's value.
         `json`: they may not.
+    cloudevents
+        Whether a record on a topic may be the data of a CloudEvent in binary mode: a field that it does not have is
+        taken from a header. `ts` from `ce_time`; of a request `request_id` from `ce_id` and `entity_key` from
+        `ce_subject`; of an outcome `request_id` from `ce_subject` and `reporter` from `ce_source`.
 
     Examples
     --------
@@ -46,6 +50,7 @@ class JsonDialect:
 
     time: TimeForm = "ms"
     numbers: NumberForm = "json"
+    cloudevents: bool = False
 
     def __post_init__(self) -> None:
         for name, allowed in (("time", get_args(TimeForm)), ("numbers", get_args(NumberForm))):

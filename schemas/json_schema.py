@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from schemas.cloudevents import TAKEN
 from schemas.codec.avro_form import Schema
 from schemas.codec.avro_form import feature_doc as describe
 from schemas.codec.checks import MAX_TS, TaskKind
@@ -86,7 +87,12 @@ class _Maker:
             field = self._field(schema["name"], each)
             doc = each["doc"].replace("ms since 1970-01-01 UTC, 0 to 2^53 - 1", self._time_doc())
             properties[each["name"]] = field | {"description": doc}
-        required = [each["name"] for each in schema["fields"] if "default" not in each]
+        from_headers = TAKEN.get(schema["name"], {}) if self._dialect.cloudevents else {}
+        required = [
+            each["name"]
+            for each in schema["fields"]
+            if "default" not in each and each["name"] not in from_headers
+        ]
         return {
             "description": schema["doc"],
             "type": "object",

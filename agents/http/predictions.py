@@ -158,9 +158,10 @@ class Predictions:
             if self.context.frame is not None:
                 value = self.context.frame(value)
             key = request.request_id.encode()
-            record = OutRecord(
-                self.context.topics.predictions, key, value, headers=served_by(self.context.slot)
-            )
+            headers = served_by(self.context.slot)
+            if self.context.events is not None:
+                headers += self.context.events(request.request_id, request.ts)
+            record = OutRecord(self.context.topics.predictions, key, value, headers=headers)
             unknown = self._remarks.unknown(sent)
             odd = unknown + self._remarks.outside(request.features) + _of_models(self.server, prediction)
             answer = Answer(_body(prediction, odd), record)

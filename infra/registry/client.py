@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import weakref
 from collections.abc import Mapping
 from typing import Any, Final
 from uuid import UUID
@@ -10,7 +11,7 @@ from uuid import UUID
 from schemas.errors import BrokerError, UsageError
 from schemas.framing import SchemaKey
 
-TIMEOUT_S: Final = 3.0
+TIMEOUT_S: Final = 10.0
 ABSENT: Final = 404
 LEVELS: Final = tuple(
     f"{name}{suffix}" for name in ("BACKWARD", "FORWARD", "FULL") for suffix in ("", "_TRANSITIVE")
@@ -48,6 +49,8 @@ class RegistryClient:
         try:
             config = {"url": url, "timeout": TIMEOUT_S, "max.retries": 0, **properties}
             self._client: Any = module.SchemaRegistryClient.new_client(config)
+            # A command ends with it, a worker keeps it: whoever drops it drops its connections.
+            weakref.finalize(self, self._client.close)
         except (ValueError, TypeError) as error:
             raise UsageError(f"the schema registry {url} cannot be used: {error}") from None
 

@@ -68,8 +68,8 @@ def prediction_frame(client: RegistryClient, codec: Codec, registry: Registry, f
         found = int(kept[place])
     if found is None:
         raise UsageError(
-            f"the schema registry {client.url} does not have today's schema of {subject}: "
-            "run riverloop schemas register"
+            f"the schema registry {client.url} does not have today's schema of {subject}: run riverloop schemas "
+            "register"
         )
     make_private(file.parent)
     file.write_text(json.dumps({place: found}))

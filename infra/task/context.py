@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from infra.kafka.connection import Connection
 from infra.runtimes import Proof
 from infra.taskfile import LoadedTask
+from schemas.cloudevents import EventHeaders
 from schemas.codec import Codec
 from schemas.framing import Frame
 from schemas.topics import TaskTopics
@@ -32,6 +33,8 @@ class TaskContext:
         What the load check gave, by model; see `infra.runtimes`.
     frame
         What gives predictions the framing of a schema registry; None: they have none.
+    events
+        Makes a prediction's headers of a CloudEvent; None: it has none.
     """
 
     loaded: LoadedTask
@@ -44,6 +47,7 @@ class TaskContext:
     slot: str = ""
     proofs: Mapping[str, Proof] = field(default_factory=dict)
     frame: Frame | None = None
+    events: EventHeaders | None = None
 
     @property
     def task(self) -> Task:

@@ -10,6 +10,7 @@ from infra.kafka.transaction import Headers, OutRecord
 from infra.task.context import TaskContext
 from infra.task.statistics import Statistics
 from infra.task.topic_watch import CurrentTopics
+from schemas.cloudevents import PREFIX
 from schemas.errors import BadRecord
 from schemas.escaped import line
 from schemas.records import Outcome
@@ -70,7 +71,8 @@ class Forwarding:
             )
 
     def _copy(self, outcome: Outcome, item: Inbound, right: int) -> OutRecord:
-        headers: Headers = [(FORWARDED, str(item.at).encode())]
+        attributes = [each for each in item.message.headers() or () if each[0].startswith(PREFIX)]
+        headers: Headers = [(FORWARDED, str(item.at).encode()), *attributes]
         key = outcome.request_id.encode()
         # As it was sent: another worker may not know the schema by its fingerprint.
         return OutRecord(self._context.topics.outcomes, key, original(item.message), right, headers)

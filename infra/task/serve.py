@@ -115,6 +115,11 @@ class Serve:
         topic, headers = self.context.topics.predictions, self._headers
         if (frame := self.context.frame) is not None:
             found = [(key, frame(value)) for key, value in found]
+        if (events := self.context.events) is not None:
+            return [
+                OutRecord(topic, key, value, headers=[*headers, *events(key.decode(), each.ts)])
+                for (key, value), each in zip(found, scanned[start:end], strict=True)
+            ]
         return [OutRecord(topic, key, value, headers=headers) for key, value in found]
 
     def _one(self, partition: int, item: Inbound) -> OutRecord | None:
@@ -145,7 +150,10 @@ class Serve:
         self._arrived.append(item.arrived)
         self.counter.answered(partition, request, written(item.value), item.remarks)
         key = request.request_id.encode()
-        return OutRecord(self.context.topics.predictions, key, value, headers=self._headers)
+        headers = self._headers
+        if self.context.events is not None:
+            headers = [*headers, *self.context.events(request.request_id, request.ts)]
+        return OutRecord(self.context.topics.predictions, key, value, headers=headers)
 
     def commit(self) -> None:
         """Keep what the counter remembers of the batch: it is committed."""

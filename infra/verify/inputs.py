@@ -33,7 +33,8 @@ class Inputs:
 
     def requests(self, messages: Iterator[Message]) -> None:
         """Read a partition of `T.requests`; a forwarded request counts as the end of its original."""
-        decode, masked = decoder(self._codec.decode_sent), self._codec.protection.masked
+        decode = decoder(self._codec.decode_sent, fields=self._codec.event_fields(Request))
+        masked = self._codec.protection.masked
 
         forwarded: list[tuple[Any, ...]] = []
 
@@ -132,7 +133,7 @@ class Inputs:
 
     def outcomes(self, messages: Iterator[Message]) -> None:
         """Read a partition of `T.outcomes`."""
-        decode = decoder(self._codec.decode_outcome)
+        decode = decoder(self._codec.decode_outcome, fields=self._codec.event_fields(Outcome))
 
         def rows() -> Iterator[tuple[Any, ...]]:
             for message in messages:

@@ -13,6 +13,7 @@ from fastavro.schema import SchemaParseException, UnknownType
 from schemas.alert import Alert
 from schemas.applied import Applied
 from schemas.audit_link import AuditLink
+from schemas.cloudevents import EventFields
 from schemas.codec import json_form, wire
 from schemas.codec.avro_form import RECORDS, Schema, assemble, header
 from schemas.codec.checks import RECORD_TYPES, TaskKind, makers
@@ -288,6 +289,11 @@ class Codec:
         if not isinstance(prediction, Prediction):
             return False
         return any(not each.nullable and each.name not in prediction.features for each in self._stored)
+
+    def event_fields(self, record: type[Any]) -> EventFields | None:
+        """Return what completes a record by its CloudEvent's attributes; None where the task declares none."""
+        dialect = self.dialects[record]
+        return EventFields(record.__name__, dialect) if dialect.cloudevents else None
 
     def topic_bytes(self, topic: str) -> bytes:
         """Return how a position names a topic on the wire."""

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # public
 
 from infra.embedded.pytest_plugin import Broker
+from infra.inbound import header
 from infra.kafka.connection import Connection
 from infra.kafka.log import read_all
 from infra.kafka.partitioner import partition_of
@@ -80,9 +81,17 @@ def places(loop: Loop) -> Counter[str]:
     for number in range(loop.partitions):
         for message in read_all(loop.connection, loop.topics.outcomes, number):
             assert partition_of(message.key() or b"", loop.partitions) == number
-            headers: Any = dict(message.headers() or ())
-            found[headers[MAPPED].decode()] += 1
+            found[(header(message, MAPPED) or b"").decode()] += 1
     return found
+
+
+def reported(loop: Loop) -> set[str]:
+    """Give the requests of the outcomes on the topic."""
+    return {
+        (message.key() or b"").decode()
+        for number in range(loop.partitions)
+        for message in read_all(loop.connection, loop.topics.outcomes, number)
+    }
 
 
 def test_each_change_gives_one_outcome_or_one_dead_letter(loop: Loop) -> None:
@@ -154,14 +163,15 @@ def test_a_topic_that_was_recreated_is_read_from_its_beginning(loop: Loop) -> No
     for number in (4, 5, 6):
         producer.produce(topic, change(number, now))
     assert producer.flush(20) == 0
-    until(lambda: places(loop).total() == 5, 60, "the new topic is read")
+    # Until that is noticed, what lies behind the old offset is read, and then again: the join counts it once.
+    until(
+        lambda: reported(loop) == {f"o-{number}" for number in (1, 2, 4, 5, 6)}, 60, "the new topic is read"
+    )
     assert "was recreated" in worker.log
     # Changes that retention deletes before they are read are no loss in silence.
     worker.stop()
     producer.produce(topic, change(8, now))
     assert producer.flush(20) == 0
-    from confluent_kafka import TopicPartition
-
     [done] = admin.delete_records([TopicPartition(topic, 0, 4)]).values()
     done.result()
     worker.start()
@@ -174,4 +184,4 @@ def test_a_missing_topic_is_named_before_a_worker_starts(loop: Loop) -> None:
     assert worker.wait_ended() == 2
     assert f"takes outcomes from topics that do not exist on {loop.connection.bootstrap}" in worker.log
     where = ("--bootstrap", loop.connection.bootstrap)
-    invoked("check", loop.loaded.reference, *where, code=2)
+    invoked("check", loop.loaded.reference, *where, code=1)

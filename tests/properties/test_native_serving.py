@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -24,10 +25,12 @@ from infra.task.context import TaskContext
 from infra.task.serve import Serve
 from infra.task.statistics import Statistics
 from infra.taskfile import LoadedTask
+from schemas.cloudevents import EventHeaders
 from schemas.codec import Codec
 from schemas.dictionary import Boolean, Category, Dictionary, Integer, Number
 from schemas.event_time import EPOCH
 from schemas.features import PersonalData
+from schemas.framing import Frame, prefix
 from schemas.records import Command, Entry, Features, Outcome, Position, Request
 from schemas.topics import TaskTopics
 from streams import native
@@ -296,6 +299,24 @@ def test_what_is_common_is_answered_by_the_core(name: str) -> None:
         loop.codec.decode_prediction(each.value).scores[0].model for each in written if each.key != b"slot"
     }
     assert len(drawn) == (2 if name == "binary none" else 1)
+
+
+def test_the_core_frames_predictions_and_gives_them_headers_as_the_reference_does() -> None:
+    loop, rng = Loop(TASKS["binary none"]), random.Random(4)
+    warm(loop)
+    mark = bytes.fromhex("c301" + loop.codec.fingerprints["Prediction"])
+    for serve in loop.serves:
+        serve.context = replace(serve.context, frame=Frame(mark, 7), events=EventHeaders("shop", json=False))
+    before = loop.answered
+    records = [plain(number, rng) for number in range(100, 140)]
+    written = loop.play([loop.message(loop.codec.encode(each), 0, each.ts) for each in records])
+    assert loop.answered - before == len(records)
+    found = [each for each in written if each.topic == loop.topics.predictions]
+    assert [dict(each.headers or ())["ce_id"] for each in found] == [each.request_id for each in records]
+    for each, request in zip(found, records, strict=True):
+        assert each.value is not None
+        assert each.value[:5] == prefix(7)
+        assert loop.codec.decode_prediction(mark + each.value[5:]).request_id == request.request_id
 
 
 def test_nothing_is_scanned_where_a_feature_is_a_token() -> None:

@@ -117,7 +117,7 @@ def foreign() -> bytes:
 
 @pytest.fixture
 def mock() -> tuple[RegistryClient, SchemaRegistryClient]:
-    """Confluent's own registry in memory, which knows GUIDs, no compatibility; ours, and theirs for others."""
+    """Confluent's own registry in memory, which knows GUIDs but no compatibility: our client, and theirs."""
     ours = RegistryClient("mock://here", {})
     return ours, ours._client
 
@@ -217,7 +217,7 @@ def test_a_guid_in_a_header_is_read_as_confluents_client_writes_it(mock: Any) ->
         lambda outcome, context: outcome,
         {"auto.register.schemas": False, "schema.id.serializer": header_schema_id_serializer},
     )
-    headers: Any = []
+    headers: list[Any] = []
     plain = {"request_id": "o-1", "ts": OUTCOME.ts, "value": True}
     value = write(plain, SerializationContext("shop.outcomes", MessageField.VALUE, headers))
     assert [name for name, _ in headers] == [HEADER]

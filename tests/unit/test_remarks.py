@@ -42,6 +42,9 @@ class Sent:
     def topic(self) -> str:
         return "t.requests"
 
+    def headers(self) -> None:
+        return None
+
     def timestamp(self) -> tuple[int, int]:
         return 2, 1_700_000_000_000
 
