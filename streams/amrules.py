@@ -25,7 +25,7 @@ class AMRules(rules.AMRules):
 
     def learn_one(self, x: dict[Any, Any], y: Any, w: int = 1) -> None:
         """Learn an example."""
-        before = list(self._rules)
+        before: list[Any] = list(self._rules)
         super().learn_one(x, y, w)
         for address in [key for key in self._rules if key not in before]:  # one at most, the last
             self._rules[max(before, default=-1) + 1] = self._rules.pop(address)

@@ -106,6 +106,14 @@ class ScoreBook(BaseFold[Entry]):
         labels = np.array([value is True for _, _, value in rows], bool)
         return {"roc_auc": roc_auc(scores, labels), "pr_auc": pr_auc(scores, labels)}
 
+    def confusion(self) -> dict[str, dict[str, int]]:
+        """Give the labels that count now by outcome and decision (binary, multiclass)."""
+        found = Counter((_class(value), _class(label)) for _, label, value in self._rows.values())
+        out: dict[str, dict[str, int]] = {}
+        for (value, label), count in sorted(found.items()):
+            out.setdefault(value, {})[label] = count
+        return out
+
     def measured(self, metrics: Extra) -> dict[str, float]:
         """Give further metrics, by name, of the labels that count now."""
         return measure(metrics, self._kind, self._rows.values())
@@ -117,6 +125,10 @@ class ScoreBook(BaseFold[Entry]):
     def restore(self, state: Any) -> None:
         """See `Fold.restore`."""
         self.next_offset, self.labels, self._rows = state
+
+
+def _class(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 class Resolutions(BaseFold[Entry]):

@@ -22,7 +22,7 @@ from streams.gate.replay import replay
 from streams.leave_out import LeaveOut
 from streams.metrics.extra import better
 
-HIDDEN = {"digest", "most_waiting", "failures", "published", "segments"}
+HIDDEN = {"confusion", "digest", "most_waiting", "failures", "published", "segments"}
 """What a model's row in the table does not show."""
 
 

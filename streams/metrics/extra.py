@@ -20,7 +20,10 @@ _KINDS: Final[Mapping[str, tuple[type, ...]]] = {
     "multiclass": (metrics.base.MultiClassMetric,),
     "regression": (metrics.base.RegressionMetric,),
 }
-_TAKEN: Final = {each.name for each in METRICS} | {"n", "pr_auc", "version", "digest", "failures", "segments"}
+_FIGURES: Final = frozenset(
+    {"n", "pr_auc", "confusion", "version", "digest", "failures", "segments", "published"}
+)
+_TAKEN: Final = _FIGURES | {each.name for each in METRICS} | {"most_waiting", "count"}
 
 
 def problems(extra: object, kind: str) -> Iterator[str]:

@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from river import linear_model, metrics, tree
@@ -92,6 +93,10 @@ def test_they_are_rivers_over_the_same_labels(kind: str) -> None:
                 labels = kind != "regression" and metric.requires_labels
                 metric.update(y, max(answers, key=answers.get) if labels else answers)
         model.learn_one(dict(x), y)
+    if kind != "regression":
+        accuracy = sum(row.get(name, 0) for name, row in found["confusion"].items()) / found["n"]
+        assert accuracy == pytest.approx(found["accuracy"])
+        assert sum(sum(row.values()) for row in found["confusion"].values()) == found["n"]
     assert {name: found[name] for name in extra} == {name: each.get() for name, each in expected.items()}
     assert (
         ServedMetrics(made, made.models[0]).spec == ServedMetrics(task(kind, {}, make), made.models[0]).spec
@@ -121,7 +126,6 @@ def test_a_wrong_one_is_named_with_its_cure(kind: str, extra: Any, why: str) -> 
 
 
 def test_average_precision_is_scikit_learns() -> None:
-    import numpy as np
 
     rng = np.random.default_rng(3)
     scores, labels = rng.integers(0, 30, 500) / 30, rng.random(500) < 0.1

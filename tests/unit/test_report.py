@@ -143,7 +143,18 @@ def test_a_backtest_says_all_of_it() -> None:
     assert report["counters"]["predictions"] == 30
     assert set(report["models"]) == {"lr", "nb"}
     first = report["models"]["lr"]
-    shown = {"n", "accuracy", "f1", "log_loss", "roc_auc", "pr_auc", "most_waiting", "version", "digest"}
+    shown = {
+        "n",
+        "accuracy",
+        "f1",
+        "log_loss",
+        "roc_auc",
+        "pr_auc",
+        "confusion",
+        "most_waiting",
+        "version",
+        "digest",
+    }
     assert set(first) == shown | {"failures", "published", "segments"}
     assert first["failures"] is None
     assert {"precision", "recall", "brier", "ece"} < set(first["published"])
