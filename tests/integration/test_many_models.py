@@ -58,11 +58,11 @@ MODELS = {
     "regression": (
         "allf() | LIN()",
         "compat.SKL2RiverRegressor(sk.SGDRegressor())",
-        "AMRules(n_min=30, delta=0.1, pred_type='mean')",
+        "AMRules(n_min=30, delta=0.1)",
         "forest.ARFRegressor(n_models=3, leaf_prediction='mean', seed=1)",
         "tree.HoeffdingTreeRegressor(leaf_prediction='mean')",
         "linear_model.BayesianLinearRegression()",
-        "pure(facto.FMRegressor(n_factors=3, seed=1))",
+        "Select('c', 'text') | pure(facto.FMRegressor(n_factors=3, seed=1))",
         "preprocessing.TargetMinMaxScaler(LIN())",
         "conf.RegressionJackknife(LIN())",
     ),
@@ -75,6 +75,7 @@ MODELS = {
     ),
 }
 NUMBERS = (
+    "AMRules",
     "Bayesian",
     "SKL2",
     "Jackknife",
