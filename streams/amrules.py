@@ -18,9 +18,9 @@ class AMRules(rules.AMRules):
     --------
     >>> model = AMRules(n_min=50, delta=0.1)
     >>> for number in range(400):
-    ...     model.learn_one({"x": number % 20 / 20}, float(number % 20 > 9))
+    ...     model.learn_one({"x": number % 20 / 20}, float(number % 20 > 9) + number % 7 / 7)
     >>> list(model._rules)
-    [0]
+    [0, 1, 2, 3]
     """
 
     def learn_one(self, x: dict[Any, Any], y: Any, w: int = 1) -> None:

@@ -93,7 +93,8 @@ class AnomalyClassifier(base.Wrapper[Any], base.Classifier):
         """Return the place of a score beside the threshold as a number from 0 to 1; nothing before there is one."""
         if self._learned < self.least:
             return {}
-        threshold, median = self._threshold.get() or 0.0, self._median.get() or 0.0
+        threshold: Any = self._threshold.get()  # known after the first example
+        median: Any = self._median.get()
         width = threshold - median
         above = self.score_one(x) - threshold
         if width <= 0:  # scores alike

@@ -43,9 +43,10 @@ def backtest(
         Plain data: `task`, `requests`, `resolutions` by kind, `coverage` and `label_rate` as they are published
         live, None without requests, `left_out` (counts of what nothing is learned from), `delay_days`
         (quantiles), `most_waiting`, and per model `n`, the metrics of its kind, for binary tasks the exact
-        `roc_auc`, its `version`, the `digest` of its state, its `failures` (None: it never failed), and all
-        metrics `published` of all requests and of `segments`. NaN is a metric without a value. `baselines` has
-        the same of models that know no feature.
+        `roc_auc` and `pr_auc`, the task's extra metrics, of classes the `confusion` (labels by outcome, then by
+        decision), its `version`, the `digest` of its state, its `failures`
+        (None: it never failed), and all metrics `published` of all requests and of `segments`. NaN is a metric
+        without a value. `baselines` has the same of models that know no feature.
     """
     chosen = tuple(models or task.models)
     report = _run(task, events, chosen, progress, leave_out)
@@ -92,7 +93,10 @@ def _run(
     for fold, served, book in zip(driver.models, driver.metrics, books, strict=True):
         one: dict[str, Any] = {"n": served.n, **dict.fromkeys(REGISTRY[task.kind], math.nan), **served.get()}
         if task.kind == "binary":
-            one["roc_auc"] = book.roc_auc()
+            one |= book.curves()
+        if task.kind != "regression":
+            one["confusion"] = book.confusion()
+        one |= book.measured(task.metrics.extra)
         status = served.status()
         one |= {
             "most_waiting": driver.join.most_waiting,

@@ -117,7 +117,7 @@ def _of_texts(owners: list[Any], error: Exception) -> str:
         if isinstance(here.get("self"), base.Estimator) and isinstance(here.get("x"), Mapping):
             names = [str(name) for name, value in here["x"].items() if isinstance(value, str)]
         trace = trace.tb_next
-    if not names or not isinstance(error, TypeError | ValueError):
+    if not names or not (isinstance(error, TypeError | ValueError) or _is_missing_splitter(error)):
         return ""
     listed = ", ".join(map(repr, names[:3]))
     texts = f"it takes numbers and got texts, {listed} ({type(error).__name__}: {error})"
@@ -129,11 +129,16 @@ def _of_texts(owners: list[Any], error: Exception) -> str:
                 "preprocessing.OneHotEncoder() before the texts"
             )
         if isinstance(owner, rules.AMRules):
-            return f"{texts}: its rules hold a linear regression; set pred_type='mean'"
+            return f"{texts}, on which River's rules fail; put preprocessing.OneHotEncoder() before the texts"
     return (
         f"{texts}; take the texts as Select({select}) | preprocessing.OneHotEncoder(), and the numbers beside them "
         "with +"
     )
+
+
+def _is_missing_splitter(error: Exception) -> bool:
+    """Whether it is River's rules that lack a class for texts (River 0.26.1)."""
+    return isinstance(error, AttributeError) and error.name == "NominalSplitterReg"
 
 
 def _of_times(model: Any, error: Exception) -> str:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from schemas.codec.checks import TaskKind
 from schemas.records import Entry
 from streams.fold import BaseFold
+from streams.metrics.extra import Extra, Row, measure
 from streams.policies import label_of
 from streams.task import Model
 
@@ -45,6 +46,34 @@ def roc_auc(scores: NDArray[np.float64], labels: NDArray[np.bool_]) -> float:
     return float((ranks[labels].sum() - positives * (positives + 1) / 2) / (positives * negatives))
 
 
+def pr_auc(scores: NDArray[np.float64], labels: NDArray[np.bool_]) -> float:
+    """Average precision: the area under precision over recall in steps, scores that tie taken at once.
+
+    Parameters
+    ----------
+    scores, labels
+        One per resolution, shape (n,).
+
+    Returns
+    -------
+    float
+        In [0, 1]; NaN without a positive. Scores without any order give the share of positives.
+
+    Examples
+    --------
+    >>> pr_auc(np.array([0.1, 0.4, 0.4, 0.8]), np.array([False, False, True, True]))
+    0.8333333333333333
+    """
+    positives = int(labels.sum())
+    if not positives:
+        return float("nan")
+    levels, inverse = np.unique(-scores, return_inverse=True)
+    count = np.bincount(inverse, minlength=len(levels))
+    hits = np.bincount(inverse, weights=labels, minlength=len(levels))
+    precision = np.cumsum(hits) / np.cumsum(count)
+    return float((precision * hits).sum() / positives)
+
+
 class ScoreBook(BaseFold[Entry]):
     """A fold that keeps every served score of one model with its label: for exact figures afterwards.
 
@@ -55,7 +84,7 @@ class ScoreBook(BaseFold[Entry]):
         self.model, self._kind = model, kind
         self.labels = 0
         """Requests that have a label now, whether the model has scored them or not."""
-        self._rows: dict[str, tuple[float, bool]] = {}
+        self._rows: dict[str, Row] = {}
 
     def _apply(self, offset: int, entry: Entry) -> None:
         asked = entry.prediction is not None and entry.kind != "backfill"
@@ -64,16 +93,30 @@ class ScoreBook(BaseFold[Entry]):
             return
         self.labels += (label.value is not None) - (label.replaces is not None)
         for score in entry.prediction.scores:
-            if score.model == self.model.name and isinstance(score.score, float):
+            if score.model == self.model.name and score.score is not None:
                 if label.value is None:
                     self._rows.pop(entry.prediction.request_id, None)
                 else:
-                    self._rows[entry.prediction.request_id] = (score.score, label.value is True)
+                    self._rows[entry.prediction.request_id] = (score.score, score.label, label.value)
 
-    def roc_auc(self) -> float:
-        """Give the exact area under the ROC curve."""
+    def curves(self) -> dict[str, float]:
+        """Give the exact areas under the ROC curve and under the curve of precision over recall (binary)."""
         rows = list(self._rows.values())
-        return roc_auc(np.array([row[0] for row in rows], float), np.array([row[1] for row in rows], bool))
+        scores = np.array([score for score, _, _ in rows], float)
+        labels = np.array([value is True for _, _, value in rows], bool)
+        return {"roc_auc": roc_auc(scores, labels), "pr_auc": pr_auc(scores, labels)}
+
+    def confusion(self) -> dict[str, dict[str, int]]:
+        """Give the labels that count now by outcome and decision (binary, multiclass)."""
+        found = Counter((_class(value), _class(label)) for _, label, value in self._rows.values())
+        out: dict[str, dict[str, int]] = {}
+        for (value, label), count in sorted(found.items()):
+            out.setdefault(value, {})[label] = count
+        return out
+
+    def measured(self, metrics: Extra) -> dict[str, float]:
+        """Give further metrics, by name, of the labels that count now."""
+        return measure(metrics, self._kind, self._rows.values())
 
     def snapshot(self) -> Any:
         """See `Fold.snapshot`."""
@@ -82,6 +125,10 @@ class ScoreBook(BaseFold[Entry]):
     def restore(self, state: Any) -> None:
         """See `Fold.restore`."""
         self.next_offset, self.labels, self._rows = state
+
+
+def _class(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 class Resolutions(BaseFold[Entry]):

@@ -25,6 +25,7 @@ from streams.gate.rules import Gate
 from streams.grid import Grid, with_challengers
 from streams.lookup import Lookup, adding
 from streams.mapping import OutcomeMapping
+from streams.metrics.extra import problems
 from streams.metrics.metric_rules import MetricRules
 from streams.own_bodies import own_bodies
 from streams.own_code import own_modules
@@ -293,6 +294,8 @@ class Task:
             raise TaskError(
                 f"{where}MetricRules(window={rules.window!r}) must be a timedelta of a second or more"
             )
+        for problem in problems(rules.extra, self.kind):
+            raise TaskError(f"{where}MetricRules: {problem}")
         for name in rules.segments:
             feature = self.features.by_name.get(name)
             if feature is None or not isinstance(feature, Category | Boolean):

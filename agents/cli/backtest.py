@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from agents.cli.bounds import found_in, parse_bounds
+from agents.cli.bounds import EXACT, found_in, parse_bounds
 from agents.cli.checking import check_first
 from agents.cli.common import json_option, print_json, progress, table
 from agents.cli.data import read_events, show_left_out, strict_option
@@ -20,8 +20,9 @@ from streams.backtest import backtest as run_backtest
 from streams.baselines import baselines
 from streams.gate.replay import replay
 from streams.leave_out import LeaveOut
+from streams.metrics.extra import better
 
-HIDDEN = {"digest", "most_waiting", "failures", "published", "segments"}
+HIDDEN = {"confusion", "digest", "most_waiting", "failures", "published", "segments"}
 """What a model's row in the table does not show."""
 
 
@@ -99,8 +100,9 @@ def backtest(
         raise UsageError("--gate judges models that learn all: it cannot be used with --leave-out")
     models = [loaded.task.model(model_name)] if model_name else list(loaded.task.models)
     names = [model.name for model in (*models, *baselines(loaded.task, models))]
-    bounds = parse_bounds("below", fail_below, names, loaded.task.kind)
-    bounds += parse_bounds("above", fail_above, names, loaded.task.kind)
+    extra = {**EXACT, **better(loaded.task.metrics.extra)}
+    bounds = parse_bounds("below", fail_below, names, loaded.task.kind, extra)
+    bounds += parse_bounds("above", fail_above, names, loaded.task.kind, extra)
     if through_gate and len(models) < 2:
         raise UsageError(
             f"--gate needs at least two models that compete; task {loaded.task.name!r} has one here"

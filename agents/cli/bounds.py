@@ -18,6 +18,9 @@ BOUND: Final = re.compile(
 NUMBER: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?", re.IGNORECASE)
 MARGIN: Final = re.compile(rf"(?P<model>[a-z][a-z0-9-]*?)(?P<margin>[+-]{NUMBER.pattern})?", re.IGNORECASE)
 
+EXACT: Final[Mapping[str, str]] = {"pr_auc": "higher"}
+"""Metrics of a binary task that a backtest alone has, and which way they are better."""
+
 Found = Mapping[str, Mapping[tuple[str, str], tuple[float, int]]]
 """By model, metric and segment (empty: all): the value, and the labels that it rests on."""
 
@@ -85,7 +88,11 @@ class Bound:
 
 
 def parse_bounds(
-    side: Literal["below", "above"], texts: Sequence[str], models: Sequence[str], kind: str
+    side: Literal["below", "above"],
+    texts: Sequence[str],
+    models: Sequence[str],
+    kind: str,
+    extra: Mapping[str, str] = EXACT,
 ) -> list[Bound]:
     """Read the bounds of an option.
 
@@ -100,16 +107,21 @@ def parse_bounds(
         Names of the models; the first is the default.
     kind
         Of the task.
+    extra
+        Metrics that only a backtest has, and which way each is better: `higher` or `lower`.
 
     Raises
     ------
     UsageError
         When one cannot be read, or bounds a metric on its better side.
     """
-    return [_bound(side, text, models, kind) for text in texts]
+    more = {name: way for name, way in extra.items() if kind == "binary" or name not in EXACT}
+    return [_bound(side, text, models, kind, more) for text in texts]
 
 
-def _bound(side: Literal["below", "above"], text: str, models: Sequence[str], kind: str) -> Bound:
+def _bound(
+    side: Literal["below", "above"], text: str, models: Sequence[str], kind: str, extra: Mapping[str, str]
+) -> Bound:
     option = f"--fail-{side} {text}"
     match = BOUND.fullmatch(text)
     if not match:
@@ -118,10 +130,11 @@ def _bound(side: Literal["below", "above"], text: str, models: Sequence[str], ki
         )
     model, metric = match["model"] or models[0], match["metric"]
     known = [each.name for each in METRICS if kind in each.kinds and "_gain" not in each.name]
+    known += extra
     if metric not in known:
         raise UsageError(f"{option}: a {kind} task has no metric {metric!r}; it has {', '.join(known)}")
     wrong = {"below": "lower", "above": "higher"}[side]
-    if BETTER[metric] == wrong:
+    if {**BETTER, **extra}[metric] == wrong:
         right = {"below": "above", "above": "below"}[side]
         raise UsageError(f"{option}: {metric} is better when it is {wrong}; use --fail-{right}")
     other, bound = _limit(option, match["bound"], models)

@@ -70,9 +70,10 @@ tree's.
 
 ## Windows
 
-`Task(metrics=MetricRules(rolling=…, window=…, segments=(…)))` sets them. Windows and cohorts use the time of the
-*request*, rounded to a 240th of the window or horizon. Compare a young cohort, which has only its quick outcomes,
-with earlier ones of the same age.
+`Task(metrics=MetricRules(rolling=…, window=…, segments=(…)))` sets them. `extra={{"mcc": metrics.MCC}}` there names
+further metrics of River's, or of the task file, for `riverloop backtest`; it has an exact `pr_auc` of binary tasks,
+and with `--json` the confusion matrix. Windows and cohorts use the time of the *request*, rounded to a 240th of the
+window or horizon. Compare a young cohort, which has only its quick outcomes, with earlier ones of the same age.
 
 {table(("window", "covers"), windows)}
 

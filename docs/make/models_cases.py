@@ -156,8 +156,8 @@ WITH: Final[dict[str, tuple[str, Maker]]] = {
     "anomaly.OneClassSVM": _detecting(anomaly.OneClassSVM),
     "forest.ARFRegressor": _means(forest.ARFRegressor, seed=1),
     "rules.AMRules": (
-        "`streams.AMRules`; `pred_type='mean'` for texts",
-        lambda: AMRules(n_min=30, delta=0.1, pred_type="mean"),
+        "`streams.AMRules`",
+        lambda: AMRules(n_min=30, delta=0.1),
     ),
     "tree.HoeffdingAdaptiveTreeRegressor": _means(tree.HoeffdingAdaptiveTreeRegressor, seed=1),
     "tree.HoeffdingTreeRegressor": _means(tree.HoeffdingTreeRegressor),

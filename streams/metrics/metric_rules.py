@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 PARTS: Final = ((0, 1 / 8), (1 / 8, 1 / 4), (1 / 4, 1 / 2), (1 / 2, 1))
 """Cohorts by request age, as parts of the horizon; older ones are mature."""
@@ -33,6 +33,9 @@ class MetricRules:
         Levels per segment that are shown: those with most labels; the others are `other`.
     least
         Labels that a level needs to be shown on its own.
+    extra
+        By name: further metrics of River's, as classes or functions that make them, such as
+        `{"mcc": metrics.MCC}`. A backtest reports them; a worker does not publish them.
     """
 
     segments: tuple[str, ...] = ()
@@ -42,6 +45,7 @@ class MetricRules:
     levels: int = 50
     top: int = 10
     least: int = 30
+    extra: Mapping[str, Callable[[], Any]] = field(default_factory=dict, repr=False, hash=False)
 
     @property
     def window_ms(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import functools
 import random
 import types
@@ -72,7 +73,9 @@ class Rewind:
             self._refill(value, list(value), value.extend)
         elif kind == "set":
             self._refill(value, set(value), value.update)
-        elif kind in {"dict", "ordered", "counter", "defaultdict"}:
+        elif kind == "ordered":  # which keeps its order beside the dict
+            self._refill(value, dict(value), functools.partial(collections.OrderedDict.update, value))
+        elif kind in {"dict", "counter", "defaultdict"}:
             self._refill(value, dict(value), functools.partial(dict.update, value))
         elif kind == "vector":
             self._refill(value, value.to_dict(), functools.partial(_put, value))

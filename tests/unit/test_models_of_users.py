@@ -135,6 +135,7 @@ REFUSED: dict[str, tuple[str, Callable[[], Any], str]] = {
         "streams.AnomalyClassifier(",
     ),
     "forecasts": ("regression", lambda: time_series.HoltWinters(alpha=0.3), "use a regressor on features"),
+    "rules of texts": ("regression", AMRules, "put preprocessing.OneHotEncoder() before the texts"),
     "rankings": ("regression", lambda: reco.BiasedMF(seed=1), "streams.pure(facto.FMRegressor(seed=1))"),
     "several outcomes": ("regression", tree.ISOUPTreeRegressor, "make a task for each"),
     "a regression": ("binary", LINEAR, "set kind='regression'"),

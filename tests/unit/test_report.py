@@ -85,9 +85,9 @@ def test_the_score_book_scores_each_request_once_with_its_last_label() -> None:
     ):
         book.apply(offset, each)
         book.apply(offset, entry("labelled", "again", 0.0, True))  # an offset that was taken
-    assert book.roc_auc() == 1.0
+    assert book.curves()["roc_auc"] == 1.0
     book.apply(100, entry("labelled", "h", 0.95, False))
-    assert book.roc_auc() == pytest.approx(2 / 3)
+    assert book.curves()["roc_auc"] == pytest.approx(2 / 3)
 
 
 def test_resolutions_count_kinds_and_keep_delays() -> None:
@@ -143,7 +143,18 @@ def test_a_backtest_says_all_of_it() -> None:
     assert report["counters"]["predictions"] == 30
     assert set(report["models"]) == {"lr", "nb"}
     first = report["models"]["lr"]
-    shown = {"n", "accuracy", "f1", "log_loss", "roc_auc", "most_waiting", "version", "digest"}
+    shown = {
+        "n",
+        "accuracy",
+        "f1",
+        "log_loss",
+        "roc_auc",
+        "pr_auc",
+        "confusion",
+        "most_waiting",
+        "version",
+        "digest",
+    }
     assert set(first) == shown | {"failures", "published", "segments"}
     assert first["failures"] is None
     assert {"precision", "recall", "brier", "ece"} < set(first["published"])

@@ -21,6 +21,7 @@ from streams import Event, Model, Task
 from streams.backtest import backtest
 from streams.examples import CLASSES, synthetic_examples
 from streams.loadcheck import compare, exercise
+from streams.scoring import Untaught
 from streams.snapshot import dump, load, scikit
 from streams.snapshot.digest import state_digest
 
@@ -123,6 +124,14 @@ def test_it_passes_the_load_check_and_answers_in_a_task(name: str) -> None:
     found = backtest(task, events)["models"]["m"]
     assert found["n"] == 60
     assert found["failures"] is None
+
+
+def test_it_answers_again_and_again_before_it_has_learned_anything() -> None:
+    model = preprocessing.StandardScaler() | regressor(linear_model.SGDRegressor())
+    untaught = Untaught(model, "regression", {"size": 1.0, "price": 2.0})
+    for _ in range(3):
+        assert untaught.answer({"size": 1.0, "price": 2.0}) == (0, None)
+    assert model["SKL2RiverRegressor"]._feature_names is None
 
 
 @pytest.mark.parametrize("name", REFUSED)
