@@ -123,8 +123,7 @@ class SpanReader:
         self._requests.close()
 
     def _of_prediction(self, message: Message) -> list[Span]:
-        key = message.key() or b""
-        if not is_sampled(key, self._share):
+        if not is_sampled(message.key() or b"", self._share):
             return []
         prediction, written = self._codec.decode_prediction(message.value()), message.timestamp()[1]
         if prediction.source is None:

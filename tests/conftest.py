@@ -30,6 +30,8 @@ LONG = (
     "test_equals_river",
     "test_join_store",
     "test_rolling_update",
+    "test_rolling_restart",
+    "test_backup",
     "test_fused",
     "test_demo",
     "test_faults",

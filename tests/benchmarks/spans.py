@@ -47,7 +47,7 @@ def main() -> None:
         create_topics(connection, topics("spans", 1))
         readers = [SpanReader(connection, codec, share, f"spans-{share}") for share in SHARES]
         producer = Producer(
-            connection.config(partitioner=PARTITIONER, **{"queue.buffering.max.messages": 10**6})
+            connection.config(partitioner=PARTITIONER, log_level=0, **{"queue.buffering.max.messages": 10**6})
         )
         for entry in entries(0, pairs):
             assert entry.prediction is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -21,7 +22,12 @@ from infra.kafka.connection import Connection
 from tests.container import ROOT, USER, Container, terminate
 from tests.integration.loops import Loop, hotel_task, until
 
-pytestmark = [pytest.mark.kafka, pytest.mark.system("unshare", "setpriv"), pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.kafka,
+    pytest.mark.system("unshare", "setpriv"),
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root, as the runtime of containers does"),
+]
 
 DOCKERFILE = (ROOT / "infra/deploy/image/Dockerfile").read_text()
 STOP_S = 10.0

@@ -103,7 +103,7 @@ class Services:
 
     def send(self, topic: str, record: Request | Outcome, parent: str = "") -> None:
         """Send a record, with a header `traceparent` where there is one."""
-        headers: Any = [("traceparent", parent.encode())] if parent else []
+        headers: list[tuple[str, str | bytes | None]] = [("traceparent", parent.encode())] if parent else []
         value = self._loop.codec.encode(record)
         self._producer.produce(topic, value, record.request_id.encode(), headers=headers)
         assert self._producer.flush(10) == 0

@@ -209,7 +209,8 @@ def test_workers_have_stable_slots_and_the_probes_of_the_image() -> None:
     assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
     assert container["livenessProbe"]["httpGet"]["path"] == "/livez"
     startup = container["startupProbe"]
-    assert startup["periodSeconds"] * startup["failureThreshold"] == 1800
+    assert startup["periodSeconds"] * startup["failureThreshold"] == 300
+    assert startup["httpGet"]["path"] == "/livez", "a worker that waits for a person is not killed"
     assert workers["template"]["spec"]["terminationGracePeriodSeconds"] > 10, "a worker ends within 10 s"
     image = (DEPLOY / "image" / "Dockerfile").read_text()
     assert f"useradd --uid {workers['template']['spec']['securityContext']['runAsUser']} " in image
