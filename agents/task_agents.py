@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from agents.decoders import decoders_of
 from agents.http.task import HttpTask
 from agents.look_ups import feature_serving
 from agents.settings import Settings
 from infra.audit.chain import ChainReader
 from infra.audit.checkpoints import Checkpoints
 from infra.hooks import reached
-from infra.inbound import decoder, scan_requests, scans
 from infra.kafka.buffers import Partition
 from infra.kafka.channel import Batch, Channel
 from infra.kafka.consumer import BatchConsumer
@@ -41,14 +41,10 @@ from infra.task.tallies import SNAPSHOT_EVERY, TallyPublisher
 from infra.task.topic_watch import CurrentTopics, TopicWatch
 from infra.turns import Turns
 from schemas.errors import TransactionAborted
-from schemas.records import Outcome, Prediction, Request
-from schemas.remarks import Remarks
-from schemas.topics import MAX_TOPIC_RECORD_BYTES
 from streams.join.join_rules import JoinRules
 from streams.join.merge import MergeByTime
 from streams.lookup import Lookups
 from streams.native.serving import NativeServer, request_scan_of
-from streams.native.turn import scan_of
 from streams.serve import Server
 from streams.topology import processor, topics_of
 
@@ -173,39 +169,14 @@ class TaskAgents:
     def _inputs(self, reader: LookupReader | None, request_scan: Any) -> Channel:
         """Return the channel of requests, predictions and outcomes."""
         context, settings, readiness = self.context, self._settings, self.readiness
-        codec, topics, names = context.codec, context.topics, self.current.names
-        requests = decoder(
-            codec.decode_request if reader is None else reader.decoder(codec),
-            times=self.join.rules.times,
-            names=names,
-            remarks=Remarks(context.task.features),
-            scan=scan_requests(request_scan),
-            unframe=self._unframe(Request),
-            fields=codec.event_fields(Request),
-        )
-        # A store on disk, and lockstep, take what records say.
-        scanned = settings.join_folder(context.slot, context.task.name) is None and not settings.lockstep
-        scan, scan_outcome = scans(scan_of(codec) if scanned else None)
-        predictions = decoder(
-            codec.decode_prediction,
-            MAX_TOPIC_RECORD_BYTES,
-            names=names,
-            scan=scan,
-            unframe=self._unframe(Prediction),
-        )
-        outcomes = decoder(
-            codec.decode_outcome,
-            times=self.join.rules.times,
-            names=names,
-            scan=scan_outcome,
-            unframe=self._unframe(Outcome),
-            fields=codec.event_fields(Outcome),
+        topics = context.topics
+        decoders = decoders_of(
+            context, settings, self.join.rules.times, self.current.names, reader, request_scan, self._registry
         )
         # At equal times the outcome goes first; in lockstep the prediction, which was sent before it.
         first, second = topics.outcomes, topics.predictions
         if settings.lockstep:
             first, second = second, first
-        decoders = {topics.requests: requests, topics.predictions: predictions, topics.outcomes: outcomes}
         pace_s = 0.0 if settings.lockstep else JOIN_PACE_S
         merge = MergeByTime(first, second, context.partitions)
         intake = Intake(topics.requests, topics.outcomes, merge, readiness.ready.is_set, pace_s)
@@ -222,10 +193,6 @@ class TaskAgents:
             pace_s=pace_s,
             prompt=(topics.requests,),
         )
-
-    def _unframe(self, record: type[Any]) -> Callable[[bytes], bytes] | None:
-        registry = self._registry
-        return None if registry is None else lambda data: registry.unframe(data, record)
 
     async def _schemas_known(self, batch: Batch[Any]) -> bool:
         """Ask for the schemas that a batch lacks; gives whether it lacks none, else it is to come again."""

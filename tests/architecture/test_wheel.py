@@ -116,6 +116,9 @@ def test_a_room_imports_nothing_of_the_tests() -> None:
 
 def test_a_task_file_finds_what_it_needs_in_streams() -> None:
     assert sorted(streams.__all__) == [
+        "AMRules",
+        "Aggregate",
+        "AnomalyClassifier",
         "BeatsBaseRate",
         "BeatsEarlier",
         "DataFile",
@@ -128,11 +131,14 @@ def test_a_task_file_finds_what_it_needs_in_streams() -> None:
         "Guardrail",
         "HeldBack",
         "Invariant",
+        "JsonDialect",
+        "Lookup",
         "Loss",
         "MemoryDriver",
         "MetricRules",
         "Model",
         "OnArrival",
+        "OutcomeMapping",
         "QualityRules",
         "Race",
         "Replay",
