@@ -11,7 +11,6 @@ from typing import Any, Final
 from confluent_kafka import Message
 
 from infra.clock import now_ms
-from infra.hooks import MAP_POINT
 from infra.inbound import Inbound
 from infra.kafka.buffers import Partition
 from infra.kafka.channel import Batch, Channel
@@ -67,7 +66,7 @@ class MappedOutcomes:
         self.runner = TransactionRunner(
             context.connection,
             self.transactional_id(context.slot),
-            last_point=MAP_POINT,
+            last_point="between-map-and-commit",
             stamps=self.stamps,
         )
         self.channel = Channel(

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from infra.embedded.pytest_plugin import Broker
-from infra.hooks import ASIDE_POINTS, COMMAND_POINTS, POINTS, TRANSACTION_POINTS
+from infra.hooks import ASIDE_POINTS, COMMAND_POINTS, MAP_POINT, POINTS, TRANSACTION_POINTS
 from infra.kafka.connection import Connection
 from tests.integration.loops import Loop, Worker, hotel_task, until
 from tests.unit.test_hostile_snapshot import with_factory
@@ -46,8 +46,9 @@ def test_a_worker_that_is_killed_and_stopped_in_mid_run_resolves_what_an_undistu
     worker = window.worker(max_batch=25)
     # What all three agents pass comes often, what only one of them passes seldom; a snapshot has three files.
     often, seldom = range(20, 50), range(3, 9)
-    # Partitions are given up to others only: see the next test. Commands and rollbacks have tests of their own.
-    points = [point for point in POINTS if point not in {"in-revoke", *COMMAND_POINTS, *ASIDE_POINTS}]
+    # Partitions are given up to others only: see the next test. The others have tests of their own.
+    elsewhere = {"in-revoke", *COMMAND_POINTS, *ASIDE_POINTS, MAP_POINT}
+    points = [point for point in POINTS if point not in elsewhere]
     with window.replaying(window.events(30_000), 0.005, rest=False):
         for point in points:
             count = chance.choice(often if point in TRANSACTION_POINTS else seldom)

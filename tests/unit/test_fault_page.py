@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from infra.hooks import POINTS
+from infra.hooks import MAP_POINT, POINTS
 from infra.kafka.partitioner import partition_of
 from schemas.errors import UsageError
 from tests.faults.__main__ import choose, harness
@@ -232,7 +232,12 @@ def test_every_file_of_the_catalog_adds_a_fault_of_a_name_of_its_own() -> None:
 def test_a_worker_dies_at_every_point_and_only_where_its_fault_reaches_it() -> None:
     """The workload asks for no command: a fault that waits for a point of one asks for the command itself."""
     crashes = {name.removeprefix("crash-") for name in FAULTS if name.startswith("crash-")}
-    asking = {*models_change.DECISION_POINTS, *models_change.REVISION_POINTS, *rollback.REBUILD_POINTS}
+    asking = {
+        *models_change.DECISION_POINTS,
+        *models_change.REVISION_POINTS,
+        *rollback.REBUILD_POINTS,
+        MAP_POINT,
+    }
     assert crashes | asking == set(POINTS)
     assert not crashes & asking
     assert set(rollback.FREEZE_POINTS) < set(rollback.REBUILD_POINTS)
