@@ -157,7 +157,10 @@ def test_a_run_that_is_killed_anywhere_and_repeated_leaves_no_row_twice_or_out(
     for share in (0.1, 0.35, 0.6, 0.85):
         process = subprocess.Popen(line, env=environment, cwd=root, stdout=subprocess.DEVNULL)
         ends = time.monotonic() + 60
-        while process.poll() is None and len(list(exported.to.rglob("day=*/*.parquet"))) < share * count:
+        while (
+            process.poll() is None
+            and len(list(exported.folder(what).glob("day=*/*.parquet"))) < share * count
+        ):
             assert time.monotonic() < ends
             time.sleep(0.0005)
         process.kill()
@@ -228,12 +231,12 @@ def test_an_export_at_an_interval_goes_on_with_what_is_new(exported: Exported) -
     line, environment, root = command(*exported.arguments("metrics", "--every", "1"))
     process = subprocess.Popen(line, env=environment, cwd=root, stdout=subprocess.DEVNULL)
     try:
-        until(lambda: len(list(exported.to.rglob("day=*/*.parquet"))) == before, 60)
+        until(lambda: len(list(exported.folder("metrics").glob("day=*/*.parquet"))) == before, 60)
         metric = next(each for each in examples(exported.codec).values() if isinstance(each, Metric))
         producer = Producer(exported.connection.config())
         producer.produce(exported.topics.metrics, exported.codec.encode(metric))
         assert producer.flush(10) == 0
-        until(lambda: len(list(exported.to.rglob("day=*/*.parquet"))) == before + 1, 60)
+        until(lambda: len(list(exported.folder("metrics").glob("day=*/*.parquet"))) == before + 1, 60)
     finally:
         process.kill()
         process.wait()
