@@ -15,7 +15,8 @@ from typing import Any, Final, NamedTuple
 
 from confluent_kafka import Message
 
-from infra.audit.topic_reader import Place, TopicReader, TopicState
+from infra.audit.topic_reader import TopicReader, TopicState
+from infra.kafka.offsets import Place
 from schemas.codec import Codec
 from schemas.codec.wire import rest_of_long
 from schemas.errors import BadRecord, StoreError

@@ -8,23 +8,20 @@ from typing import Any, Final, NamedTuple
 
 from confluent_kafka import (
     Consumer,
-    IsolationLevel,
     KafkaError,
     KafkaException,
     Message,
     TopicCollection,
     TopicPartition,
 )
-from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]  # public, but re-exported without __all__
 
-from infra.kafka.admin import client_for_offsets, code_of, failed
+from infra.kafka.admin import client_of, code_of, failed
 from infra.kafka.client_log import CLIENT_LOG
 from infra.kafka.connection import Connection
+from infra.kafka.offsets import PartitionOffsets, Place
 from infra.kafka.reading import COMMITTED
 from schemas.errors import BrokerError
 
-Place = tuple[str, int]
-"""Topic and partition."""
 TIMEOUT_S: Final = 10.0
 STALLED_S: Final = 20.0
 AGAIN_S: Final = 0.1
@@ -48,7 +45,8 @@ class TopicReader:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._admin = client_for_offsets(connection)
+        self._admin = client_of(connection)
+        self._offsets = PartitionOffsets(connection)
         self._many: Consumer | None = None
         self._one: Consumer | None = None
 
@@ -57,6 +55,7 @@ class TopicReader:
         for each in (self._many, self._one):
             if each is not None:
                 each.close()
+        self._offsets.close()
         self._admin.__exit__(None, None, None)
 
     def topics(self, names: Collection[str]) -> dict[str, TopicState]:
@@ -75,23 +74,11 @@ class TopicReader:
 
     def ends(self, places: Collection[Place]) -> dict[Place, int]:
         """Return the offsets below which all transactions have ended."""
-        return self._offsets(places, OffsetSpec.latest())  # type: ignore[no-untyped-call]  # left without types
+        return self._offsets.ends(places, TIMEOUT_S)
 
     def firsts(self, places: Collection[Place]) -> dict[Place, int]:
         """Return the oldest offsets."""
-        return self._offsets(places, OffsetSpec.earliest())  # type: ignore[no-untyped-call]  # left without types
-
-    def _offsets(self, places: Collection[Place], spec: OffsetSpec) -> dict[Place, int]:
-        wanted = {TopicPartition(*place): spec for place in places}
-        try:
-            futures = self._admin.list_offsets(
-                wanted, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=TIMEOUT_S
-            )
-            return {
-                (place.topic, place.partition): int(each.result().offset) for place, each in futures.items()
-            }
-        except KafkaException as error:
-            raise failed(self._connection, "offsets are unknown", error) from error
+        return self._offsets.firsts(places, TIMEOUT_S)
 
     # ------------------------------------------------------------------ records
 

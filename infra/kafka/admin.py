@@ -205,29 +205,6 @@ def client_of(connection: Connection) -> AdminClient:
         ) from None
 
 
-def client_for_offsets(connection: Connection) -> AdminClient:
-    """Give a client that may ask for offsets at once (blocks). To be closed, by `with`.
-
-    Notes
-    -----
-    librdkafka (2.16) looks for the leaders of partitions when it is asked for offsets. While a new client is not
-    connected yet, it tries again after 1 or 3 s: so it was for one client in twenty, at every take-over. Whoever
-    has the answer of a broker does not wait.
-
-    Raises
-    ------
-    BrokerError
-        The cluster does not answer within 20 s.
-    """
-    admin = client_of(connection)
-    try:
-        admin.describe_cluster(request_timeout=TIMEOUT_S).result()
-    except KafkaException as error:
-        admin.__exit__(None, None, None)
-        raise failed(connection, "the cluster does not describe itself", error) from error
-    return admin
-
-
 def _describe(connection: Connection, admin: AdminClient, names: list[str]) -> dict[str, TopicDescription]:
     found = {}
     futures = admin.describe_topics(TopicCollection(names), request_timeout=TIMEOUT_S) if names else {}

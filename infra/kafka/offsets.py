@@ -5,16 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import closing
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]  # public, but re-exported without __all__
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from infra.kafka.admin import TIMEOUT_S, client_for_offsets, code_of, failed
+from infra.kafka.admin import TIMEOUT_S, code_of, failed
 from infra.kafka.client_log import CLIENT_LOG
 from infra.kafka.connection import Connection
 from schemas.errors import BrokerError
 
+Place = tuple[str, int]
+"""Topic and partition."""
+LATEST: Final = -1
+EARLIEST: Final = -2
 # Said of a partition that is new or moves; `KafkaError.retriable` speaks of transactions only.
 PASSING = {
     KafkaError.NOT_LEADER_FOR_PARTITION,
@@ -25,63 +28,86 @@ PASSING = {
 }
 
 
-def end_offsets(
-    connection: Connection, partitions: Iterable[tuple[str, int]], committed: bool = True
-) -> dict[tuple[str, int], int]:
-    """Return the offset after the last record of each partition.
+class PartitionOffsets:
+    """Asks where partitions begin and end. One client for many questions; to be closed.
 
     Parameters
     ----------
-    partitions
-        Topic and partition.
+    connection
+        The cluster.
     committed
-        Up to the oldest open transaction only (the last stable offset), as a reader of committed records gets
-        it; False for the end of all that was written. The last stable offset follows a commit by a moment:
-        the broker answers the producer before it has marked the partitions.
+        Whether a partition ends at its oldest open transaction (the last stable offset), as a reader of committed
+        records gets it; False for the end of all that was written. The last stable offset follows a commit by a
+        moment: the broker answers the producer before it has marked the partitions.
 
-    Raises
-    ------
-    BrokerError
-        A partition does not exist, or the cluster refuses or does not answer within 20 s.
+    Notes
+    -----
+    A consumer that joins nothing asks, with the protocol's times for the latest and the earliest offset. An admin
+    client's `list_offsets` (librdkafka 2.16) ends the process by an assertion where a broker hangs for some seconds
+    in the middle of it, and a new one waits 1 or 3 s for a timer now and then.
     """
-    isolation = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
-    latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # confluent-kafka left it without types
-    return _offsets(connection, partitions, latest, isolation)
+
+    def __init__(self, connection: Connection, committed: bool = True) -> None:
+        self._connection = connection
+        isolation = "read_committed" if committed else "read_uncommitted"
+        config = {"group.id": "riverloop-offsets", "isolation.level": isolation}
+        self._consumer = Consumer(connection.config(**config), logger=CLIENT_LOG)
+
+    def ends(self, places: Iterable[Place], timeout_s: float = TIMEOUT_S) -> dict[Place, int]:
+        """Return the offset after the last record of each partition (blocks).
+
+        Raises
+        ------
+        BrokerError
+            A partition does not exist, or the cluster refuses or does not answer in time.
+        """
+        return self._ask(places, LATEST, timeout_s)
+
+    def firsts(self, places: Iterable[Place], timeout_s: float = TIMEOUT_S) -> dict[Place, int]:
+        """Return the oldest offset of each partition; raises as `ends` does."""
+        return self._ask(places, EARLIEST, timeout_s)
+
+    def _ask(self, places: Iterable[Place], moment: int, timeout_s: float) -> dict[Place, int]:
+        wanted = [*dict.fromkeys(places)]
+        deadline = time.monotonic() + timeout_s
+        found: dict[Place, int] = {}
+        while len(found) < len(wanted):
+            left = [place for place in wanted if place not in found]
+            try:
+                asked = [TopicPartition(*place, moment) for place in left]
+                errors = []
+                for place in self._consumer.offsets_for_times(asked, max(deadline - time.monotonic(), 0.1)):
+                    if place.error is None:
+                        found[place.topic, place.partition] = place.offset
+                    else:
+                        errors.append(KafkaException(place.error))
+                if errors:
+                    raise errors[0]
+            except KafkaException as error:
+                # A partition without a leader gets one; a topic that does not exist stays missing.
+                if code_of(error) not in PASSING or time.monotonic() > deadline:
+                    unknown = ", ".join(f"{topic}/{partition}" for topic, partition in left)
+                    raise failed(self._connection, f"the offsets of {unknown} are unknown", error) from error
+                time.sleep(0.1)
+        return found
+
+    def close(self) -> None:
+        """End the client."""
+        self._consumer.close()
 
 
-def first_offsets(
-    connection: Connection, partitions: Iterable[tuple[str, int]]
-) -> dict[tuple[str, int], int]:
+def end_offsets(
+    connection: Connection, partitions: Iterable[Place], committed: bool = True
+) -> dict[Place, int]:
+    """Ask once with a client of its own; see `PartitionOffsets`, whose `ends` raises the same."""
+    with closing(PartitionOffsets(connection, committed)) as offsets:
+        return offsets.ends(partitions)
+
+
+def first_offsets(connection: Connection, partitions: Iterable[Place]) -> dict[Place, int]:
     """Return the oldest offset of each partition; raises as `end_offsets` does."""
-    earliest = OffsetSpec.earliest()  # type: ignore[no-untyped-call]  # confluent-kafka left it without types
-    return _offsets(connection, partitions, earliest)
-
-
-def _offsets(
-    connection: Connection,
-    partitions: Iterable[tuple[str, int]],
-    spec: OffsetSpec,
-    isolation: IsolationLevel = IsolationLevel.READ_UNCOMMITTED,
-) -> dict[tuple[str, int], int]:
-    wanted = {TopicPartition(topic, partition): spec for topic, partition in partitions}
-    if not wanted:
-        return {}
-    deadline = time.monotonic() + TIMEOUT_S
-    while True:
-        try:
-            # A client goes on asking with the leaders that it has known: each attempt gets its own.
-            with client_for_offsets(connection) as admin:
-                futures = admin.list_offsets(wanted, isolation_level=isolation, request_timeout=TIMEOUT_S)
-                return {
-                    (place.topic, place.partition): int(future.result().offset)
-                    for place, future in futures.items()
-                }
-        except KafkaException as error:
-            # A partition without a leader gets one; a topic that does not exist stays missing.
-            if code_of(error) not in PASSING or time.monotonic() > deadline:
-                asked = ", ".join(f"{place.topic}/{place.partition}" for place in wanted)
-                raise failed(connection, f"the offsets of {asked} are unknown", error) from error
-            time.sleep(0.1)
+    with closing(PartitionOffsets(connection)) as offsets:
+        return offsets.firsts(partitions)
 
 
 class Committed(NamedTuple):
@@ -131,11 +157,11 @@ class GroupOffsets:
         config = {"group.id": group, "enable.auto.commit": False, "isolation.level": "read_committed"}
         self._consumer = Consumer(connection.config(**config), logger=CLIENT_LOG)
 
-    def committed(self, places: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
+    def committed(self, places: Sequence[Place]) -> dict[Place, int]:
         """See `committed_offsets`."""
         return {place: each.offset for place, each in self.stamped(places).items()}
 
-    def stamped(self, places: Sequence[tuple[str, int]]) -> dict[tuple[str, int], Committed]:
+    def stamped(self, places: Sequence[Place]) -> dict[Place, Committed]:
         """Give what is committed with who wrote it; raises as `committed_offsets` does."""
         unknown = f"the offsets of group {self._group} are unknown"
         try:
@@ -158,9 +184,7 @@ class GroupOffsets:
         self._consumer.close()
 
 
-def committed_offsets(
-    connection: Connection, group: str, places: Sequence[tuple[str, int]]
-) -> dict[tuple[str, int], int]:
+def committed_offsets(connection: Connection, group: str, places: Sequence[Place]) -> dict[Place, int]:
     """Ask what a consumer group has committed, after the decision on its open transactions (blocks).
 
     Returns
@@ -177,9 +201,7 @@ def committed_offsets(
         return offsets.committed(places)
 
 
-def stamped_offsets(
-    connection: Connection, group: str, places: Sequence[tuple[str, int]]
-) -> dict[tuple[str, int], Committed]:
+def stamped_offsets(connection: Connection, group: str, places: Sequence[Place]) -> dict[Place, Committed]:
     """Do as `committed_offsets`, and say of each offset which topic it was written for."""
     with closing(GroupOffsets(connection, group)) as offsets:
         return offsets.stamped(places)
