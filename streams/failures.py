@@ -16,6 +16,10 @@ class NotFinite(RiverloopError):
     """A model's score is not a finite number."""
 
 
+class NoCopy(RiverloopError):
+    """An example failed where no copy of the state before it was kept: the fold has to begin again, with copies."""
+
+
 class NoLabel(RiverloopError):
     """A policy has given something that is no label of this kind of task."""
 

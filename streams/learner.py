@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, NamedTuple
 from river import base
 
 from schemas.records import Features
-from streams.failures import NotFinite, check_finite, describe, is_own
+from streams.failures import NoCopy, NotFinite, check_finite, describe, is_own
 from streams.finite import count_not_finite, is_huge
 from streams.learning_steps import RATE_OVER, Steps
 from streams.learning_time import learn, wants_time
@@ -91,6 +91,8 @@ class Learner:
         """Whether the state is that of the middle of an example: nothing may be done with it any more."""
         self.puts_off = False
         """Whether what takes long is left to `catch_up`, whose call comes before anything else of the model's."""
+        self.keeps_copies = True
+        """False: an example on which its code raises ends the fold (`NoCopy`), which is to be begun again."""
         self._base: StateCopy | None = None
         self._since: deque[tuple[Features, Any, int]] = deque()
         self._timed = wants_time(self.pipeline.reading)
@@ -120,13 +122,18 @@ class Learner:
             Its label.
         asked
             The request's event time in ms; None: the entry's.
+
+        Raises
+        ------
+        NoCopy
+            The example failed, and no copies are kept.
         """
         if self.pipeline.learn(features, value):
             if self._every:
                 self._forget()
             return self._count(offset, ts)
         asked = ts if asked is None else asked
-        kept = self.pipeline.kept
+        kept = self.pipeline.kept or not self.keeps_copies
         if not kept and (not self.puts_off or self._every == 0):
             self._keep_in_time()
         self.inside = True
@@ -135,6 +142,8 @@ class Learner:
         except BaseException as error:
             if not is_own(error):
                 raise
+            if not self.pipeline.kept and not self.keeps_copies:
+                raise NoCopy(f"log offset {offset}: {describe(error)}") from None
             self._failed = SkippedEntry(offset, request_id, describe(error)), ts
             if not self.puts_off:
                 self.catch_up()
@@ -187,7 +196,7 @@ class Learner:
     @property
     def is_behind(self) -> bool:
         """Whether there is something to catch up with."""
-        copies = not self.pipeline.is_fused
+        copies = self.keeps_copies and not self.pipeline.is_fused
         return self._failed is not None or (copies and len(self._since) >= self._every)
 
     def catch_up(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import sys
 import threading
@@ -29,11 +30,13 @@ from schemas.errors import BadRecord, RecordsGone, RiverloopError, SnapshotError
 from schemas.records import Entry, Features, Manifest
 from schemas.topics import TaskTopics
 from streams import native
+from streams.failures import NoCopy
 from streams.garbage import collect_seldom
 from streams.leave_out import LeaveOut
 from streams.model import ModelFold
 from streams.version import Version
 
+log = logging.getLogger(__name__)
 NICE: Final = 10
 NEAR: Final = 500
 """So many entries may be left for the others to fold."""
@@ -102,21 +105,38 @@ class Preparing:
         SnapshotError
             The log does not lead to the version.
         """
-        job, task = self._job, self._loaded.task
+        job = self._job
         runtime = runtime_fingerprint()
-        leave_out = LeaveOut.read(job.left_out)
-        fold = ModelFold(task, task.model(job.model), runtime[0], job.core, leave_out=leave_out)
-        self._past.serve(fold)
-        if not job.version:
-            self._to_the_end(fold)
-        elif (there := self._there(job.version, fold.spec)) is not None:
+        fold = self._fold(runtime[0])
+        if job.version and (there := self._there(job.version, fold.spec)) is not None:
             return there
-        else:
-            self._to_version(fold, Version.parse(job.version))
+        # Copies for failing examples take a fifth of the time of a tree.
+        fold.learner.keeps_copies = False
+        try:
+            self._lead(fold)
+        except NoCopy as failed:
+            log.info("folded again with copies of the state: %s", failed)
+            fold = self._fold(runtime[0])
+            self._lead(fold)
         fingerprints, recent = self._codec.fingerprints, list(self._recent)
         commit = git_commit(self._loaded.folder)
         taken = pack(fold, self._place, runtime[1], fingerprints, {}, recent, now_ms(), commit=commit)
         return self._store.save(taken.manifest, taken.state, taken.probes)
+
+    def _fold(self, runtime: str) -> ModelFold:
+        job, task = self._job, self._loaded.task
+        leave_out = LeaveOut.read(job.left_out)
+        fold = ModelFold(task, task.model(job.model), runtime, job.core, leave_out=leave_out)
+        self._past.serve(fold)
+        return fold
+
+    def _lead(self, fold: ModelFold) -> None:
+        """Fold to where the job wants it."""
+        self.folded = 0
+        if self._job.version:
+            self._to_version(fold, Version.parse(self._job.version))
+        else:
+            self._to_the_end(fold)
 
     def _there(self, version: str, spec: str) -> Manifest | None:
         try:

@@ -30,7 +30,7 @@ from streams.revisions import ANCHORS, ROLLBACK, Rollback
 from streams.version import Version
 
 POLL_S: Final = 0.25
-GRACE_S: Final = 0.75
+GRACE_S: Final = 0.5
 """After the owner has the state at hand, the other workers get this long to load it as well."""
 ASK_AGAIN_S: Final = 10.0
 ATTEMPTS: Final = 3
@@ -86,6 +86,8 @@ class Rollbacks:
         self._is_owner, self._job, self._writer = is_owner, job, writer
         self._under_way: dict[str, _Preparation] = {}
         """By model."""
+        self._prepared = asyncio.Event()
+        """A process has made a state."""
 
     async def run(self) -> None:
         """Attend to rollbacks until the worker stops."""
@@ -97,7 +99,9 @@ class Rollbacks:
                         await self._attend(fold)
                     except (BrokerError, SnapshotError, OSError, TaskStopped) as error:
                         log.warning("%s: a rollback of %s waits: %s", self._name, fold.model.name, error)
-                await asyncio.sleep(POLL_S)
+                self._prepared.clear()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._prepared.wait(), POLL_S)
         finally:
             for each in self._under_way.values():
                 if each.process is not None and each.process.returncode is None:
@@ -122,7 +126,8 @@ class Rollbacks:
         if found.anchor is None:
             if self._is_owner() and found.working is None and time.monotonic() >= found.not_before:
                 found.working = asyncio.create_task(self._prepare(fold, found))
-        elif found.ready_at is None:
+            return
+        if found.ready_at is None:
             await self._load(fold, found, found.anchor)
         elif self._is_owner() and time.monotonic() >= max(found.ready_at + GRACE_S, found.not_before):
             found.not_before = time.monotonic() + ASK_AGAIN_S
@@ -202,6 +207,7 @@ class Rollbacks:
         if "error" not in report:
             reached("after-aside")
             found.not_before = 0.0
+            self._prepared.set()
             log.info(
                 "%s: %s is made for the rollback of %s: %d entries in %.2f s",
                 *(self._name, report["version"], model, report["entries"], report["seconds"]),

@@ -19,6 +19,7 @@ from streams import Event, Task
 from streams.learning_alerts import alerts_of
 from streams.model import ModelFold
 from tests.integration.loops import Loop, no_traceback, until
+from tests.integration.test_commands import models as command
 
 pytestmark = pytest.mark.kafka
 
@@ -126,6 +127,12 @@ def test_a_shadow_that_raises_costs_only_itself(broker: Broker, tmp_path: Path, 
         reported = {"offset": published.log_offset, "request_id": published.request_id}
         assert reported | {"exception": published.exception} == entry
         assert (published.state, published.severity, published.model) == ("opened", "info", "ht")
+
+        # The process that rebuilds meets the example, too.
+        rebuild = ("rollback", "ht", "--mode", "rebuild", "--leave-out", "10..12", "--wait")
+        assert command(loop, *rebuild, "--timeout", "100")["state"] == "done"
+        loop.play(events(loop.task, 350, 20))
+        assert loop.assert_verified().skipped["ht"]["newest"] == [entry]
 
 
 def test_what_is_skipped_is_published_once_whoever_owns_the_log_and_a_revision_ends_it(

@@ -14,6 +14,7 @@ from river import linear_model as lm
 from schemas import Dictionary, Number
 from schemas.errors import SnapshotError
 from streams import Model, Task
+from streams.failures import NoCopy
 from streams.learner import LEAST_KEPT, Learner
 from streams.model import ModelFold
 from streams.snapshot.digest import state_digest
@@ -77,6 +78,15 @@ def test_a_model_whose_state_cannot_be_copied_stops_learning_where_it_fails() ->
         assert learner.stopped.offset == before
         assert learner.stopped.why.startswith("its state cannot be restored: TypeError in copy:")
         assert [step.signal for step in learner.steps.newest] == ["skipped", "stopped"]
+
+
+def test_without_copies_a_failing_example_ends_the_fold() -> None:
+    learner = Learner(Deep, "regression", 10)
+    learner.keeps_copies = False
+    assert learned(learner, [*[1.0] * (LEAST_KEPT + 3)]) == [True] * (LEAST_KEPT + 3)
+    assert not learner.is_behind
+    with pytest.raises(NoCopy, match=r"^log offset \d+: ZeroDivisionError in "):
+        learned(learner, [0.0])
 
 
 def test_a_copy_without_the_form_of_snapshots_is_a_copy() -> None:
