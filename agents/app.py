@@ -114,6 +114,9 @@ def make_app(prepared: Prepared, ending: Ending | None = None) -> Any:
         await asyncio.gather(*(each.consumer.drain() for each in [feed, *foreign]))
         pairs = zip(prepared.agents.values(), owners, strict=True)
         await asyncio.gather(*(agents.stop(owner) for agents, owner in pairs))
+        # The group's other members wait for this one until it has left; they need no producer of it to be closed.
+        await asyncio.gather(*(each.consumer.stop() for each in [feed, *foreign]))
+        await asyncio.gather(*(agents.close() for agents in prepared.agents.values()))
         await writer.close()
 
     app.on_before_shutdown.connect(stopping)

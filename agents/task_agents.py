@@ -247,7 +247,7 @@ class TaskAgents:
         await asyncio.gather(*(runner.start() for runner in [*self._runners.values(), *mapped]))
 
     async def stop(self, consumer: BatchConsumer) -> None:
-        """Write last snapshots, as the log's owner, note how far the join's state is, and close the producers.
+        """Write last snapshots, as the log's owner, and note how far the join's state is; then do nothing more.
 
         Parameters
         ----------
@@ -261,8 +261,11 @@ class TaskAgents:
         async with self._at_work, self.tallies.lock:
             self._stopped = True
             await self.join.checkpoint(now=True)
-            mapped = [self.mapped.runner] if self.mapped else []
-            await asyncio.gather(*(runner.close() for runner in [*self._runners.values(), *mapped]))
+
+    async def close(self) -> None:
+        """Close the producers."""
+        mapped = [self.mapped.runner] if self.mapped else []
+        await asyncio.gather(*(runner.close() for runner in [*self._runners.values(), *mapped]))
 
     # ------------------------------------------------------------------ batches
 
