@@ -18,6 +18,7 @@ from schemas.codec import json_form, wire
 from schemas.codec.avro_form import RECORDS, Schema, assemble, header
 from schemas.codec.checks import RECORD_TYPES, TaskKind, makers
 from schemas.codec.other_dictionaries import OtherDictionaries
+from schemas.codec.plain_data import Check, checker
 from schemas.codec.readers import Reader
 from schemas.codec.topic_numbers import TopicNumbers
 from schemas.codec.wire import Malformed
@@ -88,7 +89,7 @@ class _Known:
 
     record: type[Any]
     reader: Reader
-    check: json_form.Check | None = None
+    check: Check | None = None
 
 
 class Codec:
@@ -165,13 +166,13 @@ class Codec:
         """By record: that schema's fingerprint, 16 hex digits in the order of the bytes on the wire."""
         self._writers: dict[type[Any], Callable[[Any], bytes]] = {}
         self._readers: dict[bytes, _Known] = {}
-        self._checks: dict[type[Any], json_form.Check] = {}
+        self._checks: dict[type[Any], Check] = {}
         for name, schema in self.schemas.items():
             mark, record = header(schema), RECORD_TYPES[name]
             self.fingerprints[name] = mark[2:].hex()
             self._writers[record] = Writer(schema, mark, self._topics).write
             self._readers[mark] = _Known(record, Reader(schema, self._topics, made, plans.get(name)))
-            self._checks[record] = json_form.checker(schema, made, canonical.get(name, dict))
+            self._checks[record] = checker(schema, made, canonical.get(name, dict))
         self._others = OtherDictionaries(self.schemas, self._topics, made)
         self.dialects: dict[type[Any], JsonDialect] = {Request: request_json, Outcome: outcome_json}
         """How services write JSON, by record."""
