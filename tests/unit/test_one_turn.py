@@ -63,7 +63,7 @@ def test_a_turn_writes_the_salt_of_a_new_subject_once() -> None:
     task = make_http_task(slot="slot", codec=Codec("stay", "binary", features, salts, serving=True))
     task, consumer = replace(task, subjects=Subjects(salts, topic=task.context.topics.keys)), Consumer()
     agents, topics = agents_of(task), task.context.topics
-    join = Join(agents.join.rules, MemoryStore(), task.context.codec.written_prediction, "stay", 0)
+    join = Join(agents.join.rules, MemoryStore(), task.context.codec.held.to_write, "stay", 0)
     agents.join.partitions[0] = JoinPartition(join, topics, None)
     assert agents.inputs.decode is not None
     shown = {"LeadTime": 12, "Rate": 80.5, "Meal": "BB"}
