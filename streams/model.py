@@ -23,7 +23,8 @@ from streams.revisions import LEFT_OUT, Revision
 from streams.roles import ModelRole, Roles
 from streams.scoring import Answer, Untaught, answer, answer_of
 from streams.snapshot.digest import state_digest
-from streams.task import Model, Task
+from streams.task import Task
+from streams.task_model import Model
 from streams.version import Version
 
 

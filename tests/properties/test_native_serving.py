@@ -39,7 +39,8 @@ from streams.model import ModelFold
 from streams.native.serving import NativeServer, request_scan_of
 from streams.select import Select
 from streams.serve import Server
-from streams.task import Model, Task
+from streams.task import Task
+from streams.task_model import Model
 from tests.history import Kept
 from tests.properties.test_native_records import damaged
 

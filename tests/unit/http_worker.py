@@ -48,7 +48,8 @@ from streams.join.join_rules import JoinRules
 from streams.model import ModelFold
 from streams.select import Select
 from streams.serve import Server
-from streams.task import Model, Task
+from streams.task import Task
+from streams.task_model import Model
 
 OPENAPI = json.loads((Path(__file__).parents[2] / "docs/reference/openapi.json").read_text())
 SECRET = "Ada-Lovelace-1815"
