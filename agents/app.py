@@ -230,7 +230,7 @@ def _add_task(
 
     async def publish() -> None:
         # The log belongs to a worker that has read it: one that still learns it would publish nothing.
-        await agents.log.wait_caught_up()
+        await agents.log.answering.wait_caught_up()
         await owner.start()
         await ending.guard(partial(agents.publisher.run, owner))
 

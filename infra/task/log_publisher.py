@@ -266,7 +266,7 @@ class LogPublisher(Publisher[Entry]):
         ):
             return
         await self.resolve()
-        if self.fold.caught_up:
+        if self.fold.answering.caught_up:
             await self._command(consumer)
         await self._publish(consumer)
 
