@@ -157,7 +157,7 @@ def _feed(app: Any, prepared: Prepared, ending: Ending) -> Feed:
 
     channels: dict[Channel, Work] = {}
     for agents in tasks:
-        channels[agents.inputs] = guarded(agents.on_batch)
+        channels[agents.inputs] = guarded(agents.turn.on_batch)
         channels[agents.tally_batches] = guarded(agents.tallies.on_batch)
     feed = Feed(
         app,
@@ -250,7 +250,7 @@ def _add_task(
         await ending.guard(rollbacks.run)
 
     async def silence() -> None:
-        await ending.guard(partial(agents.on_silence, consumer))
+        await ending.guard(partial(agents.turn.on_silence, consumer))
         await agents.publish_rest(consumer)
 
     async def follow_keys() -> None:
