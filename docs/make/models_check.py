@@ -28,7 +28,8 @@ from docs.make.state_classes import PACKAGES
 from infra.loadcheck import HASH_SEEDS, read_exercise
 from schemas.dictionary import Category, Dictionary, Feature, Number
 from schemas.errors import RiverloopError
-from streams.loadcheck import compare, exercise
+from streams.exercise import exercise
+from streams.loadcheck import compare
 from streams.select import Select
 from streams.task import Task
 from streams.task_model import Model
