@@ -18,7 +18,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from river import linear_model, optim, preprocessing
 
-from agents.http.routes import Pages, add_routes
+from agents.http.pages import Pages
+from agents.http.routes import add_routes
 from agents.http.task import HttpTask
 from agents.settings import Settings
 from infra.kafka.acknowledging import Acknowledging
