@@ -160,7 +160,7 @@ def _feed(app: Any, prepared: Prepared, ending: Ending) -> Feed:
 
     channels: dict[Channel, Work] = {}
     for agents in tasks:
-        channels[agents.inputs] = guarded(agents.on_batch)
+        channels[agents.inputs] = guarded(agents.turn.on_batch)
         channels[agents.tally_batches] = guarded(agents.tallies.on_batch)
     feed = Feed(
         app,
@@ -233,7 +233,7 @@ def _add_task(
 
     async def publish() -> None:
         # The log belongs to a worker that has read it: one that still learns it would publish nothing.
-        await agents.log.wait_caught_up()
+        await agents.log.answering.wait_caught_up()
         await owner.start()
         await ending.guard(partial(agents.publisher.run, owner))
 
@@ -253,7 +253,7 @@ def _add_task(
         await ending.guard(rollbacks.run)
 
     async def silence() -> None:
-        await ending.guard(partial(agents.on_silence, consumer))
+        await ending.guard(partial(agents.turn.on_silence, consumer))
         await agents.publish_rest(consumer)
 
     async def follow_keys() -> None:

@@ -13,11 +13,10 @@ from agents.look_ups import feature_serving
 from agents.settings import Settings
 from infra.audit.chain import ChainReader
 from infra.audit.checkpoints import Checkpoints
-from infra.hooks import reached
 from infra.kafka.buffers import Partition
-from infra.kafka.channel import Batch, Channel
+from infra.kafka.channel import Channel
 from infra.kafka.consumer import BatchConsumer
-from infra.kafka.intake import Intake, WithinBudget
+from infra.kafka.intake import Intake
 from infra.kafka.transaction import TransactionRunner
 from infra.snapshots.store import SnapshotStore
 from infra.store.restore import JoinStores
@@ -39,8 +38,8 @@ from infra.task.statistics import Statistics
 from infra.task.status import TaskStatus
 from infra.task.tallies import SNAPSHOT_EVERY, TallyPublisher
 from infra.task.topic_watch import CurrentTopics, TopicWatch
+from infra.task.turn import Turn
 from infra.turns import Turns
-from schemas.errors import TransactionAborted
 from streams.join.join_rules import JoinRules
 from streams.join.merge import MergeByTime
 from streams.lookup import Lookups
@@ -57,8 +56,6 @@ log = logging.getLogger(__name__)
 JOIN_PACE_S = 0.02
 """Predictions and outcomes wait up to this long for more of them, unless there are requests: with a transaction
 for each, 250 requests a second take most of a core of the broker. Not in lockstep, where each is waited for."""
-REGISTRY_PAUSE_S = 1.0
-"""Records whose schema a registry does not say, since it is away, are read again after this time."""
 TALLY_PACE_S = 0.1
 """Tallies wait up to this long for more of them."""
 ROLES = {
@@ -89,7 +86,7 @@ class TaskAgents:
         self.subjects, self.turns = subjects, turns
         statistics = self.statistics = Statistics()
         resume = Resume(context, current)
-        self._settings, self._lockstep = settings, settings.lockstep
+        self._settings = settings
         self.features = feature_serving(context, settings, statistics, lambda: self.publisher.is_owner)
         if self.features is not None:
             server.additions.append(Lookups.check)
@@ -112,13 +109,10 @@ class TaskAgents:
             settings.join_cache_mb,
         )
         self.join = JoinAgent(context, current, resume, statistics, stores)
-        self._silence = Silence(self.join, settings.idle_ms)
         self.log = LogFold(
             *(context, server.models, readiness, resume, statistics, turns, store), settings.skip
         )
         server.gate = self.log.gate
-        self._at_work = asyncio.Lock()
-        self._stopped = False
         name, topics = context.task.name, context.topics
         self._runners = {
             role: TransactionRunner(
@@ -133,6 +127,21 @@ class TaskAgents:
         self.watch = TopicWatch(context, current, readiness, statistics)
         self.assignments = Assignments(
             context, readiness, resume, self.watch, self.join, self.log, aggregates
+        )
+
+        self.turn = Turn(
+            context,
+            readiness,
+            turns,
+            self._runners["turn"],
+            self.serve,
+            self.join,
+            self.log,
+            subjects,
+            self.assignments,
+            silence=None if settings.lockstep else Silence(self.join, settings.idle_ms),
+            look_ups=None if self.features is None else self.features.reader,
+            registry=registry,
         )
 
         def output(role: str, topic: str, every: int) -> Output:
@@ -194,14 +203,6 @@ class TaskAgents:
             prompt=(topics.requests,),
         )
 
-    async def _schemas_known(self, batch: Batch[Any]) -> bool:
-        """Ask for the schemas that a batch lacks; gives whether it lacks none, else it is to come again."""
-        if self._registry is None or not any(each.item.pending for each in batch.records):
-            return True
-        if not await asyncio.get_running_loop().run_in_executor(None, self._registry.fetch):
-            await asyncio.sleep(REGISTRY_PAUSE_S)
-        return False
-
     def _mapped(self) -> MappedOutcomes:
         # Not imported by a worker without one.
         from infra.task.mapped_outcomes import MappedOutcomes  # noqa: PLC0415
@@ -258,8 +259,8 @@ class TaskAgents:
         await consumer.stop()
         if self.features is not None:
             self.features.close()
-        async with self._at_work, self.tallies.lock:
-            self._stopped = True
+        async with self.turn.lock, self.tallies.lock:
+            self.turn.stopped = True
             await self.join.checkpoint(now=True)
 
     async def close(self) -> None:
@@ -267,93 +268,7 @@ class TaskAgents:
         mapped = [self.mapped.runner] if self.mapped else []
         await asyncio.gather(*(runner.close() for runner in [*self._runners.values(), *mapped]))
 
-    # ------------------------------------------------------------------ batches
-
-    async def on_batch(self, consumer: BatchConsumer, batch: Batch[Any]) -> None:
-        """Serve requests, and join predictions and outcomes, in one transaction."""
-        topic = self.context.topics.requests
-        if not await self._schemas_known(batch):
-            consumer.batches.rewind(batch)
-            return
-        await self.log.near()
-        requests = [each for each in batch.records if each.partition.topic == topic]
-        join_inputs = [each for each in batch.records if each.partition.topic != topic]
-        numbers = {each.partition.number for each in join_inputs}
-        if self.features is not None and requests and self.readiness.ready.is_set():
-            await self.features.reader.look_up(each.item for each in requests)
-        asked = {each.partition.number for each in requests}
-        async with self._at_work:
-            if self.readiness.rejected or (requests and not self.readiness.ready.is_set()):
-                consumer.batches.rewind(batch)
-                return
-            to_serve = WithinBudget([each.item for each in requests])
-            to_join = WithinBudget([each.item for each in join_inputs])
-            try:
-                # Also without requests: what an aborted turn has left must not be counted by this one's commit.
-                records = await self.turns.run(self.serve.process(to_serve))
-                reached("after-predict")
-                steps = await self.turns.run(self.join.steps(to_join, numbers))
-                records += [each for each in steps if each is not None]
-                records += self.subjects.records("turn")  # of both: a salt lies on its topic once
-                consumer.batches.keep(batch, requests[: to_serve.count] + join_inputs[: to_join.count])
-                await consumer.batches.commit(batch, self._runners["turn"], records)
-                self.serve.commit()
-                self.join.commit()
-                self.subjects.commit("turn")
-            except BaseException as error:
-                await self.assignments.undo(numbers, asked, error)
-                if not isinstance(error, TransactionAborted):
-                    raise
-                log.warning("%s: %s", batch.channel.name, error)
-            else:
-                await self.join.checkpoint()
-
-    async def on_silence(self, consumer: BatchConsumer) -> None:
-        """Advance stream time where predictions are caught up and silent."""
-        topics = self.context.topics
-        if self._lockstep or self.readiness.rejected:
-            return
-        ends = await consumer.progress.ends(topics.predictions)
-        if not consumer.progress.quiet(ends):
-            return
-        async with self._at_work:
-            await self.join.checkpoint()
-            quiet = consumer.progress.quiet(ends)
-            if not quiet or self._stopped or not consumer.metadata:
-                return
-            numbers: set[int] = set()
-            try:
-                waiting = consumer.progress.next_times(topics.outcomes)
-                await self.turns.run(self._silence.advance(quiet, numbers, waiting))
-            except BaseException:
-                self.join.rollback(quiet)
-                raise
-            numbers |= self._silence.pass_marks(
-                consumer.progress.passed(topics.predictions), consumer.progress.passed(topics.outcomes)
-            )
-            mine = self.join.partitions
-            moved = [(number, mine[number]) for number in sorted(numbers) if number in mine]
-            offsets = {}
-            for number, at in moved:
-                offsets[Partition(topics.predictions, number)] = at.predictions
-                offsets[Partition(topics.outcomes, number)] = at.outcomes
-            records = await self.turns.run(
-                record for number, _ in moved for record in self.join.outputs(number)
-            )
-            try:
-                if moved:
-                    await self._runners["turn"].commit(records, offsets, consumer.metadata)
-                for number, at in moved:
-                    if self.join.partitions.get(number) is at:  # else it went to another worker meanwhile
-                        at.commit()
-                self.statistics.count_dead_letters(self.join.dead_letters)
-            except BaseException as error:
-                await self.assignments.undo({number for number, _ in moved}, set(), error)
-                if not isinstance(error, TransactionAborted):
-                    raise
-                log.warning("%s: advancing time in silence: %s", self.context.task.name, error)
-
     async def publish_rest(self, consumer: BatchConsumer) -> None:
         """Publish the last metrics of a burst, as the tallies' owner."""
-        if not self._stopped and not self.readiness.rejected:
+        if not self.turn.stopped and not self.readiness.rejected:
             await self.tallies.on_silence(consumer)

@@ -126,7 +126,7 @@ def _registry(settings: Settings, codec: Codec) -> tuple[Registry | None, Frame 
 
     client = client_of(settings.schema_registry, settings.registry_properties.splitlines())
     registry = Registry(client, codec, blocks=False)
-    codec.unframe = registry.unframe
+    codec.reader.unframe = registry.unframe
     if not settings.registry_predictions:
         return registry, None
     return registry, prediction_frame(client, codec, registry, settings.data_folder)

@@ -57,7 +57,7 @@ def record_sizes(task: Task, *, json: bool = False) -> Sizes:
     def sent(record: Any) -> int:
         return len(codec.encode(record, json=True)) + more + KEY_BYTES if json else size(record, 1)
 
-    held = replace(held, prediction=codec.held(prediction.request_id, codec.encode(prediction)))
+    held = replace(held, prediction=codec.held.take(prediction.request_id, codec.encode(prediction)))
     return Sizes(
         request=sent(found["Request"]),
         prediction=size(prediction, 1),

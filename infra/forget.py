@@ -223,7 +223,7 @@ class Forgetting:
         if not isinstance(data, bytes) or not any(needle in data for needle in self._needles):
             return False
         try:
-            return self._names_in(self._codec.peek(data)[1])
+            return self._names_in(self._codec.reader.peek(data)[1])
         except BadRecord:
             return True  # it cannot be read, and the name is in it
 

@@ -15,7 +15,8 @@ from typing import Any, Final
 from infra.checked import CheckCache, code_here
 from infra.taskfile import load_task
 from schemas.errors import RiverloopError, TaskError
-from streams.loadcheck import EXAMPLES, Exercise, Fault, compare, exercise, proof
+from streams.exercise import EXAMPLES, Exercise, Fault, exercise
+from streams.loadcheck import compare, proof
 
 HASH_SEEDS: Final = ("1", "4242")
 TIMEOUT_S: Final = 120.0

@@ -36,7 +36,7 @@ def learn(codec: Codec, command: Command) -> None:
         A revision command; others are skipped.
     """
     for schema in _schemas(command):
-        codec.register(schema)
+        codec.reader.register(schema)
 
 
 class PastSchemas:
@@ -74,7 +74,7 @@ class PastSchemas:
                 learn(self._codec, command)
                 for schema in _schemas(command):
                     _check_types(self._codec, json.loads(schema), command)
-        self._codec.learn_later = self.learn_later
+        self._codec.reader.learn_later = self.learn_later
 
     def learn_later(self, fingerprint: bytes, ours: bool) -> None:
         """Learn what is new on `T.control` (blocks); at most once a second for the same fingerprint.

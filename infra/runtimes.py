@@ -13,7 +13,7 @@ from infra.taskfile import LoadedTask
 from schemas.errors import SnapshotError
 from schemas.records import Control
 from streams.model import ModelFold
-from streams.task import Model
+from streams.task_model import Model
 
 PROOF: Final = "proof"
 """Argument of a revision: by component, a digest of what it did in the load check, as JSON."""

@@ -24,7 +24,7 @@ from schemas.records import Command, Control, Entry, Manifest
 from schemas.topics import TaskTopics
 from streams.model import ModelFold
 from streams.roles import Roles
-from streams.task import Model
+from streams.task_model import Model
 from streams.version import Version
 
 CHAMPION = "@champion"

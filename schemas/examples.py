@@ -90,7 +90,9 @@ def examples(codec: Codec) -> dict[str, Record]:
     score = Score("champion", 1, 1234, SCORES[kind], LABELS[kind])
     prediction = Prediction("r-0001", TS, seen, (score,), asked, propensity=1.0, log_offset=1240)
     outcome = Outcome("r-0001", TS + DAY, VALUES[kind], 1, None, "billing")
-    held = JoinRecord(answered, TS, prediction=codec.held(prediction.request_id, codec.encode(prediction)))
+    held = JoinRecord(
+        answered, TS, prediction=codec.held.take(prediction.request_id, codec.encode(prediction))
+    )
     command = Command("freeze", "champion", {}, "ada", "odd outcomes since noon", "c-0001", "token", TS)
     manifest = Manifest(
         version=version,

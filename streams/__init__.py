@@ -18,7 +18,8 @@ from streams.pure import pure
 from streams.quality.quality_rules import QualityRules
 from streams.race.rules import Race
 from streams.select import Select
-from streams.task import Model, Task
+from streams.task import Task
+from streams.task_model import Model
 from streams.validation.behaviour import Direction, Invariant, Replay, ScoreRange
 from streams.validation.checks import BeatsBaseRate, BeatsEarlier, HeldBack, Loss
 from streams.validation.rules import Validation

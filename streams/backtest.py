@@ -14,7 +14,8 @@ from streams.leave_out import NOTHING, LeaveOut
 from streams.metrics.kinds import REGISTRY
 from streams.model import ModelFold
 from streams.report import Resolutions, ScoreBook
-from streams.task import Model, Task
+from streams.task import Task
+from streams.task_model import Model
 
 
 def backtest(

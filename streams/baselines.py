@@ -7,7 +7,8 @@ from typing import Final
 
 from river import base, dummy, stats
 
-from streams.task import Model, Task
+from streams.task import Task
+from streams.task_model import Model
 
 
 def _mean() -> base.Estimator:

@@ -26,7 +26,8 @@ from streams.rollout import GATE
 from streams.rollout_checks import ALONE, Situation
 from streams.schedule import Sync, schedule
 from streams.serve import Server
-from streams.task import Model, Task
+from streams.task import Task
+from streams.task_model import Model
 
 
 def unpacked(request_id: str, payload: Payload) -> Prediction:

@@ -7,7 +7,7 @@ from streams.learner import Learner
 from streams.model_state import Frozen, ModelState
 from streams.snapshot.digest import state_digest
 from streams.state_copy import StateCopy
-from streams.task import Model
+from streams.task_model import Model
 from streams.version import Version
 
 

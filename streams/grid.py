@@ -6,12 +6,10 @@ import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from schemas.errors import TaskError
-
-if TYPE_CHECKING:
-    from streams.task import Model
+from streams.task_model import Model
 
 
 @dataclass(frozen=True, slots=True)

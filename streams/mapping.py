@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Final, Literal, get_args
@@ -249,6 +249,34 @@ class OutcomeMapping:
         if type(found) is not int or not -(2**63) <= found < 2**63:
             raise BadRecord("wrong_type", f"{path} must be a 64-bit whole number, not {_word(found)}", path)
         return found
+
+
+def check_mappings(mappings: object, kind: TaskKind, own: Collection[str], where: str) -> None:
+    """Reject mappings that a task cannot have.
+
+    Parameters
+    ----------
+    own
+        Names of the task's own topics.
+    where
+        Begins the messages.
+
+    Raises
+    ------
+    TaskError
+        Naming the mapping's topic, and what is wrong with it.
+    """
+    if not isinstance(mappings, tuple | list) or not all(isinstance(x, OutcomeMapping) for x in mappings):
+        raise TaskError(f"{where} must be a tuple of OutcomeMapping(...)")
+    names = [each.topic for each in mappings]
+    for mapping in mappings:
+        place = f"{where} topic {mapping.topic!r}"
+        if names.count(mapping.topic) > 1:
+            raise TaskError(f"{place} has two mappings")
+        if mapping.topic in own:
+            raise TaskError(f"{place} is a topic of the task")
+        for problem in mapping.problems(kind):
+            raise TaskError(f"{place}: {problem}")
 
 
 @cache

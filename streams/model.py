@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
-from river import base
-
 from schemas.errors import SnapshotError
-from schemas.records import Command, Entry, Features, Prediction, Score, ScoreValue
+from schemas.records import Command, Entry, Prediction
 from streams.failures import describe, is_own
 from streams.fold import BaseFold
-from streams.freezing import freeze, freeze_at
-from streams.learner import Learner, SkippedEntry
+from streams.learner import SkippedEntry
 from streams.leave_out import NOTHING, LeaveOut
-from streams.model_state import Frozen, ModelState, intervals_text
-from streams.native.fused import FusedPipeline
+from streams.model_state import ModelState
 from streams.native.scanned import ScannedFact
 from streams.policies import checked_label
 from streams.revisions import LEFT_OUT, Revision
 from streams.roles import ModelRole, Roles
-from streams.scoring import Answer, Untaught, answer, answer_of
-from streams.snapshot.digest import state_digest
-from streams.task import Model, Task
+from streams.task import Task
+from streams.task_model import Model
 from streams.version import Version
+from streams.versioned_model import VersionedModel
 
 
-class ModelFold(BaseFold[Entry]):
+class ModelFold(VersionedModel, BaseFold[Entry]):
     """A model of a task, folded up to a position of the log.
 
     The log itself says which revisions are active: a `revision` command names the specification and the
@@ -58,60 +54,22 @@ class ModelFold(BaseFold[Entry]):
         equals: Collection[str] = (),
         leave_out: LeaveOut = NOTHING,
     ) -> None:
-        self.task, self.model, self.runtime = task, model, runtime
+        super().__init__(task, model, core)
+        self.runtime = runtime
         self.runtimes = frozenset({runtime, *equals})
         """Those whose revisions and snapshots are this fold's."""
         self.spec = task.spec(model)
         self.leave_out = leave_out
         """A fold is of one revision: specification, runtime and what is left out are its identity."""
-        self.past: Callable[[Version], ModelState | None] | None = None
-        """Returns the state of an earlier version of this specification, where one is to be frozen."""
-        pipeline = FusedPipeline(model.make, task.features, task.kind, core)
-        self.learner = Learner(model.make, task.kind, task.max_skipped, pipeline)
-        self._untaught: Untaught | None = None
-        """It answers until the estimator has learned something."""
         self.roles = Roles(task.name)
         """Of all models of the task, at the same offset."""
         self.revision: Revision | None = None
         """The newest revision in the log of this identity; None: it may not answer."""
-        self.left_out: tuple[tuple[int, int], ...] = ()
-        """Log offsets, first and last, that it has left out by command."""
-        self.frozen: Frozen | None = None
-        self.version = Version(model.name, 1, -1)
-        """Of what answers."""
-        self.learned_version = self.version
-        """Of what learns: another one while the model is frozen."""
-        self._names = tuple(f.name for f in task.features if f.personal_data != "left_out")
-
-    def _set_version(self, revision: int, offset: int) -> None:
-        self.learned_version = Version(self.model.name, revision, offset)
-        if self.frozen is None:
-            self.version = self.learned_version
 
     @property
     def active(self) -> bool:
         """Whether the log has a revision of this specification and runtime: the fold may answer."""
         return self.revision is not None
-
-    @property
-    def estimator(self) -> base.Estimator:
-        """The River model that answers."""
-        estimator: base.Estimator = self.learner.estimator if self.frozen is None else self.frozen.estimator
-        return estimator
-
-    @property
-    def _reading(self) -> Any:
-        """The same, for anyone who does not change what it knows."""
-        return self.learner.pipeline.reading if self.frozen is None else self.frozen.estimator
-
-    def prepare(self) -> str:
-        """Make the kernel before the first example needs it; gives why River learns and scores, or nothing."""
-        return self.learner.pipeline.prepare()
-
-    @property
-    def learned(self) -> int:
-        """Examples that the model that answers has learned."""
-        return self.learner.learned if self.frozen is None else self.frozen.learned
 
     @property
     def retired(self) -> bool:
@@ -191,11 +149,6 @@ class ModelFold(BaseFold[Entry]):
         if self.learner.learn(*about, x, fact.value, fact.asked):
             self._set_version(self.learned_version.revision, offset)
 
-    def kernel(self, names: tuple[str, ...], kinds: tuple[Any, ...]) -> Any:
-        """Return the kernel that scores features of these names and kinds as `predict` does, if there is one."""
-        may = self.learned and self.frozen is None and not self.learner.inside
-        return self.learner.pipeline.kernel(names, kinds) if may else None
-
     def _command(self, offset: int, command: Command, before: ModelRole) -> None:
         if command.name == "freeze" and command.arguments.get("spec") == self.spec:
             self._freeze_at(offset, command.arguments)
@@ -237,54 +190,6 @@ class ModelFold(BaseFold[Entry]):
     def _find_revision(self) -> Revision | None:
         return self.roles.revisions.find(self.model.name, self.spec, self.runtimes, self.leave_out.text)
 
-    def _freeze_at(self, offset: int, arguments: Mapping[str, str]) -> None:
-        """Let the state of an earlier version answer; the fold's own goes on learning.
-
-        Raises
-        ------
-        SnapshotError
-            The state of the version is not at hand, or not the one that the command names.
-        """
-        version = Version.parse(arguments["version"])
-        state = None if self.past is None else self.past(version)
-        self.frozen = freeze_at(offset, version, state, arguments["digest"], self.model)
-        self.version, self._untaught = version, None
-
-    def _freeze(self, offset: int) -> None:
-        """Let a copy of the state answer; the state itself goes on learning, for `resume --catch-up`."""
-        try:
-            frozen = freeze(offset, self.version, self.learner, self.model)
-        except BaseException as error:
-            if not is_own(error):
-                raise
-            # The same in every replica: what cannot be copied stops learning for good.
-            self.learner.stop(offset, f"its state cannot be copied: {describe(error)}")
-            return
-        self.frozen, self._untaught = frozen, None
-
-    def _thaw(self, *, skip: bool) -> None:
-        frozen, self.frozen, self._untaught = self.frozen, None, None
-        if frozen is not None and skip:
-            self.learner.restore(frozen.estimator, frozen.learned, frozen.failures)
-            self.learned_version = frozen.version
-        self.version = self.learned_version
-
-    def _skip(self, since: int, until: int) -> None:
-        """Drop what was learned aside while frozen, and note it."""
-        since = since if self.frozen is None else self.frozen.since
-        self._thaw(skip=True)
-        self._leave_out(since, until)
-
-    def _leave_out(self, since: int, until: int) -> None:
-        """Note an interval between two commands that the model has not learned from."""
-        if since + 1 < until:
-            self.left_out = (*self.left_out, (since + 1, until - 1))
-
-    @property
-    def left_out_text(self) -> str:
-        """The log offsets that it has left out: `FIRST..LAST`, separated by commas."""
-        return intervals_text(self.left_out)
-
     @property
     def next_revision(self) -> int:
         """The number of the next revision of this model, or the one that a rollback has set apart for this fold."""
@@ -308,67 +213,7 @@ class ModelFold(BaseFold[Entry]):
         reason = "specification or runtime changed" if self.next_revision > 1 else "first revision"
         return Command("revision", self.model.name, self.next_opening(), reason=reason)
 
-    # ------------------------------------------------------------------ serving
-
-    def predict(self, features: Features) -> Score:
-        """Score features with the state as it is; the state's digest does not change.
-
-        Until the first learned example this happens on a throwaway copy: some models make themselves ready
-        for the features they see first, and predicting must not decide what those are.
-
-        A model that raises, or whose score is not a finite number, has no score, and its `failure` says why.
-        In the middle of an entry it must not be asked: its score would be that of no version.
-        """
-        assert not self.learner.inside, (
-            f"{self.version} is in the middle of log offset {self.next_offset - 1}"
-        )
-        score: ScoreValue = None
-        label: bool | str | None = None
-        failure = ""
-        try:
-            score, label = self._answer(self._x(features))
-        except BaseException as error:
-            if not is_own(error):
-                raise
-            failure = describe(error)
-        return Score(self.model.name, self.version.revision, self.version.offset, score, label, failure)
-
-    def _answer(self, x: dict[str, Any]) -> Answer:
-        if self.learned:
-            score = self.learner.pipeline.score(x) if self.frozen is None else None
-            kind = self.task.kind
-            return answer(self._reading, kind, x) if score is None else answer_of(score, kind)
-        if self._untaught is None:
-            self._untaught = Untaught(self._reading, self.task.kind, x)
-        return self._untaught.answer(x)
-
-    def _x(self, features: Features) -> dict[str, Any]:
-        """Give a model's `x`: the dictionary's features only, in its order, in a dict of its own."""
-        return {name: features[name] for name in self._names if name in features}
-
     # ------------------------------------------------------------------ state
-
-    @property
-    def digest(self) -> str:
-        """Canonical digest of the state that answers."""
-        return state_digest(self._reading)
-
-    @property
-    def learned_digest(self) -> str:
-        """Canonical digest of the state that learns."""
-        return state_digest(self.learner.pipeline.reading)
-
-    @property
-    def is_named(self) -> bool:
-        """Whether no other state has the name of what learns.
-
-        A revision that is opened while the model is frozen names both what answers and what learns, until that has
-        learned another entry.
-        """
-        frozen = self.frozen
-        return (
-            frozen is None or frozen.version != self.learned_version or frozen.learned == self.learner.learned
-        )
 
     def snapshot(self) -> ModelState:
         """See `Fold.snapshot`. The estimator is the live one: write it before the next entry.

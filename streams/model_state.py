@@ -12,7 +12,7 @@ from schemas.errors import SnapshotError
 from streams.learner import Learner
 from streams.roles import Roles
 from streams.snapshot.read import load
-from streams.task import Model
+from streams.task_model import Model
 from streams.version import Version
 
 

@@ -17,7 +17,8 @@ from schemas.records import Entry, Outcome, Prediction, Request, Value
 from streams.datafile import Event
 from streams.learning_time import wants_time
 from streams.metrics.kinds import REGISTRY
-from streams.task import Model, Task
+from streams.task import Task
+from streams.task_model import Model
 
 EPOCH = dt.datetime(1970, 1, 1)
 

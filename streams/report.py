@@ -13,7 +13,7 @@ from schemas.records import Entry
 from streams.fold import BaseFold
 from streams.metrics.extra import Extra, Row, measure
 from streams.policies import label_of
-from streams.task import Model
+from streams.task_model import Model
 
 QUANTILES = (0.1, 0.5, 0.9, 0.99)
 DAY_MS = 86_400_000

@@ -15,7 +15,8 @@ from streams.join.join_rules import JoinRules
 from streams.model import ModelFold
 from streams.roles import Roles
 from streams.shares import UNIT, place_of
-from streams.task import Model, Task
+from streams.task import Task
+from streams.task_model import Model
 
 SAMPLE: Final = "sample"
 """Salt of the draw, the same for all models: those with the same share score the same requests."""

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
-from river import base
-
 from schemas.codec import Codec
 from schemas.dialect import OWN, JsonDialect
-from schemas.dictionary import Boolean, Category, Dictionary
+from schemas.dictionary import Dictionary
 from schemas.errors import TaskError
 from schemas.event_time import EARLIEST, EPOCH
 from schemas.subject_keys import SubjectKeys
@@ -24,72 +22,22 @@ from streams.drift.drift_rules import DriftRules
 from streams.gate.rules import Gate
 from streams.grid import Grid, with_challengers
 from streams.lookup import Lookup, adding
-from streams.mapping import OutcomeMapping
-from streams.metrics.extra import problems
-from streams.metrics.metric_rules import MetricRules
+from streams.mapping import OutcomeMapping, check_mappings
+from streams.metrics.metric_rules import MetricRules, check_metrics
 from streams.own_bodies import own_bodies
 from streams.own_code import own_modules
-from streams.policies import VALUES, OnArrival, Policy
 from streams.quality.quality_rules import QualityRules
-from streams.snapshot.components import text_of
 from streams.snapshot.digest import state_digest
-from streams.suited import KINDS, other_library, range_problem, why_not
+from streams.suited import KINDS, range_problem
+from streams.task_model import Model
 from streams.validation.rules import Validation
 
-TASK_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*\Z")
-MODEL_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*\Z")
-
-
-TAKEN: Mapping[str, str] = {
-    "metrics": "the snapshots of the metrics",
-    "versus": "the comparisons of shadows",
-    "waiting": "the estimates of pending predictions",
-    "loop": "the measurements of the loop",
-    "drift": "the drift detectors",
-    "quality": "the data quality checks",
-    "gate": "the gate",
-}
-"""Names that no model may have: the monitors have them."""
+TASK_NAME: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*\Z")
 _SPANS: Final = (
     *("horizon", "revision_horizon", "early_horizon", "grace", "max_ahead", "tolerance", "lateness"),
 )
 EARLY_BUDGET_BYTES: Final = 128 * 1024 * 1024
 """Room for about 160,000 outcomes."""
-
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """A River pipeline with its parameters, competing on a task.
-
-    Parameters
-    ----------
-    name
-        Lower-case letters, digits, hyphens: the first part of its versions.
-    build
-        Makes a fresh pipeline from `parameters`, given as keywords. A seed is a parameter.
-    parameters
-        The configuration, apart from the code.
-    policy
-        How the facts of the log become labels for it.
-    sample
-        Share of the requests that it scores while it is a shadow, drawn by entity or request. It learns from all.
-    """
-
-    name: str
-    build: Callable[..., base.Estimator]
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-    policy: Policy = field(default_factory=OnArrival)
-    sample: float = 1.0
-
-    def make(self) -> base.Estimator:
-        """Make a fresh pipeline."""
-        return self.build(**self.parameters)
-
-    def describe(self) -> str:
-        """Give the specification in a form that a person can read."""
-        text = re.sub(r" at 0x[0-9a-f]+", "", text_of(self.make()))
-        settings = ", ".join(f"{key}={value!r}" for key, value in sorted(self.parameters.items()))
-        return f"{self.name}({settings})\npolicy: {self.policy!r}\n{text}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,7 +163,7 @@ class Task:
         self._check_shape()
         if self.challengers is not None:
             object.__setattr__(self, "models", with_challengers(self.models, self.challengers, where))
-        self._check_metrics()
+        check_metrics(self.metrics, self.kind, self.features, f"{where}: metrics=")
         self._check_rules("drift", DriftRules, lambda rules: rules.problems(self.kind))
         policies = tuple(model.policy for model in self.models)
         about = (self.kind, self.features, policies, self.horizon)
@@ -225,7 +173,7 @@ class Task:
         if len(set(names)) != len(names):
             raise TaskError(f"{where}: two models have the same name ({', '.join(names)})")
         for model in self.models:
-            self._check(model)
+            model.check(self.name, self.kind)
         if self.fallback is not None and self.fallback not in names[1:]:
             shadows = ", ".join(names[1:]) or "there is none"
             raise TaskError(f"{where}: fallback={self.fallback!r} must name a shadow ({shadows})")
@@ -257,7 +205,8 @@ class Task:
                 raise TaskError(f"{where}: models= holds a {type(model).__name__}, not a Model(...)")
         if self.data is not None and not isinstance(self.data, DataFile):
             raise TaskError(f"{where}: data= must be a DataFile(...), not {type(self.data).__name__}")
-        self._check_mappings(where)
+        own = {spec.name for spec in topics(self.name, 1)}
+        check_mappings(self.outcomes_from, self.kind, own, f"{where}: outcomes_from=")
         for name in ("request_json", "outcome_json"):
             if not isinstance(dialect := getattr(self, name), JsonDialect):
                 raise TaskError(f"{where}: {name}= must be a JsonDialect(...), not {type(dialect).__name__}")
@@ -265,47 +214,6 @@ class Task:
             raise TaskError(f"{where}: quality= must be QualityRules(...), not {type(self.quality).__name__}")
         if not self.models:
             raise TaskError(f"{where}: models= needs at least one Model(...)")
-
-    def _check_mappings(self, where: str) -> None:
-        found: object = self.outcomes_from
-        if not isinstance(found, tuple | list) or not all(isinstance(each, OutcomeMapping) for each in found):
-            raise TaskError(f"{where}: outcomes_from= must be a tuple of OutcomeMapping(...)")
-        names = [each.topic for each in found]
-        own = {spec.name for spec in topics(self.name, 1)}
-        for mapping in found:
-            place = f"{where}: outcomes_from= topic {mapping.topic!r}"
-            if names.count(mapping.topic) > 1:
-                raise TaskError(f"{place} has two mappings")
-            if mapping.topic in own:
-                raise TaskError(f"{place} is a topic of the task")
-            for problem in mapping.problems(self.kind):
-                raise TaskError(f"{place}: {problem}")
-
-    def _check_metrics(self) -> None:
-        where, rules = f"task {self.name!r}: metrics=", self.metrics
-        if not isinstance(rules, MetricRules):
-            raise TaskError(f"{where} must be MetricRules(...), not {type(rules).__name__}")
-        for name in ("rolling", "revisions", "levels", "top", "least"):
-            number = getattr(rules, name)
-            if type(number) is not int or number < 1:
-                raise TaskError(f"{where}MetricRules({name}={number!r}) must be a whole number of at least 1")
-        window: object = rules.window
-        if not isinstance(window, timedelta) or window < timedelta(seconds=1):
-            raise TaskError(
-                f"{where}MetricRules(window={rules.window!r}) must be a timedelta of a second or more"
-            )
-        for problem in problems(rules.extra, self.kind):
-            raise TaskError(f"{where}MetricRules: {problem}")
-        for name in rules.segments:
-            feature = self.features.by_name.get(name)
-            if feature is None or not isinstance(feature, Category | Boolean):
-                raise TaskError(
-                    f"{where}MetricRules: segment {name!r} is not a category or boolean of the task"
-                )
-            if feature.personal_data != "none":
-                raise TaskError(
-                    f"{where}MetricRules: segment {name!r} is personal data, which metrics must not show"
-                )
 
     def _check_rules(self, name: str, made: type, problems: Callable[[Any], Iterable[str]]) -> None:
         where, rules = f"task {self.name!r}: {name}=", getattr(self, name)
@@ -315,34 +223,6 @@ class Task:
             raise TaskError(f"{where} must be {made.__name__}(...), not {type(rules).__name__}")
         for problem in problems(rules):
             raise TaskError(f"{where}{made.__name__}: {problem}")
-
-    def _check(self, model: Model) -> None:
-        where = f"task {self.name!r}, model {model.name!r}"
-        if not MODEL_NAME.match(model.name) or len(model.name) > 60:
-            raise TaskError(f"{where}: a name must consist of lower-case letters, digits and single hyphens")
-        if model.name in TAKEN:
-            raise TaskError(f"{where}: the name is taken by {TAKEN[model.name]}")
-        policy = model.policy
-        if isinstance(policy, type) or not callable(getattr(policy, "label", None)):
-            raise TaskError(f"{where}: policy={policy!r} is not a policy instance, such as OnArrival()")
-        sample: object = model.sample
-        if type(sample) not in (int, float) or not 0.0 < model.sample <= 1.0:
-            raise TaskError(f"{where}: sample={sample!r} must be a number above 0, at most 1")
-        default = getattr(policy, "value", None)
-        if default is not None and not isinstance(default, VALUES[self.kind]):
-            raise TaskError(f"{where}: {policy!r} does not fit kind={self.kind!r}")
-        try:
-            made = model.make()
-        except Exception as error:
-            raise TaskError(
-                f"{where}: build(**parameters) failed: {type(error).__name__}: {error}"
-            ) from error
-        if not isinstance(made, base.Estimator):
-            raise TaskError(
-                f"{where}: build must return a River model, not {type(made).__name__}{other_library(made)}"
-            )
-        if problem := why_not(made, self.kind):
-            raise TaskError(f"{where}: {problem}")
 
     def codec(self, keys: bytes | SubjectKeys | None = None, *, serving: bool = False) -> Codec:
         """Make the codec of the task's records.

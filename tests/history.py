@@ -139,7 +139,7 @@ class History:
         stores = JoinStores(self.context.connection, self.topics.join_state, self.codec, rules)
         self.join = JoinAgent(self.context, current, resume, self.statistics, stores)
         for number in range(partitions):
-            join = Join(self.join.rules, MemoryStore(), self.codec.written_prediction, name, number)
+            join = Join(self.join.rules, MemoryStore(), self.codec.held.to_write, name, number)
             self.join.partitions[number] = JoinPartition(join, self.topics, None)
         self.now = 0
         """Event time and arrival (ms)."""

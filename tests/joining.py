@@ -175,11 +175,11 @@ class PackedBench(Bench):
     """A bench whose join holds predictions as bytes, as on Kafka."""
 
     def pack(self, prediction: Prediction) -> Payload:
-        return CODEC.held(prediction.request_id, CODEC.encode(prediction))
+        return CODEC.held.take(prediction.request_id, CODEC.encode(prediction))
 
     def unpack(self, request_id: str, payload: Payload) -> Prediction:
         assert isinstance(payload, bytes)
-        return CODEC.held_prediction(request_id, payload)
+        return CODEC.held.read(request_id, payload)
 
 
 class DiskBench(PackedBench):

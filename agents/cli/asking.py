@@ -27,7 +27,8 @@ from streams.model import ModelFold
 from streams.roles import ModelRole, Roles
 from streams.rollout_checks import Situation
 from streams.shares import SHARE, UNIT
-from streams.task import Model, Task
+from streams.task import Task
+from streams.task_model import Model
 from streams.version import Version
 
 DECIDED_S: Final = 30.0

@@ -75,7 +75,7 @@ def with_registry(codec: Codec) -> Codec:
         # Not imported without one.
         from infra.registry.registry import Registry  # noqa: PLC0415
 
-        codec.unframe = Registry(registry_client(), codec, blocks=True).unframe
+        codec.reader.unframe = Registry(registry_client(), codec, blocks=True).unframe
     return codec
 
 

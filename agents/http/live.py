@@ -87,7 +87,7 @@ class LivePage:
         """Return what the page shows now, but for the history."""
         feed = self._feed(request)
         await feed.wake()
-        return answer(dump(feed.state()))
+        return answer(dump(feed.view.state()))
 
     async def events(self, request: web.Request) -> web.StreamResponse:
         """Send the whole state, and then what changes, until either side ends it."""

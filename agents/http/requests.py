@@ -72,7 +72,7 @@ class RequestAudits:
         return Problem(503, "index_not_ready", detail, done=done, total=total)
 
     def _registered(self, codec: Codec) -> Codec:
-        codec.unframe = self._task.context.codec.unframe
+        codec.reader.unframe = self._task.context.codec.reader.unframe
         return codec
 
     def close(self) -> None:

@@ -7,7 +7,8 @@ from typing import Final
 
 from infra.notify.metrics import HOOK_METRICS
 from infra.prometheus.rules import rules
-from infra.worker_metrics import WORKER_METRICS, WorkerMetric
+from infra.worker_metric import WorkerMetric
+from infra.worker_metrics import WORKER_METRICS
 from streams.metrics.kinds import REGISTRY
 from streams.metrics.metric_rules import COHORTS, PARTS
 from streams.metrics.registry import METRICS, Declared

@@ -28,9 +28,11 @@ from docs.make.state_classes import PACKAGES
 from infra.loadcheck import HASH_SEEDS, read_exercise
 from schemas.dictionary import Category, Dictionary, Feature, Number
 from schemas.errors import RiverloopError
-from streams.loadcheck import compare, exercise
+from streams.exercise import exercise
+from streams.loadcheck import compare
 from streams.select import Select
-from streams.task import Model, Task
+from streams.task import Task
+from streams.task_model import Model
 
 RECORD: Final = Path(__file__).resolve().parents[1] / "reference" / "models.json"
 EXAMPLES: Final = 120

@@ -198,7 +198,7 @@ class RequestAudit:
         is_open = self._loaded.task.features.reporter == "none"
         for message in messages:
             with suppress(BadRecord):
-                _, fields = self.codec.peek(message.value())
+                _, fields = self.codec.reader.peek(message.value())
                 if fields.get("request_id") == request_id:
                     names = ("ts", "value", "revision", "reason", *(("reporter",) if is_open else ()))
                     yield _place(message) | {name: fields.get(name) for name in names}

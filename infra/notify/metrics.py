@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from infra.worker_metrics import WorkerMetric
+from infra.worker_metric import WorkerMetric
 
 HOOK_METRICS: Final = {
     each.name: each

@@ -35,7 +35,7 @@ from streams.papers.specification import Specification, declared, stored
 from streams.papers.validated import validations
 from streams.roles import Roles
 from streams.rollout_status import gate_row
-from streams.task import Model
+from streams.task_model import Model
 from streams.version import Version
 
 PRESENT: Final = "@file"

@@ -114,4 +114,4 @@ class Registry:
             return b""
         if kind != "AVRO":
             raise BadRecord("unknown_schema", f"its type is {kind}; send Avro or JSON")
-        return self._codec.register_writer(avro_of(text), record)
+        return self._codec.reader.register_writer(avro_of(text), record)

@@ -16,7 +16,7 @@ from schemas.records import Features, Manifest, ScoreValue
 from streams import snapshot
 from streams.model import ModelFold
 from streams.model_state import ModelState, intervals_text
-from streams.task import Model
+from streams.task_model import Model
 
 PROBES = 20
 """Requests that a snapshot carries, with the scores that its state gives."""

@@ -96,7 +96,7 @@ class Assignments:
             del self._readiness.rejected[what]
         if not self._readiness.rejected:
             self._readiness.open.set()
-            self._fold.check_ready(self._fold.caught_up)
+            self._fold.answering.check(caught_up=self._fold.answering.caught_up)
 
     async def look(self, consumers: Sequence[BatchConsumer]) -> None:
         """Look at the topics, and take all partitions up again where that is due."""

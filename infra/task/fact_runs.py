@@ -81,7 +81,7 @@ class FactRuns:
             times = [message.timestamp()[1] for message in taken]
             pairs = zip((fact.arrived for fact in facts[start:end]), times, strict=True)
             measure_freshness(fold.statistics, Counter(pair for pair in pairs if pair[0] >= 0))
-        if fold.caught_up:
+        if fold.answering.caught_up:
             counts["log_bytes"] += sum(len(each.value() or b"") + len(each.key() or b"") for each in taken)
         fold.next_offset = offsets[end - 1] + 1
         return count

@@ -85,7 +85,7 @@ class JoinAgent:
         except BaseException:
             store.close()
             raise
-        unpack = self.context.codec.written_prediction  # read, and so checked, when it was taken
+        unpack = self.context.codec.held.to_write  # read, and so checked, when it was taken
         join = Join(self.rules, store, unpack, self.context.task.name, partition, position)
         topics, took = self.context.topics, (partition, join.waiting, time.monotonic() - started)
         log.info("%s: join of partition %d restored: %d waiting, in %.2f s", self.context.task.name, *took)
@@ -224,7 +224,7 @@ class JoinAgent:
             prediction = self.context.codec.protection.served(prediction)
             payload = self.context.codec.encode(prediction)
         name, ts, counter = prediction.request_id, prediction.ts, counter_of(prediction)
-        held = self.context.codec.held(name, payload)
+        held = self.context.codec.held.take(name, payload)
         yield from at.join.prediction_steps(name, ts, held, item.at, item.arrived, counter)
         at.quiet_since, at.quiet_from = time.monotonic(), at.join.stream_time
 

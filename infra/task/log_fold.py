@@ -19,11 +19,11 @@ from infra.snapshots.store import SnapshotStore
 from infra.task.context import TaskContext
 from infra.task.fact_runs import FactRuns, measure_freshness
 from infra.task.gate_state import make_gate, restore_gate
+from infra.task.model_readiness import ModelReadiness
 from infra.task.other_revisions import OtherRevisions
 from infra.task.readiness import Readiness
 from infra.task.resume import Resume
 from infra.task.statistics import Statistics
-from infra.task.warming import Warming
 from infra.trusted import places, unreadable_entry
 from infra.turns import Long, Turns
 from schemas.errors import BadRecord, RecordsGone
@@ -88,32 +88,23 @@ class LogFold:
         self.others = OtherRevisions(context, store, self.place, readiness, self.read)
         for fold in self.models:
             self.others.past.serve(fold)
-        self.warming = Warming()
-        self._caught_up = asyncio.Event()
+        self.answering = ModelReadiness(context.task.name, models, readiness, self._position)
+        """Whether the models may answer."""
         self.failed = False
         """Whether folding ended with an error: no snapshot is taken of what it left."""
-
-    @property
-    def caught_up(self) -> bool:
-        """Whether everything that was committed when reading began is folded."""
-        return self._caught_up.is_set()
-
-    async def wait_caught_up(self) -> None:
-        """Wait until it is."""
-        await self._caught_up.wait()
 
     async def run(self) -> None:
         """Fold from the newest snapshot on, for ever."""
         await self.readiness.open.wait()
         try:
             start = await asyncio.get_running_loop().run_in_executor(None, self.restore)
-            self.warming.begin(start)
+            self.answering.warming.begin(start)
             async with LogReader(self.context.connection, self.context.topics.log, 0, start) as reader:
                 self.reader = reader
-                self.progress()
+                self.answering.progress()
                 async for batch in reader:
                     await self.apply(batch.messages)
-                    self.check_ready(batch.caught_up)
+                    self.answering.check(caught_up=batch.caught_up)
                     for notify in self.moved:
                         notify()
         except RecordsGone as gone:
@@ -143,6 +134,9 @@ class LogFold:
             about = (self.store, self.context, self.place, self._resume)
             self.next_offset = restore_gate(self.gate, oldest.roles, self.next_offset, *about)
         return self.next_offset
+
+    def _position(self) -> tuple[int, int]:
+        return self.next_offset, -1 if self.reader is None else self.reader.end
 
     async def near(self) -> None:
         """Wait a moment for the models to come near to the log.
@@ -261,7 +255,7 @@ class LogFold:
         elif entry.kind == "time" and entry.trigger is not None:
             self.statistics.completed[entry.trigger.partition] = entry.trigger.offset
         self.statistics.counts["entries"] += 1
-        if self.caught_up:  # what a restart reads again is no growth
+        if self.answering.caught_up:  # what a restart reads again is no growth
             self.statistics.counts["log_bytes"] += len(message.value() or b"") + len(message.key() or b"")
 
     def learn_now(self, fold: ModelFold, offset: int, message: Message) -> None:
@@ -278,7 +272,7 @@ class LogFold:
         """Log what a model has just skipped, unless a restart reads it again."""
         task, name, learner = self.context.task.name, fold.model.name, fold.learner
         newest = learner.newest[-1]
-        if self.caught_up:
+        if self.answering.caught_up:
             log.warning(
                 "%s: %s skips log offset %d, request %s: %s",
                 *(task, name, newest.offset, harmless(newest.request_id), newest.exception),
@@ -311,47 +305,3 @@ class LogFold:
         """Measure how fresh an entry is; `logged` is when it came to lie in the log (ms)."""
         if entry.arrived is not None and self.readiness.ready.is_set():
             measure_freshness(self.statistics, Counter({(entry.arrived, logged): 1}))
-
-    # ------------------------------------------------------------------ readiness
-
-    @property
-    def not_active(self) -> list[ModelFold]:
-        """The models of whose specification and runtime the log has no revision."""
-        return [fold for fold in self.models if not fold.active]
-
-    @property
-    def missing(self) -> list[str]:
-        """The models that answer and that this worker's task file does not have."""
-        known = {fold.model.name for fold in self.models}
-        return [name for name in self.models[0].roles.answering if name not in known]
-
-    def progress(self) -> None:
-        """Say how far the log is read at the start."""
-        self.warming.move(self.next_offset, -1 if self.reader is None else self.reader.end)
-        if not self.caught_up and not self.readiness.rejected:
-            self.readiness.why = self.warming.text
-
-    def check_ready(self, caught_up: bool) -> None:
-        """Say whether the models may answer: restored, caught up, and of revisions that the log has opened."""
-        if caught_up and not self.caught_up:
-            self._caught_up.set()
-            self.progress()
-            self.warming.done()
-        readiness, out = self.readiness, [fold.model.name for fold in self.not_active]
-        if readiness.rejected:
-            readiness.not_ready("; ".join(readiness.rejected.values()))
-        elif not caught_up:
-            self.progress()
-        elif out:
-            readiness.not_ready(
-                f"asking the log's owner to open a revision of {', '.join(out)}: this worker's specification or "
-                "runtime is not in the log"
-            )
-        elif missing := self.missing:
-            readiness.not_ready(
-                f"{', '.join(missing)} answers requests, and this worker's task file has no such model"
-            )
-        elif not readiness.ready.is_set():
-            readiness.set_ready()
-            versions = ", ".join(str(fold.version) for fold in self.models)
-            log.info("%s: ready with %s", self.context.task.name, versions)

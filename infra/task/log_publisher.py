@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -25,11 +24,12 @@ from infra.snapshots.models import git_commit, pack
 from infra.task.command_desk import CommandDesk, decision_points
 from infra.task.context import TaskContext
 from infra.task.gate_state import gate_takes
+from infra.task.learning_notes import LearningNotes
 from infra.task.log_fold import NEAR, LogFold
 from infra.task.publisher import Output, Publisher
 from infra.task.readiness import Readiness, TaskStopped
 from infra.task.resume import Resume
-from infra.task.revisions import endings, learning_alerts
+from infra.task.revisions import endings
 from infra.task.snapshots import Take
 from infra.turns import Turns
 from schemas.errors import BrokerError, RecordsGone
@@ -43,8 +43,6 @@ from streams.native.watch import NativeWatch
 PACE_S: Final = 0.1
 """Between two transactions: one costs the broker the same however few records there are in it."""
 SILENCE_S: Final = 1.0
-NOTED: Final = 50
-"""Revisions in a transaction's note, which may have 4,096 bytes."""
 LOST_S: Final = 3.0
 """After the group has rejected a transaction, the next one waits for a new generation, but not for longer."""
 END_S: Final = 8.0
@@ -80,10 +78,7 @@ class LogPublisher(Publisher[Entry]):
         fold.moved.append(self._wake)
         self.tenure: object | None = None
         """Of the partition, from its assignment to its revocation."""
-        self._learning_to: dict[str, int] = {}
-        """By model and revision: below which log offset it is published which entries it skipped."""
-        self._learning_since = 0
-        """The same for those that are not listed."""
+        self._learning = LearningNotes(context, self.models)
         self._commit = git_commit(self.context.loaded.folder)
         self._news = asyncio.Event()
         self._rejected, self._rejected_until = b"", 0.0
@@ -168,30 +163,13 @@ class LogPublisher(Publisher[Entry]):
         if manifest.kind == "model":
             self.fold.parents[manifest.model] = manifest.version
 
-    # ------------------------------------------------------------------ what the models have not learned
-
     def note(self) -> str:
-        """See `Publisher.note`: by version, up to which log offset it is published what it has not learned."""
-        newest = sorted(self._learning_to.items(), key=lambda each: each[1])[-NOTED:]
-        return json.dumps(dict(newest), separators=(",", ":"), sort_keys=True)
+        """See `Publisher.note`: up to where it is published what the models have not learned."""
+        return self._learning.text
 
     def settled(self, note: str) -> None:
-        """See `Publisher.settled`; without a note of ours an alert is rather left out than repeated."""
-        try:
-            self._learning_to, self._learning_since = {str(k): int(v) for k, v in json.loads(note).items()}, 0
-        except (ValueError, AttributeError, TypeError):
-            self._learning_to, self._learning_since = {}, self.published
-
-    def not_learned(self, below: int) -> tuple[list[OutRecord], dict[str, int]]:
-        """Return the alerts below an offset that are not published, and what the note says once they are."""
-        found, to = list[OutRecord](), dict(self._learning_to)
-        for fold in self.models:
-            if fold.revision is not None:
-                key = f"{fold.model.name}.{fold.revision.number}"
-                since = to.get(key, self._learning_since)
-                found += learning_alerts(self.context, fold, below, since, fold.revision.number)
-                to[key] = max(since, below)
-        return found, to
+        """See `Publisher.settled`."""
+        self._learning.settle(note, self.published)
 
     # ------------------------------------------------------------------ ownership
 
@@ -261,22 +239,21 @@ class LogPublisher(Publisher[Entry]):
             return
         if not self.is_owner:
             await self._take_over()
-        if not self.is_owner or (
-            consumer.metadata == self._rejected and time.monotonic() < self._rejected_until
-        ):
+        waits = consumer.metadata == self._rejected and time.monotonic() < self._rejected_until
+        if not self.is_owner or waits:
             return
         await self.resolve()
-        if self.fold.caught_up:
+        if self.fold.answering.caught_up:
             await self._command(consumer)
         await self._publish(consumer)
 
     async def _publish(self, consumer: BatchConsumer, *, last: bool = False) -> None:
         async with self.fold.lock:
-            below, to = self.next_offset, self._learning_to
+            below = self.next_offset
             if below < self.published:
                 return  # the models have yet to come to what is published
             await self.take_state(snapshots=last)
-            alerts, to = self.not_learned(below)
+            alerts, to = self._learning.alerts(below)
             records = self.pending(below) + alerts
         records += self.desk.links()
         if (records or below > self.published) and await self._write(consumer, records, below, to):
@@ -289,7 +266,7 @@ class LogPublisher(Publisher[Entry]):
             if below < self.published:
                 return
             decided = self.desk.decided(self.models, self.fold.gate, ready=self.readiness.ready.is_set())
-            alerts, to = self.not_learned(below)
+            alerts, to = self._learning.alerts(below)
             records = self.pending(below) + alerts
         if not decided:
             return
@@ -319,7 +296,7 @@ class LogPublisher(Publisher[Entry]):
         metadata = consumer.metadata
         if not self.is_owner or not metadata:
             return False
-        before, self._learning_to = self._learning_to, learning_to
+        before, self._learning.to = self._learning.to, learning_to
         self._idle.clear()
         try:
             writing = self.runner.commit(records, {self.partition: below, **further}, metadata)
@@ -327,7 +304,7 @@ class LogPublisher(Publisher[Entry]):
         finally:
             self._idle.set()
         if aborted is not None:
-            self._learning_to = before
+            self._learning.to = before
         if isinstance(aborted, GenerationLost | ProducerFenced):
             self._rejected, self._rejected_until = metadata, time.monotonic() + LOST_S
         return aborted is None

@@ -54,8 +54,8 @@ class RevisionRequests:
 
     async def run(self) -> None:
         """Ask, and again after a while, until all revisions are open."""
-        await self._fold.wait_caught_up()
-        while self._fold.not_active and not self._readiness.stopping:
+        await self._fold.answering.wait_caught_up()
+        while self._fold.answering.not_active and not self._readiness.stopping:
             with suppress(BrokerError):  # asked again below
                 await asyncio.gather(*(self._writer.send(each) for each in self._records()))
             with suppress(TimeoutError):
@@ -64,12 +64,12 @@ class RevisionRequests:
     async def _opened(self) -> None:
         async with self._readiness.progress:
             await self._readiness.progress.wait_for(
-                lambda: not self._fold.not_active or self._readiness.stopping
+                lambda: not self._fold.answering.not_active or self._readiness.stopping
             )
 
     def _records(self) -> Iterator[OutRecord]:
         context = self._context
-        for fold in self._fold.not_active:
+        for fold in self._fold.answering.not_active:
             request = Control("request", opening_request(context, fold), now_ms())
             log.info("%s: asks for a revision of %s", context.task.name, fold.model.name)
             yield OutRecord(

@@ -91,7 +91,7 @@ class Rollbacks:
 
     async def run(self) -> None:
         """Attend to rollbacks until the worker stops."""
-        await self._fold.wait_caught_up()
+        await self._fold.answering.wait_caught_up()
         try:
             while not self._readiness.stopping:
                 for fold in self._fold.models:

@@ -58,7 +58,7 @@ class TaskStatus:
         owner = self._publisher.is_owner
         asked_s = self._publisher.desk.asked_s() if owner else None
         waiting = sum(join.waiting for join in joins)
-        return LocalState(owner, len(joins), waiting, asked_s, self._fold.warming.left)
+        return LocalState(owner, len(joins), waiting, asked_s, self._fold.answering.warming.left)
 
     def measurements(self) -> list[Measurement]:
         """Return the current values of all monitors: a new owner restores their state, so no counter jumps."""
@@ -72,7 +72,7 @@ class TaskStatus:
             counters.update(join.counters)
         return self._monitors() | {
             "owner": self._publisher.is_owner,
-            "warming": self._fold.warming.data(),
+            "warming": self._fold.answering.warming.data(),
             "published_offset": self._publisher.published if self._publisher.is_owner else 0,
             "partitions": sorted(self._join.partitions),
             "waiting": sum(join.waiting for join in joins),

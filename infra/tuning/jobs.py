@@ -9,7 +9,8 @@ from infra.taskfile import load_task
 from streams import native
 from streams.grid import configured
 from streams.race.history import History, Part, run_part
-from streams.task import Model, Task
+from streams.task import Task
+from streams.task_model import Model
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,8 @@ from schemas.errors import UsageError
 from streams.race.contest import Contest
 from streams.race.history import History, Part
 from streams.race.rules import Race
-from streams.task import Model, Task
+from streams.task import Task
+from streams.task_model import Model
 
 
 class Tuning:

@@ -23,7 +23,7 @@ from streams.datafile import Event
 from streams.leave_out import LeaveOut
 from streams.model import ModelFold
 from streams.policies import label_of
-from streams.task import Model
+from streams.task_model import Model
 from streams.validation.material import Replayed
 from streams.validation.rules import Validation
 from streams.validation.verdict import Earlier, Validated, champion_of, validate

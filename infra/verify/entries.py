@@ -109,7 +109,7 @@ class Entries:
         offset = self._extent.offset(state.prediction_at) if state.prediction_at else None
         digest, loose = None, None
         if state.prediction is not None:
-            digest, loose = self._marks(self._codec.held_prediction(request_id, state.prediction))
+            digest, loose = self._marks(self._codec.held.read(request_id, state.prediction))
         entry_id = state.resolution.entry_id if state.resolution else None
         row = (number, request_id, state.status, offset, digest, loose, entry_id)
         self._database.insert("join_records", [row])

@@ -24,7 +24,7 @@ from schemas.records import Entry, Prediction, Score
 from schemas.topics import MAX_TOPIC_RECORD_BYTES, TaskTopics
 from streams.leave_out import LeaveOut
 from streams.model import ModelFold
-from streams.task import Model
+from streams.task_model import Model
 from streams.verify import Difference, check_score
 from streams.version import Version
 

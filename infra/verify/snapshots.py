@@ -11,7 +11,7 @@ from infra.verify.report import Report
 from schemas.errors import SnapshotError, UsageError
 from schemas.records import Manifest
 from streams.model import ModelFold
-from streams.task import Model
+from streams.task_model import Model
 from streams.verify import Difference
 from streams.version import Version
 

@@ -49,7 +49,7 @@ def redact(dead_letter: DeadLetter, codec: Codec) -> dict[str, Any]:
     """
     careful = is_careful(codec.dictionary)
     try:
-        form, fields = codec.peek(dead_letter.value)
+        form, fields = codec.reader.peek(dead_letter.value)
     except BadRecord:
         form, fields = "bytes", {}
     found: dict[str, Any] = {

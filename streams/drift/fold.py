@@ -23,7 +23,8 @@ from streams.drift.watching import ModelWatch
 from streams.episodes import Alarm, Episodes
 from streams.fold import BaseMonitor, Measurement
 from streams.policies import label_of
-from streams.task import Model, Task
+from streams.task import Task
+from streams.task_model import Model
 
 RESOLVED: Final = frozenset({"labelled", "expired", "late", "revised", "unavailable"})
 KEPT: Final = 2_000

@@ -16,7 +16,8 @@ from streams.gate.gain import Gain
 from streams.gate.rules import Gate
 from streams.policies import Policy, label_of
 from streams.race.fold import gate_fold
-from streams.task import Model, Task
+from streams.task import Task
+from streams.task_model import Model
 
 
 class Answered(NamedTuple):

@@ -7,6 +7,11 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final
 
+from schemas.codec.checks import TaskKind
+from schemas.dictionary import Boolean, Category, Dictionary
+from schemas.errors import TaskError
+from streams.metrics.extra import problems
+
 PARTS: Final = ((0, 1 / 8), (1 / 8, 1 / 4), (1 / 4, 1 / 2), (1 / 2, 1))
 """Cohorts by request age, as parts of the horizon; older ones are mature."""
 COHORTS: Final = ("age_0-12%", "age_12-25%", "age_25-50%", "age_50-100%", "age_mature")
@@ -90,3 +95,39 @@ class MetricRules:
     def rolling_name(self) -> str:
         """The rolling window's name."""
         return f"last_{self.rolling}"
+
+
+def check_metrics(rules: object, kind: TaskKind, features: Dictionary, where: str) -> None:
+    """Reject rules that do not fit a task.
+
+    Parameters
+    ----------
+    where
+        Begins the messages.
+
+    Raises
+    ------
+    TaskError
+        Naming the parameter, and what is wrong with it.
+    """
+    if not isinstance(rules, MetricRules):
+        raise TaskError(f"{where} must be MetricRules(...), not {type(rules).__name__}")
+    for name in ("rolling", "revisions", "levels", "top", "least"):
+        number = getattr(rules, name)
+        if type(number) is not int or number < 1:
+            raise TaskError(f"{where}MetricRules({name}={number!r}) must be a whole number of at least 1")
+    window: object = rules.window
+    if not isinstance(window, timedelta) or window < timedelta(seconds=1):
+        raise TaskError(
+            f"{where}MetricRules(window={rules.window!r}) must be a timedelta of a second or more"
+        )
+    for problem in problems(rules.extra, kind):
+        raise TaskError(f"{where}MetricRules: {problem}")
+    for name in rules.segments:
+        feature = features.by_name.get(name)
+        if feature is None or not isinstance(feature, Category | Boolean):
+            raise TaskError(f"{where}MetricRules: segment {name!r} is not a category or boolean of the task")
+        if feature.personal_data != "none":
+            raise TaskError(
+                f"{where}MetricRules: segment {name!r} is personal data, which metrics must not show"
+            )

@@ -12,7 +12,8 @@ from streams.metrics.metric_rules import MS, MetricRules
 from streams.metrics.registry import UNITS
 from streams.metrics.scope import Scope
 from streams.policies import label_of
-from streams.task import Model, Task
+from streams.task import Task
+from streams.task_model import Model
 
 Role = Literal["served", "shadow"]
 

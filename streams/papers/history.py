@@ -11,7 +11,8 @@ from streams.metrics.shadow_comparison import ShadowComparison
 from streams.papers.measured import MeasuredScores
 from streams.policies import label_of
 from streams.roles import Roles
-from streams.task import Model, Task
+from streams.task import Task
+from streams.task_model import Model
 from streams.version import Version
 
 Part = Literal["earlier versions", "this version", "later versions"]

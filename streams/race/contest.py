@@ -14,7 +14,8 @@ from streams.policies import label_of
 from streams.race.fold import Losses, RaceFold
 from streams.race.history import History
 from streams.race.rules import Race
-from streams.task import Model, Task
+from streams.task import Task
+from streams.task_model import Model
 
 DAY_MS: Final = 86_400_000
 

@@ -19,7 +19,8 @@ from streams.model import ModelFold
 from streams.model_state import ModelState
 from streams.schedule import Sync, schedule
 from streams.snapshot import dump
-from streams.task import Model, Task
+from streams.task import Task
+from streams.task_model import Model
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,8 @@ from streams.roles import Roles
 from streams.rollout import AT, CONFIGURATION, VALIDATION, VERDICT, VERSION
 from streams.scoring import answer
 from streams.state_copy import StateCopy
-from streams.task import Model, Task
+from streams.task import Task
+from streams.task_model import Model
 from streams.validation.material import Compared, Labelled, Material, Replayed, Result
 from streams.validation.rules import Validation
 

@@ -64,7 +64,7 @@ def main() -> None:
         (entry, codec.decode_entry),
         (
             JoinRecord(
-                at, outcome.ts, prediction=codec.held(prediction.request_id, codec.encode(prediction))
+                at, outcome.ts, prediction=codec.held.take(prediction.request_id, codec.encode(prediction))
             ),
             codec.decode_state,
         ),

@@ -57,7 +57,7 @@ class Drive:
         horizon_ms = waiting * GAP_MS
         self.rules = JoinRules(horizon_ms, 100 * BATCH * GAP_MS, 0, 0, 10**9)
         self.store, self.codec, self._payloads, self._log = store, codec, payloads, log
-        self.join = Join(self.rules, store, codec.held_prediction, "bench", 0)
+        self.join = Join(self.rules, store, codec.held.read, "bench", 0)
         self.asked = self.reported = 0
         self._chance = random.Random(1)
 

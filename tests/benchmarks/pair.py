@@ -28,6 +28,7 @@ from infra.kafka.admin import create_topics
 from infra.kafka.connection import Connection
 from infra.kafka.log import read_all
 from schemas.codec import Codec
+from schemas.codec.record_reader import RecordReader
 from schemas.topics import TaskTopics, topics
 from tests.benchmarks.compare.load import Load
 from tests.benchmarks.compare.task import bench_task, write_task
@@ -52,14 +53,14 @@ def worker(arguments: list[str]) -> None:
     read: Counter[str] = Counter()
     for kind in _classes():
         _count(kind, made)
-    decode = Codec._decode
+    decode = RecordReader.read
 
-    def counted(codec: Codec, data: Any, wanted: Any) -> Any:
-        found = decode(codec, data, wanted)
+    def counted(reader: RecordReader, data: Any, wanted: Any) -> Any:
+        found = decode(reader, data, wanted)
         read[type(found).__name__] += 1
         return found
 
-    Codec._decode = counted  # type: ignore[method-assign, assignment]
+    RecordReader.read = counted  # type: ignore[method-assign, assignment]
     written = {"made": made, "read": read}
     atexit.register(lambda: Path(os.environ[COUNTS]).write_text(json.dumps(written)))
     sys.argv[1:] = ["worker", *arguments]

@@ -38,7 +38,7 @@ from schemas.records import Entry
 from schemas.topics import TaskTopics, topics
 from streams.leave_out import NOTHING, LeaveOut
 from streams.model import ModelFold
-from streams.task import Model
+from streams.task_model import Model
 from tests.benchmarks.restart import TASK, entries
 
 FEATURE, LEVEL = "MarketSegment", "Corporate"

@@ -13,7 +13,8 @@ from typing import Any, Final
 from river import base, linear_model, optim, preprocessing
 
 from schemas.dictionary import Boolean, Dictionary, Integer, Number
-from streams.task import Model, Task
+from streams.task import Task
+from streams.task_model import Model
 
 SERVED_RAISES: Final = 1001.0
 """Amount on which the served model raises."""

@@ -50,7 +50,7 @@ from streams.model import ModelFold
 from streams.model_state import ModelState
 from streams.roles import Roles
 from streams.schedule import schedule
-from streams.task import Model
+from streams.task_model import Model
 from streams.topology import declared
 from streams.version import Version
 from tests.faults.child import through_child

@@ -239,10 +239,10 @@ def test_an_entry_takes_over_a_prediction_s_bytes_to_the_same_bytes(entry: Entry
     assume(entry.prediction is not None)
     assert entry.prediction is not None
     name = entry.prediction.request_id
-    written = CODEC.written_prediction(name, CODEC.held(name, CODEC.encode(entry.prediction)))
+    written = CODEC.held.to_write(name, CODEC.held.take(name, CODEC.encode(entry.prediction)))
     assert type(written) is Written
     assert CODEC.encode(replace(entry, prediction=written)) == CODEC.encode(entry)
-    other = CODEC.written_prediction(name, CODEC.held(name, CODEC.encode(entry.prediction, json=True)))
+    other = CODEC.held.to_write(name, CODEC.held.take(name, CODEC.encode(entry.prediction, json=True)))
     assert CODEC.encode(replace(entry, prediction=other)) == CODEC.encode(entry)
 
 
@@ -315,4 +315,4 @@ def read_whole(record: str, data: bytes) -> None:
     found = REAL[record](data)
     # What the join holds goes to the end of its record, and is checked where it is read.
     if isinstance(found, JoinRecord) and found.prediction is not None:
-        CODEC.held_prediction("r-0001", found.prediction)
+        CODEC.held.read("r-0001", found.prediction)

@@ -19,7 +19,8 @@ from streams.drift.fold import DriftFold
 from streams.policies import DefaultAtHorizon, OnArrival
 from streams.snapshot import dump, load
 from streams.snapshot.digest import state_digest
-from streams.task import Model, Task
+from streams.task import Task
+from streams.task_model import Model
 
 MINUTE = 60_000
 TASK = Task(

@@ -54,7 +54,7 @@ DECODERS: tuple[Callable[[bytes], Any], ...] = (
     CODEC.decode_control,
     CODEC.decode_audit,
     CODEC.decode_metric,
-    CODEC.peek,
+    CODEC.reader.peek,
 )
 MIB = 1024 * 1024
 SOON_S = 10.0
@@ -151,7 +151,7 @@ def test_what_grows_when_it_is_read_stays_within_bounds(name: str) -> None:
             decode(data)
     assert time.monotonic() - started < SOON_S * len(DECODERS)
     # Watching memory makes it many times slower, so that comes apart.
-    for decode in (CODEC.decode_request, CODEC.decode_prediction, CODEC.peek):
+    for decode in (CODEC.decode_request, CODEC.decode_prediction, CODEC.reader.peek):
         with bounded(160 * MIB), suppress(BadRecord):
             decode(data)
 

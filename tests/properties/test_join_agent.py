@@ -197,7 +197,7 @@ class Worker:
             Record(each.partition, each.offset, None, 0.0, channel.decode(each.item)) for each in records
         ]
         self.batch = Batch(channel, decoded, b"")
-        self.work = asyncio.ensure_future(self.agents.on_batch(self, self.batch))  # type: ignore[arg-type]  # simulated
+        self.work = asyncio.ensure_future(self.agents.turn.on_batch(self, self.batch))  # type: ignore[arg-type]  # simulated
         return True
 
     def decide(self, verdict: str) -> bool:

@@ -82,7 +82,7 @@ class Side:
     def made(self, position: JoinPosition | None) -> Join:
         store = store_in_memory(self.codec, RULES) if self.in_table else MemoryStore()
         fill(store, RULES, self.changes())
-        return Join(RULES, store, self.codec.written_prediction, "shop", 0, position)
+        return Join(RULES, store, self.codec.held.to_write, "shop", 0, position)
 
     def changes(self) -> Iterator[Change]:
         for key, value in self.changelog.items():
@@ -138,7 +138,7 @@ class Side:
         try:
             if sent.topic == 0:
                 found = self.codec.decode_prediction(sent.value)
-                payload = self.codec.held(found.request_id, sent.value)
+                payload = self.codec.held.take(found.request_id, sent.value)
                 self.join.prediction(found.request_id, found.ts, payload, at, sent.arrived, counter_of(found))
             else:
                 outcome = self.codec.decode_outcome(sent.value)

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.codec import Codec
-from schemas.codec.codec import DAMAGE
 from schemas.codec.readers import Reader
+from schemas.codec.record_reader import DAMAGE
 from schemas.codec.topic_numbers import TopicNumbers
 from schemas.dictionary import Boolean, Category, Dictionary, Integer, Number
 from schemas.errors import BadRecord

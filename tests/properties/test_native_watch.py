@@ -25,7 +25,8 @@ from streams.native.turn import scan_of
 from streams.native.watch import NativeWatch
 from streams.policies import DefaultAtHorizon, OnArrival, Policy
 from streams.snapshot.digest import state_digest
-from streams.task import Model, Task
+from streams.task import Task
+from streams.task_model import Model
 
 pytestmark = pytest.mark.skipif(native.chosen() == "python", reason="the core is set to Python")
 

@@ -19,7 +19,7 @@ from streams.roles import Roles
 from streams.shares import SHARE, UNIT, moved, place_of
 from streams.snapshot import dump, load
 from streams.snapshot.digest import state_digest
-from streams.task import Model
+from streams.task_model import Model
 from tests.history import make_task, pipeline
 
 NAMES = ("lr", "tree", "nb", "rf")

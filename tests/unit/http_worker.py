@@ -18,7 +18,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from river import linear_model, optim, preprocessing
 
-from agents.http.routes import Pages, add_routes
+from agents.http.pages import Pages
+from agents.http.routes import add_routes
 from agents.http.task import HttpTask
 from agents.settings import Settings
 from infra.kafka.acknowledging import Acknowledging
@@ -48,7 +49,8 @@ from streams.join.join_rules import JoinRules
 from streams.model import ModelFold
 from streams.select import Select
 from streams.serve import Server
-from streams.task import Model, Task
+from streams.task import Task
+from streams.task_model import Model
 
 OPENAPI = json.loads((Path(__file__).parents[2] / "docs/reference/openapi.json").read_text())
 SECRET = "Ada-Lovelace-1815"

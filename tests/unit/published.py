@@ -174,7 +174,7 @@ class Worker:
         """Fold the next records of the log."""
         start = self.fold.next_offset
         await self.fold.apply(self.cluster.log[start : start + count])  # type: ignore[arg-type]  # messages in memory
-        self.fold.check_ready(caught_up=True)
+        self.fold.answering.check(caught_up=True)
 
     async def turn(self) -> None:
         """Do what is due."""

@@ -407,7 +407,7 @@ def test_a_registered_schema_is_read_with_the_dictionary_of_today() -> None:
     )
     assert rejection(request, today).reason == "unknown_schema"
     for record in ("Request", "Entry"):
-        mark = today.register(json.dumps(old.schemas[record]))
+        mark = today.reader.register(json.dumps(old.schemas[record]))
         assert mark == old.fingerprints[record]
     found = today.decode_request(request)
     assert list(found.features.items()) == [("price", 7.0), ("more", -1.0)]
@@ -425,7 +425,7 @@ def test_a_default_of_a_schema_never_becomes_a_feature() -> None:
     features = schema["fields"][2]["type"]
     features["fields"] = [each for each in features["fields"] if each["name"] != "items"]
     codec = Codec("shop", "binary", SMALL)
-    codec.register(json.dumps(schema))
+    codec.reader.register(json.dumps(schema))
     writer = Codec("shop", "binary", Dictionary(SMALL.by_name["price"], SMALL.by_name["channel"]))
     data = writer.encode(Request("r-1", 5, {"price": 1.0}))
     found = rejection(data, codec)
@@ -460,7 +460,7 @@ def test_no_name_of_a_registered_schema_becomes_code(
     codec = Codec("shop", "binary", SMALL)
     mark = ""
     with contextlib.suppress(BadRecord):  # rejected, or taken for what it is: a name
-        mark = codec.register(json.dumps(schema))
+        mark = codec.reader.register(json.dumps(schema))
     if mark:
         data = AVRO_MARK + bytes.fromhex(mark) + codec.encode(REQUEST)[10:] + b"\x00"
         assert codec.decode_request(data) == REQUEST
@@ -473,14 +473,14 @@ def test_a_registered_schema_nested_without_end_is_rejected(depth: int) -> None:
     schema = json.dumps(CODEC.schemas["Request"])[:-2] + f', {{"name": "z", "type": {deep}}}]}}'
     codec = Codec("shop", "binary", SMALL)
     with pytest.raises(BadRecord) if depth > 10 else contextlib.nullcontext():
-        codec.register(schema)
+        codec.reader.register(schema)
     assert codec.decode_request(codec.encode(REQUEST)) == REQUEST
 
 
 def test_a_damaged_record_of_a_registered_schema_is_rejected() -> None:
     old = Codec("shop", "binary", Dictionary(Integer(name="price")))
     codec = Codec("shop", "binary", SMALL)
-    codec.register(json.dumps(old.schemas["Request"]))
+    codec.reader.register(json.dumps(old.schemas["Request"]))
     assert rejection(old.encode(Request("r-1", 5, {"price": 7}))[:15], codec).reason == "malformed"
 
 
@@ -504,7 +504,7 @@ def test_a_damaged_record_of_a_registered_schema_is_rejected() -> None:
 )
 def test_what_is_no_schema_of_a_record_is_not_registered(schema: str) -> None:
     with pytest.raises(BadRecord) as error:
-        CODEC.register(schema)
+        CODEC.reader.register(schema)
     assert error.value.reason == "unknown_schema"
 
 
@@ -547,13 +547,13 @@ def test_the_join_holds_a_predictions_bytes_unchanged() -> None:
     prediction, at = Prediction("r-1", 5, REQUEST.features, ()), Position("shop.predictions", 0, 1)
     for as_json in (False, True):
         data = CODEC.encode(prediction, json=as_json)
-        held = JoinRecord(at, 5, prediction=CODEC.held("r-1", data))
+        held = JoinRecord(at, 5, prediction=CODEC.held.take("r-1", data))
         found = CODEC.decode_state(CODEC.encode(held))
         assert isinstance(found, JoinRecord)
         assert found == held
         assert found.prediction is not None
         assert type(found.prediction) is (bytes if as_json else Held)
-        assert CODEC.held_prediction("r-1", found.prediction) == prediction
+        assert CODEC.held.read("r-1", found.prediction) == prediction
 
 
 @pytest.mark.parametrize("optional", [True, False])
@@ -562,11 +562,11 @@ def test_what_the_join_held_under_an_older_dictionary_is_read_and_written_again(
         Prediction("r-1", 5, REQUEST.features, (), Position("shop.requests", 0, 3)),
         Position("shop.predictions", 0, 1),
     )
-    held = JoinRecord(at, 5, prediction=CODEC.held("r-1", CODEC.encode(prediction)))
+    held = JoinRecord(at, 5, prediction=CODEC.held.take("r-1", CODEC.encode(prediction)))
     later = Codec("shop", "binary", Dictionary(*SMALL, Number(name="weight", optional=optional)))
     data = CODEC.encode(held)
     assert rejection(data, later, of="state").reason == "unknown_schema"
-    later.register(json.dumps(undocumented(CODEC.schemas["Prediction"])))
+    later.reader.register(json.dumps(undocumented(CODEC.schemas["Prediction"])))
     found = later.decode_state(data)
     again = later.decode_state(later.encode(found))
     assert again == found
@@ -574,8 +574,8 @@ def test_what_the_join_held_under_an_older_dictionary_is_read_and_written_again(
         assert isinstance(each, JoinRecord)
         assert (each.request_ts, each.prediction_at) == (5, at)
         assert each.prediction is not None
-        assert later.held_prediction("r-1", each.prediction) == prediction
-        written = later.written_prediction("r-1", each.prediction)
+        assert later.held.read("r-1", each.prediction) == prediction
+        written = later.held.to_write("r-1", each.prediction)
         entry = later.decode_entry(later.encode(Entry("e", "expired", 5, prediction=written)))
         assert entry.prediction == prediction
 
@@ -584,19 +584,19 @@ def test_an_entry_carries_what_was_served_though_the_joining_worker_has_another_
     """A feature that its own dictionary does not have is learned by the models of the one that served."""
     prediction = Prediction("r-1", 5, REQUEST.features, (), Position("shop.requests", 0, 3), propensity=0.5)
     there = Codec("shop", "binary", Dictionary(next(iter(SMALL)), Number(name="weight", optional=True)))
-    there.register(json.dumps(undocumented(CODEC.schemas["Prediction"])))
+    there.reader.register(json.dumps(undocumented(CODEC.schemas["Prediction"])))
     on_topic = CODEC.encode(prediction)
     assert there.decode_prediction(on_topic).features != prediction.features
-    held_there = there.held("r-1", on_topic)
+    held_there = there.held.take("r-1", on_topic)
     taken_over = CODEC.encode(
-        JoinRecord(Position("shop.predictions", 0, 1), 5, prediction=CODEC.held("r-1", on_topic))
+        JoinRecord(Position("shop.predictions", 0, 1), 5, prediction=CODEC.held.take("r-1", on_topic))
     )
     state = there.decode_state(there.encode(there.decode_state(taken_over)))
     assert isinstance(state, JoinRecord)
     for payload in (held_there, state.prediction):
         assert payload is not None
-        assert there.held_prediction("r-1", payload) == there.decode_prediction(on_topic)
-        data = there.encode(Entry("e", "expired", 5, prediction=there.written_prediction("r-1", payload)))
+        assert there.held.read("r-1", payload) == there.decode_prediction(on_topic)
+        data = there.encode(Entry("e", "expired", 5, prediction=there.held.to_write("r-1", payload)))
         assert CODEC.decode_entry(data).prediction == prediction
         seen = there.decode_entry(data).prediction
         assert seen == there.decode_prediction(on_topic)

@@ -21,7 +21,8 @@ from streams.drift.drift_rules import DriftRules, Watch
 from streams.drift.fold import DriftFold
 from streams.drift.river_detector import RiverDetector
 from streams.policies import DefaultAtHorizon, OnArrival
-from streams.task import Model, Task
+from streams.task import Task
+from streams.task_model import Model
 from tests.benchmarks.drift.concepts import Scored
 from tests.benchmarks.drift.no_drift import no_drift_stream
 from tests.benchmarks.drift.ours import alerts, entries, openings

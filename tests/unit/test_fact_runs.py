@@ -31,7 +31,8 @@ from streams.model import ModelFold
 from streams.monitors import monitors
 from streams.native.watch import NativeWatch
 from streams.snapshot.digest import state_digest
-from streams.task import Model, Task
+from streams.task import Task
+from streams.task_model import Model
 from tests.history import Kept
 
 pytestmark = pytest.mark.skipif(native.chosen() == "python", reason="the core is set to Python")

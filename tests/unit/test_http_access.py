@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from agents.http.access import check_exposure
-from agents.http.routes import Pages
+from agents.http.pages import Pages
 from agents.settings import Settings
 from schemas.errors import UsageError
 from tests.unit.http_worker import SENT, TOLD, Client, HeldWriter, Reply, make_http_task, serving

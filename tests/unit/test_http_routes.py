@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from river import base
 
+from agents.http.pages import Pages
 from agents.http.problems import HTTP_REASONS
-from agents.http.routes import Pages
 from agents.settings import Settings
 from schemas.reasons import REASONS
 from tests.unit.http_worker import OPENAPI, SENT, HeldWriter, make_http_task, operations, serving

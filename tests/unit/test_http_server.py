@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from agents.cli import status
 from agents.http import body as bodies
-from agents.http import routes
+from agents.http import pages
 from agents.http.address import authority, bind
 from agents.http.clients import Streams, Waits
 from agents.http.connection import Connection
@@ -456,7 +456,7 @@ def test_waits_for_progress_are_bounded_for_each_client_and_for_all() -> None:
 
 
 def test_a_caller_who_waits_holds_a_place_of_its_own_address(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(routes, "Waits", lambda: Waits(256, 1))
+    monkeypatch.setattr(pages, "Waits", lambda: Waits(256, 1))
 
     async def run() -> None:
         async with serving(make_http_task(), HeldWriter()) as client:

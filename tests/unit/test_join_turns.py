@@ -54,7 +54,7 @@ def agent_with_waiting() -> tuple[JoinAgent, list[Inbound]]:
     """Make an agent with as many requests that wait; gives a record that lets all of them fall due, too."""
     task = make_http_task()
     agent = make_join(task)
-    join = Join(agent.rules, MemoryStore(), agent.context.codec.written_prediction, "stay", 0)
+    join = Join(agent.rules, MemoryStore(), agent.context.codec.held.to_write, "stay", 0)
     agent.partitions[0] = JoinPartition(join, task.context.topics, None)
 
     def inbound(offset: int, ts: int) -> Inbound:

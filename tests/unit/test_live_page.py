@@ -284,7 +284,7 @@ def test_a_stream_gives_all_of_it_first_and_then_what_changes() -> None:
 def test_the_page_knows_where_the_runbooks_lie(base: str, runbooks: str) -> None:
     async def run() -> None:
         async with living(Settings(runbook_base=base)) as live:
-            found = live.feed._facts()
+            found = live.feed.view.facts()
             assert found["runbooks"] == runbooks
 
     asyncio.run(run())
@@ -323,7 +323,7 @@ def test_when_the_topics_cannot_be_read_the_page_says_so_and_keeps_what_it_has()
                             break
                 assert "not allowed" in problem
                 assert SECRET not in problem
-                assert found.feed.state()["loop"]["values"]["waiting"] == 7
+                assert found.feed.view.state()["loop"]["values"]["waiting"] == 7
                 found.metric(8.0, 3)
                 async with asyncio.timeout(10):
                     reported = await anext(reported async for name, reported in stream if name == "whole")

@@ -28,7 +28,8 @@ from infra.taskfile import examples
 from schemas.dictionary import Boolean, Category, Dictionary, Integer, Number
 from schemas.errors import NotReproducible, TaskError
 from streams.examples import synthetic_examples
-from streams.loadcheck import Exercise, compare, exercise
+from streams.exercise import Exercise, exercise
+from streams.loadcheck import compare
 from streams.select import Select
 
 FEATURES = Dictionary(

@@ -22,7 +22,7 @@ from streams.fold import Measurement
 from streams.gate.lines import measurements
 from streams.metrics.served import ServedMetrics
 from streams.model import ModelFold
-from streams.task import Model
+from streams.task_model import Model
 from tests.history import ordinary
 from tests.unit.published import Cluster, Counted, Worker
 

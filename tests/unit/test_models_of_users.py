@@ -38,7 +38,8 @@ from schemas.records import Outcome, Request
 from streams import AMRules, AnomalyClassifier, DefaultAtHorizon, Event, Model, Select, Task, pure
 from streams.backtest import backtest
 from streams.examples import synthetic_examples
-from streams.loadcheck import compare, exercise
+from streams.exercise import exercise
+from streams.loadcheck import compare
 from streams.oracle import river_metrics
 from streams.snapshot import dump, load
 from streams.snapshot.digest import state_digest

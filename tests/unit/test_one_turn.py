@@ -63,7 +63,7 @@ def test_a_turn_writes_the_salt_of_a_new_subject_once() -> None:
     task = make_http_task(slot="slot", codec=Codec("stay", "binary", features, salts, serving=True))
     task, consumer = replace(task, subjects=Subjects(salts, topic=task.context.topics.keys)), Consumer()
     agents, topics = agents_of(task), task.context.topics
-    join = Join(agents.join.rules, MemoryStore(), task.context.codec.written_prediction, "stay", 0)
+    join = Join(agents.join.rules, MemoryStore(), task.context.codec.held.to_write, "stay", 0)
     agents.join.partitions[0] = JoinPartition(join, topics, None)
     assert agents.inputs.decode is not None
     shown = {"LeadTime": 12, "Rate": 80.5, "Meal": "BB"}
@@ -77,7 +77,7 @@ def test_a_turn_writes_the_salt_of_a_new_subject_once() -> None:
     ):
         message: Any = Outside(topic, 0, json.dumps(asked).encode(), FIRST)
         made.append(Record(Partition(topic, 0), 0, None, 0.0, agents.inputs.decode(message)))
-    asyncio.run(agents.on_batch(consumer, Batch(agents.inputs, made, b"")))  # type: ignore[arg-type]  # simulated
+    asyncio.run(agents.turn.on_batch(consumer, Batch(agents.inputs, made, b"")))  # type: ignore[arg-type]  # simulated
     written = [each.key for each in consumer.written if each.topic == topics.keys]
     assert sorted(key or b"" for key in written) == sorted(map(salts.lookup, ("Ada", "Bob")))
     assert salts.unwritten() == []
@@ -103,7 +103,7 @@ def test_a_turn_without_requests_counts_none_of_the_one_before() -> None:
 
     async def turn(records: list[Record[Any]], aborts: bool) -> tuple[int, int]:
         consumer.aborts = aborts
-        await agents.on_batch(consumer, Batch(agents.inputs, records, b""))  # type: ignore[arg-type]  # simulated
+        await agents.turn.on_batch(consumer, Batch(agents.inputs, records, b""))  # type: ignore[arg-type]  # simulated
         return agents.statistics.answers["topic"].count, agents.statistics.counts["dead_letters"]
 
     async def turns() -> None:

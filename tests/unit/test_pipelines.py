@@ -14,7 +14,8 @@ import pytest
 
 from infra.taskfile import load_task
 from schemas.errors import RiverloopError
-from streams.loadcheck import compare, exercise
+from streams.exercise import exercise
+from streams.loadcheck import compare
 
 PIPELINES: list[dict[str, str]] = json.loads(Path(__file__).with_name("pipelines.json").read_text("utf-8"))
 EXAMPLES = 40

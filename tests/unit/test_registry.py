@@ -131,7 +131,7 @@ def registered(client: SchemaRegistryClient, codec: Codec) -> dict[str, int]:
 def test_an_id_in_front_is_read_with_the_schema_of_the_registry() -> None:
     codec = made()
     schemas = Schemas(_7=("AVRO", text(codec, "Request")), _8=("AVRO", json.dumps(FOREIGN)))
-    codec.unframe = Registry(schemas, codec, blocks=True).unframe
+    codec.reader.unframe = Registry(schemas, codec, blocks=True).unframe
     assert codec.decode_request(prefix(7) + body(codec, REQUEST)) == REQUEST
     found = codec.decode_request(prefix(8) + foreign())
     assert found == Request("o-1", 1_704_106_800_000, {"total": 3.0})
@@ -141,7 +141,7 @@ def test_an_id_in_front_is_read_with_the_schema_of_the_registry() -> None:
 
 def test_json_behind_an_id_follows_the_dialect_of_the_task() -> None:
     codec = made(request_json=JsonDialect(time="s"))
-    codec.unframe = Registry(Schemas(_9=("JSON", "{}")), codec, blocks=True).unframe
+    codec.reader.unframe = Registry(Schemas(_9=("JSON", "{}")), codec, blocks=True).unframe
     sent = {"request_id": "o-1", "ts": 1_704_106_800, "features": {"total": 12.5, "shop": "x"}}
     assert codec.decode_request(prefix(9) + json.dumps(sent).encode()) == REQUEST
 
@@ -160,7 +160,7 @@ def test_json_behind_an_id_follows_the_dialect_of_the_task() -> None:
 def test_what_cannot_be_read_is_a_dead_letter_with_its_reason(schema: Any, data: bytes, reason: str) -> None:
     codec = made()
     schemas = Schemas(**({"_5": schema} if schema else {}))
-    codec.unframe = Registry(schemas, codec, blocks=True).unframe
+    codec.reader.unframe = Registry(schemas, codec, blocks=True).unframe
     with pytest.raises(BadRecord) as caught:
         codec.decode_request(prefix(5) + data)
     assert caught.value.reason == reason
@@ -207,7 +207,7 @@ def test_a_guid_in_a_header_is_read_as_confluents_client_writes_it(mock: Any) ->
     ours, client = mock
     codec = made()
     registry = Registry(ours, codec, blocks=True)
-    codec.unframe = registry.unframe
+    codec.reader.unframe = registry.unframe
     registered(client, codec)
     from confluent_kafka.schema_registry import header_schema_id_serializer
 
@@ -245,7 +245,7 @@ def test_predictions_get_the_id_under_which_their_schema_is_registered(mock: Any
     prediction = Prediction("o-1", REQUEST.ts, REQUEST.features, (Score("m", 1, 3, 0.5),))
     value = frame(codec.encode(prediction))
     assert value[:5] == prefix(ids["shop.predictions-value"])
-    codec.unframe = registry.unframe
+    codec.reader.unframe = registry.unframe
     assert codec.decode_prediction(value) == prediction
     assert frame(codec.encode(prediction, json=True)) == codec.encode(prediction, json=True)
     # Another team reads it with the registry alone.

@@ -15,7 +15,8 @@ from infra.snapshots.models import LogPlace, pack
 from infra.snapshots.store import SnapshotStore
 from schemas.records import Command, Control, Entry
 from streams.examples import synthetic_examples
-from streams.loadcheck import exercise, proof
+from streams.exercise import exercise
+from streams.loadcheck import proof
 from streams.model import ModelFold
 from tests.history import History
 

@@ -20,7 +20,8 @@ from schemas.records import Outcome, Request
 from streams import Event, Model, Task
 from streams.backtest import backtest
 from streams.examples import CLASSES, synthetic_examples
-from streams.loadcheck import compare, exercise
+from streams.exercise import exercise
+from streams.loadcheck import compare
 from streams.scoring import Untaught
 from streams.snapshot import dump, load, scikit
 from streams.snapshot.digest import state_digest

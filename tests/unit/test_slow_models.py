@@ -14,7 +14,7 @@ from infra.kafka.intake import BUDGET_S, WithinBudget
 from infra.task.fact_runs import FactRuns
 from infra.turns import TURN_S
 from streams import native
-from streams.task import Model
+from streams.task_model import Model
 from tests.properties.test_native_serving import Loop, label_of, make_task, plain
 from tests.unit.test_fact_runs import Reader, log_of, task_of
 

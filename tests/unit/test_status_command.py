@@ -67,14 +67,14 @@ def test_it_prints_the_stages_the_models_and_what_is_open() -> None:
 def test_it_says_which_models_pass_entries_over_have_stopped_and_fail() -> None:
     async def run() -> None:
         async with living() as found:
-            first, second = found.feed.server.models
+            first, second = found.feed.view.server.models
             found.metric(1.0, 1)
             calm = printed(await asked(found))
             for n in range(3):
                 first.learner.skip(SkippedEntry(n, f"r{n}", "OverflowError"), 1000)
             second.learner.skip(SkippedEntry(7, "r7", "OverflowError"), 1000)
             second.learner.stopped = Stopped(1234, "its code raised")
-            found.feed.server.failures["other"] = 56
+            found.feed.view.server.failures["other"] = 56
             reported = await asked(found)
         assert row(calm, "lr.1@0")[:5] == ["lr.1@0", "served", "0", "0", "0"]
         out = printed(reported)

@@ -195,7 +195,7 @@ class Core:
         joined: list[tuple[list[Entry], list[JoinRecord | Resolution]]],
     ) -> list[None]:
         """Join in batches: of a batch of predictions, and then of their outcomes."""
-        join = Join(JoinRules.of(self.task), MemoryStore(), self.codec.written_prediction, self.task.name, 0)
+        join = Join(JoinRules.of(self.task), MemoryStore(), self.codec.held.to_write, self.task.name, 0)
 
         def commit() -> None:
             joined.append(
@@ -211,7 +211,7 @@ class Core:
             for number in range(start, min(start + BATCH, self.pairs)):
                 each = predictions[number]
                 at = Position(f"{name}.predictions", 0, number)
-                held = self.codec.held(each.request_id, answers[number])
+                held = self.codec.held.take(each.request_id, answers[number])
                 join.prediction(each.request_id, each.ts, held, at, each.ts)
             commit()
             for number in range(start, min(start + BATCH, self.pairs)):

@@ -13,7 +13,8 @@ from schemas.dictionary import Dictionary, Number
 from schemas.records import Entry, Outcome, Prediction, Score
 from streams.drift.drift_rules import LOSS, DriftRules
 from streams.drift.fold import DriftFold
-from streams.task import Model, Task
+from streams.task import Task
+from streams.task_model import Model
 from tests.benchmarks.drift.concepts import UNJUDGED, Scored
 
 STEP_MS: Final = 1_000

@@ -16,7 +16,8 @@ from streams.fold import TopicFold
 from streams.gate.fold import GateFold
 from streams.metrics.served import ServedMetrics
 from streams.metrics.shadow_comparison import ShadowComparison
-from streams.task import Model, Task
+from streams.task import Task
+from streams.task_model import Model
 from tests.benchmarks.gate.pairs import WINDOW
 
 TURN: Final = 200

@@ -12,7 +12,8 @@ from schemas.records import Entry
 from streams.driver import MemoryDriver
 from streams.fold import BaseFold
 from streams.policies import label_of
-from streams.task import Model, Task
+from streams.task import Task
+from streams.task_model import Model
 
 Column = np.ndarray[Any, Any]
 TRUE_DATES: Final = "hotel_bookings/task.py:cancellation"

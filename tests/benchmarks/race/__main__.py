@@ -30,7 +30,8 @@ from streams.grid import Grid
 from streams.race.contest import Contest
 from streams.race.history import from_events, run_part
 from streams.race.rules import Race
-from streams.task import Model, Task
+from streams.task import Task
+from streams.task_model import Model
 from tests.benchmarks.gate.pairs import TRUE_DATES
 
 RATES: Final = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
