@@ -43,17 +43,15 @@ ROWS_PER_PART: Final = 200_000
     default=ROWS_PER_PART,
     show_default=True,
     metavar="N",
-    help="Rows that are written at once; memory holds them, and an interruption costs fewer.",
+    help="Rows in memory and in one write; an interruption loses no more.",
 )
 @click.option(
     "--every",
     type=click.IntRange(1, 86_400),
     metavar="SECONDS",
-    help="Go on with what is new, at this interval, until stopped.",
+    help="Export new records at this interval until stopped.",
 )
-@click.option(
-    "--skip-deleted", is_flag=True, help="Go on where records were deleted before they were exported."
-)
+@click.option("--skip-deleted", is_flag=True, help="Continue after records that were deleted unexported.")
 @cluster_options
 @json_option
 def export(
@@ -71,9 +69,8 @@ def export(
 ) -> None:
     """Export records of TASK to Parquet files, each record once.
 
-    The files lie in DIR/TASK.WHAT/day=YYYY-MM-DD/, by the record's own time in UTC. Their names have partition
-    and offsets: a repeated command continues behind them, also after it was killed. Only committed records are
-    exported.
+    Files are in DIR/TASK.WHAT/day=YYYY-MM-DD/, by the record's time in UTC. A repeated command continues after
+    the offsets in their names. Only committed records are exported.
     """
     libraries()
     loaded, span = load_task(task), TimeSpan(time_of("--since", since), time_of("--until", until))

@@ -59,8 +59,7 @@ def put(
 ) -> None:
     """Write rows of VIEW to the topic of TASK, from arguments or a file.
 
-    A row replaces the entity's older one; what it does not name becomes missing. Workers fill the store from the
-    topic, and the newest event time wins.
+    A row replaces the entity's older row; features that it lacks become missing. The newest event time wins.
     """
     from infra.features.filler import send_rows  # noqa: PLC0415  other commands need no Kafka client for it
 
@@ -92,10 +91,7 @@ def get(
     properties: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Read an entity's row of VIEW: from Redis, or from the topic where no store is set.
-
-    Exit code 1 when there is none.
-    """
+    """Read an entity's row of VIEW from the store, or from the topic without one; exit code 1 when missing."""
     from infra.features.filler import read_topic  # noqa: PLC0415  see `put`
     from infra.features.redis_store import Address  # noqa: PLC0415  see `put`
     from infra.features.serving import store_of  # noqa: PLC0415  see `put`

@@ -26,13 +26,13 @@ from streams.join.join_rules import JoinRules
 @click.option(
     "--speed",
     type=click.FloatRange(min=0, min_open=True),
-    help="Event time per second of the clock, in seconds.",
+    help="Seconds of event time per second.",
 )
 @click.option(
     "--as-fast-as-possible",
     "fast",
     is_flag=True,
-    help="At the workers' pace, in the order of events (default).",
+    help="At the workers' pace (default).",
 )
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Maximum number of requests.")
 @click.option(

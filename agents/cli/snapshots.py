@@ -52,7 +52,7 @@ def list_(
 ) -> None:
     """List the snapshots of TASK, newest first.
 
-    With a cluster's address also which of them are anchors, which are never deleted, and by which command.
+    With a cluster it also lists which are anchors, which retention never deletes, and their commands.
     """
     loaded, store, kept = load_task(task), store_of(snapshots), dict[str, str]()
     name, asked = loaded.task.name, bool(Settings.load({"bootstrap": bootstrap}).bootstrap)
