@@ -165,6 +165,7 @@ INTERNAL: Final = frozenset(
         "Punctuation",
         "CountedRequest",
         "AggregatesPosition",
+        "Applied",
     }
 )
 """Records that only riverloop itself reads."""
@@ -184,8 +185,8 @@ with its `Features`, as Avro and JSON Schema, with examples. [Encodings](../conc
 
 Times are ms since 1970-01-01 UTC, 0 to 2^53 - 1; offsets and counts are 0 or more. Names and ids have
 up to {NAME.characters} characters. `?` marks a field that is null by default, `=` another default; fields with a
-default are optional in JSON. `schemas/avro/` also has the internal records of T.join-state, T.aggregates,
-T.quality and lockstep runs.""",
+default are optional in JSON. `schemas/avro/` also has internal records: those of T.join-state, T.aggregates,
+T.quality, lockstep runs, and workers' reports (`Applied`) on T.control.""",
             *parts,
         ]
     )
@@ -287,7 +288,7 @@ Commands on a cluster have `--bootstrap` and `--property`, most commands `--json
             *(
                 _command(command, name, set(common.values()))
                 if (of := first[id(command.callback)]) == name
-                else f"## {name}\n\nThe same as `{of}`."
+                else f"## {_title(name)}\n\nThe same as `{of}`."
                 for name, command in found
             ),
         ]
@@ -320,6 +321,10 @@ def _closed(bounds: re.Match[str]) -> str:
     return "]" if bounds[1] == "; " else ""
 
 
+def _title(name: str) -> str:
+    return name.removeprefix("riverloop ")
+
+
 def _listed(options: Sequence[tuple[str, str]]) -> str:
     return "\n".join(f"- `{name}`: {' '.join(text.split())}" for name, text in options)
 
@@ -342,7 +347,7 @@ def _command(command: click.Command, name: str, common: set[tuple[str, str]]) ->
     options = list(_options(command, name))
     own = [row for row in options if row not in common]
     shared = [option.split()[0] for option, text in options if (option, text) in common]
-    parts = [f"## {name}", help_text]
+    parts = [f"## {_title(name)}", help_text]
     if own:
         parts.append(_listed(own))
     if also := _shared(shared):
