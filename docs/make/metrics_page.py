@@ -71,7 +71,7 @@ better, ↓ lower.
 ## Windows
 
 `Task(metrics=MetricRules(rolling=…, window=…, segments=(…)))` sets them; `extra={{"mcc": metrics.MCC}}` adds
-metrics of River or of the task file to `riverloop backtest`, which has `pr_auc` and, with `--json`, the confusion matrix.
+metrics of River or of the task file to `riverloop backtest`, which has `pr_auc` and, as JSON, a confusion matrix.
 Windows and cohorts use the time of the *request*, rounded to a 240th of the window or horizon. Compare a young
 cohort, which has only its quick outcomes, with earlier ones of the same age.
 

@@ -136,7 +136,7 @@ def _keeps(spec: TopicSpec) -> str:
 
 def clients() -> str:
     """Return the page of the settings of Kafka clients."""
-    head, *families = client_rows()
+    head, *families = (row[:-1] for row in client_rows())
     return f"""# Settings of Kafka clients
 
 A producer of requests or outcomes sets the key to the `request_id` in UTF-8 and partitions as Java's default
@@ -166,6 +166,7 @@ INTERNAL: Final = frozenset(
         "CountedRequest",
         "AggregatesPosition",
         "Applied",
+        "Manifest",
     }
 )
 """Records that only riverloop itself reads."""
@@ -185,8 +186,8 @@ with its `Features`, as Avro and JSON Schema, with examples. [Encodings](../conc
 
 Times are ms since 1970-01-01 UTC, 0 to 2^53 - 1; offsets and counts are 0 or more. Names and ids have
 up to {NAME.characters} characters. `?` marks a field that is null by default, `=` another default; fields with a
-default are optional in JSON. `schemas/avro/` also has internal records: those of T.join-state, T.aggregates,
-T.quality, lockstep runs, and workers' reports (`Applied`) on T.control.""",
+default are optional in JSON. `schemas/avro/` also has the records that only riverloop reads: those of T.join-state,
+T.aggregates, T.quality, T.snapshots and lockstep runs, and workers' reports on T.control.""",
             *parts,
         ]
     )
