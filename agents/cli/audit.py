@@ -9,6 +9,7 @@ import click
 
 from agents.cli.cluster import cluster_options, codec_of, connect
 from agents.cli.common import json_option, print_json, table
+from agents.cli.filters import time_of
 from agents.cli.trace import request
 from agents.settings import from_environment
 from infra.audit.chain import ChainReader, announced
@@ -16,13 +17,11 @@ from infra.audit.checkpoints import read_checkpoints
 from infra.kafka.connection import Connection
 from infra.taskfile import load_task
 from schemas.codec import Codec
-from schemas.errors import UsageError
 from schemas.escaped import harmless
 from streams.audit import Checkpoint, Line
 from streams.audit_check import AuditReport, check, compare, read_export, time_text
 from streams.audit_check import export as export_lines
 from streams.audit_history import AuditHistory
-from streams.datafile import millis
 
 KINDS = ("audit", "request", "applied", "link", "unreadable")
 
@@ -214,19 +213,3 @@ def read_history(connection: Connection, codec: Codec) -> AuditHistory:
     for each in ChainReader(connection, codec).read():
         history.take(each.record, each.line)
     return history
-
-
-def time_of(option: str, text: str | None) -> int | None:
-    """Read a time of an option, ms.
-
-    Raises
-    ------
-    UsageError
-        For anything else.
-    """
-    try:
-        return None if text is None else millis(text, "UTC")
-    except ValueError:
-        raise UsageError(
-            f"{option} {text!r:.60} is not a date or time; write 2026-03-01 or 2026-03-01T12:00"
-        ) from None

@@ -142,7 +142,7 @@ class _Rows:
         for join_key, name in self._lookup.keys.items():
             text = cells.get(join_key, "")
             if text == "":
-                raise UsageError(f"{self._lookup.view} needs the join key {join_key}")
+                raise UsageError(f"view {self._lookup.view} needs the join key {join_key}: {join_key}=VALUE")
             whole = name != ENTITY_KEY and isinstance(self._by_name[name], Integer)
             try:
                 entity[join_key] = int(text) if whole else text
@@ -155,7 +155,9 @@ class _Rows:
         cells = _split(texts)
         known = {*self._lookup.keys, *self.features}
         if unknown := sorted(set(cells) - known):
-            raise UsageError(f"{self._lookup.view} has no {unknown[0]!r}; it has {', '.join(sorted(known))}")
+            raise UsageError(
+                f"view {self._lookup.view} has no {unknown[0]!r}; it has {', '.join(sorted(known))}"
+            )
         return self._row(cells, now_ms())
 
     def of_file(self, path: Path) -> Iterator[FeatureRow]:
@@ -192,6 +194,6 @@ def _split(texts: tuple[str, ...]) -> dict[str, str]:
     for text in texts:
         name, sign, value = text.partition("=")
         if not sign:
-            raise UsageError(f"{text!r} must be NAME=VALUE")
+            raise UsageError(f"argument {text!r} must be NAME=VALUE")
         found[name] = value
     return found

@@ -11,9 +11,9 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from agents.cli.audit import time_of
 from agents.cli.cluster import cluster_options, codec_of, connect
 from agents.cli.common import json_option, print_json, table
+from agents.cli.filters import time_of
 from agents.settings import from_environment
 from infra.clock import now_ms
 from infra.kafka.connection import Connection

@@ -12,7 +12,7 @@ import click
 
 from agents.cli.cluster import cluster_options, connect, reading_codec
 from agents.cli.common import Advance, json_option, print_json, progress
-from agents.cli.data import note
+from agents.cli.data import note, rows_per_part
 from agents.cli.versions import span_of, versions_of
 from agents.settings import Settings
 from infra.scoring.forms import form_of
@@ -50,14 +50,7 @@ ROWS_PER_PART: Final = 10_000
     "--until", metavar="WHEN", help="With --from-log: before this request time (UTC) or log offset."
 )
 @click.option("--out", required=True, metavar="FILE", help="File to write, .parquet or .csv.")
-@click.option(
-    "--rows-per-part",
-    type=click.IntRange(1, 1_000_000),
-    default=ROWS_PER_PART,
-    show_default=True,
-    metavar="N",
-    help="Rows in memory and in one write; an interruption loses no more.",
-)
+@rows_per_part(ROWS_PER_PART)
 @click.option("--force", is_flag=True, help="Replace FILE and another run's parts of it.")
 @click.option("--snapshots", metavar="URI", help="Snapshot store. [RIVERLOOP_SNAPSHOTS]")
 @cluster_options
