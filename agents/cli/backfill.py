@@ -16,7 +16,7 @@ from infra.taskfile import load_task
 
 @click.command(epilog="Example: riverloop backfill task.py --data history.csv --bootstrap localhost:9092")
 @click.argument("task")
-@click.option("--data", metavar="FILE", help="Data file; default: the task's own.")
+@click.option("--data", metavar="FILE", help="Data file or folder; default: the task's own.")
 @click.option(
     "--force",
     is_flag=True,

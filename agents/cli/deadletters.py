@@ -159,7 +159,7 @@ def show(
 )
 @click.option("--because", default="", help="Why, for the audit.")
 @click.option("--author", default="", help="Author for the audit; default: your user name.")
-@click.option("--dry-run", is_flag=True, help="Print what would be replayed; write nothing.")
+@click.option("--dry-run", is_flag=True, help="Show what would change; change nothing.")
 @cluster_options
 @json_option
 def replay(

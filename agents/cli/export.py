@@ -35,8 +35,8 @@ ROWS_PER_PART: Final = 200_000
     help="Which records; repeatable. Default: all of these.",
 )
 @click.option("--to", "folder", required=True, metavar="DIR", help="Folder for the files.")
-@click.option("--since", metavar="TIME", help="Rows of this time (UTC, 2026-03-01T12:00) or later.")
-@click.option("--until", metavar="TIME", help="Rows before TIME.")
+@click.option("--since", metavar="TIME", help="At TIME (UTC, 2026-03-01T12:00) or later.")
+@click.option("--until", metavar="TIME", help="Before TIME.")
 @rows_per_part(ROWS_PER_PART)
 @click.option(
     "--every",

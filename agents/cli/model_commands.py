@@ -110,16 +110,16 @@ def restore(asked: Asked, model: str) -> None:
     "--mode",
     required=True,
     type=click.Choice(ROLLBACK_MODES),
-    help="freeze: VERSION answers as it was and learns nothing. catch-up: another model or revision answers, with "
-    "all of the log learned. rebuild: MODEL is learned anew without what is left out. abandon: end a rollback that "
-    "is under way.",
+    help="freeze: VERSION answers and learns nothing. catch-up: another model or revision answers, with "
+    "all of the log learned. rebuild: MODEL is learned anew without the left-out intervals. abandon: "
+    "end the current rollback.",
 )
 @click.option(
     "--leave-out",
     multiple=True,
     metavar="FROM..TO",
-    help="Interval to leave out: log offsets, or event times (ISO 8601, UTC); request:FROM..TO and "
-    "arrival:FROM..TO for other times. Repeatable.",
+    help="Log offsets or event times (ISO 8601, UTC) to leave out; also request:FROM..TO, "
+    "arrival:FROM..TO. Repeatable.",
 )
 @click.option("--where", default="", metavar="FEATURE=LEVEL", help="Leave out only entries with this level.")
 @command_options

@@ -24,7 +24,7 @@ SHOWN = 20
 uri_option = click.option(
     "--snapshots",
     metavar="URI",
-    help="Snapshot store. [RIVERLOOP_SNAPSHOTS; default: the user's data folder]",
+    help="Snapshot store. [RIVERLOOP_SNAPSHOTS]",
 )
 
 

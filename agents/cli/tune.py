@@ -57,7 +57,7 @@ PART: Final = 5_000
 @click.option("--seed", type=int, default=1, show_default=True, help="Seed of Optuna's sampler.")
 @click.option("--data", metavar="FILE", help="Data file or folder; default: the task's own.")
 @click.option("--from-log", is_flag=True, help="Take the examples of the training log.")
-@click.option("--limit", type=click.IntRange(1), metavar="N", help="Maximum number of requests of a file.")
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="Maximum number of requests.")
 @click.option(
     "--horizon",
     type=click.FloatRange(min=0, min_open=True),
