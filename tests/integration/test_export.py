@@ -251,7 +251,7 @@ def test_another_topic_of_that_name_or_another_span_is_an_error(exported: Export
     with pytest.raises(UsageError, match=r"metrics does not exist on .*; run: riverloop topics create"):
         exported.export("metrics")
     create_topics(exported.connection, topics(exported.topics.task, 2))
-    with pytest.raises(UsageError, match=r"metrics was recreated \(id .*Export to another folder"):
+    with pytest.raises(UsageError, match=r"metrics was recreated \(id .*export to another folder"):
         exported.export("metrics")
 
 
