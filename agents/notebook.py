@@ -8,7 +8,7 @@ columns. Times without a zone are UTC. They need the extra `riverloop[parquet]`.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from agents.cli.cluster import connect
 from agents.settings import Settings, from_environment
@@ -26,31 +26,38 @@ if TYPE_CHECKING:
 __all__ = ["as_of", "examples", "metrics", "predictions", "records"]
 
 
-def examples(
-    task: str,
-    *,
-    since: Moment | None = None,
-    until: Moment | None = None,
-    folder: str | Path | None = None,
-    bootstrap: str | None = None,
-) -> pyarrow.Table:
-    """Return one row for each request that is resolved: its features, its scores and its newest outcome.
+class Source(TypedDict, total=False):
+    """Where records are read from."""
+
+    folder: str | Path | None
+    """Exported files in this folder, not the cluster."""
+    bootstrap: str | None
+    """The cluster."""
+
+
+class Selection(Source, total=False):
+    """Which records are read, and where from."""
+
+    since: Moment | None
+    """Records of this time or later."""
+    until: Moment | None
+    """Records before this time."""
+
+
+def examples(task: str, **selection: Unpack[Selection]) -> pyarrow.Table:
+    """Return one row for each resolved request: its features, its scores and its newest outcome.
 
     Parameters
     ----------
     task
         The task.
-    since, until
-        Requests of this event time or later, and before that one.
-    folder
-        Read exported files of `--what log` in this folder, not the cluster.
-    bootstrap
-        The cluster.
+    **selection
+        `since`, `until` (event times of requests), `folder`, `bootstrap`: see `Selection`.
 
     Returns
     -------
     pyarrow.Table
-        In the order of the log. `kind` says what became of the request, `value` is its outcome.
+        In the order of the log. `kind` is the resolution, `value` the outcome.
 
     Raises
     ------
@@ -59,91 +66,69 @@ def examples(
     BrokerError
         The cluster does not answer.
     """
-    log = _reader(task, folder, bootstrap)("log", TimeSpan())
-    return reading.of_requests(reading.examples(log), _span(since, until))
+    read, span = _open(task, **selection)
+    return reading.of_requests(reading.examples(read("log", TimeSpan())), span)
 
 
-def as_of(
-    task: str,
-    when: int | Moment,
-    *,
-    folder: str | Path | None = None,
-    bootstrap: str | None = None,
-) -> pyarrow.Table:
+def as_of(task: str, when: int | Moment, **source: Unpack[Source]) -> pyarrow.Table:
     """Return the examples as they were known at a moment.
 
     Parameters
     ----------
-    task, folder, bootstrap
-        See `examples`.
+    task
+        The task.
     when
         A time, by the event times of the log's entries, inclusive; or a log offset, inclusive: `9999` gives what
         the version `lr.1@9999` had read.
+    **source
+        `folder`, `bootstrap`: see `Source`.
 
     Returns
     -------
     pyarrow.Table
-        As `examples`, without what became known later.
+        As `examples`, without later records.
 
     Raises
     ------
     UsageError, BrokerError
         See `examples`.
     """
-    read = _reader(task, folder, bootstrap)
+    read, _ = _open(task, **source)
     if isinstance(when, int):
         return reading.examples(reading.known_at(read("log", TimeSpan()), when))
     at = ms_of("when", when)
     return reading.examples(read("log", TimeSpan(None, None if at is None else at + 1)))
 
 
-def predictions(
-    task: str,
-    *,
-    since: Moment | None = None,
-    until: Moment | None = None,
-    folder: str | Path | None = None,
-    bootstrap: str | None = None,
-) -> pyarrow.Table:
-    """Return the predictions as they were served, by partition and offset; see `examples`."""
-    return _reader(task, folder, bootstrap)("predictions", _span(since, until))
+def predictions(task: str, **selection: Unpack[Selection]) -> pyarrow.Table:
+    """Return the predictions as served, by partition and offset; see `examples`."""
+    return records(task, "predictions", **selection)
 
 
-def metrics(
-    task: str,
-    name: str | None = None,
-    *,
-    since: Moment | None = None,
-    until: Moment | None = None,
-    folder: str | Path | None = None,
-    bootstrap: str | None = None,
-) -> pyarrow.Table:
+def metrics(task: str, name: str | None = None, **selection: Unpack[Selection]) -> pyarrow.Table:
     """Return metrics over time: those of a name, or all; see `examples`."""
-    table = _reader(task, folder, bootstrap)("metrics", _span(since, until))
+    table = records(task, "metrics", **selection)
     return table if name is None else reading.equal(table, "name", name)
 
 
-def records(
+def records(task: str, what: What, **selection: Unpack[Selection]) -> pyarrow.Table:
+    """Return all records of a kind: `log`, `predictions`, `outcomes`, `metrics`, `alerts` or `decisions`."""
+    read, span = _open(task, **selection)
+    return read(what, span)
+
+
+def _open(
     task: str,
-    what: What,
     *,
     since: Moment | None = None,
     until: Moment | None = None,
     folder: str | Path | None = None,
     bootstrap: str | None = None,
-) -> pyarrow.Table:
-    """Return all records of a kind: `log`, `predictions`, `outcomes`, `metrics`, `alerts` or `decisions`."""
-    return _reader(task, folder, bootstrap)(what, _span(since, until))
-
-
-def _span(since: Moment | None, until: Moment | None) -> TimeSpan:
-    return TimeSpan(ms_of("since", since), ms_of("until", until))
-
-
-def _reader(task: str, folder: str | Path | None, bootstrap: str | None) -> Read:
+) -> tuple[Read, TimeSpan]:
+    span = TimeSpan(ms_of("since", since), ms_of("until", until))
     loaded = load_task(task)
     if folder is not None:
-        return reading.from_files(Path(folder), loaded.task.name)
+        return reading.from_files(Path(folder), loaded.task.name), span
     connection = connect(bootstrap, ())
     token_key, skip = from_environment("token_key").encode(), places(Settings.load().skip)
-    return reading.from_cluster(lambda what: TaskRows(loaded, connection, what, token_key, skip))
+    return reading.from_cluster(lambda what: TaskRows(loaded, connection, what, token_key, skip)), span

@@ -49,30 +49,29 @@ class Settings:
     )
     slot: str = setting(
         "",
-        "Stable name of this worker in its group and part of its transactional ids. Empty: the first free number "
-        "on this machine.",
+        "Stable name of this worker in its transactional ids. Empty: the first free number on this machine.",
         pattern=NAME,
     )
     http_host: str = setting("127.0.0.1", "Address on which HTTP listens.")
     http_token: str = setting(
         "",
-        "Bearer tokens for HTTP calls that change something, separated by white space; NAME:TOKEN names the author "
-        "of commands. Empty: no token is required.",
+        "Bearer tokens for outcomes and commands over HTTP, separated by white space; NAME:TOKEN names "
+        "the author of commands. Empty: none required.",
         secret=True,
     )
     serve_token: str = setting(
         "",
-        "Bearer tokens for predictions over HTTP, beside those of http_token. Empty: no token is required.",
+        "Bearer tokens for predictions over HTTP, beside http_token. Empty: none required.",
         secret=True,
     )
     allow_unauthenticated_http: bool = setting(
-        False, "Listen on a non-loopback address without an http_token. Any caller can then report outcomes."
+        False, "Listen on a non-loopback address without http_token. Any caller can then report outcomes."
     )
     http_port: int = setting(0, "HTTP port; 0: any free port.", within=(0, 65_535))
     http_hosts: str = setting(
         "",
-        "Further accepted Host names, such as a proxy's, separated by white space. Empty: loopback names on a "
-        "loopback address, any name elsewhere.",
+        "Further accepted Host names, such as a proxy's, separated by white space. Empty: any name, but "
+        "only loopback names on a loopback address.",
         each=r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+",
     )
     http_origins: str = setting(
@@ -82,14 +81,13 @@ class Settings:
     )
     http_connections: int = setting(
         256,
-        "Maximum of HTTP connections; also at most half of the process's file limit. A new connection replaces an "
-        "idle one.",
+        "Maximum of HTTP connections; also at most half of the file limit. A new one replaces an idle one.",
         unit="connections",
         within=(16, 65_536),
     )
     live_pages_per_client: int = setting(
         20,
-        "Maximum of open live pages per client address. A new page replaces the client's oldest.",
+        "Maximum of live pages per client address. A new one replaces the oldest.",
         unit="pages",
         within=(1, 100),
     )
@@ -98,8 +96,8 @@ class Settings:
     )
     skip: str = setting(
         "",
-        "Unreadable log records to skip: TASK.log@OFFSET, separated by commas. Set the same for all workers of a "
-        "task.",
+        "Unreadable log records to skip: TASK.log@OFFSET, separated by commas; the same for all workers "
+        "of a task.",
     )
     snapshot_every: int = setting(10_000, "Entries between two snapshots.", unit="entries", within=(1, 10**9))
     snapshots_kept: int = setting(
@@ -113,8 +111,8 @@ class Settings:
     )
     audit_checkpoints: str = setting(
         "",
-        "Folder for signed checkpoints of the audit chains: an fsspec URI, best with write-once storage. Needs "
-        "snapshot_key. Empty: none.",
+        "Folder for signed checkpoints of audit chains: an fsspec URI, best with write-once storage. "
+        "Needs snapshot_key.",
     )
     token_key: str = setting(
         "", "Key of the tokens that replace personal data.", secret=True, characters=MIN_KEY
@@ -131,7 +129,7 @@ class Settings:
     feature_store: str = setting(
         "",
         "Store of looked-up features: redis://HOST:PORT/DB, rediss:// with TLS, redis+cluster:// or "
-        "rediss+cluster://, without a password. Empty: memory.",
+        "rediss+cluster://. Empty: memory.",
     )
     feature_store_password: str = setting("", "Password of the feature store.", secret=True)
     feature_store_project: str = setting(
@@ -166,29 +164,27 @@ class Settings:
     )
     lockstep: bool = setting(False, "Advance stream time by punctuations only, for replays in lockstep.")
     json_records: bool = setting(False, "Write predictions as JSON instead of Avro.")
-    cloudevents: bool = setting(
-        False, "Write the attributes of a CloudEvent as headers of predictions (binary mode)."
-    )
+    cloudevents: bool = setting(False, "Write predictions with the headers of a CloudEvent (binary mode).")
     schema_registry: str = setting(
         "",
-        "URL of a Confluent Schema Registry, for records with its framing; several separated by commas. Set the "
-        "same for all workers and commands of a task. Empty: such records are rejected.",
+        "URLs of a Confluent Schema Registry, separated by commas; the same for all workers and commands "
+        "of a task. Empty: records with its framing are rejected.",
     )
     registry_properties: str = setting(
         "",
-        "Further properties of its client, such as basic.auth.user.info, one KEY=VALUE per line.",
+        "Further properties of the registry's client, such as basic.auth.user.info, one KEY=VALUE per line.",
         secret=True,
     )
     registry_predictions: bool = setting(
         False,
-        "Write predictions with the registry's framing, under the schema of subject T.predictions-value.",
+        "Write predictions with the registry's framing and the schema of T.predictions-value.",
     )
     runbook_base: str = setting(
         "", "URL of the published docs/operations/runbooks/, for links in alerts. Empty: repository paths."
     )
     core: str = setting(
         "auto",
-        "What learns and scores, with equal results; auto: native where it is built.",
+        "Code that learns and scores, with equal results; auto: native where it is built.",
         one_of=CORES,
     )
     log_level: str = setting("INFO", "Minimum level of the worker's log lines.", one_of=LOG_LEVELS)

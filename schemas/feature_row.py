@@ -112,7 +112,9 @@ def decode_row(data: bytes) -> FeatureRow:
         raise BadRecord("wrong_type", "values must be an object", "values")
     if len(values) > MOST_VALUES:
         raise BadRecord(
-            "out_of_range", f"values must be at most {MOST_VALUES:,}, not {len(values):,}", "values"
+            "out_of_range",
+            f"values must have at most {MOST_VALUES:,} features, not {len(values):,}",
+            "values",
         )
     return FeatureRow(
         key, ts, {name: _value(name, each) for name, each in values.items() if each is not None}

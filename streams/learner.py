@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal
 
 from river import base
 
@@ -14,6 +14,7 @@ from streams.finite import count_not_finite, is_huge
 from streams.learning_steps import RATE_OVER, Steps
 from streams.learning_time import learn, wants_time
 from streams.native.fused import FusedPipeline
+from streams.skipped import NEWEST, SkippedEntry, Stopped
 from streams.state_copy import StateCopy
 
 LEAST_KEPT: Final = 1_000
@@ -21,27 +22,6 @@ MOST_KEPT: Final = 10_000
 BYTES_PER_EXAMPLE: Final = 8
 """A copy of the state is taken after as many examples as its stored form has bytes, divided by this, within the
 bounds above: about an object for each example, some µs. So copying costs a small part of learning."""
-NEWEST: Final = 20
-"""Entries skipped that a state lists, newest last; the others are counted."""
-KEYS: Final = frozenset({"skipped", "recent", "newest", "stopped", "learned_to", "steps"})
-"""Of a state."""
-
-
-class SkippedEntry(NamedTuple):
-    """An entry that a model has not learned from, because its code raised."""
-
-    offset: int
-    request_id: str
-    exception: str
-    """Its type and place."""
-
-
-class Stopped(NamedTuple):
-    """Where and why a model has stopped to learn."""
-
-    offset: int
-    """The last entry that it was given."""
-    why: str
 
 
 class Learner:
@@ -295,23 +275,6 @@ class Learner:
             "steps": self.steps.snapshot(),
         }
 
-    @staticmethod
-    def is_state(state: Any) -> bool:
-        """Whether something has the form of what `snapshot` gives."""
-        if not isinstance(state, dict) or set(state) != KEYS:
-            return False
-        recent, newest, stopped = state["recent"], state["newest"], state["stopped"]
-        return (
-            type(state["skipped"]) is int
-            and type(state["learned_to"]) is int
-            and Steps.is_state(state["steps"])
-            and type(recent) is list
-            and all(type(each) is int for each in recent)
-            and type(newest) is list
-            and all(_types(each) == [int, str, str] for each in newest)
-            and (stopped is None or _types(stopped) == [int, str])
-        )
-
     def restore(self, estimator: base.Estimator, learned: int, state: Mapping[str, Any]) -> None:
         """Go on from a state that `snapshot` gave, and the estimator of then."""
         self.estimator, self.learned, self.inside = estimator, learned, False
@@ -322,7 +285,3 @@ class Learner:
         self.steps.restore(state["steps"])
         self._failed = None
         self._forget()
-
-
-def _types(values: Any) -> list[type]:
-    return [type(each) for each in values] if type(values) is list else []

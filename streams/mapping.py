@@ -218,7 +218,9 @@ class OutcomeMapping:
         if type(found) not in (str, int):
             reason = "missing_field" if found is None else "wrong_type"
             raise BadRecord(
-                reason, f"{path} must be the request: text or a whole number, not {_word(found)}", path
+                reason,
+                f"{path} must be the id of the request: text or a whole number, not {_word(found)}",
+                path,
             )
         return str(found)
 
@@ -230,7 +232,7 @@ class OutcomeMapping:
             if type(key) is type(found) and key == found:
                 return value, f"{self.value} is {found}"[:200] if value is None else None
         raise BadRecord(
-            "out_of_range", f"{self.value} is {shown(found)}, which values= does not have", self.value
+            "out_of_range", f"{self.value} is {shown(found)}, which values= does not list", self.value
         )
 
     def _ts(self, row: dict[str, Any], *, deleted: bool) -> int:

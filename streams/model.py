@@ -10,13 +10,13 @@ from schemas.errors import SnapshotError
 from schemas.records import Command, Entry, Prediction
 from streams.failures import describe, is_own
 from streams.fold import BaseFold
-from streams.learner import SkippedEntry
 from streams.leave_out import NOTHING, LeaveOut
 from streams.model_state import ModelState
 from streams.native.scanned import ScannedFact
 from streams.policies import checked_label
 from streams.revisions import LEFT_OUT, Revision
 from streams.roles import ModelRole, Roles
+from streams.skipped import SkippedEntry
 from streams.task import Task
 from streams.task_model import Model
 from streams.version import Version

@@ -9,7 +9,7 @@ from typing import Any, Self
 from river import base
 
 from schemas.errors import SnapshotError
-from streams.learner import Learner
+from streams import skipped
 from streams.roles import Roles
 from streams.snapshot.read import load
 from streams.task_model import Model
@@ -82,7 +82,7 @@ class ModelState:
             raise SnapshotError("it is not the state of a model")
         version, learned, next_offset, failures, roles, intervals, kept, _ = values
         plain = (version, learned, next_offset)
-        fits = Learner.is_state(failures) and Roles.is_state(roles) and _are_intervals(intervals)
+        fits = skipped.is_state(failures) and Roles.is_state(roles) and _are_intervals(intervals)
         if not fits or [type(each) for each in plain] != [str, int, int]:
             raise SnapshotError("it does not have the form of a model's state")
         left_out = tuple((first, last) for first, last in intervals)
@@ -93,7 +93,7 @@ def _thawed(kept: Any, model: Model, classes: Iterable[type]) -> Frozen | None:
     if kept is None:
         return None
     types = [str, int, int, int, dict, bytes]
-    if type(kept) is not list or [type(each) for each in kept] != types or not Learner.is_state(kept[4]):
+    if type(kept) is not list or [type(each) for each in kept] != types or not skipped.is_state(kept[4]):
         raise SnapshotError("it does not have the form of a frozen model's state")
     version, offset, since, learned, failures, data = kept
     fresh = model.make()

@@ -66,7 +66,7 @@ def command_options(function: Callable[..., None]) -> Callable[..., None]:
             click.option("--author", help="Author for the audit; default: your user name."),
             click.option("--id", "command_id", help="Id of the command; a repeated id is done once."),
             click.option("--evidence", default="", help="What the command is based on, for the audit."),
-            click.option("--dry-run", is_flag=True, help="Show what would change, and ask for nothing."),
+            click.option("--dry-run", is_flag=True, help="Show what would change; change nothing."),
             click.option("--wait", is_flag=True, help="Wait until every live worker has applied it."),
             click.option(
                 "--timeout",

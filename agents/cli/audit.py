@@ -9,6 +9,7 @@ import click
 
 from agents.cli.cluster import cluster_options, codec_of, connect
 from agents.cli.common import json_option, print_json, table
+from agents.cli.filters import time_of
 from agents.cli.trace import request
 from agents.settings import from_environment
 from infra.audit.chain import ChainReader, announced
@@ -16,13 +17,11 @@ from infra.audit.checkpoints import read_checkpoints
 from infra.kafka.connection import Connection
 from infra.taskfile import load_task
 from schemas.codec import Codec
-from schemas.errors import UsageError
 from schemas.escaped import harmless
 from streams.audit import Checkpoint, Line
 from streams.audit_check import AuditReport, check, compare, read_export, time_text
 from streams.audit_check import export as export_lines
 from streams.audit_history import AuditHistory
-from streams.datafile import millis
 
 KINDS = ("audit", "request", "applied", "link", "unreadable")
 
@@ -37,15 +36,13 @@ audit.add_command(request)
 
 @audit.command("check", epilog="Example: riverloop audit check task.py --checkpoint s3://kept/riverloop")
 @click.argument("task")
-@click.option(
-    "--file", "file", metavar="EXPORT", help="Check an export, not the cluster; - is standard input."
-)
+@click.option("--file", "file", metavar="EXPORT", help="Export to check; - is standard input.")
 @click.option(
     "--checkpoint",
     "checkpoints",
     multiple=True,
     metavar="URI",
-    help="A checkpoint, or a folder of them, to compare with; repeatable.",
+    help="Checkpoint, or folder of them; repeatable.",
 )
 @cluster_options
 @json_option
@@ -59,8 +56,8 @@ def check_(
 ) -> None:
     """Check the audit chain of TASK; exit code 1 when a record was altered, dropped, moved or inserted.
 
-    Compares the records with the links that the log's owner has written among them, with the heads in snapshots,
-    and with checkpoints that were kept elsewhere. RIVERLOOP_SNAPSHOT_KEY checks the signatures of these.
+    Compares the records with the links of the log's owner, the heads in snapshots, and checkpoints, whose
+    signatures need RIVERLOOP_SNAPSHOT_KEY.
     """
     loaded, report = load_task(task), AuditReport()
     known = [each for uri in checkpoints for each in read_checkpoints(uri, loaded.task.name)]
@@ -120,7 +117,7 @@ def _show(task: str, report: AuditReport) -> None:
 def export(task: str, out: str, bootstrap: str | None, properties: tuple[str, ...]) -> None:
     """Export the audit chain of TASK as canonical JSON, one record a line.
 
-    Each line has the number of the record, the hash of the one before, its own hash, and the record.
+    Each line has number, previous hash, hash and record.
     """
     loaded = load_task(task)
     reader = ChainReader(connect(bootstrap, properties), codec_of(loaded))
@@ -140,7 +137,7 @@ def export(task: str, out: str, bootstrap: str | None, properties: tuple[str, ..
     "kinds",
     type=click.Choice(KINDS),
     multiple=True,
-    help="Of this kind; repeatable. Default: audits, and requests that are not decided.",
+    help="Of this kind; repeatable. Default: audits and undecided requests.",
 )
 @click.option("--command", "commands", multiple=True, metavar="NAME", help="Of this command; repeatable.")
 @click.option("--author", "authors", multiple=True, metavar="NAME", help="By this author; repeatable.")
@@ -216,19 +213,3 @@ def read_history(connection: Connection, codec: Codec) -> AuditHistory:
     for each in ChainReader(connection, codec).read():
         history.take(each.record, each.line)
     return history
-
-
-def time_of(option: str, text: str | None) -> int | None:
-    """Read a time of an option, ms.
-
-    Raises
-    ------
-    UsageError
-        For anything else.
-    """
-    try:
-        return None if text is None else millis(text, "UTC")
-    except ValueError:
-        raise UsageError(
-            f"{option} {text!r:.60} is not a date or time; write 2026-03-01 or 2026-03-01T12:00"
-        ) from None

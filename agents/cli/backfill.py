@@ -16,11 +16,11 @@ from infra.taskfile import load_task
 
 @click.command(epilog="Example: riverloop backfill task.py --data history.csv --bootstrap localhost:9092")
 @click.argument("task")
-@click.option("--data", metavar="FILE", help="Data file; default: the task's own.")
+@click.option("--data", metavar="FILE", help="Data file or folder; default: the task's own.")
 @click.option(
     "--force",
     is_flag=True,
-    help="Run although requests were already served; models then learn the history after them.",
+    help="Run after requests were served; models learn the history after them.",
 )
 @click.option("--reason", default="", help="Why, for the audit.")
 @click.option("--author", default="", help="Author for the audit; default: your user name.")
@@ -36,12 +36,12 @@ def backfill(
     properties: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Write the rows of a data file to the training log of TASK, as examples without a score.
+    """Write the rows of a data file to the training log of TASK.
 
-    Models learn them in the order in which outcomes were due, with corrections and expiries. Requests whose
-    horizon ends after the newest time in the file are skipped.
+    Models learn them in the order of due outcomes, with corrections and expiries. Requests whose horizon ends
+    after the file's newest time are skipped.
 
-    Run it before serving starts. A stopped run continues where it ended, and no row is learned twice.
+    Run it before serving starts. A repeated run continues; no row is learned twice.
     """
     loaded = load_task(task)
     connection = connect(bootstrap, properties)

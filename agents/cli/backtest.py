@@ -36,8 +36,8 @@ HIDDEN = {"confusion", "digest", "most_waiting", "failures", "published", "segme
     "--fail-below",
     multiple=True,
     metavar="METRIC=BOUND",
-    help="Exit with code 1 when the metric is below BOUND, a number or a model (lr, lr-0.01). METRIC is of the "
-    "first model, or MODEL.METRIC, or of a segment, METRIC@FEATURE=LEVEL. Repeatable.",
+    help="Exit code 1 when METRIC of the first model, MODEL.METRIC or METRIC@FEATURE=LEVEL is below BOUND, "
+    "a number or a model (lr, lr-0.01). Repeatable.",
 )
 @click.option(
     "--fail-above",
@@ -57,8 +57,7 @@ HIDDEN = {"confusion", "digest", "most_waiting", "failures", "published", "segme
     "--leave-out",
     multiple=True,
     metavar="FROM..TO",
-    help="Interval that no model learns from, as event times (ISO 8601, UTC), or request:FROM..TO. All is scored. "
-    "Repeatable.",
+    help="Interval that no model learns, as event times (ISO 8601, UTC) or request:FROM..TO. Repeatable.",
 )
 @click.option("--where", default="", metavar="FEATURE=LEVEL", help="Leave out only entries with this level.")
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Maximum number of requests.")
@@ -66,8 +65,8 @@ HIDDEN = {"confusion", "digest", "most_waiting", "failures", "published", "segme
     "--gate",
     "through_gate",
     is_flag=True,
-    help="Replay the file again through the task's gate, or one with defaults, and report the promotions and "
-    "rollbacks that it would have made, each as if it had been approved at once.",
+    help="Also report the promotions and rollbacks of the task's gate, or of one with defaults, as if "
+    "approved at once.",
 )
 @strict_option
 @json_option
@@ -85,7 +84,7 @@ def backtest(
     strict: bool,
     as_json: bool,
 ) -> None:
-    """Replay a data file through the loop in memory and report each model, with baselines that know no feature.
+    """Replay a data file in memory and report each model, with baselines that use no features.
 
     Metrics equal those of River's progressive_val_score on the same events.
     """

@@ -42,11 +42,10 @@ def check(
 ) -> None:
     """Check TASK: its file, its models, the first rows of its data, and its topics if a cluster is given.
 
-    With a cluster it says which revisions a worker with this file would open, how many entries it would fold
-    before, and for how long. Nothing is written.
+    With a cluster it reports which revisions a worker would open, and how many entries it would fold for how
+    long. It writes nothing.
 
-    Each model must be reproducible, survive being stored and read, and answer and learn the first 1,000 rows.
-    Other commands run the check of the models, too; it is remembered until code changes.
+    Each model must be reproducible, survive a snapshot, and answer and learn the first 1,000 rows.
     """
     loaded = load_task(task)
     names = [model.name for model in loaded.task.models]

@@ -31,7 +31,7 @@ def cluster_options(command: F) -> F:
         multiple=True,
         metavar="KEY=VALUE",
         callback=_no_secrets,
-        help="Further librdkafka property; repeatable. Pass secrets in RIVERLOOP_KAFKA_PROPERTIES or its file.",
+        help="Further librdkafka property; repeatable. Secrets: RIVERLOOP_KAFKA_PROPERTIES.",
     )(command)
     return click.option(
         "--bootstrap", metavar="HOST:PORT", help="Kafka bootstrap servers. [RIVERLOOP_BOOTSTRAP]"

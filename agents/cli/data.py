@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import click
 
 from infra.taskfile import LoadedTask
@@ -13,6 +16,18 @@ strict_option = click.option(
     is_flag=True,
     help="Fail if a request id is repeated or an outcome lies before its request.",
 )
+
+
+def rows_per_part(default: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return the option of a command that writes files in parts."""
+    return click.option(
+        "--rows-per-part",
+        type=click.IntRange(1, 1_000_000),
+        default=default,
+        show_default=True,
+        metavar="N",
+        help="Rows in memory and in one write; an interruption loses no more.",
+    )
 
 
 def read_events(

@@ -157,9 +157,9 @@ def show(
     type=click.Path(path_type=Path),
     help="Replay the dead letter at PLACE with the bytes of this file.",
 )
-@click.option("--because", default="", help="Reason for the audit.")
+@click.option("--because", default="", help="Why, for the audit.")
 @click.option("--author", default="", help="Author for the audit; default: your user name.")
-@click.option("--dry-run", is_flag=True, help="Print what would be replayed, and write nothing.")
+@click.option("--dry-run", is_flag=True, help="Show what would change; change nothing.")
 @cluster_options
 @json_option
 def replay(

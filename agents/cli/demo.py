@@ -40,12 +40,12 @@ from streams.topology import declared
 
 @click.command(epilog="Example: riverloop demo --free --partitions 4 --workers 2")
 @click.argument("task", required=False)
-@click.option("--data", metavar="FILE", help="Data file; default: the task's own.")
+@click.option("--data", metavar="FILE", help="Data file or folder; default: the task's own.")
 @click.option(
     "--lockstep/--free",
     default=True,
     show_default=True,
-    help="Lockstep: each request after everything due before it, as in River's evaluator. Free: at full speed.",
+    help="Each request after everything due before it, as in River's evaluator, or at full speed.",
 )
 @click.option(
     "--partitions",

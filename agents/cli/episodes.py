@@ -26,8 +26,8 @@ REAL = (
 def episodes(tasks: tuple[str, ...], listed: bool, as_json: bool) -> None:
     """Replay data files in memory and compare episodes with the loss of the labels.
 
-    Default TASKS: the examples with real times. Exit code 1 when fewer than half of the paging episodes coincide
-    with a higher loss, or one of the ten worst weeks has no episode.
+    Default TASKS: the examples with real times. Exit code 1: fewer than half of the paging episodes have a
+    higher loss, or one of the ten worst weeks has no episode.
     """
     found = []
     for name in tasks or [str(examples() / each) for each in REAL]:

@@ -8,10 +8,10 @@ from typing import Final
 
 import click
 
-from agents.cli.audit import time_of
 from agents.cli.cluster import cluster_options, connect
 from agents.cli.common import json_option, print_json, progress
-from agents.cli.data import note
+from agents.cli.data import note, rows_per_part
+from agents.cli.filters import time_of
 from agents.settings import Settings, from_environment
 from infra.frames.arrow import libraries
 from infra.frames.export import Export, Exported, TimeSpan
@@ -35,25 +35,16 @@ ROWS_PER_PART: Final = 200_000
     help="Which records; repeatable. Default: all of these.",
 )
 @click.option("--to", "folder", required=True, metavar="DIR", help="Folder for the files.")
-@click.option("--since", metavar="TIME", help="Rows of this time (UTC, 2026-03-01T12:00) or later.")
-@click.option("--until", metavar="TIME", help="Rows before TIME.")
-@click.option(
-    "--rows-per-part",
-    type=click.IntRange(1, 1_000_000),
-    default=ROWS_PER_PART,
-    show_default=True,
-    metavar="N",
-    help="Rows that are written at once; memory holds them, and an interruption costs fewer.",
-)
+@click.option("--since", metavar="TIME", help="At TIME (UTC, 2026-03-01T12:00) or later.")
+@click.option("--until", metavar="TIME", help="Before TIME.")
+@rows_per_part(ROWS_PER_PART)
 @click.option(
     "--every",
     type=click.IntRange(1, 86_400),
     metavar="SECONDS",
-    help="Go on with what is new, at this interval, until stopped.",
+    help="Export new records at this interval until stopped.",
 )
-@click.option(
-    "--skip-deleted", is_flag=True, help="Go on where records were deleted before they were exported."
-)
+@click.option("--skip-deleted", is_flag=True, help="Continue after records that were deleted unexported.")
 @cluster_options
 @json_option
 def export(
@@ -71,9 +62,8 @@ def export(
 ) -> None:
     """Export records of TASK to Parquet files, each record once.
 
-    The files lie in DIR/TASK.WHAT/day=YYYY-MM-DD/, by the record's own time in UTC. Their names have partition
-    and offsets: a repeated command continues behind them, also after it was killed. Only committed records are
-    exported.
+    Files are in DIR/TASK.WHAT/day=YYYY-MM-DD/, by the record's time in UTC. A repeated command continues after
+    the offsets in their names. Only committed records are exported.
     """
     libraries()
     loaded, span = load_task(task), TimeSpan(time_of("--since", since), time_of("--until", until))
@@ -123,8 +113,8 @@ def _show(task: str, found: dict[What, Exported], *, as_json: bool) -> None:
     for what, each in found.items():
         click.echo(f"{task}.{what}: {each.rows:,} rows in {each.files:,} files")
         if each.completed:
-            note(f"completed what an interrupted run of {what} had begun")
+            note(f"completed the interrupted export of {what}")
         if each.passed_over:
-            note(f"{each.passed_over:,} records are no {what}: see the task's dead letters")
+            note(f"skipped {each.passed_over:,} unreadable records of {what}: see the task's dead letters")
         for gone in each.deleted:
             note(f"deleted before they were exported: {gone}")

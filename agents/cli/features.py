@@ -59,8 +59,7 @@ def put(
 ) -> None:
     """Write rows of VIEW to the topic of TASK, from arguments or a file.
 
-    A row replaces the entity's older one; what it does not name becomes missing. Workers fill the store from the
-    topic, and the newest event time wins.
+    A row replaces the entity's older row; features that it lacks become missing. The newest event time wins.
     """
     from infra.features.filler import send_rows  # noqa: PLC0415  other commands need no Kafka client for it
 
@@ -92,10 +91,7 @@ def get(
     properties: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Read an entity's row of VIEW: from Redis, or from the topic where no store is set.
-
-    Exit code 1 when there is none.
-    """
+    """Read an entity's row of VIEW from the store, or from the topic without one; exit code 1 when missing."""
     from infra.features.filler import read_topic  # noqa: PLC0415  see `put`
     from infra.features.redis_store import Address  # noqa: PLC0415  see `put`
     from infra.features.serving import store_of  # noqa: PLC0415  see `put`
@@ -146,7 +142,7 @@ class _Rows:
         for join_key, name in self._lookup.keys.items():
             text = cells.get(join_key, "")
             if text == "":
-                raise UsageError(f"{self._lookup.view} needs the join key {join_key}")
+                raise UsageError(f"view {self._lookup.view} needs the join key {join_key}: {join_key}=VALUE")
             whole = name != ENTITY_KEY and isinstance(self._by_name[name], Integer)
             try:
                 entity[join_key] = int(text) if whole else text
@@ -159,7 +155,9 @@ class _Rows:
         cells = _split(texts)
         known = {*self._lookup.keys, *self.features}
         if unknown := sorted(set(cells) - known):
-            raise UsageError(f"{self._lookup.view} has no {unknown[0]!r}; it has {', '.join(sorted(known))}")
+            raise UsageError(
+                f"view {self._lookup.view} has no {unknown[0]!r}; it has {', '.join(sorted(known))}"
+            )
         return self._row(cells, now_ms())
 
     def of_file(self, path: Path) -> Iterator[FeatureRow]:
@@ -196,6 +194,6 @@ def _split(texts: tuple[str, ...]) -> dict[str, str]:
     for text in texts:
         name, sign, value = text.partition("=")
         if not sign:
-            raise UsageError(f"{text!r} must be NAME=VALUE")
+            raise UsageError(f"argument {text!r} must be NAME=VALUE")
         found[name] = value
     return found

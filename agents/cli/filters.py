@@ -44,8 +44,8 @@ class Meant:
         return Wanted(
             frozenset(self.reasons),
             frozenset(getattr(names, each) for each in self.topics),
-            _time("--since", self.since),
-            _time("--until", self.until),
+            time_of("--since", self.since),
+            time_of("--until", self.until),
             frozenset(parse_place(each) for each in places),
         )
 
@@ -84,12 +84,21 @@ def filters(command: Callable[..., None]) -> Callable[..., None]:
     return collected
 
 
-def _time(option: str, text: str | None) -> int | None:
+def time_of(
+    option: str,
+    text: str | None,
+    cure: str = "is not a date or time; write 2026-03-01 or 2026-03-01T12:00",
+) -> int | None:
+    """Return the time of an option, ms.
+
+    Raises
+    ------
+    UsageError
+        For anything else; `cure` is the end of its message.
+    """
     if text is None:
         return None
     try:
         return millis(text, "UTC")
     except ValueError:
-        raise UsageError(
-            f"{option} {text[:60]!r} is not a date or time; write 2026-03-01 or 2026-03-01T12:00"
-        ) from None
+        raise UsageError(f"{option} {text[:60]!r} {cure}") from None

@@ -21,10 +21,10 @@ from schemas.topics import TaskTopics
 )
 @click.argument("task")
 @click.argument("entity")
-@click.option("--reason", required=True, help="Reason for the audit, without the entity's name.")
+@click.option("--reason", required=True, help="Why, for the audit, without the entity's name.")
 @click.option("--author", default="", help="Author for the audit; default: your user name.")
-@click.option("--group", metavar="NAME", help="The workers' consumer group. [RIVERLOOP_GROUP]")
-@click.option("--dry-run", is_flag=True, help="Print what would be done, and change nothing.")
+@click.option("--group", help="The workers' consumer group. [RIVERLOOP_GROUP]")
+@click.option("--dry-run", is_flag=True, help="Show what would change; change nothing.")
 @cluster_options
 @json_option
 def forget(
@@ -40,9 +40,8 @@ def forget(
 ) -> None:
     """Forget ENTITY in TASK: an entity key or a value of a tokenised feature; - reads it from standard input.
 
-    Destroys the key of the entity's tokens and deletes plain records of all entities: processed requests and
-    outcomes, and all dead letters. Models are kept. Exit code 1 when records are left: let the workers process
-    them, then run it again.
+    Destroys the key of the entity's tokens. Deletes the processed requests and outcomes, and all dead letters,
+    of all entities. Keeps models. Exit code 1 when unprocessed records are left: run it again later.
     """
     if entity == "-":
         entity = sys.stdin.readline().rstrip("\r\n")

@@ -11,9 +11,9 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from agents.cli.audit import time_of
 from agents.cli.cluster import cluster_options, codec_of, connect
 from agents.cli.common import json_option, print_json, table
+from agents.cli.filters import time_of
 from agents.settings import from_environment
 from infra.clock import now_ms
 from infra.kafka.connection import Connection
@@ -62,8 +62,8 @@ def hooks() -> None:
 
 @hooks.command(epilog="Example: riverloop hooks run task.py --config hooks.toml --bootstrap localhost:9092")
 @click.argument("task")
-@click.option("--once", is_flag=True, help="Deliver what there is; exit code 1 when a delivery fails.")
-@click.option("--skip", multiple=True, metavar="ID", help="Pass over the event with this id; repeatable.")
+@click.option("--once", is_flag=True, help="Deliver waiting events; exit code 1 when a delivery fails.")
+@click.option("--skip", multiple=True, metavar="ID", help="Skip the event with this id; repeatable.")
 @click.option("--metrics-host", default="127.0.0.1", show_default=True, help="Address for /metrics.")
 @click.option("--metrics-port", type=click.IntRange(0, 65_535), default=0, help="Port for /metrics; 0: none.")
 @_options
@@ -80,8 +80,8 @@ def run(
 ) -> None:
     """Deliver the events of TASK, each at least once and with the same id, until stopped.
 
-    A destination that fails is tried again without end, and holds up no other. A new destination begins with what
-    happens after its first start.
+    A failing destination is retried without end and delays no other. A new one gets events after its first
+    start.
     """
     loaded, destinations = _read(task, config)
     connection = connect(bootstrap, properties)
@@ -150,7 +150,7 @@ def list_(
     properties: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """List the destinations of TASK with the records that wait for them."""
+    """List the destinations of TASK with their waiting records."""
     loaded, destinations = _read(task, config)
     connection = connect(bootstrap, properties)
     read = sources(connection, codec_of(loaded))
@@ -202,7 +202,7 @@ def test_(task: str, to: str, config: Path) -> None:
 @hooks.command(epilog="Example: riverloop hooks replay task.py --to ci --since 2026-11-01")
 @click.argument("task")
 @click.option("--to", "to", required=True, metavar="NAME", help="The destination.")
-@click.option("--since", metavar="TIME", help="What was written at TIME (UTC, 2026-03-01T12:00) or later.")
+@click.option("--since", metavar="TIME", help="At TIME (UTC, 2026-03-01T12:00) or later.")
 @click.option("--until", metavar="TIME", help="Before TIME.")
 @click.option("--id", "ids", multiple=True, metavar="ID", help="The event with this id; repeatable.")
 @_options
@@ -217,9 +217,9 @@ def replay(
     bootstrap: str | None,
     properties: tuple[str, ...],
 ) -> None:
-    """Send events of TASK again, under their ids; the destination's progress stays as it is.
+    """Send events of TASK again, with the same ids; exit code 1 at the first failure.
 
-    Exit code 1 at the first that is not delivered.
+    The destination's progress stays as it is.
     """
     begin, before = time_of("--since", since), time_of("--until", until)
     if begin is None and not ids:

@@ -19,7 +19,7 @@ from streams.rollout import BREAK_GLASS
 break_glass_option = click.option(
     "--break-glass",
     is_flag=True,
-    help="Do it although a proposal, a pause or the gate stands against it; raises an alert.",
+    help="Override a proposal, a pause or the gate; raises an alert.",
 )
 
 
@@ -49,8 +49,8 @@ def promote(asked: Asked, model: str, proposed: bool, break_glass: bool) -> None
 def share(asked: Asked, shares: Sequence[str], break_glass: bool) -> None:
     """Let several models of TASK answer, each its share; the shares add up to 1.
 
-    The entity of a request decides which model answers it, or the request id where there is none. Raising a share
-    moves only new entities.
+    A request's entity, or without one its id, decides which model answers. Raising a share moves only new
+    entities.
     """
     ask_for(asked, "share", "", shares_given(shares) | broken(break_glass))
 
@@ -60,7 +60,7 @@ def share(asked: Asked, shares: Sequence[str], break_glass: bool) -> None:
 @click.argument("model")
 @command_options
 def freeze(asked: Asked, model: str) -> None:
-    """Let MODEL of TASK score with its state as it is; it learns nothing until it is resumed."""
+    """Let MODEL of TASK score without learning, until it is resumed."""
     ask_for(asked, "freeze", model)
 
 
@@ -70,7 +70,11 @@ def freeze(asked: Asked, model: str) -> None:
 @click.argument("task")
 @click.argument("model")
 @click.option(
-    "--catch-up/--skip", "catch_up", required=True, default=None, help="With what it missed, or without."
+    "--catch-up/--skip",
+    "catch_up",
+    required=True,
+    default=None,
+    help="With the entries that it missed, or without.",
 )
 @command_options
 def resume(asked: Asked, model: str, catch_up: bool) -> None:
@@ -92,7 +96,7 @@ def retire(asked: Asked, model: str) -> None:
 @click.argument("model")
 @command_options
 def restore(asked: Asked, model: str) -> None:
-    """Let the retired MODEL of TASK score and learn again, as a shadow, without what it missed."""
+    """Let the retired MODEL of TASK score and learn again, as a shadow, without the entries that it missed."""
     ask_for(asked, "restore", model)
 
 
@@ -106,24 +110,24 @@ def restore(asked: Asked, model: str) -> None:
     "--mode",
     required=True,
     type=click.Choice(ROLLBACK_MODES),
-    help="freeze: VERSION answers as it was and learns nothing. catch-up: another model or revision answers, with "
-    "all of the log learned. rebuild: MODEL is learned anew without what is left out. abandon: end a rollback that "
-    "is under way.",
+    help="freeze: VERSION answers and learns nothing. catch-up: another model or revision answers, with "
+    "all of the log learned. rebuild: MODEL is learned anew without the left-out intervals. abandon: "
+    "end the current rollback.",
 )
 @click.option(
     "--leave-out",
     multiple=True,
     metavar="FROM..TO",
-    help="Interval to leave out: log offsets, or event times (ISO 8601, UTC); request:FROM..TO and "
-    "arrival:FROM..TO for other times. Repeatable.",
+    help="Log offsets or event times (ISO 8601, UTC) to leave out; also request:FROM..TO, "
+    "arrival:FROM..TO. Repeatable.",
 )
 @click.option("--where", default="", metavar="FEATURE=LEVEL", help="Leave out only entries with this level.")
 @command_options
 def rollback(asked: Asked, target: str, mode: str, leave_out: tuple[str, ...], where: str) -> None:
     """Go back with MODEL of TASK, or to its VERSION such as lr.1@5000.
 
-    The state is prepared beside the loop; then it answers, from one log offset on, in every worker. --wait waits
-    until then.
+    The state is prepared beside the loop, then answers from one log offset on in every worker. --wait waits for
+    that.
     """
     arguments = {MODE: mode}
     try:

@@ -42,10 +42,10 @@ def card(
     properties: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Print the model card of a VERSION of TASK: MODEL.REVISION@OFFSET, or MODEL or TASK@champion (default).
+    """Print the model card of VERSION of TASK: MODEL.REVISION@OFFSET, or MODEL or TASK@champion (default).
 
-    A model stands for the version that answers now. The card has question, data dictionary, training history,
-    specification, metrics with intervals, calibration, alerts and decisions, all from the topics of TASK.
+    MODEL and TASK@champion mean the version that answers now. The card has question, data dictionary, training
+    history, specification, metrics with intervals, calibration, alerts and decisions.
     """
     if as_json and as_html:
         raise UsageError("--json and --html exclude each other")
@@ -68,7 +68,7 @@ def card(
 @click.argument("task")
 @click.argument("one", metavar="A")
 @click.argument("other", metavar="B")
-@click.option("--all", "equal", is_flag=True, help="Also list what is equal.")
+@click.option("--all", "equal", is_flag=True, help="Also list equal values.")
 @uri_option
 @cluster_options
 @json_option
@@ -84,8 +84,7 @@ def diff(
 ) -> None:
     """Compare A and B of TASK: versions, models, TASK@champion, or MODEL@file for the task file as it is now.
 
-    Compared are parameters, pipeline, policy, data dictionary, runtime, the interval of the log, what was left out,
-    and metrics with intervals.
+    Compares parameters, pipeline, policy, dictionary, runtime, log interval, left-out intervals and metrics.
     """
     cards = _cards(task, [one, other], snapshots, bootstrap, properties)
     rows = [row for row in compare(*cards) if equal or not row.equal]

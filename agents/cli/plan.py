@@ -22,12 +22,12 @@ UNITS = (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3))
 @click.option(
     "--rate", type=float, required=True, metavar="N", help="Requests per second, in the busiest hour."
 )
-@click.option("--horizon", type=float, metavar="DAYS", help="Horizon of the outcomes. Default: the task's.")
+@click.option("--horizon", type=float, metavar="DAYS", help="Horizon of the outcomes; default: the task's.")
 @click.option(
     "--outcome-after",
     type=float,
     metavar="DAYS",
-    help="When a typical outcome comes. Default: at the horizon.",
+    help="Delay of a typical outcome; default: the horizon.",
 )
 @click.option(
     "--labelled", type=float, default=1.0, show_default=True, help="Share of requests that get an outcome."
@@ -44,7 +44,7 @@ UNITS = (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3))
     "--learn-us",
     type=float,
     metavar="µS",
-    help="CPU of all models for one example. Default: measured here with synthetic examples.",
+    help="CPU of all models for one example; default: measured now.",
 )
 @click.option("--json-records", is_flag=True, help="Services send JSON instead of Avro.")
 @json_option
@@ -62,8 +62,8 @@ def plan(
 ) -> None:
     """Compute what TASK needs at a rate: workers, partitions, memory, disk and restart times.
 
-    Costs were measured on two busy cores; --json lists each with its benchmark. Sizes of records and the time of
-    the models are measured now. A plan is no test: check it with your own load.
+    Costs were measured on two busy cores; --json lists each with its benchmark. Record sizes and model times
+    are measured now. Test the plan with your own load.
     """
     loaded = load_task(task).task
     for name, value in (("horizon", horizon), ("outcome-after", outcome_after), ("learn-us", learn_us)):

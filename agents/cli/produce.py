@@ -22,17 +22,17 @@ from streams.join.join_rules import JoinRules
 
 @click.command(epilog="Example: riverloop produce task.py --data bookings.csv --speed 86400")
 @click.argument("task")
-@click.option("--data", metavar="FILE", help="Data file; default: the task's own.")
+@click.option("--data", metavar="FILE", help="Data file or folder; default: the task's own.")
 @click.option(
     "--speed",
     type=click.FloatRange(min=0, min_open=True),
-    help="Event time per second of the clock, in seconds.",
+    help="Seconds of event time per second.",
 )
 @click.option(
     "--as-fast-as-possible",
     "fast",
     is_flag=True,
-    help="At the workers' pace, in the order of events (default).",
+    help="At the workers' pace (default).",
 )
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Maximum number of requests.")
 @click.option(
@@ -60,7 +60,7 @@ def produce(
 ) -> None:
     """Send the requests and outcomes of a data file to the topics of TASK.
 
-    Needs a running worker: each request is sent after the outcomes due before it, with fewer than 80 requests
+    Needs a running worker: each request follows the outcomes due before it, with fewer than 80 requests
     unanswered.
     """
     if speed is not None and fast:

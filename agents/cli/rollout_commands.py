@@ -42,7 +42,7 @@ def shares_given(shares: Sequence[str]) -> dict[str, str]:
 def propose(asked: Asked, model: str, shares: Sequence[str], valid_hours: float | None) -> None:
     """Propose that MODEL of TASK answers all requests, or the shares given; another person approves it.
 
-    The proposal is bound to the models' revisions and to the evidence. A change of one of them drops it.
+    A change of the models' revisions or of the evidence drops the proposal.
     """
     arguments = shares_given(shares)
     if valid_hours is not None:
@@ -53,10 +53,10 @@ def propose(asked: Asked, model: str, shares: Sequence[str], valid_hours: float 
 @click.command(epilog="Example: riverloop models approve task.py 3f1c --reason 'read the evidence'")
 @click.argument("task")
 @click.argument("proposal")
-@click.option("--digest", help="Digest of what you approve; default: that of the proposal as it is now.")
+@click.option("--digest", help="Digest of the proposal that you approve; default: the current one.")
 @command_options
 def approve(asked: Asked, proposal: str, digest: str | None) -> None:
-    """Approve PROPOSAL of TASK: its change is done in the same transaction."""
+    """Approve PROPOSAL of TASK; its change takes effect in the same transaction."""
     found = digest or _digest(asked, proposal)
     ask_for(asked, "approve", "", {PROPOSAL: proposal, DIGEST: found})
 
@@ -66,7 +66,7 @@ def approve(asked: Asked, proposal: str, digest: str | None) -> None:
 @click.argument("proposal")
 @command_options
 def reject(asked: Asked, proposal: str) -> None:
-    """Reject PROPOSAL of TASK. One of the gate ends its test: a share that the challenger has is taken back."""
+    """Reject PROPOSAL of TASK. If the gate proposed it, the challenger's test ends and it loses its share."""
     ask_for(asked, "reject", "", {PROPOSAL: proposal})
 
 
@@ -75,7 +75,7 @@ def reject(asked: Asked, proposal: str) -> None:
 @click.argument("model")
 @command_options
 def abort(asked: Asked, model: str) -> None:
-    """End the rollout of MODEL of TASK: the model before answers its requests again, and its test ends."""
+    """End the rollout and the test of MODEL of TASK; the model before answers its requests again."""
     ask_for(asked, "abort", model)
 
 
@@ -85,7 +85,7 @@ def abort(asked: Asked, model: str) -> None:
 @click.option("--end", is_flag=True, help="End the pause.")
 @command_options
 def pause(asked: Asked, model: str, end: bool) -> None:
-    """Raise no share of MODEL of TASK, or of any model; rollbacks are still done. Pending proposals are dropped."""
+    """Block higher shares of MODEL of TASK, or of all models, and drop pending proposals; rollbacks still work."""
     ask_for(asked, "pause", model, {"end": "true"} if end else {})
 
 

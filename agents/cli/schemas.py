@@ -39,14 +39,14 @@ def export(task: str, directory: Path, as_json: bool) -> None:
     type=click.Choice(["BACKWARD", "BACKWARD_TRANSITIVE", "FORWARD", "FULL", "FULL_TRANSITIVE", "NONE"]),
     default="BACKWARD",
     show_default=True,
-    help="Level of a new subject; that of an existing one stays.",
+    help="Level of new subjects.",
 )
 @json_option
 def register(task: str, compatibility: str, as_json: bool) -> None:
     """Register the schemas of TASK's requests, outcomes and predictions in the schema registry.
 
-    Subjects are named by topic: T.requests-value. A schema that is not compatible with its subject's latest version
-    is rejected. The registry is that of RIVERLOOP_SCHEMA_REGISTRY.
+    Subjects are named by topic: T.requests-value. A schema that is incompatible with its subject's latest
+    version is rejected. RIVERLOOP_SCHEMA_REGISTRY names the registry.
     """
     client = registry_client()
     from infra.registry.setup import register as register_all  # noqa: PLC0415  not imported without a registry

@@ -12,7 +12,7 @@ import click
 
 from agents.cli.cluster import cluster_options, connect, reading_codec
 from agents.cli.common import Advance, json_option, print_json, progress
-from agents.cli.data import note
+from agents.cli.data import note, rows_per_part
 from agents.cli.versions import span_of, versions_of
 from agents.settings import Settings
 from infra.scoring.forms import form_of
@@ -49,16 +49,9 @@ ROWS_PER_PART: Final = 10_000
 @click.option(
     "--until", metavar="WHEN", help="With --from-log: before this request time (UTC) or log offset."
 )
-@click.option("--out", required=True, metavar="FILE", help="The file to write, .parquet or .csv.")
-@click.option(
-    "--rows-per-part",
-    type=click.IntRange(1, 1_000_000),
-    default=ROWS_PER_PART,
-    show_default=True,
-    metavar="N",
-    help="Rows that are written at once; an interruption costs fewer.",
-)
-@click.option("--force", is_flag=True, help="Replace FILE, and drop what another run has left of it.")
+@click.option("--out", required=True, metavar="FILE", help="File to write, .parquet or .csv.")
+@rows_per_part(ROWS_PER_PART)
+@click.option("--force", is_flag=True, help="Replace FILE and another run's parts of it.")
 @click.option("--snapshots", metavar="URI", help="Snapshot store. [RIVERLOOP_SNAPSHOTS]")
 @cluster_options
 @json_option
@@ -79,9 +72,8 @@ def score(
 ) -> None:
     """Score a data file, or the requests of the log, with a fixed version of a model of TASK.
 
-    The model is restored from the nearest snapshot and the log. Scores equal those of predictions of that version
-    bit for bit. When an interrupted command is repeated, it continues, and the file has the same bytes as without
-    the interruption. Columns: request_id, ts, version, score, label, failure.
+    Scores equal those of that version's predictions, bit for bit. A repeated command continues an interrupted
+    one, and the file has the same bytes. Columns: request_id, ts, version, score, label, failure.
     """
     if from_log and data is not None:
         raise UsageError("--data and --from-log exclude each other")

@@ -24,7 +24,7 @@ SHOWN = 20
 uri_option = click.option(
     "--snapshots",
     metavar="URI",
-    help="Snapshot store. [RIVERLOOP_SNAPSHOTS; default: the user's data folder]",
+    help="Snapshot store. [RIVERLOOP_SNAPSHOTS]",
 )
 
 
@@ -52,7 +52,7 @@ def list_(
 ) -> None:
     """List the snapshots of TASK, newest first.
 
-    With a cluster's address also which of them are anchors, which are never deleted, and by which command.
+    With a cluster it also lists which are anchors, which retention never deletes, and their commands.
     """
     loaded, store, kept = load_task(task), store_of(snapshots), dict[str, str]()
     name, asked = loaded.task.name, bool(Settings.load({"bootstrap": bootstrap}).bootstrap)

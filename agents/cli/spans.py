@@ -44,9 +44,9 @@ def spans(
 ) -> None:
     """Send spans of TASK to an OpenTelemetry collector, until stopped.
 
-    A request has the spans riverloop.prediction, riverloop.outcome and riverloop.learned, below the span that its
-    header traceparent names. They are made from the topics beside the workers, which do nothing for it. Headers for
-    the collector, such as a token, are read from OTEL_EXPORTER_OTLP_HEADERS.
+    A request has the spans riverloop.prediction, riverloop.outcome and riverloop.learned, below the span of its
+    header traceparent. They are made from the topics, not by workers. OTEL_EXPORTER_OTLP_HEADERS has headers
+    for the collector, such as a token.
     """
     url = endpoint or os.environ.get(ENDPOINT, "")
     if not url.startswith(("http://", "https://")):

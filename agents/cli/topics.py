@@ -51,7 +51,7 @@ def create(
 ) -> None:
     """Create the missing topics of TASK, and check the others.
 
-    Where RIVERLOOP_SCHEMA_REGISTRY is set, its schemas are registered as by `riverloop schemas register`.
+    With RIVERLOOP_SCHEMA_REGISTRY it also registers the schemas, as `riverloop schemas register` does.
     """
     loaded = load_task(task)
     connection = connect(bootstrap, properties)
@@ -121,7 +121,7 @@ def check(
 @topics.command(epilog="Example: riverloop topics accept task.py hotel-cancellation.log --reason 'disk lost'")
 @click.argument("task")
 @click.argument("names", nargs=-1, required=True, metavar="TOPIC...")
-@click.option("--reason", default="", help="Reason for the audit.")
+@click.option("--reason", default="", help="Why, for the audit.")
 @click.option("--author", default="", help="Author for the audit; default: your user name.")
 @cluster_options
 @json_option
@@ -134,10 +134,9 @@ def accept(
     properties: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Let TASK continue with each TOPIC as it is now, without the records that were deleted.
+    """Let TASK continue with each TOPIC as it is now, without its deleted records.
 
-    For a topic that was recreated, or whose records were deleted before they were read. Stop the task's workers
-    before. An audit is written to the control topic.
+    For a topic that was recreated or lost unread records. Stop the task's workers first. Writes an audit.
     """
     loaded = load_task(task)
     connection = connect(bootstrap, properties)

@@ -24,7 +24,7 @@ from streams.audit_check import time_text
 @click.command("request", epilog="Example: riverloop audit request task.py b-1042 --replay")
 @click.argument("task")
 @click.argument("request_id")
-@click.option("--replay", is_flag=True, help="Make the scores again from the training log, bit for bit.")
+@click.option("--replay", is_flag=True, help="Recompute the scores from the training log, bit for bit.")
 @click.option("--snapshots", metavar="URI", help="With --replay: snapshots to start from.")
 @click.option("--data", metavar="FOLDER", help="Folder of the index of requests. [RIVERLOOP_DATA]")
 @cluster_options
@@ -39,10 +39,10 @@ def request(
     properties: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Show what became of REQUEST_ID in TASK: its answer, who had put that model there, and what was learned.
+    """Show the answer to REQUEST_ID in TASK, who let that model answer, and what was learned.
 
-    The first call reads all of the task's topics into an index, later ones what was written since. Exit code 1 when
-    nothing is known of the request, or a score that is made again differs.
+    The first call indexes the task's topics, later ones new records. Exit code 1: the request is unknown, or a
+    replayed score differs.
     """
     loaded, settings = load_task(task), Settings.load({"data": data})
     connection = connect(bootstrap, properties)

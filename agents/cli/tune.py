@@ -54,19 +54,19 @@ PART: Final = 5_000
     help="Range of a parameter, from which Optuna proposes values. Repeatable.",
 )
 @click.option("--trials", type=click.IntRange(1), default=32, show_default=True, help="Proposals of Optuna.")
-@click.option("--seed", type=int, default=1, show_default=True, help="Of Optuna's sampler.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Seed of Optuna's sampler.")
 @click.option("--data", metavar="FILE", help="Data file or folder; default: the task's own.")
 @click.option("--from-log", is_flag=True, help="Take the examples of the training log.")
-@click.option("--limit", type=click.IntRange(1), metavar="N", help="Maximum number of requests of a file.")
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="Maximum number of requests.")
 @click.option(
     "--horizon",
     type=click.FloatRange(min=0, min_open=True),
     metavar="DAYS",
-    help="Age at which a request counts with the label that it has then; later labels are learned all the same. "
-    "Default: the task's horizon.",
+    help="Age at which a request counts, with its label then; later labels are still learned. Default: the "
+    "task's horizon.",
 )
 @click.option(
-    "--burn-in", type=click.IntRange(1), metavar="N", help="Matured requests before anything is decided."
+    "--burn-in", type=click.IntRange(1), metavar="N", help="Matured requests before the first decision."
 )
 @click.option(
     "--jobs", type=click.IntRange(1), metavar="N", help="Processes; default: one for each processor."
@@ -84,10 +84,10 @@ PART: Final = 5_000
     default=PART,
     show_default=True,
     metavar="N",
-    help="Entries of a job; an interruption costs fewer, and a configuration is dropped between two jobs.",
+    help="Entries of a job; configurations are dropped between jobs.",
 )
 @click.option(
-    "--out", required=True, metavar="FOLDER", help="What is computed; the same command goes on from there."
+    "--out", required=True, metavar="FOLDER", help="Folder of results; a repeated command continues there."
 )
 @click.option("--models", "as_models", is_flag=True, help="Print the best models as lines of a task file.")
 @cluster_options
@@ -115,9 +115,9 @@ def tune(
 ) -> None:
     """Race configurations over the same events with their true delays, and rank them.
 
-    Without --grid and --space the models of the task file race. A configuration that is shown to be worse than the
-    one that leads is dropped, and revived when the leader comes to a higher loss. Gains are measured on whole
-    cohorts. An interrupted run goes on, and ends with the same digest.
+    Without --grid and --space the models of the task file race. A configuration that is shown to be worse than
+    the leader is dropped, and revived when the leader's loss rises above its own. A repeated run continues an
+    interrupted one and ends with the same digest.
     """
     given = Settings.load({})
     native.choose(given.core)

@@ -58,9 +58,9 @@ def validate(
 ) -> None:
     """Run the checks of TASK on its models, beside the loop, at each multiple of `every` log offsets.
 
-    Models are made from snapshots and the log, so the same offset always has the same verdict. Each verdict becomes
-    an entry of the log; a model whose newest validation failed is not promoted. Offsets that were passed while
-    no validator runs are left out, but for the newest.
+    An offset always has the same verdict, because models are made from snapshots and the log. Verdicts are
+    entries of the log; a model whose newest validation failed is not promoted. After a pause of the validator
+    only the newest offset is validated.
     """
     loaded = load_task(task)
     rules = rules_of(loaded)

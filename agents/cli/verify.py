@@ -32,9 +32,9 @@ def verify(
 ) -> None:
     """Verify the history of TASK; exit code 1 when a check fails.
 
-    Reconciles requests, predictions and outcomes with the training log, then refolds the log with River and
-    reproduces every score and snapshot digest bit for bit. Scores of other revisions or runtimes are only counted.
-    Workers may run meanwhile.
+    Reconciles requests, predictions and outcomes with the training log, then reproduces every score and
+    snapshot digest bit for bit with River. Scores of other revisions or runtimes are only counted. Workers may
+    run meanwhile.
     """
     loaded = load_task(task)
     codec = codec_of(loaded)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from agents.cli.filters import time_of
 from agents.settings import Settings
 from infra.kafka.connection import Connection
 from infra.runtime import runtime_fingerprint
@@ -12,7 +13,6 @@ from infra.trusted import places
 from infra.versions import Versions
 from schemas.codec import Codec
 from schemas.errors import UsageError
-from streams.datafile import millis
 
 
 def versions_of(loaded: LoadedTask, codec: Codec, connection: Connection, settings: Settings) -> Versions:
@@ -42,15 +42,5 @@ def span_of(since: str | None, until: str | None) -> Span:
         raise UsageError("--since and --until must both be log offsets, or both times")
     if all(by_offset):
         return Span(None if since is None else int(since), None if until is None else int(until))
-    return Span(_time("--since", since), _time("--until", until), by_time=True)
-
-
-def _time(option: str, text: str | None) -> int | None:
-    if text is None:
-        return None
-    try:
-        return millis(text, "UTC")
-    except ValueError:
-        raise UsageError(
-            f"{option} {text[:60]!r} is neither a log offset nor a time; write 9999 or 2026-03-01T12:00"
-        ) from None
+    cure = "is neither a log offset nor a time; write 9999 or 2026-03-01T12:00"
+    return Span(time_of("--since", since, cure), time_of("--until", until, cure), by_time=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from typing import Final
 
 from infra.notify.metrics import HOOK_METRICS
@@ -35,22 +36,22 @@ def metrics_page(table: Table) -> str:
         ("`last_N`", "the newest N labels, N being `rolling` (1,000)"),
         ("`waiting`", "predictions without a resolution: estimates only"),
         ("`window_SPAN`", "requests within `window` (a day) before stream time"),
-        *(
-            (f"`{name}`", f"requests aged {young:.1%} to {old:.1%} of the horizon")
-            for name, (young, old) in zip(COHORTS, PARTS, strict=False)
+        (
+            ", ".join(f"`{name}`" for name, _ in zip(COHORTS, PARTS, strict=False)),
+            "requests by age, as a share of the horizon",
         ),
         (f"`{COHORTS[-1]}`", "requests older than the horizon, over one window's span"),
     ]
-    actions: dict[str, list[str]] = {}
-    for each in METRICS:
-        actions.setdefault(each.action, []).append(f"`{each.name}`")
+    shared = [(action, names) for action, names in _actions().items() if len(names) > 1]
     of_process = [
         each.name.removeprefix(PREFIX) for each in WORKER_METRICS.values() if TASK not in each.labels
     ]
+    alerted = " ".join(rule.expr for rule in rules("alerts.yml"))
     of_worker, of_hooks = (
-        table(("metric", "meaning"), [(_named(each), f"{each.description} {each.action}") for each in found])
+        table(("metric", "meaning"), [(_named(each), _meaning(each, alerted)) for each in found])
         for found in (WORKER_METRICS.values(), HOOK_METRICS.values())
     )
+    shared_rows = [(action, ", ".join(f"`{name}`" for name in _families(names))) for action, names in shared]
     return f"""# Metrics
 
 The log's owner publishes metrics as [Metric](records.md#metric) records on `T.metrics`, every `metrics_every_ms`
@@ -62,19 +63,18 @@ Null scores and backfilled examples are not scored. Undefined values are not pub
 better, ↓ lower.
 
 {sections}In window `all`, {", ".join(f"`{name}`" for name in sorted(of_river))} equal River's
-metrics of `progressive_val_score`. `roc_auc` is within 1e-4 of the exact value for smooth scores, 1e-3 for a
-tree's.
+`progressive_val_score`. `roc_auc` is within 1e-4 of the exact value for smooth scores, 1e-3 for a tree's.
 
 ## What to do
 
-{table(("when it moves the wrong way", "metrics"), [(do, ", ".join(names)) for do, names in actions.items()])}
+{table(("when one moves the wrong way", "metrics"), shared_rows)}
 
 ## Windows
 
-`Task(metrics=MetricRules(rolling=…, window=…, segments=(…)))` sets them. `extra={{"mcc": metrics.MCC}}` there names
-further metrics of River's, or of the task file, for `riverloop backtest`; it has an exact `pr_auc` of binary tasks,
-and with `--json` the confusion matrix. Windows and cohorts use the time of the *request*, rounded to a 240th of the
-window or horizon. Compare a young cohort, which has only its quick outcomes, with earlier ones of the same age.
+`Task(metrics=MetricRules(rolling=…, window=…, segments=(…)))` sets them; `extra={{"mcc": metrics.MCC}}` adds
+metrics of River or of the task file to `riverloop backtest`, which has `pr_auc` and, as JSON, a confusion matrix.
+Windows and cohorts use the time of the *request*, rounded to a 240th of the window or horizon. Compare a young
+cohort, which has only its quick outcomes, with earlier ones of the same age.
 
 {table(("window", "covers"), windows)}
 
@@ -98,9 +98,8 @@ have the label `task`; further labels are in braces.
 
 ## Alerts
 
-Conditions are in `infra/prometheus/alerts.yml`; each alert links to its runbook, and the time is how long its
-condition must hold. Detectors write [Alert](records.md#alert) records to `T.alerts`:
-[read metrics and alerts](../how-to/read-metrics-and-alerts.md).
+Each alert links to its runbook; the time is how long its condition (`infra/prometheus/alerts.yml`) must hold.
+Detectors write [alerts to a topic](../how-to/read-metrics-and-alerts.md).
 
 {table(("severity", "alerts, with the prefix `Riverloop`"), _alerts())}
 """
@@ -109,6 +108,12 @@ condition must hold. Detectors write [Alert](records.md#alert) records to `T.ale
 def _named(declared: WorkerMetric) -> str:
     labels = ", ".join(label for label in declared.labels if label != TASK)
     return f"`{declared.name.removeprefix(PREFIX)}{f'{{{labels}}}' if labels else ''}`"
+
+
+def _meaning(declared: WorkerMetric, alerted: str) -> str:
+    """Return what a metric is, and what to do about it where no alert's runbook says so."""
+    known = declared.name.removesuffix("_total") in alerted
+    return declared.description if known else f"{declared.description} {declared.action}"
 
 
 def _alerts() -> list[tuple[str, str]]:
@@ -133,7 +138,31 @@ def _sections(table: Table, sources: set[str]) -> Iterator[str]:
 
 
 def _formula(declared: Declared, named: set[str]) -> str:
-    """Return the formula, with its source if no earlier metric has named it."""
+    """Return the formula, with its source if no earlier metric has named it, and an action of its own."""
     source = "" if declared.source in ("", "River", *named) else f" ({declared.source})"
     named.add(declared.source)
-    return declared.formula + source
+    own = f". {declared.action}" if len(_actions()[declared.action]) == 1 else ""
+    return declared.formula + source + own
+
+
+@cache
+def _actions() -> dict[str, list[str]]:
+    """Return the metrics that share each action."""
+    found: dict[str, list[str]] = {}
+    for each in METRICS:
+        found.setdefault(each.action, []).append(each.name)
+    return found
+
+
+def _families(names: Sequence[str]) -> list[str]:
+    """Shorten `gate_low`, `gate_high` to `gate_…` where the names of a family are all there."""
+    found = []
+    for name in names:
+        for family in (name.partition("_")[0], *names):
+            members = {each.name for each in METRICS if each.name.startswith(family)}
+            if name.startswith(family) and len(members) > 1 and members <= set(names):
+                found.append(f"{family}…")
+                break
+        else:
+            found.append(name)
+    return list(dict.fromkeys(found))

@@ -11,7 +11,7 @@ from typing import Any
 from docs.make.models_check import RECORD
 from streams.snapshot.scikit import LEARNED
 
-TAKES = {"any": "", "numbers": "numbers", "text": "texts"}
+TAKES = {"any": "any", "numbers": "numbers", "text": "texts"}
 
 
 def record() -> dict[str, dict[str, Any]]:
@@ -29,10 +29,14 @@ def models_page(table: Callable[[Sequence[str], Sequence[Sequence[object]]], str
         if "refused" in each:
             by_reason.setdefault(_reason(each["refused"], name), []).append(f"`{name}`")
     refused = [(", ".join(names), why) for why, names in by_reason.items()]
+    by_need: dict[tuple[str, str], list[str]] = {}
+    for name, each in accepted:
+        by_need.setdefault((each["with"], TAKES[each["features"]]), []).append(f"`{name}`")
     rows = [
-        (f"`{name}`", each["with"], TAKES[each["features"]], "yes" if "multiclass" in each["kinds"] else "")
-        for name, each in accepted
+        (", ".join(names), need or "as it is", takes)
+        for (need, takes), names in sorted(by_need.items(), key=lambda item: -len(item[1]))
     ]
+    multiclass = ", ".join(f"`{name}`" for name, each in accepted if "multiclass" in each["kinds"])
     return f"""# River's estimators
 
 What the [load check](../concepts/determinism.md#the-load-check) says of each public estimator of River
@@ -43,7 +47,9 @@ in the same way.
 
 ## Accepted
 
-{table(("estimator", "with", "takes only", "multiclass"), rows)}
+{table(("estimators", "with", "features"), rows)}
+
+Multiclass tasks: {multiclass}.
 
 ## Refused
 

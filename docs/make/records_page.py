@@ -20,6 +20,8 @@ INTERNAL: Final = frozenset(
         "Punctuation",
         "CountedRequest",
         "AggregatesPosition",
+        "Applied",
+        "Manifest",
     }
 )
 """Records that only riverloop itself reads."""
@@ -39,8 +41,8 @@ with its `Features`, as Avro and JSON Schema, with examples. [Encodings](../conc
 
 Times are ms since 1970-01-01 UTC, 0 to 2^53 - 1; offsets and counts are 0 or more. Names and ids have
 up to {NAME.characters} characters. `?` marks a field that is null by default, `=` another default; fields with a
-default are optional in JSON. `schemas/avro/` also has the internal records of T.join-state, T.aggregates,
-T.quality and lockstep runs.""",
+default are optional in JSON. `schemas/avro/` also has the records that only riverloop reads: those of T.join-state,
+T.aggregates, T.quality, T.snapshots and lockstep runs, and workers' reports on T.control.""",
             *parts,
         ]
     )

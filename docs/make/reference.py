@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -133,7 +134,7 @@ def _keeps(spec: TopicSpec) -> str:
 
 def clients() -> str:
     """Return the page of the settings of Kafka clients."""
-    head, *families = client_rows()
+    head, *families = (row[:-1] for row in client_rows())
     return f"""# Settings of Kafka clients
 
 A producer of requests or outcomes sets the key to the `request_id` in UTF-8 and partitions as Java's default
@@ -152,22 +153,59 @@ wrong then, and none with eight. See [examples](../how-to/call-from-a-service.md
 
 COMMON: Final = 2
 """Commands that share an option before it is described once, at the top of the page."""
+UNNAMED: Final = frozenset({"--bootstrap", "--property", "--json"})
+"""Options that the top of the page gives to all commands of their kind."""
+OF_A_COMMAND: Final = (
+    "--reason",
+    "--author",
+    "--id",
+    "--evidence",
+    "--dry-run",
+    "--wait",
+    "--timeout",
+    "--group",
+)
+"""Options of each command to a model."""
+EXAMPLE: Final = " (UTC, 2026-03-01T12:00)"
+BOUNDS: Final = re.compile(r"(; |\[)[\d.]*(?:x|[\d.]+<=x)(?:[<>]=?[\d.]+)?\]")
 
 
 def commands() -> str:
     """Return the page of the command line."""
     found = list(_leaves(riverloop, "riverloop"))
-    counts = Counter(row for name, command in found for row in _options(command, name))
-    common = {row for row, count in counts.items() if count >= COMMON}
+    first: dict[int, str] = {}
+    for name, command in found:
+        first.setdefault(id(command.callback), name)
+    counts = Counter(
+        row for name, command in found if name in first.values() for row in _options(command, name)
+    )
+    common: dict[str, tuple[str, str]] = {}
+    for row, count in counts.most_common():
+        if count >= COMMON:
+            common.setdefault(row[0].split()[0], row)
     intro = f"""# Commands
 
-TASK is `file.py` (its first task), `file.py:name` or a dotted module. FILE is CSV, CSV.gz or Parquet. Exit codes:
-0 success, 1 failure, 2 usage error, 3 unreadable record, 130 interrupted. `--help` describes a command.
+TASK is `file.py` (its first task), `file.py:name` or a dotted module. FILE is CSV, CSV.gz or Parquet. TIME is UTC:
+2026-03-01T12:00. Exit codes: 0 success, 1 failure, 2 usage error, 3 unreadable record, 130 interrupted. `--help`
+describes a command, with the bounds of its options.
 
 Common options:
 
-{_listed([row for row in counts if row in common])}"""
-    return "\n\n".join([intro, *(_command(command, name, common) for name, command in found)])
+{_listed([row for row in counts if row in common.values()])}
+
+Commands on a cluster have `--bootstrap` and `--property`, most commands `--json`. *Command options* are
+{_names(OF_A_COMMAND)}."""
+    return "\n\n".join(
+        [
+            intro,
+            *(
+                _command(command, name, set(common.values()))
+                if (of := first[id(command.callback)]) == name
+                else f"## {_title(name)}\n\nThe same as `{of}`."
+                for name, command in found
+            ),
+        ]
+    )
 
 
 def _leaves(group: click.Group, name: str) -> Iterator[tuple[str, click.Command]]:
@@ -188,27 +226,50 @@ def _options(command: click.Command, name: str) -> Iterator[tuple[str, str]]:
         if isinstance(each, click.Option) and not each.hidden and each.name not in declared:
             record = each.get_help_record(context)
             if record is not None:
-                yield record
+                text = BOUNDS.sub(_closed, record[1]).replace(EXAMPLE, "")
+                yield record[0].replace(" RANGE", ""), text.rstrip()
+
+
+def _closed(bounds: re.Match[str]) -> str:
+    return "]" if bounds[1] == "; " else ""
+
+
+def _title(name: str) -> str:
+    return name.removeprefix("riverloop ")
 
 
 def _listed(options: Sequence[tuple[str, str]]) -> str:
     return "\n".join(f"- `{name}`: {' '.join(text.split())}" for name, text in options)
 
 
+def _names(options: Sequence[str]) -> str:
+    return ", ".join(f"`{each}`" for each in options)
+
+
+def _shared(options: Sequence[str]) -> str:
+    """Return the sentence about options that are described at the top of the page."""
+    left = [each for each in options if each not in UNNAMED]
+    if not set(OF_A_COMMAND) <= set(left):
+        return f"Also {_names(left)}." if left else ""
+    left = [each for each in left if each not in OF_A_COMMAND]
+    return f"Also {_names(left)} and the command options." if left else "Also the command options."
+
+
 def _command(command: click.Command, name: str, common: set[tuple[str, str]]) -> str:
     help_text = "\n\n".join(" ".join(part.split()) for part in (command.help or "").split("\n\n"))
     options = list(_options(command, name))
     own = [row for row in options if row not in common]
-    shared = ", ".join(f"`{option.split()[0]}`" for option, text in options if (option, text) in common)
-    parts = [f"## {name}", help_text]
+    shared = [option.split()[0] for option, text in options if (option, text) in common]
+    parts = [f"## {_title(name)}", help_text]
     if own:
         parts.append(_listed(own))
-    if shared:
-        parts.append(f"Also {shared}.")
+    if also := _shared(shared):
+        parts.append(also)
     if name == "riverloop worker":
         parts.append("Each [setting](settings.md) except secrets is an option.")
     if command.epilog:
-        parts.append(f"```sh\n{command.epilog.removeprefix('Example: ')}\n```")
+        example, *notes = command.epilog.removeprefix("Example: ").split("\n\n")
+        parts += [f"```sh\n{' '.join(example.split())}\n```", *notes]
     return "\n\n".join(parts)
 
 

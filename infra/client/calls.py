@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypedDict
 
 from schemas.errors import CallFailed
 
@@ -56,12 +56,37 @@ class Answer:
         return cls(fields["request_id"], fields["ts"], served["score"], served["label"], version)
 
 
+class RequestOptions(TypedDict, total=False):
+    """Optional fields of a request."""
+
+    ts: int | None
+    """Event time, ms since 1970-01-01 UTC."""
+    entity_key: str | None
+    """The subject of the request."""
+    parents: Sequence[str]
+    """Ids of the requests whose predictions are among the features."""
+
+
+class OutcomeOptions(TypedDict, total=False):
+    """Optional fields of an outcome."""
+
+    ts: int | None
+    """When it happened, ms since 1970-01-01 UTC; None: now."""
+    revision: int | None
+    """Higher with each correction."""
+    reason: str | None
+    """Why there is no value; required with a value of None."""
+    reporter: str | None
+    """Who reports it."""
+
+
 def request_fields(
     request_id: str,
     features: Mapping[str, Any],
-    ts: int | None,
-    entity_key: str | None,
-    parents: Sequence[str],
+    *,
+    ts: int | None = None,
+    entity_key: str | None = None,
+    parents: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Return the fields of a request; a `ts` of None is left out."""
     time = {} if ts is None else {"ts": ts}
@@ -70,11 +95,18 @@ def request_fields(
 
 
 def outcome_fields(
-    request_id: str, value: Any, ts: int, revision: int | None, reason: str | None, reporter: str | None
+    request_id: str,
+    value: Any,
+    now_ms: int,
+    *,
+    ts: int | None = None,
+    revision: int | None = None,
+    reason: str | None = None,
+    reporter: str | None = None,
 ) -> dict[str, Any]:
-    """Return the fields of an outcome."""
+    """Return the fields of an outcome; a `ts` of None becomes `now_ms`."""
     more = {"revision": revision, "reason": reason, "reporter": reporter}
-    return {"request_id": request_id, "ts": ts, "value": value} | more
+    return {"request_id": request_id, "ts": now_ms if ts is None else ts, "value": value} | more
 
 
 def read_reply(status: int, body: bytes) -> dict[str, Any]:

@@ -30,7 +30,7 @@ class Contract:
     Raises
     ------
     UsageError
-        When the folder holds no contract.
+        When the folder has no contract.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -39,7 +39,7 @@ class Contract:
             found = json.loads((self._folder / "contract.json").read_text("utf-8"))
         except (OSError, ValueError) as error:
             raise UsageError(
-                f"{self._folder} holds no contract ({error}): run riverloop schemas export TASK {self._folder}"
+                f"{self._folder} has no contract ({error}): run riverloop schemas export TASK {self._folder}"
             ) from error
         self.task: str = found["task"]
         self.partitioner: str = found["partitioner"]
@@ -103,7 +103,7 @@ class Contract:
             except FileNotFoundError:
                 raise UsageError(
                     f"schema {fingerprint.hex()} is not in {self._folder}: run riverloop schemas export TASK "
-                    f"{self._folder} again, with today's task file"
+                    f"{self._folder} again, with the current task file"
                 ) from None
             self._read[fingerprint] = schema
         return schema

@@ -7,11 +7,19 @@ import http.client
 import json
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, Self
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final, Self, TypedDict, Unpack
 from urllib.parse import quote, urlsplit
 
-from infra.client.calls import RETRY, Answer, outcome_fields, read_reply, request_fields
+from infra.client.calls import (
+    RETRY,
+    Answer,
+    OutcomeOptions,
+    RequestOptions,
+    outcome_fields,
+    read_reply,
+    request_fields,
+)
 from infra.clock import now_ms
 from schemas.errors import CallFailed, UsageError
 
@@ -24,10 +32,23 @@ UNREACHABLE: Final = 0
 """The status of a call without an answer."""
 
 
+class HttpOptions(TypedDict, total=False):
+    """Options of both clients."""
+
+    token: str | None
+    """Sent as a bearer token; None: none."""
+    timeout_s: float
+    """For one try, in s; 10 by default."""
+    retry_s: float
+    """For all tries of a call, in s; 10 by default, 0: one try."""
+
+
 class _Endpoint:
     """Where calls go, and how long they are tried."""
 
-    def __init__(self, url: str, task: str, token: str | None, timeout_s: float, retry_s: float) -> None:
+    def __init__(
+        self, url: str, task: str, *, token: str | None = None, timeout_s: float = 10.0, retry_s: float = 10.0
+    ) -> None:
         try:
             parts = urlsplit(url)
             port = parts.port
@@ -68,24 +89,12 @@ class HttpClient:
         The address of a worker or of a load balancer, such as ``http://worker-1:8080``.
     task
         The task's name.
-    token
-        Sent as a bearer token.
-    timeout_s
-        For one try, in s.
-    retry_s
-        For all tries of a call, in s; 0: one try.
+    **options
+        `token`, `timeout_s`, `retry_s`: see `HttpOptions`.
     """
 
-    def __init__(
-        self,
-        url: str,
-        task: str,
-        *,
-        token: str | None = None,
-        timeout_s: float = 10.0,
-        retry_s: float = 10.0,
-    ) -> None:
-        self._to = _Endpoint(url, task, token, timeout_s, retry_s)
+    def __init__(self, url: str, task: str, **options: Unpack[HttpOptions]) -> None:
+        self._to = _Endpoint(url, task, **options)
         self._own = threading.local()
         self._open: list[http.client.HTTPConnection] = []
 
@@ -101,13 +110,7 @@ class HttpClient:
             connection.close()
 
     def score(
-        self,
-        request_id: str,
-        features: Mapping[str, Any],
-        *,
-        ts: int | None = None,
-        entity_key: str | None = None,
-        parents: Sequence[str] = (),
+        self, request_id: str, features: Mapping[str, Any], **options: Unpack[RequestOptions]
     ) -> Answer:
         """Ask for a score.
 
@@ -117,19 +120,15 @@ class HttpClient:
             Unique in the task; the outcome is reported under it.
         features
             The features, by name.
-        ts
-            Event time, ms since 1970-01-01 UTC; None: the time of arrival.
-        entity_key
-            The subject of the request.
-        parents
-            Ids of the requests whose predictions are among the features.
+        **options
+            `ts` (by default the time of arrival), `entity_key`, `parents`: see `RequestOptions`.
 
         Raises
         ------
         CallFailed
             With the worker's reason; `status` is 0 when no worker answered.
         """
-        fields = request_fields(request_id, features, ts, entity_key, parents)
+        fields = request_fields(request_id, features, **options)
         return Answer.of_reply(self._call("POST", "/predictions", json.dumps(fields)))
 
     def prediction(self, request_id: str) -> Answer:
@@ -142,16 +141,7 @@ class HttpClient:
         """
         return Answer.of_reply(self._call("GET", f"/predictions/{quote(request_id, safe='')}"))
 
-    def report(
-        self,
-        request_id: str,
-        value: Any,
-        *,
-        ts: int | None = None,
-        revision: int | None = None,
-        reason: str | None = None,
-        reporter: str | None = None,
-    ) -> None:
+    def report(self, request_id: str, value: Any, **options: Unpack[OutcomeOptions]) -> None:
         """Report an outcome; it is on the topic when this returns.
 
         Parameters
@@ -160,19 +150,15 @@ class HttpClient:
             The request that it is the outcome of.
         value
             True or false, a class, or a number; None, with a `reason`: no truth will come.
-        ts
-            When it happened, ms since 1970-01-01 UTC; None: now.
-        revision
-            Higher with each correction.
-        reporter
-            Who reports it.
+        **options
+            `ts`, `revision`, `reason`, `reporter`: see `OutcomeOptions`.
 
         Raises
         ------
         CallFailed
             As in `score`.
         """
-        fields = outcome_fields(request_id, value, now_ms() if ts is None else ts, revision, reason, reporter)
+        fields = outcome_fields(request_id, value, now_ms(), **options)
         self._call("POST", "/outcomes", json.dumps(fields))
 
     def _call(self, method: str, path: str, body: str | None = None) -> dict[str, Any]:
@@ -211,20 +197,12 @@ class AsyncHttpClient:
 
     Parameters
     ----------
-    url, task, token, timeout_s, retry_s
+    url, task, **options
         As of `HttpClient`.
     """
 
-    def __init__(
-        self,
-        url: str,
-        task: str,
-        *,
-        token: str | None = None,
-        timeout_s: float = 10.0,
-        retry_s: float = 10.0,
-    ) -> None:
-        self._to = _Endpoint(url, task, token, timeout_s, retry_s)
+    def __init__(self, url: str, task: str, **options: Unpack[HttpOptions]) -> None:
+        self._to = _Endpoint(url, task, **options)
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -240,34 +218,19 @@ class AsyncHttpClient:
             await self._session.close()
 
     async def score(
-        self,
-        request_id: str,
-        features: Mapping[str, Any],
-        *,
-        ts: int | None = None,
-        entity_key: str | None = None,
-        parents: Sequence[str] = (),
+        self, request_id: str, features: Mapping[str, Any], **options: Unpack[RequestOptions]
     ) -> Answer:
         """Ask for a score, as `HttpClient.score`."""
-        fields = request_fields(request_id, features, ts, entity_key, parents)
+        fields = request_fields(request_id, features, **options)
         return Answer.of_reply(await self._call("POST", "/predictions", json.dumps(fields)))
 
     async def prediction(self, request_id: str) -> Answer:
         """Return an answer that this worker has given, as `HttpClient.prediction`."""
         return Answer.of_reply(await self._call("GET", f"/predictions/{quote(request_id, safe='')}"))
 
-    async def report(
-        self,
-        request_id: str,
-        value: Any,
-        *,
-        ts: int | None = None,
-        revision: int | None = None,
-        reason: str | None = None,
-        reporter: str | None = None,
-    ) -> None:
+    async def report(self, request_id: str, value: Any, **options: Unpack[OutcomeOptions]) -> None:
         """Report an outcome, as `HttpClient.report`."""
-        fields = outcome_fields(request_id, value, now_ms() if ts is None else ts, revision, reason, reporter)
+        fields = outcome_fields(request_id, value, now_ms(), **options)
         await self._call("POST", "/outcomes", json.dumps(fields))
 
     async def _call(self, method: str, path: str, body: str | None = None) -> dict[str, Any]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
-from typing import Any, Self
+from collections.abc import AsyncGenerator, Generator, Mapping
+from concurrent.futures import Future
+from typing import Any, Self, Unpack
 
-from infra.client.calls import Answer, outcome_fields, request_fields
+from infra.client.calls import Answer, OutcomeOptions, RequestOptions, outcome_fields, request_fields
 from infra.client.contract import Contract, Encoding
 from infra.client.predictions import Predictions
 from infra.client.sending import Exchange
@@ -14,7 +15,33 @@ from infra.clock import now_ms
 from infra.kafka.connection import Connection
 
 
-class KafkaClient:
+class _OverKafka:
+    """Contract, connection and exchange of both clients."""
+
+    def __init__(
+        self,
+        contract: Contract,
+        bootstrap: str,
+        properties: Mapping[str, str] | None = None,
+        *,
+        encoding: Encoding = "json",
+        timeout_s: float = 10.0,
+    ) -> None:
+        self._connection = Connection(bootstrap, properties or {})
+        self._contract, self._encoding, self._timeout_s = contract, encoding, timeout_s
+        self._exchange = Exchange(contract, self._connection, timeout_s)
+
+    def _request(self, request_id: str, features: Mapping[str, Any], options: RequestOptions) -> bytes:
+        fields = {"ts": now_ms()} | request_fields(request_id, features, **options)
+        return self._contract.encode("request", fields, self._encoding)
+
+    def _report(self, request_id: str, value: Any, options: OutcomeOptions) -> Future[None]:
+        fields = outcome_fields(request_id, value, now_ms(), **options)
+        data = self._contract.encode("outcome", fields, self._encoding)
+        return self._exchange.send(self._contract.topic("outcomes"), request_id, data)
+
+
+class KafkaClient(_OverKafka):
     """A task's topics; threads may share it.
 
     Parameters
@@ -31,19 +58,6 @@ class KafkaClient:
         How long `score` waits for its prediction, and `report` for Kafka's acknowledgement, in s.
     """
 
-    def __init__(
-        self,
-        contract: Contract,
-        bootstrap: str,
-        properties: Mapping[str, str] | None = None,
-        *,
-        encoding: Encoding = "json",
-        timeout_s: float = 10.0,
-    ) -> None:
-        self._connection = Connection(bootstrap, properties or {})
-        self._contract, self._encoding, self._timeout_s = contract, encoding, timeout_s
-        self._exchange = Exchange(contract, self._connection, timeout_s)
-
     def __enter__(self) -> Self:
         return self
 
@@ -55,13 +69,7 @@ class KafkaClient:
         self._exchange.close()
 
     def score(
-        self,
-        request_id: str,
-        features: Mapping[str, Any],
-        *,
-        ts: int | None = None,
-        entity_key: str | None = None,
-        parents: Sequence[str] = (),
+        self, request_id: str, features: Mapping[str, Any], **options: Unpack[RequestOptions]
     ) -> Answer:
         """Send a request and wait for its prediction; arguments as of `HttpClient.score`.
 
@@ -76,24 +84,14 @@ class KafkaClient:
         BadRecord
             The request does not follow its Avro schema.
         """
-        fields = request_fields(request_id, features, now_ms() if ts is None else ts, entity_key, parents)
-        data = self._contract.encode("request", fields, self._encoding)
+        data = self._request(request_id, features, options)
         answered = self._exchange.ask(request_id, data)
         try:
             return Answer.of_prediction(answered.result(self._timeout_s))
         finally:
             self._exchange.forget(request_id, answered)
 
-    def report(
-        self,
-        request_id: str,
-        value: Any,
-        *,
-        ts: int | None = None,
-        revision: int | None = None,
-        reason: str | None = None,
-        reporter: str | None = None,
-    ) -> None:
+    def report(self, request_id: str, value: Any, **options: Unpack[OutcomeOptions]) -> None:
         """Report an outcome; Kafka has acknowledged it when this returns. Arguments as of `HttpClient.report`.
 
         Raises
@@ -101,9 +99,7 @@ class KafkaClient:
         BrokerError, BadRecord
             As in `score`.
         """
-        fields = outcome_fields(request_id, value, now_ms() if ts is None else ts, revision, reason, reporter)
-        data = self._contract.encode("outcome", fields, self._encoding)
-        self._exchange.send(self._contract.topic("outcomes"), request_id, data).result()
+        self._report(request_id, value, options).result()
 
     def predictions(self, group: str) -> Generator[dict[str, Any], None, None]:
         """Read `T.predictions` from the group's position, at first from the oldest, without end.
@@ -125,7 +121,7 @@ class KafkaClient:
                     source.done()
 
 
-class AsyncKafkaClient:
+class AsyncKafkaClient(_OverKafka):
     """The same for asyncio, in an ``async with`` block.
 
     Parameters
@@ -134,19 +130,6 @@ class AsyncKafkaClient:
         As of `KafkaClient`.
     """
 
-    def __init__(
-        self,
-        contract: Contract,
-        bootstrap: str,
-        properties: Mapping[str, str] | None = None,
-        *,
-        encoding: Encoding = "json",
-        timeout_s: float = 10.0,
-    ) -> None:
-        self._connection = Connection(bootstrap, properties or {})
-        self._contract, self._encoding, self._timeout_s = contract, encoding, timeout_s
-        self._exchange = Exchange(contract, self._connection, timeout_s)
-
     async def __aenter__(self) -> Self:
         return self
 
@@ -154,17 +137,10 @@ class AsyncKafkaClient:
         await asyncio.to_thread(self._exchange.close)
 
     async def score(
-        self,
-        request_id: str,
-        features: Mapping[str, Any],
-        *,
-        ts: int | None = None,
-        entity_key: str | None = None,
-        parents: Sequence[str] = (),
+        self, request_id: str, features: Mapping[str, Any], **options: Unpack[RequestOptions]
     ) -> Answer:
         """Send a request and wait for its prediction, as `KafkaClient.score`."""
-        fields = request_fields(request_id, features, now_ms() if ts is None else ts, entity_key, parents)
-        data = self._contract.encode("request", fields, self._encoding)
+        data = self._request(request_id, features, options)
         # In a thread, since the first call finds the ends of the predictions.
         answered = await asyncio.to_thread(self._exchange.ask, request_id, data)
         try:
@@ -174,20 +150,9 @@ class AsyncKafkaClient:
         finally:
             self._exchange.forget(request_id, answered)
 
-    async def report(
-        self,
-        request_id: str,
-        value: Any,
-        *,
-        ts: int | None = None,
-        revision: int | None = None,
-        reason: str | None = None,
-        reporter: str | None = None,
-    ) -> None:
+    async def report(self, request_id: str, value: Any, **options: Unpack[OutcomeOptions]) -> None:
         """Report an outcome, as `KafkaClient.report`."""
-        fields = outcome_fields(request_id, value, now_ms() if ts is None else ts, revision, reason, reporter)
-        data = self._contract.encode("outcome", fields, self._encoding)
-        await asyncio.wrap_future(self._exchange.send(self._contract.topic("outcomes"), request_id, data))
+        await asyncio.wrap_future(self._report(request_id, value, options))
 
     async def predictions(self, group: str) -> AsyncGenerator[dict[str, Any], None]:
         """Read `T.predictions`, as `KafkaClient.predictions`; close it with `aclose`."""

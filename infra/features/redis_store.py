@@ -77,7 +77,7 @@ def check_address(url: str) -> None:
     parts = urlsplit(url)
     if parts.password or "password=" in parts.query:
         raise UsageError(
-            "the URL of the feature store holds a password: put it into RIVERLOOP_FEATURE_STORE_PASSWORD or a file "
+            "the URL of the feature store has a password: set it in RIVERLOOP_FEATURE_STORE_PASSWORD, or in a file "
             "that RIVERLOOP_FEATURE_STORE_PASSWORD_FILE names"
         )
     if parts.scheme not in SCHEMES or not (parts.hostname or parts.path):

@@ -139,8 +139,8 @@ class Export:
         self.done.deleted.append(f"{place[0]}[{place[1]}]: {start} to {last - 1}")
         if not self._skip_deleted:
             raise UsageError(
-                f"{place[0]}[{place[1]}] has lost offsets {start} to {last - 1} before they were exported, by "
-                "retention, by hand or by riverloop forget: use --skip-deleted to go on without them, and export "
+                f"{place[0]}[{place[1]}]: offsets {start} to {last - 1} were deleted before they were exported, by "
+                "retention, a person or riverloop forget: continue without them with --skip-deleted, and export "
                 "more often"
             )
         return last
@@ -190,12 +190,12 @@ class Export:
             if found.get("topic_id") != self._about["topic_id"]:
                 raise UsageError(
                     f"topic {self._source.topic} was recreated (id {self._about['topic_id']}; {where} is of "
-                    f"{found.get('topic_id')}): its offsets mean other records. Export to another folder"
+                    f"{found.get('topic_id')}): export to another folder"
                 )
             if place not in extents or extents[place].end < files.end:
                 raise UsageError(
-                    f"{where} has {name} up to offset {files.end}, and on the cluster it ends before that: its "
-                    "newest records were lost. Export to another folder"
+                    f"{where} has {name} up to offset {files.end}, but ends earlier on the cluster, which lost "
+                    "newer records: export to another folder"
                 )
             for option in ("since", "until"):
                 if found.get(option) != self._about[option]:

@@ -89,7 +89,7 @@ class RegistryClient:
             # Under its present level: who lowers it does so in the registry.
             if not self._ask(self._client.test_compatibility, subject, made):
                 raise UsageError(
-                    f"the schema of subject {subject} is not compatible with its latest version in {self.url}: "
+                    f"the schema of subject {subject} is incompatible with its latest version in {self.url}: "
                     "keep removed features as optional ones, or change the subject's compatibility in the registry"
                 )
         elif known is None:

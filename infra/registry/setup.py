@@ -68,7 +68,7 @@ def prediction_frame(client: RegistryClient, codec: Codec, registry: Registry, f
         found = int(kept[place])
     if found is None:
         raise UsageError(
-            f"the schema registry {client.url} does not have today's schema of {subject}: run riverloop schemas "
+            f"the schema registry {client.url} lacks the current schema of {subject}: run riverloop schemas "
             "register"
         )
     make_private(file.parent)

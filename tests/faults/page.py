@@ -13,26 +13,24 @@ INTRODUCTION: Final = """# Reliability
 
 The [fault harness](contributing/faults.md) sends outcomes on time, before their prediction, repeated, corrected,
 withdrawn, late, missing, unreadable, and for unknown requests. It injects faults at random times, then compares
-everything committed with the expected results: resolutions and corrections in order, dead letters, counters,
-the join's state, the workers' states, and every served score.
+resolutions and corrections in order, dead letters, counters, states, and every served score with the expected
+results.
 
-- *Lost*: expected, and missing.
-- *Doubled*: present more often than expected.
+- *Lost, doubled*: missing, or present more often than expected.
 - *Wrong*: with another value, in another order, or not reproducible; or a worker that ended unexpectedly.
-- *Stall*: the longest time in which the training log did not grow although there was something to do.
-- *Freshness*: p99 of the time from an outcome's arrival to its entry in the log, between the fault and the next.
+- *Stall*: the longest time without a new log entry although there was work.
+- *Freshness*: p99 from an outcome's arrival to its entry in the log.
 - *Answered*, *moved*: time from a worker's death, or the broker's return, until every partition has new
   predictions, and until the log grows. Aim: 15 s.
 
-Times in seconds: the longest of all rounds, also on a busy machine. A finding counts for the
-fault during which its request was sent."""
+Times in seconds: the longest of all rounds. A finding counts for the fault during which its request was sent."""
 CRASH: Final = "crash-"
 CRASHES: Final = f"{CRASH}…"
 SUMS: Final = ("rounds", "requests", "lost", "doubled", "wrong")
 WORST: Final = ("longest_stall_s", "freshness_p99_s")
 SHOWN: Final = ("answered", "moved")
 """The phases of a failover that users notice, of `tests.faults.timing.PHASES`."""
-HEADS: Final = ("fault", *SUMS, "stall", "freshness", *SHOWN)
+HEADS: Final = ("fault", "rounds", "requests", "lost, doubled, wrong", "stall", "freshness", *SHOWN)
 
 
 def page(reports: Sequence[Mapping[str, Any]]) -> str:
@@ -73,12 +71,12 @@ def _rows(runs: Sequence[Mapping[str, Any]]) -> list[list[str]]:
         shown = CRASHES if name.startswith(CRASH) else name
         groups.setdefault(shown, []).extend(run["faults"][name] for run in runs if name in run["faults"])
     rows = [
-        [name, *(_number(value) for value in (*_sums(mine), *_worst(mine))), *_failover(mine)]
+        [name, *_sums(mine), *(_number(value) for value in _worst(mine)), *_failover(mine)]
         for name, mine in groups.items()
         if mine
     ]
     all_faults = [row for run in runs for row in run["faults"].values()]
-    totals = [_number(value) for value in (*_sums(runs), *_worst(all_faults))]
+    totals = [*_sums(runs), *(_number(value) for value in _worst(all_faults))]
     return [*rows, [f"**{cell}**" if cell else "" for cell in ("all", *totals, *_failover(all_faults))]]
 
 
@@ -89,8 +87,10 @@ def _failover(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return ["" if seconds is None else _number(float(seconds)) for seconds in most]
 
 
-def _sums(rows: Sequence[Mapping[str, Any]]) -> list[int]:
-    return [sum(row[column] for row in rows) for column in SUMS]
+def _sums(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    rounds, requests, *found = (sum(row[column] for row in rows) for column in SUMS)
+    findings = ", ".join(map(_number, found)) if any(found) else "0"
+    return [_number(rounds), _number(requests), findings]
 
 
 def _worst(rows: Sequence[Mapping[str, Any]]) -> list[float]:

@@ -262,7 +262,7 @@ def test_python_over_kafka_says_what_was_wrong(loop: Loop, contracts: Path, feat
         with pytest.raises(TimeoutError):  # the worker makes it a dead letter
             client.score("wrong", {})
         assert client.score("right-after-wrong", features).request_id == "right-after-wrong"
-    with pytest.raises(UsageError, match="holds no contract"):
+    with pytest.raises(UsageError, match="has no contract"):
         Contract(contracts / "avro")
     with pytest.raises(
         UsageError, match=r"schema 0102030405060708 is not in .*: run riverloop schemas export"

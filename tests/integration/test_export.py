@@ -251,7 +251,7 @@ def test_another_topic_of_that_name_or_another_span_is_an_error(exported: Export
     with pytest.raises(UsageError, match=r"metrics does not exist on .*; run: riverloop topics create"):
         exported.export("metrics")
     create_topics(exported.connection, topics(exported.topics.task, 2))
-    with pytest.raises(UsageError, match=r"metrics was recreated \(id .*Export to another folder"):
+    with pytest.raises(UsageError, match=r"metrics was recreated \(id .*export to another folder"):
         exported.export("metrics")
 
 
@@ -267,7 +267,7 @@ def test_records_that_were_deleted_before_they_were_exported_are_an_error_that_c
     before = exported.rows("metrics")
     first = before[-1][1] + 4
     delete_records(exported.connection, {(exported.topics.metrics, 0): first})
-    with pytest.raises(UsageError, match=r"has lost offsets 12 to 14 before they were exported"):
+    with pytest.raises(UsageError, match=r"offsets 12 to 14 were deleted before they were exported"):
         exported.export("metrics")
     found = exported.export("metrics", "--skip-deleted")
     assert (found["rows"], found["deleted"]) == (3, [f"{exported.topics.metrics}[0]: 12 to 14"])

@@ -55,8 +55,8 @@ def test_the_page_puts_loops_side_by_side_with_date_seed_versions_and_command(tm
     done = CliRunner().invoke(harness, ["page", *map(str, files)], catch_exceptions=False)
     text = done.output
     ours, theirs = text.partition("## Riverloop")[2].split("## Plain Faust")
-    assert "kill | 2 | 5,000 | 0 | 0 | 0 | 12.3 | 8.5\n" in ours
-    assert "kill | 2 | 5,000 | 321 | 0 | 0 | 12.3 | 8.5\n" in theirs
+    assert "kill | 2 | 5,000 | 0 | 12.3 | 8.5\n" in ours
+    assert "kill | 2 | 5,000 | 321, 0, 0 | 12.3 | 8.5\n" in theirs
     assert f"- **kill**: {FAULTS['kill'].description}" in text
     for each in (
         "2026-01-02",
@@ -77,7 +77,7 @@ def test_the_page_has_the_longest_time_until_answers_and_the_log_continue_after_
     one["faults"] = {"kill": one["faults"]["kill"] | {"phases_s": {"answered": 6.0, "moved": 7.25}}}
     other["faults"] = {"kill": other["faults"]["kill"] | {"phases_s": {"noticed": 5.0, "moved": 9.04}}}
     text = page([one, other])
-    assert "\nkill | 4 | 10,000 | 0 | 0 | 0 | 12.3 | 8.5 | 6.0 | 9.0\n" in text
+    assert "\nkill | 4 | 10,000 | 0 | 12.3 | 8.5 | 6.0 | 9.0\n" in text
     assert text.split("\n**all** |")[1].splitlines()[0].endswith("| **6.0** | **9.0**")
     assert "answered" not in page([report("riverloop", 0)]).partition("## Riverloop")[2]
 
@@ -88,7 +88,7 @@ def test_the_crash_points_share_a_row_with_their_sums_and_their_longest_times() 
     slow = row | {"longest_stall_s": 20.0, "lost": 1}
     found["faults"] = {"crash-after-poll": row, "crash-in-revoke": slow, "kill": row}
     text = page([found])
-    assert "\ncrash-… | 4 | 10,000 | 1 | 0 | 0 | 20.0 | 8.5\n" in text
+    assert "\ncrash-… | 4 | 10,000 | 1, 0, 0 | 20.0 | 8.5\n" in text
     assert "at a point: after-poll, in-revoke." in text
 
 
@@ -96,8 +96,8 @@ def test_runs_of_one_loop_are_added_up_and_the_worst_times_are_shown() -> None:
     other = report("riverloop", 0) | {"seed": 10}
     other["faults"] = {"kill": other["faults"]["kill"] | {"longest_stall_s": 20.0}}
     text = page([report("riverloop", 0), other])
-    assert "\nkill | 4 | 10,000 | 0 | 0 | 0 | 20.0 | 8.5\n" in text
-    assert "\n**all** | **4** | **10,000** | **0** | **0** | **0** | **20.0** | **8.5**\n" in text
+    assert "\nkill | 4 | 10,000 | 0 | 20.0 | 8.5\n" in text
+    assert "\n**all** | **4** | **10,000** | **0** | **20.0** | **8.5**\n" in text
     assert "2 runs: 22,000 records in 40 s" in text
 
 

@@ -15,8 +15,8 @@ from infra.kafka.transaction import OutRecord
 from schemas.codec.json_form import plain
 from schemas.examples import examples
 from schemas.records import Entry, Outcome
-from streams.learner import Stopped
 from streams.quality.monitor import QualityMonitor
+from streams.skipped import Stopped
 from tests.unit.http_worker import FEATURES, SENT, HeldWriter, make_http_task, serving
 
 PATH = "/tasks/stay/predictions"

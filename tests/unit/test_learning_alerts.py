@@ -12,11 +12,11 @@ import pytest
 from agents.settings import Settings
 from infra.snapshots.store import SnapshotStore
 from schemas.alert import Alert
-from streams.learner import SkippedEntry
 from streams.learning_alerts import alerts_of
 from streams.learning_steps import FAMILY
 from streams.model import ModelFold
 from streams.revisions import Revision
+from streams.skipped import SkippedEntry
 from tests.history import History
 from tests.unit.published import Cluster, Worker
 

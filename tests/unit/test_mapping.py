@@ -110,7 +110,7 @@ def test_values_are_compared_with_their_types() -> None:
     declared = mapping(values={1: True, 0: False})
     assert declared.outcome(change(status=1), "binary") is not None
     for wrong in (True, "1", 1.0):
-        with pytest.raises(BadRecord, match="which values= does not have"):
+        with pytest.raises(BadRecord, match="which values= does not list"):
             declared.outcome(change(status=wrong), "binary")
 
 

@@ -13,7 +13,7 @@ from agents.cli.main import riverloop
 from agents.cli.status import ask, drawn
 from schemas.alert import Alert, Evidence
 from schemas.errors import BrokerError, UsageError
-from streams.learner import SkippedEntry, Stopped
+from streams.skipped import SkippedEntry, Stopped
 from tests.unit.test_live_page import Live, Sent, living
 
 

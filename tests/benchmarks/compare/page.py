@@ -60,7 +60,7 @@ def _gains(recorded: Mapping[str, Any]) -> list[str]:
         ours = rows[OURS]
         found.append(
             f"{ours['events_per_s']['median']:,.0f} events/s on one worker, with exactly-once outputs, "
-            "joined state that survives a kill, versioned models, metrics and drift detection."
+            "joined state, versioned models, metrics and drift detection."
         )
         others = [
             f"{row['ours_is']:.1f} times as fast as `{name}`"
@@ -131,11 +131,10 @@ def _throughput(measured: Mapping[str, Any], where: str) -> str:
         [
             "## Throughput",
             f"{where}Median of {rows[0]['runs']} interleaved runs, one process, one partition. "
-            "A pair of request and outcome is two events, counted from the first prediction to the last "
-            "labelled example. CPU is per event; MB is peak memory.",
+            "A pair of request and outcome is two events. CPU is per event; MB is peak memory.",
             _table(head, speeds, left=2),
-            "Accuracy is that of the scores as served: the topics are filled in advance, so a contender that reads "
-            "requests ahead of outcomes serves an untrained model.",
+            "The topics are filled in advance, so a contender that reads requests ahead of outcomes serves an "
+            "untrained model, which lowers accuracy.",
             "\n".join(contenders),
             "Versions: "
             + ", ".join(f"{name} {' and '.join(found)}" for name, found in versions.items())
@@ -161,8 +160,8 @@ def _latency(measured: Mapping[str, Any], where: str) -> str:
         [
             "## Latency",
             f"{where}Milliseconds, one worker, {measured['rows'][0]['seconds']:.0f} s at each "
-            "rate. Topic: from the due time of a request to its committed prediction. HTTP: to its answer, "
-            "one request per call. Outcome: from its arrival until the served model has learned it.",
+            "rate, from a request's due time to its committed prediction (topic) or answer (HTTP), and from an "
+            "outcome's arrival until the served model has learned it.",
             _table(head, rows, left=0),
         ]
     )

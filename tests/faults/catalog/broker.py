@@ -93,14 +93,14 @@ FAULTS: Final = (
     Fault("broker-crash", "The broker is killed (SIGKILL) and started again.", crash, True),
     Fault(
         "broker-away",
-        "The broker is away for 60 s while HTTP requests arrive: they get 503, and acknowledged ones a prediction.",
+        "The broker is away for 60 s: HTTP requests get 503, acknowledged ones a prediction.",
         be_away,
         True,
     ),
     Fault(
         "cluster-hangs",
-        "The broker's process is suspended for 25 s (SIGSTOP) while HTTP requests arrive: workers are not ready "
-        "within 10 s, and acknowledged requests get a prediction.",
+        "The broker is suspended for 25 s (SIGSTOP): workers are not ready within 10 s, and acknowledged "
+        "HTTP requests get a prediction.",
         hang,
         True,
     ),

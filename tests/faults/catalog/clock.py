@@ -19,5 +19,5 @@ def wrong_clock(context: FaultContext) -> None:
 
 
 FAULTS: Final = (
-    Fault("wrong-clock", "A worker's wall clock jumps by a day every 2 s, back and forth.", wrong_clock),
+    Fault("wrong-clock", "A worker's clock jumps by a day every 2 s, back and forth.", wrong_clock),
 )

@@ -31,6 +31,6 @@ def twin(context: FaultContext) -> None:
 
 
 FAULTS: Final = (
-    Fault("hang", "A worker is suspended for 8 s, past its session; when it resumes it is fenced.", hang),
+    Fault("hang", "A worker is suspended for 8 s, past its session, then fenced.", hang),
     Fault("twin", "A second process has a worker's transactional ids; they fence each other.", twin),
 )

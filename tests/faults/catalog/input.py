@@ -36,6 +36,6 @@ def misplaced(context: FaultContext) -> None:
 
 
 FAULTS: Final = (
-    Fault("poison", "Records that cannot be read are among the others: each is one dead letter.", poison),
+    Fault("poison", "Unreadable records arrive: each is one dead letter.", poison),
     Fault("misplaced", "A producer puts 30 % of the outcomes on a wrong partition.", misplaced),
 )

@@ -16,6 +16,4 @@ def kill(context: FaultContext) -> None:
     context.restart(worker)
 
 
-FAULTS: Final = (
-    Fault("kill", "A random worker is killed (SIGKILL) at a random time and started again.", kill),
-)
+FAULTS: Final = (Fault("kill", "A worker is killed (SIGKILL) and started again.", kill),)

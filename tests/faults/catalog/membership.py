@@ -24,6 +24,6 @@ def stop_and_start(context: FaultContext) -> None:
 
 
 FAULTS: Final = (
-    Fault("add-remove", "A worker joins, and a random one leaves.", add_and_remove),
+    Fault("add-remove", "A worker joins, another leaves.", add_and_remove),
     Fault("stop-start", "A worker is stopped gracefully and started again.", stop_and_start),
 )

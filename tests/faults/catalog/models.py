@@ -93,21 +93,20 @@ def _live(worker: HarnessWorker) -> float:
 FAULTS: Final = (
     Fault(
         "model-raises",
-        "The served model raises on some requests: dead letters `model_failed`, 422 over HTTP. A shadow raises on "
-        "others, predicting and learning: every replica skips them, also a killed one.",
+        "The served model raises on some requests: dead letters `model_failed`, 422 over HTTP. A shadow "
+        "raises on others: every replica skips them.",
         model_raises,
         needs_models=True,
     ),
     Fault(
         "model-diverges",
-        "Labels arrive that would make the models' weights infinite: every replica skips them, also a killed "
-        "one.",
+        "Labels that would make weights infinite: every replica skips them.",
         model_diverges,
         needs_models=True,
     ),
     Fault(
         "slow-model",
-        "200 requests arrive at once on which each model computes for 10 to 30 ms: `/live` answers meanwhile.",
+        "200 requests at once take each model 10 to 30 ms: `/live` still answers.",
         slow_model,
         needs_models=True,
     ),

@@ -100,8 +100,7 @@ def _move(context: FaultContext, group: str, places: Sequence[tuple[str, int]], 
 FAULTS: Final = (
     Fault(
         "offsets-lost",
-        "All workers are stopped or killed, and their groups' offsets are deleted, or reset to the earliest "
-        "record, the latest, or any other.",
+        "All workers are stopped or killed, and their groups' offsets are deleted or reset.",
         lose_offsets,
     ),
 )

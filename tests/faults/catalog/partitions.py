@@ -66,7 +66,7 @@ def _grow(context: FaultContext) -> list[tuple[str, int]]:
 FAULTS: Final = (
     Fault(
         "partitions-added",
-        "Requests and outcomes get more partitions than the joins have: all are consumed, and outcomes forwarded.",
+        "Requests and outcomes get more partitions than joins: outcomes are forwarded.",
         add_partitions,
     ),
 )

@@ -56,8 +56,8 @@ def _recreate(context: FaultContext, topic: str) -> None:
 FAULTS: Final = (
     Fault(
         "topic-recreated",
-        "Requests, outcomes or predictions, and one or two other topics, are deleted and recreated after all "
-        "records are consumed, while workers run or are stopped.",
+        "Consumed requests, outcomes or predictions, and other topics, are deleted and recreated, while "
+        "workers run or are stopped.",
         recreate_topics,
     ),
 )
