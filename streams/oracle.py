@@ -92,9 +92,22 @@ def _with_time(model: Any) -> Any:
     return model
 
 
-def evaluate_with_river(task: Task, model: Model, events: Iterable[Event]) -> Iterator[dict[str, Any]]:
-    """Run River's evaluator; gives its state after each outcome, with its `Prediction`."""
-    metric: Metric = metrics.base.Metrics([make() for make in REGISTRY[task.kind].values()])
+def make_metrics(task: Task) -> dict[str, Metric]:
+    """Make River's metrics of a task's kind, and the task's own, by name."""
+    return {name: make() for name, make in (REGISTRY[task.kind] | task.metrics.extra).items()}
+
+
+def evaluate_with_river(
+    task: Task, model: Model, events: Iterable[Event], made_metrics: Sequence[Metric] = ()
+) -> Iterator[dict[str, Any]]:
+    """Run River's evaluator; gives its state after each outcome, with its `Prediction`.
+
+    Parameters
+    ----------
+    made_metrics
+        What it updates; those of the task by default.
+    """
+    metric: Metric = metrics.base.Metrics(made_metrics or list(make_metrics(task).values()))
     rows: Any = dataset(task, model, events)
     made: Any = model.make()
     yield from evaluate.iter_progressive_val_score(
@@ -110,9 +123,6 @@ def evaluate_with_river(task: Task, model: Model, events: Iterable[Event]) -> It
 
 def river_metrics(task: Task, model: Model, events: Sequence[Event]) -> dict[str, float]:
     """Give the metrics that River's evaluator ends with, by our names, and `n`, the rows that it took."""
-    last: dict[str, Any] = {}
-    taken = 0
-    for step in evaluate_with_river(task, model, events):
-        last, taken = step, taken + 1
-    names = {make().__class__.__name__: name for name, make in REGISTRY[task.kind].items()}
-    return {"n": taken} | {names[key]: metric.get() for key, metric in last.items() if key in names}
+    made = make_metrics(task)
+    taken = sum(1 for _ in evaluate_with_river(task, model, events, [*made.values()]))
+    return {"n": taken} | {name: metric.get() for name, metric in made.items() if taken}

@@ -22,7 +22,10 @@ from streams.gate.replay import replay
 from streams.leave_out import LeaveOut
 from streams.metrics.extra import better
 
-HIDDEN = {"confusion", "digest", "most_waiting", "failures", "published", "segments"}
+HIDDEN = {
+    *("confusion", "classes", "digest", "most_waiting", "failures", "stopped", "published", "segments"),
+    *EXACT,
+}
 """What a model's row in the table does not show."""
 
 
@@ -142,7 +145,7 @@ def _print(report: dict[str, Any]) -> None:
     table(f"{report['task']}: {report['requests']:,} requests", ["model", *names], rows_of)
     segments = [
         [segment, model, int(values["count"]), *(values.get(name, math.nan) for name in _shown(figures))]
-        for model, figures in models.items()
+        for model, figures in (models | report["baselines"]).items()
         for segment, values in figures["segments"].items()
     ]
     if segments:
@@ -156,6 +159,8 @@ def _print(report: dict[str, Any]) -> None:
     if report["left_out"]["never_labelled"]:
         click.echo(f"left out     {report['left_out']['never_labelled']:,} request(s) were never labelled")
     for model, figures in models.items():
+        for name, why in figures.get("stopped", {}).items():
+            click.echo(f"failures     metric {name} of model {model} stopped: {why}")
         if failures := figures["failures"]:
             stopped = ", and stopped learning" if failures["stopped"] else ""
             click.echo(
