@@ -10,6 +10,7 @@ from typing import Any
 from streams.baselines import baselines
 from streams.datafile import Event
 from streams.driver import MemoryDriver
+from streams.fold import Fold
 from streams.leave_out import NOTHING, LeaveOut
 from streams.metrics.extra_metrics import ExtraMetrics
 from streams.metrics.kinds import REGISTRY
@@ -45,9 +46,10 @@ def backtest(
         live, None without requests, `left_out` (counts of what nothing is learned from), `delay_days`
         (quantiles), `most_waiting`, and per model `n`, the metrics of its kind, for binary tasks
         `roc_auc` and `pr_auc` as they are published and exact (`_exact`), the task's extra metrics, of classes the
-        `confusion` (labels by outcome, then by decision) and the scores of each of the `classes`, its `version`, the
-        `digest` of its state, its `failures` (None: it never failed), extra metrics that `stopped` and why, and all
-        metrics `published` of all requests and of `segments`. NaN is a metric without a value. `baselines` has the same of models that know no feature.
+        `confusion` (labels by outcome, then by decision) and the scores of each of the `classes`, its `version`,
+        the `digest` of its state, its `failures` (None: it never failed), extra metrics that `stopped` and why, and
+        all metrics `published` of all requests and of `segments`. NaN is a metric without a value. `baselines` has
+        the same of models that know no feature.
     """
     chosen = tuple(models or task.models)
     report = _run(task, events, chosen, progress, leave_out)
@@ -67,7 +69,7 @@ def _run(
     books = [ScoreBook(model, task.kind) for model in chosen]
     resolutions = Resolutions()
     extras = [ExtraMetrics(task, model) for model in chosen if task.metrics.extra]
-    folds = [*books, *extras, resolutions]
+    folds: list[Fold] = [*books, *extras, resolutions]
     driver = MemoryDriver(task, chosen, folds=folds, keep_log=False, leave_out=leave_out)
     asked = 0
     for asked, _ in enumerate(driver.run(events), start=1):

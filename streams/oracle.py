@@ -15,6 +15,7 @@ from river.metrics.base import Metric
 
 from schemas.records import Entry, Outcome, Prediction, Request, Value
 from streams.datafile import Event
+from streams.failures import is_own
 from streams.learning_time import wants_time
 from streams.metrics.kinds import REGISTRY
 from streams.task import Model, Task
@@ -92,28 +93,48 @@ def _with_time(model: Any) -> Any:
     return model
 
 
+class Together(metrics.base.Metrics):
+    """Metrics that River's evaluator updates at once; one of a user's own that raises is left out from there on.
+
+    River's class gives each a weight, which metrics by its own abstract class need not take.
+    """
+
+    def __init__(self, made: Iterable[Metric]) -> None:
+        super().__init__([*made])  # type: ignore[no-untyped-call]  # of River
+
+    def update(self, y_true: Any, y_pred: Any, w: float = 1.0) -> None:
+        """Update each with what it takes."""
+        label = max(y_pred, key=lambda name: y_pred[name]) if isinstance(y_pred, dict) else y_pred
+        for each in tuple(self):
+            try:
+                each.update(y_true, label if getattr(each, "requires_labels", False) else y_pred)
+            except Exception as error:
+                if not is_own(error):
+                    raise
+                self.data = [other for other in self.data if other is not each]
+
+
 def make_metrics(task: Task) -> dict[str, Metric]:
     """Make River's metrics of a task's kind, and the task's own, by name."""
-    return {name: make() for name, make in (REGISTRY[task.kind] | task.metrics.extra).items()}
+    return {name: make() for name, make in [*REGISTRY[task.kind].items(), *task.metrics.extra.items()]}
 
 
 def evaluate_with_river(
-    task: Task, model: Model, events: Iterable[Event], made_metrics: Sequence[Metric] = ()
+    task: Task, model: Model, events: Iterable[Event], metric: Metric | None = None
 ) -> Iterator[dict[str, Any]]:
     """Run River's evaluator; gives its state after each outcome, with its `Prediction`.
 
     Parameters
     ----------
-    made_metrics
+    metric
         What it updates; those of the task by default.
     """
-    metric: Metric = metrics.base.Metrics(made_metrics or list(make_metrics(task).values()))
     rows: Any = dataset(task, model, events)
     made: Any = model.make()
     yield from evaluate.iter_progressive_val_score(
         rows,
         _with_time(made) if wants_time(made) else made,
-        metric,
+        Together(make_metrics(task).values()) if metric is None else metric,
         moment=lambda x: x.asked,
         delay=lambda x, _: x.due - x.asked,
         step=1,
@@ -124,5 +145,10 @@ def evaluate_with_river(
 def river_metrics(task: Task, model: Model, events: Sequence[Event]) -> dict[str, float]:
     """Give the metrics that River's evaluator ends with, by our names, and `n`, the rows that it took."""
     made = make_metrics(task)
-    taken = sum(1 for _ in evaluate_with_river(task, model, events, [*made.values()]))
-    return {"n": taken} | {name: metric.get() for name, metric in made.items() if taken}
+    taken, left = 0, Together(made.values())
+    for _ in evaluate_with_river(task, model, events, left):
+        taken += 1
+    kept = {id(metric) for metric in left}
+    return {"n": taken} | {
+        name: metric.get() for name, metric in made.items() if taken and id(metric) in kept
+    }

@@ -21,7 +21,7 @@ class TopK(metrics.base.MeanMetric, metrics.base.MultiClassMetric):
     """
 
     def __init__(self, k: int = 3) -> None:
-        super().__init__()
+        metrics.base.MeanMetric.__init__(self)
         self.k = k
 
     @property
@@ -54,7 +54,7 @@ class AtThreshold(metrics.base.BinaryMetric):
     """
 
     def __init__(self, threshold: float, metric: metrics.base.ClassificationMetric) -> None:
-        super().__init__(cm=metric.cm)
+        super().__init__(cm=metric.cm)  # type: ignore[no-untyped-call]  # of River
         self.threshold, self.metric = threshold, metric
 
     @property
@@ -105,7 +105,7 @@ class DecisionCost(metrics.base.MeanMetric, metrics.base.BinaryMetric):
     _fmt = ""
 
     def __init__(self, false_alarm: float = 1.0, missed: float = 1.0) -> None:
-        super().__init__()
+        metrics.base.MeanMetric.__init__(self)
         self.false_alarm, self.missed = false_alarm, missed
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Literal
 from urllib.parse import parse_qsl, urlencode
 
 from streams.fold import Measurement
@@ -86,15 +86,17 @@ def cell_of(segment: str) -> tuple[str, str]:
     return found["outcome"], found["decision"]
 
 
-def class_measurements(cells: Cells, top: int, *about: Any) -> Iterator[Measurement]:
+def class_measurements(
+    cells: Cells, top: int, model: str, version: str, role: Literal["served", "shadow"]
+) -> Iterator[Measurement]:
     """Return the confusion matrix and the scores of the classes with most labels; the others are `other`.
 
     Parameters
     ----------
     top
         Classes on their own.
-    about
-        Model, version and role.
+    model, version, role
+        Whose they are.
     """
     chosen = [*labels_of(cells)][:top]
     shown: dict[tuple[str, str], int] = {}
@@ -103,12 +105,13 @@ def class_measurements(cells: Cells, top: int, *about: Any) -> Iterator[Measurem
         shown[cell] = shown.get(cell, 0) + count
     total = sum(shown.values())
     for (outcome, decision), count in sorted(shown.items()):
-        where = ("all", cell_segment(outcome, decision))
-        yield Measurement("confusion", float(count), "count", total, *about, *where)
+        segment = cell_segment(outcome, decision)
+        yield Measurement("confusion", float(count), "count", total, model, version, role, "all", segment)
     scores = by_class(cells)
     for name in chosen:
         for metric in SCORES:
             value = scores[name][metric] if name in scores else math.nan
             if math.isfinite(value):
                 count = int(scores[name]["count"])
-                yield Measurement(metric, value, "ratio", count, *about, "all", f"class={name}")
+                segment = f"class={name}"
+                yield Measurement(metric, value, "ratio", count, model, version, role, "all", segment)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 Unit = Literal["ratio", "nats", "seconds", "count", "outcome", "signal", "own"]
-"""`outcome`: that of the outcome itself; `signal`: nats of `excess_log_loss`, else a ratio; `own`: whatever the task's
-own metric has."""
+"""`outcome`: that of the outcome itself; `signal`: nats of `excess_log_loss`, else a ratio; `own`: whatever a
+metric of the task's own has."""
 
 SUFFIXES: Final[Mapping[Unit, str]] = {"ratio": "_ratio", "nats": "_nats", "seconds": "_seconds"}
 
@@ -122,7 +122,7 @@ METRICS: Final = (
     Declared(
         "pr_auc",
         "ratio",
-        "average precision over these bins: Σ precision × share of the positives, from the highest on",
+        "average precision over these bins: Σ precision times share of the positives",
         "higher",
         _COMPARE,
         "",

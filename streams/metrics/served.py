@@ -112,9 +112,7 @@ class ServedMetrics(BaseMonitor[Entry]):
                 segment = f"score={row['from']:g}-{row['to']:g}"
                 for name, value in (("score", row["mean_score"]), ("rate", row["base_rate"])):
                     count = int(row["count"])
-                    yield Measurement(
-                        f"calibration_{name}", value, "ratio", count, *about, "all", segment
-                    )
+                    yield Measurement(f"calibration_{name}", value, "ratio", count, *about, "all", segment)
 
     def _slices(self, scope: Scope) -> Iterator[tuple[str, str, str, dict[str, float], int]]:
         """Return (window, segment, version, values, labels) of each slice that has labels."""

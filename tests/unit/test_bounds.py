@@ -25,7 +25,10 @@ REPORT: dict[str, Any] = {
                 "country=DE": {"accuracy": 0.6, "count": 31},
                 "country=FR": {"accuracy": 0.9, "count": 29},
             },
-            "classes": {"true": {"class_recall": 0.25, "count": 40}, "false": {"class_recall": 0.9, "count": 9}},
+            "classes": {
+                "true": {"class_recall": 0.25, "count": 40},
+                "false": {"class_recall": 0.9, "count": 9},
+            },
         },
     },
     "baselines": {
@@ -63,7 +66,11 @@ def failure(side: Any, text: str, least: int = 30) -> str:
         ("above", "ht-2.log_loss=0.5", "ht-2.log_loss has no value"),
         ("below", "roc_auc=0.5", "lr.roc_auc has no value"),
         ("below", "class_recall@class=true=0.2", ""),
-        ("below", "class_recall@class=true=0.3", "lr.class_recall@class=true is 0.250000, below the bound 0.3"),
+        (
+            "below",
+            "class_recall@class=true=0.3",
+            "lr.class_recall@class=true is 0.250000, below the bound 0.3",
+        ),
         (
             "below",
             "class_recall@class=false=0.3",
