@@ -21,7 +21,7 @@ from streams.native.scanned import ScannedFact
 from streams.policies import checked_label
 from streams.revisions import LEFT_OUT, Revision
 from streams.roles import ModelRole, Roles
-from streams.scoring import Answer, Untaught, answer, answer_of
+from streams.scoring import Answer, Untaught, answer, answer_of, gives_interval, interval_of
 from streams.snapshot.digest import state_digest
 from streams.task import Model, Task
 from streams.version import Version
@@ -68,6 +68,7 @@ class ModelFold(BaseFold[Entry]):
         """Returns the state of an earlier version of this specification, where one is to be frozen."""
         pipeline = FusedPipeline(model.make, task.features, task.kind, core)
         self.learner = Learner(model.make, task.kind, task.max_skipped, pipeline)
+        self._has_interval = task.kind == "regression" and gives_interval(self.learner.estimator)
         self._untaught: Untaught | None = None
         """It answers until the estimator has learned something."""
         self.roles = Roles(task.name)
@@ -324,14 +325,18 @@ class ModelFold(BaseFold[Entry]):
         )
         score: ScoreValue = None
         label: bool | str | None = None
-        failure = ""
+        failure, interval = "", None
         try:
             score, label = self._answer(self._x(features))
+            if self._has_interval and self.learned:
+                interval = interval_of(self._reading, self._x(features))
         except BaseException as error:
             if not is_own(error):
                 raise
             failure = describe(error)
-        return Score(self.model.name, self.version.revision, self.version.offset, score, label, failure)
+            score = label = None
+        about = (self.model.name, self.version.revision, self.version.offset)
+        return Score(*about, score, label, failure, interval)
 
     def _answer(self, x: dict[str, Any]) -> Answer:
         if self.learned:

@@ -17,7 +17,9 @@ from schemas.records import Entry, Outcome, Prediction, Request, Value
 from streams.datafile import Event
 from streams.failures import is_own
 from streams.learning_time import wants_time
+from streams.metrics.further import IntervalMetric
 from streams.metrics.kinds import REGISTRY
+from streams.scoring import gives_interval
 from streams.task import Model, Task
 
 EPOCH = dt.datetime(1970, 1, 1)
@@ -93,6 +95,32 @@ def _with_time(model: Any) -> Any:
     return model
 
 
+class Said(float):
+    """A model's number with its interval."""
+
+    interval: tuple[float, float] | None = None
+
+
+def _with_interval(model: Any) -> Any:
+    """Let a model say its interval with each number, from the first example on that it has learned."""
+    predict_one, learn_one, learned = model.predict_one, model.learn_one, False
+
+    def learn(x: Any, y: Any, **more: Any) -> None:
+        nonlocal learned
+        learn_one(x, y, **more)
+        learned = True
+
+    def predict(x: Any, **more: Any) -> Said:
+        said = Said(predict_one(x, **more))
+        if learned:
+            found = predict_one(x, with_interval=True)
+            said.interval = (float(found.lower), float(found.upper))
+        return said
+
+    model.learn_one, model.predict_one = learn, predict
+    return model
+
+
 class Together(metrics.base.Metrics):
     """Metrics that River's evaluator updates at once; one of a user's own that raises is left out from there on.
 
@@ -107,7 +135,10 @@ class Together(metrics.base.Metrics):
         label = max(y_pred, key=lambda name: y_pred[name]) if isinstance(y_pred, dict) else y_pred
         for each in tuple(self):
             try:
-                each.update(y_true, label if getattr(each, "requires_labels", False) else y_pred)
+                if not isinstance(each, IntervalMetric):
+                    each.update(y_true, label if getattr(each, "requires_labels", False) else y_pred)
+                elif isinstance(y_pred, Said) and y_pred.interval is not None:
+                    each.update(y_true, y_pred.interval)
             except Exception as error:
                 if not is_own(error):
                     raise
@@ -131,6 +162,8 @@ def evaluate_with_river(
     """
     rows: Any = dataset(task, model, events)
     made: Any = model.make()
+    if task.kind == "regression" and gives_interval(made):
+        made = _with_interval(made)
     yield from evaluate.iter_progressive_val_score(
         rows,
         _with_time(made) if wants_time(made) else made,

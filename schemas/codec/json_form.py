@@ -17,7 +17,9 @@ from schemas.codec.avro_form import RECORDS, Schema, file_name
 from schemas.codec.checks import Make
 from schemas.dialect import WORDS
 from schemas.errors import BadRecord
+from schemas.interval import with_interval
 from schemas.near import sent_as
+from schemas.records import Score
 
 Check = Callable[[Any], Any]
 
@@ -308,7 +310,10 @@ def dump(record: Any, instead: Mapping[str, Any] = MappingProxyType({})) -> byte
 
 def plain(record: Any) -> dict[str, Any]:
     """Give a record as plain JSON data."""
-    return {name: _plain(getattr(record, name)) for name in record.__slots__}
+    found = {name: _plain(getattr(record, name)) for name in record.__slots__}
+    if isinstance(record, Score) and found.pop("interval"):
+        found["score"] = _plain(with_interval(record))
+    return found
 
 
 def _plain(value: Any) -> Any:

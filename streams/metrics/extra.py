@@ -12,7 +12,7 @@ from river import metrics
 from schemas.errors import NotReproducible, SnapshotError
 from schemas.records import Score, Value
 from streams.failures import describe, is_own
-from streams.metrics.further import Residual
+from streams.metrics.further import IntervalMetric, IntervalWidth, Residual
 from streams.metrics.registry import METRICS
 from streams.snapshot import dump
 
@@ -66,7 +66,7 @@ def better(extra: Extra) -> dict[str, str]:
 
 
 def _better(made: Any) -> str:
-    if isinstance(made, Residual):
+    if isinstance(made, Residual | IntervalWidth):
         return "neither"
     return "higher" if made.bigger_is_better else "lower"
 
@@ -110,6 +110,8 @@ class ExtraTally:
         answers = _answers(score, self._kind)
         for name in tuple(self.metrics):
             answer = answers[self._takes[name]]
+            if answer is None:
+                continue  # the model has learned nothing, and gives no interval
             try:
                 if replaces is not None:
                     self.metrics[name].revert(replaces, answer)
@@ -139,7 +141,9 @@ class ExtraTally:
 
 def _wants(metric: Any, kind: str) -> str:
     """Return what a metric takes of an answer."""
-    return "label" if kind != "regression" and metric.requires_labels else "score"
+    if kind == "regression":
+        return "interval" if isinstance(metric, IntervalMetric) else "score"
+    return "label" if metric.requires_labels else "score"
 
 
 def _answers(score: Score, kind: str) -> dict[str, Any]:
@@ -149,7 +153,7 @@ def _answers(score: Score, kind: str) -> dict[str, Any]:
         given = {False: 1.0 - given, True: given}
     elif kind == "multiclass":
         given = dict(given)
-    return {"label": score.label, "score": given}
+    return {"label": score.label, "score": given, "interval": score.interval}
 
 
 def _value(metric: Any) -> float:

@@ -157,3 +157,53 @@ class Residual(metrics.base.RegressionMetric):
         """Return the statistic; NaN while it has none."""
         value = self.stat.get()
         return float("nan") if value is None else float(value)
+
+
+class IntervalMetric(metrics.base.RegressionMetric):
+    """Mean over the intervals that a model served with its numbers, as those of `river.conf` do."""
+
+    def __init__(self) -> None:
+        self._mean = stats.Mean()
+
+    def _eval(self, y_true: float, interval: tuple[float, float]) -> float:
+        raise NotImplementedError
+
+    def update(self, y_true: float, y_pred: Any) -> None:
+        """Count a label; `y_pred` is the lower and the upper end."""
+        self._mean.update(self._eval(y_true, y_pred))
+
+    def revert(self, y_true: float, y_pred: Any) -> None:
+        """Take a label back."""
+        self._mean.revert(self._eval(y_true, y_pred))
+
+    def get(self) -> float:
+        """Return the mean; NaN of nothing."""
+        return float(self._mean.get()) if self._mean.n else float("nan")
+
+
+class IntervalCoverage(IntervalMetric):
+    """Share of outcomes within the interval that was served; both ends belong to it.
+
+    Examples
+    --------
+    >>> share = IntervalCoverage()
+    >>> for outcome in (1.0, 2.0, 9.0, 3.0):
+    ...     share.update(outcome, (1.0, 4.0))
+    >>> share.get()
+    0.75
+    """
+
+    @property
+    def bigger_is_better(self) -> bool:
+        """Whether more is better."""
+        return True
+
+    def _eval(self, y_true: float, interval: tuple[float, float]) -> float:
+        return float(interval[0] <= y_true <= interval[1])
+
+
+class IntervalWidth(IntervalMetric):
+    """Mean width of the intervals that were served, in the outcome's unit."""
+
+    def _eval(self, y_true: float, interval: tuple[float, float]) -> float:
+        return interval[1] - interval[0]

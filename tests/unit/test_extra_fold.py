@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from river import linear_model, metrics, naive_bayes, stats, tree
+from river import conf, linear_model, metrics, naive_bayes, stats, tree
 from sklearn import metrics as sk
 
 from infra.exporter import Exporter
@@ -24,7 +25,14 @@ from streams import Event, MemoryDriver, MetricRules, Model, Select, Task
 from streams.backtest import backtest
 from streams.fold import Measurement, Monitor
 from streams.metrics.extra_metrics import ExtraMetrics
-from streams.metrics.further import AtThreshold, DecisionCost, Residual, TopK
+from streams.metrics.further import (
+    AtThreshold,
+    DecisionCost,
+    IntervalCoverage,
+    IntervalWidth,
+    Residual,
+    TopK,
+)
 from streams.metrics.loop_health import LoopHealth
 from streams.metrics.per_class import cell_of
 from streams.metrics.served import ServedMetrics
@@ -271,6 +279,46 @@ def test_coverage_has_one_meaning_in_a_worker_and_in_a_backtest() -> None:
     values = {(each.name, each.window): each.value for each in health.measurements()}
     assert values["coverage", "all"] == report["coverage"] == 1.0
     assert report["label_rate"] == 0.99
+
+
+def jackknife(confidence: float) -> Callable[[], Any]:
+    return lambda: Select("a") | conf.RegressionJackknife(linear_model.LinearRegression(), confidence)
+
+
+def test_a_jackknifes_interval_is_kept_and_its_coverage_measured() -> None:
+    extra = {"covered": IntervalCoverage, "width": IntervalWidth, "mse": metrics.MSE}
+    plain = Model("plain", lambda: Select("a") | linear_model.LinearRegression())
+    models = (Model("wide", jackknife(0.9)), Model("narrow", jackknife(0.5)), plain)
+    made = replace(task("regression", extra), models=models)
+    given = events("regression", 300)
+    driver = MemoryDriver(made)
+    asked = list(driver.run(given))
+    assert asked[0].scores[0].interval is None, "it has learned nothing"
+    codec = made.codec()
+    for each in (asked[0], asked[-1]):
+        again = codec.decode_prediction(codec.encode(each))
+        assert again == each
+        assert [type(score.score) for score in again.scores] == [float, float, float]
+        assert codec.decode_prediction(codec.encode(each, json=True)) == each
+    wide, narrow, none = asked[-1].scores
+    assert wide.score == narrow.score
+    assert wide.interval is not None
+    assert narrow.interval is not None
+    assert wide.interval[0] < narrow.interval[0] < narrow.interval[1] < wide.interval[1]
+    assert none.interval is None
+    found = backtest(made, given)["models"]
+    for model in models:
+        river, live = river_metrics(made, model, given), folded(made, driver.log)
+        values = {
+            each.name: each.value
+            for each in measured(live)
+            if each.model == model.name and each.name in extra and not each.segment
+        }
+        known = {name: value for name, value in river.items() if name in extra and math.isfinite(value)}
+        assert values == known
+        assert {name: found[model.name][name] for name in values} == values
+        assert ("covered" in values) == (model.name != "plain")
+    assert found["narrow"]["covered"] < found["wide"]["covered"]
 
 
 # ---------------------------------------------------------------------- in Prometheus and on the page
