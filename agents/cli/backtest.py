@@ -120,6 +120,8 @@ def backtest(
     found = found_in(report)
     report["learns_not"] = [str(each) for each in learns_not.intervals]
     report["failed"] = [text for bound in bounds if (text := bound.failure(found, min_labels))]
+    if strict:
+        report["failed"] += _counted(report)
     if as_json:
         print_json(report)
     else:
@@ -133,6 +135,17 @@ def backtest(
             click.echo(f"FAILED: {text}", err=True)
     if report["failed"]:
         raise click.exceptions.Exit(1)
+
+
+def _counted(report: dict[str, Any]) -> list[str]:
+    """Return the problems that a strict backtest fails on, beside those of the file."""
+    found = [f"{count:,} request(s) were rejected" for count in [report["left_out"]["rejected"]] if count]
+    for model, figures in report["models"].items():
+        if failures := figures["failures"]:
+            count = failures["answers"] + failures["skipped"]
+            found.append(f"model {model} failed {count:,} time(s)")
+        found += [f"metric {name} of model {model} stopped" for name in figures.get("stopped", {})]
+    return found
 
 
 def _print(report: dict[str, Any]) -> None:

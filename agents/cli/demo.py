@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import math
 import shutil
 import sys
 import tempfile
@@ -246,6 +247,7 @@ class Demo:
             "requests": requests,
             "seconds": seconds,
             "models": models,
+            "baselines": {name: found for name, found in river.items() if name not in models},
             "equal": all(
                 close(pair["loop"], pair["river"])
                 for each in models.values()
@@ -279,6 +281,13 @@ class Demo:
                     )
             if found["river_left_out"]:
                 lines.append([f"{model} rows left out", "", f"{found['river_left_out']:,}", ""])
+        measured = {metric for found in report["models"].values() for metric in found}
+        for name, found in report["baselines"].items():
+            lines += [
+                [f"{name} {metric}", "", f"{value:.16g}", ""]
+                for metric, value in found.items()
+                if metric in measured - {"n"} and math.isfinite(value)
+            ]
         title = f"{report['task']}, {report['mode']}: {report['requests']:,} requests in {report['seconds']:.0f} s"
         table(title, ["", "loop", "River", "difference"], lines)
         if not self.lockstep:

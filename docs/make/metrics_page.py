@@ -10,7 +10,7 @@ from infra.prometheus.rules import rules
 from infra.worker_metrics import WORKER_METRICS, WorkerMetric
 from streams.metrics.kinds import REGISTRY
 from streams.metrics.metric_rules import COHORTS, PARTS
-from streams.metrics.registry import METRICS, Declared
+from streams.metrics.registry import EXTRA, METRICS, Declared
 
 BETTER: Final = {"higher": "↑", "lower": "↓", "neither": ""}
 PREFIX: Final = "riverloop_"
@@ -71,9 +71,13 @@ tree's.
 ## Windows
 
 `Task(metrics=MetricRules(rolling=…, window=…, segments=(…)))` sets them. `extra={{"mcc": metrics.MCC}}` there names
-further metrics of River's, or of the task file, for `riverloop backtest`; it has an exact `pr_auc` of binary tasks,
-and with `--json` the confusion matrix. Windows and cohorts use the time of the *request*, rounded to a 240th of the
-window or horizon. Compare a young cohort, which has only its quick outcomes, with earlier ones of the same age.
+further metrics: any of River's, of the task file, or of `streams.metrics.further` (`TopK`, `AtThreshold`,
+`DecisionCost`, `Residual`, `IntervalCoverage`, `IntervalWidth`). Measured in window `all`, also by segment,
+in the unit `own`, and equal River's evaluator; one whose code raises stops. After a change of `extra` the log is
+folded again. `riverloop backtest` has the areas also exact: `roc_auc_exact`, `pr_auc_exact`.
+
+Windows and cohorts use the time of the *request*, rounded to a 240th of the window or horizon. Compare a young
+cohort, which has only its quick outcomes, with earlier ones of the same age.
 
 {table(("window", "covers"), windows)}
 
@@ -83,7 +87,8 @@ Values over all partitions are exact, quantiles of delays within 2.2 %. `last_N`
 
 `GET /metrics` exports the metrics above with the prefix `riverloop_` and the suffix `_ratio`, `_nats`,
 `_seconds`, or `_total` for counters, from the log's owner only. Labels: task, window, segment; model and role for
-metrics of models; monitor for episodes. Counters continue across owners. Versions are on `T.metrics`.
+metrics of models; monitor for episodes. Those of `extra` are `{EXTRA.exported}`, by the label metric. Counters
+continue across owners. Versions are on `T.metrics`.
 
 Every worker also exports these, with the same prefix, and Prometheus' usual `process_*`. Counters start with the
 worker. All but {", ".join(f"`{name}`" for name in of_process)}
