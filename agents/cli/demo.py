@@ -106,6 +106,8 @@ def demo(
             run.show(report)
         if sys.stdout.isatty() and not as_json if stay is None else stay:
             run.stay()
+    if strict and report["failed"]:
+        raise click.exceptions.Exit(1)
     if not (report["verified"]["ok"] and report["digests_equal"]) or (lockstep and not report["equal"]):
         raise click.exceptions.Exit(1)
 
@@ -247,6 +249,11 @@ class Demo:
             "requests": requests,
             "seconds": seconds,
             "models": models,
+            "failed": [
+                f"model {name} failed {count:,} time(s)"
+                for name, each in status["models"].items()
+                if (count := each["failures"] + each["skipped"])
+            ],
             "baselines": {name: found for name, found in river.items() if name not in models},
             "equal": all(
                 close(pair["loop"], pair["river"])
@@ -309,6 +316,8 @@ class Demo:
         verdict = "everything holds" if verified["ok"] else f"{verified['failed']} THINGS DO NOT HOLD"
         click.echo(f"verify       {verdict}; scores reproduced bit for bit: {scores}")
         show_left_out(self.left_out)
+        for each in report["failed"]:
+            click.echo(f"FAILED: {each}", err=True)
         for each in verified["failures"]:
             click.echo(f"             WRONG: {each['where']}: {each['what']}", err=True)
         if report["workers"] > 1:
