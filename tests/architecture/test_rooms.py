@@ -31,12 +31,13 @@ def test_no_package_is_made_of_the_tests() -> None:
 
 
 LONG = {
+    "schemas/codec/json_form.py": 330,  # the JSON form, read and written
     "schemas/codec/codec.py": 515,  # a method per record that is read, and what the join holds
     "infra/task/log_fold.py": 360,  # the one reader of the log
     "infra/task/log_publisher.py": 345,  # what an owner publishes, and when
     "agents/task_agents.py": 360,  # how the parts of a task are put together
     "streams/task.py": 400,  # all that a task declares, with its sentences
-    "streams/model.py": 410,  # a fold, its commands, versions and scores
+    "streams/model.py": 415,  # a fold, its commands, versions and scores
     "streams/join/join.py": 440,  # the table of the join, whole
 }
 """Files above 300 lines that were looked at again, and stay one room."""
