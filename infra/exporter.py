@@ -20,7 +20,7 @@ from infra.worker_views import ModelView, TaskView, WorkerView
 from schemas.reasons import REASONS
 from streams.fold import Measurement
 from streams.metrics.histogram import Histogram
-from streams.metrics.registry import METRICS, Declared
+from streams.metrics.registry import EXTRA, METRICS, UNITS, Declared
 from streams.roles import Role
 from streams.shares import UNIT
 
@@ -77,6 +77,7 @@ class Exporter(Collector):
         for declared in METRICS:
             mine = {task: found.get(declared.name, ()) for task, found in by_name.items()}
             yield from self._measured(declared, mine)
+        yield from self._extra(views)
 
     # ------------------------------------------------------------------ the worker's own
 
@@ -227,6 +228,19 @@ class Exporter(Collector):
                     value = self._kept(name, labels, each.value) if declared.counter else each.value
                     made.add_metric(labels, value)
         if seen:
+            yield made
+
+    @staticmethod
+    def _extra(views: Sequence[TaskView]) -> Iterator[Metric]:
+        """Make the family of the tasks' own metrics: none where there are none."""
+        labels = (*EXTRA.labels, "metric")
+        made = GaugeMetricFamily(EXTRA.exported, f"{EXTRA.formula} ({EXTRA.unit})", labels=labels)
+        for view in views:
+            for each in view.measurements:
+                if each.name not in UNITS:
+                    named = (getattr(each, label) for label in EXTRA.labels[1:])
+                    made.add_metric((view.task, *named, each.name), each.value)
+        if made.samples:
             yield made
 
     def _kept(self, name: str, labels: tuple[str, ...], value: float) -> float:

@@ -11,6 +11,7 @@ from schemas.codec.checks import MAX_TS, TaskKind
 from schemas.codec.json_form import record_word
 from schemas.dialect import NUMBER, OWN, JsonDialect
 from schemas.dictionary import MAX_TEXT, Category, Dictionary, Feature, Integer, Number
+from schemas.interval import MEMBERS
 from schemas.limits import LIMITS, NAME, REASON, Limit
 from schemas.limits import SCORES as MOST_SCORES
 from schemas.tokens import TOKEN_LENGTH
@@ -37,7 +38,17 @@ SCORES: Final[dict[TaskKind, dict[str, Any]]] = {
         "additionalProperties": {"type": "number"},
         "propertyNames": {"maxLength": NAME.characters},
     },
-    "regression": {"type": "number"},
+    "regression": {
+        "anyOf": [
+            {"type": "number"},
+            {
+                "type": "object",
+                "properties": {name: {"type": "number"} for name in MEMBERS},
+                "required": [*MEMBERS],
+                "additionalProperties": False,
+            },
+        ]
+    },
 }
 
 

@@ -72,6 +72,8 @@ class Score:
     """The model's decision by River's own rule (largest probability); None for regression or no answer."""
     failure: str = ""
     """Why the model has no score: what its code raised, and where; empty when it did not fail."""
+    interval: tuple[float, float] | None = None
+    """Lower and upper end of the interval of a number, where the model gives one, in the outcome's unit."""
 
     @property
     def version(self) -> str:

@@ -10,7 +10,9 @@ from typing import Any
 from streams.baselines import baselines
 from streams.datafile import Event
 from streams.driver import MemoryDriver
+from streams.fold import Fold
 from streams.leave_out import NOTHING, LeaveOut
+from streams.metrics.extra_metrics import ExtraMetrics
 from streams.metrics.kinds import REGISTRY
 from streams.model import ModelFold
 from streams.report import Resolutions, ScoreBook
@@ -43,11 +45,12 @@ def backtest(
     dict
         Plain data: `task`, `requests`, `resolutions` by kind, `coverage` and `label_rate` as they are published
         live, None without requests, `left_out` (counts of what nothing is learned from), `delay_days`
-        (quantiles), `most_waiting`, and per model `n`, the metrics of its kind, for binary tasks the exact
-        `roc_auc` and `pr_auc`, the task's extra metrics, of classes the `confusion` (labels by outcome, then by
-        decision), its `version`, the `digest` of its state, its `failures`
-        (None: it never failed), and all metrics `published` of all requests and of `segments`. NaN is a metric
-        without a value. `baselines` has the same of models that know no feature.
+        (quantiles), `most_waiting`, and per model `n`, the metrics of its kind, for binary tasks
+        `roc_auc` and `pr_auc` as they are published and exact (`_exact`), the task's extra metrics, of classes the
+        `confusion` (labels by outcome, then by decision) and the scores of each of the `classes`, its `version`,
+        the `digest` of its state, its `failures` (None: it never failed), extra metrics that `stopped` and why, and
+        all metrics `published` of all requests and of `segments`. NaN is a metric without a value. `baselines` has
+        the same of models that know no feature.
     """
     chosen = tuple(models or task.models)
     report = _run(task, events, chosen, progress, leave_out)
@@ -66,7 +69,9 @@ def _run(
 ) -> dict[str, Any]:
     books = [ScoreBook(model, task.kind) for model in chosen]
     resolutions = Resolutions()
-    driver = MemoryDriver(task, chosen, folds=[*books, resolutions], keep_log=False, leave_out=leave_out)
+    extras = [ExtraMetrics(task, model) for model in chosen if task.metrics.extra]
+    folds: list[Fold] = [*books, *extras, resolutions]
+    driver = MemoryDriver(task, chosen, folds=folds, keep_log=False, leave_out=leave_out)
     asked = 0
     for asked, _ in enumerate(driver.run(events), start=1):
         if progress is not None:
@@ -91,23 +96,28 @@ def _run(
         "most_waiting": driver.join.most_waiting,
         "models": {},
     }
-    for fold, served, book in zip(driver.models, driver.metrics, books, strict=True):
+    for number, (fold, served, book) in enumerate(zip(driver.models, driver.metrics, books, strict=True)):
         one: dict[str, Any] = {"n": served.n, **dict.fromkeys(REGISTRY[task.kind], math.nan), **served.get()}
-        if task.kind == "binary":
-            one |= book.curves()
-        if task.kind != "regression":
-            one["confusion"] = book.confusion()
-        one |= book.measured(task.metrics.extra)
         status = served.status()
+        segments: dict[str, dict[str, float]] = status["segments"]
+        published = status["windows"].get("all", {})
+        if task.kind == "binary":
+            one |= {name: published.get(name, math.nan) for name in ("roc_auc", "pr_auc")} | book.curves()
+        if task.kind != "regression":
+            one |= {name: status.get(name, {}) for name in ("confusion", "classes")}
+        if extras:
+            extra = extras[number]
+            one |= dict.fromkeys(task.metrics.extra, math.nan) | extra.get()
+            for segment, values in extra.segments().items():
+                segments.get(segment, {}).update(values)
+            one["stopped"] = extra.failed
         one |= {
             "most_waiting": driver.join.most_waiting,
             "version": str(fold.version),
             "digest": fold.digest,
             "failures": _failures(driver, fold),
-            "published": {
-                name: value for name, value in status["windows"].get("all", {}).items() if name != "count"
-            },
-            "segments": status["segments"],
+            "published": {name: value for name, value in published.items() if name != "count"},
+            "segments": segments,
         }
         report["models"][fold.model.name] = one
     return report

@@ -6,6 +6,7 @@ from schemas.records import Entry
 from schemas.tally import Tally
 from streams.drift.fold import DriftFold
 from streams.fold import Monitor
+from streams.metrics.extra_metrics import ExtraMetrics
 from streams.metrics.loop_health import LoopHealth
 from streams.metrics.served import ServedMetrics
 from streams.metrics.shadow_comparison import ShadowComparison
@@ -20,8 +21,10 @@ def monitors(task: Task) -> list[Monitor[Entry]]:
     One line per monitor; the order is that in which they publish.
     """
     served = (ServedMetrics(task, model) for model in task.models)
+    extra = (ExtraMetrics(task, model) for model in task.models if task.metrics.extra)
     return [
         *served,
+        *extra,
         *([ShadowComparison(task)] if task.models[1:] else []),
         *([Waiting(task)] if task.kind == "binary" else []),
         LoopHealth(task),

@@ -15,8 +15,11 @@ from river.metrics.base import Metric
 
 from schemas.records import Entry, Outcome, Prediction, Request, Value
 from streams.datafile import Event
+from streams.failures import is_own
 from streams.learning_time import wants_time
+from streams.metrics.further import IntervalMetric
 from streams.metrics.kinds import REGISTRY
+from streams.scoring import gives_interval
 from streams.task import Task
 from streams.task_model import Model
 
@@ -93,15 +96,79 @@ def _with_time(model: Any) -> Any:
     return model
 
 
-def evaluate_with_river(task: Task, model: Model, events: Iterable[Event]) -> Iterator[dict[str, Any]]:
-    """Run River's evaluator; gives its state after each outcome, with its `Prediction`."""
-    metric: Metric = metrics.base.Metrics([make() for make in REGISTRY[task.kind].values()])
+class Said(float):
+    """A model's number with its interval."""
+
+    interval: tuple[float, float] | None = None
+
+
+def _with_interval(model: Any) -> Any:
+    """Let a model say its interval with each number, from the first example on that it has learned."""
+    predict_one, learn_one, learned = model.predict_one, model.learn_one, False
+
+    def learn(x: Any, y: Any, **more: Any) -> None:
+        nonlocal learned
+        learn_one(x, y, **more)
+        learned = True
+
+    def predict(x: Any, **more: Any) -> Said:
+        said = Said(predict_one(x, **more))
+        if learned:
+            found = predict_one(x, with_interval=True)
+            said.interval = (float(found.lower), float(found.upper))
+        return said
+
+    model.learn_one, model.predict_one = learn, predict
+    return model
+
+
+class Together(metrics.base.Metrics):
+    """Metrics that River's evaluator updates at once; one of a user's own that raises is left out from there on.
+
+    River's class gives each a weight, which metrics by its own abstract class need not take.
+    """
+
+    def __init__(self, made: Iterable[Metric]) -> None:
+        super().__init__([*made])  # type: ignore[no-untyped-call]  # of River
+
+    def update(self, y_true: Any, y_pred: Any, w: float = 1.0) -> None:
+        """Update each with what it takes."""
+        label = max(y_pred, key=lambda name: y_pred[name]) if isinstance(y_pred, dict) else y_pred
+        for each in tuple(self):
+            try:
+                if not isinstance(each, IntervalMetric):
+                    each.update(y_true, label if getattr(each, "requires_labels", False) else y_pred)
+                elif isinstance(y_pred, Said) and y_pred.interval is not None:
+                    each.update(y_true, y_pred.interval)
+            except Exception as error:
+                if not is_own(error):
+                    raise
+                self.data = [other for other in self.data if other is not each]
+
+
+def make_metrics(task: Task) -> dict[str, Metric]:
+    """Make River's metrics of a task's kind, and the task's own, by name."""
+    return {name: make() for name, make in [*REGISTRY[task.kind].items(), *task.metrics.extra.items()]}
+
+
+def evaluate_with_river(
+    task: Task, model: Model, events: Iterable[Event], metric: Metric | None = None
+) -> Iterator[dict[str, Any]]:
+    """Run River's evaluator; gives its state after each outcome, with its `Prediction`.
+
+    Parameters
+    ----------
+    metric
+        What it updates; those of the task by default.
+    """
     rows: Any = dataset(task, model, events)
     made: Any = model.make()
+    if task.kind == "regression" and gives_interval(made):
+        made = _with_interval(made)
     yield from evaluate.iter_progressive_val_score(
         rows,
         _with_time(made) if wants_time(made) else made,
-        metric,
+        Together(make_metrics(task).values()) if metric is None else metric,
         moment=lambda x: x.asked,
         delay=lambda x, _: x.due - x.asked,
         step=1,
@@ -111,9 +178,11 @@ def evaluate_with_river(task: Task, model: Model, events: Iterable[Event]) -> It
 
 def river_metrics(task: Task, model: Model, events: Sequence[Event]) -> dict[str, float]:
     """Give the metrics that River's evaluator ends with, by our names, and `n`, the rows that it took."""
-    last: dict[str, Any] = {}
-    taken = 0
-    for step in evaluate_with_river(task, model, events):
-        last, taken = step, taken + 1
-    names = {make().__class__.__name__: name for name, make in REGISTRY[task.kind].items()}
-    return {"n": taken} | {names[key]: metric.get() for key, metric in last.items() if key in names}
+    made = make_metrics(task)
+    taken, left = 0, Together(made.values())
+    for _ in evaluate_with_river(task, model, events, left):
+        taken += 1
+    kept = {id(metric) for metric in left}
+    return {"n": taken} | {
+        name: metric.get() for name, metric in made.items() if taken and id(metric) in kept
+    }

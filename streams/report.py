@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.codec.checks import TaskKind
-from schemas.records import Entry
+from schemas.records import Entry, Value
 from streams.fold import BaseFold
-from streams.metrics.extra import Extra, Row, measure
 from streams.policies import label_of
 from streams.task_model import Model
 
@@ -75,7 +74,7 @@ def pr_auc(scores: NDArray[np.float64], labels: NDArray[np.bool_]) -> float:
 
 
 class ScoreBook(BaseFold[Entry]):
-    """A fold that keeps every served score of one model with its label: for exact figures afterwards.
+    """A fold that keeps every served score of one model with its label: for exact areas afterwards.
 
     Memory grows with the log, so it is for backtests, not for workers.
     """
@@ -84,7 +83,7 @@ class ScoreBook(BaseFold[Entry]):
         self.model, self._kind = model, kind
         self.labels = 0
         """Requests that have a label now, whether the model has scored them or not."""
-        self._rows: dict[str, Row] = {}
+        self._rows: dict[str, tuple[Any, Value]] = {}
 
     def _apply(self, offset: int, entry: Entry) -> None:
         asked = entry.prediction is not None and entry.kind != "backfill"
@@ -97,26 +96,14 @@ class ScoreBook(BaseFold[Entry]):
                 if label.value is None:
                     self._rows.pop(entry.prediction.request_id, None)
                 else:
-                    self._rows[entry.prediction.request_id] = (score.score, score.label, label.value)
+                    self._rows[entry.prediction.request_id] = (score.score, label.value)
 
     def curves(self) -> dict[str, float]:
         """Give the exact areas under the ROC curve and under the curve of precision over recall (binary)."""
         rows = list(self._rows.values())
-        scores = np.array([score for score, _, _ in rows], float)
-        labels = np.array([value is True for _, _, value in rows], bool)
-        return {"roc_auc": roc_auc(scores, labels), "pr_auc": pr_auc(scores, labels)}
-
-    def confusion(self) -> dict[str, dict[str, int]]:
-        """Give the labels that count now by outcome and decision (binary, multiclass)."""
-        found = Counter((_class(value), _class(label)) for _, label, value in self._rows.values())
-        out: dict[str, dict[str, int]] = {}
-        for (value, label), count in sorted(found.items()):
-            out.setdefault(value, {})[label] = count
-        return out
-
-    def measured(self, metrics: Extra) -> dict[str, float]:
-        """Give further metrics, by name, of the labels that count now."""
-        return measure(metrics, self._kind, self._rows.values())
+        scores = np.array([score for score, _ in rows], float)
+        labels = np.array([value is True for _, value in rows], bool)
+        return {"roc_auc_exact": roc_auc(scores, labels), "pr_auc_exact": pr_auc(scores, labels)}
 
     def snapshot(self) -> Any:
         """See `Fold.snapshot`."""
@@ -125,10 +112,6 @@ class ScoreBook(BaseFold[Entry]):
     def restore(self, state: Any) -> None:
         """See `Fold.restore`."""
         self.next_offset, self.labels, self._rows = state
-
-
-def _class(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 class Resolutions(BaseFold[Entry]):

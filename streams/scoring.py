@@ -5,6 +5,9 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+from river.compose import Pipeline
+
+from schemas.codec.checks import MAX_NUMBER
 from schemas.records import ScoreValue
 from streams.failures import check_finite
 from streams.snapshot.digest import state_digest
@@ -39,6 +42,24 @@ def answer(estimator: Any, kind: str, x: dict[str, Any]) -> Answer:
     if kind == "binary":
         return float(probabilities.get(True, 0.0)), label
     return {str(name): float(p) for name, p in probabilities.items()}, label
+
+
+def interval_of(estimator: Any, x: dict[str, Any]) -> tuple[float, float] | None:
+    """Ask a model for the interval of its number; None where it gives none, or no finite one.
+
+    A model of `river.conf` gives one, on its own or at the end of a pipeline.
+    """
+    if not gives_interval(estimator):
+        return None
+    found = estimator.predict_one(x, with_interval=True)
+    ends = (float(found.lower), float(found.upper))
+    return ends if all(-MAX_NUMBER < each < MAX_NUMBER for each in ends) else None
+
+
+def gives_interval(estimator: Any) -> bool:
+    """Whether a regressor gives an interval with its number."""
+    last = next(reversed(estimator.steps.values())) if isinstance(estimator, Pipeline) else estimator
+    return type(last).__module__.startswith("river.conf.")
 
 
 def answer_of(score: float, kind: str) -> Answer:

@@ -282,6 +282,8 @@ def check_score(expected: Score, found: Score, where: str) -> Iterator[Differenc
         As it lies on `T.predictions`.
     """
     same = bits(expected.score) == bits(found.score)
+    if found.interval is not None:
+        same = same and expected.interval == found.interval
     same = same and type_of(expected.failure) == type_of(found.failure)
     if same and (found.version, found.label) == (expected.version, expected.label):
         return

@@ -13,7 +13,7 @@ from streams.freezing import freeze, freeze_at
 from streams.learner import Learner
 from streams.model_state import Frozen, ModelState, intervals_text
 from streams.native.fused import FusedPipeline
-from streams.scoring import Answer, Untaught, answer, answer_of
+from streams.scoring import Answer, Untaught, answer, answer_of, gives_interval, interval_of
 from streams.snapshot.digest import state_digest
 from streams.task import Task
 from streams.task_model import Model
@@ -41,6 +41,7 @@ class VersionedModel:
         self.task, self.model = task, model
         pipeline = FusedPipeline(model.make, task.features, task.kind, core)
         self.learner = Learner(model.make, task.kind, task.max_skipped, pipeline)
+        self._has_interval = task.kind == "regression" and gives_interval(self.learner.estimator)
         self._untaught: Untaught | None = None
         """It answers until the estimator has learned something."""
         self.past: Callable[[Version], ModelState | None] | None = None
@@ -100,14 +101,18 @@ class VersionedModel:
         )
         score: ScoreValue = None
         label: bool | str | None = None
-        failure = ""
+        failure, interval = "", None
         try:
             score, label = self._answer(self._x(features))
+            if self._has_interval and self.learned:
+                interval = interval_of(self._reading, self._x(features))
         except BaseException as error:
             if not is_own(error):
                 raise
             failure = describe(error)
-        return Score(self.model.name, self.version.revision, self.version.offset, score, label, failure)
+            score = label = None
+        about = (self.model.name, self.version.revision, self.version.offset)
+        return Score(*about, score, label, failure, interval)
 
     def _answer(self, x: dict[str, Any]) -> Answer:
         if self.learned:

@@ -22,7 +22,10 @@ from streams.gate.replay import replay
 from streams.leave_out import LeaveOut
 from streams.metrics.extra import better
 
-HIDDEN = {"confusion", "digest", "most_waiting", "failures", "published", "segments"}
+HIDDEN = {
+    *("confusion", "classes", "digest", "most_waiting", "failures", "stopped", "published", "segments"),
+    *EXACT,
+}
 """What a model's row in the table does not show."""
 
 
@@ -116,6 +119,8 @@ def backtest(
     found = found_in(report)
     report["learns_not"] = [str(each) for each in learns_not.intervals]
     report["failed"] = [text for bound in bounds if (text := bound.failure(found, min_labels))]
+    if strict:
+        report["failed"] += _counted(report)
     if as_json:
         print_json(report)
     else:
@@ -131,6 +136,17 @@ def backtest(
         raise click.exceptions.Exit(1)
 
 
+def _counted(report: dict[str, Any]) -> list[str]:
+    """Return the problems that a strict backtest fails on, beside those of the file."""
+    found = [f"{count:,} request(s) were rejected" for count in [report["left_out"]["rejected"]] if count]
+    for model, figures in report["models"].items():
+        if failures := figures["failures"]:
+            count = failures["answers"] + failures["skipped"]
+            found.append(f"model {model} failed {count:,} time(s)")
+        found += [f"metric {name} of model {model} stopped" for name in figures.get("stopped", {})]
+    return found
+
+
 def _print(report: dict[str, Any]) -> None:
     models: dict[str, dict[str, Any]] = report["models"]
     names = [name for name in next(iter(models.values())) if name not in HIDDEN]
@@ -141,7 +157,7 @@ def _print(report: dict[str, Any]) -> None:
     table(f"{report['task']}: {report['requests']:,} requests", ["model", *names], rows_of)
     segments = [
         [segment, model, int(values["count"]), *(values.get(name, math.nan) for name in _shown(figures))]
-        for model, figures in models.items()
+        for model, figures in (models | report["baselines"]).items()
         for segment, values in figures["segments"].items()
     ]
     if segments:
@@ -155,6 +171,8 @@ def _print(report: dict[str, Any]) -> None:
     if report["left_out"]["never_labelled"]:
         click.echo(f"left out     {report['left_out']['never_labelled']:,} request(s) were never labelled")
     for model, figures in models.items():
+        for name, why in figures.get("stopped", {}).items():
+            click.echo(f"failures     metric {name} of model {model} stopped: {why}")
         if failures := figures["failures"]:
             stopped = ", and stopped learning" if failures["stopped"] else ""
             click.echo(

@@ -11,15 +11,17 @@ from typing import Any, Final, Literal
 from schemas.errors import UsageError
 from streams.metrics.registry import METRICS
 
-BETTER: Final = {each.name: each.better for each in METRICS if each.kinds}
+BETTER: Final = {each.name: each.better for each in METRICS}
 BOUND: Final = re.compile(
     r"(?:(?P<model>[a-z][a-z0-9-]*)\.)?(?P<metric>\w+)(?:@(?P<segment>[^=]+=.+?))?=(?P<bound>[^=]+)"
 )
 NUMBER: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?", re.IGNORECASE)
 MARGIN: Final = re.compile(rf"(?P<model>[a-z][a-z0-9-]*?)(?P<margin>[+-]{NUMBER.pattern})?", re.IGNORECASE)
 
-EXACT: Final[Mapping[str, str]] = {"pr_auc": "higher"}
+EXACT: Final[Mapping[str, str]] = {"roc_auc_exact": "higher", "pr_auc_exact": "higher"}
 """Metrics of a binary task that a backtest alone has, and which way they are better."""
+OF_LOOP: Final = ("coverage", "label_rate")
+"""Metrics of the loop that a backtest has: of every model the same."""
 
 Found = Mapping[str, Mapping[tuple[str, str], tuple[float, int]]]
 """By model, metric and segment (empty: all): the value, and the labels that it rests on."""
@@ -130,7 +132,7 @@ def _bound(
         )
     model, metric = match["model"] or models[0], match["metric"]
     known = [each.name for each in METRICS if kind in each.kinds and "_gain" not in each.name]
-    known += extra
+    known += [*OF_LOOP, *extra]
     if metric not in known:
         raise UsageError(f"{option}: a {kind} task has no metric {metric!r}; it has {', '.join(known)}")
     wrong = {"below": "lower", "above": "higher"}[side]
@@ -165,7 +167,11 @@ def found_in(report: Mapping[str, Any]) -> Found:
         for name, value in (figures["published"] | figures).items():
             if isinstance(value, float):
                 mine[name, ""] = (value, figures["n"])
-        for segment, values in figures["segments"].items():
+        for name in OF_LOOP:
+            if report[name] is not None:
+                mine[name, ""] = (report[name], report["requests"])
+        classes = {f"class={name}": each for name, each in figures.get("classes", {}).items()}
+        for segment, values in [*figures["segments"].items(), *classes.items()]:
             for name, value in values.items():
                 mine[name, segment] = (value, int(values["count"]))
     return found

@@ -14,7 +14,7 @@ from streams.datafile import Event, LeftOut, left_out
 strict_option = click.option(
     "--strict",
     is_flag=True,
-    help="Fail if a request id is repeated or an outcome lies before its request.",
+    help="Fail if a request id is repeated, an outcome lies before its request, or code of the task's fails.",
 )
 
 

@@ -16,6 +16,7 @@ import click
 from agents.cli.checking import check_first
 from agents.cli.cluster import cluster_options, codec_of, connection_to
 from agents.cli.common import json_option, print_json, progress, short, table
+from agents.cli.comparison import close, comparison
 from agents.cli.data import read_events, show_left_out, strict_option
 from agents.cli.live import RESOLUTIONS, LiveView
 from agents.cli.oracle import OracleProcess
@@ -105,6 +106,8 @@ def demo(
             run.show(report)
         if sys.stdout.isatty() and not as_json if stay is None else stay:
             run.stay()
+    if strict and report["failed"]:
+        raise click.exceptions.Exit(1)
     if not (report["verified"]["ok"] and report["digests_equal"]) or (lockstep and not report["equal"]):
         raise click.exceptions.Exit(1)
 
@@ -246,6 +249,12 @@ class Demo:
             "requests": requests,
             "seconds": seconds,
             "models": models,
+            "failed": [
+                f"model {name} failed {count:,} time(s)"
+                for name, each in status["models"].items()
+                if (count := each["failures"] + each["skipped"])
+            ],
+            "baselines": {name: found for name, found in river.items() if name not in models},
             "equal": all(
                 close(pair["loop"], pair["river"])
                 for each in models.values()
@@ -268,19 +277,8 @@ class Demo:
 
     def show(self, report: dict[str, Any]) -> None:
         """Print the last screen."""
-        lines = []
-        for model, found in report["models"].items():
-            for metric, pair in found.items():
-                if isinstance(pair, dict):
-                    difference = pair["loop"] - pair["river"]
-                    shown = "none" if close(pair["loop"], pair["river"]) else f"{difference:+.6f}"
-                    lines.append(
-                        [f"{model} {metric}", f"{pair['loop']:.16g}", f"{pair['river']:.16g}", shown]
-                    )
-            if found["river_left_out"]:
-                lines.append([f"{model} rows left out", "", f"{found['river_left_out']:,}", ""])
         title = f"{report['task']}, {report['mode']}: {report['requests']:,} requests in {report['seconds']:.0f} s"
-        table(title, ["", "loop", "River", "difference"], lines)
+        table(title, ["", "loop", "River", "difference"], comparison(report))
         if not self.lockstep:
             click.echo("Running free, the log's order is what happened, so the figures differ from River's.")
         counts = ", ".join(f"{name} {count:,}" for name, count in report["resolutions"].items())
@@ -300,6 +298,8 @@ class Demo:
         verdict = "everything holds" if verified["ok"] else f"{verified['failed']} THINGS DO NOT HOLD"
         click.echo(f"verify       {verdict}; scores reproduced bit for bit: {scores}")
         show_left_out(self.left_out)
+        for each in report["failed"]:
+            click.echo(f"FAILED: {each}", err=True)
         for each in verified["failures"]:
             click.echo(f"             WRONG: {each['where']}: {each['what']}", err=True)
         if report["workers"] > 1:
@@ -311,8 +311,3 @@ class Demo:
         other = "--free --partitions 4 --workers 2" if self.lockstep else "--lockstep"
         click.echo(f"\nNext: read {short(place)}, write a task of your own like it, and try\n")
         click.echo(f"  riverloop backtest {reference}\n  riverloop demo {reference} {other}")
-
-
-def close(ours: float, theirs: float | None) -> bool:
-    """Whether two metrics are equal but for the order of a sum: to 1e-12."""
-    return theirs is not None and abs(ours - theirs) <= 1e-12

@@ -16,6 +16,7 @@ from agents.cli.failing import in_one_line, is_debugged
 from infra.taskfile import load_task
 from schemas.errors import UsageError
 from streams.aggregates.aggregates import aggregated
+from streams.baselines import baselines
 from streams.oracle import river_metrics
 
 
@@ -47,7 +48,7 @@ class OracleProcess:
         )
 
     def result(self) -> dict[str, dict[str, float]]:
-        """Wait for it; returns the metrics by model, with the number of rows `n`.
+        """Wait for it; returns the metrics by model and baseline, with the number of rows `n`.
 
         Raises
         ------
@@ -96,7 +97,7 @@ def main() -> None:
         with contextlib.redirect_stdout(sys.stderr):  # what the task file prints is not ours
             loaded = load_task(arguments["reference"])
             events = aggregated(loaded.task, loaded.events(arguments["data"], arguments["limit"]))
-            for each in loaded.task.models:
+            for each in (*loaded.task.models, *baselines(loaded.task, loaded.task.models)):
                 model = f"model {each.name!r}: "
                 found[each.name] = river_metrics(loaded.task, each, events)
     except Exception as error:

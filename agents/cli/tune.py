@@ -24,7 +24,7 @@ from infra.trusted import places
 from infra.tuning.executors import DASK, Cluster, Executor, Processes
 from infra.tuning.folder import RunFolder, read_about
 from infra.tuning.jobs import Configuration, Work
-from infra.tuning.run import Tuning, lines_of, report_of
+from infra.tuning.run import Tuning, baseline_rows, lines_of, report_of
 from infra.tuning.search import Range, grid, search
 from infra.versions import log_extent, read_entry
 from schemas.errors import UsageError
@@ -160,11 +160,20 @@ def tune(
                 contest = tuning.race_of([Configuration(each.name) for each in loaded.task.models])
     finally:
         where.close()
-    _show(racing, contest, kept, as_json=as_json, as_models=as_models)
+    against = [] if as_models else baseline_rows(contest)
+    _show(racing, contest, kept, against, as_json=as_json, as_models=as_models)
 
 
-def _show(task: Task, contest: Contest, kept: RunFolder, *, as_json: bool, as_models: bool) -> None:
-    report = report_of(contest)
+def _show(
+    task: Task,
+    contest: Contest,
+    kept: RunFolder,
+    against: list[dict[str, Any]],
+    *,
+    as_json: bool,
+    as_models: bool,
+) -> None:
+    report = report_of(contest) | {"baselines": against}
     lines = lines_of(task, contest)
     if as_json:
         print_json(report | {"lines": lines, "reused": kept.reused})
@@ -173,10 +182,15 @@ def _show(task: Task, contest: Contest, kept: RunFolder, *, as_json: bool, as_mo
         for line in lines:
             click.echo(line)
         return
+    names = {row["model"] for row in against}
     rows = [
         [
             row["model"],
-            row["status"] if row["dropped_at"] is None else f"dropped {_day(row['dropped_at'])}",
+            "baseline"
+            if row["model"] in names
+            else row["status"]
+            if row["dropped_at"] is None
+            else f"dropped {_day(row['dropped_at'])}",
             row["loss"],
             "-"
             if row["status"] == "leads"
@@ -184,7 +198,7 @@ def _show(task: Task, contest: Contest, kept: RunFolder, *, as_json: bool, as_mo
             row["n"],
             row["why"],
         ]
-        for row in report["leaderboard"]
+        for row in (*report["leaderboard"], *against)
     ]
     title = f"{report['task']}: {report['requests']:,} requests, {report['matured']:,} of whole cohorts"
     table(title, ["model", "status", report["loss"], "gain over the leader", "compared", "why"], rows)

@@ -226,4 +226,7 @@ def _body(prediction: Prediction, remarks: list[Remark]) -> bytes:
     served = plain(score) | {"version": score.version}
     data: dict[str, Any] = {"request_id": prediction.request_id, "ts": prediction.ts}
     data |= {name: served[name] for name in ("score", "label", "version")}
+    if score.interval is not None:
+        data["score"] = score.score
+        data["interval"] = dict(zip(("low", "high"), score.interval, strict=True))
     return dump(data | ({"warnings": [each.plain() for each in remarks]} if remarks else {}))

@@ -12,7 +12,7 @@ from infra.worker_metric import WorkerMetric
 from infra.worker_metrics import WORKER_METRICS
 from streams.metrics.kinds import REGISTRY
 from streams.metrics.metric_rules import COHORTS, PARTS
-from streams.metrics.registry import METRICS, Declared
+from streams.metrics.registry import EXTRA, METRICS, Declared
 
 BETTER: Final = {"higher": "↑", "lower": "↓", "neither": ""}
 PREFIX: Final = "riverloop_"
@@ -71,8 +71,12 @@ better, ↓ lower.
 
 ## Windows
 
-`Task(metrics=MetricRules(rolling=…, window=…, segments=(…)))` sets them; `extra={{"mcc": metrics.MCC}}` adds
-metrics of River or of the task file to `riverloop backtest`, which has `pr_auc` and, as JSON, a confusion matrix.
+`Task(metrics=MetricRules(rolling=…, window=…, segments=(…)))` sets them. `extra={{"mcc": metrics.MCC}}` there names
+further metrics: any of River's, of the task file, or of `streams.metrics.further` (`TopK`, `AtThreshold`,
+`DecisionCost`, `Residual`, `IntervalCoverage`, `IntervalWidth`). Measured in window `all`, also by segment,
+in the unit `own`, and equal River's evaluator; one whose code raises stops. After a change of `extra` the log is
+folded again. `riverloop backtest` has the areas also exact: `roc_auc_exact`, `pr_auc_exact`.
+
 Windows and cohorts use the time of the *request*, rounded to a 240th of the window or horizon. Compare a young
 cohort, which has only its quick outcomes, with earlier ones of the same age.
 
@@ -84,7 +88,8 @@ Values over all partitions are exact, quantiles of delays within 2.2 %. `last_N`
 
 `GET /metrics` exports the metrics above with the prefix `riverloop_` and the suffix `_ratio`, `_nats`,
 `_seconds`, or `_total` for counters, from the log's owner only. Labels: task, window, segment; model and role for
-metrics of models; monitor for episodes. Counters continue across owners. Versions are on `T.metrics`.
+metrics of models; monitor for episodes. Those of `extra` are `{EXTRA.exported}`, by the label metric. Counters
+continue across owners. Versions are on `T.metrics`.
 
 Every worker also exports these, with the same prefix, and Prometheus' usual `process_*`. Counters start with the
 worker. All but {", ".join(f"`{name}`" for name in of_process)}

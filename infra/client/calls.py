@@ -28,6 +28,8 @@ class Answer:
     """`model.revision@offset` of the model that answered."""
     warnings: tuple[Mapping[str, str], ...] = ()
     """Over HTTP only: warnings with `reason`, `field`, `detail`."""
+    interval: tuple[float, float] | None = None
+    """Lower and upper end of the number's interval, where the model gives one."""
 
     @classmethod
     def of_reply(cls, fields: Mapping[str, Any]) -> Self:
@@ -39,6 +41,7 @@ class Answer:
             fields["label"],
             fields["version"],
             tuple(fields.get("warnings", ())),
+            _ends(fields.get("interval")),
         )
 
     @classmethod
@@ -50,10 +53,23 @@ class Answer:
         >>> served = {"model": "lr", "revision": 1, "offset": 5, "score": 0.25, "label": False}
         >>> Answer.of_prediction({"request_id": "o-1", "ts": 0, "scores": [served]}).version
         'lr.1@5'
+        >>> served |= {"score": {"score": 2.5, "low": 1.0, "high": 4.0}, "label": None}
+        >>> Answer.of_prediction({"request_id": "o-1", "ts": 0, "scores": [served]}).interval
+        (1.0, 4.0)
         """
         served = fields["scores"][0]
         version = f"{served['model']}.{served['revision']}@{served['offset']}"
-        return cls(fields["request_id"], fields["ts"], served["score"], served["label"], version)
+        score, interval = served["score"], None
+        if (
+            isinstance(score, Mapping) and served["label"] is None
+        ):  # a number with its interval, and no classes
+            score, interval = score["score"], _ends(score)
+        about = (fields["request_id"], fields["ts"], score, served["label"], version)
+        return cls(*about, interval=interval)
+
+
+def _ends(found: Mapping[str, float] | None) -> tuple[float, float] | None:
+    return None if found is None else (found["low"], found["high"])
 
 
 class RequestOptions(TypedDict, total=False):

@@ -20,6 +20,7 @@ from infra.worker_views import Lag, LocalState
 from schemas.errors import BrokerError
 from schemas.tally import Tally
 from streams.fold import Measurement, Monitor, by_name
+from streams.metrics.extra_metrics import ExtraMetrics
 from streams.metrics.loop_health import LoopHealth
 from streams.metrics.served import ServedMetrics
 from streams.metrics.waiting import PREFIX
@@ -93,7 +94,7 @@ class TaskStatus:
             return {"models": {}} | tallied
         values = self._values(self._publisher)
         served = [each for each in self._publisher.monitors if isinstance(each, ServedMetrics)]
-        models = {
+        models: dict[str, dict[str, Any]] = {
             each.name: {
                 "metrics": each.get(),
                 "n": each.n,
@@ -101,7 +102,12 @@ class TaskStatus:
             }
             for each in served
         }
-        others = {name: value for name, value in values.items() if name not in models}
+        extras = [each for each in self._publisher.monitors if isinstance(each, ExtraMetrics)]
+        for each in extras:
+            models[each.model.name]["metrics"] |= each.get()
+            models[each.model.name]["stopped_metrics"] = each.failed
+        names = models.keys() | {each.name for each in extras}
+        others = {name: value for name, value in values.items() if name not in names}
         return {"models": models, LoopHealth.name: {}} | others | tallied
 
     def _values(self, publisher: Publisher[Any]) -> dict[str, Any]:
@@ -168,4 +174,6 @@ class TaskStatus:
 
 
 def _values_of(monitor: Monitor[Any]) -> dict[str, Any]:
+    if isinstance(monitor, ExtraMetrics):
+        return {}  # they stand with the metrics of their models
     return monitor.status() if isinstance(monitor, ServedMetrics) else by_name(monitor.measurements())

@@ -12,8 +12,9 @@ from infra.tuning.executors import Executor
 from infra.tuning.folder import RunFolder
 from infra.tuning.jobs import Configuration, Job
 from schemas.errors import UsageError
+from streams.baselines import baselines
 from streams.race.contest import Contest
-from streams.race.history import History, Part
+from streams.race.history import History, Part, run_part
 from streams.race.rules import Race
 from streams.task import Task
 from streams.task_model import Model
@@ -119,6 +120,20 @@ def report_of(contest: Contest) -> dict[str, Any]:
     fixed = [{name: value for name, value in row.items() if name != "requests"} for row in rows]
     text = json.dumps([fixed, changes, contest.served, repr(found["served"])], sort_keys=True, default=repr)
     return found | {"digest": hashlib.sha256(text.encode()).hexdigest()[:16], "race": contest.race.digest}
+
+
+def baseline_rows(contest: Contest) -> list[dict[str, Any]]:
+    """Return the rows of the models that know no feature, each in a race of two with the model that leads."""
+    task, history, race = contest.task, contest.history, contest.race
+    (leader,) = (model for model in contest.models if model.name == contest.leader)
+    rows, whole = [], len(history.entries)
+    for model in baselines(task, contest.models):
+        duel = Contest(task, history, [leader, model], race)
+        duel.give(leader.name, contest.scores[leader.name])
+        duel.give(model.name, run_part(task, model, history, 0, whole, None).scores)
+        duel.advance(whole)
+        rows += [row for row in duel.leaderboard() if row["model"] == model.name]
+    return rows
 
 
 def lines_of(task: Task, contest: Contest) -> list[str]:

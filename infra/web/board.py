@@ -11,6 +11,7 @@ from infra.web.rates import Rate
 from infra.web.snapshots import Snapshots
 from schemas.alert import Alert
 from schemas.records import Metric
+from streams.metrics.extra import better
 from streams.metrics.registry import METRICS
 from streams.metrics.shadow_comparison import AGAINST
 from streams.task import Task
@@ -22,6 +23,8 @@ OVER_TIME: Final = frozenset({"coverage", "waiting", "oldest_waiting", "signal_m
 RESOLVED: Final = ("labelled", "expired", "late", "revised", "unavailable")
 RATED: Final = ("requests", "requests_rejected", "predictions", "outcomes", "resolved", "learned", *RESOLVED)
 UNITS: Final = {each.name: {"unit": each.unit, "better": each.better} for each in METRICS}
+SLICES: Final = ("windows", "segments", "revisions", "confusion", "classes")
+"""Of a model's quality."""
 MOST_EPISODES: Final = 100
 MOST_MARKS: Final = 100
 MOST_FRESH: Final = 200
@@ -108,7 +111,7 @@ class Board:
                 "offset": offset,
             }
             shown[end.removeprefix("_") or "gain"] = metric.value
-        elif name in QUALITY:
+        elif name in QUALITY or name in self.task.metrics.extra:
             self._quality(metric, at)
         elif name == "signal_mean":
             self._signals.setdefault(metric.model, {})[segment] = value | {"unit": metric.unit}
@@ -132,8 +135,12 @@ class Board:
             return  # what it did in another role stays on the topic
         rules = self.task.metrics
         self.stream_time = max(self.stream_time, metric.ts)
-        shown = self._models.setdefault(model, {"windows": {}, "segments": {}, "revisions": {}})
-        if metric.segment:
+        shown = self._models.setdefault(model, {name: {} for name in SLICES})
+        if name == "confusion":
+            place = shown["confusion"].setdefault(metric.segment, {})
+        elif name.startswith("class_"):
+            place = shown["classes"].setdefault(metric.segment, {})
+        elif metric.segment:
             place = shown["segments"].setdefault(metric.segment, {})
         elif "@" not in metric.version:
             place = shown["revisions"].setdefault(metric.version, {})
@@ -225,7 +232,7 @@ class Board:
 
     def facts(self) -> dict[str, Any]:
         """Return what does not change while the worker runs."""
-        task = self.task
+        task, extra = self.task, better(self.task.metrics.extra)
         return {
             "task": task.name,
             "question": task.question,
@@ -237,7 +244,8 @@ class Board:
             "features": {
                 each.name: {"unit": each.unit, "type": type(each).__name__.lower()} for each in task.features
             },
-            "units": UNITS,
+            "units": UNITS | {name: {"unit": "own", "better": way} for name, way in extra.items()},
+            "extra": [*extra],
         }
 
     def loop(self, now_ms: int) -> dict[str, Any]:
@@ -266,7 +274,7 @@ class Board:
 
     def _current(self, model: str) -> dict[str, Any]:
         found = self._models[model]
-        slices = {name: self._fresh_of(model, found[name]) for name in ("windows", "segments", "revisions")}
+        slices = {name: self._fresh_of(model, found[name]) for name in SLICES}
         return found | slices
 
     def _gain(self, model: str) -> dict[str, Any]:

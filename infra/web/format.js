@@ -43,7 +43,7 @@ export function metric(value, unit) {
 export const bare = (shown) => shown.replace(/\u00a0(nats|\/s)$/, "");
 
 /** A metric's name as words. */
-export const words = (name) => ({ roc_auc: "ROC AUC", ece: "ECE", f1: "F1", mae: "MAE", rmse: "RMSE", r2: "R²" })[name] ?? name.replaceAll("_", " ");
+export const words = (name) => ({ roc_auc: "ROC AUC", pr_auc: "PR AUC", ece: "ECE", f1: "F1", mae: "MAE", rmse: "RMSE", r2: "R²" })[name] ?? name.replaceAll("_", " ");
 
 /** 2017-03-01 12:30 UTC. */
 export function time(ms, precise = false) {

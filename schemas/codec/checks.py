@@ -13,6 +13,7 @@ from schemas.audit_link import AuditLink
 from schemas.errors import BadRecord
 from schemas.event_time import hint
 from schemas.features import shown
+from schemas.interval import make_number_score
 from schemas.limits import NAME, PARENTS, REASON, TOPIC, check_scores, check_text, check_texts
 from schemas.records import (
     Command,
@@ -296,7 +297,9 @@ RECORD_TYPES: Final[dict[str, type[Any]]] = {
 
 def makers(kind: TaskKind) -> dict[str, Make]:
     """Give what makes each record, by its Avro name, for a task of this kind."""
+    scores: dict[str, Make] = {"Score": make_number_score} if kind == "regression" else {}
     return RECORD_TYPES | {
+        **scores,
         "Request": make_request,
         "Prediction": make_prediction,
         **_outcome_makers(kind),

@@ -13,6 +13,8 @@ from typing import Any, Final
 
 from schemas.codec.avro_form import RECORDS, file_name
 from schemas.errors import BadRecord
+from schemas.interval import with_interval
+from schemas.records import Score
 
 
 def record_word(record: str) -> str:
@@ -83,7 +85,10 @@ def dump(record: Any, instead: Mapping[str, Any] = MappingProxyType({})) -> byte
 
 def plain(record: Any) -> dict[str, Any]:
     """Give a record as plain JSON data."""
-    return {name: _plain(getattr(record, name)) for name in record.__slots__}
+    found = {name: _plain(getattr(record, name)) for name in record.__slots__}
+    if isinstance(record, Score) and found.pop("interval"):
+        found["score"] = _plain(with_interval(record))
+    return found
 
 
 def _plain(value: Any) -> Any:

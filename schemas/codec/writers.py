@@ -9,6 +9,7 @@ from typing import Any
 from schemas.codec import wire
 from schemas.codec.avro_form import Schema
 from schemas.codec.topic_numbers import TopicNumbers
+from schemas.interval import with_interval
 from schemas.records import Entry
 from schemas.state import Held
 from schemas.written import Written, WrittenEntry
@@ -41,6 +42,7 @@ class Writer:
             "Written": Written,
             "Held": Held,
             "fits": _fits,
+            "with_interval": with_interval,
         }
         self._known: dict[str, str] = {}
         self._schemas: dict[str, Schema] = {}
@@ -65,6 +67,9 @@ class Writer:
             parts = [self._value(each["type"], f"r.{each['name']}") for each in schema["fields"]]
             if record == "Position":
                 parts[0] = "topic[r.topic]"
+            if record == "Score":  # with its interval, where it has one
+                spread = "(r.score if r.interval is None else with_interval(r))"
+                parts[3] = self._value(schema["fields"][3]["type"], spread)
             if record == "Entry":  # its trigger says where the outcome lies, and its id, nearly always
                 parts[6] = f"(b'\\0' if r.outcome and r.outcome_at == r.trigger else {parts[6]})"
                 parts[8] = f"({parts[8]} if r.outcome is None or fits(r) else b'')"

@@ -29,6 +29,8 @@ from streams.task_model import Model
 RESOLVED: Final = frozenset({"labelled", "expired", "late", "revised", "unavailable"})
 KEPT: Final = 2_000
 """Resolutions that are kept unjudged at most, while an outage is suspected."""
+PLAIN: Final = 6
+"""Fields of a score that are kept: all but its interval."""
 
 Judged = tuple[list[tuple[int, Score, Value, bool]], tuple[int, int] | None, int]
 """What one entry gives to judge: place of the model, its score, the label, whether the loss takes it; the
@@ -278,7 +280,11 @@ class DriftFold(BaseMonitor[Entry]):
             "silence_teaches": self._silence_teaches,
             "asked": dict(self._asked),
             "kept": [
-                ([(place, astuple(score), label, served) for place, score, label, served in found], spans, ts)
+                (
+                    [(place, astuple(score)[:PLAIN], label, served) for place, score, label, served in found],
+                    spans,
+                    ts,
+                )
                 for found, spans, ts in self._kept
             ],
             "models": [watched.snapshot() for watched in self.models],

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 from schemas.records import Score
-from streams.metrics.bins import Counts, auc, bin_of, classes, recalibration
+from streams.metrics.bins import Counts, auc, average_precision, bin_of, classes, recalibration
 from streams.metrics.counts import add, merge, ratio
+from streams.metrics.per_class import f1_of
 
 GROUPS: Final = 10
 """Groups of the calibration table, of equal width over the score."""
@@ -102,7 +103,7 @@ class BinaryTally:
         yield "accuracy", ratio(tn + tp, n)
         yield "precision", precision
         yield "recall", recall
-        yield "f1", _f1(precision, recall)
+        yield "f1", f1_of(precision, recall)
         yield "log_loss", ratio(self.loss, n)
         yield "brier", ratio(self.brier, n)
         yield "base_rate", ratio(tp + fn, n)
@@ -111,9 +112,15 @@ class BinaryTally:
             negatives, positives = classes(self.counts)
             slope, intercept = recalibration(negatives, positives)
             yield "roc_auc", auc(negatives, positives)
+            yield "pr_auc", average_precision(negatives, positives)
             yield "ece", ratio(sum(abs(p - y) for _, y, p in self.groups()), n)
             yield "calibration_slope", slope
             yield "calibration_intercept", intercept
+
+    def confusion(self) -> dict[tuple[str, str], int]:
+        """Return the labels by outcome and decision."""
+        places = (("false", "false"), ("false", "true"), ("true", "false"), ("true", "true"))
+        return {place: count for place, count in zip(places, self.cells, strict=True) if count}
 
     def table(self) -> list[dict[str, float]]:
         """Return the calibration table: per group of scores its bounds, count, mean score and base rate."""
@@ -139,10 +146,3 @@ class BinaryTally:
         cells, labels, positives, scores, self.loss, self.brier, counts = state
         self.cells, self.counts = [*cells], dict(counts)
         self.labels, self.positives, self.scores = [*labels], [*positives], [*scores]
-
-
-def _f1(precision: float, recall: float) -> float:
-    """Return the harmonic mean in River's order of operations, for its last digit; 0 without right positives."""
-    if math.isnan(precision) or math.isnan(recall) or not precision + recall:
-        return 0.0
-    return 2.0 * precision * recall / (precision + recall)

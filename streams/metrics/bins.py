@@ -78,6 +78,23 @@ def auc(negatives: NDArray[np.float64], positives: NDArray[np.float64]) -> float
     return float((positives * below).sum() / pairs)
 
 
+def average_precision(negatives: NDArray[np.float64], positives: NDArray[np.float64]) -> float:
+    """Area under precision over recall in steps, the scores of one bin taken at once.
+
+    Returns
+    -------
+    float
+        In [0, 1]; NaN without a positive. Exact where no bin has both classes or several scores.
+    """
+    total = positives.sum()
+    if not total:
+        return math.nan
+    hits, both = positives[::-1], (negatives + positives)[::-1]
+    seen = both > 0
+    precision = np.cumsum(hits[seen]) / np.cumsum(both[seen])
+    return float((precision * hits[seen]).sum() / total)
+
+
 def recalibration(negatives: NDArray[np.float64], positives: NDArray[np.float64]) -> tuple[float, float]:
     """Slope and intercept of the outcome's logit over the score's (Cox 1958), by Newton's method.
 

@@ -39,8 +39,8 @@ class MetricRules:
     least
         Labels that a level needs to be shown on its own.
     extra
-        By name: further metrics of River's, as classes or functions that make them, such as
-        `{"mcc": metrics.MCC}`. A backtest reports them; a worker does not publish them.
+        By name: further metrics of River's, or of the task file, as classes or functions that make them, such as
+        `{"mcc": metrics.MCC}`. They are folded from the log: another one is folded from its beginning.
     """
 
     segments: tuple[str, ...] = ()

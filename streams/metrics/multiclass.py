@@ -105,6 +105,10 @@ class MulticlassTally:
             for name, many in (("precision", precision), ("recall", recall), ("f1", f1)):
                 yield name, math.fsum(many) / len(many) if many else math.nan
 
+    def confusion(self) -> dict[tuple[str, str], int]:
+        """Return the labels by outcome and decision."""
+        return self.cells
+
     def table(self) -> list[dict[str, float]]:
         """Return no calibration table: that of several classes is not kept."""
         return []

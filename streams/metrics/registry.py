@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-Unit = Literal["ratio", "nats", "seconds", "count", "outcome", "signal"]
-"""`outcome`: that of the outcome itself; `signal`: nats of `excess_log_loss`, else a ratio."""
+Unit = Literal["ratio", "nats", "seconds", "count", "outcome", "signal", "own"]
+"""`outcome`: that of the outcome itself; `signal`: nats of `excess_log_loss`, else a ratio; `own`: whatever a
+metric of the task's own has."""
 
 SUFFIXES: Final[Mapping[Unit, str]] = {"ratio": "_ratio", "nats": "_nats", "seconds": "_seconds"}
 
@@ -104,6 +105,10 @@ METRICS: Final = (
         "River",
         ("multiclass",),
     ),
+    Declared("confusion", "count", "labels by `outcome=…&decision=…`", "neither", _COMPARE, "", _C),
+    Declared("class_precision", "ratio", "TP / (TP + FP) of a class, `class=…`", "higher", _COMPARE, "", _C),
+    Declared("class_recall", "ratio", "TP / (TP + FN) of a class", "higher", _COMPARE, "", _C),
+    Declared("class_f1", "ratio", "2 TP / (2 TP + FP + FN) of a class", "higher", _COMPARE, "", _C),
     Declared("brier", "ratio", "mean of (p - label)²", "lower", _CALIBRATE, "Brier 1950", _B),
     Declared(
         "roc_auc",
@@ -112,6 +117,15 @@ METRICS: Final = (
         "higher",
         _COMPARE,
         "Mann and Whitney 1947",
+        _B,
+    ),
+    Declared(
+        "pr_auc",
+        "ratio",
+        "average precision over these bins: Σ precision times share of the positives",
+        "higher",
+        _COMPARE,
+        "",
         _B,
     ),
     Declared(
@@ -297,4 +311,8 @@ METRICS: Final = (
     ),
     Declared("feature_psi_limit", "nats", "PSI above which a feature counts as drifted", "neither", _FEATURE),
 )
+EXTRA: Final = Declared(
+    "extra", "own", "the task's own metrics, by `metric`", "neither", _COMPARE, by_model=True
+)
+"""The family in Prometheus of `MetricRules(extra=…)`: a metric of one task may mean something else in another's."""
 UNITS: Final = {each.name: each.unit for each in METRICS}

@@ -61,6 +61,10 @@ class RegressionTally:
             yield "quantile_loss_10", mean(low, n)
             yield "quantile_loss_90", mean(high, n)
 
+    def confusion(self) -> dict[tuple[str, str], int]:
+        """Return no confusion: a number has no classes."""
+        return {}
+
     def table(self) -> list[dict[str, float]]:
         """Return no calibration table: a number has none."""
         return []

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from schemas.records import Entry
 from streams.fold import BaseMonitor, Measurement
 from streams.metrics.metric_rules import MS, MetricRules
+from streams.metrics.per_class import by_class, class_measurements, matrix
 from streams.metrics.registry import UNITS
 from streams.metrics.scope import Scope
 from streams.policies import label_of
@@ -103,11 +104,16 @@ class ServedMetrics(BaseMonitor[Entry]):
                         yield Measurement(
                             name, value, unit, count, self.model.name, version, role, window, segment
                         )
-            for row in scope.revisions.total().table() if scope.n else ():
+            if not scope.n:
+                continue
+            total = scope.revisions.total()
+            about = (self.model.name, scope.version, role)
+            yield from class_measurements(total.confusion(), self.rules.top, *about)
+            for row in total.table():
                 segment = f"score={row['from']:g}-{row['to']:g}"
                 for name, value in (("score", row["mean_score"]), ("rate", row["base_rate"])):
-                    labels = (self.model.name, scope.version, role, "all", segment)
-                    yield Measurement(f"calibration_{name}", value, "ratio", int(row["count"]), *labels)
+                    count = int(row["count"])
+                    yield Measurement(f"calibration_{name}", value, "ratio", count, *about, "all", segment)
 
     def _slices(self, scope: Scope) -> Iterator[tuple[str, str, str, dict[str, float], int]]:
         """Return (window, segment, version, values, labels) of each slice that has labels."""
@@ -141,7 +147,7 @@ class ServedMetrics(BaseMonitor[Entry]):
             yield name, panes.between(start, end)
 
     def status(self) -> dict[str, Any]:
-        """Return what a page shows of the model now: metrics by window, calibration table, segments, revisions."""
+        """Return what a page shows of the model now: by window, segment, revision and class, and the tables."""
         scope = self._now
         summary: dict[str, Any] = {
             "role": self.role,
@@ -158,7 +164,15 @@ class ServedMetrics(BaseMonitor[Entry]):
                 summary["revisions"][version] = found
             else:
                 summary["windows"][window] = found
-        summary["calibration"] = scope.revisions.total().table()
+        total = scope.revisions.total()
+        summary["calibration"] = total.table()
+        cells = total.confusion()
+        if cells:
+            summary["confusion"] = matrix(cells)
+            summary["classes"] = {
+                name: {key: value for key, value in each.items() if math.isfinite(value)}
+                for name, each in by_class(cells).items()
+            }
         return summary
 
     # ------------------------------------------------------------------ state

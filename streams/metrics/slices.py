@@ -155,13 +155,17 @@ class Levels:
                 self.tallies[level] = self._make()
         return self.tallies[level]
 
-    def shown(self, top: int, least: int) -> list[tuple[str, Any]]:
-        """Return the levels with most labels, those with enough of them; the rest together as `other`."""
+    def chosen(self, top: int, least: int) -> list[tuple[str, Any]]:
+        """Return the levels with most labels, those with enough of them."""
         by_count = sorted(
             (each for each in self.tallies.items() if each[0] != OTHER),
             key=lambda each: (-each[1].n, each[0]),
         )
-        chosen = [each for each in by_count[:top] if each[1].n >= least]
+        return [each for each in by_count[:top] if each[1].n >= least]
+
+    def shown(self, top: int, least: int) -> list[tuple[str, Any]]:
+        """Return the same, and the rest together as `other`."""
+        chosen = self.chosen(top, least)
         rest = self._make()
         names = {name for name, _ in chosen}
         for name, each in self.tallies.items():

@@ -11,6 +11,9 @@ from schemas.errors import UsageError
 
 NAN = float("nan")
 REPORT: dict[str, Any] = {
+    "requests": 120,
+    "coverage": 0.75,
+    "label_rate": None,
     "models": {
         "lr": {
             "n": 100,
@@ -21,6 +24,10 @@ REPORT: dict[str, Any] = {
             "segments": {
                 "country=DE": {"accuracy": 0.6, "count": 31},
                 "country=FR": {"accuracy": 0.9, "count": 29},
+            },
+            "classes": {
+                "true": {"class_recall": 0.25, "count": 40},
+                "false": {"class_recall": 0.9, "count": 9},
             },
         },
     },
@@ -58,6 +65,20 @@ def failure(side: Any, text: str, least: int = 30) -> str:
         ("below", "ht-2.accuracy=0.5", "ht-2.accuracy rests on 20 label(s), --min-labels wants 30"),
         ("above", "ht-2.log_loss=0.5", "ht-2.log_loss has no value"),
         ("below", "roc_auc=0.5", "lr.roc_auc has no value"),
+        ("below", "class_recall@class=true=0.2", ""),
+        (
+            "below",
+            "class_recall@class=true=0.3",
+            "lr.class_recall@class=true is 0.250000, below the bound 0.3",
+        ),
+        (
+            "below",
+            "class_recall@class=false=0.3",
+            "lr.class_recall@class=false rests on 9 label(s), --min-labels wants 30",
+        ),
+        ("below", "coverage=0.8", "lr.coverage is 0.750000, below the bound 0.8"),
+        ("below", "coverage=0.7", ""),
+        ("below", "label_rate=0.1", "lr.label_rate has no value"),
     ],
 )
 def test_a_bound_fails_on_the_wrong_side_without_a_value_and_without_enough_labels(

@@ -85,9 +85,9 @@ def test_the_score_book_scores_each_request_once_with_its_last_label() -> None:
     ):
         book.apply(offset, each)
         book.apply(offset, entry("labelled", "again", 0.0, True))  # an offset that was taken
-    assert book.curves()["roc_auc"] == 1.0
+    assert book.curves()["roc_auc_exact"] == 1.0
     book.apply(100, entry("labelled", "h", 0.95, False))
-    assert book.curves()["roc_auc"] == pytest.approx(2 / 3)
+    assert book.curves()["roc_auc_exact"] == pytest.approx(2 / 3)
 
 
 def test_resolutions_count_kinds_and_keep_delays() -> None:
@@ -150,7 +150,10 @@ def test_a_backtest_says_all_of_it() -> None:
         "log_loss",
         "roc_auc",
         "pr_auc",
+        "roc_auc_exact",
+        "pr_auc_exact",
         "confusion",
+        "classes",
         "most_waiting",
         "version",
         "digest",

@@ -16,7 +16,7 @@ export function servedModels(store) {
 
 /** Metrics of the task's kind that are measured over the rolling window, in the order of their importance. */
 export function measured(store) {
-  const order = ["roc_auc", "log_loss", "accuracy", "f1", "brier", "precision", "recall", "ece", "mae", "rmse", "r2", "base_rate", "mean_score", "estimated_accuracy", "estimated_roc_auc", "estimate_gap"];
+  const order = ["roc_auc", "log_loss", "accuracy", "f1", "pr_auc", "brier", "precision", "recall", "ece", "mae", "rmse", "r2", "base_rate", "mean_score", "estimated_accuracy", "estimated_roc_auc", "estimate_gap"];
   const found = new Set(Object.values(store.sections.quality ?? {}).flatMap((each) => Object.keys(each.windows[store.facts.rolling] ?? {})));
   found.delete("count");
   return [...order.filter((name) => found.has(name)), ...[...found].filter((name) => !order.includes(name)).sort()];

@@ -27,6 +27,20 @@ function reliability(groups, name) {
     s("text", { x: 10, y: up(0.5), "text-anchor": "middle", transform: `rotate(-90 10 ${up(0.5)})` }, "base rate"));
 }
 
+/** Scores of each class, and how its labels were decided: the confusion matrix. */
+function byClass({ confusion, classes }) {
+  const cells = Object.entries(confusion).map(([segment, each]) => [new URLSearchParams(segment), each.confusion]);
+  if (!cells.length) return empty("No labels yet.");
+  const named = (part) => [...new Set(cells.map(([each]) => each.get(part)))].sort((a, b) => a.localeCompare(b, "en", { numeric: true }));
+  const decisions = named("decision");
+  const rows = named("outcome").map((outcome) => {
+    const scores = classes[`class=${outcome}`] ?? {};
+    const decided = (decision) => cells.find(([each]) => each.get("outcome") === outcome && each.get("decision") === decision)?.[1] ?? 0;
+    return [outcome, ...decisions.map((each) => num(count(decided(each)))), ...["class_precision", "class_recall", "class_f1"].map((each) => num(metric(scores[each])))];
+  });
+  return table(["outcome", ...decisions.map((each) => num(`decided ${each}`)), num("precision"), num("recall"), num("F1")], rows, "Labels by outcome and decision");
+}
+
 export function quality(context) {
   const chart = qualityChart(context, 282);
   const over = panel("Over time", { controls: [chart.control], className: "two" });
@@ -37,14 +51,18 @@ export function quality(context) {
   const calibration = panel("Calibration", { note: "all labels" });
   const segments = panel("By segment");
   const revisions = panel("By revision");
-  const root = h("div", { class: "view" }, over.root, calibration.root, windows.root, segments.root, revisions.root);
+  const classes = panel("By class", { note: "all labels" });
+  const extra = panel("Own metrics", { note: "all labels" });
+  const root = h("div", { class: "view" }, over.root, calibration.root, windows.root, classes.root, extra.root, segments.root, revisions.root);
 
   function tables(store) {
     last = store;
     model.offer(store.facts.models, (name) => `${name} (${roleOf(store, name)})`);
     const measurements = store.sections.quality?.[model.value];
+    classes.root.hidden = store.facts.kind === "regression";
+    extra.root.hidden = !store.facts.extra.length;
     if (!measurements) {
-      for (const each of [windows, segments, revisions, calibration]) refresh(each.body, empty("No labels yet."));
+      for (const each of [windows, segments, revisions, calibration, classes, extra]) refresh(each.body, empty("No labels yet."));
       return;
     }
     const names = measured(store).slice(0, 10);
@@ -61,6 +79,9 @@ export function quality(context) {
     refresh(windows.body, grid(Object.fromEntries(Object.entries(seen).sort(([a], [b]) => place(a) - place(b) || a.localeCompare(b, "en", { numeric: true }))), windowName, "window"));
     refresh(segments.body, Object.keys(measurements.segments).length ? grid(measurements.segments, String, "segment", 3) : empty("The task has no segments. Set MetricRules(segments=…)."));
     refresh(revisions.body, grid(measurements.revisions, String, "revision", 3));
+    refresh(classes.body, byClass(measurements));
+    const slices = Object.entries({ "all labels": measurements.windows.all ?? {}, ...measurements.segments }).filter(([, each]) => store.facts.extra.some((name) => each[name] !== undefined));
+    refresh(extra.body, slices.length ? table(["slice", num("labels"), ...store.facts.extra.map((name) => num(words(name)))], slices.map(([name, each]) => [name, num(count(each.count)), ...store.facts.extra.map((one) => num(metric(each[one])))]), "The task's own metrics by slice") : empty("None has a value yet."));
     const groups = store.sections.calibration?.[model.value] ?? [];
     const all = measurements.windows.all ?? {};
     refresh(calibration.body, groups.length
