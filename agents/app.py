@@ -115,6 +115,7 @@ def make_app(prepared: Prepared, ending: Ending | None = None) -> Any:
         pairs = zip(prepared.agents.values(), owners, strict=True)
         await asyncio.gather(*(agents.stop(owner) for agents, owner in pairs))
         await writer.close()
+        await asyncio.gather(*(agents.close_shared() for agents in prepared.agents.values()))
 
     app.on_before_shutdown.connect(stopping)
     return app

@@ -248,6 +248,27 @@ WORKER_METRICS: Final = {
             "http_predictions",
         ),
         WorkerMetric(
+            "riverloop_shared_answers_total",
+            ("task",),
+            "Predictions given back over HTTP from the store that workers share.",
+            "",
+            "shared_answers",
+        ),
+        WorkerMetric(
+            "riverloop_shared_late_total",
+            ("task",),
+            "Requests over HTTP for which the shared store did not answer in time, or refused.",
+            "See the worker's log, then the store.",
+            "shared_late",
+        ),
+        WorkerMetric(
+            "riverloop_shared_lost_total",
+            ("task",),
+            "Predictions that could not be written to the shared store.",
+            "See the worker's log, then the store.",
+            "shared_lost",
+        ),
+        WorkerMetric(
             "riverloop_http_outcomes_total", ("task",), "Outcomes accepted over HTTP.", "", "http_outcomes"
         ),
         WorkerMetric(
