@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
@@ -66,7 +67,8 @@ class RedisServer:
                 "a feature store in Redis needs the extra: pip install 'riverloop[redis]'"
             ) from None
         self._redis: Any = redis
-        self._errors = (redis.RedisError, OSError)
+        # A cluster that is away is no RedisError.
+        self._errors = (redis.RedisError, redis.exceptions.RedisClusterException, OSError)
 
     def client(self, timeout_s: float) -> Any:
         """Return a client whose calls fail after a time; any thread may call it."""
@@ -77,13 +79,12 @@ class RedisServer:
             "protocol": 2,
             "password": address.password or None,
         }
-        if self.clustered:
-            return redis.RedisCluster.from_url(
-                address.url.replace("+cluster", "", 1), cluster_error_retry_attempts=1, **options
-            )
         from redis.backoff import NoBackoff  # noqa: PLC0415  as above
         from redis.retry import Retry  # noqa: PLC0415  as above
 
+        if self.clustered:
+            url, retry = address.url.replace("+cluster", "", 1), Retry(NoBackoff(), 1)
+            return _WhenUsed(lambda: redis.RedisCluster.from_url(url, retry=retry, **options))
         # The caller has its own bound: a client that tries again would exceed it.
         return redis.Redis.from_url(address.url, retry=Retry(NoBackoff(), 0), **options)
 
@@ -105,3 +106,22 @@ class RedisServer:
             raise FeaturesUnavailable(
                 f"the feature store {self._place} does not answer: {said:.300}"
             ) from error
+
+
+class _WhenUsed:
+    """A cluster's client, made at its first use: it connects then, and a worker starts without the store."""
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make, self._lock = make, threading.Lock()
+        self._made: Any = None
+
+    def __getattr__(self, name: str) -> Any:
+        with self._lock:
+            if self._made is None:
+                self._made = self._make()
+        return getattr(self._made, name)
+
+    def close(self) -> None:
+        """Close it, where it was used."""
+        if self._made is not None:
+            self._made.close()
