@@ -41,7 +41,7 @@ def shared_predictions(
     def store(timeout_s: float) -> RedisPredictions:
         # The id of the log: another cluster, or a task that was made again, may have the same name.
         name, ttl_s = f"{context.task.name}:{context.log_topic_id}", settings.prediction_ttl_s
-        return RedisPredictions(address, name, ttl_s, predictions.CLAIM_S, timeout_s)
+        return RedisPredictions(address, name, ttl_s, timeout_s)
 
     asks, writes = store(predictions.ASK_S), store(predictions.WRITE_S)
     return predictions.SharedPredictions(context, asks, writes, statistics.counts)

@@ -14,8 +14,8 @@ from schemas.errors import FeaturesUnavailable
 class MemoryPredictions:
     """See `SharedStore`; all workers of a test use the same one."""
 
-    def __init__(self, ttl_s: float = 60.0, claim_s: float = 1.0) -> None:
-        self._ttl_s, self._claim_s = ttl_s, claim_s
+    def __init__(self, ttl_s: float = 60.0) -> None:
+        self._ttl_s = ttl_s
         self._values: dict[str, tuple[bytes, float]] = {}
         self._lock = threading.Lock()
         self.fails, self.delay_s, self.closed, self.calls = False, 0.0, False, 0
@@ -35,7 +35,7 @@ class MemoryPredictions:
         if until <= now:
             there = None
         if isinstance(step, Claim) and there is None:
-            self._values[step.request_id] = step.value, now + self._claim_s
+            self._values[step.request_id] = step.value, now + self._ttl_s
         if isinstance(step, Keep):
             if there is not None and there != step.claim:
                 return there

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 PAUSES_S: Final = (0.002, 0.05)
 """The first and the longest pause of a wait for another worker."""
-WAIT_S: Final = 2 * CLAIM_S
-"""How long an answer of another worker is waited for; its claim lapses before."""
+WAIT_S: Final = 3 * CLAIM_S
+"""How long an answer of another worker is waited for, before this one answers for itself."""
 
 
 class FirstAnswers:
@@ -63,18 +63,31 @@ class FirstAnswers:
         return found
 
     async def wait(self, request_id: str) -> Mine | None:
-        """Wait for another call to answer a request: None once it is in the cache, else it is ours to answer."""
+        """Wait for another call to answer a request: None once it is in the cache, else it is ours to answer.
+
+        Of a worker that does not answer within `CLAIM_S`, the request is taken over. If it has written a prediction
+        after all, that is the answer.
+        """
         until, pause = time.monotonic() + WAIT_S, PAUSES_S[0]
-        while time.monotonic() < until:
+        claim, since = b"", 0.0
+        while (now := time.monotonic()) < until:
             await asyncio.sleep(pause)
             pause = min(2 * pause, PAUSES_S[1])
             if self._cache.get(request_id) is not None:
                 return None
-            found = await self.claim([request_id])
-            if request_id not in found:
-                return None
-            if (mine := found[request_id]) is not None:
-                return mine
+            (there,) = await self._shared.claim([request_id])
+            if isinstance(there, bytes) and there == claim and now > since + CLAIM_S:
+                taken = await self._shared.take_over(request_id, claim)
+                if isinstance(taken, Mine):
+                    value = await self._shared.written(taken, claim)
+                    return None if value is not None and self._take(request_id, value) else taken
+                there = taken or Mine(request_id, b"", float("inf"))
+            if isinstance(there, Mine):
+                return there
+            if not there.startswith(CLAIM):
+                return None if self._take(request_id, there) else Mine(request_id, b"", float("inf"))
+            if there != claim:
+                claim, since = there, time.monotonic()
         return Mine(request_id, b"", float("inf"))
 
     def _take(self, request_id: str, value: bytes) -> bool:

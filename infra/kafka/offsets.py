@@ -57,6 +57,18 @@ def first_offsets(
     return _offsets(connection, partitions, earliest)
 
 
+def offsets_since(
+    connection: Connection, partitions: Iterable[tuple[str, int]], since_ms: int
+) -> dict[tuple[str, int], int | None]:
+    """Return the first offset of each partition whose record has a time (ms), or later; None where none has.
+
+    Raises as `end_offsets` does.
+    """
+    since = OffsetSpec.for_timestamp(since_ms)  # type: ignore[no-untyped-call]  # as above
+    found = _offsets(connection, partitions, since)
+    return {place: None if offset < 0 else offset for place, offset in found.items()}
+
+
 def _offsets(
     connection: Connection,
     partitions: Iterable[tuple[str, int]],

@@ -11,16 +11,18 @@ from collections.abc import Iterable, Sequence
 from itertools import count
 from typing import Final, NamedTuple
 
+from infra.clock import now_ms
 from infra.kafka.transaction import OutRecord
 from infra.shared.lane import Lane
 from infra.shared.store import ANSWER, CLAIM, RECORD, Claim, Keep, Read, SharedStore, Step
+from infra.shared.written import WrittenPredictions
 from infra.task.context import TaskContext
 from schemas.errors import FeaturesUnavailable
 
 CLAIM_S: Final = 1.0
-"""A worker that claimed a request and has not answered after this time may be dead: another one answers."""
+"""A worker that claimed a request and has not answered after this time may be dead: another one takes it over."""
 LATE_S: Final = CLAIM_S / 2
-"""Who answers later than this after a claim asks first whether another worker has answered meanwhile."""
+"""Who answers later than this after a claim asks first whether another worker has taken the request over."""
 ASK_S: Final = 0.1
 """How long a caller waits for the store, each time."""
 WRITE_S: Final = 1.0
@@ -80,7 +82,7 @@ class SharedPredictions:
         self, context: TaskContext, asks: SharedStore, writes: SharedStore, counts: Counter[str]
     ) -> None:
         self._context, self._asks, self._writes, self._counts = context, asks, writes, counts
-        name = context.task.name
+        name, self._written = context.task.name, WrittenPredictions(context)
         self._worker, self._numbers = secrets.token_hex(8), count()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._failures, self._rest_until, self._say_at = 0, 0.0, 0.0
@@ -103,6 +105,24 @@ class SharedPredictions:
             return [each._replace(late_at=float("inf")) for each in mine]
         return [each if there is None else there for each, there in zip(mine, found, strict=True)]
 
+    async def take_over(self, request_id: str, claim: bytes) -> Mine | bytes | None:
+        """Claim a request in place of a worker that does not answer; None where the store does not say.
+
+        What that worker may have written comes first: see `written`.
+        """
+        mine = Mine(request_id, self._mark(), time.monotonic() + LATE_S)
+        found = await self._run([Keep(request_id, mine.claim, claim)])
+        if found is None:
+            return None
+        return mine if found[0] is None else found[0]
+
+    async def written(self, mine: Mine, claim: bytes) -> bytes | None:
+        """Return the prediction that the worker of an earlier claim wrote, and give it to all; None without one."""
+        value = await self._written.find(mine.request_id, int(claim[len(CLAIM) :].partition(b"-")[0]))
+        if value is not None:
+            self._put([Keep(mine.request_id, RECORD + value, mine.claim)])
+        return None if value is None else RECORD + value
+
     async def read(self, request_id: str) -> bytes | None:
         """Return what lies under a request id; None also where the store does not answer."""
         found = await self._run([Read(request_id)])
@@ -115,7 +135,7 @@ class SharedPredictions:
         return None if found is None or found[0] == value else found[0]
 
     def _mark(self) -> bytes:
-        return CLAIM + f"{self._worker}-{next(self._numbers)}".encode()
+        return CLAIM + f"{now_ms()}-{self._worker}-{next(self._numbers)}".encode()
 
     async def _run(self, steps: Sequence[Step]) -> list[bytes | None] | None:
         """Take steps; None where the store fails, or does not answer in time."""
@@ -204,6 +224,7 @@ class SharedPredictions:
         """Write what waits, for up to two seconds, and close the store (blocks)."""
         self._counts["shared_lost"] += self._writing.close(CLOSE_S)
         self._asking.close(0.0)
+        self._written.close()
         self._asks.close()
         self._writes.close()
 

@@ -25,9 +25,7 @@ class RedisPredictions:
     name
         Of the task on its cluster, such that no other task has the same: part of each key.
     ttl_s
-        For how long a prediction stays.
-    claim_s
-        For how long a claim stays.
+        For how long a prediction stays, and the claim of a worker that died.
 
     Raises
     ------
@@ -35,10 +33,10 @@ class RedisPredictions:
         See `RedisServer`.
     """
 
-    def __init__(self, address: Address, name: str, ttl_s: float, claim_s: float, timeout_s: float) -> None:
+    def __init__(self, address: Address, name: str, ttl_s: float, timeout_s: float) -> None:
         server = RedisServer(address)
         self._prefix = f"riverloop:{address.project}:prediction:{name}:"
-        self._ttl_ms, self._claim_ms = round(ttl_s * 1000), round(claim_s * 1000)
+        self._ttl_ms = round(ttl_s * 1000)
         self._clustered, self._translated = server.clustered, server.translated
         self._client = server.client(timeout_s)
 
@@ -67,7 +65,7 @@ class RedisPredictions:
         key = self._prefix + step.request_id
         if isinstance(step, Claim):
             # Not SET with NX and GET in one, which servers before Redis 7 reject.
-            return [calls.set(key, step.value, nx=True, px=self._claim_ms), calls.get(key)]
+            return [calls.set(key, step.value, nx=True, px=self._ttl_ms), calls.get(key)]
         if not isinstance(step, Keep):
             return [calls.get(key)]
         if step.claim:

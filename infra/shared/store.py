@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple, Protocol
 
 CLAIM: Final = b"C"
-"""First byte of a claim: a worker is about to answer the request. Its mark follows."""
+"""First byte of a claim: a worker is about to answer the request. Since when (ms) and who follows."""
 ANSWER: Final = b"A"
 """First byte of an answer over HTTP, as JSON."""
 RECORD: Final = b"R"
@@ -14,7 +14,7 @@ RECORD: Final = b"R"
 
 
 class Claim(NamedTuple):
-    """Claims a request id that nothing lies under; the claim lapses after `sharing.CLAIM_S`."""
+    """Claims a request id that nothing lies under."""
 
     request_id: str
     value: bytes
@@ -27,7 +27,7 @@ class Read(NamedTuple):
 
 
 class Keep(NamedTuple):
-    """Writes a value where nothing lies, or only the claim that is named."""
+    """Writes a value, or another claim, where nothing lies, or only the claim that is named."""
 
     request_id: str
     value: bytes

@@ -27,7 +27,7 @@ ONE, TWO = CLAIM + b"one", CLAIM + b"two"
 
 
 def redis_store(url: str, password: str = "", **more: float) -> RedisPredictions:
-    bounds = {"ttl_s": 60.0, "claim_s": 1.0, "timeout_s": 1.0} | more
+    bounds = {"ttl_s": 60.0, "timeout_s": 1.0} | more
     return RedisPredictions(Address(url, password), "stay:topic-id", **bounds)
 
 
@@ -66,7 +66,10 @@ def test_one_claims_and_the_others_see_it(store: SharedStore) -> None:
     # Without a claim it is written where nothing lies.
     store.run([Keep("a", b"R"), Keep("b", b"R"), Keep("d", b"R1"), Keep("d", b"R2")])
     assert store.run([Read("a"), Read("b"), Read("d")]) == [ONE, b"A1", b"R1"]
-    # A claim is taken back by whoever made it.
+    # A claim is taken over by who saw it, once.
+    assert store.run([Keep("c", CLAIM + b"three", TWO), Keep("c", CLAIM + b"four", TWO)])[0] is None
+    assert store.run([Read("c"), Keep("c", TWO, CLAIM + b"three")]) == [CLAIM + b"three", None]
+    # And taken back by whoever made it.
     assert store.run([Keep("a", b"", TWO), Keep("c", b"", TWO)]) == [ONE, None]
     assert store.run([Read("a"), Claim("c", ONE), Keep("gone", b"", ONE)]) == [ONE, None, None]
 
@@ -87,21 +90,19 @@ def test_of_many_that_claim_at_once_one_wins(store: SharedStore) -> None:
     assert won == Counter(names)
 
 
-def test_claims_lapse_and_predictions_expire(server: Valkey) -> None:
-    store = redis_store(server.url, claim_s=0.1, ttl_s=0.4)
+def test_predictions_expire(server: Valkey) -> None:
+    store = redis_store(server.url, ttl_s=0.3)
     store.run([Claim("a", ONE), Keep("b", b"A1")])
-    time.sleep(0.15)
-    assert store.run([Claim("a", TWO), Read("b")]) == [None, b"A1"]
-    assert store.run([Keep("a", b"A1", ONE), Keep("a", b"A2", TWO)]) == [TWO, None]
-    time.sleep(0.45)
-    assert store.run([Read("a"), Read("b")]) == [None, None]
+    assert store.run([Read("a"), Read("b")]) == [ONE, b"A1"]
+    time.sleep(0.35)
+    assert store.run([Claim("a", TWO), Read("b")]) == [None, None]
     store.close()
 
 
 def test_tasks_and_clusters_do_not_see_each_other(server: Valkey) -> None:
     here = redis_store(server.url)
-    there = RedisPredictions(Address(server.url), "stay:another-topic-id", 60, 1, 1)
-    other = RedisPredictions(Address(server.url, project="other"), "stay:topic-id", 60, 1, 1)
+    there = RedisPredictions(Address(server.url), "stay:another-topic-id", 60, 1)
+    other = RedisPredictions(Address(server.url, project="other"), "stay:topic-id", 60, 1)
     here.run([Keep("a", b"A1")])
     assert there.run([Read("a")]) == other.run([Read("a")]) == [None]
     for each in (here, there, other):

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from agents.http.task import HttpTask
+from infra.clock import now_ms
 from infra.kafka.transaction import OutRecord
 from infra.shared import predictions
 from infra.shared.predictions import FAILURES, LATE_S, SharedPredictions
@@ -62,6 +63,27 @@ async def until(condition: Callable[[], Any]) -> None:
 
 def answered(store: MemoryPredictions, *names: str) -> Callable[[], bool]:
     return lambda: all(not store.values.get(name, CLAIM).startswith(CLAIM) for name in names)
+
+
+@dataclass
+class Topic:
+    """The topic of predictions, as `WrittenPredictions` reads it."""
+
+    values: dict[str, bytes]
+
+    async def find(self, request_id: str, since_ms: int) -> bytes | None:
+        assert abs(now_ms() - since_ms) < 10_000
+        return self.values.get(request_id)
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture(autouse=True)
+def topic(monkeypatch: pytest.MonkeyPatch) -> Topic:
+    found = Topic({})
+    monkeypatch.setattr(predictions, "WrittenPredictions", lambda context: found)
+    return found
 
 
 def test_a_repeated_request_and_a_look_up_get_the_first_answer_from_any_worker() -> None:
@@ -137,6 +159,25 @@ def test_a_worker_that_does_not_answer_is_waited_for_a_second_and_then_takes_the
             one.writer.acknowledge()
             assert (await first).data == second.data
             assert (await one.client.get(f"{PATH}/b-1")).data == second.data
+
+    asyncio.run(run())
+
+
+def test_what_a_dead_worker_wrote_before_it_could_share_it_is_the_answer(topic: Topic) -> None:
+    async def run() -> None:
+        store = MemoryPredictions()
+        async with workers(store, 3) as (one, two, three):
+            one.writer.acknowledges = False
+            first = asyncio.create_task(one.client.post(PATH, NO_TS))
+            await one.writer.used.wait()
+            first.cancel()  # as if it died: Kafka has the record, and nobody hears of it
+            topic.values["b-1"] = one.writer.records[0].value or b""
+            replies = await asyncio.gather(*(each.client.post(PATH, NO_TS) for each in (two, three, two)))
+            written = one.task.context.codec.decode_prediction(topic.values["b-1"])
+            assert [each.data["ts"] for each in replies] == [written.ts] * 3
+            assert two.writer.records == three.writer.records == []
+            await until(answered(store, "b-1"))
+            assert (await three.client.get(f"{PATH}/b-1")).data == replies[0].data
 
     asyncio.run(run())
 
