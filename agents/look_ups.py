@@ -35,16 +35,17 @@ def shared_predictions(
     address = _address(settings)
     if address is None or not settings.prediction_ttl_s:
         return None
-    from infra.shared import predictions  # noqa: PLC0415  only workers with a store use it
-    from infra.shared.redis_store import RedisPredictions  # noqa: PLC0415  as above
+    from infra.shared.asks import ThreadAsks  # noqa: PLC0415  only workers with a store use it
+    from infra.shared.predictions import ASK_S, WRITE_S, SharedPredictions  # noqa: PLC0415  as above
+    from infra.shared.redis_asks import RedisAsks  # noqa: PLC0415  as above
+    from infra.shared.redis_store import Layout, RedisPredictions  # noqa: PLC0415  as above
 
-    def store(timeout_s: float) -> RedisPredictions:
-        # The id of the log: another cluster, or a task that was made again, may have the same name.
-        name, ttl_s = f"{context.task.name}:{context.log_topic_id}", settings.prediction_ttl_s
-        return RedisPredictions(address, name, ttl_s, timeout_s)
-
-    asks, writes = store(predictions.ASK_S), store(predictions.WRITE_S)
-    return predictions.SharedPredictions(context, asks, writes, statistics.counts)
+    # The id of the log: another cluster, or a task that was made again, may have the same name.
+    name, ttl_s = f"{context.task.name}:{context.log_topic_id}", settings.prediction_ttl_s
+    layout = Layout(address.project, name, ttl_s)
+    clustered = "+cluster" in address.url
+    asks = ThreadAsks(RedisPredictions(address, layout, ASK_S)) if clustered else RedisAsks(address, layout)
+    return SharedPredictions(context, asks, RedisPredictions(address, layout, WRITE_S), statistics.counts)
 
 
 def _address(settings: Settings) -> Address | None:

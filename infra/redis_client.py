@@ -67,6 +67,8 @@ class RedisServer:
                 "a feature store in Redis needs the extra: pip install 'riverloop[redis]'"
             ) from None
         self._redis: Any = redis
+        self.rejection: type[Exception] = redis.ResponseError
+        """The error of a command that the server does not take; the connection stays as it is."""
         # A cluster that is away is no RedisError.
         self._errors = (redis.RedisError, redis.exceptions.RedisClusterException, OSError)
 
@@ -87,6 +89,20 @@ class RedisServer:
             return _WhenUsed(lambda: redis.RedisCluster.from_url(url, retry=retry, **options))
         # The caller has its own bound: a client that tries again would exceed it.
         return redis.Redis.from_url(address.url, retry=Retry(NoBackoff(), 0), **options)
+
+    async def connection(self) -> Any:
+        """Return a connection of the event loop, without bounds in time of its own; not of a cluster."""
+        from redis import asyncio  # noqa: PLC0415  as above
+        from redis.asyncio.retry import Retry  # noqa: PLC0415  as above
+        from redis.backoff import NoBackoff  # noqa: PLC0415  as above
+
+        address, retry = self._address, Retry(NoBackoff(), 0)
+        pool = asyncio.ConnectionPool.from_url(
+            address.url, protocol=2, password=address.password or None, retry=retry
+        )
+        connection = pool.make_connection()
+        await connection.connect()
+        return connection
 
     @contextmanager
     def translated(self) -> Iterator[None]:

@@ -27,6 +27,8 @@ class Lane(Generic[T]):
         Gives the bytes of a job.
     retry_s
         The pause before a batch comes again.
+    linger_s
+        How long a job waits for more of them.
     """
 
     def __init__(
@@ -38,8 +40,9 @@ class Lane(Generic[T]):
         most: int,
         most_bytes: int,
         retry_s: float = 0.0,
+        linger_s: float = 0.0,
     ) -> None:
-        self._work, self._size, self._retry_s = work, size, retry_s
+        self._work, self._size, self._retry_s, self._linger_s = work, size, retry_s, linger_s
         self._most, self._room = most, most_bytes
         self._jobs: deque[T] = deque()
         self._changed = threading.Condition()
@@ -50,14 +53,16 @@ class Lane(Generic[T]):
     def add(self, jobs: Sequence[T]) -> int:
         """Add jobs; gives how many there was no room for: these are the last ones."""
         with self._changed:
+            idle = not self._jobs
             for at, job in enumerate(jobs):
                 size = self._size(job)
                 if self._closing or len(self._jobs) >= self._most or size > self._room:
-                    self._changed.notify()
                     return len(jobs) - at
                 self._jobs.append(job)
                 self._room -= size
-            self._changed.notify()
+                if idle:
+                    self._changed.notify()
+                    idle = False
         return 0
 
     def close(self, timeout_s: float) -> int:
@@ -74,6 +79,9 @@ class Lane(Generic[T]):
                 self._changed.wait_for(lambda: self._jobs or self._closing)
                 if self._closing and (not self._jobs or time.monotonic() > self._until):
                     return
+            if self._linger_s and not self._closing and len(self._jobs) < AT_ONCE:
+                time.sleep(self._linger_s)
+            with self._changed:
                 batch = [self._jobs.popleft() for _ in range(min(AT_ONCE, len(self._jobs)))]
             if not self._work(batch):
                 with self._changed:

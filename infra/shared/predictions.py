@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import secrets
 import time
@@ -13,6 +12,7 @@ from typing import Final, NamedTuple
 
 from infra.clock import now_ms
 from infra.kafka.transaction import OutRecord
+from infra.shared.asks import Asks
 from infra.shared.lane import Lane
 from infra.shared.store import ANSWER, CLAIM, RECORD, Claim, Keep, Read, SharedStore, Step
 from infra.shared.written import WrittenPredictions
@@ -27,8 +27,10 @@ ASK_S: Final = 0.1
 """How long a caller waits for the store, each time."""
 WRITE_S: Final = 1.0
 MOST: Final = 10_000
-"""Predictions that wait to be written, and steps that wait for their answers."""
+"""Predictions that wait to be written."""
 MOST_BYTES: Final = 64 * 1024 * 1024
+LINGER_S: Final = 0.01
+"""Predictions are written together with those of so long after them: each write takes processor time of its own."""
 RETRY_S: Final = 0.5
 OLD_S: Final = 30.0
 """A prediction that could not be written for so long is given up."""
@@ -54,12 +56,6 @@ class Mine(NamedTuple):
         return time.monotonic() > self.late_at
 
 
-class _Asked(NamedTuple):
-    step: Step
-    answer: asyncio.Future[bytes | None]
-    until: float
-
-
 class _Written(NamedTuple):
     keep: Keep
     since: float
@@ -73,23 +69,22 @@ class SharedPredictions:
     Parameters
     ----------
     asks, writes
-        The same store, with a short bound in time for callers who wait, and a longer one.
+        The same store, for callers who wait, and for what nobody waits for.
     counts
         Here are counted: `shared_late` and `shared_lost`.
     """
 
-    def __init__(
-        self, context: TaskContext, asks: SharedStore, writes: SharedStore, counts: Counter[str]
-    ) -> None:
+    def __init__(self, context: TaskContext, asks: Asks, writes: SharedStore, counts: Counter[str]) -> None:
         self._context, self._asks, self._writes, self._counts = context, asks, writes, counts
         name, self._written = context.task.name, WrittenPredictions(context)
         self._worker, self._numbers = secrets.token_hex(8), count()
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._failures, self._rest_until, self._say_at = 0, 0.0, 0.0
-        room: dict[str, int] = {"most": MOST, "most_bytes": MOST_BYTES}
-        self._asking = Lane[_Asked](f"ask {name}", self._ask, lambda job: _size(job.step), **room)
         self._writing = Lane[_Written](
-            f"share {name}", self._write, lambda job: _size(job.keep), **room, retry_s=RETRY_S
+            *(f"share {name}", self._write, lambda job: len(job.keep.value)),
+            most=MOST,
+            most_bytes=MOST_BYTES,
+            retry_s=RETRY_S,
+            linger_s=LINGER_S,
         )
 
     # ------------------------------------------------------------------ asked while a caller waits
@@ -145,20 +140,14 @@ class SharedPredictions:
         if now < self._rest_until:
             self._counts["shared_late"] += len(steps)
             return None
-        self._loop = asyncio.get_running_loop()
-        asked = [_Asked(step, self._loop.create_future(), now + ASK_S) for step in steps]
-        waiting = [each.answer for each in asked]
-        self._asking.add(asked)  # one for which there is no room gets no answer
-        _, unanswered = await asyncio.wait(waiting, timeout=ASK_S)
-        failed = next((each.exception() for each in waiting if each.done() and each.exception()), None)
-        if unanswered or failed is not None:
-            for each in unanswered:
-                each.cancel()
+        try:
+            found = await self._asks.run(steps, ASK_S)
+        except FeaturesUnavailable as error:
             self._counts["shared_late"] += len(steps)
-            self._failed(failed or FeaturesUnavailable(f"no answer within {ASK_S * 1000:g} ms"))
+            self._failed(error)
             return None
         self._failures = 0
-        return [each.result() for each in waiting]
+        return found
 
     def _failed(self, error: BaseException) -> None:
         self._failures += 1
@@ -171,19 +160,6 @@ class SharedPredictions:
             self._say_at = now + SAY_S
             name = self._context.task.name
             log.warning("%s: other workers do not give back this worker's predictions now: %s", name, error)
-
-    def _ask(self, jobs: Sequence[_Asked]) -> bool:
-        """Take steps (in a thread); those that nobody waits for any more are left out."""
-        now = time.monotonic()
-        jobs = [each for each in jobs if each.until > now]
-        found: list[bytes | None] | FeaturesUnavailable
-        try:
-            found = self._asks.run([each.step for each in jobs]) if jobs else []
-        except FeaturesUnavailable as error:
-            found = error
-        if self._loop is not None and jobs and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(_settle, jobs, found)
-        return True
 
     # ------------------------------------------------------------------ written behind the answers
 
@@ -223,22 +199,6 @@ class SharedPredictions:
     def close(self) -> None:
         """Write what waits, for up to two seconds, and close the store (blocks)."""
         self._counts["shared_lost"] += self._writing.close(CLOSE_S)
-        self._asking.close(0.0)
         self._written.close()
         self._asks.close()
         self._writes.close()
-
-
-def _size(step: Step) -> int:
-    return len(step.value) if isinstance(step, Keep) else 0
-
-
-def _settle(jobs: Sequence[_Asked], found: list[bytes | None] | FeaturesUnavailable) -> None:
-    for at, each in enumerate(jobs):
-        if each.answer.done():
-            continue
-        if isinstance(found, FeaturesUnavailable):
-            each.answer.set_exception(found)
-            each.answer.exception()  # whoever waited for it may be gone
-        else:
-            each.answer.set_result(found[at])

@@ -8,6 +8,13 @@ from typing import Any, Final
 from infra.redis_client import Address, RedisServer
 from infra.shared.store import Claim, Keep, Step
 
+Argument = str | bytes | int
+CLAIM: Final = """
+local there = redis.call('GET', KEYS[1])
+if not there then redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) end
+return there
+"""
+"""Writes a claim where nothing lies; gives what lies there."""
 KEEP: Final = """
 local there = redis.call('GET', KEYS[1])
 if there and there ~= ARGV[1] then return there end
@@ -17,8 +24,8 @@ return false
 """Writes a value in place of a claim, or of nothing; gives what else is there."""
 
 
-class RedisPredictions:
-    """The predictions of one task.
+class Layout:
+    """The command of each step, which has one reply.
 
     Parameters
     ----------
@@ -26,6 +33,30 @@ class RedisPredictions:
         Of the task on its cluster, such that no other task has the same: part of each key.
     ttl_s
         For how long a prediction stays, and the claim of a worker that died.
+    """
+
+    def __init__(self, project: str, name: str, ttl_s: float) -> None:
+        self._prefix, self._ttl_ms = f"riverloop:{project}:prediction:{name}:", round(ttl_s * 1000)
+
+    def command(self, step: Step) -> tuple[Argument, ...]:
+        """Return the command of a step."""
+        key = self._prefix + step.request_id
+        if isinstance(step, Claim):
+            return "EVAL", CLAIM, 1, key, step.value, self._ttl_ms
+        if not isinstance(step, Keep):
+            return "GET", key
+        if step.claim:
+            return "EVAL", KEEP, 1, key, step.claim, step.value, self._ttl_ms
+        return "SET", key, step.value, "NX", "PX", self._ttl_ms
+
+    @staticmethod
+    def result(step: Step, reply: Any) -> bytes | None:
+        """Return what a step gives."""
+        return reply if isinstance(reply, bytes) and not (isinstance(step, Keep) and not step.claim) else None
+
+
+class RedisPredictions:
+    """The predictions of one task, for threads.
 
     Raises
     ------
@@ -33,11 +64,9 @@ class RedisPredictions:
         See `RedisServer`.
     """
 
-    def __init__(self, address: Address, name: str, ttl_s: float, timeout_s: float) -> None:
+    def __init__(self, address: Address, layout: Layout, timeout_s: float) -> None:
         server = RedisServer(address)
-        self._prefix = f"riverloop:{address.project}:prediction:{name}:"
-        self._ttl_ms = round(ttl_s * 1000)
-        self._clustered, self._translated = server.clustered, server.translated
+        self._layout, self._clustered, self._translated = layout, server.clustered, server.translated
         self._client = server.client(timeout_s)
 
     def run(self, steps: Sequence[Step]) -> list[bytes | None]:
@@ -45,32 +74,10 @@ class RedisPredictions:
         with self._translated():
             # A cluster's pipeline takes no script.
             calls = self._client if self._clustered else self._client.pipeline(transaction=False)
-            counts, found = [], []
-            for step in steps:
-                given = self._take(calls, step)
-                counts.append(len(given))
-                found += given
+            found = [calls.execute_command(*self._layout.command(step)) for step in steps]
             if not self._clustered:
                 found = calls.execute()
-        results: list[bytes | None] = []
-        for step, count in zip(steps, counts, strict=True):
-            given, found = found[:count], found[count:]
-            claimed = isinstance(step, Claim) and given[0]
-            value = None if claimed else given[-1]
-            results.append(value if isinstance(value, bytes) else None)
-        return results
-
-    def _take(self, calls: Any, step: Step) -> list[Any]:
-        """Make the calls of a step; gives what each returns."""
-        key = self._prefix + step.request_id
-        if isinstance(step, Claim):
-            # Not SET with NX and GET in one, which servers before Redis 7 reject.
-            return [calls.set(key, step.value, nx=True, px=self._ttl_ms), calls.get(key)]
-        if not isinstance(step, Keep):
-            return [calls.get(key)]
-        if step.claim:
-            return [calls.eval(KEEP, 1, key, step.claim, step.value, self._ttl_ms)]
-        return [calls.set(key, step.value, nx=True, px=self._ttl_ms)]
+        return [self._layout.result(step, reply) for step, reply in zip(steps, found, strict=True)]
 
     def close(self) -> None:
         """See `SharedStore.close`."""

@@ -2,33 +2,59 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
 
 from infra.kafka.transaction import OutRecord
 from infra.redis_client import Address
+from infra.shared.asks import ThreadAsks
 from infra.shared.predictions import SharedPredictions
-from infra.shared.redis_store import RedisPredictions
-from infra.shared.store import ANSWER, CLAIM, Claim, Keep, Read, SharedStore
+from infra.shared.redis_asks import RedisAsks
+from infra.shared.redis_store import Layout, RedisPredictions
+from infra.shared.store import ANSWER, CLAIM, Claim, Keep, Read, SharedStore, Step
 from schemas.errors import FeaturesUnavailable
 from tests.shared import MemoryPredictions
 from tests.unit.http_worker import make_http_task
-from tests.valkey import Valkey
+from tests.valkey import Proxy, Valkey
 
 ONE, TWO = CLAIM + b"one", CLAIM + b"two"
 
 
-def redis_store(url: str, password: str = "", **more: float) -> RedisPredictions:
-    bounds = {"ttl_s": 60.0, "timeout_s": 1.0} | more
-    return RedisPredictions(Address(url, password), "stay:topic-id", **bounds)
+class OnLoop:
+    """`RedisAsks` as a store that blocks, with an event loop of its own."""
+
+    def __init__(self, asks: RedisAsks) -> None:
+        self._asks, self._loop = asks, asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread.start()
+
+    def run(self, steps: Sequence[Step]) -> list[bytes | None]:
+        return asyncio.run_coroutine_threadsafe(self._asks.run(steps, 1.0), self._loop).result()
+
+    def close(self) -> None:
+        self._asks.close()
+        asyncio.run_coroutine_threadsafe(asyncio.sleep(0.05), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+def layout(name: str = "stay:topic-id", project: str = "riverloop", ttl_s: float = 60.0) -> Layout:
+    return Layout(project, name, ttl_s)
+
+
+def redis_store(url: str, password: str = "", ttl_s: float = 60.0) -> RedisPredictions:
+    return RedisPredictions(Address(url, password), layout(ttl_s=ttl_s), 1.0)
 
 
 @pytest.fixture
@@ -37,7 +63,7 @@ def server(tmp_path: Path) -> Iterator[Valkey]:
         yield found
 
 
-@pytest.fixture(params=["memory", "redis", "cluster"])
+@pytest.fixture(params=["memory", "threads", "loop", "cluster"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SharedStore]:
     if request.param == "memory":
         yield MemoryPredictions()
@@ -52,7 +78,8 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SharedStor
         url = (
             server.url.replace("redis://", "redis+cluster://").removesuffix("/0") if clustered else server.url
         )
-        found = redis_store(url)
+        loop = request.param == "loop"
+        found = OnLoop(RedisAsks(Address(url), layout())) if loop else redis_store(url)
         yield found
         found.close()
 
@@ -101,8 +128,8 @@ def test_predictions_expire(server: Valkey) -> None:
 
 def test_tasks_and_clusters_do_not_see_each_other(server: Valkey) -> None:
     here = redis_store(server.url)
-    there = RedisPredictions(Address(server.url), "stay:another-topic-id", 60, 1)
-    other = RedisPredictions(Address(server.url, project="other"), "stay:topic-id", 60, 1)
+    there = RedisPredictions(Address(server.url), layout("stay:another-topic-id"), 1.0)
+    other = RedisPredictions(Address(server.url), layout(project="other"), 1.0)
     here.run([Keep("a", b"A1")])
     assert there.run([Read("a")]) == other.run([Read("a")]) == [None]
     for each in (here, there, other):
@@ -116,7 +143,7 @@ def test_a_wrong_password_is_said_and_never_shown(tmp_path: Path, caplog: pytest
             wrong.run([Read("a")])
         assert "hunter-2" not in str(raised.value)
         task, counts = make_http_task(), Counter[str]()
-        shared = SharedPredictions(task.context, wrong, wrong, counts)
+        shared = SharedPredictions(task.context, ThreadAsks(wrong), wrong, counts)
         with caplog.at_level(logging.WARNING):
             shared.committed([OutRecord("stay.predictions", b"a", b"value")])
             shared.close()
@@ -130,7 +157,9 @@ def test_a_wrong_password_is_said_and_never_shown(tmp_path: Path, caplog: pytest
 
 def test_what_was_answered_while_the_server_was_away_is_written_when_it_is_back(server: Valkey) -> None:
     task, counts = make_http_task(), Counter[str]()
-    shared = SharedPredictions(task.context, redis_store(server.url), redis_store(server.url), counts)
+    shared = SharedPredictions(
+        task.context, ThreadAsks(redis_store(server.url)), redis_store(server.url), counts
+    )
     server.stop()
     shared.committed([OutRecord("stay.predictions", b"r-%d" % number, b"value") for number in range(1200)])
     time.sleep(1.2)
@@ -144,6 +173,52 @@ def test_what_was_answered_while_the_server_was_away_is_written_when_it_is_back(
     assert counts["shared_lost"] == 0
     shared.close()
     store.close()
+
+
+def test_on_the_event_loop_a_server_that_stops_is_slow_or_locked_fails_in_time(tmp_path: Path) -> None:
+    async def run(asks: RedisAsks, steps: Sequence[Step], timeout_s: float = 0.2) -> tuple[Any, float]:
+        began = time.monotonic()
+        try:
+            return await asks.run(steps, timeout_s), time.monotonic() - began
+        except FeaturesUnavailable as error:
+            return str(error), time.monotonic() - began
+
+    async def all_of_it(server: Valkey) -> None:
+        with Proxy(server.port) as proxy:
+            asks = RedisAsks(Address(f"redis://127.0.0.1:{proxy.port}/0", "the right one"), layout())
+            found = await asyncio.gather(
+                *(run(asks, [Claim(f"r-{n}", ONE), Read("a")], 5.0) for n in range(50))
+            )
+            assert [each for each, _ in found] == [[None, None]] * 50
+            proxy.delay_s = 0.5
+            slow = await asyncio.gather(*(run(asks, [Read("r-1")]) for _ in range(20)))
+            assert {each for each, _ in slow} == {"no answer within 200 ms"}
+            assert max(took for _, took in slow) < 0.45
+            proxy.delay_s = 0.0
+            await asyncio.sleep(1.2)
+            await run(asks, [Read("r-1")])  # the last one on the connection that was stuck
+            assert (await run(asks, [Read("r-1"), Read("r-51")]))[0] == [ONE, None]
+            server.stop()
+            said, took = await run(asks, [Read("r-1")])
+            assert isinstance(said, str)
+            assert took < 0.45
+            server.start()
+            assert (await run(asks, [Claim("r-1", TWO)], 2.0))[0] == [None]
+            asks.close()
+        wrong = RedisAsks(Address(server.url, "hunter-2"), layout())
+        said, _ = await run(wrong, [Read("a")], 2.0)
+        assert "invalid username-password" in said
+        assert "hunter-2" not in said
+        refused = RedisAsks(Address(server.url, "the right one"), Layout("x", "y", 0.0))
+        mixed = await asyncio.gather(run(refused, [Read("a")], 2.0), run(refused, [Keep("a", b"R")], 2.0))
+        assert mixed[0][0] == [None]
+        assert "invalid expire" in mixed[1][0]
+        assert (await run(refused, [Read("a"), Read("b")], 2.0))[0] == [None, None]
+        refused.close()
+        await asyncio.sleep(0.05)
+
+    with Valkey(tmp_path, "--requirepass", "the right one") as server:
+        asyncio.run(all_of_it(server))
 
 
 def test_a_server_that_is_full_is_one_that_refuses(tmp_path: Path) -> None:

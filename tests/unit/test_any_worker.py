@@ -15,6 +15,7 @@ from agents.http.task import HttpTask
 from infra.clock import now_ms
 from infra.kafka.transaction import OutRecord
 from infra.shared import predictions
+from infra.shared.asks import ThreadAsks
 from infra.shared.predictions import FAILURES, LATE_S, SharedPredictions
 from infra.shared.store import CLAIM, RECORD
 from schemas.errors import BadRecord
@@ -45,7 +46,7 @@ async def workers(store: MemoryPredictions, count: int = 2) -> AsyncIterator[lis
         made = []
         for _ in range(count):
             task, writer = make_http_task(), HeldWriter()
-            shared = SharedPredictions(task.context, store, store, task.statistics.counts)
+            shared = SharedPredictions(task.context, ThreadAsks(store), store, task.statistics.counts)
             task = replace(task, shared=shared)
             client = await stack.enter_async_context(serving(task, writer))
             made.append(Worker(task, writer, client, shared))
@@ -291,7 +292,7 @@ def test_the_framing_of_a_registry_is_not_stored() -> None:
         value = task.context.codec.encode(task.server.predict(task.context.codec.decode_request(SENT)))
         frame = Frame(value[:10], 7)
         context = replace(task.context, frame=frame)
-        shared = SharedPredictions(context, store, store, task.statistics.counts)
+        shared = SharedPredictions(context, ThreadAsks(store), store, task.statistics.counts)
         shared.committed([OutRecord(context.topics.predictions, b"b-1", frame(value))])
         await asyncio.to_thread(shared.close)
         assert store.values == {"b-1": RECORD + value}
