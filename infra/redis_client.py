@@ -97,7 +97,7 @@ class RedisServer:
         from redis.backoff import NoBackoff  # noqa: PLC0415  as above
 
         address, retry = self._address, Retry(NoBackoff(), 0)
-        pool = asyncio.ConnectionPool.from_url(
+        pool: Any = asyncio.ConnectionPool.from_url(
             address.url, protocol=2, password=address.password or None, retry=retry
         )
         connection = pool.make_connection()

@@ -85,7 +85,7 @@ class WrittenPredictions:
             if start is None:
                 continue
             for message in read_all(context.connection, topic, number, start, ends[topic, number]):
-                key, value = message.key(), message.value()
+                key, value = message.key() or b"", message.value()
                 # One from outside may hold in plain what is personal.
                 if key not in wanted[number] or value is None or header(message, SERVED) is None:
                     continue

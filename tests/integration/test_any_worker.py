@@ -191,9 +191,9 @@ def test_what_an_aborted_transaction_predicted_can_never_be_read(loop: Loop, ser
     assert shared() > 250  # a commit whose answer was lost is not shared
     for event in events[:50]:
         name = event.request.request_id
-        if (answer := get(asking, loop, name)) is not None:
-            assert same(answer, found[name][0])
-            assert ask(serving, loop, name) == answer  # a repeated id over HTTP
+        if (given := get(asking, loop, name)) is not None:
+            assert same(given, found[name][0])
+            assert ask(serving, loop, name) == given  # a repeated id over HTTP
 
 
 def test_a_server_that_stops_is_wiped_and_comes_back(loop: Loop, server: Valkey) -> None:
