@@ -130,7 +130,7 @@ class Settings:
     )
     feature_store: str = setting(
         "",
-        "Store of looked-up features, and of predictions that all workers give back: redis://HOST:PORT/DB, "
+        "Store of looked-up features and shared predictions: redis://HOST:PORT/DB, "
         "rediss:// with TLS, redis+cluster:// or rediss+cluster://, without a password. Empty: memory.",
     )
     feature_store_password: str = setting("", "Password of the feature store.", secret=True)
@@ -160,7 +160,7 @@ class Settings:
     )
     prediction_ttl_s: int = setting(
         3_600,
-        "Time for which all workers give back a prediction, with a feature_store; 0: each worker only its own.",
+        "Time for which workers share predictions in the feature_store; 0: not.",
         unit="s",
         within=(0, 2_592_000),
     )

@@ -250,22 +250,22 @@ WORKER_METRICS: Final = {
         WorkerMetric(
             "riverloop_shared_answers_total",
             ("task",),
-            "Predictions given back over HTTP from the store that workers share.",
+            "Predictions given back from the shared store.",
             "",
             "shared_answers",
         ),
         WorkerMetric(
             "riverloop_shared_late_total",
             ("task",),
-            "Requests over HTTP for which the shared store did not answer in time, or refused.",
-            "See the worker's log, then the store.",
+            "Requests for which the shared store was late or refused.",
+            "See the worker's log.",
             "shared_late",
         ),
         WorkerMetric(
             "riverloop_shared_lost_total",
             ("task",),
-            "Predictions that could not be written to the shared store.",
-            "See the worker's log, then the store.",
+            "Predictions not written to the shared store.",
+            "See the worker's log.",
             "shared_lost",
         ),
         WorkerMetric(
