@@ -41,7 +41,8 @@ class Worker(WorkerProcess):
         self, reference: str, connection: Connection, folder: Path, number: int, **more: Any
     ) -> None:
         super().__init__(reference, connection, folder, number)
-        settings = {"group": self.task, "token_key": "", **more}
+        # A moment's stall must not close connections: each call that is due has its own.
+        settings = {"group": self.task, "http_connections": 4096, **more}
         self._environment |= {environment_name(key): str(value) for key, value in settings.items()}
 
     def cpu_s(self) -> float:
