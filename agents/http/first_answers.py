@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 PAUSES_S: Final = (0.002, 0.05)
 """The first and the longest pause of a wait for another worker."""
+LOOKS_S: Final = (0.01, 0.02, 0.05)
+"""Pauses of a look-up that meets a claim: an answer is shared a moment after it was given."""
 WAIT_S: Final = 3 * CLAIM_S
 """How long an answer of another worker is waited for, before this one answers for itself."""
 
@@ -111,6 +113,11 @@ class FirstAnswers:
     async def look_up(self, request_id: str) -> bytes | None:
         """Return the answer to a request; None where there is none."""
         value = await self._shared.read(request_id)
+        for pause in LOOKS_S:
+            if value is None or not value.startswith(CLAIM):
+                break
+            await asyncio.sleep(pause)
+            value = await self._shared.read(request_id)
         if value is None or value.startswith(CLAIM) or (body := self._read(value)) is None:
             return None
         self._given()

@@ -64,7 +64,7 @@ def offsets_since(
 
     Raises as `end_offsets` does.
     """
-    since = OffsetSpec.for_timestamp(since_ms)  # type: ignore[no-untyped-call]  # as above
+    since = OffsetSpec.for_timestamp(since_ms)
     found = _offsets(connection, partitions, since)
     return {place: None if offset < 0 else offset for place, offset in found.items()}
 

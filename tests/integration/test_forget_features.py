@@ -68,8 +68,7 @@ def test_the_rows_of_a_person_are_deleted_everywhere_and_no_others(loop: Loop, t
         store = {"RIVERLOOP_FEATURE_STORE": server.url}
         (sharing,) = loop.started(1, feature_store=server.url)
         (alone,) = loop.started(1)
-        for view, key in (("guests", f"guest={ADA}"), ("guests", f"guest={BEA}")):
-            until(lambda view=view, key=key: known(loop, view, key, **store), 60)
+        until(lambda: all(known(loop, "guests", f"guest={each}", **store) for each in (ADA, BEA)), 60)
         until(lambda: known(loop, "agents", f"Agent={AGENT}", **store), 60)
         features = dict(loop.events(1)[0].request.features)
         asked = {

@@ -203,7 +203,8 @@ def test_on_the_event_loop_a_server_that_stops_is_slow_or_locked_fails_in_time(t
             assert isinstance(said, str)
             assert took < 0.45
             server.start()
-            assert (await run(asks, [Claim("r-1", TWO)], 2.0))[0] == [None]
+            found = [await run(asks, [Claim("r-1", TWO)], 2.0) for _ in range(3)]
+            assert found[-1][0] == [TWO]  # the first one may still meet the connection that was closed
             asks.close()
         wrong = RedisAsks(Address(server.url, "hunter-2"), layout())
         said, _ = await run(wrong, [Read("a")], 2.0)
