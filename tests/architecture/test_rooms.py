@@ -34,7 +34,8 @@ LONG = {
     "schemas/codec/codec.py": 515,  # a method per record that is read, and what the join holds
     "infra/task/log_fold.py": 360,  # the one reader of the log
     "infra/task/log_publisher.py": 345,  # what an owner publishes, and when
-    "agents/task_agents.py": 360,  # how the parts of a task are put together
+    "agents/task_agents.py": 366,  # how the parts of a task are put together
+    "infra/worker_metrics.py": 345,  # a declaration for each metric
     "streams/task.py": 400,  # all that a task declares, with its sentences
     "streams/model.py": 410,  # a fold, its commands, versions and scores
     "streams/join/join.py": 440,  # the table of the join, whole
