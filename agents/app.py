@@ -118,6 +118,7 @@ def make_app(prepared: Prepared, ending: Ending | None = None) -> Any:
         await asyncio.gather(*(each.consumer.stop() for each in [feed, *foreign]))
         await asyncio.gather(*(agents.close() for agents in prepared.agents.values()))
         await writer.close()
+        await asyncio.gather(*(agents.close_shared() for agents in prepared.agents.values()))
 
     app.on_before_shutdown.connect(stopping)
     return app

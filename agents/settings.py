@@ -128,8 +128,8 @@ class Settings:
     )
     feature_store: str = setting(
         "",
-        "Store of looked-up features: redis://HOST:PORT/DB, rediss:// with TLS, redis+cluster:// or "
-        "rediss+cluster://. Empty: memory.",
+        "Store of looked-up features and shared predictions: redis://HOST:PORT/DB, rediss:// with TLS, "
+        "redis+cluster:// or rediss+cluster://. Empty: memory.",
     )
     feature_store_password: str = setting("", "Password of the feature store.", secret=True)
     feature_store_project: str = setting(
@@ -155,6 +155,12 @@ class Settings:
         "Number of HTTP predictions kept in memory to answer repeated requests.",
         unit="predictions",
         within=(1, 10**8),
+    )
+    prediction_ttl_s: int = setting(
+        3_600,
+        "Time for which workers share predictions in the feature_store; 0: not.",
+        unit="s",
+        within=(0, 2_592_000),
     )
     max_body: int = setting(
         1_048_576, "Maximum size of an HTTP request body.", unit="bytes", within=(1_024, 104_857_600)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from agents.decoders import decoders_of
 from agents.http.task import HttpTask
-from agents.look_ups import feature_serving
+from agents.look_ups import feature_serving, shared_predictions
 from agents.settings import Settings
 from infra.audit.chain import ChainReader
 from infra.audit.checkpoints import Checkpoints
@@ -90,6 +90,7 @@ class TaskAgents:
         self.features = feature_serving(context, settings, statistics, lambda: self.publisher.is_owner)
         if self.features is not None:
             server.additions.append(Lookups.check)
+        self.shared = shared_predictions(context, settings, statistics)
         request_scan = None if settings.json_records else request_scan_of(context.codec)
         aggregates = (
             AggregatesAgent(context, current, resume, statistics) if context.task.aggregates else None
@@ -142,6 +143,7 @@ class TaskAgents:
             silence=None if settings.lockstep else Silence(self.join, settings.idle_ms),
             look_ups=None if self.features is None else self.features.reader,
             registry=registry,
+            shared=self.shared,
         )
 
         def output(role: str, topic: str, every: int) -> Output:
@@ -158,7 +160,8 @@ class TaskAgents:
         self.status = TaskStatus(context, self.join, self.log, self.publisher, self.tallies)
         reader = None if self.features is None else self.features.reader
         self.http = HttpTask(
-            context, settings, readiness, current, server, subjects, turns, statistics, self.status, reader
+            *(context, settings, readiness, current, server, subjects, turns, statistics, self.status),
+            *(reader, self.shared),
         )
         self.inputs = self._inputs(reader, request_scan)
         self.ownership = Channel(
@@ -267,6 +270,11 @@ class TaskAgents:
         """Close the producers."""
         mapped = [self.mapped.runner] if self.mapped else []
         await asyncio.gather(*(runner.close() for runner in [*self._runners.values(), *mapped]))
+
+    async def close_shared(self) -> None:
+        """Give the last predictions to the other workers: Kafka has acknowledged all that it will."""
+        if self.shared is not None:
+            await asyncio.get_running_loop().run_in_executor(None, self.shared.close)
 
     async def publish_rest(self, consumer: BatchConsumer) -> None:
         """Publish the last metrics of a burst, as the tallies' owner."""

@@ -6,7 +6,7 @@ In this order, so that a run that is killed anywhere is completed by the next on
    processed them, from `T.dead-letters` whole, and from `T.predictions` up to the newest one from outside that
    names the person.
 2. One transaction rewrites `T.keys` without the person's salt, and writes the audit on `T.control`.
-3. What lies on `T.keys` below that is deleted.
+3. What lies on `T.keys` below that is deleted. Rows of the person on `T.features` get tombstones.
 4. Step 1 again, for what was processed meanwhile; then all is read, to say what is left.
 """
 
@@ -16,12 +16,13 @@ import asyncio
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from confluent_kafka import Message
 
+from infra.features.forget import FeatureRows
 from infra.inbound import SERVED, header
 from infra.kafka.aborted import ProducerFenced
 from infra.kafka.admin import delete_records, partition_count
@@ -36,6 +37,7 @@ from schemas.limits import REASON
 from schemas.records import Command, Control
 from schemas.subject_keys import BEGIN, END, LOOKUP_BYTES
 from schemas.topics import TaskTopics
+from streams.lookup import Lookup
 from streams.positions import Place
 
 TIMEOUT_MS: Final = 20_000
@@ -51,6 +53,8 @@ class Forgotten:
     """Whether the person had a key."""
     deleted: Counter[str] = field(default_factory=Counter)
     """By topic: offsets of which the records were deleted, commit markers included."""
+    rows: int = 0
+    """Rows of `T.features` that were deleted."""
     left: Counter[str] = field(default_factory=Counter)
     """By topic: records that name the person in plain still."""
     back: bool = False
@@ -71,6 +75,8 @@ class Forgetting:
         The workers' consumer group: what it has committed is processed.
     subject
         An entity key as services send it; or a value of a tokenised feature, or a reporter.
+    lookups
+        Of the task: what they read of the person on `T.features` is deleted.
 
     Raises
     ------
@@ -79,7 +85,13 @@ class Forgetting:
     """
 
     def __init__(
-        self, connection: Connection, codec: Codec, subjects: Subjects, group: str, subject: str
+        self,
+        connection: Connection,
+        codec: Codec,
+        subjects: Subjects,
+        group: str,
+        subject: str,
+        lookups: Sequence[Lookup] = (),
     ) -> None:
         if not 0 < len(subject) <= MAX_SUBJECT:
             raise UsageError(f"an entity must have 1 to {MAX_SUBJECT:,} characters, not {len(subject):,}")
@@ -107,6 +119,8 @@ class Forgetting:
         self._personal = {"entity_key", "reporter"} | {
             each.name for each in dictionary if each.personal_data != "none"
         }
+        count = partition_count(connection, names.features) if lookups else 0
+        self._rows = FeatureRows(connection, names.features, count, lookups, self._personal)
         # A text lies in Avro as it is, in JSON perhaps escaped.
         self._needles = {subject.encode(), json.dumps(subject)[1:-1].encode()}
 
@@ -134,6 +148,7 @@ class Forgetting:
         firsts = first_offsets(self._connection, self._places())
         for place, offset in self._deletable().items():
             done.deleted[place[0]] += max(0, offset - firsts[place])
+        done.rows = len(self._rows.of(self._subject))
         done.deleted = +done.deleted
         return done
 
@@ -162,6 +177,9 @@ class Forgetting:
         )
         asyncio.run(self._destroy(done, below, author, reason, at))
         self._delete(done)
+        rows = self._rows.of(self._subject)
+        self._rows.delete(rows)
+        done.rows = len(rows)
         self._subjects.load()
         done.back = self._subjects.keys is not None and self._subjects.keys.knows(self._subject)
         places = [
@@ -171,6 +189,7 @@ class Forgetting:
         ]
         for message in self._read(end_offsets(self._connection, places, committed=False)):
             done.left[message.topic() or ""] += self._names(message)
+        done.left[self.topics.features] = len(self._rows.of(self._subject))
         done.left = +done.left
         return done
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from infra.store_metrics import STORE_METRICS
 from infra.worker_metric import WorkerMetric
 
 WORKER_METRICS: Final = {
@@ -243,44 +244,7 @@ WORKER_METRICS: Final = {
             "The answers give the reason.",
             "http_rejected",
         ),
-        WorkerMetric(
-            "riverloop_lookups_total", ("task",), "Look-ups for requests: one for each view.", "", "lookups"
-        ),
-        WorkerMetric(
-            "riverloop_lookups_missing_total",
-            ("task",),
-            "Look-ups whose entity the store does not have, or only too old.",
-            "Rising: fill the store with `riverloop features put`.",
-            "lookups_missing",
-        ),
-        WorkerMetric(
-            "riverloop_lookups_late_total",
-            ("task",),
-            "Look-ups that the store did not answer in time, or refused.",
-            "See the worker's log, then the store.",
-            "lookups_late",
-        ),
-        WorkerMetric(
-            "riverloop_lookups_invalid_total",
-            ("task",),
-            "Look-ups with a value that the dictionary rejects; it counts as missing.",
-            "Compare the store's types with the dictionary.",
-            "lookups_invalid",
-        ),
-        WorkerMetric(
-            "riverloop_feature_rows_total",
-            ("task",),
-            "Rows of `T.features` that this worker wrote to the store.",
-            "",
-            "feature_rows",
-        ),
-        WorkerMetric(
-            "riverloop_feature_rows_unreadable_total",
-            ("task",),
-            "Records of `T.features` that are no rows, passed over.",
-            "See the worker's log.",
-            "feature_rows_unreadable",
-        ),
+        *STORE_METRICS,
         WorkerMetric(
             "riverloop_misplaced_total",
             ("task",),

@@ -89,6 +89,17 @@ class Frame:
         """Frame a value."""
         return prefix(self.schema_id) + value[len(self.mark) :] if value.startswith(self.mark) else value
 
+    def without(self, value: bytes) -> bytes:
+        r"""Take the frame of a value away again.
+
+        Examples
+        --------
+        >>> Frame(b"0123456789", 7).without(b"\x00\x00\x00\x00\x07body")
+        b'0123456789body'
+        """
+        frame = prefix(self.schema_id)
+        return self.mark + value[len(frame) :] if value.startswith(frame) else value
+
 
 def avro_of(text: str) -> Any:
     """Parse a registered Avro schema.

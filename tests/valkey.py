@@ -76,6 +76,8 @@ class Proxy:
 
     def __init__(self, port: int, context: ssl.SSLContext | None = None) -> None:
         self.delay_s, self._target, self._context = 0.0, port, context
+        self.drops = b""
+        """Pieces with these bytes do not reach the server."""
         self._server = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._server.getsockname()[1]
         self.answers = 0
@@ -108,6 +110,8 @@ class Proxy:
                 if back:
                     self.answers += 1
                     time.sleep(self.delay_s)
+                elif self.drops and self.drops in data:
+                    continue
                 sink.sendall(data)
         for each in (source, sink):
             with suppress(OSError):

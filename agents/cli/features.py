@@ -93,8 +93,8 @@ def get(
 ) -> None:
     """Read an entity's row of VIEW from the store, or from the topic without one; exit code 1 when missing."""
     from infra.features.filler import read_topic  # noqa: PLC0415  see `put`
-    from infra.features.redis_store import Address  # noqa: PLC0415  see `put`
     from infra.features.serving import store_of  # noqa: PLC0415  see `put`
+    from infra.redis_client import Address  # noqa: PLC0415  see `put`
 
     loaded, settings = load_task(task), Settings.load()
     reading = _Rows(loaded, view, None)

@@ -13,7 +13,7 @@ from agents.settings import Settings
 from infra.clock import now_ms
 from infra.forget import Forgetting, Forgotten
 from infra.taskfile import load_task
-from schemas.topics import TaskTopics
+from schemas.topics import FEATURES_KEPT_MS, TaskTopics
 
 
 @click.command(
@@ -41,7 +41,8 @@ def forget(
     """Forget ENTITY in TASK: an entity key or a value of a tokenised feature; - reads it from standard input.
 
     Destroys the key of the entity's tokens. Deletes the processed requests and outcomes, and all dead letters,
-    of all entities. Keeps models. Exit code 1 when unprocessed records are left: run it again later.
+    of all entities, and the entity's rows of look-ups. Keeps models. Exit code 1 when unprocessed records are
+    left: run it again later.
     """
     if entity == "-":
         entity = sys.stdin.readline().rstrip("\r\n")
@@ -49,7 +50,7 @@ def forget(
     connection = connect(bootstrap, properties)
     codec, subjects = writing_codec(loaded, connection)
     settings = Settings.load({"group": group})
-    work = Forgetting(connection, codec, subjects, settings.group, entity)
+    work = Forgetting(connection, codec, subjects, settings.group, entity, loaded.task.lookup)
     author = author or _user()
     work.check_said(author, reason)
     done = work.preview() if dry_run else work.run(author=author, reason=reason, at=now_ms())
@@ -59,6 +60,7 @@ def forget(
                 "task": loaded.task.name,
                 "known": done.key,
                 "deleted": dict(done.deleted),
+                "rows": done.rows,
                 "left": dict(done.left),
                 "back": done.back,
                 "complete": done.complete,
@@ -76,6 +78,11 @@ def _show(task: str, done: Forgotten, dry_run: bool) -> None:
     if done.deleted:
         rows = [[topic, count] for topic, count in sorted(done.deleted.items())]
         table(f"{task}: {would}deleted", ["topic", "offsets"], rows)
+    if done.rows:
+        click.echo(
+            f"{done.rows:,} row(s) of {topics.features} {would or 'were '}deleted; Kafka removes the older records "
+            f"when it compacts the topic, after {FEATURES_KEPT_MS // 3_600_000} h at the earliest"
+        )
     if done.key:
         click.echo(f"the key of the entity's tokens {would or 'is '}destroyed")
     else:
@@ -105,6 +112,8 @@ def _advice(topics: TaskTopics, topic: str) -> str:
         return "let the workers process them, then run the command again"
     if topic == topics.predictions:
         return "another program wrote them: let the workers process them, then run the command again"
+    if topic == topics.features:
+        return "they were written meanwhile: run the command again"
     if topic == topics.join_state:
         return (
             "the dictionary did not flag the feature when they were stored; they are deleted when the request "

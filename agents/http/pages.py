@@ -115,8 +115,8 @@ class Pages:
         return answer(*single_or_list(body, await predictions.answer(body.records), 200))
 
     async def look_up(self, request: web.Request) -> web.Response:
-        """Return a remembered answer."""
-        return answer(self._predictions.of(request).look_up(request.match_info["request_id"]))
+        """Return an earlier answer."""
+        return answer(await self._predictions.of(request).look_up(request.match_info["request_id"]))
 
     async def trace(self, request: web.Request) -> web.Response:
         """Return what became of a request."""
@@ -160,7 +160,7 @@ class Pages:
 
 def _predictions(writer: Sends, task: HttpTask) -> Predictions:
     shared = (task.context, task.server, task.subjects, task.statistics, task.turns, writer)
-    return Predictions(task.settings, task.readiness, *shared, task.lookups)
+    return Predictions(task.settings, task.readiness, *shared, task.lookups, task.shared)
 
 
 def _commands(writer: Sends, task: HttpTask) -> ModelCommands:

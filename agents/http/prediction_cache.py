@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from typing import Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
 
 from infra.kafka.transaction import OutRecord
 from infra.kafka.writer import Delivery
 from schemas.errors import BrokerError
+
+if TYPE_CHECKING:
+    from infra.shared.predictions import Mine
 
 
 class Sends(Protocol):
@@ -26,14 +30,18 @@ class Answer:
     body
         The answer, as JSON.
     record
-        The prediction for the topic.
+        The prediction for the topic; None: it is there already.
     """
 
-    __slots__ = ("_delivery", "_record", "body")
+    __slots__ = ("_delivery", "_record", "body", "mine", "on_acknowledged")
 
-    def __init__(self, body: bytes, record: OutRecord) -> None:
+    def __init__(self, body: bytes, record: OutRecord | None = None) -> None:
         self.body = body
-        self._record: OutRecord | None = record
+        self.mine: Mine | None = None
+        """This worker's claim to it; None without a shared store."""
+        self.on_acknowledged: Callable[[Answer], None] | None = None
+        """Called once, when Kafka has acknowledged the prediction."""
+        self._record = record
         self._delivery: Delivery | None = None
 
     @property
@@ -66,6 +74,9 @@ class Answer:
     def _delivered(self, delivery: Delivery) -> None:
         if not delivery.cancelled() and delivery.exception() is None:
             self._record = self._delivery = None
+            if (act := self.on_acknowledged) is not None:
+                self.on_acknowledged = None
+                act(self)
 
     async def wait(self) -> None:
         """Wait until it is acknowledged.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from agents.http.body import read_record, said_id
@@ -26,7 +28,12 @@ from streams.aggregates.aggregates import AggregateRules
 from streams.serve import Server
 
 if TYPE_CHECKING:
+    from agents.http.first_answers import FirstAnswers
     from infra.features.reader import LookupReader
+    from infra.shared.predictions import Mine, SharedPredictions
+
+Claims = Mapping[str, "Mine | None"]
+"""By request: whose claim a call has; None where another call is about to answer it."""
 
 
 class Predictions:
@@ -49,6 +56,7 @@ class Predictions:
         turns: Turns,
         writer: Sends,
         lookups: LookupReader | None = None,
+        shared: SharedPredictions | None = None,
     ) -> None:
         self.readiness, self._json = readiness, settings.json_records
         self.context, self.server, self.subjects = context, server, subjects
@@ -59,6 +67,17 @@ class Predictions:
         self._lookups = lookups
         decode = context.codec.decode_request
         self._decode = decode if lookups is None else lookups.decoder(context.codec)
+        self._first = None if shared is None else self._first_answers(shared)
+
+    def _first_answers(self, shared: SharedPredictions) -> FirstAnswers:
+        from agents.http.first_answers import FirstAnswers  # noqa: PLC0415  only with a shared store
+
+        def given() -> None:
+            self.statistics.counts["shared_answers"] += 1
+
+        return FirstAnswers(
+            shared, self.cache, self.context.codec, lambda prediction: _body(prediction, []), given
+        )
 
     def flush(self) -> None:
         """Write the counts of requests: the worker stops."""
@@ -67,18 +86,30 @@ class Predictions:
     async def answer(self, records: list[Any]) -> list[bytes | Problem]:
         """Answer each record in order, with JSON or a problem."""
         started = time.monotonic()
-        looked_up = [None] * len(records) if self._lookups is None else await self._look_up(records)
-        found = await self.turns.run(map(self._one, records, looked_up))
+        requests: list[Request | None] = [None] * len(records)
+        if self._lookups is not None or self._first is not None:
+            requests = await self.turns.run(map(self._new, records))
+        claims = await self._claim(requests)
+        # What another call answers comes last: two workers may wait for each other.
+        waits = {
+            at: request
+            for at, request in enumerate(requests)
+            if request is not None and claims.get(request.request_id, self) is None
+        }
+        asked = [each for at, each in enumerate(zip(records, requests, strict=True)) if at not in waits]
+        found = await self._serve(asked, claims)
         # All are under way: it makes no difference in which order they are waited for.
-        results = [await self._acknowledged(each) for each in found]
+        own = iter([await self._acknowledged(each) for each in found])
+        later = iter(await asyncio.gather(*(self._after_another(records[at], waits[at]) for at in waits)))
+        results = [next(later if at in waits else own) for at in range(len(records))]
         took, answers = time.monotonic() - started, self.statistics.answers["http"]
         for each in results:
             if isinstance(each, bytes):
                 answers.add(took)
         return results
 
-    def look_up(self, request_id: str) -> bytes:
-        """Return the answer to an earlier request.
+    async def look_up(self, request_id: str) -> bytes:
+        """Return the answer to an earlier request, of any worker where they share a store.
 
         Raises
         ------
@@ -88,49 +119,77 @@ class Predictions:
         answer = self.cache.get(request_id)
         if answer is not None and answer.acknowledged:
             return answer.body
+        if self._first is not None and (body := await self._first.look_up(request_id)) is not None:
+            return body
         if answer is not None:
             detail = "Kafka has not acknowledged the prediction yet: repeat the POST, or retry later"
         else:
             detail = (
                 f"this worker has no cached prediction of request {request_id[:200]!r}: it keeps the last "
-                f"{self.cache.most:,} HTTP predictions since its start; all predictions are on the topic "
-                f"{self.context.topics.predictions}"
+                f"{self.cache.most:,} HTTP predictions since its start"
+                f"{'' if self._first is None else ', and the store that workers share has none or does not answer'}"
+                f"; all predictions are on the topic {self.context.topics.predictions}"
             )
         raise Problem(404, "not_cached", detail)
 
     # ------------------------------------------------------------------ one request
 
-    async def _look_up(self, records: list[Any]) -> list[Request | None]:
-        """Read the features of all new requests of a call; None for a record that has its answer, or gets none."""
-        assert self._lookups is not None
-        found = await self.turns.run(map(self._new, records))
-        if not self.readiness.ready.is_set():
-            return [None] * len(records)
-        done = iter(await self._lookups.complete([each for each in found if each is not None]))
-        return [None if each is None else next(done) for each in found]
+    async def _claim(self, requests: Sequence[Request | None]) -> Claims:
+        """Claim the new requests of a call, where workers share a store."""
+        if self._first is None or self.context.task.aggregates or not self.readiness.ready.is_set():
+            return {}
+        return await self._first.claim(each.request_id for each in requests if each is not None)
+
+    async def _serve(
+        self, asked: Sequence[tuple[Any, Request | None]], claims: Claims
+    ) -> list[Answer | Problem]:
+        """Answer records, with the requests that they hold where these are read already."""
+        requests = [request for _, request in asked]
+        if self._lookups is not None and self.readiness.ready.is_set():
+            new = [each is not None and self.cache.get(each.request_id) is None for each in requests]
+            wanted = (each for each, is_new in zip(requests, new, strict=True) if is_new and each is not None)
+            done = iter(await self._lookups.complete([*wanted]))
+            requests = [next(done) if is_new else each for each, is_new in zip(requests, new, strict=True)]
+        pairs = zip(asked, requests, strict=True)
+        return await self.turns.run(self._one(record, request, claims) for (record, _), request in pairs)
+
+    async def _after_another(self, record: Any, request: Request) -> bytes | Problem:
+        """Give the answer that another call is about to give, or answer where it does not."""
+        assert self._first is not None
+        mine = await self._first.wait(request.request_id)
+        claims = {} if mine is None else {request.request_id: mine}
+        (found,) = await self._serve([(record, request)], claims)
+        return await self._acknowledged(found)
 
     def _new(self, record: Any) -> Request | None:
+        """Read a request; None for a record that has its answer, or gets none."""
         try:
             request = self._read(record)
         except (BadRecord, Problem):
             return None  # said when it is its turn
         return None if self.cache.get(request.request_id) is not None else request
 
-    def _one(self, record: Any, looked_up: Request | None) -> Answer | Problem:
+    def _one(self, record: Any, read: Request | None, claims: Claims) -> Answer | Problem:
         try:
-            request = looked_up or self._read(record)
-            return self._answer(request, record)
+            request = read or self._read(record)
+            return self._answer(request, record, claims)
         except BadRecord as bad:
             self.statistics.counts["http_rejected"] += 1
             self._edge.rejected(bad)
             problem = Problem.of(bad)
         except BrokerError:
-            problem = self._not_acknowledged()
+            return self._named(self._not_acknowledged(), record)
         except ModelMissing as missing:
             self.readiness.not_ready(str(missing))
             problem = not_ready(self.context.task.name, self.readiness)
         except Problem as found:
             problem = found
+        if self._first is not None and read is not None and (mine := claims.get(read.request_id)):
+            self._first.release(mine)
+        return self._named(problem, record)
+
+    @staticmethod
+    def _named(problem: Problem, record: Any) -> Problem:
         if said := said_id(record):
             problem.more["request_id"] = said
         return problem
@@ -144,7 +203,7 @@ class Predictions:
         self.server.times.check(request.ts, arrived)
         return request
 
-    def _answer(self, request: Request, sent: Any) -> Answer:
+    def _answer(self, request: Request, sent: Any, claims: Claims) -> Answer:
         if self.context.task.aggregates:
             raise self._topic_only()
         answer = self.cache.get(request.request_id)
@@ -165,6 +224,8 @@ class Predictions:
             unknown = self._remarks.unknown(sent)
             odd = unknown + self._remarks.outside(request.features) + _of_models(self.server, prediction)
             answer = Answer(_body(prediction, odd), record)
+            if self._first is not None and (mine := claims.get(request.request_id)) is not None:
+                answer.mine, answer.on_acknowledged = mine, self._first.acknowledged
             self.cache.add(request.request_id, answer)
             self.statistics.counts["predictions"] += 1
             self.statistics.counts["http_predictions"] += 1
@@ -181,6 +242,8 @@ class Predictions:
             await found.wait()
         except BrokerError:
             return self._not_acknowledged()
+        if self._first is not None and found.mine is not None and found.mine.late:
+            await self._first.settle(found.mine, found)
         return found.body
 
     def _topic_only(self) -> Problem:

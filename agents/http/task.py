@@ -19,6 +19,7 @@ from streams.serve import Server
 
 if TYPE_CHECKING:
     from infra.features.reader import LookupReader
+    from infra.shared.predictions import SharedPredictions
 
 
 class LocalStatus(Protocol):
@@ -51,3 +52,5 @@ class HttpTask:
     status: LocalStatus
     lookups: LookupReader | None = None
     """None: the task has no look-ups."""
+    shared: SharedPredictions | None = None
+    """None: workers share no store of predictions."""

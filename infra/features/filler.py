@@ -208,6 +208,15 @@ def send_rows(connection: Connection, topic: str, rows: Sequence[FeatureRow]) ->
     BrokerError
         When it does not take them all.
     """
+    _send(connection, topic, [(encode_key(row.key), encode_row(row)) for row in rows])
+
+
+def send_tombstones(connection: Connection, topic: str, keys: Sequence[RowKey]) -> None:
+    """Delete rows on the topic; raises as `send_rows`."""
+    _send(connection, topic, [(encode_key(key), None) for key in keys])
+
+
+def _send(connection: Connection, topic: str, records: Sequence[tuple[bytes, bytes | None]]) -> None:
     failed: list[str] = []
 
     def delivered(error: KafkaError | None, _message: Message) -> None:
@@ -216,10 +225,10 @@ def send_rows(connection: Connection, topic: str, rows: Sequence[FeatureRow]) ->
 
     properties: dict[str, Any] = {"partitioner": PARTITIONER, "enable.idempotence": True, "linger.ms": 5}
     producer = Producer(connection.config(**properties), logger=CLIENT_LOG)
-    for row in rows:
+    for key, value in records:
         while True:
             try:
-                producer.produce(topic, encode_row(row), encode_key(row.key), on_delivery=delivered)
+                producer.produce(topic, value, key, on_delivery=delivered)
                 break
             except BufferError:
                 producer.poll(0.1)
@@ -227,7 +236,7 @@ def send_rows(connection: Connection, topic: str, rows: Sequence[FeatureRow]) ->
     left = producer.flush(20)
     if failed or left:
         why = failed[0] if failed else "no answer within 20 s"
-        raise BrokerError(f"{topic}: {len(failed) + left} of {len(rows)} rows were not written: {why}")
+        raise BrokerError(f"{topic}: {len(failed) + left} of {len(records)} rows were not written: {why}")
 
 
 def read_topic(

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any, Final, NamedTuple
-from urllib.parse import urlsplit
+from collections.abc import Mapping, Sequence
+from typing import Final
 
 from infra.features import feast
 from infra.features.store import Put
-from schemas.errors import BadRecord, FeaturesUnavailable, UsageError
+from infra.redis_client import Address, RedisServer
+from schemas.errors import BadRecord
 from schemas.feature_row import FeatureRow, RowKey
 from schemas.records import FeatureValue
 
-SCHEMES: Final = ("redis", "rediss", "redis+cluster", "rediss+cluster", "unix")
 FILL_TIMEOUT_S: Final = 5.0
 """How long a write may take: nobody waits for it."""
-CONNECT_TIMEOUT_S: Final = 1.0
-LONGEST: Final = 200
 
 PUT: Final = """
 local function time_of(data)
@@ -56,37 +52,6 @@ return 1
 """Notes how far the topic is read, unless another worker has, or the store was wiped."""
 
 
-class Address(NamedTuple):
-    """Where the store is, and as whom."""
-
-    url: str
-    """Of `SCHEMES`; without a password."""
-    password: str = ""
-    project: str = "riverloop"
-    """Feast's project, part of each key."""
-
-
-def check_address(url: str) -> None:
-    """Check the URL of a store.
-
-    Raises
-    ------
-    UsageError
-        When it is of another form, or holds a password, which would be shown.
-    """
-    parts = urlsplit(url)
-    if parts.password or "password=" in parts.query:
-        raise UsageError(
-            "the URL of the feature store has a password: set it in RIVERLOOP_FEATURE_STORE_PASSWORD, or in a file "
-            "that RIVERLOOP_FEATURE_STORE_PASSWORD_FILE names"
-        )
-    if parts.scheme not in SCHEMES or not (parts.hostname or parts.path):
-        raise UsageError(
-            f"the feature store {url[:LONGEST]!r} must be redis://HOST:PORT/DB, rediss:// with TLS, or "
-            "redis+cluster:// or rediss+cluster://"
-        )
-
-
 class RedisFeatures:
     """A store that workers share.
 
@@ -99,36 +64,9 @@ class RedisFeatures:
     shared = True
 
     def __init__(self, address: Address, timeout_s: float) -> None:
-        check_address(address.url)
-        self._project, self._password = address.project, address.password
-        self._place = address.url.split("?", maxsplit=1)[0][:LONGEST]
-        try:
-            import redis  # noqa: PLC0415  an extra: only a worker with such a store imports it
-        except ImportError:
-            raise UsageError(
-                "a feature store in Redis needs the extra: pip install 'riverloop[redis]'"
-            ) from None
-        self._errors = (redis.RedisError, OSError)
-        self._cluster = "+cluster" in urlsplit(address.url).scheme
-        self._reading = self._client(redis, address, timeout_s)
-        self._writing = self._client(redis, address, FILL_TIMEOUT_S)
-
-    def _client(self, redis: Any, address: Address, timeout_s: float) -> Any:
-        options = {
-            "socket_timeout": timeout_s,
-            "socket_connect_timeout": min(timeout_s, CONNECT_TIMEOUT_S),
-            "protocol": 2,
-            "password": address.password or None,
-        }
-        if self._cluster:
-            return redis.RedisCluster.from_url(
-                address.url.replace("+cluster", "", 1), cluster_error_retry_attempts=1, **options
-            )
-        from redis.backoff import NoBackoff  # noqa: PLC0415  as above
-        from redis.retry import Retry  # noqa: PLC0415  as above
-
-        # The caller has its own bound: a client that tries again would exceed it.
-        return redis.Redis.from_url(address.url, retry=Retry(NoBackoff(), 0), **options)
+        server = RedisServer(address)
+        self._project, self._cluster, self._translated = address.project, server.clustered, server.translated
+        self._reading, self._writing = server.client(timeout_s), server.client(FILL_TIMEOUT_S)
 
     # ------------------------------------------------------------------ rows
 
@@ -193,18 +131,6 @@ class RedisFeatures:
         """See `FeatureStore.close`."""
         self._reading.close()
         self._writing.close()
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except self._errors as error:
-            said = str(error) or type(error).__name__
-            if self._password:
-                said = said.replace(self._password, "***")
-            raise FeaturesUnavailable(
-                f"the feature store {self._place} does not answer: {said:.300}"
-            ) from error
 
 
 def _pairs(row: FeatureRow, names: Sequence[str]) -> list[bytes]:

@@ -9,9 +9,10 @@ from typing import Final
 
 from infra.features.filler import FeatureFiller
 from infra.features.reader import LookupReader
-from infra.features.redis_store import Address, RedisFeatures
+from infra.features.redis_store import RedisFeatures
 from infra.features.store import FeatureStore, MemoryFeatures
 from infra.kafka.connection import Connection
+from infra.redis_client import Address
 from schemas.topics import TaskTopics
 from streams.lookup import Lookups
 from streams.task import Task

@@ -67,6 +67,10 @@ class PartitionOffsets:
         """Return the oldest offset of each partition; raises as `ends` does."""
         return self._ask(places, EARLIEST, timeout_s)
 
+    def since(self, places: Iterable[Place], since_ms: int) -> dict[Place, int]:
+        """Return the first offset of each partition whose record has a time, or later; negative where none has."""
+        return self._ask(places, since_ms, TIMEOUT_S)
+
     def _ask(self, places: Iterable[Place], moment: int, timeout_s: float) -> dict[Place, int]:
         wanted = [*dict.fromkeys(places)]
         deadline = time.monotonic() + timeout_s
@@ -108,6 +112,18 @@ def first_offsets(connection: Connection, partitions: Iterable[Place]) -> dict[P
     """Return the oldest offset of each partition; raises as `end_offsets` does."""
     with closing(PartitionOffsets(connection)) as offsets:
         return offsets.firsts(partitions)
+
+
+def offsets_since(
+    connection: Connection, partitions: Iterable[Place], since_ms: int
+) -> dict[Place, int | None]:
+    """Return the first offset of each partition whose record has a time (ms), or later; None where none has.
+
+    Raises as `end_offsets` does.
+    """
+    with closing(PartitionOffsets(connection)) as offsets:
+        found = offsets.since(partitions, since_ms)
+    return {place: None if offset < 0 else offset for place, offset in found.items()}
 
 
 class Committed(NamedTuple):

@@ -26,6 +26,7 @@ from schemas.errors import TransactionAborted
 if TYPE_CHECKING:
     from infra.features.reader import LookupReader
     from infra.registry.registry import Registry
+    from infra.shared.predictions import SharedPredictions
 
 REGISTRY_PAUSE_S: Final = 1.0
 """Records whose schema a registry does not say, since it is away, are read again after this time."""
@@ -45,6 +46,8 @@ class Turn:
         Reads the features that requests do not carry; None where the task has none.
     registry
         Knows the schemas of framed records; None where none is set.
+    shared
+        Gives predictions to other workers; None where they share nothing.
     """
 
     def __init__(
@@ -62,11 +65,12 @@ class Turn:
         silence: Silence | None,
         look_ups: LookupReader | None = None,
         registry: Registry | None = None,
+        shared: SharedPredictions | None = None,
     ) -> None:
         self._context, self._readiness, self._turns, self._runner = context, readiness, turns, runner
         self._serve, self._join, self._fold, self._subjects = serve, join, fold, subjects
         self._assignments, self._silence = assignments, silence
-        self._look_ups, self._registry = look_ups, registry
+        self._look_ups, self._registry, self._shared = look_ups, registry, shared
         self.lock = asyncio.Lock()
         """Held while a transaction is made and written."""
         self.stopped = False
@@ -103,6 +107,8 @@ class Turn:
                 self._serve.commit()
                 self._join.commit()
                 self._subjects.commit("turn")
+                if self._shared is not None:
+                    self._shared.committed(records)
             except BaseException as error:
                 await self._assignments.undo(numbers, asked, error)
                 if not isinstance(error, TransactionAborted):

@@ -15,9 +15,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from infra.features.reader import LookupReader
-from infra.features.redis_store import Address, RedisFeatures
+from infra.features.redis_store import RedisFeatures
 from infra.kafka.transaction import OutRecord
 from infra.kafka.writer import Delivery
+from infra.redis_client import Address
 from schemas.feature_row import FeatureRow, RowKey
 from schemas.records import Position
 from streams.lookup import Lookup, Lookups

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from infra.features import feast
-from infra.features.redis_store import Address, RedisFeatures
+from infra.features.redis_store import RedisFeatures
 from infra.features.store import Put
+from infra.redis_client import Address
 from schemas.errors import BadRecord
 from schemas.feature_row import FeatureRow, RowKey
 from tests.contracts.feast_golden import cases

@@ -16,8 +16,9 @@ import pytest
 import trustme
 
 from infra.features.reader import REST_S, LookupReader
-from infra.features.redis_store import Address, RedisFeatures, check_address
+from infra.features.redis_store import RedisFeatures
 from infra.features.store import FeatureStore, MemoryFeatures, Put
+from infra.redis_client import Address, check_address
 from schemas.dictionary import Category, Dictionary, Integer, Number
 from schemas.errors import BadRecord, FeaturesUnavailable, UsageError
 from schemas.feature_row import FeatureRow, RowKey
