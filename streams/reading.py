@@ -81,7 +81,9 @@ class RowReader:
                     self._note(f"times have the form {dates[0]}, with or without a time of day")
         decimal = data.decimal
         if not decimal:
-            decimal = found_decimal(row[name] for row in sample for name in self._numbers)
+            # Features that serving adds need no column.
+            numbers = [name for name in self._numbers if name in sample[0]]
+            decimal = found_decimal(row[name] for row in sample for name in numbers)
             if decimal == ",":
                 self._note("numbers have a decimal comma")
         zone = zone_of(data.timezone) if data.timezone else None

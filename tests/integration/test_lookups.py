@@ -7,6 +7,7 @@ import json
 import re
 import urllib.request
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,11 @@ from infra.kafka.connection import Connection
 from infra.kafka.log import read_all
 from schemas.errors import RiverloopError
 from schemas.feature_row import FeatureRow, decode_row, encode_key
-from schemas.records import Prediction
+from schemas.records import FeatureValue, Prediction
 from schemas.topics import features_topic
+from streams.aggregates.aggregates import AggregateRules, request_key
+from streams.datafile import in_time_order
+from tests.aggregates_plain import plain_aggregates
 from tests.integration.loops import Loop, Worker, bookings, hotel_task, invoked, until
 from tests.pages import ROOT, answers, blocks, write_files
 from tests.valkey import Valkey
@@ -162,6 +166,42 @@ def test_what_was_looked_up_is_frozen_in_the_prediction(
     asked = sum(metric(each, "riverloop_lookups_total") for each in workers)
     assert 0 < missing < asked
     assert sum(metric(each, "riverloop_lookups_late_total") for each in workers) == 0
+
+
+def test_a_request_has_what_was_looked_up_and_its_aggregates(
+    broker: Broker, task_name: str, tmp_path: Path
+) -> None:
+    counted = 'Aggregate("before", by="Agent", window=timedelta(days=28), how="count")'
+    changes = {
+        "from streams import DataFile,": "from streams import Aggregate, DataFile, Lookup,",
+        [*LOOKUP][1]: [*LOOKUP.values()][1] + f"    aggregates=({counted},),\n",
+    }
+    file = hotel_task(tmp_path / "task", task_name, changes)
+    connection, known = Connection(broker.bootstrap), agents()[::2]
+    with Loop(f"{file}:cancellation", connection, tmp_path, PARTITIONS) as loop:
+        create_topics(connection, [features_topic(task_name, PARTITIONS)])
+        put_file(loop, tmp_path, known, "first", 1_000)
+        worker, _ = loop.started(2)
+        events = list(islice(in_time_order(loop.loaded.file_events()), 300))
+        with loop.replaying(events, key=request_key(loop.task)):
+            loop.wait_for_more(20)
+            worker.kill()
+            worker.restart()
+        loop.assert_resolved()
+        assert loop.assert_verified().counts["predictions"] == 300
+        rules, expected = AggregateRules.of(loop.task), dict[str, FeatureValue | None]()
+        for number in range(PARTITIONS):
+            read = read_all(loop.connection, loop.topics.requests, number)
+            requests = [loop.codec.decode_request(message.value()) for message in read]
+            plain = plain_aggregates(requests, rules.aggregates, rules.lateness_ms)
+            found = zip(requests, plain, strict=True)
+            expected |= {request.request_id: each["before"] for request, each in found}
+        for each in predictions(loop):
+            agent = each.features["Agent"]
+            assert each.features["before"] == expected[each.request_id]
+            assert each.features["CustomerType"] == (f"first {agent}" if agent in known else "NA")
+        assert len(set(expected.values())) > 5
+        assert loop.dead_letters() == []
 
 
 def test_a_store_that_stops_and_is_wiped(loop: Loop, server: Valkey, tmp_path: Path) -> None:
