@@ -43,7 +43,7 @@ What the [load check](../concepts/determinism.md#the-load-check) says of each pu
 {metadata.version("river")}, with the arguments of River's own tests. Transformers stand before a logistic
 regression. An estimator that takes numbers may take texts with other arguments, or behind
 `preprocessing.OneHotEncoder`; wrappers take what is inside them. Functions and classes of a task file are checked
-in the same way.
+in the same way. A model of PyTorch is refused, since its state is no plain data; deep-river 0.3.4 needs River 0.25.
 
 ## Accepted
 

@@ -179,7 +179,8 @@ def _described(value: Any) -> tuple[str, str | None, dict[str, Any], list[Any]]:
     parts = take_apart(value)
     if parts.kind not in NUMBER:
         raise SnapshotError(
-            f"a {type(value).__module__}.{type(value).__qualname__} cannot be stored: it is not plain data"
+            f"a {type(value).__module__}.{type(value).__qualname__} cannot be stored: it is not plain data; keep "
+            "numbers, text, lists, dicts and NumPy arrays in the model, or estimators of River or scikit-learn"
         )
     cls = class_name(parts.cls) if parts.cls is not None else None
     values = [*parts.plain, *parts.items, *parts.members]
