@@ -16,6 +16,13 @@ KINDS: Final[Mapping[str, type]] = {
     "regression": base.Regressor,
 }
 
+INSTEAD: Final[Mapping[str, str]] = {
+    "anomaly": "'binary' with streams.AnomalyClassifier(detector, q=0.99), whose outcome is a later label",
+    "forecast": "'regression' with the later value as outcome and features of the past",
+    "ranking": "'regression' with the rating as outcome, user and item as features",
+}
+"""Kinds of River's that a task does not have, and what a task takes instead."""
+
 _CURES: Final[tuple[tuple[tuple[type, ...], str], ...]] = (
     (
         (active.base.ActiveLearningClassifier,),

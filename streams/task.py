@@ -28,7 +28,7 @@ from streams.own_bodies import own_bodies
 from streams.own_code import own_modules
 from streams.quality.quality_rules import QualityRules
 from streams.snapshot.digest import state_digest
-from streams.suited import KINDS, range_problem
+from streams.suited import INSTEAD, KINDS, range_problem
 from streams.task_model import Model
 from streams.validation.rules import Validation
 
@@ -144,7 +144,9 @@ class Task:
         if not TASK_NAME.match(self.name) or len(self.name) > 100:
             raise TaskError(f"{where}: a name must consist of lower-case letters, digits and single hyphens")
         if self.kind not in KINDS:
-            raise TaskError(f"{where}: kind={self.kind!r} is not one of {', '.join(KINDS)}")
+            instead = INSTEAD.get(str(self.kind))
+            cure = f"; set kind={instead}" if instead else ""
+            raise TaskError(f"{where}: kind={self.kind!r} is not one of {', '.join(KINDS)}{cure}")
         if not isinstance(self.features, Dictionary):
             raise TaskError(f"{where}: features= must be a Dictionary(...)")
         # Also without a look-up: what is none is refused.

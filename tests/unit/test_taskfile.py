@@ -187,6 +187,11 @@ def test_an_error_in_the_file_is_reported_with_file_line_and_reason(
             "kind='binary' requires a classifier, not LinearRegression",
         ),
         ('question="?",', 'question="?", kind="ranking",', "kind='ranking' is not one of binary, multiclass"),
+        (
+            'question="?",',
+            'question="?", kind="ranking",',
+            "; set kind='regression' with the rating as outcome",
+        ),
         ('question="?",', 'question="?", kind="regression",', "requires a regressor, not LogisticRegression"),
         ('question="?",', 'question="?", grace=5,', "grace= must be a timedelta"),
         ('question="?",', 'question="?", tolerance=timedelta(-1),', "tolerance=-1 day, 0:00:00 must be"),
