@@ -10,6 +10,11 @@ def comparison(report: dict[str, Any]) -> list[list[str]]:
     """Return a row for each metric of each model and baseline: name, the loop's value, River's, difference."""
     lines = []
     for model, found in report["models"].items():
+        if found["n_other_role"]:
+            # The loop's metrics are of one role, River's of all labels.
+            where = f"{found['n']:,} labels in its newest role, {found['n_other_role']:,} before"
+            lines.append([model, where, "", "not compared"])
+            continue
         for metric, pair in found.items():
             if isinstance(pair, dict):
                 difference = pair["loop"] - pair["river"]

@@ -236,6 +236,7 @@ class Demo:
             }
             | {
                 "n": found["n"],
+                "n_other_role": found["n_other_role"],
                 "version": found["version"],
                 "river_left_out": requests - int(river[name]["n"]),
             }
@@ -259,7 +260,7 @@ class Demo:
                 close(pair["loop"], pair["river"])
                 for each in models.values()
                 for pair in each.values()
-                if isinstance(pair, dict)
+                if isinstance(pair, dict) and not each["n_other_role"]
             ),
             "left_out": {
                 "duplicates": self.left_out.duplicates,

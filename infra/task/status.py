@@ -98,6 +98,7 @@ class TaskStatus:
             each.name: {
                 "metrics": each.get(),
                 "n": each.n,
+                "n_other_role": each.n_other_role,
                 "quality": values.get(each.name, {}),
             }
             for each in served

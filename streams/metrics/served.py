@@ -87,6 +87,11 @@ class ServedMetrics(BaseMonitor[Entry]):
         return self._now.n
 
     @property
+    def n_other_role(self) -> int:
+        """Labels that count now of its other role."""
+        return sum(scope.n for role, scope in self.scopes.items() if role != self.role)
+
+    @property
     def _now(self) -> Scope:
         return self.scopes.get(self.role) or Scope(self.task)
 
