@@ -418,29 +418,37 @@ class Loop:
     # ------------------------------------------------------------------ what must hold
 
     def assert_digests(self) -> dict[str, str]:
-        """Compare all running workers' states with a refold of the log; gives the digest by version."""
+        """Compare all running workers' states with a refold of the log; gives the digest by version.
+
+        Time that passes in silence may append an entry between the two: then both are asked again.
+        """
+        left = 5
+        while True:
+            folds, left = self._refolds(), left - 1
+            reported = [self._digests(each, folds[0].next_offset) for each in self.workers if each.running]
+            if not left or all(each["next_offset"] == folds[0].next_offset for each in reported):
+                break
+        expected = {str(fold.version): fold.digest for fold in folds}
+        for each in reported:
+            assert each["next_offset"] == folds[0].next_offset
+            assert {model["version"]: model["state"] for model in each["models"]} == expected
+        return expected
+
+    def _refolds(self) -> list[ModelFold]:
         entries, roles = self.entries(), Roles(self.task.name)
         for offset, entry in entries:
             roles.apply(offset, entry)
-        folds = [
+        return [
             self.refold(model, entries, roles.revisions.left_out(model.name, self.task.spec(model)))
             for model in self.task.models
         ]
+
+    def _digests(self, worker: Worker, next_offset: int) -> Any:
+        """Ask a worker for its digests once it has applied the log up to an offset."""
         path = f"/tasks/{self.task.name}/digests"
-        for worker in self.workers:
-            if not worker.running:
-                continue
-
-            def applied(worker: Worker = worker) -> bool:
-                return bool(worker.get(path)["next_offset"] >= folds[0].next_offset)
-
-            until(applied, what=f"{worker.log_file} has applied the log")
-            reported = worker.get(path)
-            assert reported["next_offset"] == folds[0].next_offset
-            assert {each["version"]: each["state"] for each in reported["models"]} == {
-                str(fold.version): fold.digest for fold in folds
-            }
-        return {str(fold.version): fold.digest for fold in folds}
+        applied = f"{worker.log_file} has applied the log"
+        until(lambda: worker.get(path)["next_offset"] >= next_offset, what=applied)
+        return worker.get(path)
 
     def refold(
         self, model: Model, entries: Sequence[tuple[int, Entry]], left_out: str = "", to: int | None = None
