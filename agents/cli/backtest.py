@@ -150,11 +150,12 @@ def _counted(report: dict[str, Any]) -> list[str]:
 def _print(report: dict[str, Any]) -> None:
     models: dict[str, dict[str, Any]] = report["models"]
     names = [name for name in next(iter(models.values())) if name not in HIDDEN]
-    rows_of = [
-        [model, *(figures[name] for name in names)]
-        for model, figures in (models | report["baselines"]).items()
-    ]
-    table(f"{report['task']}: {report['requests']:,} requests", ["model", *names], rows_of)
+    compared = models | report["baselines"]
+    title = f"{report['task']}: {report['requests']:,} requests"
+    if len(compared) < len(names):  # a row for each metric: a terminal has no room for as many columns
+        table(title, ["", *compared], [[name, *(each[name] for each in compared.values())] for name in names])
+    else:
+        table(title, ["model", *names], [[model, *map(each.get, names)] for model, each in compared.items()])
     segments = [
         [segment, model, int(values["count"]), *(values.get(name, math.nan) for name in _shown(figures))]
         for model, figures in (models | report["baselines"]).items()

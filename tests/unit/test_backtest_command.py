@@ -122,10 +122,17 @@ def test_every_table_of_models_has_the_baselines_and_what_is_missing_is_a_dash(t
     write(tmp_path, labelled())
     lines = run(tmp_path).stdout.splitlines()
     for name in ("base-rate", "last-value"):
-        assert any(line.startswith(f"│ {name}"[:8]) for line in lines)
+        assert any(line.startswith("┃") and name[:4] in line for line in lines), "a column"
         assert any("c=x" in line and name[:4] in line for line in lines)
     (other,) = [line for line in lines if "c=other" in line and "│ m " in line]
     assert other.rstrip("│ ").endswith("-"), "River's objects cannot be added up"
+
+
+def test_many_metrics_are_rows(tmp_path: Path) -> None:
+    write(tmp_path, labelled())
+    lines = run(tmp_path).stdout.splitlines()
+    first = [line.split("│")[1].strip() for line in lines if line.startswith("│")]
+    assert first[:4] == ["n", "accuracy", "f1", "log_loss"]
 
 
 def test_what_is_left_out_is_counted_and_strict_fails_on_it(tmp_path: Path) -> None:
