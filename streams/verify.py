@@ -281,18 +281,24 @@ def check_score(expected: Score, found: Score, where: str) -> Iterator[Differenc
     found
         As it lies on `T.predictions`.
     """
-    same = bits(expected.score) == bits(found.score)
-    if found.interval is not None:
-        same = same and expected.interval == found.interval
+    same = bits(expected.score) == bits(found.score) and ends(expected) == ends(found)
     same = same and type_of(expected.failure) == type_of(found.failure)
     if same and (found.version, found.label) == (expected.version, expected.label):
         return
     yield Difference(
         f"{found.version} does not reproduce the served score",
         where,
-        f"{expected.score!r}, label {expected.label!r}, by {expected.version}",
-        f"{found.score!r}, label {found.label!r}, by {found.version}",
+        *(
+            f"{each.score!r}, label {each.label!r}, by {each.version}"
+            + (f", interval {each.interval[0]!r} to {each.interval[1]!r}" if each.interval else "")
+            for each in (expected, found)
+        ),
     )
+
+
+def ends(score: Score) -> bytes | None:
+    """Give the interval of a score in a form that is equal only when it is equal bit for bit."""
+    return None if score.interval is None else struct.pack("<dd", *score.interval)
 
 
 def bits(score: ScoreValue) -> Any:

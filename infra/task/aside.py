@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import os
 import sys
 import threading
@@ -36,7 +35,6 @@ from streams.leave_out import LeaveOut
 from streams.model import ModelFold
 from streams.version import Version
 
-log = logging.getLogger(__name__)
 NICE: Final = 10
 NEAR: Final = 500
 """So many entries may be left for the others to fold."""
@@ -114,8 +112,8 @@ class Preparing:
         fold.learner.keeps_copies = False
         try:
             self._lead(fold)
-        except NoCopy as failed:
-            log.info("folded again with copies of the state: %s", failed)
+        except NoCopy:  # begun again, with copies
+            self._recent.clear()
             fold = self._fold(runtime[0])
             self._lead(fold)
         fingerprints, recent = self._codec.fingerprints, list(self._recent)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
@@ -165,8 +166,9 @@ class IntervalMetric(metrics.base.RegressionMetric):
     def __init__(self) -> None:
         self._mean = stats.Mean()
 
+    @abstractmethod
     def _eval(self, y_true: float, interval: tuple[float, float]) -> float:
-        raise NotImplementedError
+        """Return what one interval counts."""
 
     def update(self, y_true: float, y_pred: Any) -> None:
         """Count a label; `y_pred` is the lower and the upper end."""

@@ -172,6 +172,8 @@ class NativeServer:
             # The core writes the label that follows from the score; with a tie River's may be the other.
             if not isinstance(said.score, float) or said.label != answer_of(said.score, fold.task.kind)[1]:
                 break
+            if said.interval is not None:  # the core writes a number alone
+                break
             found.append(said.score)
         return found
 

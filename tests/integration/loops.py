@@ -475,7 +475,7 @@ class Loop:
     def assert_verified(self) -> Report:
         """Prove the history; every score of it must be reproduced."""
         report = self.verify()
-        assert report.failures == []
+        assert report.failures == [], report.failures
         assert report.ok
         assert set(report.reproduced.values()) == {report.counts["predictions"]}
         return report

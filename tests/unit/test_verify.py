@@ -11,9 +11,10 @@ import pytest
 from infra.snapshots.store import SnapshotStore
 from infra.verify import Report, verify
 from schemas.errors import UsageError
-from schemas.records import Entry, Outcome, Position, Prediction, Punctuation, Request
+from schemas.records import Entry, Outcome, Position, Prediction, Punctuation, Request, Score
 from streams.backfill import BackfillEntries
 from streams.datafile import Event
+from streams.verify import check_score
 from tests.history import DAY, History, MemorySource, ordinary
 
 
@@ -126,6 +127,15 @@ def other_label(entry: Entry) -> Entry:
 def other_feature(entry: Entry) -> Entry:
     assert entry.prediction is not None
     return replace(entry, prediction=replace(entry.prediction, features={"x": 77.0, "y": 1.0}))
+
+
+@pytest.mark.parametrize("served", [None, (1.0, 4.5), (1.0, math.nextafter(4.0, 5.0))])
+def test_an_interval_is_part_of_a_score(served: tuple[float, float] | None) -> None:
+    expected = Score("m", 1, 5, 2.5, interval=(1.0, 4.0))
+    assert [*check_score(expected, expected, "r1")] == []
+    (found,) = check_score(expected, replace(expected, interval=served), "r1")
+    assert found.expected.endswith("interval 1.0 to 4.0")
+    assert "does not reproduce the served score" in found.what
 
 
 @pytest.mark.parametrize(
