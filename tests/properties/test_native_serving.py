@@ -16,7 +16,7 @@ from typing import Any, Final
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from river import compose, linear_model, naive_bayes, preprocessing
+from river import compose, conf, linear_model, naive_bayes, preprocessing
 
 from infra.inbound import Inbound, decoder, scan_requests
 from infra.kafka.connection import Connection
@@ -78,6 +78,11 @@ def amount() -> Any:
     return Select("price", "items") | preprocessing.StandardScaler() | linear_model.LinearRegression()
 
 
+def with_interval() -> Any:
+    """A regression whose scores have an interval, once it has some residuals."""
+    return conf.RegressionJackknife(amount())
+
+
 def in_river() -> Any:
     """No kernel does it."""
     return compose.Select("new") | naive_bayes.BernoulliNB()
@@ -99,6 +104,9 @@ BINARY: Final = (Model("lr", pipeline), Model("shadow", scaled))
 TASKS: Final = {
     **{f"binary {each}": make_task("binary", BINARY, each) for each in PERSONAL},
     "regression": make_task("regression", (Model("amount", amount),), "none"),
+    "with an interval": make_task(
+        "regression", (Model("amount", amount), Model("jackknife", with_interval)), "none"
+    ),
     "with a sample": make_task(
         "binary", (Model("lr", pipeline), Model("shadow", scaled, sample=0.5)), "none"
     ),
