@@ -191,7 +191,7 @@ class Views {
     }
   }
 
-  static bool score(Cursor& cursor, PredictionView* view) {
+  bool score(Cursor& cursor, PredictionView* view) const {
     std::string_view model, word;
     int64_t revision, offset;
     uint8_t branch;
@@ -208,6 +208,7 @@ class Views {
         view->offset = offset;
       }
     } else if (branch == 4) {
+      if (kind == NUMBER) return false;  // a number with its interval: the reference reads it
       uint64_t count;
       do {
         if (!cursor.block(count)) return false;

@@ -196,9 +196,17 @@ SCORES = st.lists(
         st.integers(1, 2),
         st.integers(-1, 300),
         st.sampled_from((0.0, 0.25, 0.999, 1.0, 1.5, -0.1, math.nan, None))
-        | st.just({"yes": 0.5, "z" * 201: 0.5}),
+        | st.sampled_from(
+            [{"yes": 0.5}, {"yes": 0.5, "z" * 201: 0.5}, {"score": 0.5, "low": 0.0, "high": 1.0}]
+        ),
         st.sampled_from((True, False, None, "yes", "é" * 201)),
         st.sampled_from(("", "ValueError in a.py:1")),
+    )
+    | st.sampled_from(
+        [
+            Score("lr", 1, 7, 0.25, interval=each)
+            for each in ((0.0, 1.0), (-0.0, math.nan), (-math.inf, 2e300))
+        ]
     ),
     max_size=3,
 )
