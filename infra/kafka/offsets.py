@@ -89,11 +89,22 @@ class PartitionOffsets:
                     raise errors[0]
             except KafkaException as error:
                 # A partition without a leader gets one; a topic that does not exist stays missing.
-                if code_of(error) not in PASSING or time.monotonic() > deadline:
+                passing = code_of(error) in PASSING or self._without_leader(left, error, deadline)
+                if not passing or time.monotonic() > deadline:
                     unknown = ", ".join(f"{topic}/{partition}" for topic, partition in left)
                     raise failed(self._connection, f"the offsets of {unknown} are unknown", error) from error
                 time.sleep(0.1)
         return found
+
+    def _without_leader(self, places: list[Place], error: KafkaException, deadline: float) -> bool:
+        """Say whether the cluster has partitions that this client does not know, since they had no leader."""
+        if code_of(error) != KafkaError._UNKNOWN_PARTITION:
+            return False
+        try:
+            topics = self._consumer.list_topics(timeout=max(deadline - time.monotonic(), 0.1)).topics
+        except KafkaException:  # not known yet
+            return True
+        return all(topic in topics and partition in topics[topic].partitions for topic, partition in places)
 
     def close(self) -> None:
         """End the client."""

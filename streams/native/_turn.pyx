@@ -13,6 +13,7 @@ from libcpp.vector cimport vector
 
 from schemas.records import Position
 from schemas.state import Held, JoinRecord, Resolution
+from streams.metrics.counts import add
 
 
 cdef extern from "<string_view>" namespace "std" nogil:
@@ -943,9 +944,8 @@ cdef _store_tally(Tally* own, tally):
     for n in range(10):
         tally.labels[n], tally.positives[n], tally.scores[n] = own.labels[n], own.positives[n], own.scores[n]
     tally.loss, tally.brier = own.loss, own.brier
-    counts = tally.counts
     for each in own.counts:
-        counts[each.first] = counts.get(each.first, 0) + each.second
+        add(tally.counts, each.first, each.second)  # a correction may have come before what it corrects
 
 
 cdef _load_feed(Feed* own, feed):

@@ -212,6 +212,18 @@ def test_any_log_gives_the_same(data: st.DataObject) -> None:
         log.check()
 
 
+def test_a_label_that_makes_up_for_a_correction_before_it_leaves_no_count_of_zero() -> None:
+    log = Log(OnArrival())
+    log.fold(list(stream(1, 60)))
+    more: dict[str, Any] = {"corrects": "a", "previous_kind": "labelled", "previous": True}
+    ts = START + 3 * HOUR
+    log.fold([entry(100, ts, 0.0, False, HOUR, "revised", **more)])
+    before = log.taken
+    log.fold([entry(101 + n, ts, 0.0, n == 0, HOUR) for n in range(40)])
+    assert log.taken > before
+    log.check()
+
+
 def test_what_is_common_is_folded_by_the_core() -> None:
     log = Log(OnArrival())
     log.fold(list(stream(1, 50)))

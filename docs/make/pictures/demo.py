@@ -28,7 +28,7 @@ LINES, COLUMNS = 40, 120
 FONTS = re.compile(r"\s*@font-face \{.*?\}\n", re.DOTALL)
 REDRAWN = re.compile(r"\r\x1b\[2K(?:\x1b\[1A\x1b\[2K)+")
 BAR = re.compile(r"\x1b\[\?25l.*?\r?\x1b\[1A\x1b\[2K", re.DOTALL)
-TOLD = re.compile(r"\x1b\[\?25h|^ *\d+\.\d s  .*\n", re.MULTILINE)
+TOLD = re.compile(r"^(?:\x1b\[\?25h| )*\d+\.\d s  .*\n|\x1b\[\?25h", re.MULTILINE)
 
 
 def record(command: list[str]) -> str:
