@@ -136,7 +136,7 @@ class Settings:
         "riverloop", "Feast's project, part of the store's keys.", pattern=NAME
     )
     max_batch: int = setting(
-        1000, "Maximum of records in one transaction.", unit="records", within=(1, 100_000)
+        3000, "Maximum of records in one transaction.", unit="records", within=(1, 100_000)
     )
     idle_ms: int = setting(
         2_000,

@@ -63,8 +63,13 @@ class Channel:
     records there are in it."""
     prompt: tuple[str, ...] = ()
     """Those of `topics` whose records do not wait for `pace_s`."""
-    high_water: int = 4000
-    """A partition with this many records buffered is paused, and resumed at a quarter of it."""
+    high_water: int = 0
+    """A partition with this many records buffered is paused, and resumed at a quarter of it; 0: four batches."""
+
+    @property
+    def full_at(self) -> int:
+        """How many buffered records fill a partition."""
+        return self.high_water or 4 * self.max_batch
 
 
 class Batch(Generic[T]):

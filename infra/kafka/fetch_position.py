@@ -25,7 +25,7 @@ class FetchPosition:
     @property
     def is_full(self) -> bool:
         """Whether as many records are buffered as the channel allows."""
-        return self.buffer.size >= self.channel.channel.high_water
+        return self.buffer.size >= self.channel.channel.full_at
 
 
 FetchPositions = dict[Partition, FetchPosition]

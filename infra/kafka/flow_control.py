@@ -44,7 +44,7 @@ class FlowControl:
         """
         drained, full = [], []
         for partition, position in self._positions.items():
-            if position.paused and position.buffer.size < position.channel.channel.high_water // 4:
+            if position.paused and position.buffer.size < position.channel.channel.full_at // 4:
                 position.paused = False
                 drained.append(TopicPartition(*partition))
             elif not position.paused and position.is_full:
