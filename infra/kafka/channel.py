@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Literal, Protocol, TypeVar
 
@@ -40,9 +40,9 @@ class Channel:
     """How it is called in messages."""
     topics: tuple[str, ...]
     """The topics it takes."""
-    decode: Callable[[Message], Decoded] | None = None
-    """Makes an item of a message, once, on the event loop; it must not raise, an unreadable record is an item
-    too. Without it the items are the messages themselves and have no `ts`."""
+    decode: Callable[[Sequence[Message]], Sequence[Decoded]] | None = None
+    """Makes an item of each message, all of one partition, once, on the event loop; it must not raise, an
+    unreadable record is an item too. Without it the items are the messages themselves and have no `ts`."""
     picker: Callable[[], Picker] | None = None
     """Makes the picker that decides which buffered records come next; by default partitions take turns."""
     follows: Callable[[Partition], Iterable[Partition]] | None = None

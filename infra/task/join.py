@@ -196,7 +196,7 @@ class JoinAgent:
             It cannot be used.
         """
         record, message = item.record, item.message
-        number = message.partition() or 0
+        number = item.partition
         further = number >= self.context.partitions  # a service may have more partitions than there are joins
         if not further and self.partitions[number].has_taken(message.topic() or "", message.offset() or 0):
             return

@@ -1,20 +1,21 @@
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 class Scanned:
     ts: int
+    arrived: int
     is_prediction: bool
 
 class Scan:
     names: tuple[str, ...]
     kinds: tuple[Any, ...]
     def __init__(self, plan: Any) -> None: ...
-    def prediction(
-        self, data: bytes, topic: str, partition: int, offset: int, arrived: int
-    ) -> Scanned | None: ...
-    def outcome(
-        self, data: bytes, topic: str, partition: int, offset: int, arrived: int
-    ) -> Scanned | None: ...
+    def served(
+        self, header: str, messages: Sequence[Any], values: list[Any], topic: str, limit: int, times: Any
+    ) -> list[Scanned | None]: ...
+    def outcomes(
+        self, messages: Sequence[Any], values: list[Any], topic: str, limit: int, times: Any
+    ) -> list[Scanned | None]: ...
     def fact(self, data: bytes) -> ScannedFact | None: ...
 
 class ScannedFact:
