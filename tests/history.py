@@ -184,7 +184,7 @@ class History:
         for number in range(self.partitions_count):
             new = self.records[self.topics.requests, number][self._served[number] :]
             self._served[number] += len(new)
-            self.write(list(self.serving.process([decode(message) for message in new])))
+            self.write([each for step in self.serving.process([*map(decode, new)]) for each in step])
             self.serving.commit()
 
     def resolve(self) -> None:
@@ -202,7 +202,7 @@ class History:
                 items += merge(*both, key=lambda item: item.ts or 0)  # at equal times the outcome
             if not items:
                 break
-            self.write([each for each in self.join.steps(items, self.join.partitions) if each is not None])
+            self.write([each for step in self.join.steps(items, self.join.partitions) for each in step])
             self.join.commit()
         self.learn()
 

@@ -12,7 +12,7 @@ from libcpp.string cimport string
 from libcpp.vector cimport vector
 
 from schemas.records import Position
-from schemas.state import Held, JoinRecord, Resolution
+from schemas.state import RESOLVED, Held, JoinRecord, Resolution
 from streams.metrics.counts import add
 
 
@@ -899,10 +899,7 @@ cdef class Table:
         return {name: self.get(name) for name in names}
 
     def records(self):
-        """Give what the changelog gets: request id, whether it is a resolution, bytes.
-
-        In place of bytes None forgets, and a state is one that Python holds, with whether it was opened.
-        """
+        """Give what the changelog gets, by key: bytes; None, which forgets; or what Python holds."""
         cdef size_t n
         cdef Change* change
         cdef string data
@@ -912,12 +909,17 @@ cdef class Table:
             change = &self.table.journal[n]
             name = <bytes>change.row.first
             if change.row.second.status == GONE:
-                found.append((name, False, None))
+                found.append((name, None))
+                found.append((RESOLVED + name, None))
             elif change.row.second.status == ODD:
-                found.append((name, bool(change.opened), self.odd[name.decode("utf-8", "surrogatepass")]))
+                state = self.odd[name.decode("utf-8", "surrogatepass")]
+                if state.resolution is None or change.opened:
+                    found.append((name, state))
+                else:
+                    found.append((RESOLVED + name, state.resolution))
             else:
                 resolved = self.table.written(change[0], data)
-                found.append((name, resolved, <bytes>data))
+                found.append((RESOLVED + name if resolved else name, <bytes>data))
         return found
 
     # ------------------------------------------------------------------ all of it

@@ -10,7 +10,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any, Final
 
@@ -167,7 +167,10 @@ class Loop:
         items: list[list[Inbound]] = [
             [item for run in runs for item in decode.many(run)] for decode in self.decoders
         ]
-        one, two = (list(serve.process(each)) for serve, each in zip(self.serves, items, strict=True))
+        one, two = (
+            [*chain.from_iterable(serve.process(each))]
+            for serve, each in zip(self.serves, items, strict=True)
+        )
         assert one == two
         for first, second in zip(*items, strict=True):
             assert (first.ts, repr(first.bad), first.at) == (second.ts, repr(second.bad), second.at)

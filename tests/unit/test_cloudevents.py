@@ -127,7 +127,8 @@ def test_predictions_have_the_attributes_of_an_event() -> None:
     context = replace(task.context, events=EventHeaders("stay", json=False))
     serve = Serve(context, task.server, Statistics())
     decode = Decoder(context.codec.decode_request)
-    records = [*serve.process([decode(Message(context.codec.encode(Request("r-1", TS, FEATURES))))])]
+    sent = Message(context.codec.encode(Request("r-1", TS, FEATURES)))
+    records = [each for step in serve.process([decode(sent)]) for each in step]
     [prediction] = [each for each in records if each.topic == "stay.predictions"]
     found = dict(prediction.headers or ())
     assert found["ce_id"] == found["ce_subject"] == "r-1"

@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -102,7 +103,7 @@ class Turn:
 
     def run(self, *items: Inbound) -> dict[str, list[OutRecord]]:
         found: dict[str, list[OutRecord]] = {}
-        for record in self.serve.process(items):
+        for record in chain.from_iterable(self.serve.process(items)):
             found.setdefault(record.topic.partition(".")[2], []).append(record)
         return found
 
