@@ -114,7 +114,9 @@ class Server:
             for fold in self.models
             if not fold.retired and (fold.model.sample >= 1.0 or self._sampled(fold.model, request, drawn))
         ]
-        self.failures.update(score.model for score in scores if score.failure)
+        for score in scores:
+            if score.failure:
+                self.failures[score.model] += 1
         answer = answering(scores, drawn, self.task.fallback)
         if answer is None:
             failed = next((score for score in scores if score.model == drawn), None)

@@ -114,9 +114,9 @@ async def _arrived(request: web.Request, limit: int, within_s: float) -> bytes:
             headers={"Accept": f"{JSON}, {AVRO}"},
         )
     try:
-        async with asyncio.timeout(
-            None if request.content.is_eof() else within_s
-        ):  # a timer costs as much as reading
+        if request.content.is_eof():
+            return await _bytes(request, limit)
+        async with asyncio.timeout(within_s):
             return await _bytes(request, limit)
     except TimeoutError:
         raise Problem(408, "slow_body", f"the body did not arrive within {within_s:g} s") from None
@@ -182,6 +182,11 @@ async def _bytes(request: web.Request, limit: int) -> bytes:
     # Not request.read(): its limit is the web application's, and that one is Faust's.
     if (request.content_length or 0) > limit:
         raise _too_large(limit)
+    if request.content.is_eof():  # all of it came with the head, and an iteration costs as much as reading
+        data = request.content.read_nowait()
+        if len(data) > limit:
+            raise _too_large(limit)
+        return data
     parts, size = [], 0
     async for part in request.content.iter_any():
         size += len(part)

@@ -20,7 +20,6 @@ from infra.task.readiness import Readiness
 from infra.task.serve import served_by
 from infra.task.statistics import Statistics
 from infra.turns import Turns
-from schemas.codec.json_form import plain
 from schemas.errors import BadRecord, BrokerError, ModelMissing
 from schemas.records import Prediction, Request
 from schemas.remarks import Remark, Remarks
@@ -100,7 +99,8 @@ class Predictions:
         found = await self._serve(asked, claims)
         # All are under way: it makes no difference in which order they are waited for.
         own = iter([await self._acknowledged(each) for each in found])
-        later = iter(await asyncio.gather(*(self._after_another(records[at], waits[at]) for at in waits)))
+        others = [self._after_another(records[at], waits[at]) for at in waits]
+        later = iter(await asyncio.gather(*others) if others else ())
         results = [next(later if at in waits else own) for at in range(len(records))]
         took, answers = time.monotonic() - started, self.statistics.answers["http"]
         for each in results:
@@ -286,10 +286,13 @@ def _of_models(server: Server, prediction: Prediction) -> list[Remark]:
 
 def _body(prediction: Prediction, remarks: list[Remark]) -> bytes:
     score = prediction.scores[0]
-    served = plain(score) | {"version": score.version}
-    data: dict[str, Any] = {"request_id": prediction.request_id, "ts": prediction.ts}
-    data |= {name: served[name] for name in ("score", "label", "version")}
+    data: dict[str, Any] = {
+        "request_id": prediction.request_id,
+        "ts": prediction.ts,
+        "score": score.score,
+        "label": score.label,
+        "version": score.version,
+    }
     if score.interval is not None:
-        data["score"] = score.score
         data["interval"] = dict(zip(("low", "high"), score.interval, strict=True))
     return dump(data | ({"warnings": [each.plain() for each in remarks]} if remarks else {}))

@@ -149,9 +149,12 @@ def message(status: int, body: bytes, headers: Mapping[str, str]) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
+_ENCODER: Final = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
+
+
 def dump(data: Any) -> bytes:
     """Return compact JSON in ASCII; half surrogates, which a path may contain, are escaped."""
-    return json.dumps(data, separators=(",", ":"), allow_nan=False).encode()
+    return _ENCODER.encode(data).encode()
 
 
 def answer(body: bytes, status: int = 200) -> web.Response:
