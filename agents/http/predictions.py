@@ -289,7 +289,7 @@ def _body(prediction: Prediction, remarks: list[Remark]) -> bytes:
     data: dict[str, Any] = {
         "request_id": prediction.request_id,
         "ts": prediction.ts,
-        "score": score.score,
+        "score": dict(score.score) if isinstance(score.score, Mapping) else score.score,
         "label": score.label,
         "version": score.version,
     }
