@@ -80,7 +80,7 @@ class Settings:
         each=r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?",
     )
     http_connections: int = setting(
-        256,
+        1024,
         "Maximum of HTTP connections; also at most half of the file limit. A new one replaces an idle one.",
         unit="connections",
         within=(16, 65_536),
