@@ -59,8 +59,8 @@ class Serve:
         self.counter = EdgeCounter(self.context.task.features, self.context.slot)
         self.dead_letters: Counter[str] = Counter()
         """Dead letters of the batch at work, by reason; counted when it is committed."""
-        self._arrived: list[int] = []
-        """When the batch's answered requests came (ms)."""
+        self._arrived: Counter[int] = Counter()
+        """Answered requests of the batch by the time at which they came (ms)."""
         self._headers = served_by(context.slot)
         self._portion = Portion(AT_ONCE)
 
@@ -110,7 +110,7 @@ class Serve:
             return None
         end = start + len(found)
         self.statistics.counts["predictions"] += len(found)
-        self._arrived += [item.arrived for item in run[start:end]]
+        self._arrived.update([item.arrived for item in run[start:end]])
         self.counter.answered_many(partition, scanned[start:end], self._fingerprint)
         topic, headers = self.context.topics.predictions, self._headers
         if (frame := self.context.frame) is not None:
@@ -147,7 +147,7 @@ class Serve:
             self.counter.rejected(partition, bad, item.arrived)
             return dead_letter(self.context, item, bad, self.dead_letters)
         self.statistics.counts["predictions"] += 1
-        self._arrived.append(item.arrived)
+        self._arrived[item.arrived] += 1
         self.counter.answered(partition, request, written(item.value), item.remarks)
         key = request.request_id.encode()
         headers = self._headers
@@ -161,8 +161,8 @@ class Serve:
         if self._aggregates is not None:
             self._aggregates.commit()
         now, answers = now_ms(), self.statistics.answers["topic"]
-        for arrived in self._arrived:
-            answers.add(max(0, now - arrived) / 1000)
+        for arrived, count in self._arrived.items():
+            answers.add(max(0, now - arrived) / 1000, count)
         self.statistics.count_dead_letters(self.dead_letters)
 
 

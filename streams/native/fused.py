@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from schemas.dictionary import Dictionary
 from streams import native
 from streams.failures import describe, is_own
 from streams.native.plan import NotFused, Plan, Planned, plan_of
-from streams.native.proof import difference
+from streams.native.proof import difference, untaught_difference
 from streams.native.state import read, write
 
 RIVER, BOTH, KERNEL = range(3)
@@ -17,8 +17,18 @@ RIVER, BOTH, KERNEL = range(3)
 DEBT: Final = 200_000
 """Columns that may be read from River's objects beyond those that learning has paid for."""
 
-_proven: dict[tuple[Plan, str, str], str] = {}
-"""By plan, dictionary and kind: what differs from River."""
+
+
+class Proof(NamedTuple):
+    """What differs between a kernel and River; empty where nothing does."""
+
+    difference: str
+    untaught: str
+    """Of scores before the first learned example."""
+
+
+_proven: dict[tuple[Plan, str, str], Proof] = {}
+"""By plan, dictionary and kind."""
 
 
 class FusedPipeline:
@@ -51,6 +61,8 @@ class FusedPipeline:
         """Why there is no kernel; empty while there is one, or before the first example."""
         if dictionary is None and not self.why:
             self.why = "there is no dictionary"
+        self.scores_untaught = False
+        """Whether there is a kernel whose scores equal River's also before the first learned example."""
         self.kept = False
         """Whether the kernel has the state before the example that River is learning or has failed at."""
 
@@ -166,6 +178,7 @@ class FusedPipeline:
             # Also what the task file's code raises when the proof makes pipelines: River learns all the same.
             self.why = str(reason) if isinstance(reason, NotFused) else describe(reason)
             self._kernel = self._planned = None
+            self.scores_untaught = False
             return False
         self._planned, self._newest = planned, BOTH
         return True
@@ -177,7 +190,11 @@ class FusedPipeline:
         assert self._dictionary is not None
         key = plan, self._dictionary.digest, self._kind
         if key not in _proven:
-            _proven[key] = difference(self._make, self._dictionary, self._kind, module.Kernel)
-        if _proven[key]:
-            raise NotFused(f"the kernel does not equal River: {_proven[key]}")
+            about = self._make, self._dictionary, self._kind, module.Kernel
+            found = difference(*about)
+            _proven[key] = Proof(found, found or untaught_difference(*about))
+        proof = _proven[key]
+        if proof.difference:
+            raise NotFused(f"the kernel does not equal River: {proof.difference}")
+        self.scores_untaught = not proof.untaught
         return module.Kernel(plan)
