@@ -84,13 +84,9 @@ class VersionedModel:
 
     def kernel(self, names: tuple[str, ...], kinds: tuple[Any, ...]) -> Any:
         """Return the kernel that scores features of these names and kinds as `predict` does, if there is one."""
-        may = self._may_ask_kernel and not self.learner.inside
-        return self.learner.pipeline.kernel(names, kinds) if may else None
-
-    @property
-    def _may_ask_kernel(self) -> bool:
-        """Whether the state that answers may lie in a kernel."""
-        return self.frozen is None and (self.learned > 0 or self.learner.pipeline.scores_untaught)
+        if self.frozen is not None or self.learner.inside:
+            return None
+        return self.learner.pipeline.kernel(names, kinds, self.learned > 0)
 
     def predict(self, features: Features) -> Score:
         """Score features with the state as it is; the state's digest does not change.
@@ -121,7 +117,7 @@ class VersionedModel:
 
     def _answer(self, x: dict[str, Any]) -> Answer:
         kind = self.task.kind
-        score = self.learner.pipeline.score(x) if self._may_ask_kernel else None
+        score = self.learner.pipeline.score(x, self.learned > 0) if self.frozen is None else None
         if score is not None:
             return answer_of(score, kind)
         if self.learned:

@@ -94,9 +94,7 @@ def difference(make: Callable[[], Any], dictionary: Dictionary, kind: str, kerne
     return "" if share >= LEAST else f"the kernel has learned only {share:.0%} of the examples"
 
 
-def untaught_difference(
-    make: Callable[[], Any], dictionary: Dictionary, kind: str, kernel_class: Any
-) -> str:
+def untaught_difference(make: Callable[[], Any], dictionary: Dictionary, kind: str, kernel_class: Any) -> str:
     """Let a kernel that has learned nothing score beside `Untaught`; gives the first difference in words.
 
     Some examples lack features, so that others are the first that River sees. See `difference`.

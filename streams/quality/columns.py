@@ -54,10 +54,8 @@ class Columns:
         numbers = self._numbers.values()
         self._low = np.array([each.low for each in numbers], dtype=np.float64)[:, None]
         self._high = np.array([each.high for each in numbers], dtype=np.float64)[:, None]
-        bounds = [self._numbers.get(at) for at in range(len(self._features))]
-        self._core = request_counts(
-            [each and (each.low, each.high, each.stand_in) for each in bounds], grid.name
-        )
+        bounds = [each.bounds if (each := self._numbers.get(at)) else None for at in range(len(self._names))]
+        self._core = request_counts(bounds, grid.name)
 
     def count(self, rows: Sequence[Features]) -> dict[str, FeatureTally]:
         """Count the values of some requests, at least one.
@@ -118,6 +116,11 @@ class _Numbers:
         self.low = -math.inf if low is None else float(low)
         self.high = math.inf if high is None else float(high)
         self.stand_in = None if stand_in is None else float(stand_in)
+
+    @property
+    def bounds(self) -> tuple[float, float, float | None]:
+        """For the native core."""
+        return self.low, self.high, self.stand_in
 
     def few(self, column: Column) -> FeatureTally:
         bins: dict[str, int] = {}

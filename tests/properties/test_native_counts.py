@@ -1,7 +1,8 @@
-"""Counts of scanned requests beside the reference: equal tallies, byte for byte, for any requests in any batches."""
+"""Counts of scanned requests beside the reference: equal tallies, byte for byte, in any batches."""
 
 from __future__ import annotations
 
+import itertools
 import math
 import struct
 from typing import Any, Final
@@ -130,7 +131,9 @@ def test_scanned_requests_are_counted_as_the_reference_counts_them(batches: list
 
 @settings(deadline=None)
 @given(st.lists(FEATURES, min_size=FEW, max_size=3 * FEW), st.lists(st.integers(0, 3 * FEW), max_size=4))
-@example([{"weight": each, "depth": -each, "guests": 0, "channel": "NA"} for each in [1e16, 1, 1, -1e16] * 9], [])
+@example(
+    [{"weight": each, "depth": -each, "guests": 0, "channel": "NA"} for each in [1e16, 1, 1, -1e16] * 9], []
+)
 def test_a_sum_is_that_of_the_values_one_after_the_other(rows: list[Features], cuts: list[int]) -> None:
     """However many come at once: by a few, by many, by the core."""
     asked = requests([(0, number, each) for number, each in enumerate(rows)])
@@ -144,13 +147,15 @@ def test_a_sum_is_that_of_the_values_one_after_the_other(rows: list[Features], c
     assert struct.pack("<2d", core["weight"].total, core["depth"].total) == struct.pack("<2d", weight, depth)
     pair = Pair()
     edges = sorted({0, len(asked), *(each % len(asked) for each in cuts)})
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in itertools.pairwise(edges):
         pair.count(0, asked[start:end])
     [written] = pair.tallies()
     assert CODEC.decode_tally(written).features == core
 
 
-@given(st.floats(allow_nan=False, allow_infinity=False) | st.integers(-70, 70).map(lambda n: math.ldexp(1, n)))
+@given(
+    st.floats(allow_nan=False, allow_infinity=False) | st.integers(-70, 70).map(lambda n: math.ldexp(1, n))
+)
 def test_a_number_lies_in_the_same_bin_for_the_core(value: float) -> None:
     module = native.serving_module()
     plan = Dictionary(Number(name="x"))
@@ -158,7 +163,9 @@ def test_a_number_lies_in_the_same_bin_for_the_core(value: float) -> None:
     for number in (value, -value, math.nextafter(value, 0), math.nextafter(value, math.inf)):
         if math.isinf(number):
             continue
-        row = request_scan_of(codec).request(codec.encode(Request("a", 1, {"x": number})), "shop.requests", 0, 0)
+        row = request_scan_of(codec).request(
+            codec.encode(Request("a", 1, {"x": number})), "shop.requests", 0, 0
+        )
         [(bins, *_)] = module.RequestCounts([(-math.inf, math.inf, None)], grid.name).count([row])
         assert bins == {grid.name(grid.edge(number)): 1}
         assert bins == {grid.name(grid.edges(np.array([number])).item()): 1}
