@@ -20,6 +20,7 @@ from schemas.formats import AVRO_MARK, HEADER_BYTES
 from schemas.records import Request
 from streams.join.join import RUN
 from streams.native.serving import NativeServer
+from streams.native.tallies import TallyCodec
 from streams.quality.edge import EdgeCounter
 from streams.serve import Server
 
@@ -54,6 +55,7 @@ class Serve:
     ) -> None:
         self.context, self.server, self.statistics = context, server, statistics
         self._json, self._native = json_records, native
+        self._tallies = TallyCodec(context.codec)
         self._fingerprint = context.codec.fingerprints["Request"]
         self._aggregates = aggregates
         self.counter = EdgeCounter(self.context.task.features, self.context.slot)
@@ -94,7 +96,7 @@ class Serve:
             self._portion.took(len(run), spent_s)
         if self._aggregates is not None:
             yield from self._aggregates.outputs()
-        yield from tally_records(self.context, counter)
+        yield from tally_records(self.context, counter, self._tallies)
 
     def _most(self) -> int:
         """Return how many requests are answered in one step: a model's own code may take a second for each."""
@@ -120,7 +122,7 @@ class Serve:
                 OutRecord(topic, key, value, headers=[*headers, *events(key.decode(), each.ts)])
                 for (key, value), each in zip(found, scanned[start:end], strict=True)
             ]
-        return [OutRecord(topic, key, value, headers=headers) for key, value in found]
+        return [OutRecord(topic, key, value, None, headers) for key, value in found]
 
     def _one(self, partition: int, item: Inbound) -> OutRecord | None:
         """Answer a request by what it says; None: it was answered before."""
@@ -171,10 +173,10 @@ def served_by(slot: str) -> Headers:
     return [(SERVED, slot.encode())]
 
 
-def tally_records(context: TaskContext, counter: EdgeCounter) -> Iterator[OutRecord]:
+def tally_records(context: TaskContext, counter: EdgeCounter, tallies: TallyCodec) -> Iterator[OutRecord]:
     """Return what was counted since the last commit, for the one partition of its topic."""
     for tally in counter.tallies():
-        yield OutRecord(context.topics.quality, context.slot.encode(), context.codec.encode(tally), 0)
+        yield OutRecord(context.topics.quality, context.slot.encode(), tallies.encode(tally), 0)
 
 
 def written(value: bytes) -> str:

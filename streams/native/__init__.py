@@ -13,6 +13,7 @@ regression with `SGD`, as one kernel over the task's dictionary.
 - `turn.py`, `table.py`: the turn's plan, and the table as the state of a `Join`.
 - `requests.hpp`, `_serving.pyx`, `serving.py`: requests that are scanned only, and the predictions of them.
 - `counts.hpp`: counts of the features of scanned requests, for `streams.quality.columns`.
+- `tallies.py`: what was counted, as bytes.
 - `monitors.hpp`, `watch.py`: what the log's monitors do with labelled entries.
 - `fused.py`: a pipeline as a model's fold uses it: the kernel, and River for every example that the kernel rejects.
 
