@@ -54,7 +54,9 @@ class Columns:
         numbers = self._numbers.values()
         self._low = np.array([each.low for each in numbers], dtype=np.float64)[:, None]
         self._high = np.array([each.high for each in numbers], dtype=np.float64)[:, None]
-        bounds = [each.bounds if (each := self._numbers.get(at)) else None for at in range(len(self._names))]
+        bounds = [
+            self._numbers[at].bounds if at in self._numbers else None for at in range(len(self._features))
+        ]
         self._core = request_counts(bounds, grid.name)
 
     def count(self, rows: Sequence[Features]) -> dict[str, FeatureTally]:
