@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from agents.settings import Settings
-from infra.inbound import Inbound, decoder, scan_requests, scans
+from infra.decoding import Decoder, scan_requests, scans
 from infra.task.context import TaskContext
 from schemas.event_time import TimeBounds
 from schemas.records import Outcome, Prediction, Request
@@ -27,7 +27,7 @@ def decoders_of(
     reader: LookupReader | None,
     request_scan: Any,
     registry: Registry | None,
-) -> Mapping[str, Callable[[Any], Inbound]]:
+) -> Mapping[str, Decoder]:
     """Return what reads the records of each topic.
 
     Parameters
@@ -52,7 +52,7 @@ def decoders_of(
     scanned = settings.join_folder(context.slot, context.task.name) is None and not settings.lockstep
     scan, scan_outcome = scans(scan_of(codec) if scanned else None)
     return {
-        topics.requests: decoder(
+        topics.requests: Decoder(
             codec.decode_request if reader is None else reader.decoder(codec),
             times=times,
             names=names,
@@ -61,14 +61,14 @@ def decoders_of(
             unframe=unframe(Request),
             fields=codec.event_fields(Request),
         ),
-        topics.predictions: decoder(
+        topics.predictions: Decoder(
             codec.decode_prediction,
             MAX_TOPIC_RECORD_BYTES,
             names=names,
             scan=scan,
             unframe=unframe(Prediction),
         ),
-        topics.outcomes: decoder(
+        topics.outcomes: Decoder(
             codec.decode_outcome,
             times=times,
             names=names,

@@ -195,7 +195,7 @@ class TaskAgents:
         return Channel(
             name=f"{context.task.name}.turn",
             topics=tuple(decoders),
-            decode=lambda message: decoders[message.topic() or ""](message),
+            decode=lambda messages: decoders[messages[0].topic() or ""].many(messages),
             picker=lambda: intake,
             follows=self._outcomes_of,
             followers=(topics.outcomes,),

@@ -12,7 +12,8 @@ from typing import Any
 
 from river import compose, linear_model, preprocessing
 
-from infra.inbound import FORWARDED, Inbound, Message, decoder
+from infra.decoding import Decoder
+from infra.inbound import FORWARDED, Inbound, Message
 from infra.kafka.connection import Connection
 from infra.kafka.partitioner import partition_of
 from infra.kafka.transaction import OutRecord
@@ -179,18 +180,18 @@ class History:
 
     def serve(self) -> None:
         """Answer all requests that are there."""
-        decode = decoder(self.codec.decode_request, times=self.join.rules.times)
+        decode = Decoder(self.codec.decode_request, times=self.join.rules.times)
         for number in range(self.partitions_count):
             new = self.records[self.topics.requests, number][self._served[number] :]
             self._served[number] += len(new)
-            self.write(list(self.serving.process([decode(message) for message in new])))
+            self.write([each for step in self.serving.process([*map(decode, new)]) for each in step])
             self.serving.commit()
 
     def resolve(self) -> None:
         """Join all that is there, the earlier event first."""
         topics, decoders = (
             self.topics,
-            (decoder(self.codec.decode_prediction), decoder(self.codec.decode_outcome)),
+            (Decoder(self.codec.decode_prediction), Decoder(self.codec.decode_outcome)),
         )
         while True:
             items: list[Inbound] = []
@@ -201,7 +202,7 @@ class History:
                 items += merge(*both, key=lambda item: item.ts or 0)  # at equal times the outcome
             if not items:
                 break
-            self.write([each for each in self.join.steps(items, self.join.partitions) if each is not None])
+            self.write([each for step in self.join.steps(items, self.join.partitions) for each in step])
             self.join.commit()
         self.learn()
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from infra.audit.topic_reader import TopicReader
-from infra.inbound import decoder
+from infra.decoding import Decoder
 from infra.snapshots.models import LogPlace, restore
 from infra.snapshots.store import SnapshotStore
 from infra.taskfile import LoadedTask
@@ -71,7 +71,7 @@ def replay(
                 f"to offset {end - 1}: set --snapshots"
             )
     start = min((fold.next_offset for fold in folds.values()), default=end)
-    decode = decoder(codec.decode_entry, MAX_TOPIC_RECORD_BYTES)
+    decode = Decoder(codec.decode_entry, MAX_TOPIC_RECORD_BYTES)
     for message in reader.read({place: (start, end)}):
         entry, offset = decode(message).record, message.offset() or 0
         for fold in folds.values() if entry is not None else ():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Literal, Protocol, TypeVar
 
@@ -40,9 +40,9 @@ class Channel:
     """How it is called in messages."""
     topics: tuple[str, ...]
     """The topics it takes."""
-    decode: Callable[[Message], Decoded] | None = None
-    """Makes an item of a message, once, on the event loop; it must not raise, an unreadable record is an item
-    too. Without it the items are the messages themselves and have no `ts`."""
+    decode: Callable[[Sequence[Message]], Sequence[Decoded]] | None = None
+    """Makes an item of each message, all of one partition, once, on the event loop; it must not raise, an
+    unreadable record is an item too. Without it the items are the messages themselves and have no `ts`."""
     picker: Callable[[], Picker] | None = None
     """Makes the picker that decides which buffered records come next; by default partitions take turns."""
     follows: Callable[[Partition], Iterable[Partition]] | None = None
@@ -101,9 +101,11 @@ class Batch(Generic[T]):
     def keep(self, records: list[Record[T]]) -> None:
         """Make these the batch's records; see `BatchConsumer.keep`."""
         self.records = records
-        # In offset order within a partition, so that the last one counts.
-        last = {record.partition: record.offset for record in records}
-        self.offsets = {partition: offset + 1 for partition, offset in last.items()}
+        # By identity first, which costs half of a hash: a buffer gives one object to all its records.
+        last = {id(record.partition): record for record in records}
+        self.offsets: dict[Partition, int] = {}
+        for partition, offset, *_ in last.values():
+            self.offsets[partition] = max(self.offsets.get(partition, 0), offset + 1)
 
     def __repr__(self) -> str:
         return f"<Batch of {len(self.records)} from {self.channel.name}, {self.state}>"

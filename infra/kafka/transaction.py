@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -45,6 +46,10 @@ class OutRecord(NamedTuple):
     partition: int | None = None
     """None: placed by its key, as Java's producers place it."""
     headers: Headers | None = None
+
+
+out_record: Callable[[tuple[Any, ...]], OutRecord] = partial(tuple.__new__, OutRecord)
+"""Makes one of all its fields, in half the time of the class's own call, which is a function in Python."""
 
 
 class TransactionRunner:

@@ -190,7 +190,7 @@ class AggregatesAgent:
 
     def _at(self, item: Inbound) -> PartitionAggregates | None:
         """Return the state of a record's partition; None for one beyond those that have a state."""
-        number = item.message.partition() or 0
+        number = item.partition
         if number >= self.context.partitions:
             return None
         at = self.partitions.get(number)
@@ -203,7 +203,7 @@ class AggregatesAgent:
 
     def _place(self, request: Request, item: Inbound) -> tuple[bytes, int] | None:
         """Return an entity's key and partition where its request lies on another one."""
-        number = item.message.partition() or 0
+        number = item.partition
         if item.header(FORWARDED) is not None and number < self.context.partitions:
             return None
         entity = self.rules.entity(request)

@@ -7,11 +7,12 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Final
 
 from infra.inbound import SERVED, Inbound
 from infra.kafka.offsets import end_offsets
-from infra.kafka.transaction import OutRecord
+from infra.kafka.transaction import OutRecord, out_record
 from infra.store.restore import JoinStores
 from infra.task.context import TaskContext
 from infra.task.forwarding import Forwarding
@@ -25,7 +26,7 @@ from schemas.errors import BadRecord, BrokerError, TransactionAborted
 from schemas.records import DeadLetter, Position, Prediction, Punctuation
 from schemas.state import POSITION_KEY
 from streams.join.changelog import records
-from streams.join.join import Join
+from streams.join.join import RUN, Join
 from streams.join.outputs import Rejected
 from streams.metrics.waiting import counter_of
 
@@ -123,10 +124,10 @@ class JoinAgent:
 
     # ------------------------------------------------------------------ a batch
 
-    def steps(self, items: Iterable[Inbound], numbers: Iterable[int]) -> Iterator[OutRecord | None]:
-        """Take a batch's records; gives all that its transaction writes.
+    def steps(self, items: Iterable[Inbound], numbers: Iterable[int]) -> Iterator[list[OutRecord]]:
+        """Take a batch's records; gives all that its transaction writes, step by step.
 
-        A None comes after each record, and after each request that it lets fall due: a place where the event loop
+        Nothing comes after each record, and after each request that it lets fall due: a place where the event loop
         may do something else.
 
         Parameters
@@ -149,7 +150,7 @@ class JoinAgent:
             if any(self.partitions.get(number) is not at for number, at in mine.items()):
                 raise TransactionAborted(text, certain=True)
 
-    def _steps(self, items: Iterable[Inbound]) -> Iterator[OutRecord | None]:
+    def _steps(self, items: Iterable[Inbound]) -> Iterator[list[OutRecord]]:
         self._items = {}
         self.dead_letters.clear()  # of a batch that was not committed
         written: list[OutRecord] = []
@@ -165,27 +166,27 @@ class JoinAgent:
             scanned, start = [item.scanned for item in run], 0
             while start < len(run):
                 start += at.take(scanned, start)
-                yield None
+                yield []
                 if start < len(run):
                     yield from self._one(number, run[start], written)
                     start += 1
-        yield from written
+        yield written
         for number in numbers:
             yield from self.outputs(number)
 
-    def _one(self, number: int, item: Inbound, written: list[OutRecord]) -> Iterator[None]:
+    def _one(self, number: int, item: Inbound, written: list[OutRecord]) -> Iterator[list[OutRecord]]:
         """Take one record by what it says; adds what is to be written for it to count elsewhere."""
         try:
             for step in self._take(item):
                 if step is None:
-                    yield None
+                    yield []
                 else:
                     written.append(step)
         except BadRecord as bad:
             written.append(dead_letter(self.context, item, bad, self.dead_letters))
         if (at := self.partitions.get(number)) is not None:
             at.taken(item.message.topic() or "", item.message.offset() or 0)
-        yield None
+        yield []
 
     def _take(self, item: Inbound) -> Iterator[OutRecord | None]:
         """Take a record; gives what is to be written for it to count elsewhere, and None between steps.
@@ -196,7 +197,7 @@ class JoinAgent:
             It cannot be used.
         """
         record, message = item.record, item.message
-        number = message.partition() or 0
+        number = item.partition
         further = number >= self.context.partitions  # a service may have more partitions than there are joins
         if not further and self.partitions[number].has_taken(message.topic() or "", message.offset() or 0):
             return
@@ -228,18 +229,23 @@ class JoinAgent:
         yield from at.join.prediction_steps(name, ts, held, item.at, item.arrived, counter)
         at.quiet_since, at.quiet_from = time.monotonic(), at.join.stream_time
 
-    def outputs(self, number: int) -> Iterator[OutRecord]:
-        """Return what a batch, or an idle advance, writes of a partition."""
+    def outputs(self, number: int) -> Iterator[list[OutRecord]]:
+        """Return what a batch, or an idle advance, writes of a partition, step by step."""
+        records = self._outputs(number)
+        while step := [*islice(records, RUN)]:
+            yield step
+
+    def _outputs(self, number: int) -> Iterator[OutRecord]:
         at = self.partitions[number]
         topics, codec, out = self.context.topics, self.context.codec, at.join.out
         self._report_progress(at)
         for entry in out.entries:
-            yield OutRecord(topics.log, None, codec.encode(entry), 0)
+            yield out_record((topics.log, None, codec.encode(entry), 0, None))
         for rejected in out.rejected:
             yield self._rejected(rejected)
         for name, state in records(out.changes):
             value = codec.encode(state) if state is not None and not isinstance(state, bytes) else state
-            yield OutRecord(topics.join_state, name, value, number)
+            yield out_record((topics.join_state, name, value, number, None))
         yield OutRecord(topics.join_state, POSITION_KEY, codec.encode(at.position()), number)
 
     def _report_progress(self, at: JoinPartition) -> None:

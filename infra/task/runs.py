@@ -21,7 +21,7 @@ def runs(
     run: list[Inbound] = []
     last, limit = -1, 0
     for item in items:
-        number = item.message.partition() or 0
+        number = item.partition
         if run and (item.scanned is None or number != last or len(run) == limit):
             yield last, run
             run = []

@@ -66,8 +66,8 @@ class Serve:
         self._headers = served_by(context.slot)
         self._portion = Portion(AT_ONCE)
 
-    def process(self, items: Iterable[Inbound]) -> Iterator[OutRecord]:
-        """Return the batch's outputs: a prediction or a dead letter per request, and the tallies of all.
+    def process(self, items: Iterable[Inbound]) -> Iterator[list[OutRecord]]:
+        """Return the outputs step by step: a prediction or a dead letter per request, and the tallies of all.
 
         The tallies lie in the transaction that answers: they are there if, and only if, the answers are.
         """
@@ -92,11 +92,11 @@ class Serve:
                         records.append(answer)
                 spent_s += time.perf_counter() - began
                 start += taken
-                yield from records
+                yield records
             self._portion.took(len(run), spent_s)
         if self._aggregates is not None:
-            yield from self._aggregates.outputs()
-        yield from tally_records(self.context, counter, self._tallies)
+            yield [*self._aggregates.outputs()]
+        yield [*tally_records(self.context, counter, self._tallies)]
 
     def _most(self) -> int:
         """Return how many requests are answered in one step: a model's own code may take a second for each."""

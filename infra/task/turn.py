@@ -97,10 +97,10 @@ class Turn:
             to_join = WithinBudget([each.item for each in join_inputs])
             try:
                 # Also without requests: what an aborted turn has left must not be counted by this one's commit.
-                records = await self._turns.run(self._serve.process(to_serve))
+                served = await self._turns.run(self._serve.process(to_serve))
                 reached("after-predict")
-                steps = await self._turns.run(self._join.steps(to_join, numbers))
-                records += [each for each in steps if each is not None]
+                joined = await self._turns.run(self._join.steps(to_join, numbers))
+                records = [each for step in (*served, *joined) for each in step]
                 records += self._subjects.records("turn")  # of both: a salt lies on its topic once
                 consumer.batches.keep(batch, requests[: to_serve.count] + join_inputs[: to_join.count])
                 await consumer.batches.commit(batch, self._runner, records)
@@ -146,9 +146,8 @@ class Turn:
             for number, at in moved:
                 offsets[Partition(topics.predictions, number)] = at.predictions
                 offsets[Partition(topics.outcomes, number)] = at.outcomes
-            records = await self._turns.run(
-                record for number, _ in moved for record in self._join.outputs(number)
-            )
+            steps = await self._turns.run(step for number, _ in moved for step in self._join.outputs(number))
+            records = [each for step in steps for each in step]
             try:
                 if moved:
                     await self._runner.commit(records, offsets, consumer.metadata)

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Set
 from dataclasses import replace
 from typing import Any
 
-from infra.inbound import Message, decoder
+from infra.decoding import Decoder
+from infra.inbound import Message
 from infra.trusted import TrustedEntry
 from infra.verify.database import HistoryDatabase, fill
 from infra.verify.extent import Extent, mark, place_of, text_of, value_of
@@ -133,7 +134,7 @@ class Entries:
 
     def entries(self, messages: Iterator[Message]) -> None:
         """Read `T.log`."""
-        decode = decoder(self._codec.decode_entry, MAX_TOPIC_RECORD_BYTES)
+        decode = Decoder(self._codec.decode_entry, MAX_TOPIC_RECORD_BYTES)
 
         def rows() -> Iterator[tuple[Any, ...]]:
             for message in messages:

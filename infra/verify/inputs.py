@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from infra.inbound import FORWARDED, SERVED, Inbound, Message, decoder
+from infra.decoding import Decoder
+from infra.inbound import FORWARDED, SERVED, Inbound, Message
 from infra.verify.database import HistoryDatabase, chunks, fill
 from infra.verify.extent import Extent, asked, made_by, mark, place_of, text_of
 from infra.verify.report import Report
@@ -33,7 +34,7 @@ class Inputs:
 
     def requests(self, messages: Iterator[Message]) -> None:
         """Read a partition of `T.requests`; a forwarded request counts as the end of its original."""
-        decode = decoder(self._codec.decode_sent, fields=self._codec.event_fields(Request))
+        decode = Decoder(self._codec.decode_sent, fields=self._codec.event_fields(Request))
         masked = self._codec.protection.masked
 
         forwarded: list[tuple[Any, ...]] = []
@@ -61,7 +62,7 @@ class Inputs:
 
     def predictions(self, messages: Iterator[Message], settled: bool = False) -> None:
         """Read a partition of `T.predictions`, with the scores."""
-        decode = decoder(self._codec.decode_prediction, MAX_TOPIC_RECORD_BYTES)
+        decode = Decoder(self._codec.decode_prediction, MAX_TOPIC_RECORD_BYTES)
         scores: list[tuple[Any, ...]] = []
 
         def rows() -> Iterator[tuple[Any, ...]]:
@@ -133,7 +134,7 @@ class Inputs:
 
     def outcomes(self, messages: Iterator[Message]) -> None:
         """Read a partition of `T.outcomes`."""
-        decode = decoder(self._codec.decode_outcome, fields=self._codec.event_fields(Outcome))
+        decode = Decoder(self._codec.decode_outcome, fields=self._codec.event_fields(Outcome))
 
         def rows() -> Iterator[tuple[Any, ...]]:
             for message in messages:

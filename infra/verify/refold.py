@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Set
 from typing import Any
 
-from infra.inbound import decoder
+from infra.decoding import Decoder
 from infra.snapshots.models import LogPlace
 from infra.snapshots.past import PastVersions
 from infra.snapshots.store import SnapshotStore
@@ -97,7 +97,7 @@ class Refold:
         return fold
 
     def _entries(self, start: int, end: int) -> Iterator[tuple[int, Entry]]:
-        decode = decoder(self._codec.decode_entry, MAX_TOPIC_RECORD_BYTES)
+        decode = Decoder(self._codec.decode_entry, MAX_TOPIC_RECORD_BYTES)
         for message in self._source.read(*self._log, start, end):
             item = decode(message)
             if item.bad is None:
@@ -114,7 +114,7 @@ class Refold:
                 self.folds = [each for each in self.folds if each not in without]
         manifests = self.snapshots.to_compare(extent.manifests, self.folds, end)
         walks = [_Walk(self, fold, manifests) for fold in self.folds]
-        decode = decoder(self._codec.decode_entry, MAX_TOPIC_RECORD_BYTES)
+        decode = Decoder(self._codec.decode_entry, MAX_TOPIC_RECORD_BYTES)
         first_fold = min(self.folds, key=lambda fold: fold.next_offset)
         about = (self._codec, self._database, report, self._predictions)
         proofs = self._proofs(first)

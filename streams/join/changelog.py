@@ -22,7 +22,7 @@ Change = tuple[str, JoinRecord | Resolution | None] | JoinPosition
 
 def records(
     changes: Changes | TableChanges,
-) -> Iterator[tuple[bytes, JoinRecord | Resolution | bytes | None]]:
+) -> Iterable[tuple[bytes, JoinRecord | Resolution | bytes | None]]:
     """Give what a batch writes, by key; None is a tombstone.
 
     What the native table holds comes as the bytes that the codec writes of it.
@@ -30,9 +30,10 @@ def records(
     A prediction is written once: when its request is resolved in a later batch, a `Resolution` lies beside it under
     a key of its own.
     """
-    if isinstance(changes, TableChanges):
-        yield from changes.records()
-        return
+    return changes.records() if isinstance(changes, TableChanges) else _of(changes)
+
+
+def _of(changes: Changes) -> Iterator[tuple[bytes, JoinRecord | Resolution | None]]:
     for request_id, state in changes.states.items():
         key = request_id.encode()
         if state is None:

@@ -4,6 +4,7 @@ from typing import Any
 class ScannedRequest:
     request_id: str
     ts: int
+    arrived: int
     entity_key: str | None
     features: dict[str, Any]
 
@@ -11,7 +12,9 @@ class RequestScan:
     names: tuple[str, ...]
     kinds: tuple[Any, ...]
     def __init__(self, plan: Any) -> None: ...
-    def request(self, data: bytes, topic: str, partition: int, offset: int) -> ScannedRequest | None: ...
+    def requests(
+        self, messages: Sequence[Any], values: list[Any], topic: str, limit: int, times: Any
+    ) -> list[ScannedRequest | None]: ...
     def examples(self, items: list[Any], start: int) -> Any: ...
     def predictions(
         self,

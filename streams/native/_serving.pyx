@@ -153,6 +153,8 @@ cdef class ScannedRequest:
     ----------
     request_id, ts, entity_key, features
         As in the `Request` that the reference reads.
+    arrived
+        Kafka's timestamp (ms).
     """
 
     cdef bytes data
@@ -161,6 +163,7 @@ cdef class ScannedRequest:
     cdef RequestView view
     cdef int64_t partition
     cdef int64_t offset
+    cdef readonly int64_t arrived
 
     @property
     def ts(self):
@@ -198,7 +201,7 @@ cdef class RequestScan:
         Of the features.
     """
 
-    cdef Requests requests
+    cdef Requests scanned
     cdef bytes mark
     cdef bytes prediction_mark
     cdef object written
@@ -207,7 +210,7 @@ cdef class RequestScan:
     cdef readonly tuple kinds
 
     def __init__(self, plan):
-        cdef Scanner* scanner = &self.requests.scanner
+        cdef Scanner* scanner = &self.scanned.scanner
         cdef size_t n = 0
         cdef Bound bound
         scanner.nodes.resize(len(plan.record.nodes))
@@ -227,31 +230,52 @@ cdef class RequestScan:
                 bound.low, bound.high = each.low, each.high
                 for level in each.levels:
                     bound.levels.insert(level.encode("utf-8", "surrogatepass"))
-            self.requests.bounds.push_back(bound)
-        self.requests.entity_key = <Reporter><int>plan.entity_key
-        self.requests.parents = <Reporter><int>plan.parents
+            self.scanned.bounds.push_back(bound)
+        self.scanned.entity_key = <Reporter><int>plan.entity_key
+        self.scanned.parents = <Reporter><int>plan.parents
         self.names, self.kinds = tuple(plan.record.names), tuple(plan.record.kinds)
         self.mark, self.prediction_mark, self.written = plan.request_mark, plan.prediction_mark, plan.written
         self.binary = plan.binary
 
-    def request(self, bytes data, topic, int64_t partition, int64_t offset):
-        """Scan a request; None where the reference must read it, or rejects it.
+    def requests(self, messages, list values, topic, Py_ssize_t limit, times):
+        """Scan requests of one partition; None for each that the reference must read, or rejects.
 
         Parameters
         ----------
-        topic, partition, offset
-            Where it lies, with the topic's name in positions.
+        values
+            Of the messages, without framing.
+        topic
+            Its name in positions.
+        limit
+            The largest value in bytes.
+        times
+            The `TimeBounds` of requests.
         """
         cdef size_t start = len(self.mark)
-        if not data.startswith(self.mark):
-            return None
-        cdef ScannedRequest made = ScannedRequest.__new__(ScannedRequest)
-        made.data = data
-        if not self.requests.view(made.data, <size_t>len(data), start, made.view):
-            return None
-        made.names, made.topic = self.names, self.written(topic)
-        made.partition, made.offset = partition, offset
-        return made
+        cdef int64_t earliest = times.earliest_ms, ahead = times.max_ahead_ms, partition = -1
+        cdef Py_ssize_t n = 0
+        cdef bytes data, name = None
+        cdef ScannedRequest made
+        cdef list found = []
+        for message in messages:
+            value = values[n]
+            n += 1
+            found.append(None)
+            if type(value) is not bytes or len(<bytes>value) > limit or not (<bytes>value).startswith(self.mark):
+                continue
+            data = <bytes>value
+            made = ScannedRequest.__new__(ScannedRequest)
+            if not self.scanned.view(data, <size_t>len(data), start, made.view):
+                continue
+            made.arrived = message.timestamp()[1]
+            if made.view.ts < earliest or made.view.ts > made.arrived + ahead:
+                continue
+            if name is None:
+                name, partition = self.written(topic), message.partition()
+            made.data, made.names, made.topic = data, self.names, name
+            made.partition, made.offset = partition, message.offset()
+            found[n - 1] = made
+        return found
 
     def examples(self, list items, Py_ssize_t start):
         """Give the features of scanned requests, from one of them on, for a kernel; the items must outlive it."""
@@ -309,7 +333,7 @@ cdef class RequestScan:
             source.partition, source.offset = item.partition, item.offset
             writer.out.clear()
             writer.raw(mark)
-            prediction(writer, self.requests, item.view, answers, self.binary, source, shares[first], log_offset)
+            prediction(writer, self.scanned, item.view, answers, self.binary, source, shares[first], log_offset)
             found.append((item.view.id.data()[:item.view.id.size()], <bytes>writer.out))
         return found
 

@@ -12,7 +12,7 @@ from libcpp.string cimport string
 from libcpp.vector cimport vector
 
 from schemas.records import Position
-from schemas.state import Held, JoinRecord, Resolution
+from schemas.state import RESOLVED, Held, JoinRecord, Resolution
 from streams.metrics.counts import add
 
 
@@ -401,6 +401,8 @@ cdef class Scanned:
     ----------
     ts
         Event time (ms).
+    arrived
+        Kafka's timestamp (ms).
     is_prediction
         Whether it is one, or an outcome.
     """
@@ -412,6 +414,10 @@ cdef class Scanned:
     @property
     def ts(self):
         return self.input.prediction.ts if self.input.is_prediction else self.input.outcome.ts
+
+    @property
+    def arrived(self):
+        return self.input.arrived
 
     @property
     def is_prediction(self):
@@ -530,37 +536,62 @@ cdef class Scan:
         self.views.reporter = <Reporter><int>plan.reporter
         self.prediction_mark, self.outcome_mark = plan.prediction_mark, plan.outcome_mark
 
-    def prediction(self, bytes data, topic, int64_t partition, int64_t offset, int64_t arrived):
-        """Scan a prediction; None where the reference must read it, or rejects it.
+    def served(self, header, messages, list values, topic, Py_ssize_t limit, times):
+        """Scan predictions of one partition that a worker has served; None for each that the reference must read.
 
         Parameters
         ----------
-        topic, partition, offset
-            Where it lies, with the topic's name in positions.
-        arrived
-            Kafka's timestamp (ms).
+        header
+            The name of the header that says that a worker has served it.
+        values
+            Of the messages, without framing.
+        topic
+            Its name in positions.
+        limit
+            The largest value in bytes.
+        times
+            The bounds of event times, a `TimeBounds`; of no meaning for predictions.
         """
         cdef size_t start = len(self.prediction_mark)
-        if not data.startswith(self.prediction_mark):
-            return None
-        cdef Scanned made = Scanned.__new__(Scanned)
-        made.data = data
-        if not self.views.prediction(made.data, <size_t>len(data), start, made.input.prediction):
-            return None
-        made.input.is_prediction = True
-        return self._placed(made, topic, partition, offset, arrived)
+        cdef Py_ssize_t n = 0
+        cdef Scanned made
+        cdef list found = []
+        for message in messages:
+            made = None
+            if _fits(values[n], self.prediction_mark, limit) and _has(message.headers(), header):
+                made = Scanned.__new__(Scanned)
+                made.data = values[n]
+                if self.views.prediction(made.data, <size_t>len(made.data), start, made.input.prediction):
+                    made.input.is_prediction = True
+                    _place(made, message, topic)
+                else:
+                    made = None
+            found.append(made)
+            n += 1
+        return found
 
-    def outcome(self, bytes data, topic, int64_t partition, int64_t offset, int64_t arrived):
-        """Scan an outcome; as `prediction`."""
+    def outcomes(self, messages, list values, topic, Py_ssize_t limit, times):
+        """Scan outcomes of one partition; as `served`."""
         cdef size_t start = len(self.outcome_mark)
-        if not data.startswith(self.outcome_mark):
-            return None
-        cdef Scanned made = Scanned.__new__(Scanned)
-        made.data = data
-        if not self.views.outcome(made.data, <size_t>len(data), start, made.input.outcome):
-            return None
-        made.input.is_prediction = False
-        return self._placed(made, topic, partition, offset, arrived)
+        cdef int64_t earliest = times.earliest_ms, ahead = times.max_ahead_ms
+        cdef Py_ssize_t n = 0
+        cdef Scanned made
+        cdef list found = []
+        for message in messages:
+            made = None
+            if _fits(values[n], self.outcome_mark, limit):
+                made = Scanned.__new__(Scanned)
+                made.data = values[n]
+                if self.views.outcome(made.data, <size_t>len(made.data), start, made.input.outcome):
+                    made.input.is_prediction = False
+                    _place(made, message, topic)
+                    if made.input.outcome.ts < earliest or made.input.outcome.ts > made.input.arrived + ahead:
+                        made = None
+                else:
+                    made = None
+            found.append(made)
+            n += 1
+        return found
 
     def fact(self, bytes data):
         """Scan an entry of the log; None where it is not a first label in time, or of a backfilled row."""
@@ -589,12 +620,24 @@ cdef class Scan:
             self.model = self.model_name.decode()
         made.model = self.model
 
-    cdef Scanned _placed(self, Scanned made, topic, int64_t partition, int64_t offset, int64_t arrived):
-        made.topic = topic
-        made.input.at.partition = partition
-        made.input.at.offset = offset
-        made.input.arrived = arrived
-        return made
+
+cdef cbool _fits(value, bytes mark, Py_ssize_t limit):
+    return type(value) is bytes and len(<bytes>value) <= limit and (<bytes>value).startswith(mark)
+
+
+cdef cbool _has(headers, name):
+    if headers is not None:
+        for each in headers:
+            if each[0] == name:
+                return True
+    return False
+
+
+cdef void _place(Scanned made, message, topic):
+    made.topic = topic
+    made.input.at.partition = message.partition()
+    made.input.at.offset = message.offset()
+    made.input.arrived = message.timestamp()[1]
 
 
 cdef class Table:
@@ -856,10 +899,7 @@ cdef class Table:
         return {name: self.get(name) for name in names}
 
     def records(self):
-        """Give what the changelog gets: request id, whether it is a resolution, bytes.
-
-        In place of bytes None forgets, and a state is one that Python holds, with whether it was opened.
-        """
+        """Give what the changelog gets, by key: bytes; None, which forgets; or what Python holds."""
         cdef size_t n
         cdef Change* change
         cdef string data
@@ -869,12 +909,17 @@ cdef class Table:
             change = &self.table.journal[n]
             name = <bytes>change.row.first
             if change.row.second.status == GONE:
-                found.append((name, False, None))
+                found.append((name, None))
+                found.append((RESOLVED + name, None))
             elif change.row.second.status == ODD:
-                found.append((name, bool(change.opened), self.odd[name.decode("utf-8", "surrogatepass")]))
+                state = self.odd[name.decode("utf-8", "surrogatepass")]
+                if state.resolution is None or change.opened:
+                    found.append((name, state))
+                else:
+                    found.append((RESOLVED + name, state.resolution))
             else:
                 resolved = self.table.written(change[0], data)
-                found.append((name, resolved, <bytes>data))
+                found.append((RESOLVED + name if resolved else name, <bytes>data))
         return found
 
     # ------------------------------------------------------------------ all of it

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-from schemas.state import RESOLVED, JoinPosition, JoinRecord, Resolution
+from schemas.state import JoinPosition, JoinRecord, Resolution
 from schemas.written import WrittenEntry
 from streams.join.join_rules import JoinRules
 from streams.join.pending import Due, due_of, early_size
@@ -109,18 +109,10 @@ class TableChanges:
         """Memory of all early outcomes."""
         return self._table.early_bytes  # type: ignore[no-any-return]
 
-    def records(self) -> Iterator[tuple[bytes, JoinRecord | Resolution | bytes | None]]:
+    def records(self) -> list[tuple[bytes, JoinRecord | Resolution | bytes | None]]:
         """Give what the changelog gets, by key; None is a tombstone."""
-        for name, said, data in self._table.records():
-            if data is None:
-                yield name, None
-                yield RESOLVED + name, None
-            elif isinstance(data, bytes):
-                yield RESOLVED + name if said else name, data
-            elif data.resolution is None or said:
-                yield name, data
-            else:
-                yield RESOLVED + name, data.resolution
+        found: list[tuple[bytes, JoinRecord | Resolution | bytes | None]] = self._table.records()
+        return found
 
 
 class TableOverlay:

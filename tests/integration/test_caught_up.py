@@ -63,7 +63,7 @@ class Pair:
         return Channel(
             name="join",
             topics=(self.predictions, self.outcomes),
-            decode=decode,
+            decode=lambda messages: [*map(decode, messages)],
             picker=lambda: MergeByTime(self.outcomes, self.predictions),
             max_batch=max_batch,
             high_water=high_water,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import sys
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -40,6 +40,12 @@ class Item:
         self.place = Partition(str(message.topic()), int(message.partition() or 0))
         self.offset = int(message.offset() or 0)
         self.ts = int(message.value() or b"0")
+
+
+def items(messages: Sequence[Message]) -> list[Item]:
+    """Decode."""
+    assert messages, "there is something to decode"
+    return [*map(Item, messages)]
 
 
 class Cluster:
@@ -230,8 +236,8 @@ class World:
         self.delivered: list[Batch[Item]] = []
         self.work: dict[str, asyncio.Task[None]] = {}
         channels = [
-            Channel(name="join", topics=SIDES, decode=Item, picker=lambda: MergeByTime(*SIDES), max_batch=5),
-            Channel(name="serve", topics=(LONE,), decode=Item, max_batch=6),
+            Channel(name="join", topics=SIDES, decode=items, picker=lambda: MergeByTime(*SIDES), max_batch=5),
+            Channel(name="serve", topics=(LONE,), decode=items, max_batch=6),
         ]
         self.runners = {channel.name: Runner(self.cluster) for channel in channels}
         self.ends = Ends(self.cluster)

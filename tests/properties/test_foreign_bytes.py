@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from river import linear_model, preprocessing
 
 from infra.datafiles.rows import rows
-from infra.inbound import Inbound, decoder
+from infra.decoding import Decoder
+from infra.inbound import Inbound
 from infra.snapshots.store import MANIFEST, PROBES, STATE, SnapshotStore
 from schemas.codec import Codec
 from schemas.dictionary import Boolean, Category, Dictionary, Integer, Number
@@ -195,7 +196,7 @@ def test_any_message_becomes_a_record_or_a_dead_letter_that_can_be_written(
     key: bytes | None, value: bytes | None, headers: Any
 ) -> None:
     for decode in (CODEC.decode_request, CODEC.decode_prediction, CODEC.decode_outcome):
-        item: Inbound = decoder(decode, times=TimeBounds(0, 5))(Foreign(key, value, headers))
+        item: Inbound = Decoder(decode, times=TimeBounds(0, 5))(Foreign(key, value, headers))
         if item.bad is not None:
             dead_letter = CODEC.decode_dead_letter(CODEC.encode(item.reject(item.bad)))
             assert isinstance(dead_letter, DeadLetter)

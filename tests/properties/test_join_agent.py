@@ -193,8 +193,10 @@ class Worker:
             return False
         channel = self.agents.inputs
         assert channel.decode is not None
+        items = [item for each in records for item in channel.decode([each.item])]
         decoded = [
-            Record(each.partition, each.offset, None, 0.0, channel.decode(each.item)) for each in records
+            Record(each.partition, each.offset, None, 0.0, item)
+            for each, item in zip(records, items, strict=True)
         ]
         self.batch = Batch(channel, decoded, b"")
         self.work = asyncio.ensure_future(self.agents.turn.on_batch(self, self.batch))  # type: ignore[arg-type]  # simulated

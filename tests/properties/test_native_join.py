@@ -14,6 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from infra.decoding import ANY_TIME, scans
+from infra.inbound import SERVED
 from schemas.codec import Codec
 from schemas.codec.checks import TaskKind
 from schemas.dictionary import Boolean, Category, Dictionary, Number
@@ -67,6 +69,26 @@ class Sent:
     """How positions name its topic, where it is a later one."""
 
 
+@dataclass(frozen=True)
+class AsMessage:
+    """What the core asks of a client's message."""
+
+    sent: Sent
+    at: int
+
+    def partition(self) -> int:
+        return 0
+
+    def offset(self) -> int:
+        return self.at
+
+    def timestamp(self) -> tuple[int, int]:
+        return 2, self.sent.arrived
+
+    def headers(self) -> list[tuple[str, bytes]]:
+        return [(SERVED, b"slot")]
+
+
 class Side:
     """A join, and all that it has written."""
 
@@ -111,8 +133,7 @@ class Side:
         bad: list[str] = []
         run: list[tuple[Sent, int, Any]] = []
         for sent, offset in items:
-            scan = (self.scan.prediction, self.scan.outcome)[sent.topic]
-            scanned = scan(sent.value, sent.name or TOPICS[sent.topic], 0, offset, sent.arrived)
+            scanned = self.scanned(sent, offset)
             if scanned is None or len(run) == RUN:
                 bad += self.flush(run)
                 run = []
@@ -121,6 +142,14 @@ class Side:
             else:
                 run.append((sent, offset, scanned))
         return bad + self.flush(run)
+
+    def scanned(self, sent: Sent, offset: int) -> Any:
+        """Scan a record alone."""
+        scan = scans(self.scan)[sent.topic]
+        assert scan is not None
+        message: Any = AsMessage(sent, offset)
+        [found] = scan([message], [sent.value], sent.name or TOPICS[sent.topic], len(sent.value), ANY_TIME)
+        return found
 
     def flush(self, run: list[tuple[Sent, int, Any]]) -> list[str]:
         bad, start, places = [], 0, (0, 0)
@@ -362,9 +391,7 @@ def test_a_gap_in_time_is_the_references() -> None:
 def test_what_was_taken_before_is_left_to_the_reference() -> None:
     side = Side("binary", in_table=True)
     prediction, outcome = many("binary", 1)
-    assert side.scan is not None
-    first = side.scan.prediction(prediction.value, TOPICS[0], 0, 5, prediction.arrived)
-    second = side.scan.outcome(outcome.value, TOPICS[1], 0, 3, outcome.arrived)
+    first, second = side.scanned(prediction, 5), side.scanned(outcome, 3)
     assert side.join.take([first], 0, 6, 0) == (0, 6, 0)
     assert not side.join.counters
     assert side.join.take([first, second], 0, 5, 4) == (1, 6, 4)

@@ -10,6 +10,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,7 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from river import compose, conf, linear_model, naive_bayes, preprocessing
 
-from infra.inbound import Inbound, decoder, scan_requests
+from infra.decoding import Decoder, scan_requests
+from infra.inbound import Inbound
 from infra.kafka.connection import Connection
 from infra.kafka.transaction import OutRecord
 from infra.task.context import TaskContext
@@ -134,8 +136,8 @@ class Loop:
         times = JoinRules.of(task).times
         decode = self.codec.decode_request
         self.decoders = [
-            decoder(decode, times=times),
-            decoder(decode, times=times, scan=scan_requests(self.scan)),
+            Decoder(decode, times=times),
+            Decoder(decode, times=times, scan=scan_requests(self.scan)),
         ]
         self.offset = 0
         self.sent = [0, 0]
@@ -161,8 +163,14 @@ class Loop:
 
     def play(self, messages: Sequence[Kept], *, commit: bool = True) -> list[OutRecord]:
         """Serve a batch; gives what both have written."""
-        items: list[list[Inbound]] = [[decode(each) for each in messages] for decode in self.decoders]
-        one, two = (list(serve.process(each)) for serve, each in zip(self.serves, items, strict=True))
+        runs = [[*run] for _, run in groupby(messages, Kept.partition)]
+        items: list[list[Inbound]] = [
+            [item for run in runs for item in decode.many(run)] for decode in self.decoders
+        ]
+        one, two = (
+            [*chain.from_iterable(serve.process(each))]
+            for serve, each in zip(self.serves, items, strict=True)
+        )
         assert one == two
         for first, second in zip(*items, strict=True):
             assert (first.ts, repr(first.bad), first.at) == (second.ts, repr(second.bad), second.at)

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from infra.inbound import FORWARDED, Inbound, decoder
+from infra.decoding import Decoder
+from infra.inbound import FORWARDED, Inbound
 from infra.task.forwarding import Forwarding
 from infra.task.serve import Serve
 from infra.task.statistics import Statistics
@@ -68,7 +69,7 @@ def codec(dialect: JsonDialect) -> Codec:
 
 def read(own: Codec, record: type[Any], data: dict[str, Any], headers: Any = HEADERS) -> Inbound:
     decode = own.decode_request if record is Request else own.decode_outcome
-    return decoder(decode, fields=own.event_fields(record))(Message(json.dumps(data).encode(), headers))
+    return Decoder(decode, fields=own.event_fields(record))(Message(json.dumps(data).encode(), headers))
 
 
 @pytest.mark.parametrize("form", ["ms", "s", "us", "iso8601"])
@@ -117,7 +118,7 @@ def test_a_forwarded_outcome_keeps_its_attributes() -> None:
     record = Forwarding(task.context, task.current, Statistics()).from_further(item)
     assert record.headers is not None
     assert [name for name, _ in record.headers] == [FORWARDED, *(name for name, _ in HEADERS)]
-    again = decoder(own.decode_outcome, fields=own.event_fields(Outcome))
+    again = Decoder(own.decode_outcome, fields=own.event_fields(Outcome))
     assert again(Message(record.value or b"", record.headers)).record == item.record  # type: ignore[arg-type]
 
 
@@ -125,8 +126,9 @@ def test_predictions_have_the_attributes_of_an_event() -> None:
     task = make_http_task(slot="a")
     context = replace(task.context, events=EventHeaders("stay", json=False))
     serve = Serve(context, task.server, Statistics())
-    decode = decoder(context.codec.decode_request)
-    records = [*serve.process([decode(Message(context.codec.encode(Request("r-1", TS, FEATURES))))])]
+    decode = Decoder(context.codec.decode_request)
+    sent = Message(context.codec.encode(Request("r-1", TS, FEATURES)))
+    records = [each for step in serve.process([decode(sent)]) for each in step]
     [prediction] = [each for each in records if each.topic == "stay.predictions"]
     found = dict(prediction.headers or ())
     assert found["ce_id"] == found["ce_subject"] == "r-1"

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from infra.inbound import decoder
+from infra.decoding import Decoder
 from schemas.codec import Codec
 from schemas.codec.checks import check_ts
 from schemas.dictionary import Dictionary, Number
@@ -67,7 +67,7 @@ def test_both_bounds_are_still_taken(ts: int) -> None:
 
 def test_an_outcome_in_seconds_is_rejected_where_it_is_read() -> None:
     value = CODEC.encode(Outcome("a", NOW // 1000, True))
-    item = decoder(CODEC.decode_outcome, times=BOUNDS)(Foreign(b"a", value, None))
+    item = Decoder(CODEC.decode_outcome, times=BOUNDS)(Foreign(b"a", value, None))
     assert item.bad is not None
     assert item.bad.reason == "impossible_time"
     assert item.bad.message.endswith("send milliseconds instead of seconds")
@@ -77,7 +77,7 @@ def test_a_request_in_seconds_is_rejected_where_it_is_read_and_has_no_place_in_t
     """With a time it would hold back the outcomes of all later requests."""
     codec = Codec("shop", "binary", Dictionary(Number(name="price", unit="EUR")))
     value = codec.encode(Request("a", NOW // 1000, {"price": 1.0}))
-    item = decoder(codec.decode_request, times=BOUNDS)(Foreign(b"a", value, None))
+    item = Decoder(codec.decode_request, times=BOUNDS)(Foreign(b"a", value, None))
     assert item.bad is not None
     assert (item.bad.reason, item.ts) == ("impossible_time", None)
 

@@ -76,7 +76,7 @@ def test_a_turn_writes_the_salt_of_a_new_subject_once() -> None:
         ),
     ):
         message: Any = Outside(topic, 0, json.dumps(asked).encode(), FIRST)
-        made.append(Record(Partition(topic, 0), 0, None, 0.0, agents.inputs.decode(message)))
+        made.append(Record(Partition(topic, 0), 0, None, 0.0, agents.inputs.decode([message])[0]))
     asyncio.run(agents.turn.on_batch(consumer, Batch(agents.inputs, made, b"")))  # type: ignore[arg-type]  # simulated
     written = [each.key for each in consumer.written if each.topic == topics.keys]
     assert sorted(key or b"" for key in written) == sorted(map(salts.lookup, ("Ada", "Bob")))
@@ -99,7 +99,7 @@ def test_a_turn_without_requests_counts_none_of_the_one_before() -> None:
     for offset, value in enumerate((asked, b"{")):
         message: Any = Message(task.context.topics.requests, offset, value, FIRST)
         place = Partition(task.context.topics.requests, 0)
-        made.append(Record(place, offset, None, 0.0, agents.inputs.decode(message)))
+        made.append(Record(place, offset, None, 0.0, agents.inputs.decode([message])[0]))
 
     async def turn(records: list[Record[Any]], aborts: bool) -> tuple[int, int]:
         consumer.aborts = aborts

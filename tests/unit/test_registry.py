@@ -12,7 +12,8 @@ from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
-from infra.inbound import Inbound, decoder, original
+from infra.decoding import Decoder
+from infra.inbound import Inbound, original
 from infra.registry.client import RegistryClient
 from infra.registry.registry import Registry
 from infra.registry.setup import prediction_frame, subjects
@@ -177,7 +178,7 @@ def test_an_unknown_schema_waits_while_the_registry_is_away() -> None:
     codec = made()
     schemas = Schemas(_7=("AVRO", text(codec, "Request")), _8=("AVRO", json.dumps(FOREIGN)))
     registry = Registry(schemas, codec, blocks=False)
-    decode = decoder(codec.decode_request, unframe=lambda data: registry.unframe(data, Request))
+    decode = Decoder(codec.decode_request, unframe=lambda data: registry.unframe(data, Request))
     known, unknown = Message(prefix(7) + body(codec, REQUEST)), Message(prefix(8) + foreign())
     assert decode(known).pending
     assert registry.fetch()
@@ -224,7 +225,7 @@ def test_a_guid_in_a_header_is_read_as_confluents_client_writes_it(mock: Any) ->
     assert value is not None
     assert value[0] not in (0, 1)
     message = Message(value, headers)
-    decode = decoder(codec.decode_outcome, unframe=lambda data: registry.unframe(data, Outcome))
+    decode = Decoder(codec.decode_outcome, unframe=lambda data: registry.unframe(data, Outcome))
     assert decode(message).record == OUTCOME
     # A dead letter has the schema in front, so that its replay can be read.
     kept = original(message)

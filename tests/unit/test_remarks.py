@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from infra.inbound import decoder
+from infra.decoding import Decoder
 from schemas.codec import Codec
 from schemas.dictionary import Boolean, Category, Dictionary, Integer, Number
 from schemas.errors import BadRecord
@@ -41,6 +41,9 @@ class Sent:
 
     def topic(self) -> str:
         return "t.requests"
+
+    def partition(self) -> int:
+        return 0
 
     def headers(self) -> None:
         return None
@@ -95,7 +98,7 @@ def test_a_request_from_the_topic_is_parsed_once_for_its_record_and_its_names(
         return JSONDecoder(**how).decode(text)
 
     monkeypatch.setattr("schemas.codec.json_form.json.loads", loads)
-    read = decoder(codec.decode_request, remarks=Remarks(PLAIN))
+    read: Any = Decoder(codec.decode_request, remarks=Remarks(PLAIN))
     for more, kinds in (({}, []), ({"contry": "PT"}, ["unknown_field features.country"])):
         parsed.clear()
         item = read(Sent(json.dumps(sent | {"features": features | more}).encode()))
@@ -105,8 +108,9 @@ def test_a_request_from_the_topic_is_parsed_once_for_its_record_and_its_names(
     record = read(Sent(json.dumps(sent).encode())).record
     avro = read(Sent(codec.encode(record)))
     assert (avro.record, avro.remarks) == (record, [])
+    plain: Any = Decoder(codec.decode_request)
     for bad in (b"", b"[1]", b"\0\0\0\0\1", b"{", b'{"request_id": 1}'):
-        alone = decoder(codec.decode_request)(Sent(bad)).bad
+        alone = plain(Sent(bad)).bad
         found = read(Sent(bad)).bad
         assert found is not None
         assert alone is not None

@@ -7,13 +7,15 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
+from itertools import chain
 from typing import Any
 
 import pytest
 from river import dummy
 
 from agents.http.task import HttpTask
-from infra.inbound import FORWARDED, Inbound, decoder
+from infra.decoding import Decoder
+from infra.inbound import FORWARDED, Inbound
 from infra.kafka.partitioner import partition_of
 from infra.kafka.transaction import OutRecord
 from infra.task import aggregates as aggregates_module
@@ -97,11 +99,11 @@ class Turn:
         return self.inbound(Message(place, json.dumps(sent).encode()))
 
     def inbound(self, message: Message) -> Inbound:
-        return decoder(self.task.context.codec.decode_request)(message)
+        return Decoder(self.task.context.codec.decode_request)(message)
 
     def run(self, *items: Inbound) -> dict[str, list[OutRecord]]:
         found: dict[str, list[OutRecord]] = {}
-        for record in self.serve.process(items):
+        for record in chain.from_iterable(self.serve.process(items)):
             found.setdefault(record.topic.partition(".")[2], []).append(record)
         return found
 

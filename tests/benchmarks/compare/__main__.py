@@ -188,10 +188,14 @@ def _show(found: dict[str, Any]) -> None:
             for name, key in (
                 ("request to prediction, topic", "topic"),
                 ("request to prediction, HTTP", "http"),
+                ("a bare handler, HTTP", "bare"),
                 ("outcome to serving", "outcome_to_serving"),
             )
         ]
-        title = f"{row['rate']:,} requests/s; over HTTP {row['http_rate']:,.0f}/s were answered"
+        title = (
+            f"{row['rate']:,} requests/s; over HTTP {row['http_rate']:,.0f}/s were answered, by a bare "
+            f"handler {row['bare_rate']:,.0f}/s"
+        )
         table(title, ["ms", "count", "p50", "p99"], rows)
     if "stages" in found:
         _show_stages(found["stages"])

@@ -29,12 +29,13 @@ from schemas.codec import Codec
 from schemas.records import Outcome, Request
 from schemas.topics import PARTITIONER, TaskTopics, topics
 from tests.answers import SeenAnswers
+from tests.benchmarks.compare.bare_http import bare_handler
 from tests.benchmarks.compare.http_load import HttpLoad
 from tests.benchmarks.compare.load import requests_and_outcomes
 from tests.benchmarks.compare.task import bench_task, write_task
 from tests.topics import delete_topics
 
-RATES: Final = (100, 1_000, 5_000)
+RATES: Final = (1_000, 2_000, 5_000)
 OUTCOME_AFTER_S: Final = 0.5
 DRAIN_S: Final = 20.0
 WARM_S: Final = 3.0
@@ -60,8 +61,8 @@ def latency(
     Returns
     -------
     list of dict
-        Per rate: `topic`, `outcome_to_serving`, `http`, each with count, p50 and p99 (ms), and `http_rate`, the
-        requests per second that were answered over HTTP.
+        Per rate: `topic`, `outcome_to_serving`, `http`, `bare` (see `bare_http`), each with count, p50 and p99
+        (ms), and `http_rate` and `bare_rate`, the requests per second that were answered over HTTP.
     """
     return [_at(connection, rate, int(rate * seconds), seconds) for rate in rates]
 
@@ -85,8 +86,10 @@ def _at(connection: Connection, rate: int, count: int, seconds: float) -> dict[s
         time.sleep(SETTLE_S)
         fresh = worker.status()["freshness_ms"]
         url = f"{worker.url}/tasks/{name}/predictions"
-        bodies = (codec.encode(replace(request, ts=now_ms())) for request, _ in pairs[warm + count :])
-        waits, answered_per_s = asyncio.run(_over_http(url, bodies, rate, warm))
+        requests = [request for request, _ in pairs[warm + count :]]
+        waits, answered_per_s = asyncio.run(_over_http(url, _bodies(codec, requests), rate, warm))
+        bare_url = stack.enter_context(bare_handler(connection.bootstrap, TaskTopics(name).requests))
+        bare, bare_per_s = asyncio.run(_over_http(bare_url, _bodies(codec, requests), rate, warm))
         return {
             "rate": rate,
             "seconds": seconds,
@@ -94,7 +97,13 @@ def _at(connection: Connection, rate: int, count: int, seconds: float) -> dict[s
             "outcome_to_serving": fresh,
             "http": quantiles(waits) | {"sent": count},
             "http_rate": answered_per_s,
+            "bare": quantiles(bare) | {"sent": count},
+            "bare_rate": bare_per_s,
         }
+
+
+def _bodies(codec: Codec, requests: list[Request]) -> Iterator[bytes]:
+    return (codec.encode(replace(request, ts=now_ms())) for request in requests)
 
 
 def now_ms() -> int:

@@ -19,7 +19,8 @@ import click
 import faust
 from faust.serializers import codecs
 
-from infra.inbound import Inbound, decoder
+from infra.decoding import Decoder
+from infra.inbound import Inbound
 from infra.kafka.admin import partition_count
 from infra.kafka.connection import Connection
 from infra.kafka.partitioner import partition_of
@@ -188,7 +189,7 @@ def _add_agents(app: Any, loop: Loop, names: TaskTopics) -> None:
         return app.topic(name, **raw, **options)
 
     predictions, dead_letters, log = topic(names.predictions), topic(names.dead_letters), topic(names.log)
-    as_request, as_outcome = decoder(codec.decode_request), decoder(codec.decode_outcome)
+    as_request, as_outcome = Decoder(codec.decode_request), Decoder(codec.decode_outcome)
     log_key = loop.task.name.encode()
 
     async def resolve(join: Join, event: Any, item: Inbound) -> None:
