@@ -14,12 +14,15 @@ from hypothesis import strategies as st
 
 from schemas.codec import Codec
 from schemas.dictionary import Boolean, Category, Dictionary, Integer, Number
+from schemas.event_time import TimeBounds
 from schemas.records import Features, Request
+from schemas.topics import MAX_RECORD_BYTES
 from streams import native
 from streams.native.serving import request_scan_of
 from streams.quality import grid, recent_ids
 from streams.quality.columns import FEW, Columns
 from streams.quality.edge import EdgeCounter
+from tests.history import Kept
 
 pytestmark = pytest.mark.skipif(native.chosen() == "python", reason="the core is set to Python")
 
@@ -70,9 +73,12 @@ def requests(rows: list[tuple[int, int, Features]], ts: int = 180_000) -> list[R
     return made
 
 
-def scanned(asked: list[Request], scan: Any) -> list[Any]:
+def scanned(asked: list[Request], codec: Codec = CODEC) -> list[Any]:
     """What the core makes of them: all of them."""
-    found = [scan.request(CODEC.encode(each), "shop.requests", 0, 0) for each in asked]
+    values = [codec.encode(each) for each in asked]
+    messages = [Kept(("shop.requests", 0), n, b"k", value, asked[n].ts) for n, value in enumerate(values)]
+    scan = request_scan_of(codec)
+    found: list[Any] = scan.requests(messages, values, "shop.requests", MAX_RECORD_BYTES, TimeBounds(0, 0))
     assert None not in found
     return found
 
@@ -81,11 +87,10 @@ class Pair:
     """A counter of what was scanned, and one of what was read."""
 
     def __init__(self) -> None:
-        self.scan = request_scan_of(CODEC)
         self.counters = [EdgeCounter(DICTIONARY, "w") for _ in range(2)]
 
     def count(self, partition: int, asked: list[Request], step: int = 0) -> None:
-        rows = scanned(asked, self.scan)
+        rows = scanned(asked)
         for start in range(0, len(rows), step or len(rows)):
             self.counters[0].answered_many(partition, rows[start : start + (step or len(rows))], "avro")
         self.counters[1].answered_many(partition, asked, "avro")
@@ -138,7 +143,7 @@ def test_a_sum_is_that_of_the_values_one_after_the_other(rows: list[Features], c
     """However many come at once: by a few, by many, by the core."""
     asked = requests([(0, number, each) for number, each in enumerate(rows)])
     columns = Columns(each for each in DICTIONARY if each.personal_data != "left_out")
-    core = columns.count_requests(scanned(asked, request_scan_of(CODEC)))
+    core = columns.count_requests(scanned(asked))
     assert core == columns.count_requests(asked)
     weight = depth = 0.0
     for each in asked:
@@ -163,9 +168,7 @@ def test_a_number_lies_in_the_same_bin_for_the_core(value: float) -> None:
     for number in (value, -value, math.nextafter(value, 0), math.nextafter(value, math.inf)):
         if math.isinf(number):
             continue
-        row = request_scan_of(codec).request(
-            codec.encode(Request("a", 1, {"x": number})), "shop.requests", 0, 0
-        )
+        [row] = scanned([Request("a", 1, {"x": number})], codec)
         [(bins, *_)] = module.RequestCounts([(-math.inf, math.inf, None)], grid.name).count([row])
         assert bins == {grid.name(grid.edge(number)): 1}
         assert bins == {grid.name(grid.edges(np.array([number])).item()): 1}
@@ -197,7 +200,7 @@ def test_what_was_not_scanned_is_the_references() -> None:
     module = native.serving_module()
     features: Features = {"weight": 1.0, "depth": 1.0, "guests": 1, "channel": "web"}
     asked = [Request(f"r{n}", 180_000, features) for n in range(2)]
-    rows: list[Any] = scanned(asked, request_scan_of(CODEC))
+    rows: list[Any] = scanned(asked)
     new: set[str] = set()
     assert module.cells([rows[0], asked[1]], -1, 60_000, new, set(), set()) is None
     assert not new
