@@ -84,13 +84,14 @@ class VersionedModel:
 
     def kernel(self, names: tuple[str, ...], kinds: tuple[Any, ...]) -> Any:
         """Return the kernel that scores features of these names and kinds as `predict` does, if there is one."""
-        may = self.learned and self.frozen is None and not self.learner.inside
-        return self.learner.pipeline.kernel(names, kinds) if may else None
+        if self.frozen is not None or self.learner.inside:
+            return None
+        return self.learner.pipeline.kernel(names, kinds, self.learned > 0)
 
     def predict(self, features: Features) -> Score:
         """Score features with the state as it is; the state's digest does not change.
 
-        Until the first learned example this happens on a throwaway copy: some models make themselves ready
+        Until the first learned example River answers on a throwaway copy: some models make themselves ready
         for the features they see first, and predicting must not decide what those are.
 
         A model that raises, or whose score is not a finite number, has no score, and its `failure` says why.
@@ -115,12 +116,14 @@ class VersionedModel:
         return Score(*about, score, label, failure, interval)
 
     def _answer(self, x: dict[str, Any]) -> Answer:
+        kind = self.task.kind
+        score = self.learner.pipeline.score(x, self.learned > 0) if self.frozen is None else None
+        if score is not None:
+            return answer_of(score, kind)
         if self.learned:
-            score = self.learner.pipeline.score(x) if self.frozen is None else None
-            kind = self.task.kind
-            return answer(self._reading, kind, x) if score is None else answer_of(score, kind)
+            return answer(self._reading, kind, x)
         if self._untaught is None:
-            self._untaught = Untaught(self._reading, self.task.kind, x)
+            self._untaught = Untaught(self._reading, kind, x)
         return self._untaught.answer(x)
 
     def _x(self, features: Features) -> dict[str, Any]:

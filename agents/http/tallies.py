@@ -15,6 +15,7 @@ from infra.task.statistics import Statistics
 from schemas.errors import BadRecord, BrokerError
 from schemas.records import Request
 from schemas.remarks import Remark
+from streams.native.tallies import TallyCodec
 from streams.quality.edge import EdgeCounter
 
 EVERY_S: Final = 1.0
@@ -27,6 +28,7 @@ class HttpTallies:
     def __init__(self, context: TaskContext, statistics: Statistics, writer: Sends) -> None:
         self._context, self._counts, self._writer = context, statistics.counts, writer
         self.counter = EdgeCounter(context.task.features, context.slot, "http")
+        self._tallies = TallyCodec(context.codec)
         self._due: asyncio.TimerHandle | None = None
 
     def answered(self, request: Request, remarks: list[Remark]) -> None:
@@ -45,7 +47,7 @@ class HttpTallies:
             self._due.cancel()
             self._due = None
         try:
-            for record in tally_records(self._context, self.counter):
+            for record in tally_records(self._context, self.counter, self._tallies):
                 self._writer.send(record).add_done_callback(self._delivered)
         except BrokerError as error:
             self._lost(error)

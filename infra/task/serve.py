@@ -20,6 +20,7 @@ from schemas.formats import AVRO_MARK, HEADER_BYTES
 from schemas.records import Request
 from streams.join.join import RUN
 from streams.native.serving import NativeServer
+from streams.native.tallies import TallyCodec
 from streams.quality.edge import EdgeCounter
 from streams.serve import Server
 
@@ -54,13 +55,14 @@ class Serve:
     ) -> None:
         self.context, self.server, self.statistics = context, server, statistics
         self._json, self._native = json_records, native
+        self._tallies = TallyCodec(context.codec)
         self._fingerprint = context.codec.fingerprints["Request"]
         self._aggregates = aggregates
         self.counter = EdgeCounter(self.context.task.features, self.context.slot)
         self.dead_letters: Counter[str] = Counter()
         """Dead letters of the batch at work, by reason; counted when it is committed."""
-        self._arrived: list[int] = []
-        """When the batch's answered requests came (ms)."""
+        self._arrived: Counter[int] = Counter()
+        """Answered requests of the batch by the time at which they came (ms)."""
         self._headers = served_by(context.slot)
         self._portion = Portion(AT_ONCE)
 
@@ -94,7 +96,7 @@ class Serve:
             self._portion.took(len(run), spent_s)
         if self._aggregates is not None:
             yield [*self._aggregates.outputs()]
-        yield [*tally_records(self.context, counter)]
+        yield [*tally_records(self.context, counter, self._tallies)]
 
     def _most(self) -> int:
         """Return how many requests are answered in one step: a model's own code may take a second for each."""
@@ -110,7 +112,7 @@ class Serve:
             return None
         end = start + len(found)
         self.statistics.counts["predictions"] += len(found)
-        self._arrived += [item.arrived for item in run[start:end]]
+        self._arrived.update([item.arrived for item in run[start:end]])
         self.counter.answered_many(partition, scanned[start:end], self._fingerprint)
         topic, headers = self.context.topics.predictions, self._headers
         if (frame := self.context.frame) is not None:
@@ -120,7 +122,7 @@ class Serve:
                 OutRecord(topic, key, value, headers=[*headers, *events(key.decode(), each.ts)])
                 for (key, value), each in zip(found, scanned[start:end], strict=True)
             ]
-        return [OutRecord(topic, key, value, headers=headers) for key, value in found]
+        return [OutRecord(topic, key, value, None, headers) for key, value in found]
 
     def _one(self, partition: int, item: Inbound) -> OutRecord | None:
         """Answer a request by what it says; None: it was answered before."""
@@ -147,7 +149,7 @@ class Serve:
             self.counter.rejected(partition, bad, item.arrived)
             return dead_letter(self.context, item, bad, self.dead_letters)
         self.statistics.counts["predictions"] += 1
-        self._arrived.append(item.arrived)
+        self._arrived[item.arrived] += 1
         self.counter.answered(partition, request, written(item.value), item.remarks)
         key = request.request_id.encode()
         headers = self._headers
@@ -161,8 +163,8 @@ class Serve:
         if self._aggregates is not None:
             self._aggregates.commit()
         now, answers = now_ms(), self.statistics.answers["topic"]
-        for arrived in self._arrived:
-            answers.add(max(0, now - arrived) / 1000)
+        for arrived, count in self._arrived.items():
+            answers.add(max(0, now - arrived) / 1000, count)
         self.statistics.count_dead_letters(self.dead_letters)
 
 
@@ -171,10 +173,10 @@ def served_by(slot: str) -> Headers:
     return [(SERVED, slot.encode())]
 
 
-def tally_records(context: TaskContext, counter: EdgeCounter) -> Iterator[OutRecord]:
+def tally_records(context: TaskContext, counter: EdgeCounter, tallies: TallyCodec) -> Iterator[OutRecord]:
     """Return what was counted since the last commit, for the one partition of its topic."""
     for tally in counter.tallies():
-        yield OutRecord(context.topics.quality, context.slot.encode(), context.codec.encode(tally), 0)
+        yield OutRecord(context.topics.quality, context.slot.encode(), tallies.encode(tally), 0)
 
 
 def written(value: bytes) -> str:

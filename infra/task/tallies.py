@@ -23,6 +23,7 @@ from schemas.errors import BadRecord, RecordsGone
 from schemas.tally import Tally
 from streams.fold import Monitor
 from streams.monitors import tally_monitors
+from streams.native.tallies import TallyCodec
 
 SNAPSHOT_EVERY: Final = 1_000
 """Tallies between two snapshots."""
@@ -52,6 +53,7 @@ class TallyPublisher(Publisher[Tally]):
     ) -> None:
         super().__init__(context, readiness, resume, turns, output, context.topics.quality, context.group)
         self._counts = statistics.counts
+        self._tallies = TallyCodec(context.codec)
         self.lock = asyncio.Lock()
         """Held while the monitors move."""
 
@@ -62,7 +64,7 @@ class TallyPublisher(Publisher[Tally]):
     def read(self, message: Message) -> Tally | None:
         """See `Publisher.read`; what cannot be read is counted and skipped."""
         try:
-            return self.context.codec.decode_tally(message.value())
+            return self._tallies.decode(message.value())
         except BadRecord as bad:
             self._counts["tallies_unreadable"] += 1
             place = (self.context.task.name, self.partition.topic, message.offset())

@@ -12,6 +12,8 @@ regression with `SGD`, as one kernel over the task's dictionary.
 - `views.hpp`, `writer.hpp`, `join.hpp`, `_turn.pyx`: the turn: records that are scanned only, and the join's table.
 - `turn.py`, `table.py`: the turn's plan, and the table as the state of a `Join`.
 - `requests.hpp`, `_serving.pyx`, `serving.py`: requests that are scanned only, and the predictions of them.
+- `counts.hpp`: counts of the features of scanned requests, for `streams.quality.columns`.
+- `tallies.py`: what was counted, as bytes.
 - `monitors.hpp`, `watch.py`: what the log's monitors do with labelled entries.
 - `fused.py`: a pipeline as a model's fold uses it: the kernel, and River for every example that the kernel rejects.
 
@@ -27,7 +29,7 @@ from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from schemas.errors import UsageError
@@ -87,25 +89,47 @@ def turn_module() -> Any:
     return _module("_turn")
 
 
-def columns_of(
-    rows: Sequence[Any], numbers: tuple[int, ...], others: tuple[int, ...]
-) -> tuple[bytearray, list[list[Any]]] | None:
-    """Return the features of scanned requests by column; None where one of them was not scanned.
+def request_counts(
+    features: Sequence[tuple[float, float, float | None] | None], name: Callable[[float], str]
+) -> Any:
+    """Return what counts the features of scanned requests; None where the core is not built.
 
     Parameters
     ----------
-    numbers, others
-        Places of the features that are given as numbers, and as they are.
+    features
+        Of each number: its lowest value, its highest, and the one that stands for a missing one, or None; None for
+        any other feature.
+    name
+        Gives the name of a bin by its edge.
+    """
+    module = serving_module()
+    return None if module is None else module.RequestCounts(features, name)
+
+
+def cells_of(
+    rows: Sequence[Any], newest: int, width_ms: int, ids: tuple[set[str], set[str], set[str]]
+) -> tuple[list[tuple[int, int, int, int]], int] | None:
+    """Put scanned requests in cells of event time, and their ids to the first of some sets.
+
+    Parameters
+    ----------
+    newest
+        The latest time before them (ms).
+    width_ms
+        Of a cell.
+    ids
+        Those that were there before.
 
     Returns
     -------
-    tuple
-        The numbers as doubles, column by column, missing ones as NaN; and a list for each of the others.
+    tuple or None
+        Of successive requests in one cell: its start, how many they are, how many of them are older than one before
+        them, and how many have an id that was there before. Then the latest time. None where one was not scanned.
     """
     module = serving_module()
-    found: tuple[bytearray, list[list[Any]]] | None = None
-    if module is not None and type(rows[0]) is module.ScannedRequest:
-        found = module.columns(rows, numbers, others)
+    found: tuple[list[tuple[int, int, int, int]], int] | None = None
+    if module is not None and rows and type(rows[0]) is module.ScannedRequest:
+        found = module.cells(rows, newest, width_ms, *ids)
     return found
 
 

@@ -2,8 +2,17 @@
 # distutils: language = c++
 """Records as bytes for Python: where fields lie, and features. See `streams.native.records` for the plans."""
 
-from libc.stdint cimport int64_t, uint8_t
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.unicode cimport PyUnicode_AsUTF8AndSize, PyUnicode_DecodeUTF8
+from libc.stdint cimport int64_t, uint8_t, uint64_t
+from libcpp.string cimport string
 from libcpp.vector cimport vector
+
+
+cdef extern from "<string_view>" namespace "std" nogil:
+    cdef cppclass string_view:
+        string_view()
+        string_view(const char*, size_t)
 
 
 cdef extern from "values.hpp" namespace "riverloop" nogil:
@@ -40,6 +49,80 @@ cdef extern from "records.hpp" namespace "riverloop" nogil:
         size_t most_text
         bint scan(const uint8_t*, size_t, size_t, vector[Span]&)
         bint read(const uint8_t*, const Span&, Value*)
+
+    cdef cppclass Cursor:
+        Cursor(const uint8_t*, const uint8_t*, const uint8_t*)
+        bint whole(int64_t&)
+        bint number(double&)
+        bint octets(const uint8_t*&, size_t&)
+        bint block(uint64_t&)
+
+
+cdef extern from "writer.hpp" namespace "riverloop" nogil:
+    cdef cppclass Writer:
+        Writer()
+        string out
+        void byte(uint8_t)
+        void whole(int64_t)
+        void text(string_view)
+        void number(double)
+
+
+cdef object _key(Cursor* cursor):
+    cdef const uint8_t* octets = NULL
+    cdef size_t size = 0
+    cursor.octets(octets, size)
+    return PyUnicode_DecodeUTF8(<const char*>octets, <Py_ssize_t>size, NULL)
+
+
+cdef dict _features(Cursor* cursor):
+    """Read the counts by feature; the scanner has taken them."""
+    cdef uint64_t features = 0, bins = 0, n, m
+    cdef int64_t times = 0, missing = 0, outside = 0
+    cdef double total = 0
+    cdef dict found = {}, counts
+    while cursor.block(features) and features:
+        for n in range(features):
+            name = _key(cursor)
+            counts = {}
+            while cursor.block(bins) and bins:
+                for m in range(bins):
+                    key = _key(cursor)
+                    cursor.whole(times)
+                    counts[key] = times
+            cursor.whole(missing)
+            cursor.whole(outside)
+            cursor.number(total)
+            found[name] = counts, missing, outside, total
+    return found
+
+
+cdef _text(Writer& writer, str text):
+    cdef Py_ssize_t size = 0
+    cdef const char* data = PyUnicode_AsUTF8AndSize(text, &size)
+    writer.text(string_view(data, <size_t>size))
+
+
+def written_counts(features):
+    """Write counts by feature as the last field of a tally."""
+    cdef Writer writer
+    cdef dict bins
+    if features:
+        writer.whole(len(features))
+        for name, each in features.items():
+            _text(writer, name)
+            bins = dict(each.bins)
+            if bins:
+                writer.whole(len(bins))
+                for key, times in bins.items():
+                    _text(writer, key)
+                    writer.whole(times)
+            writer.byte(0)
+            writer.whole(each.missing)
+            writer.whole(each.outside)
+            writer.number(each.total)
+    writer.byte(0)
+    return PyBytes_FromStringAndSize(writer.out.data(), <Py_ssize_t>writer.out.size())
 
 
 cdef class Records:
@@ -100,6 +183,25 @@ cdef class Records:
             elif kind == TEXT:
                 found[self.names[n]] = row[n].text[:row[n].size].decode()
         return found
+
+    def tally(self, bytes data, size_t start):
+        """Give where the last field of a tally begins, and what it says; None where the record is refused.
+
+        Returns
+        -------
+        tuple or None
+            The place, and by feature: its bins, how many are missing, how many outside, and the sum.
+        """
+        cdef vector[Span] spans
+        cdef const uint8_t* octets = data
+        cdef Cursor* cursor
+        if not self.scanner.scan(octets, <size_t>len(data), start, spans):
+            return None
+        cursor = new Cursor(octets, octets + spans.back().start, octets + spans.back().end)
+        try:
+            return spans.back().start, _features(cursor)
+        finally:
+            del cursor
 
     def accepted(self, list many, size_t start):
         """Give how many of some records are accepted, without the interpreter's lock."""

@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 class ScannedRequest:
@@ -26,6 +26,12 @@ class RequestScan:
         log_offset: int,
     ) -> list[tuple[bytes, bytes]]: ...
 
-def columns(
-    rows: Sequence[Any], numbers: tuple[int, ...], others: tuple[int, ...]
-) -> tuple[bytearray, list[list[Any]]] | None: ...
+class RequestCounts:
+    def __init__(
+        self, features: Sequence[tuple[float, float, float | None] | None], name: Callable[[float], str]
+    ) -> None: ...
+    def count(self, rows: list[Any]) -> list[Any] | None: ...
+
+def cells(
+    rows: list[Any], newest: int, width_ms: int, new: set[str], later: set[str], earlier: set[str]
+) -> tuple[list[tuple[int, int, int, int]], int] | None: ...

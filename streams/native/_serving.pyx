@@ -2,9 +2,7 @@
 # distutils: language = c++
 """Serving for Python: requests that were scanned, and the predictions of them. See `streams.native.serving`."""
 
-from cpython.bytearray cimport PyByteArray_AS_STRING
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
-from libc.math cimport NAN
 from libc.stdint cimport int64_t, uint8_t
 from libcpp cimport bool as cbool
 from libcpp.string cimport string
@@ -104,6 +102,33 @@ cdef extern from "requests.hpp" namespace "riverloop" nogil:
     void prediction(
         Writer&, const Requests&, const RequestView&, const vector[Answered]&, cbool, const Source&, double, int64_t
     )
+
+
+cdef extern from "counts.hpp" namespace "riverloop" nogil:
+    const int BINS
+    double edge_of(int)
+
+    cdef cppclass NumberCounts:
+        NumberCounts()
+        double low
+        double high
+        double stand_in
+        cbool has_stand_in
+        vector[int] order
+        int64_t missing
+        int64_t outside
+        double total
+        int64_t times(int)
+        void add(const Value&)
+        void clear()
+
+    cdef cppclass LevelCounts:
+        LevelCounts()
+        vector[const Value*] order
+        vector[int64_t] times
+        int64_t missing
+        void add(const Value&)
+        void clear()
 
 
 cdef void _drop(object capsule) noexcept:
@@ -313,39 +338,142 @@ cdef class RequestScan:
         return found
 
 
-def columns(list rows, tuple numbers, tuple others):
-    """Give the features of scanned requests by column; None where one of them is none.
+cdef class RequestCounts:
+    """Counts the features of scanned requests.
 
     Parameters
     ----------
-    numbers, others
-        Places of the features that are given as numbers, and as they are.
+    features
+        For each feature, in the order of the dictionary: of a number its lowest value, its highest and the one that
+        stands for a missing one, or None; None for a text and for yes and no.
+    name
+        Gives the name of a number's bin by its edge.
+    """
+
+    cdef vector[NumberCounts] numbers
+    cdef vector[LevelCounts] levels
+    cdef list places
+    cdef list names
+    cdef object name
+
+    def __init__(self, features, name):
+        cdef NumberCounts number
+        self.places, self.names, self.name = [], [None] * BINS, name
+        for each in features:
+            if each is None:
+                self.places.append(-1)
+                self.levels.push_back(LevelCounts())
+                continue
+            number = NumberCounts()
+            number.low, number.high, stand_in = each
+            number.has_stand_in = stand_in is not None
+            if number.has_stand_in:
+                number.stand_in = stand_in
+            self.places.append(<Py_ssize_t>self.numbers.size())
+            self.numbers.push_back(number)
+
+    def count(self, list rows):
+        """Count requests; None where one of them was not scanned.
+
+        Returns
+        -------
+        list or None
+            Of each feature: of a number its bins, and how many are missing, how many outside, and the sum; of the
+            others how many have each value, None among them.
+        """
+        cdef Py_ssize_t width = len(self.places), place, n
+        cdef ScannedRequest row
+        cdef vector[int] at
+        for each in rows:
+            if type(each) is not ScannedRequest or (<ScannedRequest>each).view.row.size() != <size_t>width:
+                return None
+        for n in range(<Py_ssize_t>self.numbers.size()):
+            self.numbers[n].clear()
+        for n in range(<Py_ssize_t>self.levels.size()):
+            self.levels[n].clear()
+        at = self.places
+        for each in rows:
+            row = <ScannedRequest>each
+            n = 0
+            for place in range(width):
+                if at[place] >= 0:
+                    self.numbers[at[place]].add(row.view.row[place])
+                else:
+                    self.levels[n].add(row.view.row[place])
+                    n += 1
+        found = []
+        n = 0
+        for place in range(width):
+            if at[place] >= 0:
+                found.append(self._number(&self.numbers[at[place]]))
+            else:
+                found.append(self._levels(&self.levels[n]))
+                n += 1
+        return found
+
+    cdef object _number(self, NumberCounts* counts):
+        cdef dict bins = {}
+        cdef int bin
+        for bin in counts.order:
+            name = self.names[bin]
+            if name is None:
+                name = self.names[bin] = self.name(edge_of(bin))
+            bins[name] = counts.times(bin)
+        return bins, counts.missing, counts.outside, counts.total
+
+    cdef object _levels(self, LevelCounts* counts):
+        cdef dict found = {}
+        cdef size_t n
+        for n in range(counts.order.size()):
+            found[_value(counts.order[n])] = counts.times[n]
+        if counts.missing:
+            found[None] = counts.missing
+        return found
+
+
+def cells(list rows, int64_t newest, int64_t width_ms, set new, set later, set earlier):
+    """Put scanned requests in cells of event time, and their ids to the new ones.
+
+    Parameters
+    ----------
+    newest
+        The latest time before them (ms).
+    width_ms
+        Of a cell.
+    new, later, earlier
+        Ids that were there before.
 
     Returns
     -------
-    tuple
-        The numbers as doubles, column by column, missing ones as NaN; and a list for each of the others.
+    tuple or None
+        Of successive requests in one cell: its start, how many they are, how many of them are older than one before
+        them, and how many have an id that was there before. Then the latest time. None where one was not scanned.
     """
-    cdef Py_ssize_t count = len(rows), n, place, at = 0
+    cdef Py_ssize_t count = 0, disordered = 0, repeated = 0, known
+    cdef int64_t ts, cell = 0
     cdef ScannedRequest row
-    cdef const Value* value
-    cdef double* into
+    cdef list found = []
     for each in rows:
         if type(each) is not ScannedRequest:
             return None
-    made = bytearray(len(numbers) * count * sizeof(double))
-    into = <double*>PyByteArray_AS_STRING(made)
-    for place in numbers:
-        for n in range(count):
-            row = <ScannedRequest>rows[n]
-            value = &row.view.row[place]
-            into[at] = NAN if value.kind == MISSING else value.number
-            at += 1
-    texts = []
-    for place in others:
-        column = []
-        for n in range(count):
-            row = <ScannedRequest>rows[n]
-            column.append(_value(&row.view.row[place]))
-        texts.append(column)
-    return made, texts
+    for each in rows:
+        row = <ScannedRequest>each
+        ts = row.view.ts
+        if count == 0 or not cell <= ts < cell + width_ms:
+            if count:
+                found.append((cell, count, disordered, repeated))
+                count = disordered = repeated = 0
+            cell = ts - ts % width_ms
+        count += 1
+        if ts < newest:
+            disordered += 1
+        else:
+            newest = ts
+        name = row.view.id.data()[:row.view.id.size()].decode()
+        known = len(new)
+        new.add(name)
+        if len(new) == known or name in later or name in earlier:
+            repeated += 1
+    if count:
+        found.append((cell, count, disordered, repeated))
+    return found, newest

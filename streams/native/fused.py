@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from schemas.dictionary import Dictionary
 from streams import native
 from streams.failures import describe, is_own
 from streams.native.plan import NotFused, Plan, Planned, plan_of
-from streams.native.proof import difference
+from streams.native.proof import difference, untaught_difference
 from streams.native.state import read, write
 
 RIVER, BOTH, KERNEL = range(3)
@@ -17,8 +17,17 @@ RIVER, BOTH, KERNEL = range(3)
 DEBT: Final = 200_000
 """Columns that may be read from River's objects beyond those that learning has paid for."""
 
-_proven: dict[tuple[Plan, str, str], str] = {}
-"""By plan, dictionary and kind: what differs from River."""
+
+class Proof(NamedTuple):
+    """What differs between a kernel and River; empty where nothing does."""
+
+    difference: str
+    untaught: str
+    """Of scores before the first learned example."""
+
+
+_proven: dict[tuple[Plan, str, str], Proof] = {}
+"""By plan, dictionary and kind."""
 
 
 class FusedPipeline:
@@ -51,6 +60,7 @@ class FusedPipeline:
         """Why there is no kernel; empty while there is one, or before the first example."""
         if dictionary is None and not self.why:
             self.why = "there is no dictionary"
+        self._scores_untaught = False
         self.kept = False
         """Whether the kernel has the state before the example that River is learning or has failed at."""
 
@@ -133,19 +143,30 @@ class FusedPipeline:
             self._debt -= 20 * count
         return count
 
-    def kernel(self, names: tuple[str, ...], kinds: tuple[Any, ...]) -> Any:
-        """Return the kernel in the newest state; None where there is none for features of these names and kinds."""
-        if self.why or (self._newest == RIVER and not self._ready()):
+    def kernel(self, names: tuple[str, ...], kinds: tuple[Any, ...], learned: bool = True) -> Any:
+        """Return the kernel in the newest state; None where there is none for features of these names and kinds.
+
+        Parameters
+        ----------
+        learned
+            Whether the pipeline has learned an example; else the kernel scores only if that is proven as well.
+        """
+        if not self._may_score(learned):
             return None
         plan = self._kernel.plan
         return self._kernel if (plan.names, plan.kinds) == (names, kinds) else None
 
-    def score(self, x: Mapping[str, Any]) -> float | None:
+    def score(self, x: Mapping[str, Any], learned: bool = True) -> float | None:
         """Score an example in the kernel: a number, or the probability of True; None where River is to answer."""
-        if self.why or (self._newest == RIVER and not self._ready()):
+        if not self._may_score(learned):
             return None
         score: float | None = self._kernel.predict(x)
         return score
+
+    def _may_score(self, learned: bool) -> bool:
+        if self.why or not (learned or self._kernel):  # nobody waits for the proof before the first example
+            return False
+        return (self._newest != RIVER or self._ready()) and (learned or self._scores_untaught)
 
     def _ready(self) -> bool:
         """Bring the kernel to River's state."""
@@ -166,6 +187,7 @@ class FusedPipeline:
             # Also what the task file's code raises when the proof makes pipelines: River learns all the same.
             self.why = str(reason) if isinstance(reason, NotFused) else describe(reason)
             self._kernel = self._planned = None
+            self._scores_untaught = False
             return False
         self._planned, self._newest = planned, BOTH
         return True
@@ -177,7 +199,11 @@ class FusedPipeline:
         assert self._dictionary is not None
         key = plan, self._dictionary.digest, self._kind
         if key not in _proven:
-            _proven[key] = difference(self._make, self._dictionary, self._kind, module.Kernel)
-        if _proven[key]:
-            raise NotFused(f"the kernel does not equal River: {_proven[key]}")
+            about = self._make, self._dictionary, self._kind, module.Kernel
+            found = difference(*about)
+            _proven[key] = Proof(found, found or untaught_difference(*about))
+        proof = _proven[key]
+        if proof.difference:
+            raise NotFused(f"the kernel does not equal River: {proof.difference}")
+        self._scores_untaught = not proof.untaught
         return module.Kernel(plan)

@@ -12,11 +12,14 @@ from schemas.dictionary import Dictionary
 from streams.examples import synthetic_examples
 from streams.native.plan import plan_of
 from streams.native.state import read, write
+from streams.scoring import Untaught, answer_of
 from streams.snapshot.digest import state_digest
 
 RUNS: Final = 4
 STEPS: Final = 500
 """In each run. An extreme value soon ends what a model can learn: several runs show more than a long one."""
+UNTAUGHT: Final = 200
+"""Examples that are scored before any is learned."""
 LEAST: Final = 0.4
 """Share of the examples that the kernel must learn: it would prove little with fewer."""
 LARGE: Final = (0.0, 1.0, -1.0, 5e-324, 1e-310, 1e17, -1e17, float(2**53), 1e-8, 1e140, -1e149, 1e300, -1e308)
@@ -89,6 +92,37 @@ def difference(make: Callable[[], Any], dictionary: Dictionary, kind: str, kerne
         learned += run.learned
     share = learned / (RUNS * STEPS)
     return "" if share >= LEAST else f"the kernel has learned only {share:.0%} of the examples"
+
+
+def untaught_difference(make: Callable[[], Any], dictionary: Dictionary, kind: str, kernel_class: Any) -> str:
+    """Let a kernel that has learned nothing score beside `Untaught`; gives the first difference in words.
+
+    Some examples lack features, so that others are the first that River sees. See `difference`.
+    """
+    river = make()
+    planned = plan_of(river, dictionary, kind)
+    kernel = kernel_class(planned.plan)
+    kernel.load(*read(planned))
+    before, untaught = kernel.dump(), None
+    rng = random.Random(UNTAUGHT)  # noqa: S311  repeatable, not secret
+    for step, (whole, _) in enumerate(examples(dictionary, kind, UNTAUGHT, RUNS)):
+        x = {name: value for name, value in whole.items() if step % 2 or rng.random() < 0.6}
+        score = kernel.predict(x)
+        if score is None:
+            continue
+        try:
+            if untaught is None or step % 8 == 0:
+                untaught = Untaught(river, kind, x)
+            asked, label = untaught.answer(x)
+        except Exception as error:
+            asked, label = None, str(error)
+        try:
+            score, own_label = answer_of(score, kind)
+        except Exception as error:
+            score, own_label = None, str(error)
+        if (type(score), bits(score), own_label) != (type(asked), bits(asked), label):
+            return f"example {step}: a score before the first learned example differs"
+    return "" if kernel.dump() == before else "scoring changes the state"
 
 
 class Run:

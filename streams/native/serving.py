@@ -148,8 +148,8 @@ class NativeServer:
             else:
                 scores.append(kernel.score_rows(examples))
         count = min(map(len, scores))
-        if count == 0 and None in kernels:
-            # One that has learned nothing gives no score to any of them.
+        if count == 0 and (None in kernels or not all(fold.learned for fold in folds)):
+            # One that has learned nothing may give no score to any of them.
             return None
         drawn: int | list[int] = places[roles.parts[0].model]
         if len(roles.parts) > 1:

@@ -1,4 +1,7 @@
-"""Counts of the features' values, column by column: of one request as of a thousand, to the same bits."""
+"""Counts of the features' values, column by column: of one request as of a thousand, to the same bits.
+
+The native core counts requests that it has scanned; sums are of the values one after the other, in both.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from numpy.typing import NDArray
 from schemas.dictionary import Boolean, Category, Feature
 from schemas.records import Features, FeatureValue
 from schemas.tally import FeatureTally
-from streams.native import columns_of
+from streams.native import request_counts
 from streams.quality import grid
 
 FEW: Final = 24
@@ -41,12 +44,20 @@ class Columns:
         self._features = tuple(features)
         self._names = tuple(each.name for each in self._features)
         self._get: Any = itemgetter(*self._names) if len(self._names) > 1 else None
-        texts = [isinstance(each, Category | Boolean) for each in self._features]
-        self._texts = {at: _Texts(each) for at, each in enumerate(self._features) if texts[at]}
-        self._numbers = {at: _Numbers(each) for at, each in enumerate(self._features) if not texts[at]}
+        self._texts: dict[int, _Texts] = {}
+        self._numbers: dict[int, _Numbers] = {}
+        for at, each in enumerate(self._features):
+            if isinstance(each, Category | Boolean):
+                self._texts[at] = _Texts(each)
+            else:
+                self._numbers[at] = _Numbers(each)
         numbers = self._numbers.values()
         self._low = np.array([each.low for each in numbers], dtype=np.float64)[:, None]
         self._high = np.array([each.high for each in numbers], dtype=np.float64)[:, None]
+        bounds = [
+            self._numbers[at].bounds if at in self._numbers else None for at in range(len(self._features))
+        ]
+        self._core = request_counts(bounds, grid.name)
 
     def count(self, rows: Sequence[Features]) -> dict[str, FeatureTally]:
         """Count the values of some requests, at least one.
@@ -67,15 +78,13 @@ class Columns:
 
     def count_requests(self, requests: Sequence[Any]) -> dict[str, FeatureTally]:
         """Count the values of some requests, at least one: records, or what the native core has scanned."""
-        packed = columns_of(requests, (*self._numbers,), (*self._texts,)) if len(requests) >= FEW else None
-        if packed is None:
+        scanned = None if self._core is None else self._core.count(requests)
+        if scanned is None:
             return self.count([each.features for each in requests])
-        numbers, texts = packed
-        found = {at: self._texts[at].count(column) for at, column in zip(self._texts, texts, strict=True)}
-        if self._numbers:
-            values = np.frombuffer(numbers, dtype=np.float64).reshape(len(self._numbers), len(requests))
-            found |= self._many(values)
-        return {name: found[at] for at, name in enumerate(self._names)}
+        found = {}
+        for at, (name, counts) in enumerate(zip(self._names, scanned, strict=True)):
+            found[name] = self._texts[at].tally(counts) if at in self._texts else FeatureTally(*counts)
+        return found
 
     def _columns(self, rows: Sequence[Features]) -> Sequence[Column]:
         try:
@@ -90,8 +99,9 @@ class Columns:
         edges = grid.edges(values)
         outside = np.count_nonzero((values < self._low) | (values > self._high), axis=1).tolist()
         found = {}
+        totals = _total(values).tolist()
         for row, (at, each) in enumerate(self._numbers.items()):
-            total = float(values[row].sum())
+            total = totals[row]
             if math.isnan(total) or each.stand_in is not None:
                 found[at] = each.many(values[row])
             else:
@@ -104,19 +114,25 @@ class _Numbers:
 
     def __init__(self, feature: Feature) -> None:
         low, high = getattr(feature, "low", None), getattr(feature, "high", None)
-        self.low = -math.inf if low is None else low
-        self.high = math.inf if high is None else high
-        self.stand_in = feature.stand_in
+        stand_in: Any = feature.stand_in
+        self.low = -math.inf if low is None else float(low)
+        self.high = math.inf if high is None else float(high)
+        self.stand_in = None if stand_in is None else float(stand_in)
+
+    @property
+    def bounds(self) -> tuple[float, float, float | None]:
+        """For the native core."""
+        return self.low, self.high, self.stand_in
 
     def few(self, column: Column) -> FeatureTally:
         bins: dict[str, int] = {}
         missing, outside, total = 0, 0, 0.0
         low, high, stand_in = self.low, self.high, self.stand_in
         for value in column:
-            if value is None or value == stand_in:
+            number = None if value is None else float(value)
+            if number is None or number == stand_in:
                 missing += 1
                 continue
-            number = float(value)
             outside += not low <= number <= high
             total += number
             key = grid.name(grid.edge(number))
@@ -128,8 +144,16 @@ class _Numbers:
         if self.stand_in is not None:
             present = present[present != self.stand_in]
         outside = int(np.count_nonzero((present < self.low) | (present > self.high)))
-        missing, total = len(numbers) - len(present), float(present.sum())
+        missing, total = len(numbers) - len(present), float(_total(present))
         return FeatureTally(_bins(grid.edges(present)), missing, outside, total)
+
+
+def _total(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Add up the last dimension, one after the other; numpy's own sum adds up parts."""
+    if not values.shape[-1]:
+        return np.zeros(values.shape[:-1])
+    total: NDArray[np.float64] = np.add.accumulate(values, axis=-1)[..., -1]
+    return total + 0.0  # -0.0 + 0.0 is 0.0
 
 
 def _bins(edges: NDArray[np.float64]) -> dict[str, int]:
@@ -145,7 +169,10 @@ class _Texts:
         self._stand_in = feature.stand_in
 
     def count(self, column: Column) -> FeatureTally:
-        found: Mapping[FeatureValue | None, int] = {column[0]: 1} if len(column) == 1 else Counter(column)
+        return self.tally({column[0]: 1} if len(column) == 1 else Counter(column))
+
+    def tally(self, found: Mapping[FeatureValue | None, int]) -> FeatureTally:
+        """Count by bin what was counted by value."""
         bins: dict[str, int] = {}
         missing = outside = 0
         for value, times in found.items():

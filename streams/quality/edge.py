@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby, islice
-from typing import Final, Literal
+from itertools import groupby
+from typing import Literal
 
 from schemas.dictionary import Dictionary
 from schemas.errors import BadRecord
@@ -13,12 +13,11 @@ from schemas.paths import known_paths
 from schemas.records import Request
 from schemas.remarks import Remark
 from schemas.tally import Tally
+from streams.native import cells_of
 from streams.native.scanned import ScannedRequest
 from streams.quality.columns import Columns
+from streams.quality.recent_ids import RecentIds
 from streams.quality.tally import CELL_MS, Total, bounded, rejection, warning
-
-REMEMBERED: Final = 5_000
-"""Ids a partition: one repeated within this many requests is noticed here; the join notices all the others."""
 
 
 class EdgeCounter:
@@ -50,14 +49,13 @@ class EdgeCounter:
         self._columns = Columns(each for each in dictionary if each.personal_data != "left_out")
         self._paths = known_paths(dictionary)
         self._times: dict[int, int] = {}
-        self._ids: dict[int, dict[str, None]] = {}
+        self._ids: defaultdict[int, RecentIds] = defaultdict(RecentIds)
         self._begin()
 
     def _begin(self) -> None:
         self._totals: defaultdict[int, Total] = defaultdict(Total)
         self._rows: defaultdict[int, list[Request | ScannedRequest]] = defaultdict(list)
         self._new_times: dict[int, int] = {}
-        self._new_ids: dict[int, dict[str, None]] = {}
 
     def answered(
         self, partition: int, request: Request, written: str = "json", remarks: Iterable[Remark] = ()
@@ -84,26 +82,18 @@ class EdgeCounter:
         self, partition: int, requests: Sequence[Request | ScannedRequest], written: str = "json"
     ) -> None:
         """Count requests of one partition that got their answers; see `answered`."""
-        known = self._ids.get(partition, ())
-        new_ids = self._new_ids.setdefault(partition, {})
-        newest = self._new_times.get(partition, self._times.get(partition, -1))
-        for cell, group in groupby(requests, lambda request: request.ts - request.ts % CELL_MS):
-            total, rows = self._totals[cell], self._rows[cell]
-            key = written if written in total.written else bounded(total.written, written)
-            before = len(rows)
-            for request in group:
-                ts, name = request.ts, request.request_id
-                if ts < newest:
-                    total.disordered += 1
-                else:
-                    newest = ts
-                if name in new_ids or name in known:
-                    total.repeated += 1
-                new_ids[name] = None
-                rows.append(request)
-            total.requests += len(rows) - before
-            total.written[key] += len(rows) - before
-        self._new_times[partition] = newest
+        newest, ids = self._new_times.get(partition, self._times.get(partition, -1)), self._ids[partition]
+        found = cells_of(requests, newest, CELL_MS, ids.sets) or _cells(requests, newest, ids)
+        cells, self._new_times[partition] = found
+        start = 0
+        for cell, count, disordered, repeated in cells:
+            total = self._totals[cell]
+            total.requests += count
+            total.disordered += disordered
+            total.repeated += repeated
+            total.written[written if written in total.written else bounded(total.written, written)] += count
+            self._rows[cell] += requests[start : start + count]
+            start += count
 
     def rejected(self, partition: int, bad: BadRecord, arrived: int) -> None:
         """Count a request that was rejected: at the time that its partition has come to.
@@ -130,15 +120,30 @@ class EdgeCounter:
     def commit(self) -> None:
         """Keep what was counted: it is written."""
         self._times |= self._new_times
-        for partition, new in self._new_ids.items():
-            ids = self._ids.setdefault(partition, {})
-            for each in new:
-                ids.pop(each, None)
-            ids |= new
-            for each in list(islice(ids, max(0, len(ids) - REMEMBERED))):
-                del ids[each]
+        for ids in self._ids.values():
+            ids.commit()
         self._begin()
 
     def drop(self) -> None:
         """Forget what was counted since the last commit."""
+        for ids in self._ids.values():
+            ids.drop()
         self._begin()
+
+
+def _cells(
+    requests: Sequence[Request | ScannedRequest], newest: int, ids: RecentIds
+) -> tuple[list[tuple[int, int, int, int]], int]:
+    """Put requests in cells of event time; see `cells_of`."""
+    cells = []
+    for cell, group in groupby(requests, lambda request: request.ts - request.ts % CELL_MS):
+        count = disordered = repeated = 0
+        for request in group:
+            count += 1
+            if request.ts < newest:
+                disordered += 1
+            else:
+                newest = request.ts
+            repeated += ids.add(request.request_id)
+        cells.append((cell, count, disordered, repeated))
+    return cells, newest

@@ -46,8 +46,9 @@ class Counts:
     def add(self, other: FeatureTally | Counts, sign: Literal[1, -1] = 1) -> None:
         """Add other counts, or take them away again."""
         bins = self.bins
+        many = len(bins) + len(other.bins) > MAX_BINS
         for name, count in other.bins.items():
-            key = name if name in bins or len(bins) < MAX_BINS else OTHER
+            key = OTHER if many and name not in bins and len(bins) >= MAX_BINS else name
             left = bins.get(key, 0) + sign * count
             if left:
                 bins[key] = left

@@ -1,9 +1,11 @@
 // Hostile requests through the view and the writer of predictions, under sanitizers; see test_core_sanitizers.py.
 //
 // Standard input: the plans of requests and of predictions, then requests as hexadecimal text. What is written of a
-// request that was taken must be a prediction that the join's view takes, with the same id and features.
+// request that was taken must be a prediction that the join's view takes, with the same id and features. Each value
+// is counted once.
 #include <cstdio>
 
+#include "counts.hpp"
 #include "fuzzing.hpp"
 #include "requests.hpp"
 
@@ -31,6 +33,19 @@ int main(int, char** arguments) {
       continue;
     }
     ++taken;
+    for (const Value& value : view.row) {
+      NumberCounts numbers;
+      LevelCounts levels;
+      numbers.low = -1;
+      for (int times = 0; times < 3; ++times) {
+        numbers.add(value);
+        levels.add(value);
+      }
+      if (numbers.missing + (numbers.order.empty() ? 0 : numbers.times(numbers.order[0])) != 3) return 5;
+      if (levels.missing + (levels.times.empty() ? 0 : levels.times[0]) != 3) return 6;
+      const double edge = numbers.order.empty() ? 0 : edge_of(numbers.order[0]);
+      if (bin_of(edge) != (numbers.order.empty() ? 0 : numbers.order[0])) return 7;
+    }
     Writer writer;
     writer.raw("P123456789");
     std::vector<Answered> scores(1 + below(3));

@@ -23,7 +23,7 @@ from streams import Model, Select, Task, native
 from streams.model import ModelFold
 from streams.native import fused
 from streams.native.plan import NotFused, plan_of
-from streams.native.proof import difference, examples
+from streams.native.proof import difference, examples, untaught_difference
 from streams.snapshot.digest import state_digest
 from tests.fused import MIXED, NUMBERS, PIPELINES
 
@@ -215,6 +215,48 @@ def test_a_kernel_that_learns_almost_nothing_is_not_proven() -> None:
 
     make, dictionary, kind = PIPELINES["scaled"]
     assert difference(make, dictionary, kind, Shy) == "the kernel has learned only 0% of the examples"
+
+
+@needs_core
+def test_a_kernel_scores_before_the_first_learned_example_where_the_proof_allows_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class OneBitOff(native.built().Kernel):  # type: ignore[misc]  # found at run time
+        """It differs before the first learned example, where a feature is missing."""
+
+        def predict(self, x: Any) -> Any:
+            score = super().predict(x)
+            return score if "real" in x or self.dump()[4] else math.nextafter(score, 2)
+
+    make, dictionary, kind = PIPELINES["encoded"]
+    assert untaught_difference(make, dictionary, kind, native.built().Kernel) == ""
+    assert "a score before the first learned example differs" in untaught_difference(
+        make, dictionary, kind, OneBitOff
+    )
+
+    fold, reference = fold_of(make, dictionary), fold_of(make, dictionary, core="python")
+    names, kinds = plan_of(make(), dictionary, kind).plan[:2]
+    assert fold.kernel(names, kinds) is None  # nothing is proven yet
+    assert fold.prepare() == ""
+    assert fold.kernel(names, kinds) is not None
+    digest = fold.digest
+    for x in ({}, {"c": "new"}, {"real": 1.0, "whole": 3}, {"a_b": 0.5, "flag": True}):
+        assert fold.predict(x) == reference.predict(x)
+    assert fold._untaught is None
+    assert fold.predict({"c": 3}) == reference.predict({"c": 3})  # a text is expected
+    assert fold._untaught is not None
+    assert (fold.digest, reference.digest) == (digest, digest)
+
+    class Module:
+        Kernel = OneBitOff
+
+    monkeypatch.setattr(native, "built", lambda: Module)
+    monkeypatch.setattr(fused, "_proven", {})
+    asked = fold_of(make, dictionary)
+    assert asked.prepare() == ""  # it learns in the kernel
+    assert asked.kernel(names, kinds) is None
+    assert asked.predict({"c": "new"}) == reference.predict({"c": "new"})
+    assert asked._untaught is not None
 
 
 @needs_core
