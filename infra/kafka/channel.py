@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Generic, Literal, Protocol, TypeVar
+from typing import Final, Generic, Literal, Protocol, TypeVar
 
 from confluent_kafka import Message
 
@@ -21,6 +21,7 @@ class Decoded(Protocol):
 
 
 T = TypeVar("T")
+FULL_AT: Final = 4_000
 State = Literal["at work", "committing", "committed", "dropped"]
 
 
@@ -64,12 +65,13 @@ class Channel:
     prompt: tuple[str, ...] = ()
     """Those of `topics` whose records do not wait for `pace_s`."""
     high_water: int = 0
-    """A partition with this many records buffered is paused, and resumed at a quarter of it; 0: four batches."""
+    """A partition with this many records buffered is paused, and resumed at a quarter of it; 0: four batches,
+    and at least `FULL_AT`."""
 
     @property
     def full_at(self) -> int:
         """How many buffered records fill a partition."""
-        return self.high_water or 4 * self.max_batch
+        return self.high_water or max(FULL_AT, 4 * self.max_batch)
 
 
 class Batch(Generic[T]):

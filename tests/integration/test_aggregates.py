@@ -38,8 +38,9 @@ DECLARED = """    aggregates=(
         Aggregate("units_before", by="customer_id", window=timedelta(days=28), how="last", value="n_units"),
     ),
 """
-GRACE = "    grace=timedelta(days=10),\n"
-"""The predictions of a partition come from all partitions of requests, which are days apart in so fast a replay."""
+GRACE = "    grace=timedelta(days=20),\n"
+"""The predictions of a partition come from all partitions of requests, which are days apart in so fast a replay: up to
+100 requests, and nobody orders for twelve days at the turn of the year."""
 
 
 def retail_task(folder: Path, name: str, changes: Mapping[str, str]) -> Path:
