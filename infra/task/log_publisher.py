@@ -110,16 +110,16 @@ class LogPublisher(Publisher[Entry]):
         """See `Publisher.make`."""
         return monitors(self.context.task)
 
-    def apply_facts(self, facts: list[Any], start: int, offsets: Sequence[int]) -> int:
-        """Fold entries that were scanned, from one of them on, as far as the core does; gives how many."""
+    def apply_facts(self, facts: Any, start: int, end: int, offsets: Sequence[int]) -> int:
+        """Fold entries of a run that was scanned, from one of them on, as far as the core does; gives how many."""
         if offsets[start] < self.next_offset:
             return 0
         if self._watch is None or self._watch.monitors is not self.monitors:
             self._watch = NativeWatch(self.context.task, self.monitors)
-        taken = self._watch.fold(facts, start, offsets)
+        taken = self._watch.fold(facts, start, end, offsets)
         if taken:
             self.next_offset = offsets[start + taken - 1] + 1
-            self._last_ts = max(self._last_ts, *(fact.ts for fact in facts[start : start + taken]))
+            self._last_ts = max(self._last_ts, facts.newest_ts(start, start + taken))
         return taken
 
     def read(self, message: Message) -> Entry | None:

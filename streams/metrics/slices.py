@@ -36,6 +36,16 @@ class Tally(Protocol):
 Make = Callable[[], Any]
 
 
+class Rows(Protocol):
+    """First labels in their order, which are made when they are asked for."""
+
+    def __len__(self) -> int:
+        """How many."""
+
+    def rows(self, start: int) -> Iterable[tuple[str, Any]]:
+        """Give request ids, and what each label adds, from one of them on."""
+
+
 class Rolling:
     """The newest labels: of the last `size` that were given, those that still stand.
 
@@ -45,8 +55,31 @@ class Rolling:
     def __init__(self, make: Make, size: int) -> None:
         self._make, self.size = make, size
         self._given = 0
-        self._seen: OrderedDict[str, tuple[int, Any]] = OrderedDict()
-        """By request: the label's number and what it adds, in the order of the numbers."""
+        self._held: OrderedDict[str, tuple[int, Any]] = OrderedDict()
+        """By request: the label's number and what it adds, in the order of the numbers; without `_rows`."""
+        self._rows: list[tuple[int, Rows]] = []
+        """Labels that nobody has asked for since they were given, with the number before theirs."""
+
+    @property
+    def _seen(self) -> OrderedDict[str, tuple[int, Any]]:
+        """All labels."""
+        held, oldest = self._held, self._given - self.size
+        rows, self._rows = self._rows, []
+        for before, given in rows:
+            start = max(0, oldest - before)
+            for number, (request_id, seen) in enumerate(given.rows(start), before + start + 1):
+                held.pop(request_id, None)
+                held[request_id] = number, seen
+        while rows and held and next(iter(held.values()))[0] <= oldest:
+            held.popitem(last=False)
+        return held
+
+    def give(self, rows: Rows) -> None:
+        """Take first labels as `add` does, without looking at them."""
+        self._rows.append((self._given, rows))
+        self._given += len(rows)
+        while self._rows[0][0] + len(self._rows[0][1]) <= self._given - self.size:
+            self._rows.pop(0)
 
     @property
     def tally(self) -> Any:
@@ -58,16 +91,18 @@ class Rolling:
 
     def add(self, request_id: str, seen: Any) -> None:
         """Take a first label."""
-        self.take(request_id)
+        held = self._seen
+        held.pop(request_id, None)
         self._given += 1
-        self._seen[request_id] = self._given, seen
-        while next(iter(self._seen.values()))[0] <= self._given - self.size:
-            self._seen.popitem(last=False)
+        held[request_id] = self._given, seen
+        while next(iter(held.values()))[0] <= self._given - self.size:
+            held.popitem(last=False)
 
     def replace(self, request_id: str, seen: Any) -> None:
         """Put a corrected label in the place of the one that is corrected, if it is still here."""
-        if request_id in self._seen:
-            self._seen[request_id] = self._seen[request_id][0], seen
+        held = self._seen
+        if request_id in held:
+            held[request_id] = held[request_id][0], seen
 
     def take(self, request_id: str) -> None:
         """Take a label back."""
@@ -81,7 +116,8 @@ class Rolling:
     def restore(self, state: Any) -> None:
         """Take over what `snapshot` gave."""
         self._given, rows = state
-        self._seen = OrderedDict((request_id, (number, seen)) for number, request_id, seen in rows)
+        self._rows = []
+        self._held = OrderedDict((request_id, (number, seen)) for number, request_id, seen in rows)
 
 
 class Panes:
@@ -114,8 +150,10 @@ class Panes:
     def at(self, ts: int) -> Any | None:
         """Return the tally of a request time; None when it is too old."""
         number = ts // self.width_ms
-        if number < self.first:
-            return None
+        return None if number < self.first else self.made(number)
+
+    def made(self, number: int) -> Any:
+        """Return the tally of a pane by its number."""
         tally = self.panes.get(number)
         if tally is None:
             tally = self.panes[number] = self._make()

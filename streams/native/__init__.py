@@ -12,7 +12,8 @@ regression with `SGD`, as one kernel over the task's dictionary.
 - `views.hpp`, `writer.hpp`, `join.hpp`, `_turn.pyx`: the turn: records that are scanned only, and the join's table.
 - `turn.py`, `table.py`: the turn's plan, and the table as the state of a `Join`.
 - `requests.hpp`, `_serving.pyx`, `serving.py`: requests that are scanned only, and the predictions of them.
-- `monitors.hpp`, `watch.py`: what the log's monitors do with labelled entries.
+- `facts.hpp`, `monitors.hpp`, `_log.pyx`, `watch.py`: entries that are scanned only, and what the log's monitors do
+  with them.
 - `fused.py`: a pipeline as a model's fold uses it: the kernel, and River for every example that the kernel rejects.
 
 Bits are equal: a state's digest does not depend on which of the two learned it, and each restores the snapshots
@@ -67,6 +68,12 @@ def chosen() -> str:
 def built() -> Any:
     """Return the compiled module of the kernel; None where it is not built."""
     return _module("_kernel")
+
+
+@functools.cache
+def log_module() -> Any:
+    """Return the compiled module of the log; None where it is not built."""
+    return _module("_log")
 
 
 @functools.cache

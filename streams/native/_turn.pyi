@@ -15,21 +15,6 @@ class Scan:
     def outcome(
         self, data: bytes, topic: str, partition: int, offset: int, arrived: int
     ) -> Scanned | None: ...
-    def fact(self, data: bytes) -> ScannedFact | None: ...
-
-class ScannedFact:
-    request_id: str
-    model: str
-    features: dict[str, Any]
-    asked: int
-    ts: int
-    arrived: int
-    revision: int
-    offset: int
-    value: bool
-
-def examples(facts: list[ScannedFact], start: int) -> Any: ...
-def watch(facts: list[ScannedFact], start: int, bound: Any) -> int: ...
 
 class Table:
     early_bytes: int
