@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 RUN: Final = 1000
 """Entries that are folded in one step, at most: some milliseconds."""
 AT_ONCE: Final = 16
-"""The same where River learns."""
+"""Those of them that River learns."""
 NEWEST: Final = 20_000
 """Durations that are kept."""
 
@@ -99,22 +99,27 @@ class FactRuns:
         fused = [each for each in fold.models if each.learns_rows]
         rest = [each for each in fold.models if not each.learns_rows]
         offsets, began = batch.offsets, time.perf_counter()
-        end = min(batch.end_of_run(start), start + (self._portion.count if rest else RUN))
+        end, learned = min(batch.end_of_run(start), start + RUN), 0
         for each in fold.models:
             left = each.facts_left(offsets[start])
             end = end if left is None else min(end, start + left)
         if rest:
-            at = start
-            while at < end and not any(each.learner.is_behind for each in rest):
+            at, always = start, any(self._silent[each.model.name] is not None for each in rest)
+            while (
+                at < end
+                and learned < self._portion.count
+                and not any(each.learner.is_behind for each in rest)
+            ):
                 fact = batch.facts.fact(at)
                 for each in rest:
                     each.learn_fact(offsets[at], fact)
+                learned += always or fact.value is not None
                 at += 1
             end = at
         for each in fused if start < end else ():
             self._learn_rows(fold, each, batch, start, end)
-        if rest:
-            self._portion.took(end - start, time.perf_counter() - began)
+        if learned:
+            self._portion.took(learned, time.perf_counter() - began)
         return end - start
 
     def _learn_rows(self, fold: LogFold, model: ModelFold, batch: Batch, start: int, end: int) -> None:

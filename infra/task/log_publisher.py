@@ -23,6 +23,7 @@ from infra.runtime import runtime_fingerprint
 from infra.snapshots.models import git_commit, pack
 from infra.task.command_desk import CommandDesk, decision_points
 from infra.task.context import TaskContext
+from infra.task.fact_runs import Batch
 from infra.task.gate_state import gate_takes
 from infra.task.learning_notes import LearningNotes
 from infra.task.log_fold import NEAR, LogFold
@@ -38,7 +39,8 @@ from streams.fold import Measurement, Monitor
 from streams.gate.lines import measurements
 from streams.metrics.served import ServedMetrics
 from streams.monitors import monitors
-from streams.native.watch import NativeWatch
+from streams.native.turn import facts_of
+from streams.native.watch import NativeWatch, is_watched
 
 PACE_S: Final = 0.1
 """Between two transactions: one costs the broker the same however few records there are in it."""
@@ -75,6 +77,8 @@ class LogPublisher(Publisher[Entry]):
         self.desk = CommandDesk(context, self._wake, fold.parents, checkpoints)
         output.snapshots.audit_head = lambda: self.desk.audit.head
         self._watch: NativeWatch | None = None
+        self._scan: Any = facts_of(context.codec) if is_watched(context.task) else None
+        """Of its own: the models may be folded meanwhile."""
         fold.moved.append(self._wake)
         self.tenure: object | None = None
         """Of the partition, from its assignment to its revocation."""
@@ -121,6 +125,16 @@ class LogPublisher(Publisher[Entry]):
             self.next_offset = offsets[start + taken - 1] + 1
             self._last_ts = max(self._last_ts, facts.newest_ts(start, start + taken))
         return taken
+
+    def apply_all(self, messages: Sequence[Message]) -> None:
+        """See `Publisher.apply_all`; what the core can take is folded in runs."""
+        batch, at = Batch(messages, self._scan), 0
+        while at < len(messages):
+            end = batch.end_of_run(at)
+            taken = self.apply_facts(batch.facts, at, end, batch.offsets) if at < end else 0
+            if not taken:
+                self.apply(messages[at].offset() or 0, self.read(messages[at]))
+            at += taken or 1
 
     def read(self, message: Message) -> Entry | None:
         """See `Publisher.read`."""

@@ -46,6 +46,17 @@ class Rows(Protocol):
         """Give request ids, and what each label adds, from one of them on."""
 
 
+class _One:
+    def __init__(self, request_id: str, seen: Any) -> None:
+        self._row = request_id, seen
+
+    def __len__(self) -> int:
+        return 1
+
+    def rows(self, start: int) -> Iterable[tuple[str, Any]]:
+        return () if start else (self._row,)
+
+
 class Rolling:
     """The newest labels: of the last `size` that were given, those that still stand.
 
@@ -91,12 +102,15 @@ class Rolling:
 
     def add(self, request_id: str, seen: Any) -> None:
         """Take a first label."""
-        held = self._seen
+        if self._rows:
+            return self.give(_One(request_id, seen))
+        held = self._held
         held.pop(request_id, None)
         self._given += 1
         held[request_id] = self._given, seen
         while next(iter(held.values()))[0] <= self._given - self.size:
             held.popitem(last=False)
+        return None
 
     def replace(self, request_id: str, seen: Any) -> None:
         """Put a corrected label in the place of the one that is corrected, if it is still here."""

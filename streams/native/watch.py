@@ -1,8 +1,8 @@
 """The monitors of the log, folded for many entries at once, as they fold them one by one.
 
-The core takes what is common: first labels and silence of a binary task, in time, while no outage is suspected. It
-goes from the state of the monitors to the state of the monitors, so that snapshots, measurements and all other entries
-know nothing of it. It ends before the entry at which anything would be reported.
+The core takes what is common: first labels and silence of a binary task, in time, while no outage is suspected.
+It goes from the state of the monitors to the state of the monitors, so that snapshots, measurements and all other
+entries know nothing of it. It ends before the entry at which anything would be reported.
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ def is_watched(task: Task) -> bool:
     return (
         task.kind == "binary"
         and len(task.models) <= MOST_MODELS
-        and all(is_plain(each.policy) and type(silent(each.policy)) in {bool, type(None)} for each in task.models)
+        and all(
+            is_plain(each.policy) and type(silent(each.policy)) in {bool, type(None)} for each in task.models
+        )
     )
 
 
