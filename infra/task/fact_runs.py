@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from infra.task.log_fold import LogFold
 
 RUN: Final = 1000
-"""Entries that are folded in one step, at most: some milliseconds."""
+"""Entries that are folded in one step, at most; where monitors read them in Python, as many as fit into a turn."""
 AT_ONCE: Final = 16
 """Those of them that River learns."""
 NEWEST: Final = 20_000
@@ -59,7 +59,7 @@ class FactRuns:
     def __init__(self, context: TaskContext, models: Sequence[ModelFold]) -> None:
         self._scan: Any = facts_of(context.codec) if is_watched(context.task) else None
         self._silent = {each.model.name: silent(each.model.policy) for each in models}
-        self._portion = Portion(AT_ONCE)
+        self._portion, self._run = Portion(AT_ONCE), Portion(RUN)
 
     def batch(self, messages: Sequence[Message]) -> Batch:
         """Scan records of the log."""
@@ -69,6 +69,7 @@ class FactRuns:
         """Fold entries as bytes, from a place on, as the reader of the log does one by one; gives how many."""
         if batch.end_of_run(start) == start or fold.others.folds or fold.gate is not None:
             return 0  # others take each entry as it is read
+        began = time.perf_counter()
         count = self._learn(fold, batch, start)
         if not count:
             return 0
@@ -88,6 +89,7 @@ class FactRuns:
         if fold.answering.caught_up:
             counts["log_bytes"] += facts.octets(start, end) + sum(len(each.key() or b"") for each in taken)
         fold.next_offset = offsets[end - 1] + 1
+        self._run.took(count, time.perf_counter() - began)
         return count
 
     def _learn(self, fold: LogFold, batch: Batch, start: int) -> int:
@@ -99,7 +101,7 @@ class FactRuns:
         fused = [each for each in fold.models if each.learns_rows]
         rest = [each for each in fold.models if not each.learns_rows]
         offsets, began = batch.offsets, time.perf_counter()
-        end, learned = min(batch.end_of_run(start), start + RUN), 0
+        end, learned = min(batch.end_of_run(start), start + self._run.count), 0
         for each in fold.models:
             left = each.facts_left(offsets[start])
             end = end if left is None else min(end, start + left)
