@@ -195,7 +195,7 @@ class Levels:
     """Tallies by level of a feature: the first levels on their own, all others together."""
 
     def __init__(self, make: Make, most: int) -> None:
-        self._make, self.most = make, most
+        self.make, self.most = make, most
         self.tallies: dict[str, Any] = {}
 
     def at(self, level: str) -> Any:
@@ -204,7 +204,7 @@ class Levels:
             if len(self.tallies) - (OTHER in self.tallies) >= self.most:
                 level = OTHER
             if level not in self.tallies:
-                self.tallies[level] = self._make()
+                self.tallies[level] = self.make()
         return self.tallies[level]
 
     def chosen(self, top: int, least: int) -> list[tuple[str, Any]]:
@@ -218,7 +218,7 @@ class Levels:
     def shown(self, top: int, least: int) -> list[tuple[str, Any]]:
         """Return the same, and the rest together as `other`."""
         chosen = self.chosen(top, least)
-        rest = self._make()
+        rest = self.make()
         names = {name for name, _ in chosen}
         for name, each in self.tallies.items():
             if name not in names:
@@ -231,7 +231,7 @@ class Levels:
 
     def restore(self, state: Any) -> None:
         """Take over what `snapshot` gave."""
-        self.tallies = dict(_restored(self._make, state))
+        self.tallies = dict(_restored(self.make, state))
 
 
 class Newest:

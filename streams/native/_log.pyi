@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from typing import Any
 
 class Fact:
@@ -30,4 +31,5 @@ class Rows:
     def rows(self, start: int) -> list[tuple[str, tuple[Any, ...]]]: ...
 
 class Folding:
+    def __init__(self, followed: tuple[str, ...], level_of: Callable[[int, Any], str]) -> None: ...
     def fold(self, facts: Facts, start: int, end: int, least: int, bound: Any) -> int: ...

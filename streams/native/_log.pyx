@@ -11,6 +11,7 @@ from libcpp.string cimport string
 from libcpp.vector cimport vector
 
 from streams.drift.delay import REFERENCE
+from streams.metrics.slices import OTHER
 
 
 cdef extern from "<string_view>" namespace "std" nogil:
@@ -197,6 +198,15 @@ cdef extern from "monitors.hpp" namespace "riverloop" nogil:
         Adwin detector
         vector[pair[int64_t, double]] means
 
+    cdef cppclass Leveled:
+        int64_t most
+        int64_t own
+        vector[int] slots
+        vector[Tally] tallies
+        vector[int] levels
+        size_t known
+        void begin(int)
+
     cdef cppclass Scope:
         cbool ready
         double log_loss_n
@@ -208,6 +218,7 @@ cdef extern from "monitors.hpp" namespace "riverloop" nogil:
         ordered[int64_t, Tally] panes
         vector[Observed] seen
         vector[size_t] places
+        vector[Leveled] levels
 
     cdef struct Resolutions:
         int64_t count
@@ -235,6 +246,8 @@ cdef extern from "monitors.hpp" namespace "riverloop" nogil:
         vector[Watching] models
         vector[int] numbers
         vector[Pair] pairs
+        size_t start
+        vector[int] levels
         int64_t served_time
         int64_t pane_ms
         int64_t pane_keep_ms
@@ -314,6 +327,16 @@ cdef _scanner(Scanner* scanner, plan):
         scanner.kinds.push_back(<Kind><int>kind)
 
 
+cdef object _value(const Value* value):
+    if value.kind == REAL:
+        return value.number
+    if value.kind == WHOLE:
+        return value.whole
+    if value.kind == FLAG:
+        return value.number != 0
+    return value.text[:value.size].decode() if value.kind == TEXT else None
+
+
 cdef class Fact:
     """An entry of the log that a scanner has taken.
 
@@ -340,19 +363,13 @@ cdef class Fact:
 
     @property
     def features(self):
-        cdef int n
-        cdef Value value
+        cdef size_t n
+        cdef Value* value
         found = {}
-        for n in range(len(self.facts.names)):
-            value = self.facts.own.values[self.fact.row + n]
-            if value.kind == REAL:
-                found[self.facts.names[n]] = value.number
-            elif value.kind == WHOLE:
-                found[self.facts.names[n]] = value.whole
-            elif value.kind == FLAG:
-                found[self.facts.names[n]] = value.number != 0
-            elif value.kind == TEXT:
-                found[self.facts.names[n]] = value.text[:value.size].decode()
+        for n in range(self.facts.own.width):
+            value = &self.facts.own.values[self.fact.row + n]
+            if value.kind != MISSING:
+                found[self.facts.names[n]] = _value(value)
         return found
 
     @property
@@ -640,11 +657,25 @@ cdef _add(ordered[int, int64_t]* counted, dict into):
 
 
 cdef class Folding:
-    """Folds runs of the log into the monitors of one task."""
+    """Folds runs of the log into the monitors of one task.
+
+    Parameters
+    ----------
+    followed
+        Names of the features whose levels are counted on their own.
+    level_of
+        Gives the level of a value of the feature at a place among them; None stands for no value.
+    """
+
+    cdef tuple followed
+    cdef object level_of
 
     cdef object reference
     """The delays that the others are ranked in, once they are complete: a list that nobody changes."""
     cdef vector[int64_t] ranked
+
+    def __init__(self, tuple followed, level_of):
+        self.followed, self.level_of = followed, level_of
 
     def fold(self, Facts facts, size_t start, size_t end, size_t least, bound):
         """Fold entries into monitors, from one of them on; gives how many.
@@ -664,11 +695,12 @@ cdef class Folding:
         if taken < least:
             return 0
         end = start + taken
-        self._load(&own, facts, start, end, bound)
+        names = self._levels(&own, facts, start, end) if self.followed else []
+        self._load(&own, facts, start, end, bound, names)
         with nogil:
             taken = own.take(facts.own, start, end)
         if taken:
-            self._store(&own, facts, bound)
+            self._store(&own, facts, bound, names)
         return taken
 
     cdef _load_models(self, CWatch* own, Facts facts, bound):
@@ -687,7 +719,54 @@ cdef class Folding:
                 own.pairs[n * own.models.size() + role].alike = bound.pairs[n][role] is not None
                 own.pairs[n * own.models.size() + role].ready = bound.pairs[n][role] in bound.sums
 
-    cdef _load(self, CWatch* own, Facts facts, size_t start, size_t end, bound):
+    cdef list _levels(self, CWatch* own, Facts facts, size_t start, size_t end):
+        """Number the levels of a run's entries; gives their names, by feature and number."""
+        cdef size_t at, n
+        cdef vector[int] places = [facts.names.index(name) if name in facts.names else -1 for name in self.followed]
+        names, numbers, levels = [[OTHER] for _ in self.followed], [{OTHER: 0} for _ in self.followed], {}
+        own.start = start
+        for at in range(start, end):
+            for n in range(places.size()):
+                value = None
+                if places[n] >= 0:
+                    value = _value(&facts.own.values[facts.own.facts[at].row + <size_t>places[n]])
+                key = n, type(value), value
+                number = levels.get(key)
+                if number is None:
+                    level = self.level_of(n, value)
+                    number = levels[key] = numbers[n].setdefault(level, len(names[n]))
+                    if number == len(names[n]):
+                        names[n].append(level)
+                own.levels.push_back(number)
+        return names
+
+    cdef _load_levels(self, Scope* scope, given, list names):
+        cdef size_t n
+        cdef Leveled* own
+        scope.levels.resize(<size_t>len(names))
+        for n in range(scope.levels.size()):
+            own, levels = &scope.levels[n], given.levels[self.followed[n]]
+            own.most, own.own = levels.most, len(levels.tallies) - (OTHER in levels.tallies)
+            own.slots.assign(<size_t>len(names[n]), -1)
+            for number, level in enumerate(names[n]):
+                tally = levels.tallies.get(level)
+                if tally is not None:
+                    own.begin(number)
+                    _load_tally(&own.tallies.back(), tally)
+            own.known = own.tallies.size()
+
+    cdef _store_levels(self, Scope* scope, given, list names):
+        cdef size_t n, slot
+        cdef Leveled* own
+        for n in range(scope.levels.size()):
+            own, levels = &scope.levels[n], given.levels[self.followed[n]]
+            for slot in range(own.tallies.size()):
+                level = names[n][own.levels[slot]]
+                if slot >= own.known:
+                    levels.tallies[level] = levels.make()
+                _store_tally(&own.tallies[slot], levels.tallies[level])
+
+    cdef _load(self, CWatch* own, Facts facts, size_t start, size_t end, bound, list names):
         cdef size_t n, role
         cdef int64_t number
         cdef Scope* scope
@@ -706,6 +785,7 @@ cdef class Folding:
                 mean = given.river["log_loss"]._mean
                 scope.log_loss_n, scope.log_loss = mean.n, mean._mean
                 _load_tally(&scope.tally, model.tallies[role])
+                self._load_levels(scope, given, names)
                 for number in met:
                     tally = given.panes.panes.get(number)
                     if tally is not None:
@@ -730,7 +810,7 @@ cdef class Folding:
         if own.has_delay:
             self._load_delay(&own.delay, drift.delay)
 
-    cdef _store(self, CWatch* own, Facts facts, bound):
+    cdef _store(self, CWatch* own, Facts facts, bound, list names):
         cdef size_t n, role
         cdef Scope* scope
         for n in range(own.models.size()):
@@ -743,6 +823,7 @@ cdef class Folding:
                 mean = given.river["log_loss"]._mean
                 mean.n, mean._mean = scope.log_loss_n, scope.log_loss
                 _store_tally(&scope.tally, model.tallies[role])
+                self._store_levels(scope, given, names)
                 for each in scope.panes:
                     _store_tally(&scope.panes[each.first], given.panes.made(each.first))
                 given.n += scope.count

@@ -347,6 +347,33 @@ inline int delay_bin(int64_t span_ms) {
   return span_ms < 1 ? 0 : static_cast<int>(std::log2(static_cast<double>(span_ms)) * 16) + 1;
 }
 
+// streams.metrics.slices.Levels, of one feature: the first levels on their own, all others together.
+struct Leveled {
+  static constexpr int OTHER = 0;         // the number of the level `other`
+  int64_t most = 0, own = 0;              // levels at most, and those there are
+  std::vector<int> slots;                 // by number of a level; -1: it has none yet
+  std::vector<Tally> tallies;
+  std::vector<int> levels;                // numbers, by slot
+  size_t known = 0;                       // slots that the state had before
+
+  void begin(int level) {
+    slots[static_cast<size_t>(level)] = static_cast<int>(tallies.size());
+    tallies.emplace_back();
+    levels.push_back(level);
+  }
+
+  void add(int level, const Observed& seen) {
+    if (slots[static_cast<size_t>(level)] < 0) {
+      if (own >= most) level = OTHER;
+      if (slots[static_cast<size_t>(level)] < 0) {
+        begin(level);
+        own += level != OTHER;
+      }
+    }
+    tallies[static_cast<size_t>(slots[static_cast<size_t>(level)])].add(seen);
+  }
+};
+
 // streams.metrics.scope, of one revision: what a model served, or would have.
 struct Scope {
   bool ready = false;             // whether the state has all that a label of this revision changes
@@ -356,6 +383,7 @@ struct Scope {
   std::map<int64_t, Tally> panes;
   std::vector<Observed> seen;     // what was taken, and of which fact
   std::vector<size_t> places;
+  std::vector<Leveled> levels;    // by feature that is followed
 
   void add(const Observed& added, double p, bool value, int64_t pane, size_t place) {
     const double clamped = std::min(std::max(p, EPS), 1 - EPS);
@@ -408,6 +436,8 @@ class Watch {
   std::vector<Watching> models;
   std::vector<int> numbers;               // by number of a name among the facts: the model's; -1: not the task's
   std::vector<Pair> pairs;                // by served and other model
+  size_t start = 0;                       // the first fact of which the levels are known
+  std::vector<int> levels;                // of its features that are followed, and of those that come after it
   // Of the served metrics.
   int64_t served_time = 0, pane_ms = 1, pane_keep_ms = 0, turned = -1;
   // Of the predictions that wait: models and groups, in the order in which they came.
@@ -516,6 +546,8 @@ class Watch {
       Scope& scope = model.scopes[n > 0];
       scope.add(each.seen, each.score->p, value, pane, at);
       scope.newest = each.score->offset;
+      for (size_t feature = 0; feature < scope.levels.size(); ++feature)
+        scope.levels[feature].add(levels[(at - start) * scope.levels.size() + feature], each.seen);
     }
     bool value;
     if (given_.size() < 2 || !label(fact, models[static_cast<size_t>(given_[0].model)], value)) return;

@@ -20,7 +20,7 @@ from streams.episodes import Episodes
 from streams.fold import Monitor
 from streams.metrics.binary import Seen
 from streams.metrics.loop_health import LoopHealth, Resolved
-from streams.metrics.scope import Scope
+from streams.metrics.scope import Scope, level_of
 from streams.metrics.served import ServedMetrics
 from streams.metrics.shadow_comparison import Pair, ShadowComparison
 from streams.metrics.slices import Rolling
@@ -64,8 +64,15 @@ class NativeWatch:
         module = None if native.chosen() == "python" else native.log_module()
         further = [ShadowComparison] if task.models[1:] else []
         wanted = [*[ServedMetrics] * len(task.models), *further, Waiting, LoopHealth, DriftFold]
-        fits = is_watched(task) and not task.metrics.segments and [*map(type, monitors)] == wanted
-        self._folding: Any = module.Folding() if module is not None and fits else None
+        fits = is_watched(task) and [*map(type, monitors)] == wanted
+        self._folding: Any = None
+        if module is not None and fits:
+            self._folding = module.Folding(tuple(task.metrics.segments), self._level)
+
+    def _level(self, place: int, value: Any) -> str:
+        """Return the level of a value of the feature at a place among the segments."""
+        feature = self.task.features.by_name[self.task.metrics.segments[place]]
+        return level_of({feature.name: value}, feature)
 
     def fold(self, facts: Any, start: int, end: int, offsets: Sequence[int]) -> int:
         """Fold entries of a run that was scanned, from one of them on; gives how many.

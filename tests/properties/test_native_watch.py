@@ -20,6 +20,7 @@ from streams import native
 from streams.drift.drift_rules import DriftRules
 from streams.drift.fold import DriftFold
 from streams.fold import Monitor
+from streams.metrics.metric_rules import MetricRules
 from streams.monitors import monitors
 from streams.native.turn import facts_of
 from streams.native.watch import NativeWatch
@@ -36,6 +37,8 @@ FEATURES = Dictionary(
 )
 CODEC = Codec("shop", "binary", FEATURES)
 NAMES = ("lr", "shadow", "third")
+SEGMENTS = (), ("c", "b"), ("c",)
+"""Features whose levels are followed, by number of models."""
 HOUR = 3_600_000
 START = 1_700_000_000_000
 
@@ -51,6 +54,7 @@ def make_task(policies: Sequence[Policy], warm_up: int) -> Task:
             for name, policy in zip(NAMES, policies, strict=False)
         ),
         drift=DriftRules(warm_up=warm_up),
+        metrics=MetricRules(segments=SEGMENTS[len(policies) - 1], levels=2),
     )
 
 
@@ -58,7 +62,9 @@ def entry(
     number: int, ts: int, p: float, value: bool | None, delay: int = 0, kind: Kind = "labelled", **more: Any
 ) -> Entry:
     """An entry of the log; the models are calibrated unless the caller is not."""
-    features: Features = {"x": p, "n": number, "b": value is True, "c": "é" * (number % 3)}
+    features: Features = {"x": p, "n": number, "b": value is True, "c": "é" * (number % 5)}
+    if number % 7 == 0:
+        del features["b"], features["n"]
     revision, names, apart = more.pop("revision", 1), more.pop("names", ("lr",)), more.pop("apart", 0.1)
     answers = [p + (1 - 2 * p) * apart * place for place in range(len(names))]
     scores = tuple(
