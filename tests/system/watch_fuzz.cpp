@@ -23,7 +23,12 @@ static void begin(Watch& watch) {
   for (Watching& model : watch.models) {
     model.revision = 1;
     model.silent = &model == &watch.models[0] ? -1 : 0;
-    for (Scope& each : model.scopes) each.ready = true;
+    for (Scope& each : model.scopes) {
+      each.ready = true;
+      each.levels.resize(1);
+      each.levels[0].most = 3;
+      each.levels[0].slots.assign(8, -1);
+    }
     for (const Signal signal : {EXCESS, ERROR, LABEL, SCORE}) {
       Watched watched;
       watched.signal = signal;
@@ -96,6 +101,9 @@ int main(int, char** arguments) {
       fact.first = 2 * at;
       fact.scores = below(20) ? 2 : below(2);
     }
+    std::vector<int> levels;
+    for (size_t at = 0; at < facts.facts.size(); ++at) levels.push_back(static_cast<int>(below(8)));
+    whole.levels = pieces.levels = levels;
     for (size_t at = 0; at < facts.facts.size();) {
       const size_t end = facts.end_of_run(at), count = whole.take(facts, at, end);
       for (size_t from = at; from < at + count;) {
@@ -109,6 +117,7 @@ int main(int, char** arguments) {
         for (Watch* each : {&whole, &pieces}) {
           *each = Watch();
           begin(*each);
+          each->levels = levels;
         }
       }
       at += count + 1;
@@ -118,6 +127,8 @@ int main(int, char** arguments) {
     if (!equal(one.scopes[1].tally.loss, other.scopes[1].tally.loss)) return 3;
     if (!equal(whole.cost.sum, pieces.cost.sum) || !equal(one.watched[0].weighted, other.watched[0].weighted)) return 4;
     if (whole.pairs[1].total != pieces.pairs[1].total || whole.judged != pieces.judged) return 5;
+    for (size_t slot = 0; slot < one.scopes[0].levels[0].tallies.size(); ++slot)
+      if (!equal(one.scopes[0].levels[0].tallies[slot].loss, other.scopes[0].levels[0].tallies[slot].loss)) return 6;
     settle(whole);
     settle(pieces);
   }
