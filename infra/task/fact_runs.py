@@ -14,7 +14,7 @@ from infra.task.statistics import STAGES, Statistics
 from infra.turns import Portion
 from streams.model import ModelFold
 from streams.native.turn import facts_of
-from streams.native.watch import is_watched
+from streams.native.watch import is_scanned
 from streams.policies import silent
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class FactRuns:
     """
 
     def __init__(self, context: TaskContext, models: Sequence[ModelFold]) -> None:
-        self._scan: Any = facts_of(context.codec) if is_watched(context.task) else None
+        self._scan: Any = facts_of(context.codec) if is_scanned(context.task) else None
         self._silent = {each.model.name: silent(each.model.policy) for each in models}
         self._portion, self._run = Portion(AT_ONCE), Portion(RUN)
 

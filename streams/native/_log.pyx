@@ -36,6 +36,7 @@ cdef extern from "values.hpp" namespace "riverloop" nogil:
     cdef cppclass Examples:
         Examples()
         size_t width
+        cbool binary
         vector[const Value*] rows
         vector[double] targets
 
@@ -59,7 +60,7 @@ cdef extern from "records.hpp" namespace "riverloop" nogil:
 
 cdef extern from "views.hpp" namespace "riverloop" nogil:
     cdef enum Answer:
-        pass
+        UNKNOWN, YES_NO, NUMBER, CLASS
 
     cdef cppclass Views:
         Scanner predictions
@@ -81,7 +82,7 @@ cdef extern from "facts.hpp" namespace "riverloop" nogil:
 
     cdef struct CFact "riverloop::Fact":
         Fate fate
-        cbool value
+        double value
         int64_t asked
         int64_t ts
         int64_t arrived
@@ -388,7 +389,7 @@ cdef class Fact:
     def value(self):
         if self.fact.fate == EXPIRED:
             return None
-        return True if self.fact.value else False
+        return self.fact.value if self.facts.numeric else self.fact.value != 0
 
     @property
     def model(self):
@@ -412,6 +413,7 @@ cdef class Facts:
     cdef CFacts own
     cdef list records
     cdef tuple names
+    cdef cbool numeric
 
     def __len__(self):
         return self.own.facts.size()
@@ -473,15 +475,15 @@ cdef class Facts:
         cdef Examples* made = new Examples()
         cdef size_t at
         cdef CFact* fact
-        cdef cbool teaches = silent is not None, means = bool(silent), value
-        made.width = self.own.width
+        cdef cbool teaches = silent is not None
+        cdef double means = float(silent or 0)
+        made.width, made.binary = self.own.width, not self.numeric
         for at in range(start, end):
             fact = &self.own.facts[at]
             if fact.fate == EXPIRED and not teaches:
                 continue
-            value = means if fact.fate == EXPIRED else fact.value
             made.rows.push_back(&self.own.values[fact.row] if self.own.width else NULL)
-            made.targets.push_back(1.0 if value else 0.0)
+            made.targets.push_back(means if fact.fate == EXPIRED else fact.value)
         return PyCapsule_New(made, "riverloop.examples", _drop)
 
 
@@ -516,6 +518,7 @@ cdef class FactScan:
         cdef string_view mark = string_view(<const char*>self.mark, <size_t>len(self.mark))
         cdef bytes data
         made.records, made.names = [b"" if each is None else each for each in records], self.names
+        made.numeric = self.views.kind == NUMBER
         given.reserve(<size_t>len(records))
         for each in made.records:
             data = <bytes?>each

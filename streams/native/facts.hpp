@@ -25,7 +25,7 @@ struct Scored {
 
 struct Fact {
   Fate fate = READ;
-  bool value = false;             // of a label
+  double value = 0;               // of a label: the number, or 1 for true
   int64_t asked = 0, ts = 0, arrived = -1;  // -1: unknown
   std::string_view id;
   size_t row = 0;                 // where its values begin

@@ -506,7 +506,7 @@ class Watch {
 
   // Whether a fact gives a model a label, and which one.
   static bool label(const Fact& fact, const Watching& model, bool& value) {
-    value = fact.fate == EXPIRED ? model.silent == 1 : fact.value;
+    value = fact.fate == EXPIRED ? model.silent == 1 : fact.value != 0;
     return fact.fate != EXPIRED || model.silent >= 0;
   }
 

@@ -43,5 +43,5 @@ class ScannedFact(Protocol):
         """The entry's event time (ms)."""
 
     @property
-    def value(self) -> bool | None:
+    def value(self) -> bool | float | None:
         """Its outcome; None where there is none until the horizon."""

@@ -67,7 +67,7 @@ def scan_of(codec: Codec) -> Any:
 
 def facts_of(codec: Codec) -> Any:
     """Make the scan of a task's log; None where it is read in Python."""
-    if native.chosen() == "python" or native.log_module() is None or codec.kind != "binary":
+    if native.chosen() == "python" or native.log_module() is None or codec.kind == "multiclass":
         return None
     plan = _plan(codec)
     return None if plan is None else native.log_module().FactScan(plan)

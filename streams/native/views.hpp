@@ -46,7 +46,8 @@ struct ScoreView {
 struct FactView {
   PredictionView prediction;
   int64_t ts = 0, arrived = -1;  // -1: unknown
-  bool value = false, expired = false, backfilled = false;
+  double value = 0;              // the number, or 1 for true
+  bool expired = false, backfilled = false;
 };
 
 struct OutcomeView {
@@ -157,9 +158,14 @@ class Views {
 
   bool label(const uint8_t* data, FactView& view) const {
     Cursor outcome = at(data, 8);
-    uint8_t branch, answered, value;
-    if (!outcome.byte(branch) || !outcome.byte(answered) || answered != 2 * YES_NO || !outcome.byte(value)) return false;
-    view.value = value == 1;
+    uint8_t branch, answered, flag;
+    if (!outcome.byte(branch) || !outcome.byte(answered) || answered != 2 * kind) return false;
+    if (kind == NUMBER) {
+      if (!number(outcome, view.value)) return false;
+    } else {
+      if (kind != YES_NO || !outcome.byte(flag)) return false;
+      view.value = flag == 1;
+    }
     // Revision, reason and reporter change nothing for a fold; the last two have bounds.
     std::string_view word;
     int64_t whole;
@@ -176,6 +182,10 @@ class Views {
     return riverloop::id_and_ts(at(data, 0), at(data, 1), id, ts);
   }
 
+  static bool number(Cursor& cursor, double& found) {
+    return cursor.number(found) && std::fabs(found) < MOST_NUMBER && !(found == 0 && std::signbit(found));
+  }
+
   bool answer(const uint8_t* data, OutcomeView& view) const {
     Cursor cursor = at(data, 2);
     uint8_t branch, flag;
@@ -184,9 +194,7 @@ class Views {
     if (view.answer == UNKNOWN) return true;
     if (view.answer != kind) return false;  // the reference says what it becomes
     if (view.answer == CLASS) return text(cursor, view.text, NAME_CHARACTERS);
-    if (view.answer == NUMBER)
-      return cursor.number(view.number) && std::fabs(view.number) < MOST_NUMBER &&
-             !(view.number == 0 && std::signbit(view.number));
+    if (view.answer == NUMBER) return number(cursor, view.number);
     if (!cursor.byte(flag)) return false;
     view.flag = flag == 1;
     return true;

@@ -8,6 +8,7 @@ entries know nothing of it. It ends before the entry at which anything would be 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from math import isfinite
 from typing import Any, Final, NamedTuple
 
 from schemas.records import Entry
@@ -37,15 +38,23 @@ WIDEST: Final = 1 << 26
 MOST_MODELS: Final = 64
 
 
-def is_watched(task: Task) -> bool:
-    """Whether the core folds entries of a task's log."""
+LABELS: Final = {"binary": bool, "regression": float}
+"""By kind of task: the type of a label that the core knows."""
+
+
+def is_scanned(task: Task) -> bool:
+    """Whether entries of a task's log give labels that the core knows."""
+    kinds, policies = {LABELS.get(task.kind), type(None)}, [each.policy for each in task.models]
     return (
-        task.kind == "binary"
-        and len(task.models) <= MOST_MODELS
-        and all(
-            is_plain(each.policy) and type(silent(each.policy)) in {bool, type(None)} for each in task.models
-        )
+        task.kind in LABELS
+        and all(is_plain(each) and type(silent(each)) in kinds for each in policies)
+        and all(isfinite(float(silent(each) or 0)) for each in policies)
     )
+
+
+def is_watched(task: Task) -> bool:
+    """Whether the core folds entries of a task's log into its monitors."""
+    return task.kind == "binary" and len(task.models) <= MOST_MODELS and is_scanned(task)
 
 
 class NativeWatch:

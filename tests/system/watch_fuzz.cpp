@@ -88,7 +88,7 @@ int main(int, char** arguments) {
       if (below(9)) fact.asked = ts - static_cast<int64_t>(below(5000));
       if (below(9)) fact.ts = ts;
       if (below(9)) fact.arrived = ts;
-      fact.value = fact.value != (round / 5000 % 2 == 1);
+      fact.value = (fact.value != 0) != (round / 5000 % 2 == 1);
       for (const size_t place : {0, 1}) {
         Scored& score = facts.scores[2 * at + place];
         score.model = static_cast<int>(below(9) ? place : 1 - place);
