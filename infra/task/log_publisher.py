@@ -115,7 +115,7 @@ class LogPublisher(Publisher[Entry]):
         self._runs.apply(messages)
 
     def took(self, offset: int, ts: int) -> None:
-        """Note that the monitors have folded all up to an offset, of event times (ms) up to `ts`, and tell nothing."""
+        """Note that the monitors have folded all up to an offset, of event times (ms) up to `ts`."""
         self.next_offset, self._last_ts = offset + 1, max(self._last_ts, ts)
 
     def read(self, message: Message) -> Entry | None:
