@@ -23,7 +23,7 @@ from schemas.codec import Codec
 from schemas.errors import BadRecord, BrokerError
 from schemas.records import Position
 from schemas.topics import TaskTopics
-from streams.native.turn import scan_of
+from streams.native.turn import facts_of
 from streams.tracing import Caller, Span, caller_of, is_sampled, learning_spans, otlp, prediction_span
 
 AT_ONCE: Final = 1_000
@@ -54,7 +54,7 @@ class SpanReader:
     def __init__(self, connection: Connection, codec: Codec, share: float, group: str) -> None:
         self._connection, self._codec, self._share, self._group = connection, codec, share, group
         self._task, self._names = codec.task, TaskTopics(codec.task)
-        self._scan = scan_of(codec)
+        self._scan = facts_of(codec)
         self._callers: OrderedDict[str, Caller | None] = OrderedDict()
         config = {**COMMITTED, "group.id": group, "enable.partition.eof": False}
         self._consumer = Consumer(connection.config(**config), logger=CLIENT_LOG)
@@ -138,7 +138,7 @@ class SpanReader:
 
     def _of_log(self, message: Message) -> tuple[Span, ...]:
         value = message.value() or b""
-        fact = None if self._scan is None else self._scan.fact(value)
+        fact = None if self._scan is None else self._scan.facts([value]).fact(0)
         if fact is not None and not is_sampled(fact.request_id.encode(), self._share):
             return ()
         entry = self._codec.decode_entry(value)

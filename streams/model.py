@@ -13,7 +13,7 @@ from streams.fold import BaseFold
 from streams.leave_out import NOTHING, LeaveOut
 from streams.model_state import ModelState
 from streams.native.scanned import ScannedFact
-from streams.policies import checked_label
+from streams.policies import checked_label, silent
 from streams.revisions import LEFT_OUT, Revision
 from streams.roles import ModelRole, Roles
 from streams.skipped import SkippedEntry
@@ -115,7 +115,7 @@ class ModelFold(VersionedModel, BaseFold[Entry]):
     def learn_rows(self, offsets: Sequence[int], examples: Any) -> int:
         """Learn labelled entries in the kernel, as `apply` does; gives how many, the others have done nothing.
 
-        The examples are what a scanner has made of entries that give their outcomes' values as first labels.
+        The examples are what a scanner has made of entries that give first labels under this model's policy.
         """
         count = self.learner.learn_rows(offsets, examples)
         if count:
@@ -139,15 +139,20 @@ class ModelFold(VersionedModel, BaseFold[Entry]):
         return self.learner.steps.left if self.learner.steps.is_open else None
 
     def learn_fact(self, offset: int, fact: ScannedFact) -> None:
-        """Learn a scanned labelled entry, as `apply` does."""
+        """Learn a scanned entry, as `apply` does; the policy is plain."""
         self.next_offset = offset + 1
-        if self._is_idle:
+        value = silent(self.model.policy) if fact.value is None else fact.value
+        if value is None or self._is_idle:
             return
         if self.frozen is None:
             self._untaught = None
         x, about = self._x(fact.features), (offset, fact.ts, fact.request_id)
-        if self.learner.learn(*about, x, fact.value, fact.asked):
+        if self.learner.learn(*about, x, value, fact.asked):
             self._set_version(self.learned_version.revision, offset)
+
+    def pass_to(self, offset: int) -> None:
+        """Go on from an offset: no entry below it teaches anything that has not been learned."""
+        self.next_offset = max(self.next_offset, offset)
 
     def _command(self, offset: int, command: Command, before: ModelRole) -> None:
         if command.name == "freeze" and command.arguments.get("spec") == self.spec:

@@ -105,3 +105,21 @@ class DefaultAtHorizon:
         if entry.late_by is not None or entry.outcome is None:
             return None
         return _corrected(entry, entry.previous)
+
+
+def is_plain(policy: object) -> bool:
+    """Whether a first label in time is the outcome's value, and silence means what `silent` says."""
+    return type(policy) is OnArrival or (
+        type(policy) is DefaultAtHorizon and type(policy.value) in {bool, int, float, str}
+    )
+
+
+def silent(policy: object) -> bool | float | str | None:
+    """Return what silence until the horizon means under a plain policy; None: nothing.
+
+    Examples
+    --------
+    >>> silent(DefaultAtHorizon(False))
+    False
+    """
+    return policy.value if isinstance(policy, DefaultAtHorizon) else None

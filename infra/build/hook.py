@@ -16,10 +16,19 @@ from typing import Any, Final
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 FOLDER: Final = Path("streams") / "native"
-MODULES: Final = ("_kernel", "_records", "_serving", "_turn")
+MODULES: Final = ("_kernel", "_log", "_records", "_serving", "_turn")
 SOURCES: Final = (
-    *("_kernel.pyx", "_records.pyx", "_serving.pyx", "_turn.pyx"),
-    *("counts.hpp", "join.hpp", "kernel.hpp", "monitors.hpp", "records.hpp", "requests.hpp", "values.hpp"),
+    *("_kernel.pyx", "_log.pyx", "_records.pyx", "_serving.pyx", "_turn.pyx"),
+    *(
+        "counts.hpp",
+        "facts.hpp",
+        "join.hpp",
+        "kernel.hpp",
+        "monitors.hpp",
+        "records.hpp",
+        "requests.hpp",
+        "values.hpp",
+    ),
     *("views.hpp", "writer.hpp"),
 )
 OPTIONS: Final = ("-O2", "-g0", "-std=c++17", "-fvisibility=hidden", "-ffp-contract=off", "-fno-fast-math")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -72,8 +72,8 @@ class LogFold:
         self.next_offset = 0
         self.listener: Callable[[int, Entry | None], None] | None = None
         """Takes each entry right after the models, with its offset; None in place of one that is skipped."""
-        self.many: Callable[[list[Any], int, Sequence[int]], int] | None = None
-        """Takes entries that were scanned in place of `listener`, from one of them on; gives how many."""
+        self.many: Callable[[Any, int, int, Sequence[int]], int] | None = None
+        """Takes entries of a run that was scanned in place of `listener`, from one of them on; gives how many."""
         self._runs = FactRuns(context, self.models)
         self.gate = make_gate(context.task)
         """Takes each entry after the models."""
@@ -190,22 +190,21 @@ class LogFold:
                     "%s: %s learns in Python from now on: %s", self.context.task.name, fold.model.name, why
                 )
 
-    def _steps(self, messages: Iterable[Message]) -> Iterator[Long | None]:
+    def _steps(self, messages: Sequence[Message]) -> Iterator[Long | None]:
         """Fold records one by one; a step that takes a model long has ended before anybody else uses the model."""
         yield from self._catch_up()
-        for run, facts in self._runs.cut(messages):
-            start = 0
-            while start < len(run):
-                taken = self._runs.take(self, run, facts, start) if facts else 0
-                if not taken:
-                    entry = self.read(run[start])
-                    if entry is not None and entry.command is not None:
-                        yield Long(partial(self._one, run[start], entry))  # a command may copy a state
-                    else:
-                        self._one(run[start], entry)
-                start += taken or 1
-                yield from self._catch_up()
-                yield None
+        batch, at = self._runs.batch(messages), 0
+        while at < len(messages):
+            taken = self._runs.take(self, batch, at)
+            if not taken:
+                entry = self.read(messages[at])
+                if entry is not None and entry.command is not None:
+                    yield Long(partial(self._one, messages[at], entry))  # a command may copy a state
+                else:
+                    self._one(messages[at], entry)
+            at += taken or 1
+            yield from self._catch_up()
+            yield None
 
     def _catch_up(self) -> Iterator[Long]:
         lagging = [(fold, fold.learner.skipped) for fold in self._all if fold.learner.is_behind]
@@ -304,4 +303,4 @@ class LogFold:
     def _freshness(self, entry: Entry, logged: int) -> None:
         """Measure how fresh an entry is; `logged` is when it came to lie in the log (ms)."""
         if entry.arrived is not None and self.readiness.ready.is_set():
-            measure_freshness(self.statistics, Counter({(entry.arrived, logged): 1}))
+            measure_freshness(self.statistics, {(entry.arrived, logged): 1})

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from types import MappingProxyType
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
 from confluent_kafka import Message
 
@@ -26,6 +26,7 @@ from infra.task.context import TaskContext
 from infra.task.gate_state import gate_takes
 from infra.task.learning_notes import LearningNotes
 from infra.task.log_fold import NEAR, LogFold
+from infra.task.monitor_runs import MonitorRuns
 from infra.task.publisher import Output, Publisher
 from infra.task.readiness import Readiness, TaskStopped
 from infra.task.resume import Resume
@@ -38,7 +39,6 @@ from streams.fold import Measurement, Monitor
 from streams.gate.lines import measurements
 from streams.metrics.served import ServedMetrics
 from streams.monitors import monitors
-from streams.native.watch import NativeWatch
 
 PACE_S: Final = 0.1
 """Between two transactions: one costs the broker the same however few records there are in it."""
@@ -74,7 +74,7 @@ class LogPublisher(Publisher[Entry]):
         self.fold, self.models = fold, fold.models
         self.desk = CommandDesk(context, self._wake, fold.parents, checkpoints)
         output.snapshots.audit_head = lambda: self.desk.audit.head
-        self._watch: NativeWatch | None = None
+        self._runs = MonitorRuns(self)
         fold.moved.append(self._wake)
         self.tenure: object | None = None
         """Of the partition, from its assignment to its revocation."""
@@ -110,17 +110,13 @@ class LogPublisher(Publisher[Entry]):
         """See `Publisher.make`."""
         return monitors(self.context.task)
 
-    def apply_facts(self, facts: list[Any], start: int, offsets: Sequence[int]) -> int:
-        """Fold entries that were scanned, from one of them on, as far as the core does; gives how many."""
-        if offsets[start] < self.next_offset:
-            return 0
-        if self._watch is None or self._watch.monitors is not self.monitors:
-            self._watch = NativeWatch(self.context.task, self.monitors)
-        taken = self._watch.fold(facts, start, offsets)
-        if taken:
-            self.next_offset = offsets[start + taken - 1] + 1
-            self._last_ts = max(self._last_ts, *(fact.ts for fact in facts[start : start + taken]))
-        return taken
+    def apply_all(self, messages: Sequence[Message]) -> None:
+        """See `Publisher.apply_all`."""
+        self._runs.apply(messages)
+
+    def took(self, offset: int, ts: int) -> None:
+        """Note that the monitors have folded all up to an offset, of event times (ms) up to `ts`."""
+        self.next_offset, self._last_ts = offset + 1, max(self._last_ts, ts)
 
     def read(self, message: Message) -> Entry | None:
         """See `Publisher.read`."""
@@ -203,7 +199,7 @@ class LogPublisher(Publisher[Entry]):
             async with fold.lock:
                 await self.readiness.retry(self.fold_to, fold.next_offset)
                 if self.tenure is tenure and not self._closed:
-                    self.is_owner, fold.listener, fold.many = True, self.apply, self.apply_facts
+                    self.is_owner, fold.listener, fold.many = True, self.apply, self._runs.take
         except RecordsGone as gone:
             self.readiness.reject(f"owner of {self.partition.topic}", str(gone))
         if self.is_owner:

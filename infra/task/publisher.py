@@ -9,7 +9,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, Generic, TypeVar
+from itertools import islice
+from typing import Any, ClassVar, Final, Generic, TypeVar
 
 from confluent_kafka import Message
 
@@ -31,6 +32,7 @@ from schemas.records import Manifest, Metric
 from streams.fold import Measurement, Monitor
 
 Item = TypeVar("Item")
+AT_ONCE: Final = 1000
 log = logging.getLogger(__name__)
 
 
@@ -165,9 +167,15 @@ class Publisher(ABC, Generic[Item]):
         """Fold all that the topic has below an offset (blocks)."""
         if self.next_offset < end:
             topic = self.partition.topic
-            for message in read_all(self.context.connection, topic, 0, self.next_offset, end):
-                self.apply(_offset(message), self.read(message))
+            messages = read_all(self.context.connection, topic, 0, self.next_offset, end)
+            while part := list(islice(messages, AT_ONCE)):
+                self.apply_all(part)
             self.next_offset = end
+
+    def apply_all(self, messages: Sequence[Message]) -> None:
+        """Fold records that follow on each other."""
+        for message in messages:
+            self.apply(_offset(message), self.read(message))
 
     def log_taken_over(self, started: float) -> None:
         """Log that this worker owns the topic, since a moment (s, monotonic) when it began to restore."""

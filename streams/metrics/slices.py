@@ -36,6 +36,27 @@ class Tally(Protocol):
 Make = Callable[[], Any]
 
 
+class Rows(Protocol):
+    """First labels in their order, which are made when they are asked for."""
+
+    def __len__(self) -> int:
+        """How many."""
+
+    def rows(self, start: int) -> Iterable[tuple[str, Any]]:
+        """Give request ids, and what each label adds, from one of them on."""
+
+
+class _One:
+    def __init__(self, request_id: str, seen: Any) -> None:
+        self._row = request_id, seen
+
+    def __len__(self) -> int:
+        return 1
+
+    def rows(self, start: int) -> Iterable[tuple[str, Any]]:
+        return () if start else (self._row,)
+
+
 class Rolling:
     """The newest labels: of the last `size` that were given, those that still stand.
 
@@ -45,8 +66,31 @@ class Rolling:
     def __init__(self, make: Make, size: int) -> None:
         self._make, self.size = make, size
         self._given = 0
-        self._seen: OrderedDict[str, tuple[int, Any]] = OrderedDict()
-        """By request: the label's number and what it adds, in the order of the numbers."""
+        self._held: OrderedDict[str, tuple[int, Any]] = OrderedDict()
+        """By request: the label's number and what it adds, in the order of the numbers; without `_rows`."""
+        self._rows: list[tuple[int, Rows]] = []
+        """Labels that nobody has asked for since they were given, with the number before theirs."""
+
+    @property
+    def _seen(self) -> OrderedDict[str, tuple[int, Any]]:
+        """All labels."""
+        held, oldest = self._held, self._given - self.size
+        rows, self._rows = self._rows, []
+        for before, given in rows:
+            start = max(0, oldest - before)
+            for number, (request_id, seen) in enumerate(given.rows(start), before + start + 1):
+                held.pop(request_id, None)
+                held[request_id] = number, seen
+        while rows and held and next(iter(held.values()))[0] <= oldest:
+            held.popitem(last=False)
+        return held
+
+    def give(self, rows: Rows) -> None:
+        """Take first labels as `add` does, without looking at them."""
+        self._rows.append((self._given, rows))
+        self._given += len(rows)
+        while self._rows[0][0] + len(self._rows[0][1]) <= self._given - self.size:
+            self._rows.pop(0)
 
     @property
     def tally(self) -> Any:
@@ -58,16 +102,21 @@ class Rolling:
 
     def add(self, request_id: str, seen: Any) -> None:
         """Take a first label."""
-        self.take(request_id)
+        if self._rows:
+            return self.give(_One(request_id, seen))
+        held = self._held
+        held.pop(request_id, None)
         self._given += 1
-        self._seen[request_id] = self._given, seen
-        while next(iter(self._seen.values()))[0] <= self._given - self.size:
-            self._seen.popitem(last=False)
+        held[request_id] = self._given, seen
+        while next(iter(held.values()))[0] <= self._given - self.size:
+            held.popitem(last=False)
+        return None
 
     def replace(self, request_id: str, seen: Any) -> None:
         """Put a corrected label in the place of the one that is corrected, if it is still here."""
-        if request_id in self._seen:
-            self._seen[request_id] = self._seen[request_id][0], seen
+        held = self._seen
+        if request_id in held:
+            held[request_id] = held[request_id][0], seen
 
     def take(self, request_id: str) -> None:
         """Take a label back."""
@@ -81,7 +130,8 @@ class Rolling:
     def restore(self, state: Any) -> None:
         """Take over what `snapshot` gave."""
         self._given, rows = state
-        self._seen = OrderedDict((request_id, (number, seen)) for number, request_id, seen in rows)
+        self._rows = []
+        self._held = OrderedDict((request_id, (number, seen)) for number, request_id, seen in rows)
 
 
 class Panes:
@@ -114,8 +164,10 @@ class Panes:
     def at(self, ts: int) -> Any | None:
         """Return the tally of a request time; None when it is too old."""
         number = ts // self.width_ms
-        if number < self.first:
-            return None
+        return None if number < self.first else self.made(number)
+
+    def made(self, number: int) -> Any:
+        """Return the tally of a pane by its number."""
         tally = self.panes.get(number)
         if tally is None:
             tally = self.panes[number] = self._make()
@@ -143,7 +195,7 @@ class Levels:
     """Tallies by level of a feature: the first levels on their own, all others together."""
 
     def __init__(self, make: Make, most: int) -> None:
-        self._make, self.most = make, most
+        self.make, self.most = make, most
         self.tallies: dict[str, Any] = {}
 
     def at(self, level: str) -> Any:
@@ -152,7 +204,7 @@ class Levels:
             if len(self.tallies) - (OTHER in self.tallies) >= self.most:
                 level = OTHER
             if level not in self.tallies:
-                self.tallies[level] = self._make()
+                self.tallies[level] = self.make()
         return self.tallies[level]
 
     def chosen(self, top: int, least: int) -> list[tuple[str, Any]]:
@@ -166,7 +218,7 @@ class Levels:
     def shown(self, top: int, least: int) -> list[tuple[str, Any]]:
         """Return the same, and the rest together as `other`."""
         chosen = self.chosen(top, least)
-        rest = self._make()
+        rest = self.make()
         names = {name for name, _ in chosen}
         for name, each in self.tallies.items():
             if name not in names:
@@ -179,7 +231,7 @@ class Levels:
 
     def restore(self, state: Any) -> None:
         """Take over what `snapshot` gave."""
-        self.tallies = dict(_restored(self._make, state))
+        self.tallies = dict(_restored(self.make, state))
 
 
 class Newest:

@@ -14,7 +14,8 @@ regression with `SGD`, as one kernel over the task's dictionary.
 - `requests.hpp`, `_serving.pyx`, `serving.py`: requests that are scanned only, and the predictions of them.
 - `counts.hpp`: counts of the features of scanned requests, for `streams.quality.columns`.
 - `tallies.py`: what was counted, as bytes.
-- `monitors.hpp`, `watch.py`: what the log's monitors do with labelled entries.
+- `facts.hpp`, `monitors.hpp`, `_log.pyx`, `watch.py`: entries that are scanned only, and what the log's monitors do
+  with them.
 - `fused.py`: a pipeline as a model's fold uses it: the kernel, and River for every example that the kernel rejects.
 
 Bits are equal: a state's digest does not depend on which of the two learned it, and each restores the snapshots
@@ -69,6 +70,12 @@ def chosen() -> str:
 def built() -> Any:
     """Return the compiled module of the kernel; None where it is not built."""
     return _module("_kernel")
+
+
+@functools.cache
+def log_module() -> Any:
+    """Return the compiled module of the log; None where it is not built."""
+    return _module("_log")
 
 
 @functools.cache

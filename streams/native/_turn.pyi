@@ -16,21 +16,6 @@ class Scan:
     def outcomes(
         self, messages: Sequence[Any], values: list[Any], topic: str, limit: int, times: Any
     ) -> list[Scanned | None]: ...
-    def fact(self, data: bytes) -> ScannedFact | None: ...
-
-class ScannedFact:
-    request_id: str
-    model: str
-    features: dict[str, Any]
-    asked: int
-    ts: int
-    arrived: int
-    revision: int
-    offset: int
-    value: bool
-
-def examples(facts: list[ScannedFact], start: int) -> Any: ...
-def watch(facts: list[ScannedFact], start: int, bound: Any) -> int: ...
 
 class Table:
     early_bytes: int

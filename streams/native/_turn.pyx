@@ -2,7 +2,6 @@
 # distutils: language = c++
 """The turn for Python: records that were scanned, and the table that takes them. See `streams.native.turn`."""
 
-from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
 from libc.stdint cimport int8_t, int64_t, uint8_t
 from libcpp cimport bool as cbool
 from libcpp.map cimport map as ordered
@@ -13,7 +12,6 @@ from libcpp.vector cimport vector
 
 from schemas.records import Position
 from schemas.state import RESOLVED, Held, JoinRecord, Resolution
-from streams.metrics.counts import add
 
 
 cdef extern from "<string_view>" namespace "std" nogil:
@@ -34,20 +32,6 @@ cdef extern from "<mutex>" namespace "std" nogil:
 cdef extern from "values.hpp" namespace "riverloop" nogil:
     cdef enum Kind:
         MISSING, REAL, WHOLE, FLAG, TEXT
-
-    cdef struct Value:
-        Kind kind
-        double number
-        int64_t whole
-        const char* text
-        size_t size
-
-    cdef cppclass Examples:
-        Examples()
-        size_t width
-        cbool binary
-        vector[const Value*] rows
-        vector[double] targets
 
 
 cdef extern from "records.hpp" namespace "riverloop" nogil:
@@ -88,13 +72,6 @@ cdef extern from "views.hpp" namespace "riverloop" nogil:
         cbool failed
         int scores
 
-    cdef struct FactView:
-        PredictionView prediction
-        int64_t ts
-        int64_t arrived
-        cbool value
-        cbool joined
-
     cdef struct OutcomeView:
         string_view id
         int64_t ts
@@ -102,13 +79,10 @@ cdef extern from "views.hpp" namespace "riverloop" nogil:
     cdef cppclass Views:
         Scanner predictions
         Scanner outcomes
-        Scanner entries
         Answer kind
         Reporter reporter
         cbool prediction(const uint8_t*, size_t, size_t, PredictionView&)
         cbool outcome(const uint8_t*, size_t, size_t, OutcomeView&)
-        cbool fact(const uint8_t*, size_t, size_t, FactView&)
-        const vector[Value]& features()
 
 
 cdef extern from "join.hpp" namespace "riverloop" nogil:
@@ -240,155 +214,6 @@ cdef extern from *:
     int64_t riverloop_oldest(const CTable&)
 
 
-cdef extern from "monitors.hpp" namespace "riverloop" nogil:
-    cdef struct Observed:
-        int group
-        int cell
-        int key
-        double p
-        double loss
-        double brier
-
-    cdef cppclass Tally:
-        Tally()
-        int64_t cells[4]
-        int64_t labels[10]
-        int64_t positives[10]
-        double scores[10]
-        double loss
-        double brier
-        ordered[int, int64_t] counts
-
-    cdef cppclass Adwin:
-        Adwin()
-        double delta
-        double easy
-        double span
-        int worse
-        int64_t clock
-        vector[vector[pair[double, double]]] rows
-        int64_t width
-        int64_t count
-        int64_t left
-        double total
-        double squares
-        double sum
-        double sum_squares
-
-    cdef enum Signal:
-        pass
-
-    cdef cppclass Watched:
-        Watched()
-        Signal signal
-        Adwin detector
-        double weighted
-        double weight
-
-    cdef cppclass Feed:
-        int64_t run
-        int64_t since
-        int64_t week
-        int64_t longest[2][2]
-        int64_t outcomes
-        int64_t silences
-        cbool has_since
-        double suspect
-        double threshold
-        cbool whole_suspect
-        cbool whole_threshold
-
-    cdef cppclass Block "riverloop::Cost::Block":
-        double mean
-        double squares
-        double counted
-
-    cdef cppclass Cost:
-        int64_t warm_up
-        int64_t seen
-        int64_t ts
-        int64_t moment_ts
-        int64_t moment_count
-        int64_t run_count
-        int64_t block_count
-        double sum
-        double moment_loss
-        double moment_counted
-        double run_loss
-        double block_loss
-        double block_squares
-        double block_counted
-        cbool has_moment
-        cbool worse
-        cbool critical
-        double last_statistic
-        vector[Block] blocks
-        void measure()
-
-    cdef cppclass DelayRank:
-        cbool has_first
-        cbool has_bound
-        int64_t first
-        int64_t seen
-        int64_t bound
-        int64_t count
-        double sum
-        vector[int64_t] reference
-        Adwin detector
-        vector[pair[int64_t, double]] means
-
-    cdef struct CFact "riverloop::Labelled":
-        int64_t asked
-        int64_t ts
-        int64_t arrived
-        int64_t revision
-        double p
-        cbool label
-        cbool value
-
-    cdef struct Resolutions:
-        int64_t count
-        int64_t positive
-
-    cdef cppclass CWatch "riverloop::Watch":
-        CWatch()
-        int64_t revision
-        int64_t served_time
-        int64_t pane_ms
-        int64_t pane_keep_ms
-        int64_t first_pane
-        int64_t turned
-        double log_loss_n
-        double log_loss
-        Tally tally
-        ordered[int64_t, Tally] panes
-        vector[Observed] seen
-        Resolutions resolved[10]
-        vector[int] groups
-        int64_t loop_time
-        int64_t first_cohort
-        ordered[int, int64_t] outcome_delays
-        ordered[int, int64_t] report_delays
-        ordered[int64_t, int64_t] cohorts
-        cbool outage
-        cbool judges_cost
-        cbool has_delay
-        cbool has_first
-        int64_t horizon_ms
-        int64_t until
-        int64_t first
-        int64_t warm_up
-        int64_t judged_seen
-        cbool silence_teaches
-        cbool served
-        Feed deadlines
-        Feed requests
-        vector[Watched] watched
-        Cost cost
-        DelayRank delay
-        size_t take(const vector[CFact]&)
-
-
 cdef tuple FACTS = ("opened", "labelled", "expired", "late", "revised", "unavailable", "time", "backfill", "command")
 cdef tuple LATE_BY = ("event_time", "arrival")
 cdef int64_t FARTHEST = (<int64_t>1) << 53
@@ -424,75 +249,6 @@ cdef class Scanned:
         return self.input.is_prediction
 
 
-NOT_WATCHED = -1
-"""A revision that no score has."""
-
-
-cdef class ScannedFact:
-    """A labelled entry of the log that a scanner has taken.
-
-    Attributes
-    ----------
-    request_id, asked, features
-        Of the request: its event time in ms, and its features.
-    model, revision, offset
-        Of the score that was served; no model where the monitors are to read the entry in Python.
-    value, ts
-        The label, and its event time (ms).
-    arrived
-        When the outcome arrived (ms); -1: unknown.
-    """
-
-    cdef CFact fact
-    cdef bytes data
-    cdef vector[Value] row
-    cdef tuple names
-    cdef string_view id
-    cdef readonly str model
-    cdef readonly int64_t offset
-
-    @property
-    def request_id(self):
-        return self.id.data()[:self.id.size()].decode()
-
-    @property
-    def features(self):
-        cdef int n
-        cdef Value value
-        found = {}
-        for n in range(len(self.names)):
-            value = self.row[n]
-            if value.kind == REAL:
-                found[self.names[n]] = value.number
-            elif value.kind == WHOLE:
-                found[self.names[n]] = value.whole
-            elif value.kind == FLAG:
-                found[self.names[n]] = value.number != 0
-            elif value.kind == TEXT:
-                found[self.names[n]] = value.text[:value.size].decode()
-        return found
-
-    @property
-    def asked(self):
-        return self.fact.asked
-
-    @property
-    def ts(self):
-        return self.fact.ts
-
-    @property
-    def arrived(self):
-        return self.fact.arrived
-
-    @property
-    def revision(self):
-        return self.fact.revision
-
-    @property
-    def value(self):
-        return True if self.fact.value else False
-
-
 cdef _scanner(Scanner* scanner, plan):
     cdef size_t n = 0
     scanner.nodes.resize(len(plan.nodes))
@@ -520,18 +276,13 @@ cdef class Scan:
     cdef Views views
     cdef bytes prediction_mark
     cdef bytes outcome_mark
-    cdef bytes entry_mark
-    cdef bytes model_name
-    cdef str model
     cdef readonly tuple names
     cdef readonly tuple kinds
 
     def __init__(self, plan):
         _scanner(&self.views.predictions, plan.predictions)
         _scanner(&self.views.outcomes, plan.outcomes)
-        _scanner(&self.views.entries, plan.entries)
         self.names, self.kinds = tuple(plan.predictions.names), tuple(plan.predictions.kinds)
-        self.model, self.model_name, self.entry_mark = "", b"", plan.entry_mark
         self.views.kind = <Answer><int>plan.answer
         self.views.reporter = <Reporter><int>plan.reporter
         self.prediction_mark, self.outcome_mark = plan.prediction_mark, plan.outcome_mark
@@ -592,33 +343,6 @@ cdef class Scan:
             found.append(made)
             n += 1
         return found
-
-    def fact(self, bytes data):
-        """Scan an entry of the log; None where it is not a first label in time, or of a backfilled row."""
-        cdef size_t start = len(self.entry_mark)
-        cdef FactView view
-        cdef PredictionView* prediction = &view.prediction
-        if not data.startswith(self.entry_mark) or not self.views.fact(data, <size_t>len(data), start, view):
-            return None
-        cdef ScannedFact made = ScannedFact.__new__(ScannedFact)
-        made.fact.asked, made.fact.ts, made.fact.arrived = prediction.ts, view.ts, view.arrived
-        made.fact.value, made.id, made.model = view.value, prediction.id, ""
-        made.fact.revision = NOT_WATCHED
-        made.data, made.names, made.row = data, self.names, self.views.features()
-        if view.joined and view.arrived >= 0 and prediction.scores == 1 and prediction.group >= 0:
-            if prediction.has_label and not prediction.failed:
-                self._watched(made, prediction)
-        return made
-
-    cdef _watched(self, ScannedFact made, PredictionView* prediction):
-        made.fact.p, made.fact.label = prediction.p, prediction.label
-        made.fact.revision, made.offset = prediction.revision, prediction.offset
-        if prediction.model.size() != <size_t>len(self.model_name) or prediction.model.compare(
-            string_view(<const char*>self.model_name, <size_t>len(self.model_name))
-        ) != 0:
-            self.model_name = prediction.model.data()[:prediction.model.size()]
-            self.model = self.model_name.decode()
-        made.model = self.model
 
 
 cdef cbool _fits(value, bytes mark, Py_ssize_t limit):
@@ -953,228 +677,3 @@ cdef class Table:
     def ids(self):
         """Give the request ids of which something is held."""
         return [each[0].decode("utf-8", "surrogatepass") for each in riverloop_ids(self.table[0])]
-
-
-# ---------------------------------------------------------------------- the monitors
-
-
-cdef _load_adwin(Adwin* own, detector):
-    window, fresh, recovery = detector.snapshot()
-    own.delta, own.easy, own.span, own.clock = detector.delta, detector._easy, detector.span, detector.clock
-    own.worse = 1 if detector.worse == "up" else -1 if detector.worse == "down" else 0
-    own.rows, own.width, own.total, own.squares = window
-    own.sum, own.sum_squares, own.count = fresh
-    own.left = recovery[1]
-
-
-cdef _store_adwin(Adwin* own, detector):
-    last = detector.snapshot()[2][0]
-    window = own.rows, own.width, own.total, own.squares
-    detector.restore((window, (own.sum, own.sum_squares, own.count), (last, own.left)))
-
-
-cdef _load_tally(Tally* own, tally):
-    cdef int n
-    for n in range(4):
-        own.cells[n] = tally.cells[n]
-    for n in range(10):
-        own.labels[n], own.positives[n], own.scores[n] = tally.labels[n], tally.positives[n], tally.scores[n]
-    own.loss, own.brier = tally.loss, tally.brier
-
-
-cdef _store_tally(Tally* own, tally):
-    cdef int n
-    for n in range(4):
-        tally.cells[n] = own.cells[n]
-    for n in range(10):
-        tally.labels[n], tally.positives[n], tally.scores[n] = own.labels[n], own.positives[n], own.scores[n]
-    tally.loss, tally.brier = own.loss, own.brier
-    for each in own.counts:
-        add(tally.counts, each.first, each.second)  # a correction may have come before what it corrects
-
-
-cdef _load_feed(Feed* own, feed):
-    counts, times, rest = feed.snapshot()
-    _, own.run, own.outcomes, own.silences = counts
-    own.has_since = times[0] is not None
-    own.since, own.week = times[0] or 0, times[1]
-    own.longest[0][0], own.longest[0][1] = times[2][0]
-    own.longest[1][0], own.longest[1][1] = times[2][1]
-    own.suspect, own.threshold = rest[1], rest[2]
-    own.whole_suspect, own.whole_threshold = type(rest[1]) is int, type(rest[2]) is int
-
-
-cdef _store_feed(Feed* own, feed):
-    back = feed.snapshot()[2][0]
-    longest = [(own.longest[0][0], own.longest[0][1]), (own.longest[1][0], own.longest[1][1])]
-    since = own.since if own.has_since else None
-    suspect = int(own.suspect) if own.whole_suspect else own.suspect
-    threshold = int(own.threshold) if own.whole_threshold else own.threshold
-    feed.restore(
-        (("live", own.run, own.outcomes, own.silences), (since, own.week, longest), (back, suspect, threshold))
-    )
-
-
-cdef _load_cost(Cost* own, loss):
-    cdef Block block
-    watch, episodes = loss.watch, loss.episodes
-    sums, moment, blocked, blocks = watch.snapshot()
-    own.warm_up = watch.warm_up
-    own.seen, own.sum, own.ts, run, own.worse = sums
-    own.critical, own.last_statistic = episodes.severity == "critical", episodes.last_statistic
-    own.run_count, own.run_loss = run
-    own.has_moment = moment is not None
-    if moment is not None:
-        own.moment_ts, own.moment_count, own.moment_loss, own.moment_counted = moment
-    own.block_count, own.block_loss, own.block_squares, own.block_counted = blocked
-    for block.mean, block.squares, block.counted in blocks:
-        own.blocks.push_back(block)
-    own.measure()
-
-
-cdef _store_cost(Cost* own, watch):
-    sums = own.seen, own.sum, own.ts, (own.run_count, own.run_loss), bool(own.worse)
-    moment = (own.moment_ts, own.moment_count, own.moment_loss, own.moment_counted) if own.has_moment else None
-    blocked = own.block_count, own.block_loss, own.block_squares, own.block_counted
-    watch.restore((sums, moment, blocked, [(each.mean, each.squares, each.counted) for each in own.blocks]))
-
-
-cdef _load_delay(DelayRank* own, delay):
-    (first, own.seen, bound, own.reference), _, fresh, _ = delay.snapshot()
-    own.has_first, own.has_bound = first is not None, bound is not None
-    own.first, own.bound = first or 0, bound or 0
-    own.sum, own.count = fresh
-    _load_adwin(&own.detector, delay.detector)
-
-
-cdef _store_delay(DelayRank* own, delay):
-    first = own.first if own.has_first else None
-    delay.ranks.restore((first, own.seen, own.bound if own.has_bound else None, own.reference))
-    delay._sum, delay._count = own.sum, own.count
-    for each in own.means:
-        delay._remember(each.first, each.second)
-    _store_adwin(&own.detector, delay.detector)
-
-
-cdef _add(ordered[int, int64_t]* counted, dict into):
-    for each in counted[0]:
-        into[each.first] = into.get(each.first, 0) + each.second
-
-
-cdef void _drop(object capsule) noexcept:
-    cdef Examples* made = <Examples*>PyCapsule_GetPointer(capsule, "riverloop.examples")
-    del made
-
-
-def examples(list facts, Py_ssize_t start):
-    """Give scanned entries, from one of them on, as examples for a kernel; the facts must outlive them."""
-    cdef Examples* made = new Examples()
-    cdef Py_ssize_t n
-    cdef ScannedFact fact
-    made.width = (<ScannedFact?>facts[start]).row.size()
-    for n in range(start, len(facts)):
-        fact = <ScannedFact?>facts[n]
-        made.rows.push_back(fact.row.data())
-        made.targets.push_back(1.0 if fact.fact.value else 0.0)
-    return PyCapsule_New(made, "riverloop.examples", _drop)
-
-
-def watch(list facts, Py_ssize_t start, bound):
-    """Fold labelled entries into monitors, from one of them on; gives how many.
-
-    Parameters
-    ----------
-    facts
-        Of type `ScannedFact`.
-    bound
-        The parts of the monitors: a `streams.native.watch.Bound`.
-    """
-    cdef CWatch own
-    cdef vector[CFact] given
-    cdef ScannedFact fact
-    cdef Py_ssize_t n
-    cdef size_t taken, i
-    cdef Watched signal
-    scope, loop, drift, model = bound.scope, bound.loop, bound.drift, bound.watch
-    own.revision = (<ScannedFact>facts[start]).fact.revision
-    own.served_time, own.pane_ms, own.pane_keep_ms = bound.served.stream_time, scope.panes.width_ms, scope.panes.keep_ms
-    own.first_pane = scope.panes.first
-    mean = scope.river["log_loss"]._mean
-    own.log_loss_n, own.log_loss = mean.n, mean._mean
-    tally = scope.revisions.tallies[own.revision]
-    _load_tally(&own.tally, tally)
-    panes = scope.panes.panes
-    for n in range(start, len(facts)):
-        fact = facts[n]
-        given.push_back(fact.fact)
-        number = fact.fact.asked // own.pane_ms
-        if number in panes and not own.panes.count(number):
-            _load_tally(&own.panes[number], panes[number])
-    own.loop_time, own.first_cohort = loop.stream_time, loop.cohorts.first
-    own.outage, own.judges_cost, own.has_delay = drift.rules.outage, drift.cost is not None, drift.delay is not None
-    own.has_first, own.first = drift._first is not None, drift._first or 0
-    own.horizon_ms, own.until, own.warm_up = drift._horizon_ms, drift._until, model.rules.warm_up
-    own.judged_seen, own.silence_teaches = model.seen, drift._silence_teaches
-    _load_feed(&own.deadlines, drift._deadlines)
-    _load_feed(&own.requests, drift._requests)
-    for kind, made, detector in bound.signals:
-        signal = Watched()
-        signal.signal = <Signal><int>kind
-        _load_adwin(&signal.detector, detector)
-        if kind == 0:
-            signal.weighted, signal.weight = made.snapshot()
-        own.watched.push_back(signal)
-    if own.judges_cost:
-        _load_cost(&own.cost, drift.cost)
-    if own.has_delay:
-        _load_delay(&own.delay, drift.delay)
-    with nogil:
-        taken = own.take(given)
-    if taken == 0:
-        return 0
-    bound.served.stream_time = own.served_time
-    mean.n, mean._mean = own.log_loss_n, own.log_loss
-    _store_tally(&own.tally, tally)
-    for each in own.panes:
-        _store_tally(&own.panes[each.first], scope.panes.panes.get(each.first) or bound.pane(each.first))
-    if own.turned >= 0:
-        bound.advance(own.turned)
-    scope.n += taken
-    newest = <ScannedFact>facts[start + <Py_ssize_t>taken - 1]
-    scope.version = f"{newest.model}.{newest.revision}@{newest.offset}"
-    bound.roll(
-        [
-            (
-                (<ScannedFact>facts[start + <Py_ssize_t>i]).request_id,
-                (own.seen[i].group, own.seen[i].cell, own.seen[i].key, own.seen[i].p, own.seen[i].loss, own.seen[i].brier),
-            )
-            for i in range(taken)
-        ]
-    )
-    bound.resolved(newest.model, scope.version, [(n, own.resolved[n].count, own.resolved[n].positive) for n in own.groups])
-    if loop.stream_time < own.loop_time:
-        loop.stream_time = own.loop_time
-        loop.cohorts.advance(own.loop_time)
-    _add(&own.outcome_delays, loop.outcome_delay.counts)
-    _add(&own.report_delays, loop.report_delay.counts)
-    bound.cohorts([(each.first, each.second) for each in own.cohorts])
-    drift._first = own.first if own.has_first else None
-    drift._judged += taken
-    for episodes in bound.open_episodes():
-        episodes.quiet += taken
-    model.seen = own.judged_seen
-    if own.served:
-        drift._served = newest.model
-    if own.outage:
-        _store_feed(&own.deadlines, drift._deadlines)
-        _store_feed(&own.requests, drift._requests)
-    for n in range(len(bound.signals)):
-        kind, made, detector = bound.signals[n]
-        _store_adwin(&own.watched[n].detector, detector)
-        if kind == 0:
-            made.restore((own.watched[n].weighted, own.watched[n].weight))
-    if own.judges_cost:
-        _store_cost(&own.cost, drift.cost.watch)
-    if own.has_delay:
-        _store_delay(&own.delay, drift.delay)
-    return taken

@@ -1,4 +1,4 @@
-// What the monitors of the log do with a labelled entry of a binary task: metrics, the loop's health, drift.
+// What the monitors of the log do with a resolution of a binary task: metrics, the loop's health, drift.
 //
 // Each step is that of streams.metrics and streams.drift, in their order of operations, so that the numbers are equal
 // bit for bit. The state is loaded from their objects before some entries and put back after them. `take` ends before
@@ -13,6 +13,8 @@
 #include <string>
 #include <utility>
 #include <vector>
+
+#include "facts.hpp"
 
 namespace riverloop {
 
@@ -44,7 +46,8 @@ inline Observed observed(double p, bool decided, bool value) {
 struct Tally {
   int64_t cells[4] = {}, labels[TABLE] = {}, positives[TABLE] = {};
   double scores[TABLE] = {}, loss = 0, brier = 0;
-  std::map<int, int64_t> counts;          // what was added
+  std::vector<int64_t> counts;            // what was added, by key, and the keys
+  std::vector<int> keys;
 
   void add(const Observed& seen) {
     cells[seen.cell] += 1;
@@ -53,7 +56,8 @@ struct Tally {
     scores[seen.group] += seen.p;
     loss += seen.loss;
     brier += seen.brier;
-    counts[seen.key] += 1;
+    if (counts.empty()) counts.resize(2 * (INNER + 2));
+    if (counts[static_cast<size_t>(seen.key)]++ == 0) keys.push_back(seen.key);
   }
 };
 
@@ -160,6 +164,15 @@ struct Feed {
   bool has_since = false;
   double suspect = INFINITY, threshold = INFINITY;
   bool whole_suspect = false, whole_threshold = false;   // whether Python has them as whole numbers
+
+  // Whether nothing comes of a deadline without an outcome.
+  bool silence(int64_t ts) {
+    ++run;
+    const int64_t gap = has_since ? ts - since : 0;
+    const double length = static_cast<double>(run);
+    if (length >= threshold && gap > 3 * std::max(longest[0][1], longest[1][1])) return false;
+    return !(length >= suspect);
+  }
 
   void outcome(int64_t ts) {
     const int64_t silent = run, gap = has_since ? ts - since : 0;
@@ -330,134 +343,313 @@ struct DelayRank {
   }
 };
 
-struct Labelled {
-  int64_t asked = 0, ts = 0, arrived = 0, revision = 0;
-  double p = 0;
-  bool label = false, value = false;
-};
-
 inline int delay_bin(int64_t span_ms) {
   return span_ms < 1 ? 0 : static_cast<int>(std::log2(static_cast<double>(span_ms)) * 16) + 1;
 }
 
-struct Resolutions { int64_t count = 0, positive = 0; };
+// streams.metrics.slices.Levels, of one feature: the first levels on their own, all others together.
+struct Leveled {
+  static constexpr int OTHER = 0;         // the number of the level `other`
+  int64_t most = 0, own = 0;              // levels at most, and those there are
+  std::vector<int> slots;                 // by number of a level; -1: it has none yet
+  std::vector<Tally> tallies;
+  std::vector<int> levels;                // numbers, by slot
+  size_t known = 0;                       // slots that the state had before
+
+  void begin(int level) {
+    slots[static_cast<size_t>(level)] = static_cast<int>(tallies.size());
+    tallies.emplace_back();
+    levels.push_back(level);
+  }
+
+  void add(int level, const Observed& seen) {
+    if (slots[static_cast<size_t>(level)] < 0) {
+      if (own >= most) level = OTHER;
+      if (slots[static_cast<size_t>(level)] < 0) {
+        begin(level);
+        own += level != OTHER;
+      }
+    }
+    tallies[static_cast<size_t>(slots[static_cast<size_t>(level)])].add(seen);
+  }
+};
+
+// streams.metrics.scope, of one revision: what a model served, or would have.
+struct Scope {
+  bool ready = false;             // whether the state has all that a label of this revision changes
+  double log_loss_n = 0, log_loss = 0;
+  int64_t first_pane = 0, count = 0, newest = 0;  // count: labels taken; newest: the newest score's offset
+  Tally tally;                    // of the revision
+  std::map<int64_t, Tally> panes;
+  std::vector<Observed> seen;     // what was taken, and of which fact
+  std::vector<size_t> places;
+  std::vector<Leveled> levels;    // by feature that is followed
+
+  void add(const Observed& added, double p, bool value, int64_t pane, size_t place) {
+    const double clamped = std::min(std::max(p, EPS), 1 - EPS);
+    const double loss = value ? -std::log(clamped) : -std::log(1 - clamped);
+    log_loss_n += 1.0;
+    log_loss += (1.0 / log_loss_n) * (loss - log_loss);
+    tally.add(added);
+    if (pane >= first_pane) panes[pane].add(added);
+    seen.push_back(added);
+    places.push_back(place);
+    ++count;
+  }
+};
+
+// streams.metrics.waiting, of a model that serves: by group of the calibration table.
+struct Resolutions { int64_t count = 0, labels = 0, positive = 0; };
+
+// One model of the task.
+struct Watching {
+  int64_t revision = -1;          // of which all that is taken must be
+  int silent = -1;                // what silence teaches; -1: nothing
+  int role = -1;                  // of the newest label: 0 served, 1 shadow
+  Scope scopes[2];                // by role
+  Resolutions resolved[TABLE];
+  int64_t served_offset = -1;     // of the newest score that was served and resolved
+  int64_t seen = 0;
+  std::vector<Watched> watched;
+};
+
+// streams.metrics.shadow_comparison, of a served revision with another one. Sums are in units of 2^-64.
+struct Pair {
+  bool alike = false, ready = false;  // whether both go by the same labels; whether the state has the pair
+  int64_t count = 0, newest = 0;
+  __int128 total = 0, squares = 0;
+
+  void add(double gain, int64_t asked) {
+    const double one = 18446744073709551616.0;
+    total += static_cast<__int128>(gain * one);
+    squares += static_cast<__int128>(gain * gain * one);
+    newest = std::max(newest, asked);
+    ++count;
+  }
+
+  static int64_t high(__int128 number) { return static_cast<int64_t>(number >> 64); }
+  static uint64_t low(__int128 number) { return static_cast<uint64_t>(number); }
+};
 
 class Watch {
  public:
+  std::vector<Watching> models;
+  std::vector<int> numbers;               // by number of a name among the facts: the model's; -1: not the task's
+  std::vector<Pair> pairs;                // by served and other model
+  size_t start = 0;                       // the first fact of which the levels are known
+  std::vector<int> levels;                // of its features that are followed, and of those that come after it
   // Of the served metrics.
-  int64_t revision = 0;                   // of which all that is taken must be
-  int64_t served_time = 0, pane_ms = 1, pane_keep_ms = 0, first_pane = 0, turned = -1;
-  double log_loss_n = 0, log_loss = 0;
-  Tally tally;                            // of the revision
-  std::map<int64_t, Tally> panes;
-  std::vector<Observed> seen;             // one for each fact
-  // Of the predictions that wait: by group, and the groups in the order in which they came.
-  Resolutions resolved[TABLE];
-  std::vector<int> groups;
+  int64_t served_time = 0, pane_ms = 1, pane_keep_ms = 0, turned = -1;
+  // Of the predictions that wait: models and groups, in the order in which they came.
+  std::vector<std::pair<int, int>> resolved, labelled;
+  std::vector<int> servers;
   // Of the loop's health.
   int64_t loop_time = 0, first_cohort = 0;
   std::map<int, int64_t> outcome_delays, report_delays;
-  std::map<int64_t, int64_t> cohorts;
+  std::map<int64_t, std::pair<int64_t, int64_t>> cohorts;  // resolutions, and those with an outcome
   // Of drift.
   bool outage = true, judges_cost = true, has_delay = true, has_first = false;
-  int64_t horizon_ms = 0, until = -1, first = 0, warm_up = 0, judged_seen = 0;
-  bool silence_teaches = false, served = false;
+  int64_t horizon_ms = 0, until = -1, first = 0, warm_up = 0, judged = 0;
+  bool silence_teaches = false;
+  int served = -1;                        // the model of the newest score that was judged as served
   Feed deadlines, requests;
-  std::vector<Watched> watched;
   Cost cost;
   DelayRank delay;
 
-  // Takes facts from the first on; gives how many.
-  size_t take(const std::vector<Labelled>& facts) {
+  // How many facts are of what is kept here, from one of them on.
+  size_t fitting(const Facts& facts, size_t from, size_t to) const {
+    size_t at = from;
+    while (at < to && may(facts, facts.facts[at])) ++at;
+    return at - from;
+  }
+
+  // Takes facts from one on; gives how many.
+  size_t take(const Facts& facts, size_t from, size_t to) {
+    to = from + fitting(facts, from, to);
     const Watch before = *this;
-    size_t taken = 0;
-    while (taken < facts.size() && may(facts[taken]) && one(facts[taken])) ++taken;
-    if (taken < facts.size()) {           // the next one has left its traces
+    size_t at = from;
+    while (at < to && one(facts, at)) ++at;
+    if (at < to) {                        // the next one has left its traces
       *this = before;
-      for (size_t i = 0; i < taken; ++i) one(facts[i]);
+      for (size_t again = from; again < at; ++again) one(facts, again);
     }
-    return taken;
+    return at - from;
   }
 
  private:
-  bool may(const Labelled& fact) const { return fact.revision == revision && fact.asked >= until; }
+  struct Given { const Scored* score; int model; Observed seen; };
 
-  bool one(const Labelled& fact) {
-    metrics(fact);
+  bool may(const Facts& facts, const Fact& fact) const {
+    if (fact.fate == BACKFILLED) return true;
+    if (fact.fate == READ || fact.asked < until) return false;
+    const int silent = fact.fate == EXPIRED ? -1 : 0;
+    uint64_t met = 0;
+    int first_model = -1;
+    for (size_t n = 0; n < fact.scores; ++n) {
+      const Scored& score = facts.scores[fact.first + n];
+      const int model = numbers[static_cast<size_t>(score.model)];
+      if (model < 0 || !score.fits || (met >> model & 1)) return false;
+      met |= uint64_t{1} << model;
+      const Watching& watching = models[static_cast<size_t>(model)];
+      if (score.revision != watching.revision) return false;
+      const bool counts = silent == 0 || watching.silent >= 0;
+      if (counts && !watching.scopes[n > 0].ready) return false;
+      if (n == 0) first_model = model;
+      const bool compares = silent == 0 || models[static_cast<size_t>(first_model)].silent >= 0;
+      if (n > 0 && compares && pair(first_model, model).alike && !pair(first_model, model).ready) return false;
+    }
+    return true;
+  }
+
+  Pair& pair(int one, int other) { return pairs[static_cast<size_t>(one) * models.size() + static_cast<size_t>(other)]; }
+  const Pair& pair(int one, int other) const { return const_cast<Watch*>(this)->pair(one, other); }
+
+  // Whether a fact gives a model a label, and which one.
+  static bool label(const Fact& fact, const Watching& model, bool& value) {
+    value = fact.fate == EXPIRED ? model.silent == 1 : fact.value != 0;
+    return fact.fate != EXPIRED || model.silent >= 0;
+  }
+
+  bool one(const Facts& facts, size_t at) {
+    const Fact& fact = facts.facts[at];
+    if (fact.fate == BACKFILLED) return true;
+    given_.clear();
+    for (size_t n = 0; n < fact.scores; ++n) {
+      const Scored& score = facts.scores[fact.first + n];
+      given_.push_back({&score, numbers[static_cast<size_t>(score.model)], Observed()});
+    }
+    metrics(fact, at);
+    if (!given_.empty()) waits(fact);
     health(fact);
     return drift(fact);
   }
 
-  void metrics(const Labelled& fact) {
+  void metrics(const Fact& fact, size_t at) {
     if (fact.ts > served_time) {
       const bool turns = fact.ts / pane_ms > served_time / pane_ms;
       served_time = fact.ts;
       if (turns) {
         turned = fact.ts;
-        first_pane = std::max(first_pane, floored(fact.ts - pane_keep_ms, pane_ms));
+        const int64_t oldest = floored(fact.ts - pane_keep_ms, pane_ms);
+        for (Watching& model : models)
+          for (Scope& scope : model.scopes) scope.first_pane = std::max(scope.first_pane, oldest);
       }
     }
-    const Observed added = observed(fact.p, fact.label, fact.value);
-    const double clamped = std::min(std::max(fact.p, EPS), 1 - EPS);
-    const double loss = fact.value ? -std::log(clamped) : -std::log(1 - clamped);
-    log_loss_n += 1.0;
-    log_loss += (1.0 / log_loss_n) * (loss - log_loss);
-    tally.add(added);
     const int64_t pane = fact.asked / pane_ms;
-    if (pane >= first_pane) panes[pane].add(added);
-    seen.push_back(added);
-    Resolutions& group = resolved[added.group];
-    if (group.count == 0) groups.push_back(added.group);
-    group.count += 1;
-    group.positive += fact.value;
+    for (size_t n = 0; n < given_.size(); ++n) {
+      Given& each = given_[n];
+      Watching& model = models[static_cast<size_t>(each.model)];
+      bool value;
+      if (!label(fact, model, value)) continue;
+      each.seen = observed(each.score->p, each.score->label, value);
+      model.role = n > 0;
+      Scope& scope = model.scopes[n > 0];
+      scope.add(each.seen, each.score->p, value, pane, at);
+      scope.newest = each.score->offset;
+      for (size_t feature = 0; feature < scope.levels.size(); ++feature)
+        scope.levels[feature].add(levels[(at - start) * scope.levels.size() + feature], each.seen);
+    }
+    bool value;
+    if (given_.size() < 2 || !label(fact, models[static_cast<size_t>(given_[0].model)], value)) return;
+    for (size_t n = 1; n < given_.size(); ++n) {
+      Pair& compared = pair(given_[0].model, given_[n].model);
+      if (compared.alike) compared.add(given_[0].seen.loss - given_[n].seen.loss, fact.asked);
+    }
   }
 
-  void health(const Labelled& fact) {
+  void waits(const Fact& fact) {
+    const Given& served_first = given_[0];
+    Watching& model = models[static_cast<size_t>(served_first.model)];
+    if (model.served_offset < 0) servers.push_back(served_first.model);
+    model.served_offset = served_first.score->offset;
+    const double p = served_first.score->p;
+    const int group = p < 1.0 ? static_cast<int>(p * TABLE) : TABLE - 1;
+    Resolutions& counted = model.resolved[group];
+    if (counted.count++ == 0) resolved.emplace_back(served_first.model, group);
+    bool value;
+    if (!label(fact, model, value)) return;
+    if (counted.labels++ == 0) labelled.emplace_back(served_first.model, group);
+    counted.positive += value;
+  }
+
+  void health(const Fact& fact) {
     if (fact.ts > loop_time) {
       loop_time = fact.ts;
       first_cohort = std::max(first_cohort, floored(fact.ts - pane_keep_ms, pane_ms));
     }
-    outcome_delays[delay_bin(fact.ts - fact.asked)] += 1;
-    report_delays[delay_bin(fact.arrived - fact.ts)] += 1;
+    const bool has_outcome = fact.fate == LABELLED;
+    if (has_outcome) {
+      outcome_delays[delay_bin(fact.ts - fact.asked)] += 1;
+      if (fact.arrived >= 0) report_delays[delay_bin(fact.arrived - fact.ts)] += 1;
+    }
     const int64_t cohort = fact.asked / pane_ms;
-    if (cohort >= first_cohort) cohorts[cohort] += 1;
+    if (cohort >= first_cohort) {
+      auto& counted = cohorts[cohort];
+      counted.first += 1;
+      counted.second += has_outcome;
+    }
   }
 
-  bool drift(const Labelled& fact) {
+  bool drift(const Fact& fact) {
+    const bool has_outcome = fact.fate == LABELLED;
     if (outage) {
-      first = has_first ? std::min(first, fact.asked) : fact.asked;
-      has_first = true;
-      if (fact.ts >= first + horizon_ms) deadlines.outcome(fact.ts);
-      requests.outcome(fact.ts);
+      if (has_outcome) {
+        first = has_first ? std::min(first, fact.asked) : fact.asked;
+        has_first = true;
+        if (fact.ts >= first + horizon_ms) deadlines.outcome(fact.ts);
+        requests.outcome(fact.ts);
+      } else if (!deadlines.silence(fact.ts)) {
+        return false;
+      }
     }
     const bool measured = !(silence_teaches && until >= 0 && fact.ts < until + horizon_ms);
-    served = served || measured;
-    if (measured && judges_cost && cost.update(fact.p, fact.value, fact.ts)) return false;
-    const bool judged = ++judged_seen > warm_up;
-    for (Watched& each : watched) {
-      const double number = number_of(each, fact);
-      if (judged && each.detector.update(number)) return false;
-    }
-    return !has_delay || !delay.update(fact.asked, fact.ts);
+    bool any = false;
+    for (size_t place = 0; place < models.size(); ++place)
+      for (size_t n = 0; n < given_.size(); ++n) {
+        if (given_[n].model != static_cast<int>(place)) continue;
+        bool value;
+        if (!label(fact, models[place], value)) continue;
+        any = true;
+        if (!judge(fact, models[place], *given_[n].score, value, n == 0 && measured, static_cast<int>(place))) return false;
+      }
+    if (any && !has_outcome) silence_teaches = true;
+    if (!any && !has_outcome) return true;
+    ++judged;
+    return !has_outcome || !has_delay || !delay.update(fact.asked, fact.ts);
   }
 
-  static double number_of(Watched& watched, const Labelled& fact) {
-    if (watched.signal == ERROR) return fact.label != fact.value;
-    if (watched.signal == LABEL) return fact.value;
-    if (watched.signal == SCORE) return fact.p;
-    double p = fact.p;
+  bool judge(const Fact& fact, Watching& model, const Scored& score, bool value, bool serves, int place) {
+    if (serves) {
+      served = place;
+      if (judges_cost && cost.update(score.p, value, fact.ts)) return false;
+    }
+    const bool watches = ++model.seen > warm_up;
+    for (Watched& each : model.watched) {
+      const double number = number_of(each, score, value);
+      if (watches && each.detector.update(number)) return false;
+    }
+    return true;
+  }
+
+  static double number_of(Watched& watched, const Scored& score, bool value) {
+    if (watched.signal == ERROR) return score.label != value;
+    if (watched.signal == LABEL) return value;
+    if (watched.signal == SCORE) return score.p;
+    double p = score.p;
     if (!(FLOOR <= p && p <= 1 - FLOOR)) p = p < FLOOR ? FLOOR : 1 - FLOOR;
     const double against = std::log((1 - p) / p), weight = p * (1 - p);
     const double centre = watched.weight != 0 ? watched.weighted / watched.weight : 0.0;
     watched.weighted += (weight * against - watched.weighted) / 1000;
     watched.weight += (weight - watched.weight) / 1000;
-    return ((fact.value ? 1 : 0) - p) * (against - centre);
+    return ((value ? 1 : 0) - p) * (against - centre);
   }
 
   static int64_t floored(int64_t value, int64_t by) {
     const int64_t whole = value / by;
     return whole * by > value ? whole - 1 : whole;
   }
+
+  std::vector<Given> given_;
 };
 
 }  // namespace riverloop

@@ -24,7 +24,7 @@ class ScannedRequest(Protocol):
 
 
 class ScannedFact(Protocol):
-    """A labelled entry that the native core has scanned."""
+    """An entry of the log that the native core has scanned."""
 
     @property
     def request_id(self) -> str:
@@ -43,5 +43,5 @@ class ScannedFact(Protocol):
         """The entry's event time (ms)."""
 
     @property
-    def value(self) -> bool:
-        """Its label."""
+    def value(self) -> bool | float | None:
+        """Its outcome; None where there is none until the horizon."""

@@ -61,9 +61,20 @@ def module() -> Any:
 
 def scan_of(codec: Codec) -> Any:
     """Make the scan of a task's predictions and outcomes; None where they are read in Python."""
-    built, schemas = module(), codec.schemas
-    if built is None:
+    built, plan = module(), _plan(codec)
+    return None if built is None or plan is None else built.Scan(plan)
+
+
+def facts_of(codec: Codec) -> Any:
+    """Make the scan of a task's log; None where it is read in Python."""
+    if native.chosen() == "python" or native.log_module() is None or codec.kind == "multiclass":
         return None
+    plan = _plan(codec)
+    return None if plan is None else native.log_module().FactScan(plan)
+
+
+def _plan(codec: Codec) -> ScanPlan | None:
+    schemas = codec.schemas
     for record, fields in (("Prediction", PREDICTION), ("Outcome", OUTCOME), ("Entry", ENTRY)):
         if [each["name"] for each in schemas[record]["fields"]] != fields:
             return None
@@ -73,12 +84,7 @@ def scan_of(codec: Codec) -> Any:
         return None
     marks = mark(codec, "Prediction"), mark(codec, "Outcome"), mark(codec, "Entry")
     reporter = REPORTERS.get(codec.dictionary.reporter, 0)
-    return built.Scan(ScanPlan(*plans, *marks, ANSWERS[codec.kind], reporter))
-
-
-def examples_of(facts: list[Any], start: int) -> Any:
-    """Return scanned entries, from one of them on, as examples for a kernel; the facts must outlive them."""
-    return native.turn_module().examples(facts, start)
+    return ScanPlan(*plans, *marks, ANSWERS[codec.kind], reporter)
 
 
 def store_in_memory(codec: Codec, rules: JoinRules) -> MemoryStore | TableStore:

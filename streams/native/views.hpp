@@ -34,11 +34,20 @@ struct PredictionView {
   uint64_t scores = 0;
 };
 
-// A first label in time, or of a backfilled row.
+// A score in an entry of the log.
+struct ScoreView {
+  std::string_view model;
+  int64_t revision = 0, offset = 0;
+  double p = 0;
+  bool has_p = false, has_label = false, label = false, failed = false;
+};
+
+// A first label in time or of a backfilled row, or silence until the horizon.
 struct FactView {
   PredictionView prediction;
   int64_t ts = 0, arrived = -1;  // -1: unknown
-  bool value = false, joined = false;
+  double value = 0;              // the number, or 1 for true
+  bool expired = false, backfilled = false;
 };
 
 struct OutcomeView {
@@ -120,35 +129,50 @@ class Views {
     if (!entries.scan(data, size, from, fields_) || fields_.size() != 16) return false;
     for (const size_t absent : {9, 10, 11, 12, 13, 14, 15})
       if (data[fields_[absent].start] != 0) return false;
-    for (const size_t there : {7, 8})
-      if (data[fields_[there].start] != 2) return false;
     const uint8_t kind = data[fields_[1].start];
-    if (kind != 2 * LABELLED_SYMBOL && kind != 2 * BACKFILL_SYMBOL) return false;
+    view.expired = kind == 2 * EXPIRED_SYMBOL;
+    view.backfilled = kind == 2 * BACKFILL_SYMBOL;
+    if (kind != 2 * LABELLED_SYMBOL && !view.expired && !view.backfilled) return false;
+    if (data[fields_[7].start] != 2 || data[fields_[8].start] != (view.expired ? 0 : 2)) return false;
     // The trigger gives the id of an entry that has none.
     const bool named = data[fields_[0].start] != 0, triggered = data[fields_[3].start] != 0;
     if (named == triggered) return false;
-    view.joined = triggered && kind == 2 * LABELLED_SYMBOL;
-    Cursor time = at(data, 2), arrived = at(data, 4), outcome = at(data, 8);
-    uint8_t branch, answered, value;
+    Cursor time = at(data, 2), arrived = at(data, 4);
+    uint8_t branch;
     if (!time.whole(view.ts) || view.ts < 0 || view.ts >= MOST_TS) return false;
-    if (!arrived.byte(branch) || (branch != 0 && !arrived.whole(view.arrived))) return false;
-    if (!outcome.byte(branch) || !outcome.byte(answered) || answered != 2 * YES_NO || !outcome.byte(value)) return false;
-    view.value = value == 1;
+    if (!arrived.byte(branch) || (branch != 0 && (!arrived.whole(view.arrived) || view.arrived < 0))) return false;
+    if (!view.expired && !label(data, view)) return false;
+    const Span inside = fields_[7];
+    every_.clear();
+    keeps_every_ = true;
+    const bool taken = prediction(data, inside.end, inside.start + 1, view.prediction);
+    keeps_every_ = false;
+    return taken;
+  }
+
+  const std::vector<ScoreView>& every() const { return every_; }     // scores of the fact viewed last
+  const std::vector<Value>& features() const { return row_; }  // of the prediction viewed last
+
+ private:
+  static constexpr int LABELLED_SYMBOL = 1, EXPIRED_SYMBOL = 2, BACKFILL_SYMBOL = 7;  // of the entries' Kind
+
+  bool label(const uint8_t* data, FactView& view) const {
+    Cursor outcome = at(data, 8);
+    uint8_t branch, answered, flag;
+    if (!outcome.byte(branch) || !outcome.byte(answered) || answered != 2 * kind) return false;
+    if (kind == NUMBER) {
+      if (!number(outcome, view.value)) return false;
+    } else {
+      if (kind != YES_NO || !outcome.byte(flag)) return false;
+      view.value = flag == 1;
+    }
     // Revision, reason and reporter change nothing for a fold; the last two have bounds.
     std::string_view word;
     int64_t whole;
     bool there;
     if (!outcome.byte(branch) || (branch != 0 && !outcome.whole(whole))) return false;
-    if (!maybe_text(outcome, there, word, REASON_CHARACTERS)) return false;
-    if (!maybe_text(outcome, there, word, NAME_CHARACTERS)) return false;
-    const Span inside = fields_[7];
-    return prediction(data, inside.end, inside.start + 1, view.prediction);
+    return maybe_text(outcome, there, word, REASON_CHARACTERS) && maybe_text(outcome, there, word, NAME_CHARACTERS);
   }
-
-  const std::vector<Value>& features() const { return row_; }  // of the prediction viewed last
-
- private:
-  static constexpr int LABELLED_SYMBOL = 1, BACKFILL_SYMBOL = 7;  // of the entries' Kind
 
   Cursor at(const uint8_t* data, size_t field) const {
     return Cursor(data, data + fields_[field].start, data + fields_[field].end);
@@ -156,6 +180,10 @@ class Views {
 
   bool id_and_ts(const uint8_t* data, std::string_view& id, int64_t& ts) const {
     return riverloop::id_and_ts(at(data, 0), at(data, 1), id, ts);
+  }
+
+  static bool number(Cursor& cursor, double& found) {
+    return cursor.number(found) && std::fabs(found) < MOST_NUMBER && !(found == 0 && std::signbit(found));
   }
 
   bool answer(const uint8_t* data, OutcomeView& view) const {
@@ -166,15 +194,13 @@ class Views {
     if (view.answer == UNKNOWN) return true;
     if (view.answer != kind) return false;  // the reference says what it becomes
     if (view.answer == CLASS) return text(cursor, view.text, NAME_CHARACTERS);
-    if (view.answer == NUMBER)
-      return cursor.number(view.number) && std::fabs(view.number) < MOST_NUMBER &&
-             !(view.number == 0 && std::signbit(view.number));
+    if (view.answer == NUMBER) return number(cursor, view.number);
     if (!cursor.byte(flag)) return false;
     view.flag = flag == 1;
     return true;
   }
 
-  bool scores(const uint8_t* data, PredictionView& view) const {
+  bool scores(const uint8_t* data, PredictionView& view) {
     Cursor cursor = at(data, 3);
     uint64_t count, all = 0;
     view.model = {};
@@ -191,16 +217,18 @@ class Views {
     }
   }
 
-  bool score(Cursor& cursor, PredictionView* view) const {
+  bool score(Cursor& cursor, PredictionView* view) {
     std::string_view model, word;
+    bool has_p = false;
     int64_t revision, offset;
     uint8_t branch;
-    double p;
+    double p = 0;
     if (!text(cursor, model, NAME_CHARACTERS) || !cursor.whole(revision) || !cursor.whole(offset)) return false;
     if (!cursor.byte(branch)) return false;
     if (branch == 2) {
       if (!cursor.number(p)) return false;
-      if (view != nullptr && p >= 0 && p <= 1) {
+      has_p = p >= 0 && p <= 1;
+      if (view != nullptr && has_p) {
         view->model = model;
         view->group = p < 1 ? static_cast<int>(p * GROUPS) : GROUPS - 1;
         view->p = p;
@@ -216,13 +244,15 @@ class Views {
           if (!text(cursor, word, NAME_CHARACTERS) || !cursor.number(p)) return false;
       } while (count > 0);
     }
-    uint8_t flag;
+    const double found = p;
+    uint8_t flag = 0;
     if (!cursor.byte(branch)) return false;
     if (branch == 2 && !cursor.byte(flag)) return false;
     if (branch == 4 && !text(cursor, word, NAME_CHARACTERS)) return false;
     if (view != nullptr && (view->has_label = branch == 2)) view->label = flag == 1;
     if (!text(cursor, word, SIZE_MAX)) return false;  // why a model failed: of any length
     if (view != nullptr) view->failed = !word.empty();
+    if (keeps_every_) every_.push_back({model, revision, offset, found, has_p, branch == 2, flag == 1, !word.empty()});
     return true;
   }
 
@@ -260,6 +290,8 @@ class Views {
 
   std::vector<Span> fields_;
   std::vector<Value> row_;
+  std::vector<ScoreView> every_;
+  bool keeps_every_ = false;
 };
 
 }  // namespace riverloop

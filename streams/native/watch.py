@@ -1,28 +1,32 @@
-"""The monitors of the log, folded for many labelled entries at once, as they fold them one by one.
+"""The monitors of the log, folded for many entries at once, as they fold them one by one.
 
-The core takes what is common: first labels of a binary task with one model, in time, while no outage is
-suspected. It goes from the state of the monitors to the state of the monitors, so that snapshots, measurements and
-all other entries know nothing of it. It ends before the entry at which anything would be reported.
+The core takes what is common: first labels and silence of a binary task, in time, while no outage is suspected.
+It goes from the state of the monitors to the state of the monitors, so that snapshots, measurements and all other
+entries know nothing of it. It ends before the entry at which anything would be reported.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from collections.abc import Iterable, Iterator, Sequence
+from math import isfinite
+from typing import Any, Final, NamedTuple
 
 from schemas.records import Entry
+from streams import native
 from streams.drift.adwin import DirectionalAdwin
 from streams.drift.fold import DriftFold
 from streams.drift.signals import Error, ExcessLogLoss, LabelMean, ScoreMean
+from streams.drift.watching import ModelWatch
 from streams.episodes import Episodes
 from streams.fold import Monitor
 from streams.metrics.binary import Seen
 from streams.metrics.loop_health import LoopHealth, Resolved
-from streams.metrics.scope import Scope
+from streams.metrics.scope import Scope, level_of
 from streams.metrics.served import ServedMetrics
+from streams.metrics.shadow_comparison import Pair, ShadowComparison
+from streams.metrics.slices import Rolling
 from streams.metrics.waiting import PREFIX, Waiting
-from streams.native.turn import module
-from streams.policies import DefaultAtHorizon, OnArrival
+from streams.policies import is_plain, silent
 from streams.task import Task
 
 SIGNALS: Final = {ExcessLogLoss: 0, Error: 1, LabelMean: 2, ScoreMean: 3}
@@ -31,15 +35,30 @@ LEAST: Final = 12
 """Entries below which Python is as fast."""
 WIDEST: Final = 1 << 26
 """Numbers of a detector's window, up to which products of its parts are exact."""
+MOST_MODELS: Final = 64
 
 
-def is_plain(policy: object) -> bool:
-    """Whether a first label in time is the outcome's value."""
-    return type(policy) in {OnArrival, DefaultAtHorizon}
+LABELS: Final = {"binary": bool, "regression": float}
+"""By kind of task: the type of a label that the core knows."""
+
+
+def is_scanned(task: Task) -> bool:
+    """Whether entries of a task's log give labels that the core knows."""
+    kinds, policies = {LABELS.get(task.kind), type(None)}, [each.policy for each in task.models]
+    return (
+        task.kind in LABELS
+        and all(is_plain(each) and type(silent(each)) in kinds for each in policies)
+        and all(isfinite(float(silent(each) or 0)) for each in policies)
+    )
+
+
+def is_watched(task: Task) -> bool:
+    """Whether the core folds entries of a task's log into its monitors."""
+    return task.kind == "binary" and len(task.models) <= MOST_MODELS and is_scanned(task)
 
 
 class NativeWatch:
-    """Folds labelled entries into the monitors of a task.
+    """Folds entries into the monitors of a task.
 
     Parameters
     ----------
@@ -50,89 +69,121 @@ class NativeWatch:
     """
 
     def __init__(self, task: Task, monitors: Sequence[Monitor[Entry]]) -> None:
-        self.monitors = monitors
-        self._module: Any = module()
-        kinds = [type(each) for each in monitors]
-        fits = (
-            self._module is not None
-            and task.kind == "binary"
-            and len(task.models) == 1
-            and kinds == [ServedMetrics, Waiting, LoopHealth, DriftFold]
-            and is_plain(task.models[0].policy)
-            and not task.metrics.segments
-        )
-        self._parts: tuple[Any, ...] | None = tuple(monitors) if fits else None
+        self.task, self.monitors = task, monitors
+        module = None if native.chosen() == "python" else native.log_module()
+        further = [ShadowComparison] if task.models[1:] else []
+        wanted = [*[ServedMetrics] * len(task.models), *further, Waiting, LoopHealth, DriftFold]
+        fits = is_watched(task) and [*map(type, monitors)] == wanted
+        self._folding: Any = None
+        if module is not None and fits:
+            self._folding = module.Folding(tuple(task.metrics.segments), self._level)
 
-    def fold(self, facts: list[Any], start: int, offsets: Sequence[int]) -> int:
-        """Fold entries that were scanned, from one of them on; gives how many.
+    def _level(self, place: int, value: Any) -> str:
+        """Return the level of a value of the feature at a place among the segments."""
+        feature = self.task.features.by_name[self.task.metrics.segments[place]]
+        return level_of({feature.name: value}, feature)
+
+    def fold(self, facts: Any, start: int, end: int, offsets: Sequence[int]) -> int:
+        """Fold entries of a run that was scanned, from one of them on; gives how many.
 
         Parameters
         ----------
         facts
-            `ScannedFact`s of entries that follow on each other.
+            Entries that follow on each other, as `streams.native.turn.facts_of` scans them.
+        start, end
+            The run's, in `facts`.
         offsets
-            Of the entries.
+            Of all in `facts`.
         """
-        if self._parts is None or len(facts) - start < LEAST:
+        if self._folding is None or end - start < LEAST:
             return 0
-        bound = Bound(*self._parts)
+        if offsets[start] < max(each.next_offset for each in self.monitors):
+            return 0
+        bound = Bound(self.task, self.monitors)
+        if not bound.is_calm():
+            return 0
         most = bound.most()
-        behind = offsets[start] < max(each.next_offset for each in self.monitors)
-        if most == 0 or behind or not bound.is_calm(facts[start]):
-            return 0
-        taken: int = self._module.watch(facts if most is None else facts[: start + most], start, bound)
+        end = end if most is None else min(end, start + most)
+        taken: int = self._folding.fold(facts, start, end, LEAST, bound)
         if taken:
             for each in self.monitors:
                 each.next_offset = offsets[start + taken - 1] + 1
         return taken
 
 
-class Bound:
-    """The parts of the monitors that a labelled entry changes."""
+class BoundModel(NamedTuple):
+    """What entries change that have a score of one model."""
 
-    def __init__(self, served: ServedMetrics, waiting: Waiting, loop: LoopHealth, drift: DriftFold) -> None:
-        self.served, self.waiting, self.loop, self.drift = served, waiting, loop, drift
-        self.watch = drift.models[0]
-        self.signals: list[tuple[int, Any, Any]] = []
-        """Number, signal and detector."""
+    name: str
+    revision: int
+    """Of the scores that the core takes; -1: of none."""
+    silent: object
+    """What silence teaches; None: nothing."""
+    served: ServedMetrics
+    scopes: tuple[Scope | None, Scope | None]
+    """By role: served, shadow."""
+    tallies: tuple[Any, Any]
+    """Of the revision."""
+    watch: ModelWatch
+    signals: list[tuple[int, Any, Any]]
+    """Number, signal and detector."""
+
+
+class Bound:
+    """The parts of the monitors that entries change."""
+
+    def __init__(self, task: Task, monitors: Sequence[Any]) -> None:
+        count = len(task.models)
+        self._served: Sequence[ServedMetrics] = monitors[:count]
+        self.waiting: Waiting
+        self.loop: LoopHealth
+        self.drift: DriftFold
+        *versus, self.waiting, self.loop, self.drift = monitors[count:]
+        self.sums: dict[Pair, Any] = versus[0]._sums if versus else {}
+        """Of the comparison with shadows."""
+        pairs = zip(task.models, self._served, self.drift.models, strict=True)
+        self.models = [_bound(silent(model.policy), served, watch) for model, served, watch in pairs]
+        policies = [model.policy for model in task.models]
+        self.pairs = [
+            [
+                Pair(f"{one.name}.{one.revision}", f"{other.name}.{other.revision}", other.name)
+                if at != to and policies[at] == policies[to]
+                else None
+                for to, other in enumerate(self.models)
+            ]
+            for at, one in enumerate(self.models)
+        ]
+        """By served and other model: what is compared."""
 
     @property
-    def scope(self) -> Scope:
-        """What was served."""
-        return self.served.scopes["served"]
+    def served_time(self) -> int:
+        """The stream time of all models' metrics (ms)."""
+        return self._served[0].stream_time
 
-    def is_calm(self, fact: Any) -> bool:
-        """Whether the state is one from which the core goes on, for an entry like a given one."""
-        served, drift, watch = self.served, self.drift, self.watch
-        scope = served.scopes.get("served")
-        name = served.model.name
+    def is_calm(self) -> bool:
+        """Whether the state is one from which the core goes on."""
+        drift, cost, panes = self.drift, self.drift.cost, self.loop.cohorts
+        widths = {(panes.width_ms, panes.keep_ms)}
+        widths |= {(each.panes.width_ms, each.panes.keep_ms) for each in self._scopes()}
         if (
-            scope is None
-            or served.role != "served"
-            or fact.model != name
-            or fact.revision not in scope.revisions.tallies
-            or fact.revision < scope.revisions._oldest
-            or watch._revision != f"{name}.{fact.revision}"
-            or (scope.panes.width_ms, scope.panes.keep_ms)
-            != (self.loop.cohorts.width_ms, self.loop.cohorts.keep_ms)
-        ):
-            return False
-        feeds, cost = drift.feeds.values(), drift.cost
-        if (
-            drift._kept
+            len(widths) > 1
+            or len({each.stream_time for each in self._served}) > 1
+            or drift._kept
             or drift.outage.lead is not None
-            or any(each.state != "live" for each in feeds)
+            or any(each.state != "live" for each in drift.feeds.values())
             or (cost is not None and cost.watch._worse != (cost.episodes.lead is not None))
         ):
             return False
-        for _, made, detector in watch._pairs:
-            kind = SIGNALS.get(type(made))
-            if kind is None or not is_fit(detector):
+        for model in self.models:
+            if len(model.signals) < len(model.watch._pairs):
                 return False
-            if isinstance(made, ScoreMean) and made._follow.pending is not None:
-                return False
-            self.signals.append((kind, made, detector))
+            for _, made, detector in model.signals:
+                if not is_fit(detector) or (isinstance(made, ScoreMean) and made._follow.pending is not None):
+                    return False
         return drift.delay is None or is_fit(drift.delay.detector)
+
+    def _scopes(self) -> Iterator[Scope]:
+        return (scope for each in self._served for scope in each.scopes.values())
 
     def open_episodes(self) -> list[Episodes]:
         """Return the open episodes that close after a number of labels."""
@@ -147,48 +198,66 @@ class Bound:
 
     # ------------------------------------------------------------------ what the core leaves to Python
 
-    def pane(self, number: int) -> Any:
-        """Return a new pane."""
-        tally = self.scope.panes.panes[number] = self.scope.panes._make()
-        return tally
+    def advance(self, stream_time: int, turned: int) -> None:
+        """Set the stream time, and drop the panes that had grown too old when the newest one began.
 
-    def advance(self, stream_time: int) -> None:
-        """Drop the panes that have grown too old."""
-        for scope in self.served.scopes.values():
-            scope.panes.advance(stream_time)
+        Parameters
+        ----------
+        turned
+            When it began (ms); -1: before.
+        """
+        for each in self._served:
+            each.stream_time = stream_time
+        for scope in self._scopes() if turned >= 0 else ():
+            scope.panes.advance(turned)
 
-    def roll(self, rows: Iterable[tuple[str, tuple[Any, ...]]]) -> None:
-        """Give labels to the rolling window."""
-        rolling = self.scope.rolling
-        seen = rolling._seen
-        for request_id, values in rows:
-            seen.pop(request_id, None)
-            rolling._given += 1
-            seen[request_id] = rolling._given, Seen(*values)
-        oldest = rolling._given - rolling.size
-        while seen and next(iter(seen.values()))[0] <= oldest:
-            seen.popitem(last=False)
+    def roll(self, rolling: Rolling, rows: Any) -> None:
+        """Give labels to a rolling window."""
+        rolling.give(GivenRows(rows))
 
-    def resolved(self, model: str, version: str, groups: Iterable[tuple[int, int, int]]) -> None:
-        """Count resolutions and labels by group of the score."""
-        waiting = self.waiting
-        waiting._versions[model] = version
-        for group, count, positive in groups:
-            counter = f"{PREFIX}{model} {group}"
-            waiting._resolved[counter] += count
-            n, positives = waiting._labels.get(counter, (0, 0))
-            waiting._labels[counter] = n + count, positives + positive
+    def counter(self, model: int, group: int) -> str:
+        """Return the name of a model's counter of scores in a group."""
+        return f"{PREFIX}{self.models[model].name} {group}"
 
-    def cohorts(self, counts: Iterable[tuple[int, int]]) -> None:
-        """Count first resolutions by cohort."""
+    def cohorts(self, counts: Iterable[tuple[int, int, int]]) -> None:
+        """Count first resolutions by cohort, and those with an outcome."""
         cohorts = self.loop.cohorts
-        for number, count in counts:
+        for number, count, labelled in counts:
             if number >= cohorts.first:
                 cohort = cohorts.panes.get(number)
                 if cohort is None:
                     cohort = cohorts.panes[number] = Resolved()
                 cohort.n += count
-                cohort.labelled += count
+                cohort.labelled += labelled
+
+
+class GivenRows:
+    """Labels that the core has counted, for a rolling window."""
+
+    def __init__(self, rows: Any) -> None:
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def rows(self, start: int) -> Iterator[tuple[str, Seen]]:
+        """Yield request ids and labels, from one of them on."""
+        return ((request_id, Seen(*values)) for request_id, values in self._rows.rows(start))
+
+
+def _bound(silence: object, served: ServedMetrics, watch: ModelWatch) -> BoundModel:
+    name = served.model.name
+    prefix, _, number = watch._revision.rpartition(".")
+    revision = int(number) if prefix == name else -1
+    scopes = served.scopes.get("served"), served.scopes.get("shadow")
+    tallies = [
+        None if scope is None or revision < scope.revisions._oldest else scope.revisions.tallies.get(revision)
+        for scope in scopes
+    ]
+    signals = [
+        (SIGNALS[type(made)], made, detector) for _, made, detector in watch._pairs if type(made) in SIGNALS
+    ]
+    return BoundModel(name, revision, silence, served, scopes, (tallies[0], tallies[1]), watch, signals)
 
 
 def is_fit(detector: object) -> bool:

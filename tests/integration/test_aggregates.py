@@ -39,7 +39,7 @@ DECLARED = """    aggregates=(
     ),
 """
 GRACE = "    grace=timedelta(days=20),\n"
-"""The predictions of a partition come from all partitions of requests, which are days apart in so fast a replay: up to
+"""The predictions of a partition come from all partitions of requests, which are days apart in so fast a replay:
 100 requests, and nobody orders for twelve days at the turn of the year."""
 
 

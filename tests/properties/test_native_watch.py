@@ -20,8 +20,9 @@ from streams import native
 from streams.drift.drift_rules import DriftRules
 from streams.drift.fold import DriftFold
 from streams.fold import Monitor
+from streams.metrics.metric_rules import MetricRules
 from streams.monitors import monitors
-from streams.native.turn import scan_of
+from streams.native.turn import facts_of
 from streams.native.watch import NativeWatch
 from streams.policies import DefaultAtHorizon, OnArrival, Policy
 from streams.snapshot.digest import state_digest
@@ -35,30 +36,44 @@ FEATURES = Dictionary(
     Category(name="c", optional=True),
 )
 CODEC = Codec("shop", "binary", FEATURES)
+NAMES = ("lr", "shadow", "third")
+SEGMENTS = (), ("c", "b"), ("c",)
+"""Features whose levels are followed, by number of models."""
 HOUR = 3_600_000
 START = 1_700_000_000_000
 
 
-def make_task(policy: Policy, warm_up: int) -> Task:
+def make_task(policies: Sequence[Policy], warm_up: int) -> Task:
     return Task(
         name="shop",
         question="Will it be bought?",
         features=FEATURES,
         horizon=timedelta(days=1),
-        models=(Model("lr", linear_model.LogisticRegression, policy=policy),),
+        models=tuple(
+            Model(name, linear_model.LogisticRegression, policy=policy)
+            for name, policy in zip(NAMES, policies, strict=False)
+        ),
         drift=DriftRules(warm_up=warm_up),
+        metrics=MetricRules(segments=SEGMENTS[len(policies) - 1], levels=2),
     )
 
 
 def entry(
     number: int, ts: int, p: float, value: bool | None, delay: int = 0, kind: Kind = "labelled", **more: Any
 ) -> Entry:
-    """An entry of the log; the model is calibrated unless the caller is not."""
-    features: Features = {"x": p, "n": number, "b": value is True, "c": "é" * (number % 3)}
-    score = Score("lr", more.pop("revision", 1), number, p, p > 1.0 - p)
+    """An entry of the log; the models are calibrated unless the caller is not."""
+    features: Features = {"x": p, "n": number, "b": value is True, "c": "é" * (number % 5)}
+    if number % 7 == 0:
+        del features["b"], features["n"]
+    revision, names, apart = more.pop("revision", 1), more.pop("names", ("lr",)), more.pop("apart", 0.1)
+    answers = [p + (1 - 2 * p) * apart * place for place in range(len(names))]
+    scores = tuple(
+        Score(name, revision, number, answer, answer > 1.0 - answer)
+        for name, answer in zip(names, answers, strict=True)
+    )
     asked = ts - delay
     source = Position("shop.requests", 0, number)
-    prediction = Prediction(f"r{number}", asked, features, (score,), source, None, (), 1.0, number)
+    prediction = Prediction(f"r{number}", asked, features, scores, source, None, (), 1.0, number)
     outcome = None if value is None else Outcome(f"r{number}", ts, value)
     at = Position("shop.outcomes" if outcome else "shop.predictions", 0, number)
     return Entry(
@@ -71,11 +86,11 @@ def entry(
 class Log:
     """Monitors of the same log, with the core and without."""
 
-    def __init__(self, policy: Policy, warm_up: int = 1_000) -> None:
-        self.task = make_task(policy, warm_up)
+    def __init__(self, *policies: Policy, warm_up: int = 1_000) -> None:
+        self.task = make_task(policies, warm_up)
         self.one, self.two = monitors(self.task), monitors(self.task)
         self.watch = NativeWatch(self.task, self.two)
-        self.scan = scan_of(CODEC)
+        self.scan = facts_of(CODEC)
         self.offset = self.taken = 0
         self.within: Counter[str] = Counter()
         """Entries that the core has taken while an episode was open, by its family."""
@@ -96,28 +111,16 @@ class Log:
         data = [CODEC.encode(each) for each in entries]
         for number, each in enumerate(data):
             self.apply(0, self.offset + number, CODEC.decode_entry(each))
-        at = 0
+        facts, at = self.scan.facts(data), 0
+        offsets = range(self.offset, self.offset + len(entries))
         while at < len(entries):
-            facts: list[Any] = []
-            for octets in data[at:]:
-                fact = self.scan.fact(octets)
-                if fact is None:
-                    break
-                facts.append(fact)
-            start = 0
-            while start < len(facts):
-                offsets = range(self.offset + at, self.offset + at + len(facts))
-                opened = [each.family for each in self.drift._all if each.lead is not None]
-                took = self.watch.fold(facts, start, offsets)
-                self.taken += took
-                self.within.update(dict.fromkeys(opened, took))
-                start += took
-                if start < len(facts):
-                    self.apply(1, self.offset + at + start, CODEC.decode_entry(data[at + start]))
-                    start += 1
-            at += len(facts)
+            opened = [each.family for each in self.drift._all if each.lead is not None]
+            took = self.watch.fold(facts, at, facts.end_of_run(at), offsets)
+            self.taken += took
+            self.within.update(dict.fromkeys(opened, took))
+            at += took
             if at < len(entries):
-                self.apply(1, self.offset + at, CODEC.decode_entry(data[at]))
+                self.apply(1, offsets[at], CODEC.decode_entry(data[at]))
                 at += 1
         self.offset += len(entries)
 
@@ -139,8 +142,10 @@ def same(one: Monitor[Entry], two: Monitor[Entry]) -> bool:
     return True
 
 
-def stream(seed: int, count: int, *, first: int = 0, gap: int = 60_000) -> Iterator[Entry]:
-    """Entries of a model that is calibrated, then wrong, then slow, then at its ends."""
+def stream(
+    seed: int, count: int, names: Sequence[str] = ("lr",), *, first: int = 0, gap: int = 60_000
+) -> Iterator[Entry]:
+    """Entries of models that are calibrated, then wrong, then slow, then at their ends; they serve in turn."""
     rng = random.Random(seed)
     ts = START + first * gap
     for number in range(first, first + count):
@@ -150,23 +155,35 @@ def stream(seed: int, count: int, *, first: int = 0, gap: int = 60_000) -> Itera
         value = rng.random() < (1 - p if phase == 1 else p)
         delay = rng.randrange(0, 12 * HOUR) * (2 if phase == 2 else 1)
         kind = rng.random()
-        if kind < 0.01:
-            yield entry(number, ts, p, None, 24 * HOUR, "expired")
+        by: dict[str, Any] = {
+            "names": (*names[number // 700 % len(names) :], *names[: number // 700 % len(names)])
+        }
+        if len(names) > 1 and rng.random() < 0.01:
+            by["names"] = rng.sample(names, rng.randrange(len(names)))
+        if kind < (0.3 if number // 1000 % 3 == 2 else 0.01):
+            yield entry(number, ts, p, None, 24 * HOUR, "expired", **by)
         elif kind < 0.02:
-            yield entry(
-                number, ts, p, value, delay, partition=0, progress={"predictions": number, "waiting": 3}
-            )
+            by["progress"] = {"predictions": number, "waiting": 3}
+            yield entry(number, ts, p, value, delay, partition=0, **by)
         elif kind < 0.025:
             yield Entry("shop[0]@1#0", "time", ts, partition=0)
         else:
-            yield entry(number, ts, p, value, delay)
+            yield entry(number, ts, p, value, delay, **by)
 
 
-@pytest.mark.parametrize("policy", [OnArrival(), DefaultAtHorizon(False)])
+POLICIES: list[tuple[Policy, ...]] = [
+    (OnArrival(),),
+    (DefaultAtHorizon(False),),
+    (OnArrival(), OnArrival()),
+    (DefaultAtHorizon(True), OnArrival(), DefaultAtHorizon(True)),
+]
+
+
+@pytest.mark.parametrize("policies", POLICIES, ids=str)
 @pytest.mark.parametrize("seed", [1, 2])
-def test_a_long_log_gives_the_same_numbers_alerts_and_state(policy: Policy, seed: int) -> None:
-    log, rng = Log(policy, 300), random.Random(seed)
-    entries = list(stream(seed, 10_000))
+def test_a_long_log_gives_the_same_numbers_alerts_and_state(policies: tuple[Policy, ...], seed: int) -> None:
+    log, rng = Log(*policies, warm_up=300), random.Random(seed)
+    entries = list(stream(seed, 10_000, NAMES[: len(policies)]))
     at = 0
     while at < len(entries):
         size = rng.choice((1, 5, 40, 300, 1000))
@@ -176,7 +193,8 @@ def test_a_long_log_gives_the_same_numbers_alerts_and_state(policy: Policy, seed
             log.check()
     log.check()
     assert log.taken > 6_000
-    assert min(log.within[each] for each in ("drift", "delay", "loss")) > 100
+    if len(policies) == 1:
+        assert min(log.within[each] for each in ("drift", "delay", "loss")) > 100
     assert {each.family for each in log.alerts[0]} >= {"drift", "loss"}
 
 
@@ -187,8 +205,10 @@ ODD = st.sampled_from((0.0, 1.0, 0.5, 1e-300, 1 - 1e-16, 0.01, 0.99)) | st.float
 @settings(max_examples=50)
 @given(data=st.data())
 def test_any_log_gives_the_same(data: st.DataObject) -> None:
-    log = Log(OnArrival(), data.draw(st.integers(0, 40)))
-    log.fold(list(stream(data.draw(st.integers(0, 9)), 60)))
+    policies = data.draw(st.sampled_from(POLICIES))
+    names = NAMES[: len(policies)]
+    log = Log(*policies, warm_up=data.draw(st.integers(0, 40)))
+    log.fold(list(stream(data.draw(st.integers(0, 9)), 60, names)))
     number, ts = 60, START + HOUR
     for _ in range(data.draw(st.integers(1, 4))):
         batch = []
@@ -198,9 +218,13 @@ def test_any_log_gives_the_same(data: st.DataObject) -> None:
             kind = data.draw(KINDS)
             value = None if kind in {"expired", "opened", "unavailable"} else data.draw(st.booleans())
             delay = data.draw(st.sampled_from((0, 1, 1000, HOUR, 23 * HOUR, 80 * 24 * HOUR)))
-            more: dict[str, Any] = {}
+            more: dict[str, Any] = {"apart": data.draw(st.sampled_from((0.0, 0.25, 0.5)))}
+            more["names"] = data.draw(
+                st.sampled_from((names,) * 9 + (names[::-1], names[1:], (), ("gone", *names)))
+            )
             if kind in {"revised", "late"}:
-                more = {"corrects": "a", "previous_kind": "expired" if kind == "late" else "labelled"}
+                more["names"] = names  # what nobody has said is not taken back
+                more |= {"corrects": "a", "previous_kind": "expired" if kind == "late" else "labelled"}
                 more |= {"previous": None if kind == "late" else not value}
                 more |= {"late_by": "arrival"} if kind == "late" else {}
             if data.draw(st.integers(0, 30)) == 0:
@@ -235,16 +259,15 @@ def test_what_is_common_is_folded_by_the_core() -> None:
 
 
 def test_facts_are_what_the_reference_reads() -> None:
-    scan, made = scan_of(CODEC), 0
+    scan, made = facts_of(CODEC), 0
     for each in stream(3, 500):
         data = CODEC.encode(each)
-        read, fact = CODEC.decode_entry(data), scan.fact(data)
+        read, fact = CODEC.decode_entry(data), scan.facts([data]).fact(0)
         if fact is None:
-            assert each.kind != "labelled" or each.progress is not None
+            assert each.kind not in {"labelled", "expired"} or each.progress is not None
             continue
         made += 1
         assert read.prediction is not None
-        assert read.outcome is not None
         score = read.prediction.scores[0]
         assert (fact.request_id, fact.asked, fact.ts) == (
             read.prediction.request_id,
@@ -252,6 +275,9 @@ def test_facts_are_what_the_reference_reads() -> None:
             read.ts,
         )
         assert (fact.model, fact.revision, fact.offset) == (score.model, score.revision, score.offset)
-        assert (fact.value, fact.arrived) == (read.outcome.value, read.arrived)
+        assert (fact.value, fact.arrived) == (
+            None if read.outcome is None else read.outcome.value,
+            read.arrived,
+        )
         assert list(fact.features.items()) == list(read.prediction.features.items())
     assert made > 400

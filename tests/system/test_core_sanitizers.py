@@ -110,6 +110,8 @@ def test_hostile_entries_do_no_harm_to_the_monitors(fuzzers: Path) -> None:
         prediction = Prediction(f"r{number}", 1, FEATURES, (Score("lr", 1, 2, number / 60, number > 30),))
         outcome = Outcome(f"r{number}", 5, number % 3 == 0, None, None, "till")
         entry = Entry(f"{at}#0", "labelled", 5, at, 9, asked, at, prediction, outcome)
+        if number % 5 == 0:
+            entry = Entry(f"{asked}#0", "expired", 5, asked, 9, asked, None, prediction)
         lines.append(CODEC.encode(entry).hex())
     seen, taken, stopped = run(fuzzers / "watch_fuzz", "\n".join(lines))
     assert seen > 0.3 * ROUNDS

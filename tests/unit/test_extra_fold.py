@@ -264,7 +264,7 @@ def test_a_task_without_them_has_no_monitor_more_and_keeps_the_compiled_one() ->
     with_, without = task("binary"), task("binary", {})
     assert [type(each) for each in monitors(without)].count(ExtraMetrics) == 0
     assert [type(each) for each in monitors(with_)].count(ExtraMetrics) == 1
-    assert NativeWatch(with_, monitors(with_)).fold([object()] * 50, 0, range(50)) == 0
+    assert NativeWatch(with_, monitors(with_)).fold(object(), 0, 50, range(50)) == 0
     kept = [each.snapshot() for each in monitors(with_) if isinstance(each, ServedMetrics)]
     assert kept == [each.snapshot() for each in monitors(without) if isinstance(each, ServedMetrics)]
 

@@ -55,10 +55,13 @@ def test_a_transaction_takes_as_many_requests_as_a_slow_model_answers_in_its_tim
 def test_a_slow_model_learns_one_entry_in_a_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log, taken = log_of(task_of(Slow), 60), list[int]()
     reader, take = Reader(task_of(Slow), tmp_path, as_bytes=True), FactRuns.take
+    learner = reader.fold.models[0].learner
 
     def counted(runs: FactRuns, *about: Any) -> int:
-        taken.append(take(runs, *about))
-        return taken[-1]
+        before = learner.learned
+        count = take(runs, *about)
+        taken.append(learner.learned - before)
+        return count
 
     monkeypatch.setattr(FactRuns, "take", counted)
     steps = sum(step is None for step in reader.fold._steps(log))
