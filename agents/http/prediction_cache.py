@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from infra.kafka.transaction import OutRecord
 from infra.kafka.writer import Delivery
-from schemas.errors import BrokerError
+from schemas.errors import BadRecord, BrokerError
 
 if TYPE_CHECKING:
     from infra.shared.predictions import Mine
@@ -144,7 +144,10 @@ class AwaitedAnswer(Answer):
 
     def _came(self, answer: asyncio.Future[bytes]) -> None:
         if not answer.cancelled() and answer.exception() is None:
-            self.body = self._make(answer.result())
+            try:
+                self.body = self._make(answer.result())
+            except BadRecord:  # a worker with a later version of the package wrote it
+                return
             self._on_topic()
 
     async def wait(self) -> None:
@@ -160,6 +163,8 @@ class AwaitedAnswer(Answer):
         if not self._answer.done():
             await super().wait()
         await asyncio.shield(self._answer)
+        if not self.body:
+            raise BrokerError("the prediction cannot be read")
 
 
 class PredictionCache:

@@ -26,6 +26,7 @@ MOST: Final = 100_000
 """Requests that wait at once."""
 POLL_S: Final = 0.05
 START_S: Final = 8.0
+CLOSE_S: Final = 2.0
 log = logging.getLogger(__name__)
 
 Answer = asyncio.Future[bytes]
@@ -118,7 +119,7 @@ class AwaitedAnswers:
         """Stop following (blocks for a moment)."""
         self._ends.set()
         if (thread := self._thread) is not None:
-            thread.join()
+            thread.join(CLOSE_S)
 
     # ------------------------------------------------------------------ the thread
 
@@ -139,9 +140,11 @@ class AwaitedAnswers:
             why = BrokerError(f"{self._context.topics.predictions} cannot be read")
         finally:
             with self._lock:
-                if self._starting is starting:
-                    self._starting = None
-                left, self._awaited, self._ids = [*self._awaited.values()], {}, {}
+                # After a silence nothing waits here; what does may be of a successor, which has begun.
+                mine = self._starting is starting or self._ends.is_set()
+                left = [*self._awaited.values()] if mine else []
+                if mine:
+                    self._starting, self._awaited, self._ids = None, {}, {}
             self._post(_started, starting, why)
             self._post(_hand_over, [(each.answer, why) for each in left])
 
@@ -180,7 +183,10 @@ class AwaitedAnswers:
                 if (frame := self._context.frame) is not None:
                     answer = frame.without(value)
             else:
-                letter = self._context.codec.decode_dead_letter(value)
+                try:
+                    letter = self._context.codec.decode_dead_letter(value)
+                except BadRecord:
+                    continue
                 source = letter.source
                 if source is None or plain(source.topic) != self._context.topics.requests:
                     continue

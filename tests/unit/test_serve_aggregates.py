@@ -254,7 +254,11 @@ def test_a_call_over_http_is_sent_to_the_partition_of_its_entity_once(guest: Per
 def test_a_call_whose_request_gets_no_answer_fails_and_a_repeated_one_is_sent_again() -> None:
     turn, awaited, writer = Turn(), Awaited(), HeldWriter()
     sent = {"request_id": "a", "features": {"Rate": 3, "Guest": "ada"}}
-    failures = [BadRecord("model_failed", "request 'a': model lr failed"), BrokerError("not waited for")]
+    failures = [
+        BadRecord("model_failed", "request 'a': model lr failed"),
+        BrokerError("not waited for"),
+        None,
+    ]
 
     async def run() -> list[tuple[int, str]]:
         found = []
@@ -264,13 +268,16 @@ def test_a_call_whose_request_gets_no_answer_fails_and_a_repeated_one_is_sent_ag
                 call = asyncio.create_task(client.post("/tasks/stay/predictions", sent))
                 while len(awaited.answers) <= number:
                     await asyncio.sleep(0.01)
-                awaited.answers[number].set_exception(failure)
+                if failure is None:
+                    awaited.answers[number].set_result(b"of a later version")
+                else:
+                    awaited.answers[number].set_exception(failure)
                 reply = await call
                 found.append((reply.status, reply.reason))
         return found
 
-    assert asyncio.run(run()) == [(422, "model_failed"), (503, "not_acknowledged")]
-    assert len(awaited.sent) == 2
+    assert asyncio.run(run()) == [(422, "model_failed"), *2 * [(503, "not_acknowledged")]]
+    assert len(awaited.sent) == 3
 
 
 class Stored(Message):
