@@ -301,9 +301,9 @@ def test_each_entity_of_a_request_has_its_own_row_as_on_real_orders(server: Valk
         Request(f"r-{number}", 2, {name: each[name] for name in ("customer_id", "country")})
         for number, each in enumerate(asked)
     ]
-    found = asyncio.run(reader.complete([views.keyed(each, each) for each in requests]))
-    for each, request in zip(found, requests, strict=True):
-        complete = features.complete(request.features, each.features)
+    found = asyncio.run(reader.complete([views.keyed(sent, sent) for sent in requests]))
+    for done, request in zip(found, requests, strict=True):
+        complete = features.complete(request.features, done.features)
         customer, country = request.features["customer_id"], request.features["country"]
         assert complete == {
             "customer_id": customer,

@@ -194,7 +194,7 @@ def test_a_call_over_http_goes_on_with_the_trace_of_its_caller(loop: Loop, tmp_p
     carried = {}
     for number in range(loop.partitions):
         for message in read_all(loop.connection, loop.topics.predictions, number):
-            carried[(message.key() or b"").decode()] = {each for each, _ in message.headers() or ()}
+            carried[(message.key() or b"").decode()] = {header[0] for header in message.headers() or ()}
     assert TRACEPARENT in carried[name]
     assert TRACEPARENT not in carried["invalid"] | carried["probe-1"]
 

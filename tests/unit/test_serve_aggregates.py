@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from river import dummy
@@ -18,6 +18,7 @@ from infra.kafka.partitioner import partition_of
 from infra.kafka.transaction import OutRecord
 from infra.task import aggregates as aggregates_module
 from infra.task.aggregates import AggregatesAgent, PartitionAggregates
+from infra.task.awaited_answers import AwaitedAnswers
 from infra.task.resume import Resume
 from infra.task.serve import Serve
 from schemas.dictionary import Category, Dictionary, Number
@@ -229,7 +230,7 @@ def test_a_call_over_http_is_sent_to_the_partition_of_its_entity_once(guest: Per
     sent = {"request_id": "a", "features": {"Rate": 3, "Guest": "ada"}, "colour": "red"}
 
     async def run() -> None:
-        task: Any = replace(turn.task, awaited=awaited)
+        task = replace(turn.task, awaited=cast(AwaitedAnswers, awaited))
         async with serving(task, writer) as client:
             calls = [asyncio.create_task(client.post("/tasks/stay/predictions", sent)) for _ in range(2)]
             while not awaited.answers:
@@ -262,7 +263,7 @@ def test_a_call_whose_request_gets_no_answer_fails_and_a_repeated_one_is_sent_ag
 
     async def run() -> list[tuple[int, str]]:
         found = []
-        task: Any = replace(turn.task, awaited=awaited)
+        task = replace(turn.task, awaited=cast(AwaitedAnswers, awaited))
         async with serving(task, writer) as client:
             for number, failure in enumerate(failures):
                 call = asyncio.create_task(client.post("/tasks/stay/predictions", sent))
