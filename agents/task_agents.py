@@ -50,6 +50,7 @@ from streams.topology import processor, topics_of
 if TYPE_CHECKING:
     from infra.features.reader import LookupReader
     from infra.registry.registry import Registry
+    from infra.task.awaited_answers import AwaitedAnswers
     from infra.task.mapped_outcomes import MappedOutcomes
 
 log = logging.getLogger(__name__)
@@ -95,6 +96,8 @@ class TaskAgents:
         aggregates = (
             AggregatesAgent(context, current, resume, statistics) if context.task.aggregates else None
         )
+        self.awaited = self._awaited() if context.task.aggregates else None
+        """Answers that calls over HTTP wait for; None where any worker answers."""
         self.serve = Serve(
             *(context, server, statistics),
             json_records=settings.json_records,
@@ -161,7 +164,7 @@ class TaskAgents:
         reader = None if self.features is None else self.features.reader
         self.http = HttpTask(
             *(context, settings, readiness, current, server, subjects, turns, statistics, self.status),
-            *(reader, self.shared),
+            *(reader, self.shared, self.awaited),
         )
         self.inputs = self._inputs(reader, request_scan)
         self.ownership = Channel(
@@ -205,6 +208,12 @@ class TaskAgents:
             pace_s=pace_s,
             prompt=(topics.requests,),
         )
+
+    def _awaited(self) -> AwaitedAnswers:
+        # Not imported by a worker without aggregates.
+        from infra.task.awaited_answers import AwaitedAnswers  # noqa: PLC0415
+
+        return AwaitedAnswers(self.context)
 
     def _mapped(self) -> MappedOutcomes:
         # Not imported by a worker without one.
@@ -270,6 +279,8 @@ class TaskAgents:
         """Close the producers."""
         mapped = [self.mapped.runner] if self.mapped else []
         await asyncio.gather(*(runner.close() for runner in [*self._runners.values(), *mapped]))
+        if self.awaited is not None:
+            await asyncio.get_running_loop().run_in_executor(None, self.awaited.close)
 
     async def close_shared(self) -> None:
         """Give the last predictions to the other workers: Kafka has acknowledged all that it will."""

@@ -15,6 +15,10 @@ SERVED: Final = "riverloop.served"
 """Header of a prediction that a worker has served: what is personal in it is stored as it must be."""
 FORWARDED: Final = "riverloop.forwarded"
 """Header of an outcome that was forwarded to its partition: where the original lies."""
+TRACEPARENT: Final = "traceparent"
+"""Header with the trace that a record belongs to: W3C Trace Context."""
+ARRIVED: Final = "riverloop.arrived"
+"""Header of a traced prediction: when its call over HTTP came (ms)."""
 
 
 class Message(Protocol):

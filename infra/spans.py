@@ -13,7 +13,7 @@ from typing import Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from infra.inbound import header
+from infra.inbound import ARRIVED, TRACEPARENT, header
 from infra.kafka.admin import partition_count
 from infra.kafka.client_log import CLIENT_LOG
 from infra.kafka.connection import Connection
@@ -24,7 +24,17 @@ from schemas.errors import BadRecord, BrokerError
 from schemas.records import Position
 from schemas.topics import TaskTopics
 from streams.native.turn import facts_of
-from streams.tracing import Caller, Span, caller_of, is_sampled, learning_spans, otlp, prediction_span
+from streams.tracing import (
+    CONSUMER,
+    SERVER,
+    Caller,
+    Span,
+    caller_of,
+    is_sampled,
+    learning_spans,
+    otlp,
+    prediction_span,
+)
 
 AT_ONCE: Final = 1_000
 COMMIT_S: Final = 5.0
@@ -126,15 +136,17 @@ class SpanReader:
         if not is_sampled(message.key() or b"", self._share):
             return []
         prediction, written = self._codec.decode_prediction(message.value()), message.timestamp()[1]
+        kind = SERVER if prediction.source is None else CONSUMER
         if prediction.source is None:
-            caller, arrived = caller_of(header(message, "traceparent")), written
+            caller, arrived = caller_of(header(message, TRACEPARENT)), _arrived(message, written)
         else:
             caller, arrived = self._request(prediction.source, written)
         self._callers[prediction.request_id] = caller
         if len(self._callers) > REMEMBERED:
             self._callers.popitem(last=False)
         version = prediction.scores[0].version if prediction.scores else ""
-        return [prediction_span(self._task, prediction.request_id, caller, arrived, written, version)]
+        about = (prediction.request_id, caller, arrived, written, version, kind)
+        return [prediction_span(self._task, *about)]
 
     def _of_log(self, message: Message) -> tuple[Span, ...]:
         value = message.value() or b""
@@ -160,8 +172,14 @@ class SpanReader:
         self._requests.assign([TopicPartition(self._names.requests, at.partition, at.offset)])
         for message in self._requests.consume(1, TIMEOUT_S):
             if message.error() is None and message.offset() == at.offset:
-                return caller_of(header(message, "traceparent")), message.timestamp()[1]
+                return caller_of(header(message, TRACEPARENT)), message.timestamp()[1]
         return None, otherwise
+
+
+def _arrived(message: Message, otherwise: int) -> int:
+    """Return when the call over HTTP came that a prediction answers (ms)."""
+    found = header(message, ARRIVED) or b""
+    return min(int(found), otherwise) if found.isdigit() and len(found) < 16 else otherwise
 
 
 class Collector:

@@ -206,7 +206,7 @@ def topics(
             names.requests,
             "the entity of the aggregates" if aggregates else "request_id",
             "Requests for a prediction.",
-            "services, `riverloop produce`",
+            f"services, `riverloop produce`{', HTTP' if aggregates else ''}",
             parts=partitions,
             keep_ms=retention_ms,
         ),

@@ -13,7 +13,7 @@ TRACEPARENT: Final = re.compile(
 )
 """W3C Trace Context, level 1; versions after 00 may go on behind another dash."""
 MOST_BYTES: Final = 512
-INTERNAL, CONSUMER = 1, 5
+INTERNAL, SERVER, CONSUMER = 1, 2, 5
 """Kinds of spans of OTLP."""
 NONE: Final[Mapping[str, str | int]] = MappingProxyType({})
 
@@ -70,7 +70,13 @@ def is_sampled(request_id: bytes, share: float) -> bool:
 
 
 def prediction_span(
-    task: str, request_id: str, caller: Caller | None, start_ms: int, end_ms: int, version: str
+    task: str,
+    request_id: str,
+    caller: Caller | None,
+    start_ms: int,
+    end_ms: int,
+    version: str,
+    kind: int = CONSUMER,
 ) -> Span:
     """Make the span from a request's arrival to its prediction's."""
     return Span(
@@ -80,7 +86,7 @@ def prediction_span(
         "" if caller is None else caller.span_id,
         start_ms,
         max(start_ms, end_ms),
-        CONSUMER,
+        kind,
         {"riverloop.task": task, "riverloop.request_id": request_id, "riverloop.version": version},
     )
 

@@ -28,6 +28,7 @@ from agents.http.pulse import Pulse
 from agents.http.requests import RequestAudits
 from agents.http.route import Route
 from agents.http.task import HttpTask
+from agents.http.traced import traced
 from agents.http.watchman import Probes
 from agents.settings import Settings
 from infra.commands import Commands
@@ -110,9 +111,9 @@ class Pages:
 
     async def predict(self, request: web.Request) -> web.Response:
         """Answer one request or a list."""
-        predictions = self._predictions.of(request)
+        predictions, headers = self._predictions.of(request), traced(request)
         body = await self.bodies.read(request)
-        return answer(*single_or_list(body, await predictions.answer(body.records), 200))
+        return answer(*single_or_list(body, await predictions.answer(body.records, headers), 200))
 
     async def look_up(self, request: web.Request) -> web.Response:
         """Return an earlier answer."""
@@ -160,7 +161,7 @@ class Pages:
 
 def _predictions(writer: Sends, task: HttpTask) -> Predictions:
     shared = (task.context, task.server, task.subjects, task.statistics, task.turns, writer)
-    return Predictions(task.settings, task.readiness, *shared, task.lookups, task.shared)
+    return Predictions(task.settings, task.readiness, *shared, task.lookups, task.shared, task.awaited)
 
 
 def _commands(writer: Sends, task: HttpTask) -> ModelCommands:

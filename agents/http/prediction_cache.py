@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from infra.kafka.transaction import OutRecord
 from infra.kafka.writer import Delivery
-from schemas.errors import BrokerError
+from schemas.errors import BadRecord, BrokerError
 
 if TYPE_CHECKING:
     from infra.shared.predictions import Mine
@@ -74,9 +74,12 @@ class Answer:
     def _delivered(self, delivery: Delivery) -> None:
         if not delivery.cancelled() and delivery.exception() is None:
             self._record = self._delivery = None
-            if (act := self.on_acknowledged) is not None:
-                self.on_acknowledged = None
-                act(self)
+            self._on_topic()
+
+    def _on_topic(self) -> None:
+        if (act := self.on_acknowledged) is not None:
+            self.on_acknowledged = None
+            act(self)
 
     async def wait(self) -> None:
         """Wait until it is acknowledged.
@@ -91,6 +94,77 @@ class Answer:
             await asyncio.shield(self._delivery)
         elif self._record is not None:
             raise BrokerError(f"{self._record.topic}: not sent")
+
+
+class AwaitedAnswer(Answer):
+    """The answer to a request that lies on its topic, where another worker may serve it.
+
+    Parameters
+    ----------
+    record
+        The request.
+    answer
+        Resolved with the prediction, or with what came instead.
+    body
+        Makes the answer of the prediction.
+    """
+
+    __slots__ = ("_answer", "_make")
+
+    def __init__(
+        self, record: OutRecord, answer: asyncio.Future[bytes], body: Callable[[bytes], bytes]
+    ) -> None:
+        super().__init__(b"", record)
+        self._answer, self._make = answer, body
+        answer.add_done_callback(self._came)
+
+    @property
+    def acknowledged(self) -> bool:
+        """Whether the prediction is on its topic."""
+        return bool(self.body)
+
+    @property
+    def under_way(self) -> bool:
+        """Whether the request waits for Kafka, or for its prediction."""
+        return super().under_way or (self._record is None and not self._answer.done())
+
+    @property
+    def failed(self) -> bool:
+        """Whether the request gets no prediction, or is not waited for any longer."""
+        return self._answer.done() and not self.body
+
+    def send(self, writer: Sends) -> None:
+        """Send the request, unless it is acknowledged or under way; raises as `Answer.send`."""
+        if not self._answer.done():
+            super().send(writer)
+
+    def _delivered(self, delivery: Delivery) -> None:
+        if not delivery.cancelled() and delivery.exception() is None:
+            self._record = self._delivery = None
+
+    def _came(self, answer: asyncio.Future[bytes]) -> None:
+        if not answer.cancelled() and answer.exception() is None:
+            try:
+                self.body = self._make(answer.result())
+            except BadRecord:  # a worker with a later version of the package wrote it
+                return
+            self._on_topic()
+
+    async def wait(self) -> None:
+        """Wait for the prediction.
+
+        Raises
+        ------
+        BadRecord
+            The request went to the dead letters.
+        BrokerError
+            The request is not acknowledged, or is not waited for any longer.
+        """
+        if not self._answer.done():
+            await super().wait()
+        await asyncio.shield(self._answer)
+        if not self.body:
+            raise BrokerError("the prediction cannot be read")
 
 
 class PredictionCache:
@@ -112,6 +186,9 @@ class PredictionCache:
     def get(self, request_id: str) -> Answer | None:
         """Return the answer to a request, or None."""
         found = self._answers.get(request_id)
+        if isinstance(found, AwaitedAnswer) and found.failed:
+            del self._answers[request_id]  # whoever asks again sends it again
+            return None
         if found is not None:
             self._answers.move_to_end(request_id)
         return found

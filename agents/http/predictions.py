@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
+from agents.http.answer_body import answer_body, of_models
 from agents.http.body import read_record, said_id
 from agents.http.prediction_cache import Answer, PredictionCache, Sends
-from agents.http.problems import Problem, dump
+from agents.http.problems import Problem
 from agents.http.tallies import HttpTallies
 from agents.settings import Settings
 from infra.clock import now_ms
-from infra.kafka.transaction import OutRecord
+from infra.kafka.transaction import Headers, OutRecord
 from infra.subjects import Subjects
 from infra.task.context import TaskContext
 from infra.task.readiness import Readiness
@@ -23,14 +24,16 @@ from infra.turns import Turns
 from schemas.errors import BadRecord, BrokerError, ModelMissing
 from schemas.records import Prediction, Request
 from schemas.remarks import Remark, Remarks
-from streams.aggregates.aggregates import AggregateRules
 from streams.serve import Server
 
 if TYPE_CHECKING:
+    from agents.http.by_topic import ByTopic
     from agents.http.first_answers import FirstAnswers
     from infra.features.reader import LookupReader
     from infra.shared.predictions import Mine, SharedPredictions
+    from infra.task.awaited_answers import AwaitedAnswers
 
+NO_HEADERS: Final[Headers] = []
 Claims = Mapping[str, "Mine | None"]
 """By request: whose claim a call has; None where another call is about to answer it."""
 
@@ -56,6 +59,7 @@ class Predictions:
         writer: Sends,
         lookups: LookupReader | None = None,
         shared: SharedPredictions | None = None,
+        awaited: AwaitedAnswers | None = None,
     ) -> None:
         self.readiness, self._json = readiness, settings.json_records
         self.context, self.server, self.subjects = context, server, subjects
@@ -63,10 +67,22 @@ class Predictions:
         self.cache = PredictionCache(settings.prediction_cache_size)
         self._edge = HttpTallies(context, statistics, writer)
         self._remarks = Remarks(context.task.features)
-        self._lookups = lookups
-        decode = context.codec.decode_request
-        self._decode = decode if lookups is None else lookups.decoder(context.codec)
+        self._by_topic = None if awaited is None else self._by_topic_of(awaited)
+        # Whoever serves a request reads the features of its look-ups.
+        self._lookups = lookups if self._by_topic is None else None
+        self._decode = self._decoder()
         self._first = None if shared is None else self._first_answers(shared)
+
+    def _by_topic_of(self, awaited: AwaitedAnswers) -> ByTopic:
+        from agents.http.by_topic import ByTopic  # noqa: PLC0415  only of tasks with aggregates
+
+        return ByTopic(self.context, awaited)
+
+    def _decoder(self) -> Callable[[Any], Request]:
+        if self._by_topic is not None:
+            return self._by_topic.decode
+        codec = self.context.codec
+        return codec.decode_request if self._lookups is None else self._lookups.decoder(codec)
 
     def _first_answers(self, shared: SharedPredictions) -> FirstAnswers:
         from agents.http.first_answers import FirstAnswers  # noqa: PLC0415  only with a shared store
@@ -75,15 +91,15 @@ class Predictions:
             self.statistics.counts["shared_answers"] += 1
 
         return FirstAnswers(
-            shared, self.cache, self.context.codec, lambda prediction: _body(prediction, []), given
+            shared, self.cache, self.context.codec, lambda prediction: answer_body(prediction, []), given
         )
 
     def flush(self) -> None:
         """Write the counts of requests: the worker stops."""
         self._edge.flush()
 
-    async def answer(self, records: list[Any]) -> list[bytes | Problem]:
-        """Answer each record in order, with JSON or a problem."""
+    async def answer(self, records: list[Any], headers: Headers = NO_HEADERS) -> list[bytes | Problem]:
+        """Answer each record in order, with JSON or a problem; `headers` are added to what is written."""
         started = time.monotonic()
         requests: list[Request | None] = [None] * len(records)
         if self._lookups is not None or self._first is not None:
@@ -96,10 +112,10 @@ class Predictions:
             if request is not None and claims.get(request.request_id, self) is None
         }
         asked = [each for at, each in enumerate(zip(records, requests, strict=True)) if at not in waits]
-        found = await self._serve(asked, claims)
+        found = await self._serve(asked, claims, headers)
         # All are under way: it makes no difference in which order they are waited for.
-        own = iter([await self._acknowledged(each) for each in found])
-        others = [self._after_another(records[at], waits[at]) for at in waits]
+        own = iter([await self._acknowledged(each, of[0]) for each, of in zip(found, asked, strict=True)])
+        others = [self._after_another(records[at], waits[at], headers) for at in waits]
         later = iter(await asyncio.gather(*others) if others else ())
         results = [next(later if at in waits else own) for at in range(len(records))]
         took, answers = time.monotonic() - started, self.statistics.answers["http"]
@@ -136,14 +152,19 @@ class Predictions:
 
     async def _claim(self, requests: Sequence[Request | None]) -> Claims:
         """Claim the new requests of a call, where workers share a store."""
-        if self._first is None or self.context.task.aggregates or not self.readiness.ready.is_set():
+        if self._first is None or not self.readiness.ready.is_set():
             return {}
         return await self._first.claim(each.request_id for each in requests if each is not None)
 
     async def _serve(
-        self, asked: Sequence[tuple[Any, Request | None]], claims: Claims
+        self, asked: Sequence[tuple[Any, Request | None]], claims: Claims, headers: Headers
     ) -> list[Answer | Problem]:
         """Answer records, with the requests that they hold where these are read already."""
+        if self._by_topic is not None and self.readiness.ready.is_set():
+            try:
+                await self._by_topic.follow()
+            except BrokerError:
+                return [self._named(self._not_acknowledged(), record) for record, _ in asked]
         requests = [request for _, request in asked]
         if self._lookups is not None and self.readiness.ready.is_set():
             new = [each is not None and self.cache.get(each.request_id) is None for each in requests]
@@ -151,15 +172,17 @@ class Predictions:
             done = iter(await self._lookups.complete([*wanted]))
             requests = [next(done) if is_new else each for each, is_new in zip(requests, new, strict=True)]
         pairs = zip(asked, requests, strict=True)
-        return await self.turns.run(self._one(record, request, claims) for (record, _), request in pairs)
+        return await self.turns.run(
+            self._one(record, request, claims, headers) for (record, _), request in pairs
+        )
 
-    async def _after_another(self, record: Any, request: Request) -> bytes | Problem:
+    async def _after_another(self, record: Any, request: Request, headers: Headers) -> bytes | Problem:
         """Give the answer that another call is about to give, or answer where it does not."""
         assert self._first is not None
         mine = await self._first.wait(request.request_id)
         claims = {} if mine is None else {request.request_id: mine}
-        (found,) = await self._serve([(record, request)], claims)
-        return await self._acknowledged(found)
+        (found,) = await self._serve([(record, request)], claims, headers)
+        return await self._acknowledged(found, record)
 
     def _new(self, record: Any) -> Request | None:
         """Read a request; None for a record that has its answer, or gets none."""
@@ -169,10 +192,10 @@ class Predictions:
             return None  # said when it is its turn
         return None if self.cache.get(request.request_id) is not None else request
 
-    def _one(self, record: Any, read: Request | None, claims: Claims) -> Answer | Problem:
+    def _one(self, record: Any, read: Request | None, claims: Claims, headers: Headers) -> Answer | Problem:
         try:
             request = read or self._read(record)
-            return self._answer(request, record, claims)
+            return self._answer(request, record, claims, headers)
         except BadRecord as bad:
             self.statistics.counts["http_rejected"] += 1
             self._edge.rejected(bad)
@@ -203,58 +226,63 @@ class Predictions:
         self.server.times.check(request.ts, arrived)
         return request
 
-    def _answer(self, request: Request, sent: Any, claims: Claims) -> Answer:
-        if self.context.task.aggregates:
-            raise self._topic_only()
+    def _answer(self, request: Request, sent: Any, claims: Claims, headers: Headers) -> Answer:
         answer = self.cache.get(request.request_id)
         if answer is None:
             if not self.readiness.ready.is_set():
                 raise not_ready(self.context.task.name, self.readiness)
-            # Stamp and score come from this one synchronous step.
-            request = self.server.complete(request)
-            prediction = self.server.predict(request)
-            value = self.context.codec.encode(prediction, json=self._json)
-            if self.context.frame is not None:
-                value = self.context.frame(value)
-            key = request.request_id.encode()
-            headers = served_by(self.context.slot)
-            if self.context.events is not None:
-                headers += self.context.events(request.request_id, request.ts)
-            record = OutRecord(self.context.topics.predictions, key, value, headers=headers)
-            unknown = self._remarks.unknown(sent)
-            odd = unknown + self._remarks.outside(request.features) + _of_models(self.server, prediction)
-            answer = Answer(_body(prediction, odd), record)
+            if self._by_topic is None:
+                answer = self._scored(request, sent, headers)
+            else:
+                unknown = self._remarks.unknown(sent)
+                answer = self._by_topic.answer(
+                    *(request, sent, headers), lambda prediction: self._shown(prediction, unknown)
+                )
             if self._first is not None and (mine := claims.get(request.request_id)) is not None:
                 answer.mine, answer.on_acknowledged = mine, self._first.acknowledged
             self.cache.add(request.request_id, answer)
-            self.statistics.counts["predictions"] += 1
             self.statistics.counts["http_predictions"] += 1
-            self._edge.answered(request, unknown)
         # Salts first: what was made with one that is lost belongs to nobody.
         self.subjects.send(self._writer)
         answer.send(self._writer)
         return answer
 
-    async def _acknowledged(self, found: Answer | Problem) -> bytes | Problem:
+    def _scored(self, request: Request, sent: Any, headers: Headers) -> Answer:
+        # Stamp and score come from this one synchronous step.
+        request = self.server.complete(request)
+        prediction = self.server.predict(request)
+        value = self.context.codec.encode(prediction, json=self._json)
+        if self.context.frame is not None:
+            value = self.context.frame(value)
+        headers = [*served_by(self.context.slot), *headers]
+        if self.context.events is not None:
+            headers += self.context.events(request.request_id, request.ts)
+        key = request.request_id.encode()
+        record = OutRecord(self.context.topics.predictions, key, value, headers=headers)
+        unknown = self._remarks.unknown(sent)
+        answer = Answer(self._shown(prediction, unknown), record)
+        self.statistics.counts["predictions"] += 1
+        self._edge.answered(request, unknown)
+        return answer
+
+    def _shown(self, prediction: Prediction, unknown: list[Remark]) -> bytes:
+        outside = self._remarks.outside(prediction.features)
+        return answer_body(prediction, unknown + outside + of_models(self.server, prediction))
+
+    async def _acknowledged(self, found: Answer | Problem, record: Any) -> bytes | Problem:
         if isinstance(found, Problem):
             return found
         try:
             await found.wait()
         except BrokerError:
             return self._not_acknowledged()
+        except BadRecord as bad:  # where it was served
+            if self._first is not None and found.mine is not None:
+                self._first.release(found.mine)
+            return self._named(Problem.of(bad), record)
         if self._first is not None and found.mine is not None and found.mine.late:
             await self._first.settle(found.mine, found)
         return found.body
-
-    def _topic_only(self) -> Problem:
-        """Return the problem of a task whose requests must be counted in order, by the worker of their entity."""
-        by = AggregateRules.of(self.context.task).by
-        detail = (
-            f"task {self.context.task.name} has aggregates by {by}, which are counted in the order of "
-            f"{self.context.topics.requests}: send requests there with the key {by}, and read the answers from "
-            f"{self.context.topics.predictions}"
-        )
-        return Problem(409, "topic_only", detail)
 
     def _not_acknowledged(self) -> Problem:
         self.statistics.counts["http_not_acknowledged"] += 1
@@ -266,33 +294,3 @@ def not_ready(name: str, readiness: Readiness) -> Problem:
     """Return the problem of a task that is not ready."""
     detail = f"task {name} is not ready: {readiness.why or 'its models are being restored'}"
     return Problem(503, "not_ready", detail)
-
-
-def _of_models(server: Server, prediction: Prediction) -> list[Remark]:
-    """Return warnings about the score: from the fallback, or from a model that has stopped learning."""
-    found, served = [], prediction.scores[0]
-    drawn = server.roles.draw(prediction.request_id, prediction.entity_key)
-    if served.model != drawn:
-        failed = next(each for each in prediction.scores if each.model == drawn)
-        detail = f"{failed.version} failed: {failed.failure}; the score is that of {served.version}"
-        found.append(Remark("fallback", "score", detail))
-    for fold in server.models:
-        stopped = fold.learner.stopped
-        if stopped is not None and fold.model.name == served.model:
-            detail = f"{served.version} has stopped learning at log offset {stopped.offset}: {stopped.why}"
-            found.append(Remark("stopped_learning", "score", detail))
-    return found
-
-
-def _body(prediction: Prediction, remarks: list[Remark]) -> bytes:
-    score = prediction.scores[0]
-    data: dict[str, Any] = {
-        "request_id": prediction.request_id,
-        "ts": prediction.ts,
-        "score": dict(score.score) if isinstance(score.score, Mapping) else score.score,
-        "label": score.label,
-        "version": score.version,
-    }
-    if score.interval is not None:
-        data["interval"] = dict(zip(("low", "high"), score.interval, strict=True))
-    return dump(data | ({"warnings": [each.plain() for each in remarks]} if remarks else {}))

@@ -44,7 +44,6 @@ HTTP_REASONS: Final[dict[str, str]] = {
     "unknown_request": "No topic of the task has a record of the request.",
     "index_not_ready": "The index of requests is being made, or Kafka does not answer; retry.",
     "not_cached": "No prediction of the request is in this worker's cache or in Redis.",
-    "topic_only": "The task has aggregates: send its requests to `T.requests`.",
     "wrong_method": "The path does not allow this method; see the header Allow.",
     "slow_body": "The body did not arrive in time.",
     "slow_head": "The HTTP headers did not arrive in time.",

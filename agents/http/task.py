@@ -20,6 +20,7 @@ from streams.serve import Server
 if TYPE_CHECKING:
     from infra.features.reader import LookupReader
     from infra.shared.predictions import SharedPredictions
+    from infra.task.awaited_answers import AwaitedAnswers
 
 
 class LocalStatus(Protocol):
@@ -54,3 +55,5 @@ class HttpTask:
     """None: the task has no look-ups."""
     shared: SharedPredictions | None = None
     """None: workers share no store of predictions."""
+    awaited: AwaitedAnswers | None = None
+    """None: the task has no aggregates, so that any worker answers."""

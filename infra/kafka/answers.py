@@ -8,6 +8,7 @@ from typing import Final
 
 from confluent_kafka import Consumer, Message, TopicPartition
 
+from infra.kafka.admin import partition_count
 from infra.kafka.client_log import CLIENT_LOG
 from infra.kafka.connection import Connection
 from infra.kafka.offsets import end_offsets
@@ -44,8 +45,10 @@ class Answers:
                 "fetch.queue.backoff.ms": 2,
             }
         )
-        read = (topics.predictions, topics.dead_letters)
-        places = [(topic, number) for topic in read for number in range(partitions)]
+        # Dead letters may have more partitions.
+        letters = max(partitions, partition_count(connection, topics.dead_letters))
+        read = ((topics.predictions, partitions), (topics.dead_letters, letters))
+        places = [(topic, number) for topic, count in read for number in range(count)]
         # Answers of before may not be visible yet, and are none of ours.
         ends = end_offsets(connection, places, committed=False)
         self._next = dict(ends)

@@ -12,9 +12,9 @@ from infra.inbound import FORWARDED, Inbound, Message
 from infra.kafka.buffers import Partition
 from infra.kafka.log import read_all
 from infra.kafka.offsets import end_offsets
-from infra.kafka.partitioner import partition_of
 from infra.kafka.transaction import Headers, OutRecord
 from infra.task.context import TaskContext
+from infra.task.entity_places import EntityPlaces
 from infra.task.resume import Resume
 from infra.task.statistics import Statistics
 from infra.task.topic_watch import CurrentTopics
@@ -23,7 +23,7 @@ from schemas.errors import BadRecord, RecordsGone, TransactionAborted, Unreadabl
 from schemas.escaped import line
 from schemas.records import FeatureValue, Request
 from schemas.state import POSITION_KEY, AggregatesPosition, CountedRequest
-from streams.aggregates.aggregates import AggregateRules, Aggregates
+from streams.aggregates.aggregates import Aggregates
 from streams.positions import Place
 
 Found = dict[str, FeatureValue | None]
@@ -61,7 +61,8 @@ class AggregatesAgent:
     ) -> None:
         self.context, self._current, self._resume = context, current, resume
         self._counts = statistics.counts
-        self.rules = AggregateRules.of(context.task)
+        self._places = EntityPlaces(context)
+        self.rules = self._places.rules
         self.partitions: dict[int, PartitionAggregates] = {}
         self._batch: dict[int, PartitionAggregates] = {}
         """Those that the batch at work has used."""
@@ -206,14 +207,10 @@ class AggregatesAgent:
         number = item.partition
         if item.header(FORWARDED) is not None and number < self.context.partitions:
             return None
-        entity = self.rules.entity(request)
-        if entity is None:
-            return None
-        if self._hashed:  # its place must not depend on a token, which changes when a person is forgotten
-            entity = self.rules.entity(self.context.codec.decode_sent(item.message.value())) or ""
-        key = entity.encode()
-        right = partition_of(key, self.context.partitions)
-        return None if right == number else (key, right)
+        if self._hashed and self.rules.entity(request) is not None:
+            request = self.context.codec.decode_sent(item.message.value())
+        found = self._places.place(request)
+        return None if found is None or found[1] == number else found
 
     def _forward(self, item: Inbound, key: bytes, right: int) -> OutRecord:
         self._counts["requests_misplaced"] += 1

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from infra.embedded.ports import free_pair
 from infra.embedded.pytest_plugin import Broker
@@ -43,6 +44,16 @@ def words(instruction: str) -> list[str]:
 def environment() -> dict[str, str]:
     """Give what the image sets."""
     return dict(re.findall(r"(RIVERLOOP_\w+)=(\S+)", DOCKERFILE.split("\nENV ")[1].split("\nWORKDIR")[0]))
+
+
+def exported() -> list[str]:
+    """Give the arguments of the chart's job that exports."""
+    text = (ROOT / "infra" / "deploy" / "rendered" / "all-options.yaml").read_text()
+    jobs = [each for each in yaml.safe_load_all(text) if each["kind"] == "CronJob"]
+    (job,) = [each["spec"] for each in jobs if each["metadata"]["name"] == "loop-export"]
+    (container,) = job["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    made: list[str] = container["args"]
+    return made
 
 
 @pytest.fixture
@@ -98,6 +109,17 @@ def test_a_container_serves_and_stops_as_another_user_with_a_read_only_file_syst
             )
             with urllib.request.urlopen(asked, timeout=10) as answer:
                 assert json.loads(answer.read())["request_id"] == "c-1"
+            # The chart's job, twice: what was exported is not exported again.
+            out = container.data / "out"
+            job = [
+                each.replace("/out", str(out)).replace("/tasks/", f"{place}/tasks/") for each in exported()
+            ]
+            job[1] = f"{place}/tasks/task.py:cancellation"
+            for _ in range(2):
+                run = container.start([*program, *job], given, tmp_path / "export.log")
+                assert run.wait(120) == 0, (tmp_path / "export.log").read_text()
+                (file,) = out.glob(f"{task_name}.predictions/day=*/*.parquet")
+                assert file.stat().st_uid == USER
             check = [word.replace(":8080/", f":{port}/") for word in words("    CMD")]
             check[0] = sys.executable
             assert subprocess.run(check, check=False).returncode == 0

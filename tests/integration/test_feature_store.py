@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import csv
+import gzip
 import logging
 import random
 import ssl
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from infra.features.reader import REST_S, LookupReader
 from infra.features.redis_store import RedisFeatures
 from infra.features.store import FeatureStore, MemoryFeatures, Put
 from infra.redis_client import Address, check_address
+from infra.taskfile import examples
 from schemas.dictionary import Category, Dictionary, Integer, Number
 from schemas.errors import BadRecord, FeaturesUnavailable, UsageError
 from schemas.feature_row import FeatureRow, RowKey
@@ -254,4 +257,63 @@ def test_a_value_that_the_dictionary_rejects_is_missing_and_counted(server: Valk
     found, _ = complete(reader, asked, request(1))
     assert found[0].features == {"customer": "c-1", "spent": 2.5}
     assert counts == {"lookups": 1, "lookups_invalid": 1}
+    reader.close()
+
+
+def test_each_entity_of_a_request_has_its_own_row_as_on_real_orders(server: Valkey) -> None:
+    with gzip.open(examples() / "online_retail" / "online_retail_orders_early.csv.gz", "rt") as file:
+        orders = list(csv.DictReader(file))
+    known, asked = orders[: len(orders) // 2], orders[len(orders) // 2 :]
+    features = Dictionary(
+        Category(name="customer_id"),
+        Category(name="country"),
+        Integer(name="customer_orders", missing=0),
+        Number(name="customer_value", optional=True),
+        Integer(name="country_orders", missing=0),
+        added=["customer_orders", "customer_value", "country_orders"],
+    )
+    views = Lookups(
+        [
+            Lookup(
+                "customers", "customer_id", {"customer_orders": "orders", "customer_value": "value"}, 1000
+            ),
+            Lookup("countries", "country", {"country_orders": "orders"}, 1000),
+        ],
+        features,
+    )
+    # What anyone would compute of the first half.
+    bought, of_country, value = Counter[str](), Counter[str](), defaultdict[str, float](float)
+    for each in known:
+        bought[each["customer_id"]] += 1
+        value[each["customer_id"]] += float(each["value"])
+        of_country[each["country"]] += 1
+    rows = [
+        FeatureRow(RowKey.of("customers", {"customer_id": name}), 1, {"orders": count, "value": value[name]})
+        for name, count in bought.items()
+    ] + [
+        FeatureRow(RowKey.of("countries", {"country": name}), 1, {"orders": count})
+        for name, count in of_country.items()
+    ]
+    store, counts = RedisFeatures(Address(server.url), 1.0), Counter[str]()
+    store.write(rows, {"customers": ("orders", "value"), "countries": ("orders",)})
+    reader = LookupReader("shop", views, store, counts)
+    requests = [
+        Request(f"r-{number}", 2, {name: each[name] for name in ("customer_id", "country")})
+        for number, each in enumerate(asked)
+    ]
+    found = asyncio.run(reader.complete([views.keyed(sent, sent) for sent in requests]))
+    for done, request in zip(found, requests, strict=True):
+        complete = features.complete(request.features, done.features)
+        customer, country = request.features["customer_id"], request.features["country"]
+        assert complete == {
+            "customer_id": customer,
+            "country": country,
+            "customer_orders": bought[str(customer)],
+            **({"customer_value": value[str(customer)]} if customer in bought else {}),
+            "country_orders": of_country[str(country)],
+        }
+    assert counts["lookups"] == 2 * len(asked)
+    new = sum(each["customer_id"] not in bought for each in asked)
+    assert counts["lookups_missing"] == new + sum(each["country"] not in of_country for each in asked)
+    assert 500 < new < len(asked) - 500
     reader.close()

@@ -17,11 +17,13 @@ import pytest
 from confluent_kafka import Producer
 
 from infra.embedded.pytest_plugin import Broker
+from infra.inbound import TRACEPARENT
 from infra.kafka.connection import Connection
 from infra.kafka.log import read_all
 from infra.kafka.offsets import committed_offsets
 from schemas.records import Outcome, Request
 from schemas.topics import PARTITIONER
+from streams.tracing import SERVER
 from tests.integration.loops import Loop, Worker, command, hotel_task, until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
@@ -108,12 +110,13 @@ class Services:
         self._producer.produce(topic, value, record.request_id.encode(), headers=headers)
         assert self._producer.flush(10) == 0
 
-    def call(self, request: Request) -> None:
-        """Ask over HTTP, under a new id."""
+    def call(self, request: Request, parent: str = "", name: str = "") -> None:
+        """Ask over HTTP, under a new id if it is given none, with a header `traceparent` where there is one."""
         self._probes += 1
-        body = {"request_id": f"probe-{self._probes}", "ts": request.ts, "features": dict(request.features)}
+        name = name or f"probe-{self._probes}"
+        body = {"request_id": name, "ts": request.ts, "features": dict(request.features)}
         url = f"{self._worker.url}/tasks/{self._loop.task.name}/predictions"
-        kind = {"Content-Type": "application/json"}
+        kind = {"Content-Type": "application/json"} | ({"traceparent": parent} if parent else {})
         urllib.request.urlopen(
             urllib.request.Request(url, json.dumps(body).encode(), kind), timeout=10
         ).close()
@@ -166,6 +169,34 @@ def test_a_request_is_traced_from_its_caller_to_what_was_learned(loop: Loop, tmp
     assert found.authorizations == {"Bearer of-this-test"}
     assert "the collector answered 503" in log.read_text()
     assert "Traceback" not in log.read_text()
+
+
+def test_a_call_over_http_goes_on_with_the_trace_of_its_caller(loop: Loop, tmp_path: Path) -> None:
+    services, log = Services(loop, loop.workers[0]), tmp_path / "spans.log"
+    (asked,) = loop.events(1)
+    name = asked.request.request_id
+    with collecting() as found, reading(loop, found, log):
+        begun(services, loop, found)
+        services.call(asked.request, f"00-{TRACE}-{CALLER}-01", name)
+        services.call(asked.request, "00-not-valid-01", "invalid")
+        until(lambda: found.of(name) and found.of("invalid"), 30)
+        services.send(loop.topics.outcomes, asked.outcomes[0])
+        until(lambda: len(found.of(name)) == 3, 30, "its outcome is learned")
+    spans = found.of(name)
+    predicted = spans["riverloop.prediction"]
+    assert {span["traceId"] for span in spans.values()} == {TRACE}
+    assert (predicted["parentSpanId"], predicted["kind"]) == (CALLER, SERVER)
+    # From the call to the topic, which waits for its batch.
+    assert int(predicted["startTimeUnixNano"]) < int(predicted["endTimeUnixNano"])
+    own = found.of("invalid")["riverloop.prediction"]
+    assert own["traceId"] != TRACE
+    assert "parentSpanId" not in own
+    carried = {}
+    for number in range(loop.partitions):
+        for message in read_all(loop.connection, loop.topics.predictions, number):
+            carried[(message.key() or b"").decode()] = {header[0] for header in message.headers() or ()}
+    assert TRACEPARENT in carried[name]
+    assert TRACEPARENT not in carried["invalid"] | carried["probe-1"]
 
 
 def test_the_reader_goes_on_where_it_has_ended_and_finds_callers_again(loop: Loop, tmp_path: Path) -> None:

@@ -23,11 +23,13 @@ from confluent_kafka import Producer
 from docs.make.grafana.__main__ import FOLDER
 from infra.embedded.ports import free_pair
 from infra.embedded.pytest_plugin import Broker
+from infra.kafka.admin import create_topics
 from infra.kafka.connection import Connection
 from infra.prometheus.rules import Rule, rules
 from infra.prometheus.server import Prometheus
 from schemas.codec.json_form import plain
 from schemas.errors import RiverloopError
+from schemas.topics import features_topic
 from tests.integration.loops import Loop, Worker, hotel_task, invoked, until
 from tests.receiver import SECRET, receiving
 
@@ -35,8 +37,10 @@ pytestmark = [pytest.mark.system, pytest.mark.kafka, pytest.mark.timeout(300)]
 PLAYED: Final = 3_000
 """Bookings: enough for a reference and a window of every feature."""
 EVERY_S: Final = 1
-VALIDATED: Final = {
-    "from streams import DataFile,": "from streams import DataFile, ScoreRange, Validation,",
+CHANGES: Final = {
+    "from streams import DataFile,": "from streams import DataFile, Lookup, ScoreRange, Validation,",
+    "    horizon=timedelta(days=30),\n": "    horizon=timedelta(days=30),\n"
+    '    lookup=(Lookup("agents", key="Agent", features=("CustomerType",)),),\n',
     "    models=models(DefaultAtHorizon(False)),": "    models=models(DefaultAtHorizon(False)),\n"
     "    validation=Validation(every=100, window=100, checks=(ScoreRange(),)),",
 }
@@ -109,13 +113,14 @@ def hooks(reference: str, bootstrap: str, folder: Path) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def running(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("board")
-    file = hotel_task(folder / "task", f"task-{uuid.uuid4().hex[:10]}", VALIDATED, tree=True)
+    file = hotel_task(folder / "task", f"task-{uuid.uuid4().hex[:10]}", CHANGES, tree=True)
     reference = f"{file}:cancellation_within_30_days"
     connection = Connection(broker.bootstrap)
     with (
         Loop(reference, connection, folder, snapshot_every=500) as loop,
         hooks(reference, broker.bootstrap, folder) as hooks_metrics,
     ):
+        create_topics(connection, [features_topic(loop.task.name, 1)])
         worker = loop.worker()
         worker.start()
         worker.wait_ready()

@@ -201,6 +201,19 @@ def test_pods_run_commands_that_exist(name: str) -> None:
         parsed(shlex.join(["riverloop", *pod["containers"][0]["args"]]))
 
 
+@pytest.mark.parametrize(("job", "claim"), [("export", "exports"), ("score", "scores")])
+def test_jobs_that_write_files_write_them_to_their_claim_one_at_a_time(job: str, claim: str) -> None:
+    found = next(each for each in manifests("all-options") if each["metadata"]["name"] == f"loop-{job}")
+    assert found["spec"]["concurrencyPolicy"] == "Forbid", "two exports would write the same files"
+    pod = found["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert {"name": "out", "persistentVolumeClaim": {"claimName": claim}} in pod["volumes"]
+    assert {"name": "out", "mountPath": "/out"} in container["volumeMounts"]
+    assert any(each.startswith("/out") for each in container["args"])
+    names = {each["metadata"]["name"] for each in manifests("default")}
+    assert f"loop-{job}" not in names, "it needs a claim"
+
+
 def test_workers_have_stable_slots_and_the_probes_of_the_image() -> None:
     workers = of_kind("default", "StatefulSet")["spec"]
     (container,) = workers["template"]["spec"]["containers"]

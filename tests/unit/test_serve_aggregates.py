@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from itertools import chain
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from river import dummy
@@ -20,10 +20,11 @@ from infra.kafka.partitioner import partition_of
 from infra.kafka.transaction import OutRecord
 from infra.task import aggregates as aggregates_module
 from infra.task.aggregates import AggregatesAgent, PartitionAggregates
+from infra.task.awaited_answers import AwaitedAnswers
 from infra.task.resume import Resume
 from infra.task.serve import Serve
 from schemas.dictionary import Category, Dictionary, Number
-from schemas.errors import RecordsGone, TransactionAborted, Unreadable
+from schemas.errors import BadRecord, BrokerError, RecordsGone, TransactionAborted, Unreadable
 from schemas.features import PersonalData
 from schemas.state import POSITION_KEY, AggregatesPosition, CountedRequest
 from streams import Aggregate
@@ -208,19 +209,78 @@ def test_a_partition_that_is_given_up_meanwhile_aborts_the_turn() -> None:
         list(steps)
 
 
-def test_a_call_over_http_is_rejected_with_what_to_do() -> None:
-    turn = Turn()
+class Awaited:
+    """Answers of the topic, as a test gives them."""
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+        self.answers: list[asyncio.Future[bytes]] = []
+
+    async def follow(self) -> None:
+        """Follow nothing."""
+
+    def expect(self, request_id: str, sent: bytes) -> asyncio.Future[bytes]:
+        self.sent.append(sent)
+        self.answers.append(asyncio.get_running_loop().create_future())
+        return self.answers[-1]
+
+
+@pytest.mark.parametrize("guest", ["none", "tokenised"])
+def test_a_call_over_http_is_sent_to_the_partition_of_its_entity_once(guest: PersonalData) -> None:
+    turn, awaited, writer = Turn(4, guest), Awaited(), HeldWriter()
+    right = partition_of(b"ada", 4)
+    sent = {"request_id": "a", "features": {"Rate": 3, "Guest": "ada"}, "colour": "red"}
 
     async def run() -> None:
-        writer = HeldWriter()
-        async with serving(turn.task, writer) as client:
-            sent = {"request_id": "a", "features": {"Rate": 3, "Guest": "ada"}}
-            reply = await client.post("/tasks/stay/predictions", sent)
-        assert (reply.status, reply.reason) == (409, "topic_only")
-        assert "send requests there with the key Guest" in reply.data["detail"]
-        assert [each.topic for each in writer.records if each.topic == "stay.predictions"] == []
+        task = replace(turn.task, awaited=cast(AwaitedAnswers, awaited))
+        async with serving(task, writer) as client:
+            calls = [asyncio.create_task(client.post("/tasks/stay/predictions", sent)) for _ in range(2)]
+            while not awaited.answers:
+                await asyncio.sleep(0.01)
+            (record,) = [each for each in writer.records if each.topic == "stay.requests"]
+            assert (record.key, record.partition, record.value) == (b"ada", right, awaited.sent[0])
+            item = turn.inbound(Message((right, 0), record.value or b""))
+            assert item.record.request_id == "a"
+            (served,) = turn.run(item)["predictions"]
+            awaited.answers[0].set_result(served.value or b"")
+            replies = [await each for each in calls]
+            assert [each.status for each in replies] == [200, 200]
+            assert replies[0].data == replies[1].data
+            assert [each["reason"] for each in replies[0].data["warnings"]] == ["unknown_field"]
+            assert (await client.get("/tasks/stay/predictions/a")).data == replies[0].data
 
     asyncio.run(run())
+    assert len(awaited.sent) == 1
+    assert [each for each in writer.records if each.topic == "stay.predictions"] == []
+
+
+def test_a_call_whose_request_gets_no_answer_fails_and_a_repeated_one_is_sent_again() -> None:
+    turn, awaited, writer = Turn(), Awaited(), HeldWriter()
+    sent = {"request_id": "a", "features": {"Rate": 3, "Guest": "ada"}}
+    failures = [
+        BadRecord("model_failed", "request 'a': model lr failed"),
+        BrokerError("not waited for"),
+        None,
+    ]
+
+    async def run() -> list[tuple[int, str]]:
+        found = []
+        task = replace(turn.task, awaited=cast(AwaitedAnswers, awaited))
+        async with serving(task, writer) as client:
+            for number, failure in enumerate(failures):
+                call = asyncio.create_task(client.post("/tasks/stay/predictions", sent))
+                while len(awaited.answers) <= number:
+                    await asyncio.sleep(0.01)
+                if failure is None:
+                    awaited.answers[number].set_result(b"of a later version")
+                else:
+                    awaited.answers[number].set_exception(failure)
+                reply = await call
+                found.append((reply.status, reply.reason))
+        return found
+
+    assert asyncio.run(run()) == [(422, "model_failed"), *2 * [(503, "not_acknowledged")]]
+    assert len(awaited.sent) == 3
 
 
 class Stored(Message):

@@ -98,9 +98,37 @@ FEATURES = Row(
         ),
     ],
 )
+LOOKUPS = Row(
+    "Look-ups",
+    [
+        lines(
+            "Look-ups",
+            "Look-ups per second, one for each view of a request. None: the task has no look-ups.",
+            PER_SECOND,
+            Query('max(task:riverloop_lookups:rate5m{task="$task"})', "look-ups"),
+            least=0,
+        ),
+        lines(
+            "Without features",
+            "Share of look-ups that give no features. Late: the store did not answer in time, or refused; "
+            "invalid: a value that the dictionary rejects; missing: no row, or an old one. Alerts above 1 % of "
+            "late and invalid ones, and above 50 % of missing ones.",
+            RATIO,
+            *(
+                Query(
+                    f'sum(rate(riverloop_lookups_{name}_total{{task="$task"}}[$__rate_interval])) / '
+                    'sum(rate(riverloop_lookups_total{task="$task"}[$__rate_interval]))',
+                    name,
+                )
+                for name in ("late", "invalid", "missing")
+            ),
+            least=0,
+        ),
+    ],
+)
 
 
 def data_quality() -> models.Dashboard:
     """Make the board."""
-    says = "Quality of requests: features against their reference, and rejected records."
-    return board("Data quality", says, [REQUESTS, FEATURES], [EPISODES])
+    says = "Quality of requests: features against their reference, look-ups, and rejected records."
+    return board("Data quality", says, [REQUESTS, FEATURES, LOOKUPS], [EPISODES])
