@@ -21,6 +21,8 @@ SERVED: Final = "riverloop.served"
 """Header of a prediction that a worker has served: what is personal in it is stored as it must be."""
 FORWARDED: Final = "riverloop.forwarded"
 """Header of an outcome that was forwarded to its partition: where the original lies."""
+CHAINED: Final = "riverloop.chained-from"
+"""Header of a request that was made of another task's prediction: where that lies."""
 
 
 class Message(Protocol):

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 from confluent_kafka import Message
 
-from infra.inbound import Inbound
+from infra.inbound import CHAINED, Inbound
 from infra.kafka.connection import Connection
 from infra.kafka.partitioner import partition_of
 from infra.kafka.transaction import OutRecord
@@ -21,9 +20,6 @@ from schemas.codec import Codec
 from schemas.topics import TaskTopics
 from streams.aggregates.aggregates import request_key
 from streams.chain import After
-
-CHAINED: Final = "riverloop.chained-from"
-"""Header of a request that was made of a prediction: where that lies."""
 
 
 def upstream_codec(

@@ -1,10 +1,9 @@
-"""A table in PostgreSQL is the outcome feed: Debezium's connector writes its changes, a worker makes outcomes of them."""
+"""A table in PostgreSQL as the outcome feed: Debezium writes its changes, a worker makes outcomes of them."""
 
 from __future__ import annotations
 
 import json
 import time
-import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +18,7 @@ from infra.kafka.log import read_all
 from infra.task.mapped_outcomes import MAPPED
 from schemas.errors import BrokerError
 from tests.debezium import Debezium
-from tests.integration.loops import Loop, Worker, invoked, until
+from tests.integration.loops import Loop, invoked, until
 from tests.postgres import Postgres
 
 pytestmark = [
@@ -118,19 +117,13 @@ def test_changes_of_a_real_table_are_joined_once(loop: Loop, tmp_path: Path) -> 
             # A worker reports its lag on the foreign topic, and the topology has it.
             topic = loop.task.outcomes_from[0].topic
             label = f'{{task="{loop.task.name}",topic="{topic}"}}'
-            until(lambda: f"riverloop_lag_records{label} 0" in metrics(first) + metrics(second), 30)
-            assert f"riverloop_lag_seconds{label}" in metrics(first) + metrics(second)
+            until(lambda: f"riverloop_lag_records{label} 0" in first.metrics + second.metrics, 30)
+            assert f"riverloop_lag_seconds{label}" in first.metrics + second.metrics
             shown = invoked("topics", "show", loop.loaded.reference)
             assert shown.startswith(f"outcomes-from: {topic} -> {loop.topics.outcomes}, ")
     assert loop.dead_letters() == []
     loop.assert_verified()
     loop.assert_digests()
-
-
-def metrics(worker: Worker) -> str:
-    """Give what a worker exports."""
-    with urllib.request.urlopen(f"{worker.url}/metrics", timeout=10) as answer:
-        return str(answer.read().decode())
 
 
 def _request(message: Message) -> bytes:
