@@ -44,7 +44,7 @@ def check_foreign(connection: Connection, task: Task) -> None:
     UsageError
         Naming those that do not.
     """
-    names = task.foreign_topics
+    names = [*task.foreign_topics]
     missing = sorted(set(names) - seen_topics(connection, names).keys() if names else ())
     if task.after is not None and task.after.topic in missing:
         raise UsageError(

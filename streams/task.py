@@ -262,10 +262,10 @@ class Task:
         raise TaskError(f"task {self.name!r} has no model {name!r}; it has {known}")
 
     @property
-    def foreign_topics(self) -> tuple[str, ...]:
-        """The topics outside the task that its workers read."""
-        before = () if self.after is None else (self.after.topic,)
-        return (*(each.topic for each in self.outcomes_from), *before)
+    def foreign_topics(self) -> dict[str, str]:
+        """The topics outside the task that its workers read, each with its processor in `streams.topology`."""
+        found = dict.fromkeys((each.topic for each in self.outcomes_from), "outcomes-from")
+        return found if self.after is None else found | {self.after.topic: "after"}
 
     @property
     def tolerance_ms(self) -> int:

@@ -20,6 +20,7 @@ from schemas.codec import Codec
 from schemas.topics import TaskTopics
 from streams.aggregates.aggregates import request_key
 from streams.chain import After
+from streams.topology import AFTER
 
 
 def upstream_codec(
@@ -58,7 +59,7 @@ class ChainedRequests(ForeignTopics):
         Reads the predictions; see `upstream_codec`.
     """
 
-    role = "after"
+    role = AFTER.name
     made, ignored = "requests_chained", ""
 
     def __init__(

@@ -33,6 +33,11 @@ AWAY_S: Final = 1.0
 log = logging.getLogger(__name__)
 
 
+def foreign_group(context: TaskContext, role: str) -> str:
+    """Return the consumer group of a processor that reads topics outside the task."""
+    return f"{context.group}.{context.task.name}.{role}"
+
+
 class ForeignTopics(ABC):
     """Writes what the records of topics outside the task give: each once, with the offsets in its transaction.
 
@@ -47,7 +52,7 @@ class ForeignTopics(ABC):
     """
 
     role: ClassVar[str]
-    """Ends the names of the group, the transactional id and the channel."""
+    """The processor's name, which ends those of the group, the transactional id and the channel."""
     made: ClassVar[str]
     """Counter of the records that were made."""
     ignored: ClassVar[str]
@@ -65,7 +70,7 @@ class ForeignTopics(ABC):
         self._context, self._readiness, self._turns = context, readiness, turns
         self._statistics = statistics
         self.topics = tuple(topics)
-        self.group = f"{context.group}.{context.task.name}.{self.role}"
+        self.group = foreign_group(context, self.role)
         self.stamps: dict[str, str] = {}
         """By topic: its id, which is written with offsets of it."""
         self._taken: dict[str, str] = {}

@@ -17,6 +17,7 @@ from infra.task.statistics import Statistics
 from infra.turns import Turns
 from schemas.codec.json_form import parse
 from schemas.event_time import TimeBounds
+from streams.topology import OUTCOMES_FROM
 
 MAPPED: Final = "riverloop.mapped-from"
 """Header of an outcome that was made of a change: where that lies."""
@@ -25,7 +26,7 @@ MAPPED: Final = "riverloop.mapped-from"
 class MappedOutcomes(ForeignTopics):
     """Writes the outcomes that the changes on a task's foreign topics give."""
 
-    role = "outcomes-from"
+    role = OUTCOMES_FROM.name
     made, ignored = "outcomes_mapped", "changes_ignored"
 
     def __init__(

@@ -197,6 +197,12 @@ def test_in_lockstep_both_tasks_equal_their_backtests_through_kills(
             assert model["state"] == driver.models[0].digest
         lag = f'riverloop_lag_records{{task="{appeal.task.name}",topic="{fraud.topics.predictions}"}}'
         until(lambda: lag in worker.metrics, 30, "the lag on the predictions is exported")
+        state = f"/tasks/{appeal.task.name}/live/state"
+        until(
+            lambda: worker.get(state)["worker"]["lag"].get(fraud.topics.predictions) == 0,
+            30,
+            "the page has it",
+        )
 
 
 def test_a_chain_is_checked_before_it_runs(broker: Broker, tmp_path: Path, task_name: str) -> None:

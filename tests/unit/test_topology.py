@@ -52,4 +52,4 @@ def test_the_topology_has_what_a_task_reads_outside() -> None:
         ("orders.requests", "orders.dead-letters"),
     )
     assert [each.name for each in rest] == [each.name for each in TOPOLOGY]
-    assert orders.foreign_topics == ("shop.orders", "fraud.predictions")
+    assert orders.foreign_topics == {"shop.orders": first.name, "fraud.predictions": second.name}
