@@ -105,8 +105,8 @@ def make_app(prepared: Prepared, ending: Ending | None = None) -> Any:
     app.service(feed)
     foreign = []
     for name, agents in prepared.agents.items():
-        for each in agents.foreign:
-            foreign.append(add_foreign(app, each, prepared, ending))
+        for topics in agents.foreign:
+            foreign.append(add_foreign(app, topics, prepared, ending))
             readers[name].append(foreign[-1].consumer)
 
     async def stopping(sender: Any, **options: Any) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from schemas.dictionary import Boolean, Category, Dictionary, Number
 from schemas.errors import BadRecord, TaskError
-from schemas.records import FeatureValue, Prediction, Request
+from schemas.records import Outcome, Prediction, Request
 from schemas.topics import TaskTopics
 from streams.datafile import Event
 
@@ -125,20 +125,20 @@ class After:
         """
         from streams.driver import MemoryDriver  # noqa: PLC0415  it runs tasks, which are declared with this
 
-        outcomes: dict[str, list[Event]] = {}
-        for event in own:
-            outcomes.setdefault(event.request.request_id, []).append(event)
+        outcomes: dict[str, list[tuple[Outcome, ...]]] = {}
+        for each in own:
+            outcomes.setdefault(each.request.request_id, []).append(each.outcomes)
         driver = MemoryDriver(self.task, keep_log=False)
         found, left_out = [], Counter[str]()
         for prediction in driver.run(theirs):
-            same = outcomes.get(prediction.request_id)
-            event = same.pop(0) if same else None
+            rows = outcomes.get(prediction.request_id)
+            reported = rows.pop(0) if rows else ()
             try:
                 request = self.request(prediction, dictionary)
             except BadRecord as bad:
                 left_out[bad.reason] += 1
                 continue
-            found.append(Event(request, () if event is None else event.outcomes))
+            found.append(Event(request, reported))
         left_out.update(bad.reason for _, bad in driver.rejected)
         return found, left_out
 
@@ -166,7 +166,7 @@ def check_after(after: object, dictionary: Dictionary, made: type, where: str) -
         raise TaskError(f"{where} {problem}")
 
 
-def answers_before(parents: Iterable[str], after: After | None) -> list[Mapping[str, FeatureValue]]:
+def answers_before(parents: Iterable[str], after: After | None) -> list[dict[str, str]]:
     """Return the task and the version of each answer before a request, the first one first.
 
     Examples

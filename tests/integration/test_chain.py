@@ -10,6 +10,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -59,8 +60,8 @@ class Chain:
 
             play(*links, events=self.fraud.loaded.events(), tick=ticked)
 
-    def worker(self, *, lockstep: bool = False, **settings: object) -> Worker:
-        return self.fraud.worker(self.appeal.loaded.reference, lockstep=lockstep, **settings)
+    def worker(self, *, lockstep: bool = False) -> Worker:
+        return self.fraud.worker(self.appeal.loaded.reference, lockstep=lockstep)
 
 
 @contextmanager
@@ -68,7 +69,7 @@ def chain_of(broker: Broker, folder: Path, name: str, count: int, partitions: in
     file = chained_task(folder / "task", name, count)
     connection = Connection(broker.bootstrap)
     about = (connection, folder, partitions)
-    settings = {"group": name, "max_batch": 25}
+    settings: dict[str, Any] = {"group": name, "max_batch": 25}
     with (
         Loop(f"{file}:fraud", *about, **settings) as fraud,
         Loop(f"{file}:appeal", *about, **settings) as appeal,
@@ -152,16 +153,20 @@ def assert_made_once(chain: Chain) -> None:
         }
     assert fraud.dead_letters() + appeal.dead_letters() == []
     for loop in (fraud, appeal):
-        until(lambda loop=loop: loop.resolutions().total() >= COUNT, 60, "everything is joined")
+        until(partial(_joined, loop), 60, "everything is joined")
         assert set(loop.resolutions().values()) == {1}
         loop.assert_verified()
+
+
+def _joined(loop: Loop) -> bool:
+    return loop.resolutions().total() >= COUNT
 
 
 def assert_traced(chain: Chain, folder: Path) -> None:
     """What is recorded of a request of the second task leads back to the first."""
     place, answer = predictions(chain.fraud)["p-7"]
     about = (chain.appeal.loaded.reference, "p-7", "--bootstrap", chain.appeal.connection.bootstrap)
-    data = {"RIVERLOOP_DATA_FOLDER": str(folder / "audit")}
+    data: dict[str, Any] = {"RIVERLOOP_DATA_FOLDER": str(folder / "audit")}
     found = json.loads(invoked("audit", "request", *about, "--json", **data))
     assert [each["made_of"] for each in found["requests"]] == [place]
     served = {"task": chain.fraud.task.name, "version": answer.scores[0].version}

@@ -33,13 +33,11 @@ def task(name: str = "fraud", *features: Any, **more: Any) -> Task:
     dictionary = Dictionary(
         *(features or (Number(name="amount"), Number(name="hour"))), **more.pop("about", {})
     )
-    models = (Model("none", dummy.NoChangeClassifier),)
+    models: Any = (Model("none", dummy.NoChangeClassifier),)
     if more.get("kind") == "regression":
         models = (Model("none", lambda: dummy.StatisticRegressor(stats.Mean())),)
-    return Task(
-        **{"name": name, "question": "?", "horizon": timedelta(days=1), "models": models} | more,
-        features=dictionary,
-    )
+    about: dict[str, Any] = {"name": name, "question": "?", "horizon": timedelta(days=1), "models": models}
+    return Task(features=dictionary, **(about | more))
 
 
 def second(after: After, *features: Any, **more: Any) -> Task:
