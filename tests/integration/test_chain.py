@@ -221,5 +221,5 @@ def test_a_chain_is_checked_before_it_runs(broker: Broker, tmp_path: Path, task_
     shown = invoked("topics", "show", f"{file}:appeal")
     assert shown.startswith(f"after: {task_name}-fraud.predictions -> {task_name}-appeal.requests, ")
     for command in ("produce", "demo"):
-        invoked(command, f"{file}:appeal", "--bootstrap", broker.bootstrap, code=2)
+        invoked(command, f"{file}:appeal", "--bootstrap", broker.bootstrap, code=1)
     assert load_task(f"{file}:appeal").task.after is not None
