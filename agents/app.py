@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections import ChainMap
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from aiohttp import web
 from agents.boot import Boot
 from agents.ending import Ending
 from agents.feed import Feed, Work
+from agents.foreign import add_foreign
 from agents.http.address import authority, bind
 from agents.http.routes import add_routes
 from agents.http.server import HttpServer
@@ -37,8 +38,6 @@ from streams.garbage import collect_seldom
 
 SILENCE_S: Final = 1.0
 LAG_S: Final = 5.0
-FOREIGN_S: Final = 5.0
-"""Interval at which foreign topics are described."""
 UNREADABLE_CODE: Final = 3
 """The exit code of a worker that met a record which nobody can read: see `agents.cli.main`."""
 log = logging.getLogger(__name__)
@@ -98,13 +97,17 @@ def make_app(prepared: Prepared, ending: Ending | None = None) -> Any:
     app.boot_strategy = Boot(app, HttpServer(web_app, sockets, settings.http_connections, pages.probes))
     log.info("HTTP on http://%s", authority(settings.http_host, sockets[0].getsockname()[1]))
     feed = _feed(app, prepared, ending)
+    readers = {name: [feed.consumer] for name in prepared.agents}
     owners = [
-        _add_task(app, agents, feed.consumer, prepared, ending, writer) for agents in prepared.agents.values()
+        _add_task(app, agents, readers[name], prepared, ending, writer)
+        for name, agents in prepared.agents.items()
     ]
     app.service(feed)
-    foreign = [
-        _add_foreign(app, agents, prepared, ending) for agents in prepared.agents.values() if agents.mapped
-    ]
+    foreign = []
+    for name, agents in prepared.agents.items():
+        for topics in agents.foreign:
+            foreign.append(add_foreign(app, topics, prepared, ending))
+            readers[name].append(foreign[-1].consumer)
 
     async def stopping(sender: Any, **options: Any) -> None:
         watch.stop()
@@ -177,44 +180,22 @@ def _feed(app: Any, prepared: Prepared, ending: Ending) -> Feed:
     return feed
 
 
-def _add_foreign(app: Any, agents: TaskAgents, prepared: Prepared, ending: Ending) -> Feed:
-    """Add the agent that makes outcomes of a task's foreign topics."""
-    mapped, slot = agents.mapped, prepared.slot.name
-    assert mapped is not None
-    fencing = Fencing(prepared.connection, mapped.group, slot, lambda slot: [mapped.transactional_id(slot)])
-
-    async def assigned(partitions: frozenset[Partition]) -> None:
-        await asyncio.get_running_loop().run_in_executor(None, fencing.rebalanced)
-        await mapped.assigned(feed.consumer, partitions)
-
-    async def watch() -> None:
-        await mapped.look(feed.consumer)
-
-    feed = Feed(
-        app,
-        prepared.connection,
-        mapped.group,
-        {mapped.channel: lambda batch: ending.guard(partial(mapped.on_batch, feed.consumer, batch))},
-        on_assigned=assigned,
-        properties={"client.id": client_id(mapped.group, slot)},
-        stamps=mapped.stamps,
-        on_gone=mapped.gone,
-    )
-    app.service(feed)
-    app.timer(FOREIGN_S, name=f"{mapped.channel.name}.topics")(watch)
-    return feed
-
-
 def _add_task(
     app: Any,
     agents: TaskAgents,
-    consumer: BatchConsumer,
+    readers: Sequence[BatchConsumer],
     prepared: Prepared,
     ending: Ending,
     writer: Writer,
 ) -> BatchConsumer:
-    """Add the work of a task beside its agents; gives the member of the group of its log's owners."""
-    name = agents.context.task.name
+    """Add the work of a task beside its agents; gives the member of the group of its log's owners.
+
+    Parameters
+    ----------
+    readers
+        The members of the groups that read for the task, that of the worker's group first.
+    """
+    name, consumer = agents.context.task.name, readers[0]
     publisher = agents.publisher
     owner, rank = _owner(app, agents, prepared), publisher.rank
 
@@ -264,7 +245,7 @@ def _add_task(
         await agents.assignments.look([consumer, owner])
 
     async def fetch_lag() -> None:
-        await agents.status.fetch_lag(consumer)
+        await agents.status.fetch_lag(readers)
 
     app.task(read_log)
     app.task(publish)

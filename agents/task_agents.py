@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from agents.decoders import decoders_of
+from agents.foreign import foreign_of
 from agents.http.task import HttpTask
 from agents.look_ups import feature_serving, shared_predictions
 from agents.settings import Settings
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
     from infra.features.reader import LookupReader
     from infra.registry.registry import Registry
     from infra.task.awaited_answers import AwaitedAnswers
-    from infra.task.mapped_outcomes import MappedOutcomes
+    from infra.task.foreign_topics import ForeignTopics
 
 log = logging.getLogger(__name__)
 JOIN_PACE_S = 0.02
@@ -170,8 +171,9 @@ class TaskAgents:
         self.ownership = Channel(
             name=f"{name}.owner", topics=topics_of(name, processor("publish").reads), fetched=False
         )
-        self.mapped = self._mapped() if context.task.outcomes_from else None
-        """Outcomes from foreign topics; None: the task has none."""
+        about = (settings, readiness, turns, statistics, self.join.rules.times)
+        self.foreign: list[ForeignTopics] = [*foreign_of(context, *about)]
+        """Readers of topics outside the task."""
         self.tally_batches = Channel(
             name=f"{name}.quality",
             topics=topics_of(name, processor("quality").reads),
@@ -215,13 +217,6 @@ class TaskAgents:
 
         return AwaitedAnswers(self.context)
 
-    def _mapped(self) -> MappedOutcomes:
-        # Not imported by a worker without one.
-        from infra.task.mapped_outcomes import MappedOutcomes  # noqa: PLC0415
-
-        about = (self.context, self.readiness, self.turns, self.statistics, self.join.rules.times)
-        return MappedOutcomes(*about, self._settings.max_batch)
-
     def aside_job(self, **what: str) -> Job:
         """Return the job of a process that prepares a rollback."""
         settings, context = self._settings, self.context
@@ -237,6 +232,10 @@ class TaskAgents:
             core=settings.core,
             **what,
         )
+
+    @property
+    def _writers(self) -> list[TransactionRunner]:
+        return [*self._runners.values(), *(each.runner for each in self.foreign)]
 
     def transactional_id(self, role: str, slot: str) -> str:
         """Return the transactional id of a role in the worker of a slot."""
@@ -256,8 +255,7 @@ class TaskAgents:
         if self.features is not None:
             await self.features.start()
         await self.assignments.begin()
-        mapped = [self.mapped.runner] if self.mapped else []
-        await asyncio.gather(*(runner.start() for runner in [*self._runners.values(), *mapped]))
+        await asyncio.gather(*(runner.start() for runner in self._writers))
 
     async def stop(self, consumer: BatchConsumer) -> None:
         """Write last snapshots, as the log's owner, and note how far the join's state is; then do nothing more.
@@ -277,8 +275,7 @@ class TaskAgents:
 
     async def close(self) -> None:
         """Close the producers."""
-        mapped = [self.mapped.runner] if self.mapped else []
-        await asyncio.gather(*(runner.close() for runner in [*self._runners.values(), *mapped]))
+        await asyncio.gather(*(runner.close() for runner in self._writers))
         if self.awaited is not None:
             await asyncio.get_running_loop().run_in_executor(None, self.awaited.close)
 

@@ -29,7 +29,7 @@ TRANSACTION_POINTS: Final = ("before-produce", "after-produce", "between-produce
 transaction is committed, and local state has not changed yet."""
 
 MAP_POINT: Final = "between-map-and-commit"
-"""Outcomes of changes on a foreign topic are produced, and not committed."""
+"""What records of a topic outside the task give is produced, and not committed."""
 
 POINTS: Final = (
     "after-poll",  # a batch is picked and not delivered yet

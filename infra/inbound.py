@@ -19,6 +19,8 @@ TRACEPARENT: Final = "traceparent"
 """Header with the trace that a record belongs to: W3C Trace Context."""
 ARRIVED: Final = "riverloop.arrived"
 """Header of a traced prediction: when its call over HTTP came (ms)."""
+CHAINED: Final = "riverloop.chained-from"
+"""Header of a request that was made of another task's prediction: where that lies."""
 
 
 class Message(Protocol):

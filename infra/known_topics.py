@@ -37,15 +37,21 @@ def read_known(codec: Codec, connection: Connection, names: TaskTopics) -> Known
 
 
 def check_foreign(connection: Connection, task: Task) -> None:
-    """See that the topics exist from which a task takes outcomes (blocks).
+    """See that the topics exist from which a task takes outcomes and requests (blocks).
 
     Raises
     ------
     UsageError
         Naming those that do not.
     """
-    names = [each.topic for each in task.outcomes_from]
-    if missing := sorted(set(names) - seen_topics(connection, names).keys() if names else ()):
+    names = [*task.foreign_topics]
+    missing = sorted(set(names) - seen_topics(connection, names).keys() if names else ())
+    if task.after is not None and task.after.topic in missing:
+        raise UsageError(
+            f"task {task.name} comes after task {task.after.task.name}, which has no topics on "
+            f"{connection.bootstrap}; create them with: riverloop topics create"
+        )
+    if missing:
         raise UsageError(
             f"task {task.name} takes outcomes from topics that do not exist on {connection.bootstrap}: "
             f"{', '.join(missing)}; create them, start the connector that does, or correct outcomes_from="

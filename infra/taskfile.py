@@ -14,6 +14,7 @@ from types import ModuleType
 
 from infra.datafiles.rows import FileForm, rows
 from infra.imports import imported
+from schemas.dictionary import Dictionary
 from schemas.errors import TaskError, UsageError
 from streams.datafile import Event, in_time_order
 from streams.own_bodies import ModuleText, note
@@ -64,17 +65,41 @@ class LoadedTask:
         UsageError
             When the task does not say how a file maps to events, the file cannot be read, or has no rows.
         """
-        task = self.task
+        if self.task.after is not None:
+            yield from self._chained(self.task, given, note)
+            return
+        read = self._rows(self.task, self.task.features, given, note)
+        first = next(read, None)
+        if first is None:
+            raise UsageError(f"{self.data_path(given)} has no rows")
+        yield first
+        yield from read
+
+    def _rows(
+        self, task: Task, features: Dictionary, given: str | None, note: Callable[[str], None]
+    ) -> Iterator[Event]:
+        """Read the file as a task's `data` says, which is this task or one before it, with these features."""
         if task.data is None:
             raise UsageError(f"task {task.name!r} has no mapping from a file to events: set data=")
         path = self.data_path(given)
-        read = rows(path, FileForm.of(task.data, task.data.columns(task.features)), note)
-        events = task.data.events(read, task.features, task.kind, task.earliest, note)
-        first = next(events, None)
-        if first is None:
-            raise UsageError(f"{path} has no rows")
-        yield first
-        yield from events
+        read = rows(path, FileForm.of(task.data, task.data.columns(features)), note)
+        return task.data.events(read, features, task.kind, task.earliest, note)
+
+    def _chained(self, task: Task, given: str | None, note: Callable[[str], None]) -> list[Event]:
+        """Run the tasks before one over its file: rows have what the first is asked, and the outcomes of each."""
+        first = task
+        while first.after is not None:
+            first = first.after.task
+        if task.after is None:
+            return in_time_order(self._rows(task, task.features, given, note))
+        theirs = self._chained(task.after.task, given, note)
+        own = self._rows(task, first.features, given, lambda found: None)
+        found, left_out = task.after.events(theirs, own, task.features)
+        for reason, count in sorted(left_out.items()):
+            note(f"{count:,} request(s) of {task.after.task.name} give none of {task.name}: {reason}")
+        if not found:
+            raise UsageError(f"{self.data_path(given)} gives no requests of {task.name}")
+        return found
 
     def events(
         self,

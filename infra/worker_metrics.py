@@ -219,6 +219,13 @@ WORKER_METRICS: Final = {
             "",
             "changes_ignored",
         ),
+        WorkerMetric(
+            "riverloop_requests_chained_total",
+            ("task",),
+            "Requests made of the predictions of the task before.",
+            "0 while that task predicts: see the lag of its predictions.",
+            "requests_chained",
+        ),
         WorkerMetric("riverloop_snapshots_total", ("task",), "Snapshots written.", "", "snapshots"),
         WorkerMetric(
             "riverloop_snapshots_failed_total",

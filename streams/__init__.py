@@ -5,6 +5,7 @@ from streams.aggregates.aggregate import Aggregate
 from streams.amrules import AMRules
 from streams.anomalies import AnomalyClassifier
 from streams.cells import millis, number
+from streams.chain import After
 from streams.datafile import DataFile, Event
 from streams.drift.drift_rules import DriftRules, Watch
 from streams.driver import MemoryDriver
@@ -26,6 +27,7 @@ from streams.validation.rules import Validation
 
 __all__ = [
     "AMRules",
+    "After",
     "Aggregate",
     "AnomalyClassifier",
     "BeatsBaseRate",

@@ -17,6 +17,7 @@ from schemas.event_time import EARLIEST, EPOCH
 from schemas.subject_keys import SubjectKeys
 from schemas.topics import topics
 from streams.aggregates.aggregate import LATENESS, Aggregate, with_aggregates
+from streams.chain import After, check_after
 from streams.datafile import DataFile
 from streams.drift.drift_rules import DriftRules
 from streams.gate.rules import Gate
@@ -106,6 +107,8 @@ class Task:
         logarithm. The load check makes its examples by it.
     lookup
         Features that requests do not carry, and where serving reads them.
+    after
+        The task whose predictions are requests of this one; None: services send them.
     """
 
     name: str
@@ -138,6 +141,7 @@ class Task:
     outcome_low: float | None = None
     outcome_high: float | None = None
     lookup: tuple[Lookup, ...] = ()
+    after: After | None = None
 
     def __post_init__(self) -> None:
         where = f"task {self.name!r}"
@@ -209,6 +213,7 @@ class Task:
             raise TaskError(f"{where}: data= must be a DataFile(...), not {type(self.data).__name__}")
         own = {spec.name for spec in topics(self.name, 1)}
         check_mappings(self.outcomes_from, self.kind, own, f"{where}: outcomes_from=")
+        check_after(self.after, self.features, Task, f"{where}: after=")
         for name in ("request_json", "outcome_json"):
             if not isinstance(dialect := getattr(self, name), JsonDialect):
                 raise TaskError(f"{where}: {name}= must be a JsonDialect(...), not {type(dialect).__name__}")
@@ -255,6 +260,12 @@ class Task:
                 return model
         known = ", ".join(model.name for model in self.models)
         raise TaskError(f"task {self.name!r} has no model {name!r}; it has {known}")
+
+    @property
+    def foreign_topics(self) -> dict[str, str]:
+        """The topics outside the task that its workers read, each with its processor in `streams.topology`."""
+        found = dict.fromkeys((each.topic for each in self.outcomes_from), "outcomes-from")
+        return found if self.after is None else found | {self.after.topic: "after"}
 
     @property
     def tolerance_ms(self) -> int:

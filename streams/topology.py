@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from schemas.topics import TaskTopics, TopicSpec, features_topic, topics
@@ -22,6 +22,20 @@ class Processor:
     """Where its state lies, and from what it is restored."""
 
 
+OUTCOMES_FROM: Final = Processor(
+    "outcomes-from",
+    ("outcomes_from",),
+    ("outcomes", "dead_letters"),
+    "every worker, by partition of these topics, in the group GROUP.TASK.outcomes-from",
+)
+"""Only of tasks with `outcomes_from`."""
+AFTER: Final = Processor(
+    "after",
+    ("after",),
+    ("requests", "dead_letters"),
+    "every worker, by partition of these predictions, in the group GROUP.TASK.after",
+)
+"""Only of tasks with `after`."""
 TOPOLOGY: Final = (
     Processor(
         "serve",
@@ -82,23 +96,47 @@ def processor(name: str) -> Processor:
     return next(each for each in TOPOLOGY if each.name == name)
 
 
+def processors(task: Task) -> tuple[Processor, ...]:
+    """Return the processors of a task: those of every task, and those that read topics outside it."""
+    outside = [OUTCOMES_FROM] if task.outcomes_from else []
+    if task.after is not None:
+        outside.append(AFTER)
+    return (*outside, *TOPOLOGY)
+
+
 def topics_of(task: str, names: tuple[str, ...]) -> tuple[str, ...]:
     """Give the topics that attributes of `TaskTopics` stand for."""
     every = TaskTopics(task)
     return tuple(getattr(every, name) for name in names)
 
 
-def describe(task: str) -> str:
-    """Print the topology of a task.
+def wiring(task: Task) -> tuple[Processor, ...]:
+    """Return the processors of a task with the names of the topics that they read and write.
 
     Examples
     --------
-    >>> print(describe("orders").splitlines()[0])
-    serve: orders.requests -> orders.predictions, orders.quality, orders.dead-letters, orders.keys
+    See `riverloop topics show`.
     """
+    outside = {
+        "outcomes_from": tuple(each.topic for each in task.outcomes_from),
+        "after": () if task.after is None else (task.after.topic,),
+    }
+
+    def named(names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(
+            topic for name in names for topic in (outside.get(name) or topics_of(task.name, (name,)))
+        )
+
+    return tuple(
+        replace(each, reads=named(each.reads), writes=named(each.writes)) for each in processors(task)
+    )
+
+
+def describe(task: Task) -> str:
+    """Print the topology of a task."""
     lines = []
-    for each in TOPOLOGY:
-        writes = ", ".join(topics_of(task, each.writes)) or "(the active models)"
-        lines.append(f"{each.name}: {', '.join(topics_of(task, each.reads))} -> {writes}")
+    for each in wiring(task):
+        writes = ", ".join(each.writes) or "(the active models)"
+        lines.append(f"{each.name}: {', '.join(each.reads)} -> {writes}")
         lines.append(f"    runs in {each.runs}" + (f"; state: {each.state}" if each.state else ""))
     return "\n".join(lines)

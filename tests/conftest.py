@@ -81,7 +81,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if marker is not None:
             programs = marker.args or ("prometheus", "promtool")
             if not all(map(shutil.which, programs)):
-                package = programs[0]
+                package = marker.kwargs.get("package", programs[0])
                 reason = f"needs Debian's {package}; apt-get install {package}"
                 if package == "go":
                     reason = "needs Go, 1.21 or later; pip install -r infra/go.txt"

@@ -47,6 +47,22 @@ def read_events(
     return events, found
 
 
+def not_chained(loaded: LoadedTask, command: str) -> None:
+    """Reject a task that takes its requests from another one.
+
+    Raises
+    ------
+    UsageError
+        It does.
+    """
+    after = loaded.task.after
+    if after is not None:
+        raise UsageError(
+            f"{command} cannot send requests of task {loaded.task.name}, which are the predictions of "
+            f"{after.task.name}: send requests of that task, and outcomes to both"
+        )
+
+
 def note(text: str) -> None:
     """Say something about the file on standard error."""
     click.echo(f"Note: {text}", err=True)

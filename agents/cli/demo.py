@@ -17,7 +17,7 @@ from agents.cli.checking import check_first
 from agents.cli.cluster import cluster_options, codec_of, connection_to
 from agents.cli.common import json_option, print_json, progress, short, table
 from agents.cli.comparison import close, comparison
-from agents.cli.data import read_events, show_left_out, strict_option
+from agents.cli.data import not_chained, read_events, show_left_out, strict_option
 from agents.cli.live import RESOLUTIONS, LiveView
 from agents.cli.oracle import OracleProcess
 from agents.cli.player import Player
@@ -95,6 +95,7 @@ def demo(
     if lockstep and (partitions, workers) != (1, 1):
         raise UsageError("lockstep runs on one partition and one worker; use --free for more")
     loaded = load_task(task or str(examples() / "hotel_bookings" / "task.py"))
+    not_chained(loaded, "demo")
     run = Demo(loaded, data, limit, lockstep=lockstep, partitions=partitions, workers=workers, quiet=as_json)
     run.prometheus, run.strict = with_prometheus, strict
     connection = connection_to(bootstrap, properties) if bootstrap else None

@@ -8,7 +8,7 @@ import click
 
 from agents.cli.cluster import cluster_options, codec_of, connect
 from agents.cli.common import json_option, print_json, progress
-from agents.cli.data import note, read_events, strict_option
+from agents.cli.data import not_chained, note, read_events, strict_option
 from agents.settings import Settings
 from infra.kafka.admin import partition_count
 from infra.kafka.answers import Answers
@@ -66,6 +66,7 @@ def produce(
     if speed is not None and fast:
         raise UsageError("--speed and --as-fast-as-possible exclude each other")
     loaded = load_task(task)
+    not_chained(loaded, "produce")
     events, left_out = read_events(loaded, data, limit, strict=strict)
     for sentence in left_out.sentences():
         note(sentence)

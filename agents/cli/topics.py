@@ -13,7 +13,7 @@ from infra.clock import now_ms
 from infra.kafka.admin import check_topics, create_topics
 from infra.known_topics import accept_topics
 from infra.taskfile import load_task
-from streams.topology import TOPOLOGY, declared, describe
+from streams.topology import declared, describe, wiring
 
 partitions_option = click.option(
     "--partitions",
@@ -91,11 +91,11 @@ def create(
 @json_option
 def show(task: str, as_json: bool) -> None:
     """Print the topology of TASK: the agents with their inputs, outputs and state."""
-    name = load_task(task).task.name
+    found = load_task(task).task
     if as_json:
-        print_json([asdict(each) for each in TOPOLOGY])
+        print_json([asdict(each) for each in wiring(found)])
     else:
-        click.echo(describe(name))
+        click.echo(describe(found))
 
 
 @topics.command(epilog="Example: riverloop topics check task.py --partitions 4")

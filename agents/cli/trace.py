@@ -103,11 +103,14 @@ def _show(found: Mapping[str, Any]) -> None:
 
 def _asked(found: Mapping[str, Any]) -> Iterator[list[str]]:
     for each in found["requests"]:
-        yield [time_text(each["arrived"]), "request", each["client"] or "", each["at"]]
+        by = f"made of {each['made_of']}" if each["made_of"] else each["client"] or ""
+        yield [time_text(each["arrived"]), "request", by, each["at"]]
     for number, each in enumerate(found["predictions"]):
         what = "duplicate prediction" if number else "prediction"
         about = f"over {each['over']} by worker {each['worker'] or 'unknown'}"
         yield [time_text(each["arrived"]), what, about, each["at"]]
+        for before in each["after"]:
+            yield ["", "chain", f"{before['task']} answered with {before['version']}", ""]
 
 
 def _answered(found: Mapping[str, Any]) -> Iterator[list[str]]:

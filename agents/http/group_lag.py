@@ -1,21 +1,23 @@
-"""The lag of a task's consumer group, over all workers."""
+"""The lag of a task's consumer groups, over all workers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from infra.kafka.offsets import committed_offsets, end_offsets
+from infra.kafka.watching import seen_topics
 from infra.task.context import TaskContext
 from infra.task.topic_watch import CurrentTopics
 from streams.positions import Place
 
 
 class GroupLag:
-    """Counts the records that the group has not consumed yet, by stage."""
+    """Counts the records that the groups have not consumed yet: by stage, and by topic outside the task."""
 
     def __init__(self, context: TaskContext, current: CurrentTopics) -> None:
         self._connection, self._group = context.connection, context.group
         topics = context.topics
+        self._context, self._foreign = context, context.task.foreign_topics
         self._current = current
         self._names = {
             "requests": topics.requests,
@@ -25,7 +27,7 @@ class GroupLag:
         self._taken: dict[Place, int] = {}
 
     def fetch(self) -> dict[str, int]:
-        """Return the lag of `requests`, `predictions` and `outcomes`, in records; blocks.
+        """Return the lag of `requests`, `predictions`, `outcomes`, and topics outside the task, in records; blocks.
 
         Raises
         ------
@@ -41,10 +43,25 @@ class GroupLag:
         # commit in progress; the last known offset is used for them.
         self._taken |= committed_offsets(self._connection, self._group, every)
         ends = end_offsets(self._connection, every, committed=False)
-        return {
+        found = {
             name: lag(ends, self._taken, places, marked=name == "predictions")
             for name, places in by_name.items()
         }
+        return found | (self._outside() if self._foreign else {})
+
+    def _outside(self) -> dict[str, int]:
+        """Return the lag of each topic outside the task, which has a group of its own."""
+        # Not imported by a worker without one.
+        from infra.task.foreign_topics import foreign_group  # noqa: PLC0415
+
+        found = {}
+        for name, seen in seen_topics(self._connection, [*self._foreign]).items():
+            role = self._foreign[name]
+            places = [(name, number) for number in range(seen.partitions)]
+            taken = committed_offsets(self._connection, foreign_group(self._context, role), places)
+            ends = end_offsets(self._connection, places, committed=False)
+            found[name] = lag(ends, taken, places, marked=role == "after")
+        return found
 
 
 def lag(ends: Mapping[Place, int], taken: Mapping[Place, int], places: list[Place], *, marked: bool) -> int:

@@ -13,7 +13,7 @@ from infra.audit.chain import ChainReader
 from infra.audit.index import RequestIndex
 from infra.audit.topic_reader import TopicReader
 from infra.deadletters import parse_place
-from infra.inbound import SERVED, header
+from infra.inbound import CHAINED, SERVED, header
 from infra.kafka.admin import topic_id
 from infra.kafka.connection import Connection
 from infra.past import learn
@@ -24,6 +24,7 @@ from schemas.errors import BadRecord
 from schemas.records import Control, Entry, Prediction
 from schemas.topics import TaskTopics
 from streams.audit_history import AuditHistory
+from streams.chain import answers_before
 from streams.learning_steps import FAMILY
 from streams.policies import label_of
 
@@ -115,7 +116,7 @@ class RequestAudit:
         found = {
             "task": self._loaded.task.name,
             "request_id": request_id,
-            "requests": [_place(each) | _client(each) for each in others[names.requests]],
+            "requests": [_place(each) | _sender(each) for each in others[names.requests]],
             "predictions": [self._prediction(*each) for each in predictions],
             "answered": None if served is None else self._answered(served),
             "outcomes": [*self._outcomes(others[names.outcomes], request_id)],
@@ -168,6 +169,7 @@ class RequestAudit:
             "scores": scores,
             "propensity": prediction.propensity,
             "log_offset": prediction.log_offset,
+            "after": answers_before(prediction.parents, self._loaded.task.after),
         }
 
     # ------------------------------------------------------------------ which model answered
@@ -272,6 +274,9 @@ def _place(message: Message) -> dict[str, Any]:
     }
 
 
-def _client(message: Message) -> dict[str, Any]:
-    client = header(message, "client.id")
-    return {"client": client.decode(errors="replace")[:200] if client else None}
+def _sender(message: Message) -> dict[str, Any]:
+    client, chained = header(message, "client.id"), header(message, CHAINED)
+    return {
+        "client": client.decode(errors="replace")[:200] if client else None,
+        "made_of": chained.decode(errors="replace")[:300] if chained else None,
+    }

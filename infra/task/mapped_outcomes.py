@@ -1,46 +1,33 @@
-"""Outcomes from foreign topics: each change and its outcome in one transaction, in a consumer group of the task."""
+"""Outcomes from foreign topics: each change gives one of `T.outcomes`, a dead letter, or nothing."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
-from collections import Counter
-from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from typing import Final
 
 from confluent_kafka import Message
 
 from infra.clock import now_ms
 from infra.inbound import Inbound
-from infra.kafka.buffers import Partition
-from infra.kafka.channel import Batch, Channel
-from infra.kafka.consumer import BatchConsumer
-from infra.kafka.offsets import stamped_offsets
 from infra.kafka.partitioner import partition_of
-from infra.kafka.transaction import OutRecord, TransactionRunner
-from infra.kafka.watching import seen_topics
+from infra.kafka.transaction import OutRecord
 from infra.task.context import TaskContext
-from infra.task.readiness import Readiness, TaskStopped
-from infra.task.serve import dead_letter
+from infra.task.foreign_topics import ForeignTopics
+from infra.task.readiness import Readiness
 from infra.task.statistics import Statistics
 from infra.turns import Turns
 from schemas.codec.json_form import parse
-from schemas.errors import BadRecord, BrokerError, TransactionAborted
 from schemas.event_time import TimeBounds
-from schemas.topics import MAX_TOPIC_RECORD_BYTES
+from streams.topology import OUTCOMES_FROM
 
 MAPPED: Final = "riverloop.mapped-from"
 """Header of an outcome that was made of a change: where that lies."""
-PACE_S: Final = 0.1
-"""Changes wait up to this long for more of them."""
-log = logging.getLogger(__name__)
 
 
-class MappedOutcomes:
-    """Writes the outcomes that the records of a task's foreign topics give.
+class MappedOutcomes(ForeignTopics):
+    """Writes the outcomes that the changes on a task's foreign topics give."""
 
-    The group is the task's own, so that two tasks may read one topic, and a foreign topic moves no other partition.
-    """
+    role = OUTCOMES_FROM.name
+    made, ignored = "outcomes_mapped", "changes_ignored"
 
     def __init__(
         self,
@@ -51,66 +38,12 @@ class MappedOutcomes:
         times: TimeBounds,
         max_batch: int,
     ) -> None:
-        self._context, self._readiness, self._turns = context, readiness, turns
-        self._statistics, self._times = statistics, times
         self._mappings = {each.topic: each for each in context.task.outcomes_from}
-        self.group = f"{context.group}.{context.task.name}.outcomes-from"
-        self.stamps: dict[str, str] = {}
-        """By topic: its id, which is written with offsets of it."""
-        self._taken: dict[str, str] = {}
-        """By topic: the id that it had when the client began. It does not read on in another topic of that name."""
-        self._gone: dict[Partition, str] = {}
-        self._dead_letters: Counter[str] = Counter()
-        self._mapped = self._ignored = 0
-        """Of the batch at work."""
-        self.runner = TransactionRunner(
-            context.connection,
-            self.transactional_id(context.slot),
-            last_point="between-map-and-commit",
-            stamps=self.stamps,
-        )
-        self.channel = Channel(
-            name=f"{context.task.name}.outcomes-from",
-            topics=tuple(self._mappings),
-            may=readiness.may_work,
-            max_batch=max_batch,
-            pace_s=PACE_S,
-        )
+        self._times = times
+        super().__init__(context, readiness, turns, statistics, self._mappings, max_batch)
 
-    def transactional_id(self, slot: str) -> str:
-        """Return the transactional id of the worker of a slot."""
-        return f"{self._context.group}.{self._context.task.name}.outcomes-from.{slot}"
-
-    # ------------------------------------------------------------------ batches
-
-    async def on_batch(self, consumer: BatchConsumer, batch: Batch[Message]) -> None:
-        """Write the outcomes of a batch of changes, and how far the foreign topics are read."""
-        try:
-            records = await self._turns.run(self.process(batch.items))
-            await consumer.batches.commit(batch, self.runner, [each for each in records if each is not None])
-        except TransactionAborted as error:
-            log.warning("%s: %s", batch.channel.name, error)
-            return
-        counts = self._statistics.counts
-        counts["outcomes_mapped"] += self._mapped
-        counts["changes_ignored"] += self._ignored
-        self._statistics.count_dead_letters(self._dead_letters)
-
-    def process(self, messages: Iterable[Message]) -> Iterator[OutRecord | None]:
-        """Return an outcome or a dead letter of each change; None for one that is ignored."""
-        self._mapped = self._ignored = 0
-        self._dead_letters.clear()
-        for message in messages:
-            try:
-                made = self._outcome(message)
-            except BadRecord as bad:
-                made = self._rejected(message, bad)
-            else:
-                self._mapped += made is not None
-                self._ignored += made is None
-            yield made
-
-    def _outcome(self, message: Message) -> OutRecord | None:
+    def record(self, message: Message) -> OutRecord | None:
+        """Return the outcome of a change."""
         task, codec, value = self._context.task, self._context.codec, message.value()
         mapping = self._mappings[message.topic() or ""]
         outcome = mapping.outcome(None if value is None else parse(value), task.kind)
@@ -123,75 +56,3 @@ class MappedOutcomes:
         return OutRecord(
             self._context.topics.outcomes, key, codec.encode(outcome), place, [(MAPPED, str(at).encode())]
         )
-
-    def _rejected(self, message: Message, bad: BadRecord) -> OutRecord:
-        bad.__traceback__ = None  # its frames hold what was parsed
-        found: Any = message
-        if len(message.value() or b"") + len(message.key() or b"") > MAX_TOPIC_RECORD_BYTES:
-            found = _Without(message)  # the dead letter of a change must fit, whatever its topic allows
-        return dead_letter(self._context, Inbound(found, None, bad), bad, self._dead_letters)
-
-    # ------------------------------------------------------------------ topics
-
-    async def assigned(self, consumer: BatchConsumer, partitions: Iterable[Partition]) -> None:
-        """Take partitions up: where the group stands, or at the beginning of a topic that was made again."""
-        places = [(each.topic, each.number) for each in partitions]
-        try:
-            ids = await self._readiness.retry(self._ids)
-            committed = await self._readiness.retry(
-                lambda: stamped_offsets(self._context.connection, self.group, places)
-            )
-        except TaskStopped:
-            return
-        for place, each in committed.items():
-            if each.stamp and each.stamp != ids.get(place[0], each.stamp):  # of another topic of that name
-                consumer.start_at(Partition(*place), 0)
-        self._taken = ids | self._taken
-        self.stamps.clear()
-        self.stamps.update(ids)
-
-    def gone(self, partition: Partition, text: str) -> None:
-        """Take note that a partition cannot be read on: the next look says why."""
-        self._gone[partition] = text
-
-    async def look(self, consumer: BatchConsumer) -> None:
-        """Read a topic that was made again from its beginning; stop the task where changes were deleted unread."""
-        gone, self._gone = self._gone, {}
-        try:
-            ids = await asyncio.get_running_loop().run_in_executor(None, self._ids)
-        except BrokerError as error:
-            log.info("%s: the topics cannot be described: %s", self._context.task.name, error)
-            self._gone = gone
-            return
-        if changed := sorted(topic for topic in ids if self._taken.get(topic, ids[topic]) != ids[topic]):
-            log.warning("%s: %s was recreated; it is read anew", self._context.task.name, ", ".join(changed))
-            self._taken |= ids
-            consumer.rejoin()
-            return
-        for partition, text in gone.items():
-            self._readiness.reject(
-                str(partition),
-                f"changes on {partition} were deleted before they were read ({text}). Stop the workers, let group "
-                f"{self.group} continue with: kafka-consumer-groups --group {self.group} --topic {partition.topic} "
-                "--reset-offsets --to-earliest --execute, and start them again",
-            )
-
-    def _ids(self) -> dict[str, str]:
-        seen = seen_topics(self._context.connection, [*self._mappings])
-        return {name: each.topic_id for name, each in seen.items()}
-
-
-class _Without:
-    """A message without its bytes, which are too many for a dead letter."""
-
-    def __init__(self, message: Message) -> None:
-        self._message = message
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._message, name)
-
-    def key(self) -> None:
-        """Give nothing."""
-
-    def value(self) -> None:
-        """Give nothing."""

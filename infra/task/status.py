@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 from infra.kafka.consumer import BatchConsumer
@@ -132,20 +133,21 @@ class TaskStatus:
         all_folded = reader is not None and not reader.waiting and published >= self._fold.next_offset
         return max(published, reader.position) if reader is not None and all_folded else published
 
-    async def fetch_lag(self, consumer: BatchConsumer) -> None:
+    async def fetch_lag(self, consumers: Iterable[BatchConsumer]) -> None:
         """Ask the cluster how far this worker lags behind the task's topics, and where the log ends.
 
         A number that the cluster does not report now is missing: an old one would look like a good one.
 
         Parameters
         ----------
-        consumer
-            The member of the worker's group.
+        consumers
+            The members of the groups that read the task's topics, and the topics outside that the task reads.
         """
         topics, published = self._context.topics, self._published_to()
         lag: Counter[str] = Counter()
         lag_s: dict[str, float] = {}
         mine = {topics.requests, topics.predictions, topics.outcomes, topics.quality}
+        mine |= set(self._context.task.foreign_topics)
 
         def note(partition: Place, next_offset: int, end: int, now_s: float) -> None:
             topic, _ = partition
@@ -153,10 +155,11 @@ class TaskStatus:
             lag[topic] += end - next_offset
             lag_s[topic] = max(lag_s.get(topic, 0.0), self._ends.age_s(partition, next_offset, now_s))
 
-        found, now_s = await consumer.progress.extents(), time.monotonic()
-        for partition, (next_offset, end) in found.items():
-            if partition.topic in mine:
-                note(partition, next_offset, end, now_s)
+        for consumer in consumers:
+            found, now_s = await consumer.progress.extents(), time.monotonic()
+            for partition, (next_offset, end) in found.items():
+                if partition.topic in mine:
+                    note(partition, next_offset, end, now_s)
         try:
             end, stable = await asyncio.get_running_loop().run_in_executor(None, self._log_ends)
         except BrokerError as error:

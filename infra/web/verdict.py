@@ -13,6 +13,7 @@ State = Literal["healthy", "degraded", "down"]
 ORDER: Final[tuple[State, ...]] = ("healthy", "degraded", "down")
 LATE_S: Final = 30.0
 """A stage is late when its lag takes longer than this at its rate."""
+STAGES: Final = ("requests", "predictions", "outcomes")
 MANY: Final = 1_000
 """A stopped stage is late above this lag, in records."""
 STALE_MS: Final = 60_000
@@ -74,11 +75,14 @@ def lag_reasons(lag: Mapping[str, int], rates: Mapping[str, float | None]) -> It
     rates
         Records consumed per second, by stage.
     """
-    for stage, rate in (("requests", "requests"), ("predictions", "predictions"), ("outcomes", "outcomes")):
-        records, speed = lag.get(stage, 0), rates.get(rate) or 0.0
+    # The rates of topics outside the task are not known: they are late as a stopped stage is.
+    for stage in dict.fromkeys((*STAGES, *lag)):
+        records, speed = lag.get(stage, 0), rates.get(stage) or 0.0
         if records <= 0 or not (records > LATE_S * speed if speed > 0 else records > MANY):
             continue
-        time = f", {records / speed:,.0f} s at the current rate" if speed > 0 else "; none are being consumed"
+        time = f", {records / speed:,.0f} s at the current rate" if speed > 0 else ""
+        if not speed and stage in STAGES:
+            time = "; none are being consumed"
         why = f"The lag is {records:,} records{time}."
         yield Reason("degraded", f"The consumers of {stage} lag", why, "consumer-lag")
 

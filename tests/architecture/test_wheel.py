@@ -117,6 +117,7 @@ def test_a_room_imports_nothing_of_the_tests() -> None:
 def test_a_task_file_finds_what_it_needs_in_streams() -> None:
     assert sorted(streams.__all__) == [
         "AMRules",
+        "After",
         "Aggregate",
         "AnomalyClassifier",
         "BeatsBaseRate",

@@ -179,6 +179,12 @@ class Worker(WorkerProcess):
         """What it has logged since its first start."""
         return self.log_file.read_text(errors="replace")
 
+    @property
+    def metrics(self) -> str:
+        """What it exports for Prometheus."""
+        with urllib.request.urlopen(f"{self.url}/metrics", timeout=10) as answer:
+            return str(answer.read().decode())
+
 
 class Loop:
     """A task on the cluster: its topics, its workers, and what there is to be read afterwards.

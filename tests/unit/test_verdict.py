@@ -79,6 +79,9 @@ def test_a_stage_is_late_by_time_and_one_that_stands_still_by_records() -> None:
     assert list(lag_reasons({"requests": 299}, {"requests": 10.0})) == []
     assert list(lag_reasons({"requests": 999}, {"requests": None})) == []
     assert list(lag_reasons({"outcomes": 1_001}, {"outcomes": 0.0})) != []
+    # Of a topic outside the task no rate is known.
+    [outside] = lag_reasons({"outcomes": 0, "shop.orders": 1_001}, {"outcomes": 0.0})
+    assert (outside.what, outside.why) == ("The consumers of shop.orders lag", "The lag is 1,001 records.")
 
 
 def test_old_metrics_are_stale_only_where_something_waits() -> None:

@@ -34,6 +34,9 @@ export function troubleOf(model) {
   return parts.length ? `${model.model} ${model.role}: ${parts.join(", ")}` : "";
 }
 
+/** Lag on topics outside the task, which give its outcomes or its requests. */
+const outside = (lags) => Object.entries(lags).filter(([name, records]) => !["requests", "predictions", "outcomes"].includes(name) && records > 0).map(([name, records]) => `${name} ${lag(records, 0)}`);
+
 const isLate = (records, speed) => records > 0 && (speed > 0 ? records / speed > 30 : records > 1000);
 
 export function loop(context) {
@@ -80,7 +83,7 @@ export function loop(context) {
     const horizon = store.facts.horizon_s;
     stages.waiting.set(count(values.waiting), `${share(values.coverage)} resolved`, `oldest ${seconds(values.oldest_waiting)}`, `horizon ${seconds(horizon)}`, values.oldest_waiting > 1.1 * horizon);
     const kinds = ["labelled", "expired", "late", "revised", "unavailable"].filter((name) => counts[name]).map((name) => `${count(counts[name])} ${name}`);
-    stages.resolved.set(rate(rates.resolved), `${count(counts.resolved)} total`, lag(lags.outcomes, speedOf("outcomes")), kinds.slice(0, 2).join(" · ") || "none yet", isLate(lags.outcomes, speedOf("outcomes")));
+    stages.resolved.set(rate(rates.resolved), `${count(counts.resolved)} total`, lag(lags.outcomes, speedOf("outcomes")), [kinds.slice(0, 2).join(" · ") || "none yet", ...outside(lags)].join(" · "), isLate(lags.outcomes, speedOf("outcomes")));
     // The last offset is the commit marker of the newest entry.
     const unread = worker.log_end === null ? null : Math.max(0, worker.log_end - worker.next_offset - 1);
     stages.learned.set(rate(worker.learned_rate), `${count(champion.learned)} total`, lag(unread, worker.learned_rate), `p99 ${seconds(worker.freshness_ms.p99 / 1000)} after arrival`, isLate(unread, worker.learned_rate));
