@@ -35,7 +35,7 @@ from tests.benchmarks.compare.load import requests_and_outcomes
 from tests.benchmarks.compare.task import bench_task, write_task
 from tests.topics import delete_topics
 
-RATES: Final = (1_000, 2_000, 5_000)
+RATES: Final = (100, 1_000, 5_000)
 OUTCOME_AFTER_S: Final = 0.5
 DRAIN_S: Final = 20.0
 WARM_S: Final = 3.0

@@ -151,11 +151,23 @@ def _latency(measured: Mapping[str, Any], where: str) -> str:
             *_quantiles(row["topic"]),
             *_quantiles(row["http"]),
             f"{row['http_rate']:,.0f}",
+            *(_quantiles(row["bare"]) if "bare" in row else ("", "")),
             *_quantiles(row["outcome_to_serving"]),
         )
         for row in measured["rows"]
     ]
-    head = ("requests/s", "topic p50", "p99", "HTTP p50", "p99", "HTTP answers/s", "outcome p50", "p99")
+    head = (
+        "requests/s",
+        "topic p50",
+        "p99",
+        "HTTP p50",
+        "p99",
+        "HTTP answers/s",
+        "bare HTTP p50",
+        "p99",
+        "outcome p50",
+        "p99",
+    )
     return "\n\n".join(
         [
             "## Latency",
