@@ -7,7 +7,6 @@ from aiohttp import web
 from infra.clock import now_ms
 from infra.inbound import ARRIVED, TRACEPARENT
 from infra.kafka.transaction import Headers
-from streams.tracing import caller_of
 
 
 def traced(request: web.Request) -> Headers:
@@ -15,6 +14,8 @@ def traced(request: web.Request) -> Headers:
     given = request.headers.get("traceparent")
     if given is None:
         return []
+    from streams.tracing import caller_of  # noqa: PLC0415  not imported where no call has a trace
+
     value = given.encode("ascii", "replace")
     if caller_of(value) is None:
         return []

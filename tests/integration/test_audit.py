@@ -18,6 +18,7 @@ from infra.audit.chain import ChainReader
 from infra.embedded.pytest_plugin import Broker
 from infra.kafka.connection import Connection
 from schemas.audit_link import AuditLink
+from schemas.records import Entry
 from tests.integration.loops import Loop, Worker, hotel_task, invoked, until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
@@ -143,6 +144,17 @@ def test_the_chain_stays_one_while_its_owners_die_and_an_idle_task_writes_nothin
         assert "Traceback" not in worker.log
 
 
+def labelled_of(loop: Loop, model: str) -> list[tuple[int, Entry]]:
+    """Give the labelled entries of requests that a model has answered, with their offsets."""
+    return [
+        (offset, entry)
+        for offset, entry in loop.entries()
+        if entry.kind == "labelled"
+        and entry.prediction is not None
+        and entry.prediction.scores[0].model == model
+    ]
+
+
 def test_what_became_of_a_request_is_found_by_every_worker_and_its_score_is_made_again(loop: Loop) -> None:
     first, second = loop.worker(), loop.worker()
     first.restart()
@@ -150,15 +162,10 @@ def test_what_became_of_a_request_is_found_by_every_worker_and_its_score_is_made
     with loop.replaying(loop.events(12_000), 0.01, rest=False):
         loop.wait_for_more(300)
         promote(loop, "ht", "it is better")
-        loop.wait_for_more(300)
+        until(lambda: labelled_of(loop, "ht"), 120, "answers of the promoted model have labels")
+        loop.wait_for_more(100)
     loop.assert_resolved()
-    offset, entry = next(
-        (offset, entry)
-        for offset, entry in reversed(loop.entries())
-        if entry.kind == "labelled"
-        and entry.prediction is not None
-        and entry.prediction.scores[0].model == "ht"
-    )
+    offset, entry = labelled_of(loop, "ht")[-1]
     assert entry.prediction is not None
     served, name = entry.prediction.scores[0], entry.prediction.request_id
     second.kill()

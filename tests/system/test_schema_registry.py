@@ -85,7 +85,7 @@ class Sender:
 
     def __init__(self, loop: Loop, url: str) -> None:
         self.loop, self.began = loop, int(time.time() * 1000) - 10_000
-        self.registry = SchemaRegistryClient({"url": url})
+        self.registry = SchemaRegistryClient({"url": url, "timeout": 20})  # then it asks again
         address = loop.connection.bootstrap
         self.producer = Producer({"bootstrap.servers": address, "partitioner": "murmur2_random"})
         options = {"auto.register.schemas": False}
