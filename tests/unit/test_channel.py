@@ -115,3 +115,9 @@ def test_a_consumer_that_has_not_started_yet_has_no_extents() -> None:
     channel = Channel(name="c", topics=("t",))
     consumer = BatchConsumer(Connection("b:1"), "g", [channel], lambda batch: None)
     assert asyncio.run(consumer.progress.extents()) == {}
+
+
+def test_a_partition_is_full_at_four_batches_unless_said_and_small_batches_do_not_make_it_small() -> None:
+    given = [(3_000, 0), (25, 0), (25, 150)]
+    channels = [Channel(name="c", topics=("t",), max_batch=most, high_water=full) for most, full in given]
+    assert [each.full_at for each in channels] == [12_000, 4_000, 150]
